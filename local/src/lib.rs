@@ -1,1 +1,3 @@
-//! placeholder
+//! Parlor on a laptop.
+
+pub mod emulator;

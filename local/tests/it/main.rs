@@ -1,1 +1,3 @@
-//! placeholder
+//! Black-box tests, one binary.
+
+mod emulator;

@@ -1,0 +1,20 @@
+//! A function for the emulator's own tests that serves plain events: it adds two numbers.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+#[derive(Deserialize)]
+struct Sum {
+    a: u32,
+    b: u32,
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda::Error> {
+    lambda::handle(add).await
+}
+
+async fn add(sum: Sum, invocation: lambda::Invocation) -> Result<Value, &'static str> {
+    let total = sum.a.checked_add(sum.b).ok_or("too large")?;
+    Ok(json!({"total": total, "requestId": invocation.request_id}))
+}

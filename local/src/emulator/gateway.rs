@@ -1,0 +1,194 @@
+//! API Gateway (REST): the routes, the integrations' limits, and the errors that it makes itself.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::{HeaderName, HeaderValue, Method, Response, StatusCode};
+use axum::response::IntoResponse as _;
+use axum::routing::any;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use serde_json::json;
+
+use super::event::{Receipt, proxy_event};
+use super::function::Function;
+use super::outcome::{FunctionError, Outcome};
+use super::{Emulator, Error, new_id, new_trace, now};
+
+const REQUEST_LIMIT: usize = 10 * 1024 * 1024;
+const BUFFERED_LIMIT: Duration = Duration::from_secs(29);
+const STREAMING_LIMIT: Duration = Duration::from_secs(15 * 60);
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
+const TRACE_ID: HeaderName = HeaderName::from_static("x-amzn-trace-id");
+const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
+
+/// A method of a resource, and the function behind it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The one method; `HEAD` is not part of `GET` here.
+    pub method: Method,
+    /// The path template as `template.yaml` has it: `/api/xcx/chat/{chatId}/messages`.
+    pub path: String,
+    /// The function's name.
+    pub function: String,
+    /// Whether the integration streams. Of a buffered one nothing is sent before the answer is
+    /// whole, it ends after 29 s, and it takes a streamed answer for a malformed one.
+    pub streaming: bool,
+}
+
+/// The methods of one resource.
+struct Resource {
+    path: String,
+    integrations: Vec<(Method, Integration)>,
+}
+
+#[derive(Clone)]
+struct Integration {
+    function: Arc<Function>,
+    streaming: bool,
+}
+
+pub(super) fn router(emulator: &Emulator, routes: Vec<Route>) -> Result<Router, Error> {
+    let mut resources = BTreeMap::<String, Resource>::new();
+    for route in routes {
+        let integration = Integration {
+            function: Arc::clone(emulator.function(&route.function)?),
+            streaming: route.streaming,
+        };
+        let resource = resources
+            .entry(route.path)
+            .or_insert_with_key(|path| Resource {
+                path: path.clone(),
+                integrations: Vec::new(),
+            });
+        resource.integrations.push((route.method, integration));
+    }
+    let keep_processes = emulator.clone();
+    let not_found = move || {
+        // The router is a clone of the emulator as good as any: the processes live while it does.
+        let _ = &keep_processes;
+        std::future::ready(not_found(&Receipt::new()))
+    };
+    let mut router = Router::new().fallback(not_found);
+    for (path, resource) in resources {
+        let resource = Arc::new(resource);
+        let serve = move |request: Request| Arc::clone(&resource).serve(request);
+        router = router.route(&axum_path(&path), any(serve));
+    }
+    Ok(router)
+}
+
+/// `{rest+}` is `{*rest}` to axum.
+fn axum_path(path: &str) -> String {
+    let segment = |segment: &str| match segment
+        .strip_prefix('{')
+        .and_then(|name| name.strip_suffix("+}"))
+    {
+        Some(greedy) => format!("{{*{greedy}}}"),
+        None => segment.to_owned(),
+    };
+    path.split('/').map(segment).collect::<Vec<_>>().join("/")
+}
+
+impl Receipt {
+    fn new() -> Self {
+        Self {
+            request_id: new_id().to_string(),
+            trace_id: new_trace(),
+            time: now(),
+        }
+    }
+}
+
+impl Resource {
+    async fn serve(self: Arc<Self>, request: Request) -> Response<Body> {
+        let receipt = Receipt::new();
+        let integration = self
+            .integrations
+            .iter()
+            .find(|(method, _)| method == request.method());
+        let mut response = match integration {
+            Some((_, integration)) => integration.serve(&self.path, request, &receipt).await,
+            None => not_found(&receipt),
+        };
+        for (name, value) in [
+            (REQUEST_ID, &receipt.request_id),
+            (TRACE_ID, &receipt.trace_id),
+        ] {
+            if let Ok(value) = HeaderValue::from_str(value) {
+                response.headers_mut().insert(name, value);
+            }
+        }
+        response
+    }
+}
+
+impl Integration {
+    async fn serve(&self, resource: &str, request: Request, receipt: &Receipt) -> Response<Body> {
+        let (parts, body) = request.into_parts();
+        let body = match Limited::new(body, REQUEST_LIMIT).collect().await {
+            Ok(body) => body.to_bytes(),
+            Err(error) if error.is::<LengthLimitError>() => {
+                return gateway_error(StatusCode::PAYLOAD_TOO_LARGE, "Request Too Long");
+            }
+            Err(_) => return gateway_error(StatusCode::BAD_REQUEST, "Bad Request"),
+        };
+        let event = proxy_event(resource, &parts, &body, receipt);
+        let limit = if self.streaming {
+            STREAMING_LIMIT
+        } else {
+            BUFFERED_LIMIT
+        };
+        match tokio::time::timeout(limit, self.answer(event.to_string())).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, resource, "a function gave no usable answer");
+                gateway_error(StatusCode::BAD_GATEWAY, "Internal server error")
+            }
+            Err(_) => gateway_error(StatusCode::GATEWAY_TIMEOUT, "Endpoint request timed out"),
+        }
+    }
+
+    async fn answer(&self, event: String) -> Result<Response<Body>, FunctionError> {
+        let outcome = self.function.invoke(event.into()).await;
+        match (&outcome, self.streaming) {
+            (Outcome::Response(_), true) => Err(mismatch("a streaming", "whole")),
+            (Outcome::Stream(_), false) => Err(mismatch("a buffered", "as a stream")),
+            _ => outcome.into_http().await,
+        }
+    }
+}
+
+/// Lambda hands either form to either integration as raw bytes, which then are not in the format
+/// that the integration expects.
+fn mismatch(integration: &str, answer: &str) -> FunctionError {
+    let message = format!("{integration} integration got its answer {answer}");
+    FunctionError::new("MalformedProxyResponse", message)
+}
+
+/// What `template.yaml` makes of API Gateway's misleading 403 for an unknown path or method. It
+/// cannot know the face, so it speaks them all.
+fn not_found(receipt: &Receipt) -> Response<Body> {
+    let body = json!({
+        "detail": "接口不存在",
+        "error": "Not found",
+        "code": "not_found",
+        "requestId": receipt.request_id,
+        "request_id": receipt.request_id,
+    });
+    (StatusCode::NOT_FOUND, axum::Json(body)).into_response()
+}
+
+fn gateway_error(status: StatusCode, message: &str) -> Response<Body> {
+    let kind = match status {
+        StatusCode::PAYLOAD_TOO_LARGE => "RequestTooLargeException",
+        StatusCode::BAD_REQUEST => "BadRequestException",
+        _ => "InternalServerErrorException",
+    };
+    let body = axum::Json(json!({"message": message}));
+    (status, [(ERROR_TYPE, kind)], body).into_response()
+}
