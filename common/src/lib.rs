@@ -1,5 +1,24 @@
 //! Parlor's nouns: their types, their rules and their SQL, one module each.
 //!
 //! Nothing here knows axum's `Router` or AWS Lambda: those are the functions' business.
+//! `dashscope` knows none of the other modules.
 
+pub mod conversations;
+pub mod messages;
+pub mod pages;
+pub mod replies;
+
+pub mod apps;
+pub mod auth;
+pub mod clock;
+pub mod config;
 pub mod dashscope;
+pub mod db;
+pub mod error;
+pub mod http;
+pub mod migrations;
+pub mod paging;
+pub mod secrets;
+pub mod telemetry;
+
+pub use error::{Error, Result};

@@ -1,65 +1,99 @@
 //! The seam between Parlor and AWS Lambda: what a function's three-line `main.rs` calls.
 //!
-//! ```no_run
-//! # fn router() -> axum::Router { axum::Router::new() }
-//! #[tokio::main(flavor = "current_thread")]
-//! async fn main() -> Result<(), lambda::Error> {
-//!     lambda::serve(router()).await
-//! }
-//! ```
-//!
 //! Neither a panic before the answer nor an event of the wrong shape ends the process: the
-//! invocation is answered with an error (API Gateway makes it a 502) and the next one is served.
-//! A panic in the middle of a stream cannot be told to anybody: the stream just ends, cleanly and
-//! with status 200, so a stream needs a last event of its own that says it is whole.
+//! invocation is answered with an error (API Gateway makes it a 502) and the next one is
+//! served. A panic in the middle of a stream cannot be told to anybody: the stream just
+//! ends, cleanly and with status 200, so a stream needs a last event that says it is whole.
 
 mod invocation;
 
-use axum::Router;
+use axum::{Router, middleware};
+use common::{
+    config::{ConfigError, Env},
+    http, telemetry,
+};
 use lambda_http::RequestExt as _;
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use serde::{Serialize, de::DeserializeOwned};
 use tower::ServiceExt as _;
+use utoipa_axum::router::OpenApiRouter;
 
-pub use invocation::{Deadline, Invocation};
 pub use lambda_runtime::Error;
 
-/// Serves HTTP events (API Gateway REST and HTTP API payloads) with `router`, one at a time, until
-/// the sandbox is taken away.
+/// A router as clients meet it: with answers for unknown paths and methods, and inside the
+/// boundary that renders every error.
+pub fn app(router: OpenApiRouter) -> Router {
+    Router::from(router)
+        .fallback(http::not_found)
+        .method_not_allowed_fallback(http::method_not_allowed)
+        .layer(middleware::from_fn(http::boundary))
+}
+
+/// Serves HTTP events (API Gateway REST and HTTP API payloads), one at a time, until the
+/// sandbox is taken away.
 ///
-/// Every answer, a short JSON one too, goes out in the streaming form: JSON prelude, eight NULs,
-/// body. API Gateway understands that through a streaming integration only (a buffered one makes
-/// it a 502), so every route of such a function needs `ResponseTransferMode: RESPONSE_STREAM`.
+/// Every answer, a short JSON one too, goes out in the streaming form: JSON prelude, eight
+/// NULs, body. API Gateway understands that through a streaming integration only, so every
+/// route of a function needs `ResponseTransferMode: RESPONSE_STREAM` in the template.
 ///
-/// Before the router sees a request, its `x-request-id` header is overwritten with the Lambda
-/// request id, and [`Invocation`] and, when there is one, [`Deadline`] are put into its extensions.
+/// # Errors
+/// When the configuration is not complete, or the Runtime API cannot be talked to; Lambda
+/// then replaces the process.
+pub async fn serve<Pending>(from_env: impl FnOnce(Env) -> Pending) -> Result<(), Error>
+where
+    Pending: Future<Output = Result<OpenApiRouter, ConfigError>>,
+{
+    run(app(start(from_env).await?)).await
+}
+
+/// Serves HTTP events with a router as it is, outside any boundary.
 ///
-/// An error means that the Runtime API could not be talked to; Lambda then replaces the process.
-pub async fn serve(router: Router) -> Result<(), Error> {
+/// # Errors
+/// When the Runtime API cannot be talked to.
+pub async fn run(router: Router) -> Result<(), Error> {
     lambda_http::run_with_streaming_response(router.map_request(introduce)).await
 }
 
-/// Serves plain events (schedules, queues, direct invocations) with `handler`, one at a time, until
-/// the sandbox is taken away.
+/// Serves plain events (schedules, queues, direct invocations), one at a time, until the
+/// sandbox is taken away. What `from_env` makes is made once and handed to each.
 ///
-/// The handler's error becomes the invocation's: its `Display` is the message that Lambda logs and
-/// hands to a caller, so it must hold nothing secret. An event that is no `Event` is answered with
+/// The handler's error becomes the invocation's: its `Display` is what Lambda logs and hands
+/// to a caller, so it must hold nothing secret. An event that is no `Event` is answered with
 /// an error without the handler being called.
 ///
-/// An error means that the Runtime API could not be talked to; Lambda then replaces the process.
-pub async fn handle<Event, Answer, Failure, Pending, Handler>(handler: Handler) -> Result<(), Error>
+/// # Errors
+/// As [`serve`].
+pub async fn handle<Tools, Starting, Event, Answer, Failure, Pending>(
+    from_env: impl FnOnce(Env) -> Starting,
+    handler: impl Fn(Tools, Event) -> Pending,
+) -> Result<(), Error>
 where
-    Handler: Fn(Event, Invocation) -> Pending,
+    Tools: Clone,
+    Starting: Future<Output = Result<Tools, ConfigError>>,
     Pending: Future<Output = Result<Answer, Failure>>,
     Event: DeserializeOwned,
     Answer: Serialize,
     Failure: Into<Error>,
 {
-    let service = |LambdaEvent { payload, context }| {
-        let answer = handler(payload, Invocation::new(&context));
+    let tools = start(from_env).await?;
+    let service = |LambdaEvent { payload, .. }: LambdaEvent<Event>| {
+        let answer = handler(tools.clone(), payload);
         async { answer.await.map_err(diagnostic) }
     };
     lambda_runtime::run(lambda_runtime::service_fn(service)).await
+}
+
+/// What every function does once, before its first event.
+async fn start<Tools, Pending>(from_env: impl FnOnce(Env) -> Pending) -> Result<Tools, Error>
+where
+    Pending: Future<Output = Result<Tools, ConfigError>>,
+{
+    let env = Env::from_process();
+    telemetry::start(env.text("RUST_LOG").unwrap_or(telemetry::DEFAULT_FILTER));
+    from_env(env).await.map_err(|err| {
+        tracing::error!(cause = telemetry::chain(&err), "cannot start");
+        err.into()
+    })
 }
 
 /// Names the failure by its type, which is what an alarm filters by.
@@ -72,9 +106,8 @@ fn diagnostic<Failure: Into<Error>>(failure: Failure) -> Diagnostic {
 
 /// Tells the router which invocation a request belongs to.
 fn introduce(mut request: lambda_http::Request) -> lambda_http::Request {
-    let Some(invocation) = request.lambda_context_ref().map(Invocation::new) else {
-        return request;
-    };
-    invocation.mark(&mut request);
+    if let Some(context) = request.lambda_context_ref().cloned() {
+        invocation::introduce(&context, request.extensions_mut());
+    }
     request
 }

@@ -12,6 +12,7 @@ use axum::routing::{any, get};
 use axum::{Json, Router};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use common::http::{Deadline, RequestId};
 use futures_util::{Stream, StreamExt as _, stream};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -28,7 +29,7 @@ async fn main() -> Result<(), lambda::Error> {
         .route("/empty", get(async || StatusCode::NO_CONTENT))
         .route("/big", get(async || "x".repeat(8 * 1024 * 1024)))
         .route("/exit", get(exit));
-    lambda::serve(router).await
+    lambda::run(router).await
 }
 
 #[derive(Deserialize)]
@@ -42,17 +43,16 @@ async fn echo(
     RawQuery(query): RawQuery,
     request: Request,
 ) -> Json<Value> {
-    let deadline = request.extensions().get::<lambda::Deadline>().copied();
-    let ids: Vec<_> = request.headers().get_all("x-request-id").iter().collect();
-    let ids: Vec<_> = ids
-        .iter()
-        .map(|id| String::from_utf8_lossy(id.as_bytes()))
-        .collect();
+    let deadline = request.extensions().get::<Deadline>().copied();
+    let id = request
+        .extensions()
+        .get::<RequestId>()
+        .map(|id| id.0.to_string());
     let answer = json!({
         "method": method.as_str(),
         "path": uri.path(),
         "query": query,
-        "requestIds": ids,
+        "requestId": id,
         "remainingMs": deadline.map(|end| {
             end.0.saturating_duration_since(tokio::time::Instant::now()).as_millis()
         }),

@@ -11,10 +11,10 @@ struct Sum {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda::Error> {
-    lambda::handle(add).await
+    lambda::handle(async |_| Ok(()), |(), sum| add(sum)).await
 }
 
-async fn add(sum: Sum, invocation: lambda::Invocation) -> Result<Value, &'static str> {
+async fn add(sum: Sum) -> Result<Value, &'static str> {
     let total = sum.a.checked_add(sum.b).ok_or("too large")?;
-    Ok(json!({"total": total, "requestId": invocation.request_id}))
+    Ok(json!({"total": total}))
 }

@@ -1,3 +1,14 @@
-//! Parlor on a laptop.
+//! Parlor in one process: every function's router on one port, with a private PostgreSQL,
+//! a DashScope simulator and demo data. It knows all the other crates, and none knows it.
 
+pub mod cloud;
+pub mod command;
+pub mod demo;
 pub mod emulator;
+pub mod gateway;
+pub mod postgres;
+pub mod simulator;
+
+mod console;
+mod home;
+mod serve;

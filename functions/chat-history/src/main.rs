@@ -1,2 +1,6 @@
-//! placeholder
-fn main() {}
+//! The Lambda function `chat-history`.
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda::Error> {
+    lambda::serve(chat_history::from_env).await
+}

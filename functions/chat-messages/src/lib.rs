@@ -1,1 +1,134 @@
-//! placeholder
+//! Messages of a conversation, read and sent in one piece.
+//!
+//! `GET /api/xcx/chat/{chatId}/messages` (CHAT-2a), `GET /api/xcx/chat/messages` (CHAT-2b)
+//! and `POST /api/xcx/chat/{chatId}/messages` (CHAT-3).
+
+mod send;
+mod view;
+
+use axum::{
+    Json,
+    extract::{FromRef, State},
+};
+use common::{
+    Result,
+    auth::{Caller, Callers, JwtSecrets},
+    config::{ChatLimits, ConfigError, DashScopeConfig, DatabaseConfig, Env},
+    conversations::{self, Context, ContextType},
+    db::{self, Db},
+    http::{PathText, Problem, QueryText},
+    messages::{self, Order},
+    paging::Paging,
+    replies::Replies,
+};
+use utoipa_axum::{router::OpenApiRouter, routes};
+use view::MessagesPage;
+
+/// Messages on a page, unless the client asks for another number.
+const PAGE_SIZE: i64 = 50;
+
+#[derive(Clone, FromRef)]
+struct Tools {
+    db: Db,
+    callers: Callers,
+    replies: Replies,
+}
+
+/// The function's routes.
+pub fn router(db: Db, callers: Callers, replies: Replies) -> OpenApiRouter {
+    OpenApiRouter::new()
+        .routes(routes!(list_messages, send::send_message))
+        .routes(routes!(list_context_messages))
+        .with_state(Tools {
+            db,
+            callers,
+            replies,
+        })
+}
+
+/// The function's routes, with the tools that the environment describes.
+pub async fn from_env(env: Env) -> Result<OpenApiRouter, ConfigError> {
+    let (database, secrets, dashscope) = tokio::try_join!(
+        DatabaseConfig::from_env(&env),
+        JwtSecrets::from_env(&env),
+        DashScopeConfig::from_env(&env)
+    )?;
+    let db = db::connect_lazy(&database)?;
+    let replies = Replies::from_config(db.clone(), dashscope, ChatLimits::from_env(&env)?)?;
+    Ok(router(db.clone(), Callers::new(secrets, db), replies))
+}
+
+/// Lists the messages of one of the caller's conversations.
+#[utoipa::path(
+    get, path = "/api/xcx/chat/{chatId}/messages", tag = "chat", security(("bearer" = [])),
+    params(
+        ("chatId" = i64, Path, minimum = 1),
+        ("page" = Option<i64>, Query, description = "From 1", minimum = 1),
+        ("page_size" = Option<i64>, Query, description = "Also spelt pageSize", minimum = 1, maximum = 100),
+        ("pageSize" = Option<i64>, Query, description = "Also spelt page_size", minimum = 1, maximum = 100),
+        ("cursor" = Option<String>, Query, description = "`nextCursor` of the page before; not with `page`"),
+        ("order" = Option<String>, Query, description = "`asc`, oldest first (default), or `desc`"),
+    ),
+    responses(
+        (status = 200, body = MessagesPage),
+        (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem),
+        (status = 422, body = Problem), (status = 503, body = Problem),
+    ),
+)]
+async fn list_messages(
+    State(db): State<Db>,
+    caller: Caller,
+    path: PathText,
+    query: QueryText,
+) -> Result<Json<MessagesPage>> {
+    page(&db, &caller, path.id("chatId")?, &query).await
+}
+
+/// Finds or makes the caller's conversation for a context and lists its messages.
+#[utoipa::path(
+    get, path = "/api/xcx/chat/messages", tag = "chat", security(("bearer" = [])),
+    params(
+        ("contextType" = String, Query, description = "`general`, `task`, `customer`, `coach` or `board`"),
+        ("contextId" = String, Query, description = "Opaque; may be empty for `general` and `board`", max_length = 64),
+        ("page" = Option<i64>, Query, description = "From 1", minimum = 1),
+        ("page_size" = Option<i64>, Query, description = "Also spelt pageSize", minimum = 1, maximum = 100),
+        ("pageSize" = Option<i64>, Query, description = "Also spelt page_size", minimum = 1, maximum = 100),
+        ("cursor" = Option<String>, Query, description = "`nextCursor` of the page before; not with `page`"),
+        ("order" = Option<String>, Query, description = "`asc`, oldest first (default), or `desc`"),
+    ),
+    responses(
+        (status = 200, body = MessagesPage),
+        (status = 401, body = Problem), (status = 403, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem),
+    ),
+)]
+async fn list_context_messages(
+    State(db): State<Db>,
+    caller: Caller,
+    query: QueryText,
+) -> Result<Json<MessagesPage>> {
+    let kind = query.one_of("contextType", &ContextType::WORDS)?;
+    let context = Context::parse(kind, query.text("contextId")?)?;
+    // Nothing is made for a request that will be refused.
+    query.one_of("order", &Order::WORDS)?;
+    Paging::<i64>::check(&query)?;
+    let chat_id = conversations::open(&db, &caller, &context).await?;
+    page(&db, &caller, chat_id, &query).await
+}
+
+async fn page(
+    db: &Db,
+    caller: &Caller,
+    chat_id: i64,
+    query: &QueryText,
+) -> Result<Json<MessagesPage>> {
+    let order = query
+        .one_of("order", &Order::WORDS)?
+        .unwrap_or(Order::Ascending);
+    let paging = Paging::parse(
+        query,
+        PAGE_SIZE,
+        &messages::list_scope(caller, chat_id, order),
+    )?;
+    let found = messages::list(db, caller, chat_id, order, &paging).await?;
+    Ok(Json(MessagesPage::new(chat_id, &paging, found)))
+}

@@ -1,6 +1,7 @@
 //! A function's answer as the HTTP response that API Gateway (REST) makes of it.
 
 use std::collections::BTreeMap;
+use std::error::Error;
 
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
@@ -145,8 +146,8 @@ impl Values {
     }
 }
 
-fn malformed(cause: impl ToString) -> FunctionError {
-    FunctionError::new("MalformedProxyResponse", cause.to_string())
+fn malformed(cause: impl Into<Box<dyn Error>>) -> FunctionError {
+    FunctionError::new("MalformedProxyResponse", cause.into().to_string())
 }
 
 #[cfg(test)]

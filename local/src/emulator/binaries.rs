@@ -7,6 +7,15 @@ use std::process::{ExitStatus, Stdio};
 use tokio::process::Command;
 use tokio::sync::OnceCell;
 
+/// How the variables begin that `cargo run` and `cargo test` set for the program.
+const SET_BY_CARGO: [&str; 5] = [
+    "CARGO_BIN_",
+    "CARGO_CRATE_NAME",
+    "CARGO_MANIFEST_",
+    "CARGO_PKG_",
+    "CARGO_PRIMARY_PACKAGE",
+];
+
 /// Why there are no executables.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
@@ -60,7 +69,12 @@ async fn run_cargo(selection: &[&str]) -> Result<PathBuf, BuildError> {
     if let Some(triple) = &layout.triple {
         command.args(["--target", triple]);
     }
-    // Output stays readable on a terminal, and what is printed is on standard error anyway.
+    // What cargo tells a program of its own package changes the fingerprints of build scripts that
+    // read it (ring's does), and half of the dependencies would be built again each time.
+    let told = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    for name in told.filter(|name| SET_BY_CARGO.iter().any(|set| name.starts_with(set))) {
+        command.env_remove(name);
+    }
     let status = command.stdin(Stdio::null()).status().await?;
     if status.success() {
         Ok(layout.directory)

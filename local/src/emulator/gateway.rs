@@ -20,7 +20,7 @@ use super::{Emulator, Error, new_id, new_trace, now};
 
 const REQUEST_LIMIT: usize = 10 * 1024 * 1024;
 const BUFFERED_LIMIT: Duration = Duration::from_secs(29);
-const STREAMING_LIMIT: Duration = Duration::from_secs(15 * 60);
+const STREAMING_LIMIT: Duration = Duration::from_mins(15);
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 const TRACE_ID: HeaderName = HeaderName::from_static("x-amzn-trace-id");
@@ -73,13 +73,13 @@ pub(super) fn router(emulator: &Emulator, routes: Vec<Route>) -> Result<Router, 
         let _ = &keep_processes;
         std::future::ready(not_found(&Receipt::new()))
     };
-    let mut router = Router::new().fallback(not_found);
+    let mut app = Router::new().fallback(not_found);
     for (path, resource) in resources {
         let resource = Arc::new(resource);
         let serve = move |request: Request| Arc::clone(&resource).serve(request);
-        router = router.route(&axum_path(&path), any(serve));
+        app = app.route(&axum_path(&path), any(serve));
     }
-    Ok(router)
+    Ok(app)
 }
 
 /// `{rest+}` is `{*rest}` to axum.

@@ -140,22 +140,22 @@ type Start = (Command, Handle, oneshot::Sender<io::Result<Child>>);
 /// The kernel ends a child when the *thread* that made it ends, and the runtime's threads come and
 /// go; this one stays.
 async fn start_on_lasting_thread(command: Command) -> io::Result<Child> {
-    static STARTER: OnceLock<thread_mpsc::Sender<Start>> = OnceLock::new();
-    let starter = STARTER.get_or_init(|| {
-        let (starter, starts) = thread_mpsc::channel::<Start>();
+    static THREAD: OnceLock<thread_mpsc::Sender<Start>> = OnceLock::new();
+    let thread = THREAD.get_or_init(|| {
+        let (thread, starts) = thread_mpsc::channel::<Start>();
         std::thread::spawn(move || {
-            for (mut command, runtime, started) in starts {
+            for (mut command, runtime, reply) in starts {
                 let _in_runtime = runtime.enter();
                 // Whoever asked may be gone; then the child is dropped here, and so killed.
-                let _ = started.send(command.spawn());
+                let _ = reply.send(command.spawn());
             }
         });
-        starter
+        thread
     });
-    let (started, child) = oneshot::channel();
-    let gone = |_| io::Error::other("the thread that starts processes is gone");
-    starter
-        .send((command, Handle::current(), started))
-        .map_err(|_| io::Error::other("the thread that starts processes is gone"))?;
-    child.await.map_err(gone)?
+    let (reply, child) = oneshot::channel();
+    // Sending fails only if the thread is gone; then `reply` is dropped, and the wait ends.
+    let _ = thread.send((command, Handle::current(), reply));
+    child
+        .await
+        .map_err(|_| io::Error::other("the thread that starts processes is gone"))?
 }

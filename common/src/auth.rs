@@ -1,0 +1,292 @@
+//! Who may call: the token says who somebody claims to be, the database whether they may.
+
+use std::{
+    num::NonZeroUsize,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use axum::extract::{FromRef, FromRequestParts};
+use http::{header::AUTHORIZATION, request::Parts};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use lru::LruCache;
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use crate::{
+    clock,
+    db::{Bounded, Db},
+    error::{Error, Result},
+};
+
+/// How long an approval may be remembered: for so long a disabled user may go on.
+const REMEMBERED: Duration = Duration::from_secs(30);
+/// How many users one instance remembers.
+const REMEMBERED_USERS: NonZeroUsize = NonZeroUsize::new(10_000).expect("not zero");
+/// How far clocks may be apart, in seconds.
+const LEEWAY: u64 = 30;
+
+/// The shortest secret that is taken, in bytes: HS256 is no stronger than its key (RFC 7518, 3.2).
+const MIN_SECRET: usize = 32;
+
+/// What somebody is at a site.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Teaches and accompanies members.
+    Coach,
+    /// Works at the site.
+    Staff,
+    /// Runs the site.
+    Manager,
+    /// Administers the site's AI.
+    SiteAdmin,
+    /// Administers the platform; belongs to no site.
+    Admin,
+}
+
+impl Role {
+    /// As in the column `role`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Coach => "coach",
+            Self::Staff => "staff",
+            Self::Manager => "manager",
+            Self::SiteAdmin => "site_admin",
+            Self::Admin => "admin",
+        }
+    }
+
+    fn parse(name: &str) -> Option<Self> {
+        [
+            Self::Coach,
+            Self::Staff,
+            Self::Manager,
+            Self::SiteAdmin,
+            Self::Admin,
+        ]
+        .into_iter()
+        .find(|role| role.name() == name)
+    }
+}
+
+/// What a token says. The role in it is overruled by the table.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Claims {
+    /// User id.
+    pub sub: String,
+    /// Absent for a platform admin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub site_id: Option<i64>,
+    /// As it was when the token was made.
+    #[serde(default)]
+    pub role: String,
+    /// As it was when the token was made.
+    #[serde(default)]
+    pub nickname: String,
+    /// `access`.
+    #[serde(rename = "type", default)]
+    pub kind: String,
+    /// Seconds since 1970.
+    pub exp: i64,
+}
+
+/// The secrets that tokens may be signed with: the current one, and during a rotation the one before.
+#[derive(Clone)]
+pub struct JwtSecrets(Arc<[DecodingKey]>);
+
+impl JwtSecrets {
+    /// None when a secret is shorter than 32 bytes.
+    pub fn new(current: &SecretString, previous: Option<&SecretString>) -> Option<Self> {
+        let keys = std::iter::once(current).chain(previous).map(|secret| {
+            let bytes = secret.expose_secret().as_bytes();
+            (bytes.len() >= MIN_SECRET).then(|| DecodingKey::from_secret(bytes))
+        });
+        keys.collect::<Option<_>>().map(Self)
+    }
+
+    /// Checks signature, algorithm, times and type.
+    ///
+    /// # Errors
+    /// [`Error::Unauthorized`].
+    pub fn verify(&self, token: &str) -> Result<Claims> {
+        let mut validation = Validation::new(Algorithm::HS256);
+        validation.leeway = LEEWAY;
+        validation.validate_nbf = true;
+        validation.validate_aud = false;
+        validation.set_required_spec_claims(&["exp", "sub"]);
+        let claims = self
+            .0
+            .iter()
+            .find_map(|key| jsonwebtoken::decode::<Claims>(token, key, &validation).ok())
+            .ok_or(Error::Unauthorized("token does not hold"))?
+            .claims;
+        if claims.kind == "access" {
+            Ok(claims)
+        } else {
+            Err(Error::Unauthorized("not an access token"))
+        }
+    }
+}
+
+/// Signs an access token. For the laptop and the tests: in the cloud the business backend signs.
+pub fn sign(secret: &SecretString, user: &User, valid_for: Duration) -> Option<String> {
+    let claims = Claims {
+        sub: user.id.to_string(),
+        site_id: user.site_id,
+        role: user.role.name().to_owned(),
+        nickname: user.nickname.clone(),
+        kind: "access".to_owned(),
+        exp: (clock::now() + valid_for).timestamp(),
+    };
+    let key = EncodingKey::from_secret(secret.expose_secret().as_bytes());
+    jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &key).ok()
+}
+
+/// A row of `biz.users`.
+#[derive(Clone, Debug)]
+pub struct User {
+    /// Id.
+    pub id: i64,
+    /// None for a platform admin.
+    pub site_id: Option<i64>,
+    /// What to call them.
+    pub nickname: String,
+    /// What they may do.
+    pub role: Role,
+    /// Whether they may do anything.
+    pub approved: bool,
+}
+
+/// Reads one user.
+pub async fn find_user(db: &Db, id: i64) -> Result<Option<User>> {
+    let row = sqlx::query!(
+        "select id, site_id, nickname, role, status from biz.users where id = $1",
+        id
+    )
+    .fetch_optional(db)
+    .bounded()
+    .await?;
+    row.map(|row| {
+        Ok(User {
+            id: row.id,
+            site_id: row.site_id,
+            nickname: row.nickname,
+            role: Role::parse(&row.role)
+                .ok_or_else(|| Error::internal("unknown role in biz.users"))?,
+            approved: row.status == "approved",
+        })
+    })
+    .transpose()
+}
+
+/// Tells who calls. A clone shares what is remembered.
+#[derive(Clone)]
+pub struct Callers {
+    secrets: JwtSecrets,
+    db: Db,
+    remembered: Arc<Mutex<LruCache<i64, (Instant, User)>>>,
+}
+
+impl Callers {
+    /// Nobody is remembered yet.
+    pub fn new(secrets: JwtSecrets, db: Db) -> Self {
+        Self {
+            secrets,
+            db,
+            remembered: Arc::new(Mutex::new(LruCache::new(REMEMBERED_USERS))),
+        }
+    }
+
+    /// The approved user behind a token.
+    async fn identify(&self, token: &str) -> Result<User> {
+        let claims = self.secrets.verify(token)?;
+        let id = claims
+            .sub
+            .parse()
+            .map_err(|_| Error::Unauthorized("subject is not a user id"))?;
+        let user = self.approved_user(id).await?;
+        if user.site_id == claims.site_id {
+            Ok(user)
+        } else {
+            Err(Error::NotApproved)
+        }
+    }
+
+    /// Only approvals are remembered, so that a new one is seen at once.
+    async fn approved_user(&self, id: i64) -> Result<User> {
+        let remembered = self
+            .remembered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&id)
+            .cloned();
+        if let Some((since, user)) = remembered
+            && since.elapsed() < REMEMBERED
+        {
+            return Ok(user);
+        }
+        let asked = Instant::now();
+        let user = find_user(&self.db, id)
+            .await?
+            .filter(|user| user.approved)
+            .ok_or(Error::NotApproved)?;
+        self.remembered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .put(id, (asked, user.clone()));
+        Ok(user)
+    }
+}
+
+/// An approved member of a site's staff. A handler that takes one cannot forget to ask who calls.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// Tenant: a part of every statement.
+    pub site_id: i64,
+    /// User.
+    pub user_id: i64,
+    /// What to call them.
+    pub nickname: String,
+    /// From the table, not from the token.
+    pub role: Role,
+}
+
+impl<S> FromRequestParts<S> for Caller
+where
+    S: Send + Sync,
+    Callers: FromRef<S>,
+{
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
+        let user = Callers::from_ref(state).identify(bearer(parts)?).await?;
+        tracing::Span::current().record("user_id", user.id);
+        // A platform admin belongs to no site, and so has no chats.
+        let site_id = user.site_id.ok_or(Error::Forbidden)?;
+        tracing::Span::current().record("site_id", site_id);
+        Ok(Self {
+            site_id,
+            user_id: user.id,
+            nickname: user.nickname,
+            role: user.role,
+        })
+    }
+}
+
+fn bearer(parts: &Parts) -> Result<&str> {
+    let value = parts
+        .headers
+        .get(AUTHORIZATION)
+        .ok_or(Error::Unauthorized("no token"))?;
+    let (scheme, token) = value
+        .to_str()
+        .ok()
+        .and_then(|text| text.split_once(' '))
+        .ok_or(Error::Unauthorized("not a bearer token"))?;
+    if scheme.eq_ignore_ascii_case("bearer") {
+        Ok(token.trim())
+    } else {
+        Err(Error::Unauthorized("not a bearer token"))
+    }
+}

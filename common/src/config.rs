@@ -1,0 +1,241 @@
+//! Configuration: typed, read once at start, with errors that name the variable.
+//!
+//! | variable | for | default |
+//! |---|---|---|
+//! | `DATABASE_URL` or `DATABASE_URL_SECRET_ARN` | all | required |
+//! | `DATABASE_MAX_CONNECTIONS` | all | 4 |
+//! | `JWT_SECRET` or `JWT_SECRET_ARN` | all HTTP functions | required |
+//! | `JWT_SECRET_PREVIOUS` | the secret being rotated out | none |
+//! | `DASHSCOPE_API_KEY` or `DASHSCOPE_API_KEY_SECRET_ARN` | functions that ask an app | required |
+//! | `DASHSCOPE_BASE_URL` | region or simulator | Beijing |
+//! | `DASHSCOPE_WORKSPACE` | a workspace other than the default | none |
+//! | `DASHSCOPE_APP_ID_1_CHAT` | app1; without it the chat says that it is not available | none |
+//! | `CHAT_RATE_PER_MINUTE` | messages a user may send in a minute | 20 |
+//! | `CHAT_MAX_STREAMS` | replies a user may have made at once | 2 |
+//! | `CHAT_RESERVED_TOKENS` | tokens held against the budget per message | 2000 |
+//! | `RUST_LOG` | log filter | `info` |
+
+use std::{collections::HashMap, str::FromStr};
+
+use secrecy::SecretString;
+
+use crate::{
+    apps::AppIds,
+    auth::JwtSecrets,
+    dashscope,
+    secrets::{self, SecretError},
+};
+
+/// Where variables come from: the process, or a test's table.
+#[derive(Clone)]
+pub struct Env(HashMap<String, String>);
+
+/// Why a function cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// Neither the variable nor its secret is set.
+    #[error("{0} is not set (nor {0}_SECRET_ARN)")]
+    Missing(&'static str),
+    /// The variable cannot be read as what it should be. Its value is not shown: it may be a secret.
+    #[error("{name} is not valid: expected {expected}")]
+    Invalid {
+        /// The variable.
+        name: &'static str,
+        /// What it should have been.
+        expected: &'static str,
+    },
+    /// The secret that a variable names cannot be had.
+    #[error("{name}: cannot fetch the secret")]
+    Secret {
+        /// The variable that holds the ARN.
+        name: String,
+        /// Why.
+        #[source]
+        source: SecretError,
+    },
+}
+
+impl Env {
+    /// The environment of this process.
+    pub fn from_process() -> Self {
+        Self(std::env::vars().collect())
+    }
+
+    /// A table, for one process that holds several functions, and for tests.
+    pub fn from_pairs<K: Into<String>, V: Into<String>>(
+        pairs: impl IntoIterator<Item = (K, V)>,
+    ) -> Self {
+        Self(
+            pairs
+                .into_iter()
+                .map(|(name, value)| (name.into(), value.into()))
+                .collect(),
+        )
+    }
+
+    /// The same with one variable set.
+    #[must_use]
+    pub fn with(&self, name: &str, value: &str) -> Self {
+        let mut table = self.0.clone();
+        table.insert(name.to_owned(), value.to_owned());
+        Self(table)
+    }
+
+    /// The variable, unless it is unset or empty.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.0
+            .get(name)
+            .map(String::as_str)
+            .filter(|value| !value.is_empty())
+    }
+
+    fn parsed<T: FromStr>(
+        &self,
+        name: &'static str,
+        expected: &'static str,
+        default: T,
+    ) -> Result<T, ConfigError> {
+        match self.text(name) {
+            None => Ok(default),
+            Some(value) => value
+                .parse()
+                .map_err(|_| ConfigError::Invalid { name, expected }),
+        }
+    }
+
+    /// The secret from Secrets Manager when `<name>_SECRET_ARN` is set, else from the variable.
+    async fn secret(&self, name: &'static str) -> Result<SecretString, ConfigError> {
+        let arn_name = secret_arn_name(name);
+        if let Some(arn) = self.text(&arn_name) {
+            return secrets::fetch(arn, secrets::Version::Current)
+                .await
+                .map_err(|source| ConfigError::Secret {
+                    name: arn_name,
+                    source,
+                });
+        }
+        self.text(name)
+            .map(SecretString::from)
+            .ok_or(ConfigError::Missing(name))
+    }
+}
+
+/// `JWT_SECRET` is a secret by name already; its ARN is `JWT_SECRET_ARN`.
+fn secret_arn_name(name: &str) -> String {
+    format!("{}_SECRET_ARN", name.trim_end_matches("_SECRET"))
+}
+
+/// Where the data is.
+pub struct DatabaseConfig {
+    /// PostgreSQL URL.
+    pub url: SecretString,
+    /// Connections of one instance. An instance serves one event at a time; a reply in the
+    /// making and the request that follows it may overlap.
+    pub max_connections: u32,
+}
+
+impl DatabaseConfig {
+    /// Reads `DATABASE_URL` (also an RDS secret in JSON) and `DATABASE_MAX_CONNECTIONS`.
+    ///
+    /// # Errors
+    /// Names the variable that is missing or cannot be read.
+    pub async fn from_env(env: &Env) -> Result<Self, ConfigError> {
+        Ok(Self {
+            url: secrets::database_url(env.secret("DATABASE_URL").await?).ok_or(
+                ConfigError::Invalid {
+                    name: "DATABASE_URL",
+                    expected: "a postgres:// URL or an RDS secret",
+                },
+            )?,
+            max_connections: env.parsed("DATABASE_MAX_CONNECTIONS", "a whole number", 4)?,
+        })
+    }
+}
+
+impl JwtSecrets {
+    /// Reads `JWT_SECRET` and `JWT_SECRET_PREVIOUS`; with `JWT_SECRET_ARN`, the versions
+    /// `AWSCURRENT` and, while there is one, `AWSPREVIOUS`.
+    ///
+    /// # Errors
+    /// Names the variable that is missing or cannot be read.
+    pub async fn from_env(env: &Env) -> Result<Self, ConfigError> {
+        let name = "JWT_SECRET";
+        let arn_name = secret_arn_name(name);
+        let (current, previous) = match env.text(&arn_name) {
+            Some(arn) => {
+                let (current, previous) = tokio::join!(
+                    secrets::fetch(arn, secrets::Version::Current),
+                    secrets::fetch(arn, secrets::Version::Previous)
+                );
+                let previous = match previous {
+                    Err(SecretError::NotFound) => Ok(None),
+                    other => other.map(Some),
+                };
+                let named = |source| ConfigError::Secret {
+                    name: arn_name.clone(),
+                    source,
+                };
+                (current.map_err(named)?, previous.map_err(named)?)
+            }
+            None => (
+                env.secret(name).await?,
+                env.text("JWT_SECRET_PREVIOUS").map(SecretString::from),
+            ),
+        };
+        Self::new(&current, previous.as_ref()).ok_or(ConfigError::Invalid {
+            name,
+            expected: "at least 32 bytes",
+        })
+    }
+}
+
+/// How DashScope is asked.
+pub struct DashScopeConfig {
+    /// Key, address, workspace, patience.
+    pub client: dashscope::Config,
+    /// The applications behind the apps.
+    pub app_ids: AppIds,
+}
+
+impl DashScopeConfig {
+    /// Reads the `DASHSCOPE_…` variables.
+    ///
+    /// # Errors
+    /// Names the variable that is missing or cannot be read.
+    pub async fn from_env(env: &Env) -> Result<Self, ConfigError> {
+        let mut client = dashscope::Config::new(env.secret("DASHSCOPE_API_KEY").await?);
+        if let Some(base_url) = env.text("DASHSCOPE_BASE_URL") {
+            client.base_url = base_url.to_owned();
+        }
+        client.workspace = env.text("DASHSCOPE_WORKSPACE").map(str::to_owned);
+        Ok(Self {
+            client,
+            app_ids: AppIds::from_env(env),
+        })
+    }
+}
+
+/// What a user may ask for.
+#[derive(Clone, Copy, Debug)]
+pub struct ChatLimits {
+    /// Messages in a minute.
+    pub rate_per_minute: i32,
+    /// Replies being made at once.
+    pub max_streams: i32,
+    /// Tokens held against the site's budget while a reply is made.
+    pub reserved_tokens: i64,
+}
+
+impl ChatLimits {
+    /// Reads the `CHAT_…` variables.
+    ///
+    /// # Errors
+    /// Names the variable that cannot be read.
+    pub fn from_env(env: &Env) -> Result<Self, ConfigError> {
+        Ok(Self {
+            rate_per_minute: env.parsed("CHAT_RATE_PER_MINUTE", "a whole number", 20)?,
+            max_streams: env.parsed("CHAT_MAX_STREAMS", "a whole number", 2)?,
+            reserved_tokens: env.parsed("CHAT_RESERVED_TOKENS", "a whole number", 2000)?,
+        })
+    }
+}

@@ -1,0 +1,213 @@
+//! Conversations: found or made for a context, and listed.
+
+use chrono::{DateTime, Utc};
+
+use crate::{
+    auth::Caller,
+    db::{Bounded, Db},
+    error::{Error, Reason, Result},
+    paging::{From, Paging, write_cursor},
+};
+
+/// The longest context id, in characters.
+const MAX_CONTEXT_ID: usize = 64;
+
+/// Microseconds since 1970; a forged cursor may name any time, PostgreSQL knows fewer.
+const YEAR_9999: i64 = 253_402_300_799_000_000;
+
+/// What a chat of the mini-program is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ContextType {
+    /// Nothing in particular; a new one after 30 minutes of silence.
+    General,
+    /// A task: always the same conversation.
+    Task,
+    /// A member; a new one after 3 days of silence.
+    Customer,
+    /// A coach; a new one after 3 days of silence.
+    Coach,
+    /// A board; one for each business date.
+    Board,
+}
+
+impl ContextType {
+    /// As clients and the column `context_type` spell them.
+    pub const WORDS: [(&'static str, Self); 5] = [
+        ("general", Self::General),
+        ("task", Self::Task),
+        ("customer", Self::Customer),
+        ("coach", Self::Coach),
+        ("board", Self::Board),
+    ];
+
+    fn name(self) -> &'static str {
+        Self::WORDS
+            .iter()
+            .find(|(_, word)| *word == self)
+            .map_or("general", |(name, _)| name)
+    }
+}
+
+/// What a conversation is found by, besides its user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Context {
+    kind: ContextType,
+    id: String,
+}
+
+impl Context {
+    /// Checks the two query parameters.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when one is missing or the id is too long, or empty where the
+    /// context is about something.
+    pub fn parse(kind: Option<ContextType>, id: Option<&str>) -> Result<Self> {
+        let kind = kind.ok_or(Error::invalid("contextType", Reason::Missing))?;
+        let id = id.ok_or(Error::invalid("contextId", Reason::Missing))?;
+        if id.is_empty() && !matches!(kind, ContextType::General | ContextType::Board) {
+            return Err(Error::invalid("contextId", Reason::Empty));
+        }
+        if id.chars().count() > MAX_CONTEXT_ID {
+            return Err(Error::invalid("contextId", Reason::TooLong(MAX_CONTEXT_ID)));
+        }
+        Ok(Self {
+            kind,
+            id: id.to_owned(),
+        })
+    }
+}
+
+/// The caller's conversation for a context: the one in its reuse window, or a new one.
+pub async fn open(db: &Db, caller: &Caller, context: &Context) -> Result<i64> {
+    sqlx::query_scalar!(
+        r#"select biz.open_conversation($1, $2, $3, $4) as "id!""#,
+        caller.site_id,
+        caller.user_id,
+        context.kind.name(),
+        context.id
+    )
+    .fetch_one(db)
+    .bounded()
+    .await
+}
+
+/// One line of the history.
+#[derive(Clone, Debug)]
+pub struct Conversation {
+    /// The mini-program's chat id.
+    pub id: i64,
+    /// The session API's session id.
+    pub public_id: uuid::Uuid,
+    /// Set by somebody, or the first message's beginning.
+    pub title: String,
+    /// `general`, `task`, `customer`, `coach`, `board` or `bot`.
+    pub context_type: String,
+    /// As the client named it.
+    pub context_id: String,
+    /// At most 100 characters.
+    pub last_message: String,
+    /// When that was.
+    pub last_message_at: Option<DateTime<Utc>>,
+    /// All messages of the conversation.
+    pub message_count: i64,
+    /// Messages of the other side that were not read.
+    pub unread_count: i64,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+}
+
+/// One page of the history.
+#[derive(Debug)]
+pub struct Conversations {
+    /// Newest activity first, ties by id.
+    pub items: Vec<Conversation>,
+    /// All conversations that have a message.
+    pub total: i64,
+    /// Where the next page begins, if there is one.
+    pub next_cursor: Option<String>,
+}
+
+/// The last item seen: microseconds since 1970, and id.
+pub type ListKey = (i64, i64);
+
+/// What a cursor of a caller's history is bound to.
+pub fn list_scope(caller: &Caller) -> String {
+    format!("history/{}", caller.user_id)
+}
+
+/// Lists the caller's conversations that are not empty.
+pub async fn list(db: &Db, caller: &Caller, paging: &Paging<ListKey>) -> Result<Conversations> {
+    let (offset, key) = match paging.from {
+        From::Offset(offset) => (offset, None),
+        From::Key(key) => (0, Some(key)),
+    };
+    let before = key.map(|(micros, _)| {
+        DateTime::from_timestamp_micros(micros.clamp(0, YEAR_9999)).unwrap_or_default()
+    });
+    // The total is the user's counter: counting rows would cost more with each conversation.
+    // The join is lateral so that an empty page still has its total. One more than asked
+    // for is fetched, so that a page that happens to be full is not taken for the last but one.
+    let rows = sqlx::query!(
+        r#"
+        select u.listed_conversations as total,
+               c.id as "id?", c.public_id as "public_id?", coalesce(c.title, '') as "title!",
+               c.context_type as "context_type?", c.context_id as "context_id?",
+               coalesce(c.last_message_preview, '') as "last_message!", c.last_message_at,
+               c.last_active_at as "last_active_at?", c.message_count as "message_count?",
+               c.unread_count as "unread_count?", c.created_at as "created_at?"
+        from biz.users u
+        left join lateral (
+            select * from biz.ai_conversations c
+            where c.site_id = $1 and c.user_id = $2 and c.message_count > 0
+              and (c.last_active_at, c.id) < (coalesce($3, 'infinity'::timestamptz), coalesce($4::bigint, 0))
+            order by c.last_active_at desc, c.id desc
+            limit $5 offset $6
+        ) c on true
+        where u.id = $2 and u.site_id = $1
+        order by c.last_active_at desc, c.id desc
+        "#,
+        caller.site_id,
+        caller.user_id,
+        before,
+        key.map(|(_, id)| id),
+        paging.size + 1,
+        offset,
+    )
+    .fetch_all(db)
+    .bounded()
+    .await?;
+
+    let total = rows.first().map_or(0, |row| row.total);
+    let page = usize::try_from(paging.size).unwrap_or(usize::MAX);
+    let more = rows.len() > page;
+    let mut last = None;
+    let mut items = Vec::with_capacity(rows.len().min(page));
+    for row in rows.into_iter().take(page) {
+        let (Some(id), Some(public_id), Some(created_at), Some(active)) =
+            (row.id, row.public_id, row.created_at, row.last_active_at)
+        else {
+            break;
+        };
+        last = Some((active.timestamp_micros(), id));
+        items.push(Conversation {
+            id,
+            public_id,
+            title: row.title,
+            context_type: row.context_type.unwrap_or_default(),
+            context_id: row.context_id.unwrap_or_default(),
+            last_message: row.last_message,
+            last_message_at: row.last_message_at,
+            message_count: row.message_count.unwrap_or_default(),
+            unread_count: row.unread_count.unwrap_or_default(),
+            created_at,
+        });
+    }
+    let next_cursor = last
+        .filter(|_| more)
+        .and_then(|key| write_cursor(&key, &list_scope(caller)));
+    Ok(Conversations {
+        items,
+        total,
+        next_cursor,
+    })
+}

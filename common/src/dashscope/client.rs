@@ -1,0 +1,326 @@
+//! The client itself: one request, and what its response means.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{
+    ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
+};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::{Response, Url};
+use rustls::crypto::ring;
+use secrecy::ExposeSecret;
+use tokio::time::{Instant, timeout_at};
+
+use super::answer::{Answer, AnswerStream, header};
+use super::config::{Config, ConfigError, Retries, Timeouts, check_workspace};
+use super::error::{Details, Error, TimeoutKind};
+use super::frames::{Frame, FrameReader};
+use super::wire::{Payload, request_body};
+use super::{Call, retry};
+
+const SSE: HeaderName = HeaderName::from_static("x-dashscope-sse");
+const WORKSPACE: HeaderName = HeaderName::from_static("x-dashscope-workspace");
+const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+/// Idle connections of five minutes were found dead by others; the service's own limit is not
+/// known.
+const POOL_IDLE: Duration = Duration::from_secs(30);
+/// As much of an error's body as is read, in bytes, and the time that may take.
+const ERROR_BODY: usize = 64 * 1024;
+const ERROR_BODY_TIME: Duration = Duration::from_secs(5);
+
+/// All but what RFC 3986 calls unreserved.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+/// A client of one deployment with one key. Clones share their connections.
+#[derive(Debug, Clone)]
+pub struct DashScope {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    base_url: String,
+    headers: HeaderMap,
+    timeouts: Timeouts,
+    retries: Retries,
+    http: OnceLock<reqwest::Client>,
+}
+
+impl DashScope {
+    /// Checks the configuration. Nothing is opened or built before the first call, so that a cold
+    /// start does not pay for it.
+    pub fn new(config: Config) -> Result<Self, ConfigError> {
+        Ok(Self {
+            inner: Arc::new(Inner {
+                base_url: check_base_url(config.base_url)?,
+                headers: headers(config.api_key.expose_secret(), config.workspace)?,
+                timeouts: config.timeouts,
+                retries: config.retries,
+                http: OnceLock::new(),
+            }),
+        })
+    }
+
+    /// Asks for an answer in pieces. Returns with the first text, or with the end of an answer that
+    /// has none; until then failures are tried again, but not past `deadline`, which also ends the
+    /// stream.
+    pub async fn stream(&self, call: &Call, deadline: Instant) -> Result<AnswerStream, Error> {
+        self.open(call, true, deadline).await
+    }
+
+    /// Asks for a whole answer.
+    pub async fn complete(&self, call: &Call, deadline: Instant) -> Result<Answer, Error> {
+        self.open(call, false, deadline).await?.collect().await
+    }
+
+    async fn open(
+        &self,
+        call: &Call,
+        streaming: bool,
+        deadline: Instant,
+    ) -> Result<AnswerStream, Error> {
+        let end = End::of(deadline, self.inner.timeouts.overall);
+        let url = self.url(&call.app_id)?;
+        let body = request_body(call, streaming).map_err(|source| Error::Protocol {
+            details: Box::default(),
+            source: Some(Box::new(source)),
+        })?;
+        let body = Bytes::from(body);
+        let session_id = call.session_id.as_deref();
+        let attempt = || self.attempt(url.clone(), body.clone(), session_id, streaming, end);
+        let (mut answer, attempts) = retry::run(&self.inner.retries, end.at, attempt).await?;
+        answer.attempts = attempts;
+        Ok(answer)
+    }
+
+    async fn attempt(
+        &self,
+        url: Url,
+        body: Bytes,
+        session_id: Option<&str>,
+        streaming: bool,
+        end: End,
+    ) -> Result<AnswerStream, Error> {
+        let timeouts = &self.inner.timeouts;
+        let first_token = streaming.then(|| Instant::now() + timeouts.first_token);
+        let wait = match first_token {
+            Some(first_token) => end.or_sooner(first_token, TimeoutKind::FirstToken),
+            None => end,
+        };
+        if Instant::now() >= wait.at {
+            return Err(Error::Timeout {
+                which: wait.which,
+                details: Box::default(),
+            });
+        }
+        let mut request = self
+            .http()?
+            .post(url)
+            .headers(self.inner.headers.clone())
+            .body(body);
+        if streaming {
+            request = request
+                .header(SSE, "enable")
+                .header(ACCEPT, "text/event-stream")
+                .header(ACCEL_BUFFERING, "no")
+                .header(CACHE_CONTROL, "no-cache");
+        } else {
+            request = request.header(ACCEPT, "application/json");
+        }
+        let response = match timeout_at(wait.at, request.send()).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => return Err(unanswered(error)),
+            Err(_) => {
+                let details = Box::new(Details {
+                    may_have_cost: true,
+                    ..Details::default()
+                });
+                return Err(Error::Timeout {
+                    which: wait.which,
+                    details,
+                });
+            }
+        };
+        if !response.status().is_success() {
+            let error = refusal(response, end).await;
+            return Err(if session_id.is_some() {
+                error.or_session_expired()
+            } else {
+                error
+            });
+        }
+        // A whole answer is silent until it is there.
+        let idle = if streaming {
+            timeouts.idle
+        } else {
+            timeouts.overall
+        };
+        AnswerStream::begin(response, session_id, first_token, end, idle).await
+    }
+
+    /// The URL of an application. `.` and `..` would climb in it, encoded or not.
+    fn url(&self, app_id: &str) -> Result<Url, Error> {
+        let segment = utf8_percent_encode(app_id, SEGMENT);
+        let url = Url::parse(&format!(
+            "{}/apps/{segment}/completion",
+            self.inner.base_url
+        ));
+        match url {
+            Ok(url) if !matches!(app_id, "" | "." | "..") => Ok(url),
+            _ => Err(Error::Misconfigured {
+                details: Box::new(Details {
+                    message: Some("the application id is not one".to_owned()),
+                    ..Details::default()
+                }),
+            }),
+        }
+    }
+
+    fn http(&self) -> Result<&reqwest::Client, Error> {
+        if let Some(http) = self.inner.http.get() {
+            return Ok(http);
+        }
+        let http =
+            build_http(self.inner.timeouts.connect).map_err(|source| Error::Unavailable {
+                details: Box::default(),
+                source: Some(source),
+            })?;
+        Ok(self.inner.http.get_or_init(|| http))
+    }
+}
+
+/// When a call has to be over, and whose wish that is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct End {
+    pub(super) at: Instant,
+    pub(super) which: TimeoutKind,
+}
+
+impl End {
+    fn of(deadline: Instant, overall: Duration) -> Self {
+        Self {
+            at: deadline,
+            which: TimeoutKind::Deadline,
+        }
+        .or_sooner(Instant::now() + overall, TimeoutKind::Overall)
+    }
+
+    pub(super) fn or_sooner(self, at: Instant, which: TimeoutKind) -> Self {
+        if at < self.at {
+            Self { at, which }
+        } else {
+            self
+        }
+    }
+}
+
+fn check_base_url(base_url: String) -> Result<String, ConfigError> {
+    let trimmed = base_url.trim_end_matches('/');
+    let fits = Url::parse(trimmed).is_ok_and(|url| {
+        matches!(url.scheme(), "http" | "https")
+            && url.query().is_none()
+            && url.fragment().is_none()
+    });
+    if fits {
+        Ok(trimmed.to_owned())
+    } else {
+        Err(ConfigError::BaseUrl(base_url))
+    }
+}
+
+fn headers(api_key: &str, workspace: Option<String>) -> Result<HeaderMap, ConfigError> {
+    if api_key.trim().is_empty() {
+        return Err(ConfigError::ApiKey);
+    }
+    let mut bearer = HeaderValue::try_from(format!("Bearer {}", api_key.trim()))
+        .map_err(|_| ConfigError::ApiKey)?;
+    bearer.set_sensitive(true);
+    let mut headers = HeaderMap::new();
+    headers.insert(AUTHORIZATION, bearer);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Some(id) = workspace {
+        check_workspace(&id)?;
+        let value = HeaderValue::try_from(&id).map_err(|_| ConfigError::Workspace(id))?;
+        headers.insert(WORKSPACE, value);
+    }
+    Ok(headers)
+}
+
+/// The bundled roots: reading the system's takes milliseconds of a cold start. No proxy from the
+/// environment, which only the configuration may read; no redirects, which would carry the prompt
+/// elsewhere.
+fn build_http(
+    connect: Duration,
+) -> Result<reqwest::Client, Box<dyn std::error::Error + Send + Sync>> {
+    let roots: rustls::RootCertStore = webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect();
+    let tls = rustls::ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let http = reqwest::Client::builder()
+        .tls_backend_preconfigured(tls)
+        .connect_timeout(connect)
+        .pool_idle_timeout(POOL_IDLE)
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .build()?;
+    Ok(http)
+}
+
+/// A request that got no response. Unless not even a connection came about, it may have arrived.
+fn unanswered(error: reqwest::Error) -> Error {
+    let details = Box::new(Details {
+        may_have_cost: !error.is_connect(),
+        ..Details::default()
+    });
+    Error::Unavailable {
+        details,
+        source: Some(Box::new(error.without_url())),
+    }
+}
+
+/// The error of a response that is none of the 2xx: plain JSON, the same in a frame whatever the
+/// content type says, or some gateway's page.
+async fn refusal(mut response: Response, end: End) -> Error {
+    let retry_after = retry::retry_after(response.headers());
+    let details = Details {
+        status: Some(response.status().as_u16()),
+        request_id: header(&response, "x-request-id"),
+        ..Details::default()
+    };
+    let body = read_error_body(&mut response, end).await;
+    let mut frames = FrameReader::new();
+    frames.push(body.clone());
+    frames.close();
+    while let Ok(Some(frame)) = frames.next() {
+        if let Ok(payload) = Payload::parse(&frame.data) {
+            return Error::named(details.with_frame(&frame, Some(payload)), retry_after);
+        }
+    }
+    let page = Frame {
+        data: body.trim_ascii().to_vec(),
+        ..Frame::default()
+    };
+    Error::named(details.with_frame(&page, None), retry_after)
+}
+
+/// The beginning of the body, which is where an error stands; what cannot be read is as good as
+/// absent.
+async fn read_error_body(response: &mut Response, end: End) -> Bytes {
+    let until = end.at.min(Instant::now() + ERROR_BODY_TIME);
+    let mut body = Vec::new();
+    while body.len() < ERROR_BODY
+        && let Ok(Ok(Some(chunk))) = timeout_at(until, response.chunk()).await
+    {
+        let room = ERROR_BODY - body.len();
+        body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+    }
+    body.into()
+}

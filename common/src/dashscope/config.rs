@@ -1,0 +1,234 @@
+//! Where the service is and how patient the client is.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+/// Base URL of the Beijing deployment.
+pub const BEIJING: &str = "https://dashscope.aliyuncs.com/api/v1";
+/// Base URL of the Singapore deployment.
+pub const SINGAPORE: &str = "https://dashscope-intl.aliyuncs.com/api/v1";
+/// Base URL of the Hong Kong deployment.
+pub const HONG_KONG: &str = "https://cn-hongkong.dashscope.aliyuncs.com/api/v1";
+
+/// All that [`DashScope::new`](super::DashScope::new) needs.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// An API key. Keys belong to one region.
+    pub api_key: SecretString,
+    /// Up to and including `/api/v1`: [`BEIJING`], another region's, a workspace's
+    /// ([`Region::workspace_base_url`]) or a simulator's.
+    pub base_url: String,
+    /// The workspace of the applications, when it is not the key's default one.
+    pub workspace: Option<String>,
+    /// How long to wait for what.
+    pub timeouts: Timeouts,
+    /// How often to try again.
+    pub retries: Retries,
+}
+
+impl Config {
+    /// Beijing, the key's default workspace, default patience.
+    pub fn new(api_key: SecretString) -> Self {
+        Self {
+            api_key,
+            base_url: BEIJING.to_owned(),
+            workspace: None,
+            timeouts: Timeouts::default(),
+            retries: Retries::default(),
+        }
+    }
+}
+
+/// How long to wait. Each ends the call with an error of its own.
+#[derive(Debug, Clone)]
+pub struct Timeouts {
+    /// For a connection, TLS included. Then it is tried again.
+    pub connect: Duration,
+    /// From asking to the first text of a stream, for each try. Heartbeats and thinking do not
+    /// count as text. A whole answer ([`DashScope::complete`](super::DashScope::complete)) is not
+    /// held to it.
+    pub first_token: Duration,
+    /// From one byte of a stream to the next. Heartbeats count.
+    pub idle: Duration,
+    /// For the whole call, tries and pauses included.
+    pub overall: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(10),
+            first_token: Duration::from_mins(1),
+            idle: Duration::from_mins(1),
+            overall: Duration::from_mins(5),
+        }
+    }
+}
+
+/// When to try again after a broken connection, a 5xx or throttling.
+#[derive(Debug, Clone)]
+pub struct Retries {
+    /// The pause before each further try; as many tries as pauses. A `Retry-After` of the service's
+    /// takes their place.
+    pub delays: Vec<Duration>,
+    /// How much longer a pause may get, by chance, as a fraction of it: 0.0 to 1.0.
+    pub jitter: f64,
+}
+
+impl Default for Retries {
+    fn default() -> Self {
+        Self {
+            delays: vec![
+                Duration::from_secs(1),
+                Duration::from_secs(2),
+                Duration::from_secs(4),
+            ],
+            jitter: 0.25,
+        }
+    }
+}
+
+impl Retries {
+    /// One try only.
+    pub fn none() -> Self {
+        Self {
+            delays: Vec::new(),
+            ..Self::default()
+        }
+    }
+}
+
+/// A region of the service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Region {
+    /// `cn-beijing`
+    Beijing,
+    /// `ap-southeast-1`
+    Singapore,
+    /// `cn-hongkong`
+    HongKong,
+    /// `us-east-1`
+    Virginia,
+    /// `eu-central-1`
+    Frankfurt,
+    /// `ap-northeast-1`
+    Tokyo,
+}
+
+impl Region {
+    /// The name in host names.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Beijing => "cn-beijing",
+            Self::Singapore => "ap-southeast-1",
+            Self::HongKong => "cn-hongkong",
+            Self::Virginia => "us-east-1",
+            Self::Frankfurt => "eu-central-1",
+            Self::Tokyo => "ap-northeast-1",
+        }
+    }
+
+    /// The base URL that all workspaces of the region share; not every region has one.
+    pub fn base_url(self) -> Option<&'static str> {
+        match self {
+            Self::Beijing => Some(BEIJING),
+            Self::Singapore => Some(SINGAPORE),
+            Self::HongKong => Some(HONG_KONG),
+            Self::Virginia | Self::Frankfurt | Self::Tokyo => None,
+        }
+    }
+
+    /// The base URL of one workspace's own host.
+    pub fn workspace_base_url(self, workspace: &str) -> Result<String, ConfigError> {
+        check_workspace(workspace)?;
+        Ok(format!(
+            "https://{workspace}.{}.maas.aliyuncs.com/api/v1",
+            self.name()
+        ))
+    }
+}
+
+impl FromStr for Region {
+    type Err = ConfigError;
+
+    fn from_str(name: &str) -> Result<Self, ConfigError> {
+        [
+            Self::Beijing,
+            Self::Singapore,
+            Self::HongKong,
+            Self::Virginia,
+            Self::Frankfurt,
+            Self::Tokyo,
+        ]
+        .into_iter()
+        .find(|region| region.name() == name)
+        .ok_or_else(|| ConfigError::Region(name.to_owned()))
+    }
+}
+
+/// A setting that cannot work.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// Empty, or with characters that no HTTP header can carry.
+    #[error("the DashScope API key is empty or has characters that no key has")]
+    ApiKey,
+    /// Not an http(s) URL, or with a query or a fragment.
+    #[error("the DashScope base URL {0:?} is not an http or https URL that a path can follow")]
+    BaseUrl(String),
+    /// Not 1 to 64 of `A-Z a-z 0-9 _ -`, the first a letter or digit.
+    #[error("{0:?} is not a DashScope workspace id")]
+    Workspace(String),
+    /// None that is known.
+    #[error("{0:?} is not a DashScope region")]
+    Region(String),
+}
+
+pub(super) fn check_workspace(id: &str) -> Result<(), ConfigError> {
+    let fits = id.len() <= 64
+        && id.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && id
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
+    if fits {
+        Ok(())
+    } else {
+        Err(ConfigError::Workspace(id.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_workspace_has_a_host_in_each_region() {
+        let region: Region = "ap-southeast-1".parse().unwrap();
+        assert_eq!(
+            region.workspace_base_url("llm-ws123").unwrap(),
+            "https://llm-ws123.ap-southeast-1.maas.aliyuncs.com/api/v1"
+        );
+        assert!("mars-north-1".parse::<Region>().is_err());
+    }
+
+    #[test]
+    fn workspace_ids_cannot_leave_their_place() {
+        for id in ["a", "llm-ws_123", &"x".repeat(64)] {
+            assert!(check_workspace(id).is_ok(), "{id}");
+        }
+        for id in [
+            "",
+            "-a",
+            "_a",
+            "a.b",
+            "a/b",
+            "a b",
+            "中",
+            "a\r\nX: y",
+            &"x".repeat(65),
+        ] {
+            assert!(check_workspace(id).is_err(), "{id}");
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Trying again, while that cannot repeat any text.
+
+use std::time::Duration;
+
+use backon::Retryable;
+use chrono::DateTime;
+use http::HeaderMap;
+use http::header::{DATE, RETRY_AFTER};
+use tokio::time::Instant;
+
+use super::{Error, Retries};
+
+/// More than any deadline allows, and little enough to be reckoned with.
+const LONGEST: Duration = Duration::from_hours(24);
+
+/// Makes `attempt` as often as `retries` allows and until `end`; the answer comes with the number
+/// of attempts.
+pub(super) async fn run<T, F, Fut>(
+    retries: &Retries,
+    end: Instant,
+    attempt: F,
+) -> Result<(T, u32), Error>
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Result<T, Error>>,
+{
+    let jitter = retries.jitter.clamp(0.0, 1.0);
+    let longer = move |delay: Duration| delay.min(LONGEST).mul_f64(1.0 + jitter * fastrand::f64());
+    let delays = retries.delays.clone().into_iter().map(longer);
+    let mut attempts = 1;
+    let mut cost = false;
+    let outcome = attempt
+        .retry(delays)
+        .when(Error::is_worth_another_try)
+        .adjust(|error, delay| {
+            let delay = match (delay, error.retry_after()) {
+                (Some(_), Some(asked)) => longer(asked),
+                (delay, _) => delay?,
+            };
+            (delay < end.saturating_duration_since(Instant::now())).then_some(delay)
+        })
+        .notify(|error, delay| {
+            attempts += 1;
+            cost |= error.may_have_cost();
+            tracing::info!(
+                code = error.code(),
+                service_code = error.details().code,
+                request_id = error.request_id(),
+                delay_ms = delay.as_millis(),
+                "asking DashScope again"
+            );
+        })
+        .await;
+    match outcome {
+        Ok(answer) => Ok((answer, attempts)),
+        Err(mut error) => {
+            let details = error.details_mut();
+            details.attempts = attempts;
+            details.may_have_cost |= cost;
+            Err(error)
+        }
+    }
+}
+
+/// How long the service wants to be left alone. A date is read against the response's own, so that
+/// no clock here matters.
+pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = |value: Option<&http::HeaderValue>| Some(value?.to_str().ok()?.trim().to_owned());
+    let duration = |text: String, scale: f64| {
+        Duration::try_from_secs_f64(text.parse::<f64>().ok()? * scale).ok()
+    };
+    if let Some(delay) = text(headers.get("retry-after-ms")).and_then(|text| duration(text, 0.001))
+    {
+        return Some(delay);
+    }
+    let after = text(headers.get(RETRY_AFTER))?;
+    if let Ok(then) = DateTime::parse_from_rfc2822(&after) {
+        let now = DateTime::parse_from_rfc2822(&text(headers.get(DATE))?).ok()?;
+        return Some((then - now).to_std().unwrap_or_default());
+    }
+    duration(after, 1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(headers: &[(&'static str, &'static str)]) -> Option<Duration> {
+        let headers = headers.iter().map(|(name, value)| {
+            (
+                http::HeaderName::from_static(name),
+                http::HeaderValue::from_static(value),
+            )
+        });
+        retry_after(&headers.collect())
+    }
+
+    #[test]
+    fn retry_after_is_read_in_every_form() {
+        assert_eq!(read(&[("retry-after", "3")]), Some(Duration::from_secs(3)));
+        assert_eq!(
+            read(&[("retry-after", "0.5")]),
+            Some(Duration::from_millis(500))
+        );
+        assert_eq!(
+            read(&[("retry-after", "9"), ("retry-after-ms", "1500")]),
+            Some(Duration::from_millis(1500))
+        );
+        let date = ("date", "Fri, 20 Nov 2026 10:00:00 GMT");
+        assert_eq!(
+            read(&[("retry-after", "Fri, 20 Nov 2026 10:00:07 GMT"), date]),
+            Some(Duration::from_secs(7))
+        );
+        assert_eq!(
+            read(&[("retry-after", "Fri, 20 Nov 2026 09:00:00 GMT"), date]),
+            Some(Duration::ZERO)
+        );
+    }
+
+    #[test]
+    fn a_retry_after_without_sense_is_none() {
+        for value in [
+            "",
+            "soon",
+            "-1",
+            "NaN",
+            "inf",
+            "1e300",
+            "Fri, 20 Nov 2026 10:00:07 GMT",
+        ] {
+            assert_eq!(read(&[("retry-after", value)]), None, "{value}");
+        }
+        assert_eq!(read(&[]), None);
+    }
+}

@@ -1,0 +1,225 @@
+//! What the client makes of answers.
+
+use proptest::prelude::*;
+
+use super::server::{head, json, sse};
+use super::*;
+
+fn ready<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(future)
+}
+
+#[tokio::test]
+async fn each_documented_stream_gives_its_text_session_and_usage() {
+    for (name, body, expected) in WHOLE_STREAMS {
+        let server = Server::start(vec![sse(*body)]).await;
+        let (text, answer) = events(&client(&server), &continued(SESSION)).await;
+        let answer = answer.unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(text, *expected, "{name}");
+        assert_eq!(answer.session_id(), Some(SESSION), "{name}");
+        assert_eq!(answer.request_id(), Some(REQUEST), "{name}");
+        assert_eq!(answer.finish_reason(), Some("stop"), "{name}");
+        let output_tokens = match *name {
+            "stream-workflow.sse" => None,
+            "stream-thoughts.sse" => Some(9),
+            _ => Some(5),
+        };
+        assert_eq!(
+            answer.usage().map(|usage| usage.output_tokens),
+            output_tokens,
+            "{name}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_stream_comes_back_with_its_first_text_and_brings_each_piece_as_it_comes() {
+    let frames: Vec<&str> = DELTA.split_inclusive("\n\n").collect();
+    let script = vec![
+        head(200, "text/event-stream", ""),
+        Step::Send(frames[..2].concat().into()),
+        Step::Hang,
+    ];
+    let server = Server::start(vec![script]).await;
+    let mut answer = client(&server).stream(&call(), soon()).await.unwrap();
+    assert_eq!(
+        answer.usage(),
+        Some(Usage {
+            input_tokens: 31,
+            output_tokens: 2
+        })
+    );
+    assert_eq!(answer.next().await.unwrap(), Event::Text("收到".to_owned()));
+}
+
+#[tokio::test]
+async fn done_is_said_again_and_an_error_is_never_followed_by_done() {
+    let server = Server::start(vec![sse(DELTA), sse(ERROR_MID)]).await;
+    let client = client(&server);
+    let mut answer = events(&client, &call()).await.1.unwrap();
+    assert_eq!(answer.next().await.unwrap(), Event::Done);
+
+    let mut answer = client.stream(&call(), soon()).await.unwrap();
+    assert_eq!(answer.next().await.unwrap(), Event::Text("收到".to_owned()));
+    assert!(matches!(answer.next().await, Err(Error::Refused { .. })));
+    assert!(matches!(answer.next().await, Err(Error::Truncated { .. })));
+    assert_eq!(answer.session_id(), Some(SESSION));
+    assert_eq!(
+        answer.usage(),
+        Some(Usage {
+            input_tokens: 31,
+            output_tokens: 2
+        })
+    );
+}
+
+#[tokio::test]
+async fn an_answer_may_have_no_text() {
+    let body = r#"data:{"output":{"text":"","finish_reason":"stop"}}"#;
+    let server = Server::start(vec![sse(body)]).await;
+    let (text, answer) = events(&client(&server), &call()).await;
+    assert_eq!((text.as_str(), answer.unwrap().usage()), ("", None));
+}
+
+#[tokio::test]
+async fn the_last_frame_may_hold_text_and_any_reason_ends_an_answer() {
+    let body = "data:{\"output\":{\"text\":\"a\",\"finish_reason\":null}}\n\ndata:[DONE]\n\ndata:{\"output\":null}\n\n\
+                data:{\"output\":{\"text\":[\"b\"],\"finish_reason\":\"length\"}}\n\ndata:[DONE]\n\n";
+    let server = Server::start(vec![sse(body)]).await;
+    let (text, answer) = events(&client(&server), &call()).await;
+    assert_eq!(
+        (text.as_str(), answer.unwrap().finish_reason()),
+        ("ab", Some("length"))
+    );
+}
+
+#[tokio::test]
+async fn usage_after_the_end_counts_and_a_server_that_never_closes_holds_nothing_up() {
+    let late = "data:{\"output\":{},\"usage\":{\"input_tokens\":1,\"output_tokens\":2}}\n\n";
+    let body = format!("{DELTA}{late}");
+    let script = vec![
+        head(200, "text/event-stream", ""),
+        Step::Send(body.into()),
+        Step::Hang,
+    ];
+    let server = Server::start(vec![script]).await;
+    let (text, answer) = events(&client(&server), &call()).await;
+    assert_eq!(text, "收到，请继续。");
+    assert_eq!(
+        answer.unwrap().usage(),
+        Some(Usage {
+            input_tokens: 1,
+            output_tokens: 2
+        })
+    );
+}
+
+#[tokio::test]
+async fn giving_up_next_loses_nothing() {
+    let mut script = vec![head(200, "text/event-stream", "")];
+    for bytes in DELTA.as_bytes().chunks(40) {
+        script.extend([
+            Step::Send(bytes.into()),
+            Step::Pause(Duration::from_millis(2)),
+        ]);
+    }
+    let server = Server::start(vec![script]).await;
+    let mut answer = client(&server).stream(&call(), soon()).await.unwrap();
+    let mut text = String::new();
+    loop {
+        match tokio::time::timeout(Duration::from_millis(1), answer.next()).await {
+            Ok(Ok(Event::Text(piece))) => text.push_str(&piece),
+            Ok(Ok(Event::Done)) => break,
+            Ok(Err(error)) => panic!("{error}"),
+            Err(_) => {}
+        }
+    }
+    assert_eq!(text, "收到，请继续。");
+}
+
+#[tokio::test]
+async fn a_session_that_comes_back_under_another_id_has_expired() {
+    let server = Server::start(vec![sse(DELTA), json(200, OK)]).await;
+    let client = client(&server);
+    let error = client.stream(&continued("gone"), soon()).await.unwrap_err();
+    assert!(matches!(error, Error::SessionExpired { .. }), "{error}");
+    assert!(error.may_have_cost() && !error.counts_for_circuit());
+    let error = client
+        .complete(&continued("gone"), soon())
+        .await
+        .unwrap_err();
+    assert!(matches!(error, Error::SessionExpired { .. }), "{error}");
+    assert_eq!(
+        error.details().usage,
+        Some(Usage {
+            input_tokens: 31,
+            output_tokens: 5
+        })
+    );
+    assert_eq!(server.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn a_session_refused_as_an_invalid_parameter_has_expired() {
+    let framed = include_str!("../testdata/error-400-framed.sse");
+    let plain = r#"{"code":"InvalidParameter","message":"session"}"#;
+    for response in [
+        sse(framed),
+        server::response(400, "application/json", framed),
+        json(400, plain),
+    ] {
+        let server = Server::start(vec![response]).await;
+        let error = client(&server)
+            .stream(&continued(SESSION), soon())
+            .await
+            .unwrap_err();
+        assert!(matches!(error, Error::SessionExpired { .. }), "{error}");
+        assert!(!error.may_have_cost());
+        let error = client(&server).complete(&call(), soon()).await.unwrap_err();
+        assert!(
+            matches!(error, Error::Refused { .. }),
+            "without a session it is the request: {error}"
+        );
+        assert_eq!(server.requests().len(), 2);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn however_a_stream_is_cut_into_chunks_its_events_are_the_same(
+        which in 0..WHOLE_STREAMS.len(),
+        size in 1..60_usize,
+    ) {
+        let (_, body, expected) = WHOLE_STREAMS[which];
+        ready(async {
+            let mut script = vec![head(200, "text/event-stream", "transfer-encoding: chunked\r\n")];
+            for bytes in body.chunks(size) {
+                let chunk = [format!("{:x}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat();
+                script.push(Step::Send(chunk));
+            }
+            script.push(Step::Send(b"0\r\n\r\n".to_vec()));
+            let server = Server::start(vec![script]).await;
+            let (text, answer) = events(&client(&server), &call()).await;
+            assert!(answer.is_ok());
+            assert_eq!(text, expected);
+        });
+    }
+
+    #[test]
+    fn no_body_makes_the_client_panic_or_wait(
+        body in prop::collection::vec(any::<u8>(), 0..300),
+        status in 200..600_u16,
+    ) {
+        ready(async {
+            let mut script = vec![head(status, "text/event-stream", "")];
+            script.push(Step::Send(body));
+            assert!(!matches!(error_of(script).await, Error::Timeout { .. }));
+        });
+    }
+}

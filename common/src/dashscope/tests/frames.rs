@@ -1,0 +1,231 @@
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::*;
+
+const GOLDEN: &[&[u8]] = &[
+    include_bytes!("../testdata/stream-delta.sse"),
+    include_bytes!("../testdata/stream-cumulative.sse"),
+    include_bytes!("../testdata/stream-thoughts.sse"),
+    include_bytes!("../testdata/stream-workflow.sse"),
+    include_bytes!("../testdata/stream-error-mid.sse"),
+    include_bytes!("../testdata/stream-error-first.sse"),
+    include_bytes!("../testdata/error-400-framed.sse"),
+    include_bytes!("../testdata/error-401.json"),
+    include_bytes!("../testdata/error-429.json"),
+    include_bytes!("../testdata/ok.json"),
+];
+
+fn read_chunks<'a>(
+    chunks: impl IntoIterator<Item = &'a [u8]>,
+    limit: usize,
+) -> Result<Vec<Frame>, TooLong> {
+    let mut reader = FrameReader::with_limit(limit);
+    let mut frames = Vec::new();
+    for chunk in chunks {
+        reader.push(Bytes::copy_from_slice(chunk));
+        while let Some(frame) = reader.next()? {
+            frames.push(frame);
+        }
+        assert!(reader.line.len() <= limit && reader.data.bytes.len() <= limit);
+    }
+    reader.close();
+    while let Some(frame) = reader.next()? {
+        frames.push(frame);
+    }
+    Ok(frames)
+}
+
+fn read(body: &str) -> Vec<Frame> {
+    read_chunks([body.as_bytes()], LIMIT).unwrap()
+}
+
+fn data(body: &str) -> Vec<String> {
+    read(body)
+        .into_iter()
+        .map(|frame| String::from_utf8(frame.data).unwrap())
+        .collect()
+}
+
+#[test]
+fn a_frame_has_its_event_status_and_data() {
+    let frames = read("id:2\nevent:error\n:HTTP_STATUS/403\ndata:{\"code\":\"X\"}\n\n");
+    assert_eq!(
+        frames,
+        [Frame {
+            is_error: true,
+            status: Some(403),
+            data: br#"{"code":"X"}"#.to_vec()
+        }]
+    );
+}
+
+#[test]
+fn the_ways_of_writing_a_stream_do_not_matter() {
+    let plain = "id:1\nevent:error\n:HTTP_STATUS/400\ndata:{\"a\":[1]}\n\n\
+                 id:2\nevent:result\n:HTTP_STATUS/200\ndata:{\"b\":\"x\"}\n\n";
+    let expected = read(plain);
+    assert_eq!(expected.len(), 2);
+    for (way, body) in [
+        ("CRLF", plain.replace('\n', "\r\n")),
+        (
+            "a space after each colon",
+            plain
+                .replace("id:", "id: ")
+                .replace("event:", "event: ")
+                .replace("data:", "data: ")
+                .replace(":HTTP", ": HTTP"),
+        ),
+        ("no blank lines", plain.replace("\n\n", "\n")),
+        (
+            "no blank lines and no ids",
+            plain
+                .replace("\n\n", "\n")
+                .replace("id:1\n", "")
+                .replace("id:2\n", ""),
+        ),
+        ("no end of the last line", plain.trim_end().to_owned()),
+        ("a byte order mark", format!("\u{feff}{plain}")),
+        (
+            "heartbeats",
+            plain
+                .replace("\n\n", "\n\n:keepalive\n\n:\n")
+                .replace("data", ": ping\ndata"),
+        ),
+        (
+            "unknown fields",
+            plain.replace("data", "retry:3\nwhatever\ndata"),
+        ),
+        ("more blank lines", plain.replace("\n\n", "\n\n\n\n")),
+        (
+            "data on several lines",
+            plain.replace("[1]", "\ndata:[1]\ndata:"),
+        ),
+        ("leading blank lines", format!("\n\n{plain}")),
+    ] {
+        let frames = read(&body);
+        let strip = |frames: &[Frame]| -> Vec<_> {
+            frames
+                .iter()
+                .map(|frame| {
+                    let data: Vec<u8> = frame
+                        .data
+                        .iter()
+                        .copied()
+                        .filter(|byte| *byte != b'\n')
+                        .collect();
+                    (frame.is_error, frame.status, data)
+                })
+                .collect()
+        };
+        assert_eq!(strip(&frames), strip(&expected), "{way}");
+    }
+}
+
+#[test]
+fn bare_data_lines_are_frames() {
+    assert_eq!(
+        data("data:{\"a\":1}\ndata:{\"b\":2}\ndata:[DONE]\n"),
+        [r#"{"a":1}"#, r#"{"b":2}"#, "[DONE]"]
+    );
+}
+
+#[test]
+fn only_line_feeds_end_lines() {
+    for odd in ["\u{2028}", "\u{2029}", "\u{85}", "\r", "\u{0b}", "\u{0c}"] {
+        let body = format!("data:{{\"a\":\"x{odd}y\"}}\n\n");
+        assert_eq!(data(&body), [format!("{{\"a\":\"x{odd}y\"}}")], "{odd:?}");
+    }
+}
+
+#[test]
+fn brackets_and_quotes_inside_of_strings_do_not_end_a_frame() {
+    let tricky = r#"{"a":"}\"}]\\"}"#;
+    assert_eq!(
+        data(&format!("data:{tricky}\ndata:{tricky}\n")),
+        [tricky, tricky]
+    );
+}
+
+#[test]
+fn a_body_that_is_json_is_one_frame_however_it_is_laid_out() {
+    assert_eq!(data("{\"a\":1}"), [r#"{"a":1}"#]);
+    assert_eq!(
+        data("  \n{\n \"a\": 1,\n \"data:\": 2\n}\n"),
+        ["{\n \"a\": 1,\n \"data:\": 2\n}"]
+    );
+}
+
+#[test]
+fn an_error_needs_no_data() {
+    assert!(read("event:error\n\n")[0].is_error);
+    assert_eq!(read(":HTTP_STATUS/503\n\n")[0].status, Some(503));
+    assert_eq!(read(":HTTP_STATUS/200\n\nevent:result\n\nid:9\n\n"), []);
+}
+
+#[test]
+fn a_frame_that_is_cut_is_none() {
+    assert_eq!(read("data:{\"a\":1"), []);
+    assert_eq!(read("data:{\"a\":\"}"), []);
+    assert_eq!(read("{\"a\":1"), []);
+}
+
+#[test]
+fn a_line_of_a_few_megabytes_is_read_and_one_beyond_the_limit_is_not() {
+    let long = format!("data:{{\"a\":\"{}\"}}\n\n", "x".repeat(5 << 20));
+    assert_eq!(read(&long).len(), 1);
+    let chunk = vec![b'x'; 1 << 16];
+    let endless = std::iter::repeat_n(&chunk[..], 1000);
+    assert!(read_chunks(endless, LIMIT).is_err());
+    let lines = std::iter::repeat_n(&b"data:[[[[[[[[[[[[[[\n"[..], 1 << 20);
+    assert!(read_chunks(lines, LIMIT).is_err());
+}
+
+fn stream_like_line() -> impl Strategy<Value = String> {
+    let words = "id:|event:|data:|:|:HTTP_STATUS/|error|result|x| |[0-9]|\r|\n";
+    let marks = r#"\{|\}|\[|"|\\"#;
+    proptest::string::string_regex(&format!("({words}|{marks}){{0,12}}")).unwrap()
+}
+
+proptest! {
+    #[test]
+    fn a_stream_cut_anywhere_gives_the_same_frames(
+        which in 0..GOLDEN.len(),
+        cuts in vec(any::<prop::sample::Index>(), 0..40),
+    ) {
+        let body = GOLDEN[which];
+        let whole = read_chunks([body], LIMIT).unwrap();
+        prop_assert!(!whole.is_empty());
+        let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(body.len())).collect();
+        cuts.extend([0, body.len()]);
+        cuts.sort_unstable();
+        let chunks = cuts.windows(2).map(|cut| &body[cut[0]..cut[1]]);
+        prop_assert_eq!(read_chunks(chunks, LIMIT).unwrap(), whole);
+    }
+
+    #[test]
+    fn no_bytes_make_the_reader_panic_or_hold_more_than_its_limit(
+        chunks in vec(vec(any::<u8>(), 0..200), 0..50),
+    ) {
+        let _ = read_chunks(chunks.iter().map(Vec::as_slice), 256);
+    }
+
+    #[test]
+    fn nor_do_lines_that_look_like_a_stream(lines in vec(stream_like_line(), 0..40)) {
+        let body = lines.join("\n");
+        let halves = body.as_bytes().split_at(body.len() / 2);
+        let one = read_chunks([body.as_bytes()], 256).ok();
+        let two = read_chunks([halves.0, halves.1], 256).ok();
+        prop_assert_eq!(one, two);
+    }
+}
+
+#[test]
+fn a_stream_given_byte_by_byte_gives_the_same_frames() {
+    for body in GOLDEN {
+        assert_eq!(
+            read_chunks(body.chunks(1), LIMIT).unwrap(),
+            read_chunks([*body], LIMIT).unwrap()
+        );
+    }
+}

@@ -1,0 +1,225 @@
+//! What the client sends.
+
+use serde_json::{Value, json};
+
+use super::server::{json as json_response, sse};
+use super::*;
+
+/// Request line, headers by lower-case name, and body of the one request that came.
+fn parts(request: &str) -> (String, Vec<(String, String)>, Value) {
+    let (head, body) = request.split_once("\r\n\r\n").unwrap();
+    let mut lines = head.lines();
+    let first = lines.next().unwrap().to_owned();
+    let headers = lines.map(|line| {
+        let (name, value) = line.split_once(": ").unwrap();
+        (name.to_lowercase(), value.to_owned())
+    });
+    (
+        first,
+        headers.collect(),
+        serde_json::from_str(body).unwrap(),
+    )
+}
+
+fn value<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {
+    let mut values = headers.iter().filter(|(header, _)| header == name);
+    let value = values.next()?;
+    assert!(values.next().is_none(), "{name} is sent once");
+    Some(&value.1)
+}
+
+#[tokio::test]
+async fn a_stream_is_asked_for_as_the_contract_says() {
+    let server = Server::start(vec![sse(DELTA)]).await;
+    let config = Config {
+        workspace: Some("llm-ws123".to_owned()),
+        ..config(&server)
+    };
+    let call = Call {
+        app_id: "a/b?c 中".to_owned(),
+        ..call()
+    };
+    events(&DashScope::new(config).unwrap(), &call)
+        .await
+        .1
+        .unwrap();
+
+    let (first, headers, body) = parts(&server.requests()[0]);
+    assert_eq!(
+        first,
+        "POST /api/v1/apps/a%2Fb%3Fc%20%E4%B8%AD/completion HTTP/1.1"
+    );
+    for (name, expected) in [
+        ("authorization", "Bearer sk-test-000"),
+        ("content-type", "application/json"),
+        ("accept", "text/event-stream"),
+        ("x-dashscope-sse", "enable"),
+        ("x-dashscope-workspace", "llm-ws123"),
+        ("x-accel-buffering", "no"),
+        ("cache-control", "no-cache"),
+    ] {
+        assert_eq!(value(&headers, name), Some(expected), "{name}");
+    }
+    assert_eq!(value(&headers, "x-dashscope-async"), None);
+    assert_eq!(
+        body,
+        json!({"input": {"prompt": "你是谁？"}, "parameters": {"incremental_output": true}})
+    );
+}
+
+#[tokio::test]
+async fn a_whole_answer_is_asked_for_without_a_word_of_streams() {
+    let server = Server::start(vec![json_response(200, OK)]).await;
+    let answer = client(&server).complete(&call(), soon()).await.unwrap();
+    assert_eq!(
+        answer,
+        Answer {
+            text: "收到，请继续。".to_owned(),
+            session_id: Some(SESSION.to_owned()),
+            usage: Some(Usage {
+                input_tokens: 31,
+                output_tokens: 5
+            }),
+            request_id: Some(REQUEST.to_owned()),
+            finish_reason: Some("stop".to_owned()),
+            attempts: 1,
+        }
+    );
+    let (_, headers, body) = parts(&server.requests()[0]);
+    assert_eq!(value(&headers, "accept"), Some("application/json"));
+    for absent in [
+        "x-dashscope-sse",
+        "x-dashscope-workspace",
+        "accept-encoding",
+    ] {
+        assert_eq!(value(&headers, absent), None, "{absent}");
+    }
+    assert_eq!(
+        body,
+        json!({"input": {"prompt": "你是谁？"}, "parameters": {}})
+    );
+}
+
+#[tokio::test]
+async fn the_same_call_asked_twice_gives_the_same_body() {
+    let server = Server::start(vec![sse(DELTA)]).await;
+    let client = client(&server);
+    let call = Call {
+        biz_params: Some(json!({"user_prompt_params": {"city": "北京"}, "z": 1, "a": [2]})),
+        ..continued(SESSION)
+    };
+    for _ in 0..2 {
+        events(&client, &call).await.1.unwrap();
+    }
+    let requests = server.requests();
+    let bodies: Vec<_> = requests
+        .iter()
+        .map(|request| request.split_once("\r\n\r\n").unwrap().1)
+        .collect();
+    assert_eq!(bodies[0], bodies[1]);
+    assert_eq!(
+        serde_json::from_str::<Value>(bodies[0]).unwrap()["input"],
+        json!({
+            "prompt": "你是谁？",
+            "session_id": SESSION,
+            "biz_params": {"user_prompt_params": {"city": "北京"}, "z": 1, "a": [2]},
+        })
+    );
+}
+
+#[tokio::test]
+async fn an_id_that_would_climb_in_the_path_is_never_sent() {
+    let server = Server::start(vec![sse(DELTA)]).await;
+    for app_id in ["", ".", ".."] {
+        let call = Call {
+            app_id: app_id.to_owned(),
+            ..call()
+        };
+        let error = events(&client(&server), &call).await.1.unwrap_err();
+        assert!(matches!(error, Error::Misconfigured { .. }), "{error}");
+        assert!(!error.may_have_cost());
+    }
+    assert!(server.requests().is_empty());
+    let call = Call {
+        app_id: "../x#".to_owned(),
+        ..call()
+    };
+    events(&client(&server), &call).await.1.unwrap();
+    assert!(server.requests()[0].starts_with("POST /api/v1/apps/..%2Fx%23/completion "));
+}
+
+#[tokio::test]
+async fn a_connection_is_used_again_when_its_answer_has_ended() {
+    let keep = || {
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", DELTA.len());
+        Step::Send((head + DELTA).into())
+    };
+    let server = Server::start(vec![
+        vec![keep(), Step::Read, keep(), Step::Hang],
+        vec![Step::Reset],
+    ])
+    .await;
+    let client = client(&server);
+    for _ in 0..2 {
+        assert_eq!(events(&client, &call()).await.1.unwrap().attempts(), 1);
+    }
+    assert_eq!(server.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed() {
+    let target = Server::start(vec![sse(DELTA)]).await;
+    let location = format!("location: {}/elsewhere\r\n", target.base_url());
+    let error = error_of(vec![server::head(307, "text/html", &location)]).await;
+    assert!(matches!(error, Error::Misconfigured { .. }), "{error}");
+    assert!(target.requests().is_empty());
+}
+
+#[test]
+fn settings_that_cannot_work_are_refused_at_once() {
+    let with = |change: fn(&mut Config)| {
+        let mut config = Config::new("sk-test-000".into());
+        change(&mut config);
+        DashScope::new(config)
+    };
+    assert!(with(|_| {}).is_ok());
+    assert!(with(|config| config.base_url = "http://127.0.0.1:1/api/v1/".to_owned()).is_ok());
+    assert!(matches!(
+        with(|config| config.api_key = " ".into()),
+        Err(ConfigError::ApiKey)
+    ));
+    assert!(matches!(
+        with(|config| config.api_key = "a\nb".into()),
+        Err(ConfigError::ApiKey)
+    ));
+    assert!(matches!(
+        with(|config| config.workspace = Some("a/b".to_owned())),
+        Err(ConfigError::Workspace(_))
+    ));
+    for url in [
+        "",
+        "dashscope.aliyuncs.com",
+        "ftp://x/api/v1",
+        "https://x/api?a=b",
+        "https://x/#a",
+    ] {
+        let mut config = Config::new("sk-test-000".into());
+        config.base_url = url.to_owned();
+        assert!(
+            matches!(DashScope::new(config), Err(ConfigError::BaseUrl(_))),
+            "{url}"
+        );
+    }
+}
+
+#[test]
+fn neither_key_nor_prompt_is_printed() {
+    let config = Config::new("sk-secret".into());
+    let client = DashScope::new(config.clone()).unwrap();
+    let call = Call {
+        prompt: "sk-secret".to_owned(),
+        ..call()
+    };
+    let printed = format!("{config:?} {client:?} {call:?}");
+    assert!(!printed.contains("sk-secret"), "{printed}");
+}

@@ -1,0 +1,103 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn parse(json: &str) -> Payload {
+    Payload::parse(json.as_bytes()).unwrap()
+}
+
+fn text(output: &str) -> String {
+    parse(&format!(r#"{{"output":{output}}}"#)).text
+}
+
+#[test]
+fn text_is_read_in_each_shape() {
+    for (output, expected) in [
+        (r#"{"text":"收到"}"#, "收到"),
+        (r#"{"text":["收","到"]}"#, "收到"),
+        (
+            r#"{"text":[{"text":"收"},{"type":"image","url":"x"},7,{"text":"到"}]}"#,
+            "收到",
+        ),
+        (r#"{"text":null}"#, ""),
+        (r#"{"text":{"a":1}}"#, ""),
+        (
+            r#"{"text":"","workflow_message":{"message":{"content":"收到"}}}"#,
+            "收到",
+        ),
+        (
+            r#"{"workflow_message":{"message":{"content":[{"text":"收到"}]}}}"#,
+            "收到",
+        ),
+        (r#"{"workflow_message":{"message":null}}"#, ""),
+        (r#"{"workflow_message":"?"}"#, ""),
+        (r#"{"text":"","thoughts":[{"thought":"用户"}]}"#, ""),
+        ("null", ""),
+        ("7", ""),
+    ] {
+        assert_eq!(text(output), expected, "{output}");
+    }
+}
+
+#[test]
+fn an_answer_goes_on_until_a_reason_is_given() {
+    let reason =
+        |value: &str| parse(&format!(r#"{{"output":{{"finish_reason":{value}}}}}"#)).finish_reason;
+    for going_on in ["null", "\"\"", "\"null\"", "{}", "false"] {
+        assert_eq!(reason(going_on), None, "{going_on}");
+    }
+    assert_eq!(reason("\"stop\"").as_deref(), Some("stop"));
+    assert_eq!(reason("\"length\"").as_deref(), Some("length"));
+    assert_eq!(parse(r#"{"output":{}}"#).finish_reason, None);
+}
+
+#[test]
+fn an_error_is_told_by_its_code() {
+    for error in [
+        r#"{"code":"X","message":"m","request_id":"r"}"#,
+        r#"{"requestId":"r","message":"m","code":"X"}"#,
+        r#"{"error":{"code":"X","message":"m","request_id":"r"}}"#,
+        r#"{"error":{"code":"X","message":"m"},"requestId":"r"}"#,
+        r#"{"output":null,"code":"X","message":"m","request_id":"r","usage":null}"#,
+    ] {
+        let payload = parse(error);
+        assert!(payload.is_error(), "{error}");
+        let said = (
+            payload.code.as_deref(),
+            payload.message.as_deref(),
+            payload.request_id.as_deref(),
+        );
+        assert_eq!(said, (Some("X"), Some("m"), Some("r")), "{error}");
+    }
+    for other in [
+        r#"{"output":{},"code":"200"}"#,
+        r#"{"code":""}"#,
+        r#"{"code":null}"#,
+        "{}",
+    ] {
+        assert!(!parse(other).is_error(), "{other}");
+    }
+    assert_eq!(parse(r#"{"code":429}"#).code.as_deref(), Some("429"));
+}
+
+#[test]
+fn a_long_message_is_cut_between_characters() {
+    let payload = parse(&format!(
+        r#"{{"code":"X","message":"{}"}}"#,
+        "错".repeat(10_000)
+    ));
+    assert_eq!(payload.message.unwrap().chars().count(), MESSAGE_LENGTH);
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_the_parser_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        let _ = Payload::parse(&bytes);
+    }
+
+    #[test]
+    fn any_text_comes_through_unchanged(expected in "\\PC*") {
+        let json = serde_json::json!({"output": {"text": &expected, "finish_reason": "null"}});
+        prop_assert_eq!(parse(&json.to_string()).text, expected);
+    }
+}

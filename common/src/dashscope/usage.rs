@@ -1,0 +1,103 @@
+//! Tokens, as the service counts them.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+/// The tokens of one answer, summed over the models that took part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// Tokens read: prompt, history and whatever the application adds.
+    pub input_tokens: i64,
+    /// Tokens written, thinking included.
+    pub output_tokens: i64,
+}
+
+#[derive(Deserialize)]
+struct Reported<'a> {
+    #[serde(borrow, default)]
+    models: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Counts {
+    input_tokens: u32,
+    output_tokens: u32,
+}
+
+impl Usage {
+    /// Both counts together.
+    pub fn total(&self) -> i64 {
+        self.input_tokens.saturating_add(self.output_tokens)
+    }
+
+    /// Reads a `usage` value of any documented shape. `{}`, null, or a count that is missing is
+    /// `None`: never a guess.
+    pub(super) fn parse(json: &str) -> Option<Self> {
+        let reported: Reported = serde_json::from_str(json).ok()?;
+        let models: Option<Vec<Counts>> = match reported.models {
+            Some(models) => serde_json::from_str(models.get()).ok()?,
+            None => None,
+        };
+        let counts = match models {
+            Some(models) if !models.is_empty() => models,
+            _ => vec![serde_json::from_str(json).ok()?],
+        };
+        Some(Self {
+            input_tokens: counts.iter().map(|each| i64::from(each.input_tokens)).sum(),
+            output_tokens: counts
+                .iter()
+                .map(|each| i64::from(each.output_tokens))
+                .sum(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn several_models_are_summed() {
+        let usage = Usage::parse(
+            r#"{"models":[{"model_id":"a","input_tokens":31,"output_tokens":5},{"input_tokens":9,"output_tokens":2}]}"#,
+        )
+        .unwrap();
+        assert_eq!(
+            (usage.input_tokens, usage.output_tokens, usage.total()),
+            (40, 7, 47)
+        );
+    }
+
+    #[test]
+    fn flat_counts_are_read() {
+        for json in [
+            r#"{"input_tokens":3,"output_tokens":4,"total_tokens":7}"#,
+            r#"{"models":null,"input_tokens":3,"output_tokens":4}"#,
+            r#"{"models":[],"input_tokens":3,"output_tokens":4}"#,
+        ] {
+            assert_eq!(
+                Usage::parse(json).map(|usage| usage.total()),
+                Some(7),
+                "{json}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_not_said_is_not_guessed() {
+        for json in [
+            "null",
+            "{}",
+            "[]",
+            "7",
+            r#"{"total_tokens":7}"#,
+            r#"{"input_tokens":3}"#,
+            r#"{"models":[{"model_id":"qwen-plus"}]}"#,
+            r#"{"models":[{"input_tokens":3,"output_tokens":4},{"output_tokens":4}]}"#,
+            r#"{"models":[{"input_tokens":-3,"output_tokens":4}]}"#,
+            r#"{"models":"none","input_tokens":3,"output_tokens":4}"#,
+        ] {
+            assert_eq!(Usage::parse(json), None, "{json}");
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! What goes over the wire: the request's body, and the answer's objects as leniently as they can
+//! be read.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use serde_json::{Number, Value};
+
+use super::Usage;
+use super::call::Call;
+
+/// The longest message of the service's that is kept, in characters.
+const MESSAGE_LENGTH: usize = 500;
+
+#[derive(Serialize)]
+struct Request<'a> {
+    input: Input<'a>,
+    parameters: Parameters,
+}
+
+#[derive(Serialize)]
+struct Input<'a> {
+    prompt: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    biz_params: Option<&'a Value>,
+}
+
+#[derive(Serialize)]
+struct Parameters {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    incremental_output: Option<bool>,
+}
+
+/// The JSON body that asks `call`. Whether the answer streams is decided by headers;
+/// `incremental_output` makes its frames pieces instead of the text so far.
+pub(super) fn request_body(call: &Call, streaming: bool) -> serde_json::Result<Vec<u8>> {
+    serde_json::to_vec(&Request {
+        input: Input {
+            prompt: &call.prompt,
+            session_id: call.session_id.as_deref(),
+            biz_params: call.biz_params.as_ref(),
+        },
+        parameters: Parameters {
+            incremental_output: streaming.then_some(true),
+        },
+    })
+}
+
+/// One object of an answer: a frame's data or a whole body.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Payload {
+    /// Whether there was an `output`, be it empty.
+    pub(super) has_output: bool,
+    /// The text of `output.text` or `output.workflow_message`.
+    pub(super) text: String,
+    pub(super) session_id: Option<String>,
+    /// Why it ended; `None` while it goes on.
+    pub(super) finish_reason: Option<String>,
+    pub(super) usage: Option<Usage>,
+    pub(super) request_id: Option<String>,
+    /// The service's error code.
+    pub(super) code: Option<String>,
+    pub(super) message: Option<String>,
+}
+
+/// Fields are taken raw and read one by one, so that one of an unexpected type spoils no other.
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(borrow, default)]
+    output: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    usage: Option<&'a RawValue>,
+    #[serde(borrow, default, alias = "requestId")]
+    request_id: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    code: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    message: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    error: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Output<'a> {
+    #[serde(borrow, default)]
+    text: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    session_id: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    finish_reason: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    workflow_message: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct WorkflowMessage<'a> {
+    #[serde(borrow, default)]
+    message: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Content<'a> {
+    #[serde(borrow, default)]
+    content: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Part {
+    Plain(String),
+    Object { text: String },
+    Other(serde::de::IgnoredAny),
+}
+
+impl Payload {
+    pub(super) fn parse(data: &[u8]) -> serde_json::Result<Self> {
+        let envelope: Envelope = serde_json::from_slice(data)?;
+        let error: Option<Envelope> = read(envelope.error);
+        let output: Option<Output> = read(envelope.output);
+        let within = |field: fn(&Envelope) -> Option<String>| {
+            field(&envelope).or_else(|| error.as_ref().and_then(field))
+        };
+        let mut payload = Self {
+            has_output: output.is_some(),
+            usage: envelope.usage.and_then(|usage| Usage::parse(usage.get())),
+            request_id: within(|envelope| word(envelope.request_id)),
+            code: within(|envelope| word(envelope.code)),
+            message: within(|envelope| word(envelope.message).map(|message| excerpt(&message))),
+            ..Self::default()
+        };
+        if let Some(output) = output {
+            payload.text = text(output.text);
+            if payload.text.is_empty() {
+                payload.text = workflow_text(output.workflow_message);
+            }
+            payload.session_id = word(output.session_id);
+            payload.finish_reason = word(output.finish_reason).filter(|reason| reason != "null");
+        }
+        Ok(payload)
+    }
+
+    /// Whether this is an error's object, though its frame may not say so.
+    pub(super) fn is_error(&self) -> bool {
+        self.code.is_some() && !self.has_output
+    }
+}
+
+/// The first characters of a text, for a log.
+pub(super) fn excerpt(text: &str) -> String {
+    text.chars().take(MESSAGE_LENGTH).collect()
+}
+
+fn read<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>) -> Option<T> {
+    serde_json::from_str(raw?.get()).ok()
+}
+
+/// A string or number that says something.
+fn word(raw: Option<&RawValue>) -> Option<String> {
+    let word: Option<String> =
+        read(raw).or_else(|| read::<Number>(raw).map(|number| number.to_string()));
+    word.filter(|word| !word.is_empty())
+}
+
+fn text(raw: Option<&RawValue>) -> String {
+    let Some(raw) = raw else { return String::new() };
+    if let Ok(text) = serde_json::from_str(raw.get()) {
+        return text;
+    }
+    let parts: Vec<Part> = read(Some(raw)).unwrap_or_default();
+    let parts = parts.into_iter().filter_map(|part| match part {
+        Part::Plain(text) | Part::Object { text } => Some(text),
+        Part::Other(_) => None,
+    });
+    parts.collect()
+}
+
+fn workflow_text(raw: Option<&RawValue>) -> String {
+    let node: Option<WorkflowMessage> = read(raw);
+    let message: Option<Content> = node.and_then(|node| read(node.message));
+    text(message.and_then(|message| message.content))
+}
+
+#[cfg(test)]
+#[path = "tests/wire.rs"]
+mod tests;

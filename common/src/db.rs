@@ -1,0 +1,80 @@
+//! The pool, the migrations, and the bound on every statement.
+
+use std::{future::Future, time::Duration};
+
+use secrecy::ExposeSecret;
+use sqlx::{
+    ConnectOptions as _, PgPool,
+    migrate::Migrator,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+
+use crate::{
+    config::{ConfigError, DatabaseConfig},
+    error::{Error, Result},
+};
+
+/// A pool of connections; a clone is a handle to the same pool.
+pub type Db = PgPool;
+
+/// The schema, in order. Applied by `db-migrate`, by the local run and by the tests.
+pub static MIGRATOR: Migrator = sqlx::migrate!("../migrations");
+
+/// How long one statement may take, connecting included. A request makes at most two
+/// before it answers, so an absent database is refused within 3 s.
+const STATEMENT_TIMEOUT: Duration = Duration::from_millis(1400);
+
+/// A pool that connects at its first statement, so that a cold start waits for nothing.
+///
+/// # Errors
+/// When the URL cannot be parsed.
+pub fn connect_lazy(config: &DatabaseConfig) -> Result<Db, ConfigError> {
+    let options: PgConnectOptions =
+        config
+            .url
+            .expose_secret()
+            .parse()
+            .map_err(|_| ConfigError::Invalid {
+                name: "DATABASE_URL",
+                expected: "a postgres:// URL",
+            })?;
+    // A statement that the client has given up must not go on burning the server.
+    let options = options
+        .application_name("parlor")
+        .options([
+            ("statement_timeout", "5000"),
+            ("idle_in_transaction_session_timeout", "10000"),
+        ])
+        .disable_statement_logging();
+    Ok(PgPoolOptions::new()
+        .max_connections(config.max_connections)
+        .acquire_timeout(STATEMENT_TIMEOUT)
+        // A frozen sandbox's connection may be long dead when it wakes; asking costs one
+        // round trip only after a pause, for `before_acquire` sees how long it idled.
+        .test_before_acquire(false)
+        .before_acquire(|connection, meta| {
+            Box::pin(async move {
+                if meta.idle_for < Duration::from_secs(15) {
+                    return Ok(true);
+                }
+                Ok(sqlx::Connection::ping(connection).await.is_ok())
+            })
+        })
+        .idle_timeout(Duration::from_secs(300))
+        .connect_lazy_with(options))
+}
+
+/// Bounds a statement and gives its failure a meaning.
+pub trait Bounded<T> {
+    /// Waits for the statement, but never longer than a caller may be kept waiting.
+    fn bounded(self) -> impl Future<Output = Result<T>> + Send;
+}
+
+impl<T, F: Future<Output = Result<T, sqlx::Error>> + Send> Bounded<T> for F {
+    async fn bounded(self) -> Result<T> {
+        match tokio::time::timeout(STATEMENT_TIMEOUT, self).await {
+            Ok(result) => result.map_err(Error::from),
+            Err(_) => Err(Error::Unavailable(sqlx::Error::PoolTimedOut)),
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! What can go wrong, by what the caller can do about it. No HTTP in here: `http::face`
+//! renders an error once, last, in the words of the client that asked.
+
+use std::borrow::Cow;
+
+/// A result whose error the boundary can render.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a request was refused, or failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No token, or one that does not hold. The reason is for the log alone.
+    #[error("unauthorized: {0}")]
+    Unauthorized(&'static str),
+    /// The user is unknown, not approved, disabled, or of another site than the token says.
+    #[error("user is not approved")]
+    NotApproved,
+    /// The role, or the lack of a site, does not allow this.
+    #[error("forbidden")]
+    Forbidden,
+    /// The object belongs to another user of the same site.
+    #[error("not the owner")]
+    NotOwner,
+    /// No such object or path; also every object of another site.
+    #[error("not found")]
+    NotFound,
+    /// The path exists, the method does not.
+    #[error("method not allowed")]
+    MethodNotAllowed,
+    /// The body is not JSON.
+    #[error("body is not JSON")]
+    InvalidJson,
+    /// A field of the query, path or body does not fit.
+    #[error("invalid {field}: {reason:?}")]
+    Invalid {
+        /// As the client spells it.
+        field: Cow<'static, str>,
+        /// What is wrong with it.
+        reason: Reason,
+    },
+    /// The body is over the limit.
+    #[error("payload too large")]
+    PayloadTooLarge,
+    /// The body is not declared as JSON.
+    #[error("unsupported media type")]
+    UnsupportedMediaType,
+    /// A reply is being made in this conversation.
+    #[error("conversation is busy")]
+    Busy {
+        /// The reply that is being made.
+        message_id: i64,
+    },
+    /// The object's state does not allow this.
+    #[error("conflict: {0}")]
+    Conflict(&'static str),
+    /// Too many requests of one user.
+    #[error("rate limited")]
+    RateLimited {
+        /// Seconds.
+        retry_after: i32,
+    },
+    /// The site's token budget is used up.
+    #[error("budget exceeded")]
+    BudgetExceeded {
+        /// Seconds until the next local midnight or month.
+        retry_after: i32,
+    },
+    /// The app has failed too often; it is left alone for a while.
+    #[error("circuit open")]
+    CircuitOpen {
+        /// Seconds.
+        retry_after: i32,
+    },
+    /// The database does not answer.
+    #[error("database unavailable")]
+    Unavailable(#[source] sqlx::Error),
+    /// A bug, or a row that must exist and does not.
+    #[error("internal error: {0}")]
+    Internal(
+        Cow<'static, str>,
+        #[source] Option<Box<dyn std::error::Error + Send + Sync>>,
+    ),
+}
+
+/// What is wrong with a field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// Absent, or null.
+    Missing,
+    /// Of another JSON type, or not a number where one is asked.
+    Type,
+    /// Empty after trimming.
+    Empty,
+    /// Longer than so many characters.
+    TooLong(usize),
+    /// Larger than so many bytes.
+    TooLarge(usize),
+    /// Not within these bounds.
+    OutOfRange(i64, i64),
+    /// None of the known values.
+    Unknown,
+    /// Holds a NUL character, which PostgreSQL cannot store.
+    Nul,
+    /// Not a cursor of this list, user and order.
+    Cursor,
+    /// May not be given together with another field.
+    Exclusive(&'static str),
+    /// The same message id was sent before with other content.
+    ContentDiffers,
+    /// Given more than once.
+    Repeated,
+}
+
+impl Error {
+    /// A field that does not fit.
+    pub fn invalid(field: impl Into<Cow<'static, str>>, reason: Reason) -> Self {
+        Self::Invalid {
+            field: field.into(),
+            reason,
+        }
+    }
+
+    /// A bug: something that must hold does not.
+    pub fn internal(what: impl Into<Cow<'static, str>>) -> Self {
+        Self::Internal(what.into(), None)
+    }
+}
+
+/// Tells an absent database from a statement that is wrong.
+impl From<sqlx::Error> for Error {
+    fn from(err: sqlx::Error) -> Self {
+        let unavailable = match &err {
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed
+            | sqlx::Error::Protocol(_) => true,
+            // 08: connection; 53: out of resources; 57: shut down, starting up or cancelled; 55P03, 40001, 40P01: locks.
+            sqlx::Error::Database(database) => database.code().is_some_and(|code| {
+                ["08", "53", "57"]
+                    .iter()
+                    .any(|class| code.starts_with(class))
+                    || ["55P03", "40001", "40P01", "25006"].contains(&&*code)
+            }),
+            _ => false,
+        };
+        if unavailable {
+            Self::Unavailable(err)
+        } else {
+            Self::Internal("statement failed".into(), Some(err.into()))
+        }
+    }
+}

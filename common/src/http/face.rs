@@ -1,0 +1,248 @@
+//! The three faces of an error: mini-program, admin web, session API.
+//!
+//! This is the one place where an error becomes a status, a code and a sentence.
+
+use axum::response::{IntoResponse, Response};
+use http::{
+    HeaderMap, HeaderValue, StatusCode,
+    header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE},
+};
+use serde_json::{Map, Value, json};
+
+use crate::error::{Error, Reason};
+
+/// Whose words an error is told in; the path says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Face {
+    /// `/api/xcx`: camelCase, Chinese, 422.
+    MiniProgram,
+    /// `/api/admin`, and everything unknown: `snake_case`, Chinese, 422.
+    Admin,
+    /// `/api/chat`: `snake_case`, English, 400.
+    Session,
+}
+
+/// The body of an error in the words of the mini-program.
+#[derive(utoipa::ToSchema)]
+#[schema(as = Problem)]
+#[expect(
+    dead_code,
+    non_snake_case,
+    reason = "it only describes the body in the OpenAPI document"
+)]
+pub struct Problem {
+    /// For people, in Chinese.
+    detail: String,
+    /// For programs; stable.
+    code: String,
+    /// Also in the header `x-request-id` and in the log.
+    requestId: String,
+    /// The field that does not fit.
+    field: Option<String>,
+    /// The reply that is being made.
+    messageId: Option<i64>,
+    /// Seconds.
+    retryAfter: Option<i32>,
+}
+
+impl Face {
+    /// The face that a path belongs to.
+    pub fn of(path: &str) -> Self {
+        let below = |prefix| {
+            path.strip_prefix(prefix)
+                .is_some_and(|rest: &str| rest.is_empty() || rest.starts_with('/'))
+        };
+        if below("/api/xcx") {
+            Self::MiniProgram
+        } else if below("/api/chat") {
+            Self::Session
+        } else {
+            Self::Admin
+        }
+    }
+
+    /// The whole answer. `headers` are those that the router put beside the error, `Allow` among them.
+    pub(super) fn render(self, error: &Error, request_id: &str, headers: &HeaderMap) -> Response {
+        let (status, code) = self.status(error);
+        let mut body = Map::new();
+        let sentence = if self == Self::Session {
+            english(error)
+        } else {
+            chinese(error)
+        };
+        body.insert(
+            if self == Self::Session {
+                "error"
+            } else {
+                "detail"
+            }
+            .into(),
+            sentence.into(),
+        );
+        body.insert("code".into(), code.into());
+        body.insert(
+            self.spell("requestId", "request_id").into(),
+            request_id.into(),
+        );
+        match error {
+            Error::Invalid { field, .. } => {
+                body.insert("field".into(), Value::from(&**field));
+            }
+            Error::Busy { message_id } => {
+                body.insert(
+                    self.spell("messageId", "message_id").into(),
+                    json!(message_id),
+                );
+            }
+            _ => {}
+        }
+        let retry_after = retry_after(error);
+        if let Some(seconds) = retry_after {
+            body.insert(
+                self.spell("retryAfter", "retry_after").into(),
+                json!(seconds),
+            );
+        }
+
+        let mut response = (status, axum::Json(Value::Object(body))).into_response();
+        if let Some(allow) = headers.get(ALLOW) {
+            response.headers_mut().insert(ALLOW, allow.clone());
+        }
+        if let Some(seconds) = retry_after {
+            response
+                .headers_mut()
+                .insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            response
+                .headers_mut()
+                .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+
+    fn spell(self, camel: &'static str, snake: &'static str) -> &'static str {
+        if self == Self::MiniProgram {
+            camel
+        } else {
+            snake
+        }
+    }
+
+    fn status(self, error: &Error) -> (StatusCode, &'static str) {
+        match error {
+            Error::Unauthorized(_) => (StatusCode::UNAUTHORIZED, "unauthorized"),
+            Error::NotApproved => (StatusCode::FORBIDDEN, "not_approved"),
+            Error::Forbidden => (StatusCode::FORBIDDEN, "forbidden"),
+            Error::NotOwner => (StatusCode::FORBIDDEN, "not_owner"),
+            Error::NotFound => (StatusCode::NOT_FOUND, "not_found"),
+            Error::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
+            Error::InvalidJson => (StatusCode::BAD_REQUEST, "invalid_json"),
+            Error::Invalid { .. } if self == Self::Session => {
+                (StatusCode::BAD_REQUEST, "invalid_request")
+            }
+            Error::Invalid { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_request"),
+            Error::PayloadTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large"),
+            Error::UnsupportedMediaType => {
+                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type")
+            }
+            Error::Busy { .. } => (StatusCode::CONFLICT, "busy"),
+            Error::Conflict(_) => (StatusCode::CONFLICT, "conflict"),
+            Error::RateLimited { .. } => (StatusCode::TOO_MANY_REQUESTS, "rate_limited"),
+            Error::BudgetExceeded { .. } => (StatusCode::TOO_MANY_REQUESTS, "budget_exceeded"),
+            Error::CircuitOpen { .. } => (StatusCode::SERVICE_UNAVAILABLE, "circuit_open"),
+            Error::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+            Error::Internal(..) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+        }
+    }
+}
+
+fn retry_after(error: &Error) -> Option<i32> {
+    match error {
+        Error::RateLimited { retry_after }
+        | Error::BudgetExceeded { retry_after }
+        | Error::CircuitOpen { retry_after } => Some(*retry_after),
+        Error::Unavailable(_) => Some(1),
+        _ => None,
+    }
+}
+
+fn chinese(error: &Error) -> String {
+    match error {
+        Error::Unauthorized(_) => "请先登录".into(),
+        Error::NotApproved => "账号未通过审核或已停用".into(),
+        Error::Forbidden => "没有权限".into(),
+        Error::NotOwner => "无权访问他人的内容".into(),
+        Error::NotFound => "内容不存在".into(),
+        Error::MethodNotAllowed => "不支持的请求方法".into(),
+        Error::InvalidJson => "请求内容不是有效的 JSON".into(),
+        Error::Invalid { field, reason } => invalid_in_chinese(field, *reason),
+        Error::PayloadTooLarge => "请求内容过大".into(),
+        Error::UnsupportedMediaType => "请求内容必须是 JSON".into(),
+        Error::Busy { .. } => "上一条回复还在生成，请稍候".into(),
+        Error::Conflict(_) => "当前状态不允许此操作".into(),
+        Error::RateLimited { .. } => "发送过于频繁，请稍后再试".into(),
+        Error::BudgetExceeded { .. } => "AI 用量已达上限，请稍后再试".into(),
+        Error::CircuitOpen { .. } => "AI 服务暂时不可用，请稍后再试".into(),
+        Error::Unavailable(_) => "服务暂时不可用，请稍后再试".into(),
+        Error::Internal(..) => "服务器内部错误".into(),
+    }
+}
+
+fn invalid_in_chinese(field: &str, reason: Reason) -> String {
+    match reason {
+        // The sentence that the existing client shows as it is.
+        Reason::Missing | Reason::Empty if field == "content" => "消息内容不能为空".into(),
+        Reason::Missing => format!("缺少参数 {field}"),
+        Reason::Type => format!("参数 {field} 的类型不正确"),
+        Reason::Empty => format!("参数 {field} 不能为空"),
+        Reason::TooLong(most) => format!("参数 {field} 不能超过 {most} 个字符"),
+        Reason::TooLarge(most) => format!("参数 {field} 不能超过 {most} 字节"),
+        Reason::OutOfRange(least, most) => format!("参数 {field} 必须在 {least} 到 {most} 之间"),
+        Reason::Unknown => format!("参数 {field} 的取值无效"),
+        Reason::Nul => format!("参数 {field} 含有无效字符"),
+        Reason::Cursor => format!("参数 {field} 不是有效的游标"),
+        Reason::Exclusive(other) => format!("参数 {field} 不能与 {other} 同时使用"),
+        Reason::ContentDiffers => "同一消息标识已用于其他内容".into(),
+        Reason::Repeated => format!("参数 {field} 重复"),
+    }
+}
+
+fn english(error: &Error) -> String {
+    match error {
+        Error::Unauthorized(_) => "Authentication required".into(),
+        Error::NotApproved => "User is not approved".into(),
+        Error::Forbidden => "Forbidden".into(),
+        Error::NotOwner => "Not yours".into(),
+        Error::NotFound => "Not found".into(),
+        Error::MethodNotAllowed => "Method not allowed".into(),
+        Error::InvalidJson => "Body is not valid JSON".into(),
+        Error::Invalid { field, reason } => invalid_in_english(field, *reason),
+        Error::PayloadTooLarge => "Body is too large".into(),
+        Error::UnsupportedMediaType => "Body must be JSON".into(),
+        Error::Busy { .. } => "A reply is being made".into(),
+        Error::Conflict(what) => (*what).into(),
+        Error::RateLimited { .. } => "Too many requests".into(),
+        Error::BudgetExceeded { .. } => "AI budget is used up".into(),
+        Error::CircuitOpen { .. } => "AI is unavailable".into(),
+        Error::Unavailable(_) => "Service is unavailable".into(),
+        Error::Internal(..) => "Internal server error".into(),
+    }
+}
+
+fn invalid_in_english(field: &str, reason: Reason) -> String {
+    match reason {
+        Reason::Missing => format!("{field} is required"),
+        Reason::Type => format!("{field} has the wrong type"),
+        Reason::Empty => format!("{field} must not be empty"),
+        Reason::TooLong(most) => format!("{field} must have at most {most} characters"),
+        Reason::TooLarge(most) => format!("{field} must have at most {most} bytes"),
+        Reason::OutOfRange(least, most) => format!("{field} must be from {least} to {most}"),
+        Reason::Unknown => format!("{field} has an unknown value"),
+        Reason::Nul => format!("{field} holds an invalid character"),
+        Reason::Cursor => format!("{field} is not a cursor of this list"),
+        Reason::Exclusive(other) => format!("{field} cannot be given together with {other}"),
+        Reason::ContentDiffers => "The same id was used for other content".into(),
+        Reason::Repeated => format!("{field} is given more than once"),
+    }
+}

@@ -1,0 +1,178 @@
+//! Path, query and body, read so that refusals come in the documented order.
+//!
+//! A handler first takes its `Caller` (401, 403), then its body (413, 415, 400), and only
+//! then looks at fields (422). So the extractors of path and query never refuse: they hand
+//! over text, and the handler asks for what it needs.
+
+use std::{collections::HashMap, convert::Infallible};
+
+use axum::{
+    body::Body,
+    extract::{FromRequest, FromRequestParts, RawPathParams, Request},
+};
+use http::{header::CONTENT_TYPE, request::Parts};
+use http_body_util::{BodyExt as _, Limited};
+use serde::de::DeserializeOwned;
+
+use crate::error::{Error, Reason, Result};
+
+/// The largest body that is read, in bytes.
+pub const MAX_BODY: usize = 128 * 1024;
+
+/// The parameters of the path, still text.
+pub struct PathText(HashMap<String, String>);
+
+impl<S: Send + Sync> FromRequestParts<S> for PathText {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
+        // What is not UTF-8 is no id: it is left out, and refused when it is asked for.
+        let params = RawPathParams::from_request_parts(parts, state).await;
+        Ok(Self(params.map_or_else(
+            |_| HashMap::new(),
+            |params| {
+                params
+                    .iter()
+                    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                    .collect()
+            },
+        )))
+    }
+}
+
+impl PathText {
+    /// A numeric id.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when it is not a positive integer.
+    pub fn id(&self, name: &'static str) -> Result<i64> {
+        let id = self.0.get(name).and_then(|text| text.parse().ok());
+        id.filter(|id| *id > 0)
+            .ok_or(Error::invalid(name, Reason::Type))
+    }
+}
+
+/// The parameters of the query, still text.
+pub struct QueryText(Vec<(String, String)>);
+
+impl<S: Send + Sync> FromRequestParts<S> for QueryText {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let pairs = form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes());
+        Ok(Self(pairs.into_owned().collect()))
+    }
+}
+
+impl QueryText {
+    /// A parameter, if it is there.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when it is there twice or holds a NUL.
+    pub fn text(&self, name: &'static str) -> Result<Option<&str>> {
+        let mut values = self
+            .0
+            .iter()
+            .filter(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str());
+        let value = values.next();
+        if values.next().is_some() {
+            return Err(Error::invalid(name, Reason::Repeated));
+        }
+        if value.is_some_and(|value| value.contains('\0')) {
+            return Err(Error::invalid(name, Reason::Nul));
+        }
+        Ok(value)
+    }
+
+    /// A whole number within bounds, if it is there.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when it is not one, or out of bounds.
+    pub fn integer(&self, name: &'static str, least: i64, most: i64) -> Result<Option<i64>> {
+        let Some(text) = self.text(name)? else {
+            return Ok(None);
+        };
+        let number: i64 = text
+            .parse()
+            .map_err(|_| Error::invalid(name, Reason::Type))?;
+        if (least..=most).contains(&number) {
+            Ok(Some(number))
+        } else {
+            Err(Error::invalid(name, Reason::OutOfRange(least, most)))
+        }
+    }
+
+    /// One of a few words, if it is there.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when it is another word.
+    pub fn one_of<T: Copy>(&self, name: &'static str, words: &[(&str, T)]) -> Result<Option<T>> {
+        let Some(text) = self.text(name)? else {
+            return Ok(None);
+        };
+        let known = words.iter().find(|(word, _)| *word == text);
+        known
+            .map(|(_, value)| Some(*value))
+            .ok_or(Error::invalid(name, Reason::Unknown))
+    }
+}
+
+/// A JSON body. Its fields are refused by name, with 422.
+pub struct Json<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self> {
+        let (parts, body) = request.into_parts();
+        let bytes = read(body).await?;
+        if !is_json(&parts) {
+            return Err(Error::UnsupportedMediaType);
+        }
+        // In two steps, since a wrong field is another refusal than wrong syntax.
+        let value: serde_json::Value =
+            serde_json::from_slice(&bytes).map_err(|_| Error::InvalidJson)?;
+        if !value.is_object() {
+            return Err(Error::invalid("body", Reason::Type));
+        }
+        serde_path_to_error::deserialize(value)
+            .map(Self)
+            .map_err(|err| {
+                let field = err.path().to_string();
+                Error::invalid(
+                    if field == "." {
+                        "body".to_owned()
+                    } else {
+                        field
+                    },
+                    Reason::Type,
+                )
+            })
+    }
+}
+
+async fn read(body: Body) -> Result<bytes::Bytes> {
+    match Limited::new(body, MAX_BODY).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(err) if err.is::<http_body_util::LengthLimitError>() => Err(Error::PayloadTooLarge),
+        // The client went away in the middle; nobody reads this answer.
+        Err(_) => Err(Error::InvalidJson),
+    }
+}
+
+fn is_json(parts: &Parts) -> bool {
+    let value = parts
+        .headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let essence = value
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
+    essence == "application/json"
+        || (essence.starts_with("application/") && essence.ends_with("+json"))
+}

@@ -1,0 +1,9 @@
+//! HTTP as all functions speak it: what is read from a request, and how an error looks.
+
+mod boundary;
+mod face;
+mod input;
+
+pub use boundary::{Deadline, RequestId, boundary, method_not_allowed, not_found};
+pub use face::{Face, Problem};
+pub use input::{Json, MAX_BODY, PathText, QueryText};

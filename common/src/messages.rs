@@ -1,0 +1,215 @@
+//! Messages: what people type, checked, and the pages of a conversation.
+
+use chrono::{DateTime, Utc};
+
+use crate::{
+    auth::Caller,
+    db::{Bounded, Db},
+    error::{Error, Reason, Result},
+    paging::{From, Paging, write_cursor},
+};
+
+/// The longest message, in Unicode scalar values.
+const MAX_CONTENT: usize = 8_000;
+/// The longest id that a client gives a message, in characters.
+const MAX_CLIENT_ID: usize = 64;
+
+/// Beyond any sequence number, and far enough from the end of `bigint` to add to.
+const FAR: i64 = i64::MAX / 4;
+
+/// What somebody typed: trimmed, not empty, not too long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Content(String);
+
+impl Content {
+    /// # Errors
+    /// [`Error::Invalid`].
+    pub fn parse(text: Option<&str>) -> Result<Self> {
+        let text = text
+            .ok_or(Error::invalid("content", Reason::Missing))?
+            .trim();
+        if text.is_empty() {
+            return Err(Error::invalid("content", Reason::Empty));
+        }
+        if text.chars().count() > MAX_CONTENT {
+            return Err(Error::invalid("content", Reason::TooLong(MAX_CONTENT)));
+        }
+        if text.contains('\0') {
+            return Err(Error::invalid("content", Reason::Nul));
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The id that a client gave its message, so that a repeat is the same message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientMessageId(String);
+
+impl ClientMessageId {
+    /// # Errors
+    /// [`Error::Invalid`].
+    pub fn parse(text: Option<String>) -> Result<Option<Self>> {
+        const FIELD: &str = "clientMessageId";
+        let Some(text) = text else { return Ok(None) };
+        if text.is_empty() {
+            return Err(Error::invalid(FIELD, Reason::Empty));
+        }
+        if text.chars().count() > MAX_CLIENT_ID {
+            return Err(Error::invalid(FIELD, Reason::TooLong(MAX_CLIENT_ID)));
+        }
+        if text.contains('\0') {
+            return Err(Error::invalid(FIELD, Reason::Nul));
+        }
+        Ok(Some(Self(text)))
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// One turn of a conversation.
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// Id.
+    pub id: i64,
+    /// `user`, `assistant` or `system`.
+    pub role: String,
+    /// What was said, so far.
+    pub content: String,
+    /// `complete`, `streaming`, `stopped`, `interrupted` or `failed`.
+    pub state: String,
+    /// What is shown beside it.
+    pub reference_card: Option<serde_json::Value>,
+    /// When it was stored; of a reply, when it began.
+    pub created_at: DateTime<Utc>,
+}
+
+/// Which end of a conversation comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Oldest first.
+    Ascending,
+    /// Newest first: what a chat screen loads.
+    Descending,
+}
+
+impl Order {
+    /// As clients spell them.
+    pub const WORDS: [(&'static str, Self); 2] =
+        [("asc", Self::Ascending), ("desc", Self::Descending)];
+}
+
+/// One page of a conversation.
+#[derive(Debug)]
+pub struct Messages {
+    /// In the order asked for.
+    pub items: Vec<Message>,
+    /// All messages of the conversation.
+    pub total: i64,
+    /// Where the next page begins, if there is one.
+    pub next_cursor: Option<String>,
+}
+
+/// What a cursor of a conversation's messages is bound to.
+pub fn list_scope(caller: &Caller, conversation_id: i64, order: Order) -> String {
+    format!("messages/{}/{conversation_id}/{order:?}", caller.user_id)
+}
+
+/// Lists the messages of one of the caller's conversations.
+///
+/// Sequence numbers have no gaps, so every page is a range of them, at any depth and in
+/// either order, and what comes after it is known without looking.
+///
+/// # Errors
+/// [`Error::NotFound`] also for another site's, [`Error::NotOwner`] for another user's.
+pub async fn list(
+    db: &Db,
+    caller: &Caller,
+    conversation_id: i64,
+    order: Order,
+    paging: &Paging<i64>,
+) -> Result<Messages> {
+    let (offset, key) = match paging.from {
+        From::Offset(offset) => (offset, None),
+        // A forged cursor reaches nothing, but must not overflow either.
+        From::Key(key) => (0, Some(key.clamp(0, FAR))),
+    };
+    let descending = order == Order::Descending;
+    let rows = sqlx::query!(
+        r#"
+        with conversation as (
+            select c.id, c.user_id, c.message_count,
+                   -- The last sequence number of the page when newest comes first.
+                   least(coalesce($5::bigint - 1, c.message_count - $6), c.message_count) as newest
+            from biz.ai_conversations c
+            where c.id = $2 and c.site_id = $1
+        )
+        select c.user_id as owner, c.message_count as total,
+               m.id as "id?", m.seq as "seq?", m.role as "role?", m.content as "content?", m.state as "state?",
+               m.reference_card, m.created_at as "created_at?"
+        from conversation c
+        left join lateral (
+            select * from biz.ai_messages m
+            where m.conversation_id = c.id and m.site_id = $1 and c.user_id = $3
+              and m.seq > case when $4 then c.newest - $7 else coalesce($5, $6) end
+              and m.seq <= case when $4 then c.newest else coalesce($5, $6) + $7 end
+        ) m on true
+        order by m.seq
+        "#,
+        caller.site_id,
+        conversation_id,
+        caller.user_id,
+        descending,
+        key,
+        offset.min(FAR),
+        paging.size,
+    )
+    .fetch_all(db)
+    .bounded()
+    .await?;
+
+    let Some(first) = rows.first() else {
+        return Err(Error::NotFound);
+    };
+    if first.owner != caller.user_id {
+        return Err(Error::NotOwner);
+    }
+    let total = first.total;
+    let mut last = None;
+    let mut items = Vec::with_capacity(rows.len());
+    let rows: Box<dyn Iterator<Item = _> + Send> = if descending {
+        Box::new(rows.into_iter().rev())
+    } else {
+        Box::new(rows.into_iter())
+    };
+    for row in rows {
+        let (Some(id), Some(seq), Some(created_at)) = (row.id, row.seq, row.created_at) else {
+            break;
+        };
+        last = Some(seq);
+        items.push(Message {
+            id,
+            role: row.role.unwrap_or_default(),
+            content: row.content.unwrap_or_default(),
+            state: row.state.unwrap_or_default(),
+            reference_card: row.reference_card,
+            created_at,
+        });
+    }
+    let more = last.is_some_and(|seq| if descending { seq > 1 } else { seq < total });
+    let next_cursor = last
+        .filter(|_| more)
+        .and_then(|seq| write_cursor(&seq, &list_scope(caller, conversation_id, order)));
+    Ok(Messages {
+        items,
+        total,
+        next_cursor,
+    })
+}

@@ -1,0 +1,114 @@
+//! Pages and cursors of every list.
+//!
+//! A page number is cheap to think of and dear to answer far down; a cursor names the
+//! last item seen, so that its cost does not grow with depth.
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{
+    error::{Error, Reason, Result},
+    http::QueryText,
+};
+
+/// The most items of one page.
+pub const MAX_PAGE_SIZE: i64 = 100;
+
+/// Where a list begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum From<K> {
+    /// After so many items.
+    Offset(i64),
+    /// After the item with this key.
+    Key(K),
+}
+
+/// What part of a list is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Paging<K> {
+    /// The page's number: 1 where a cursor is used.
+    pub page: i64,
+    /// The most items.
+    pub size: i64,
+    /// Where it begins.
+    pub from: From<K>,
+}
+
+impl<K: DeserializeOwned> Paging<K> {
+    /// Refuses what can be refused without knowing the list: the numbers.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`].
+    pub fn check(query: &QueryText) -> Result<()> {
+        numbers(query, MAX_PAGE_SIZE).map(drop)
+    }
+
+    /// Reads `page`, `page_size` or `pageSize`, and `cursor`.
+    ///
+    /// `scope` is what a cursor is bound to: the list, whose it is, its order and filters.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`].
+    pub fn parse(query: &QueryText, default_size: i64, scope: &str) -> Result<Self> {
+        let (page, size) = numbers(query, default_size)?;
+        let from = match query.text("cursor")? {
+            Some(text) => {
+                From::Key(read_cursor(text, scope).ok_or(Error::invalid("cursor", Reason::Cursor))?)
+            }
+            None => From::Offset((page.unwrap_or(1) - 1).saturating_mul(size)),
+        };
+        Ok(Self {
+            page: page.unwrap_or(1),
+            size,
+            from,
+        })
+    }
+}
+
+/// Page number, if given, and size.
+fn numbers(query: &QueryText, default_size: i64) -> Result<(Option<i64>, i64)> {
+    let page = query.integer("page", 1, i64::MAX)?;
+    let snake = query.integer("page_size", 1, MAX_PAGE_SIZE)?;
+    let camel = query.integer("pageSize", 1, MAX_PAGE_SIZE)?;
+    if snake.is_some() && camel.is_some() {
+        return Err(Error::invalid("pageSize", Reason::Exclusive("page_size")));
+    }
+    if page.is_some() && query.text("cursor")?.is_some() {
+        return Err(Error::invalid("cursor", Reason::Exclusive("page")));
+    }
+    Ok((page, snake.or(camel).unwrap_or(default_size)))
+}
+
+/// The cursor of the item with this key, opaque to the client.
+pub fn write_cursor<K: Serialize>(key: &K, scope: &str) -> Option<String> {
+    serde_json::to_vec(&(scope, key))
+        .ok()
+        .map(|json| URL_SAFE_NO_PAD.encode(json))
+}
+
+fn read_cursor<K: DeserializeOwned>(text: &str, scope: &str) -> Option<K> {
+    let json = URL_SAFE_NO_PAD.decode(text).ok()?;
+    let (written_for, key): (String, K) = serde_json::from_slice(&json).ok()?;
+    (written_for == scope).then_some(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn any_text_as_a_cursor_is_read_or_refused(text in ".*") {
+            let _ = read_cursor::<(i64, i64)>(&text, "list");
+        }
+
+        #[test]
+        fn a_cursor_is_read_as_it_was_written_and_only_in_its_scope(a: i64, b: i64, scope in "[a-z/0-9]{0,20}") {
+            let cursor = write_cursor(&(a, b), &scope).unwrap();
+            prop_assert_eq!(read_cursor::<(i64, i64)>(&cursor, &scope), Some((a, b)));
+            prop_assert_eq!(read_cursor::<(i64, i64)>(&cursor, "Another"), None);
+        }
+    }
+}

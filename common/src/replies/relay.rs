@@ -1,0 +1,419 @@
+//! The task that makes a reply. It belongs to no client: one that leaves, or reads slowly,
+//! neither stops it nor makes it lose text.
+
+use std::{sync::Arc, time::Duration};
+
+use backon::{ExponentialBuilder, Retryable as _};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep_until},
+};
+
+use super::{
+    DEADLINE_MARGIN, Desk, Event, Failure, NewMessage, State,
+    begin::Ticket,
+    finish::{Finish, finish},
+    keeper::{Keeper, Verdict},
+};
+use crate::{
+    apps::{App, app1_chat},
+    auth::Caller,
+    dashscope::{self, AnswerStream, Call, TimeoutKind},
+    error::Error,
+};
+
+/// Pieces on their way to a client. When so many wait, the client is too slow: it is let
+/// go, and reads the rest from the database.
+const PIECES: usize = 64;
+/// The largest piece, in bytes; with [`PIECES`], what a slow client costs at most.
+const PIECE: usize = 2 * 1024;
+
+/// One step of a reply on its way to the client.
+pub(super) enum Piece {
+    Text(String),
+    End(Event),
+}
+
+pub(super) type Receiver = mpsc::Receiver<Piece>;
+
+pub(super) fn channel() -> (Client, Receiver) {
+    let (sender, receiver) = mpsc::channel(PIECES);
+    (Client(Some(sender)), receiver)
+}
+
+/// The client's end, for as long as it keeps up.
+pub(super) struct Client(Option<mpsc::Sender<Piece>>);
+
+impl Client {
+    fn text(&mut self, mut text: &str) {
+        while !text.is_empty() {
+            let (piece, rest) = text.split_at(text.floor_char_boundary(PIECE));
+            self.send(Piece::Text(piece.to_owned()));
+            text = rest;
+        }
+    }
+
+    fn send(&mut self, piece: Piece) {
+        // Closed without an end, the channel tells a slow client to look in the database.
+        self.0.take_if(|sender| sender.try_send(piece).is_err());
+    }
+}
+
+/// How the conversation with DashScope ended.
+enum Outcome {
+    Complete,
+    Stopped,
+    /// Somebody else has ended the reply; there is nothing left to store.
+    Lost,
+    Deadline,
+    /// The application id is not configured.
+    Disabled,
+    /// DashScope finished without a word.
+    Empty,
+    Failed(dashscope::Error),
+}
+
+/// Starts making a reply.
+pub(super) fn spawn(
+    desk: Arc<Desk>,
+    caller: Caller,
+    message: NewMessage,
+    ticket: Ticket,
+    client: Client,
+    until: Instant,
+) {
+    let keeper = Keeper::new(desk.db.clone(), caller.site_id, ticket.message_id);
+    let relay = Relay {
+        desk,
+        caller,
+        message,
+        ticket,
+        keeper,
+        client,
+        until,
+        said: Said::default(),
+    };
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a reply outlives its request; the stream that it feeds keeps a Lambda awake"
+    )]
+    tokio::spawn(tracing::Instrument::in_current_span(relay.run()));
+}
+
+/// What DashScope said besides text.
+#[derive(Default)]
+struct Said {
+    prompt: Option<String>,
+    session_id: Option<String>,
+    session_lost: bool,
+    usage: Option<dashscope::Usage>,
+    request_id: Option<String>,
+    attempts: u32,
+    first_token: Option<Duration>,
+}
+
+impl Said {
+    /// From a call that never came to text.
+    fn learn(&mut self, details: &dashscope::Details) {
+        self.usage = details.usage;
+        self.request_id.clone_from(&details.request_id);
+        self.attempts += details.attempts;
+    }
+}
+
+struct Relay {
+    desk: Arc<Desk>,
+    caller: Caller,
+    message: NewMessage,
+    ticket: Ticket,
+    keeper: Keeper,
+    client: Client,
+    until: Instant,
+    said: Said,
+}
+
+impl Relay {
+    async fn run(mut self) {
+        let began = Instant::now();
+        let outcome = self.converse(began).await;
+        if let Outcome::Lost = outcome {
+            tracing::warn!(
+                message_id = self.ticket.message_id,
+                "reply was ended by somebody else"
+            );
+            return;
+        }
+        self.finish(outcome, began.elapsed()).await;
+    }
+
+    /// Asks with the session while it is alive, else with the history: never with both, for
+    /// then the context is paid for twice.
+    async fn converse(&mut self, began: Instant) -> Outcome {
+        let Some(app_id) = self.desk.app_ids.find(App::Chat).map(str::to_owned) else {
+            return Outcome::Disabled;
+        };
+        let mut session_id = self.ticket.session_id.take();
+        loop {
+            let content = self.message.content.as_str();
+            let prompt = match session_id {
+                Some(_) => content.to_owned(),
+                None => app1_chat::prompt_with_history(&self.ticket.history, content),
+            };
+            let call = Call {
+                app_id: app_id.clone(),
+                session_id: session_id.take(),
+                biz_params: Some(app1_chat::biz_params(&self.caller)),
+                prompt,
+            };
+            let outcome = self.ask(&call, began).await;
+            self.said.prompt = Some(call.prompt);
+            match outcome {
+                // The service has forgotten: told again, once, by history.
+                Outcome::Failed(dashscope::Error::SessionExpired { .. })
+                    if call.session_id.is_some() =>
+                {
+                    self.said.session_lost = true;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    async fn ask(&mut self, call: &Call, began: Instant) -> Outcome {
+        let dashscope = self.desk.dashscope.clone();
+        let mut stream = tokio::select! {
+            stream = dashscope.stream(call, self.until) => match stream {
+                Ok(stream) => stream,
+                Err(err) => {
+                    self.said.learn(err.details());
+                    return Outcome::Failed(err);
+                }
+            },
+            verdict = self.keeper.watch() => return verdict.into(),
+            () = sleep_until(self.until) => return Outcome::Deadline,
+        };
+        let outcome = self.relay(&mut stream, began).await;
+        self.said.usage = stream.usage();
+        self.said.session_id = stream.session_id().map(str::to_owned);
+        self.said.request_id = stream.request_id().map(str::to_owned);
+        self.said.attempts += stream.attempts();
+        outcome
+    }
+
+    async fn relay(&mut self, stream: &mut AnswerStream, began: Instant) -> Outcome {
+        loop {
+            tokio::select! {
+                biased;
+                // While too much waits to be stored, DashScope waits too.
+                event = stream.next(), if !self.keeper.is_full() => match event {
+                    Ok(dashscope::Event::Text(text)) => {
+                        self.said.first_token.get_or_insert_with(|| began.elapsed());
+                        // PostgreSQL cannot store a NUL, and what is shown must be what is stored.
+                        let text = if text.contains('\0') { text.replace('\0', "") } else { text };
+                        self.client.text(&text);
+                        self.keeper.push(&text);
+                    }
+                    Ok(dashscope::Event::Done) if self.keeper.has_text() => return Outcome::Complete,
+                    Ok(dashscope::Event::Done) => return Outcome::Empty,
+                    Err(err) => return Outcome::Failed(err),
+                },
+                verdict = self.keeper.step() => if let Some(verdict) = verdict {
+                    return verdict.into();
+                },
+                () = sleep_until(self.until) => return Outcome::Deadline,
+            }
+        }
+    }
+
+    async fn finish(self, outcome: Outcome, latency: Duration) {
+        let Self {
+            desk,
+            caller,
+            ticket,
+            keeper,
+            mut client,
+            until,
+            said,
+            ..
+        } = self;
+        let (saved, unsaved) = keeper.into_rest().await;
+        let ending = Ending::of(&outcome, saved > 0 || !unsaved.is_empty());
+        let end = Finish {
+            state: ending.state,
+            run_status: ending.run_status,
+            saved,
+            unsaved,
+            tokens: said
+                .usage
+                .map(|usage| (usage.input_tokens, usage.output_tokens)),
+            charge_unknown: ending.charge_unknown,
+            session_id: said.session_id,
+            session_lost: said.session_lost,
+            prompt: said.prompt,
+            prompt_version: app1_chat::PROMPT_VERSION,
+            first_token_ms: said.first_token.map(millis),
+            latency_ms: millis(latency),
+            attempts: i32::try_from(said.attempts).unwrap_or(i32::MAX),
+            upstream_request_id: said.request_id,
+            error_code: ending.failure.map(Failure::code),
+            error_message: ending.message,
+            circuit: ending.circuit,
+        };
+        let stored = (|| {
+            finish(
+                &desk.db,
+                caller.site_id,
+                ticket.message_id,
+                (ticket.run_id, ticket.run_at),
+                &end,
+            )
+        })
+        .retry(
+            ExponentialBuilder::default()
+                .with_min_delay(Duration::from_millis(100))
+                .with_max_delay(Duration::from_secs(2))
+                .with_jitter()
+                .without_max_times(),
+        )
+        .when(|err| {
+            matches!(err, Error::Unavailable(_)) && Instant::now() < until + DEADLINE_MARGIN / 2
+        })
+        .await;
+        let event = match stored {
+            Ok(finished) => {
+                tracing::info!(
+                    message_id = ticket.message_id,
+                    run_id = ticket.run_id,
+                    state = finished.state.name(),
+                    applied = finished.applied,
+                    first_token_ms = end.first_token_ms,
+                    latency_ms = end.latency_ms,
+                    tokens_in = end.tokens.map(|tokens| tokens.0),
+                    tokens_out = end.tokens.map(|tokens| tokens.1),
+                    error_code = end.error_code,
+                    circuit = finished.circuit,
+                    "reply ended"
+                );
+                if !finished.applied && finished.state != end.state {
+                    // The sweep was first: what it stored is what counts.
+                    return;
+                }
+                match ending.failure {
+                    None => Event::Done {
+                        state: end.state,
+                        tokens_used: said.usage.map(|usage| usage.total()),
+                    },
+                    Some(failure) => Event::Broken {
+                        state: end.state,
+                        failure,
+                    },
+                }
+            }
+            Err(err) => {
+                tracing::error!(message_id = ticket.message_id, cause = %err, "the end of a reply could not be stored");
+                Event::Broken {
+                    state: State::Interrupted,
+                    failure: Failure::Unavailable,
+                }
+            }
+        };
+        client.send(Piece::End(event));
+    }
+}
+
+impl From<Verdict> for Outcome {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Stop => Self::Stopped,
+            Verdict::Lost => Self::Lost,
+        }
+    }
+}
+
+/// What an outcome means for the message, the run, the budget and the circuit.
+struct Ending {
+    state: State,
+    run_status: &'static str,
+    failure: Option<Failure>,
+    message: Option<String>,
+    charge_unknown: bool,
+    circuit: &'static str,
+}
+
+impl Ending {
+    fn of(outcome: &Outcome, has_text: bool) -> Self {
+        let broken = if has_text {
+            State::Interrupted
+        } else {
+            State::Failed
+        };
+        let failed = |failure, message: String| Self {
+            state: broken,
+            run_status: "failed",
+            failure: Some(failure),
+            message: Some(message),
+            charge_unknown: has_text,
+            circuit: "neither",
+        };
+        match outcome {
+            Outcome::Complete => Self {
+                state: State::Complete,
+                run_status: "success",
+                failure: None,
+                message: None,
+                charge_unknown: true,
+                circuit: "success",
+            },
+            Outcome::Stopped | Outcome::Lost => Self {
+                state: State::Stopped,
+                run_status: "stopped",
+                failure: None,
+                message: None,
+                charge_unknown: true,
+                circuit: "neither",
+            },
+            Outcome::Deadline => Self {
+                run_status: "timeout",
+                charge_unknown: true,
+                ..failed(Failure::Deadline, "the function neared its end".into())
+            },
+            Outcome::Disabled => failed(
+                Failure::Upstream { retryable: false },
+                format!("{} is not set: the app is disabled", App::Chat.variable()),
+            ),
+            Outcome::Empty => failed(
+                Failure::Upstream { retryable: true },
+                "the answer has no text".into(),
+            ),
+            Outcome::Failed(err) => {
+                let (failure, run_status) = match err {
+                    dashscope::Error::Timeout {
+                        which: TimeoutKind::Deadline,
+                        ..
+                    } => (Failure::Deadline, "timeout"),
+                    dashscope::Error::Timeout { .. } => (Failure::UpstreamTimeout, "timeout"),
+                    err => (
+                        Failure::Upstream {
+                            retryable: err.is_retryable(),
+                        },
+                        "failed",
+                    ),
+                };
+                Self {
+                    run_status,
+                    charge_unknown: err.may_have_cost() || has_text,
+                    circuit: if err.counts_for_circuit() {
+                        "failure"
+                    } else {
+                        "neither"
+                    },
+                    ..failed(failure, err.to_string())
+                }
+            }
+        }
+    }
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,120 @@
+//! Secrets Manager, asked only when an ARN is configured.
+//!
+//! This is the one module that knows the AWS SDK. A client is made per start, not kept:
+//! a function asks for two or three secrets and never again.
+
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+
+/// Which version of a secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// `AWSCURRENT`.
+    Current,
+    /// `AWSPREVIOUS`: what a rotation replaced.
+    Previous,
+}
+
+/// Why a secret cannot be had. Never holds its value.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretError {
+    /// No such secret, or no such version of it.
+    #[error("no such secret")]
+    NotFound,
+    /// It is binary, where text was expected.
+    #[error("the secret is not text")]
+    NotText,
+    /// Secrets Manager refused, or was not reached.
+    #[error("secrets manager did not answer")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Fetches one secret by ARN or name.
+///
+/// # Errors
+/// See [`SecretError`].
+pub async fn fetch(arn: &str, version: Version) -> Result<SecretString, SecretError> {
+    use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+    let http = aws_smithy_http_client::Builder::new()
+        .tls_provider(Provider::Rustls(CryptoMode::Ring))
+        .build_https();
+    let config = aws_config::defaults(aws_config::BehaviorVersion::latest())
+        .http_client(http)
+        .load()
+        .await;
+    let stage = match version {
+        Version::Current => "AWSCURRENT",
+        Version::Previous => "AWSPREVIOUS",
+    };
+    let answer = aws_sdk_secretsmanager::Client::new(&config)
+        .get_secret_value()
+        .secret_id(arn)
+        .version_stage(stage)
+        .send()
+        .await
+        .map_err(|err| match err.as_service_error() {
+            Some(service) if service.is_resource_not_found_exception() => SecretError::NotFound,
+            _ => SecretError::Unavailable(Box::new(err)),
+        })?;
+    answer
+        .secret_string()
+        .map(SecretString::from)
+        .ok_or(SecretError::NotText)
+}
+
+/// What RDS keeps for a database: <https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_secret_json_structure.html>
+#[derive(Deserialize)]
+struct RdsSecret {
+    username: String,
+    password: SecretString,
+    host: String,
+    port: Option<u16>,
+    dbname: Option<String>,
+}
+
+/// The URL in a database secret: either it is one, or it is RDS's JSON.
+pub fn database_url(secret: SecretString) -> Option<SecretString> {
+    let text = secret.expose_secret().trim();
+    if text.starts_with("postgres://") || text.starts_with("postgresql://") {
+        return Some(secret);
+    }
+    let rds: RdsSecret = serde_json::from_str(text).ok()?;
+    let escaped = |part: &str| {
+        percent_encoding::utf8_percent_encode(part, percent_encoding::NON_ALPHANUMERIC).to_string()
+    };
+    Some(SecretString::from(format!(
+        "postgres://{}:{}@{}:{}/{}?sslmode=require",
+        escaped(&rds.username),
+        escaped(rds.password.expose_secret()),
+        rds.host,
+        rds.port.unwrap_or(5432),
+        rds.dbname.as_deref().unwrap_or("postgres"),
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_taken_as_it_is() {
+        let url = database_url(SecretString::from("postgres://u:p@h/d")).unwrap();
+        assert_eq!(url.expose_secret(), "postgres://u:p@h/d");
+    }
+
+    #[test]
+    fn the_secret_that_rds_makes_becomes_a_url_with_its_password_escaped() {
+        let secret = r#"{"username":"parlor","password":"p@ss/w:rd","host":"db.local","port":5433,"dbname":"parlor","engine":"postgres"}"#;
+        let url = database_url(SecretString::from(secret)).unwrap();
+        assert_eq!(
+            url.expose_secret(),
+            "postgres://parlor:p%40ss%2Fw%3Ard@db.local:5433/parlor?sslmode=require"
+        );
+    }
+
+    #[test]
+    fn anything_else_is_refused() {
+        assert!(database_url(SecretString::from("mysql://x")).is_none());
+        assert!(database_url(SecretString::from("")).is_none());
+    }
+}

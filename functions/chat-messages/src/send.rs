@@ -1,0 +1,114 @@
+//! `POST /api/xcx/chat/{chatId}/messages`: a message and its reply as one JSON body (CHAT-3).
+
+use std::time::Duration;
+
+use axum::{Extension, extract::State};
+use chrono::{DateTime, Utc};
+use common::{
+    Result,
+    auth::Caller,
+    http::{self, Deadline, PathText, Problem},
+    messages::{ClientMessageId, Content},
+    replies::{NewMessage, Replies, Reply, State as ReplyState},
+};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// How long a client is kept waiting for a reply in one piece.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// What stands for a reply that was never given.
+const UNAVAILABLE: &str = "AI 服务暂时不可用，请稍后再试";
+
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Body {
+    /// 1 to 8,000 characters after trimming.
+    #[schema(required, min_length = 1, max_length = 8000)]
+    content: Option<String>,
+    /// A repeat of the same id is the same message: it is answered with what was answered.
+    #[schema(min_length = 1, max_length = 64)]
+    client_message_id: Option<String>,
+}
+
+/// A message and its reply.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Answer {
+    user_message: UserMessage,
+    ai_reply: AiReply,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct UserMessage {
+    id: i64,
+    content: String,
+    created_at: DateTime<Utc>,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct AiReply {
+    id: i64,
+    content: String,
+    created_at: DateTime<Utc>,
+    /// `complete`, `stopped`, `interrupted` or `failed`; `streaming` where patience ran out.
+    status: &'static str,
+}
+
+/// Sends a message and waits for its reply. An AI that fails is a reply of status `failed`.
+#[utoipa::path(
+    post, path = "/api/xcx/chat/{chatId}/messages", tag = "chat", security(("bearer" = [])),
+    params(("chatId" = i64, Path, minimum = 1)),
+    request_body = Body,
+    responses(
+        (status = 200, body = Answer),
+        (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem),
+        (status = 404, body = Problem), (status = 409, body = Problem), (status = 413, body = Problem),
+        (status = 415, body = Problem), (status = 422, body = Problem), (status = 429, body = Problem),
+        (status = 503, body = Problem),
+    ),
+)]
+pub(crate) async fn send_message(
+    State(replies): State<Replies>,
+    caller: Caller,
+    path: PathText,
+    deadline: Option<Extension<Deadline>>,
+    http::Json(body): http::Json<Body>,
+) -> Result<axum::Json<Answer>> {
+    let message = NewMessage {
+        conversation_id: path.id("chatId")?,
+        content: Content::parse(body.content.as_deref())?,
+        client_message_id: ClientMessageId::parse(body.client_message_id)?,
+    };
+    let content = message.content.as_str().to_owned();
+    let killed_at = deadline.map(|Extension(Deadline(at))| at);
+    let (start, watch) = replies
+        .send(&caller, message, killed_at, Some(PATIENCE))
+        .await?;
+    let reply = watch.collect(PATIENCE).await;
+    Ok(axum::Json(Answer {
+        user_message: UserMessage {
+            id: start.user_message_id,
+            content,
+            created_at: start.user_message_at,
+        },
+        ai_reply: AiReply::new(start.message_id, start.created_at, reply),
+    }))
+}
+
+impl AiReply {
+    fn new(id: i64, created_at: DateTime<Utc>, reply: Reply) -> Self {
+        let content = if reply.state == ReplyState::Failed {
+            UNAVAILABLE.to_owned()
+        } else {
+            reply.text
+        };
+        Self {
+            id,
+            content,
+            created_at,
+            status: reply.state.name(),
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! What clients see of messages.
+
+use chrono::{DateTime, Utc};
+use common::{
+    messages::{Message, Messages},
+    paging::Paging,
+};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// A page of a conversation.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MessagesPage {
+    chat_id: i64,
+    items: Vec<MessageItem>,
+    /// All messages of the conversation.
+    total: i64,
+    page: i64,
+    page_size: i64,
+    #[schema(required)]
+    next_cursor: Option<String>,
+}
+
+/// A message.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct MessageItem {
+    id: i64,
+    /// `user`, `assistant` or `system`.
+    role: String,
+    content: String,
+    created_at: DateTime<Utc>,
+    /// `complete`, `streaming`, `stopped`, `interrupted` or `failed`.
+    status: String,
+    /// `{type, title, summary, data}`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    reference_card: Option<serde_json::Value>,
+}
+
+impl MessagesPage {
+    pub(crate) fn new(chat_id: i64, paging: &Paging<i64>, found: Messages) -> Self {
+        Self {
+            chat_id,
+            items: found.items.into_iter().map(MessageItem::from).collect(),
+            total: found.total,
+            page: paging.page,
+            page_size: paging.size,
+            next_cursor: found.next_cursor,
+        }
+    }
+}
+
+impl From<Message> for MessageItem {
+    fn from(message: Message) -> Self {
+        Self {
+            id: message.id,
+            role: message.role,
+            content: message.content,
+            created_at: message.created_at,
+            status: message.state,
+            reference_card: message.reference_card,
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! A reply as server-sent events.
+
+use std::{convert::Infallible, io, time::Duration};
+
+use axum::http::{
+    HeaderName, HeaderValue,
+    header::{CACHE_CONTROL, CONTENT_TYPE},
+};
+use axum::response::{
+    IntoResponse, Response,
+    sse::{Event as SseEvent, KeepAlive, Sse},
+};
+use chrono::{DateTime, Utc};
+use common::replies::{Event, Start, Watch};
+use futures_util::stream;
+use serde::Serialize;
+use serde_json::ser::{CompactFormatter, Formatter, Serializer};
+
+/// A stream that is silent for so long says that it is alive.
+const PING_AFTER: Duration = Duration::from_secs(10);
+
+/// How text outside ASCII is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Encoding {
+    /// As it is.
+    Utf8,
+    /// As `\uXXXX`, for phones without a `TextDecoder`: no chunk then ends inside a character.
+    Ascii,
+}
+
+impl Encoding {
+    /// As the query spells them.
+    pub(crate) const WORDS: [(&'static str, Self); 2] = [("0", Self::Utf8), ("1", Self::Ascii)];
+
+    fn write(self, data: &impl Serialize) -> String {
+        let mut json = Vec::new();
+        let written = match self {
+            Self::Utf8 => data.serialize(&mut Serializer::new(&mut json)),
+            Self::Ascii => {
+                data.serialize(&mut Serializer::with_formatter(&mut json, AsciiFormatter))
+            }
+        };
+        // Neither a Vec nor these plain structs can refuse.
+        written
+            .ok()
+            .and_then(|()| String::from_utf8(json).ok())
+            .unwrap_or_default()
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct StartData {
+    chat_id: i64,
+    user_message_id: i64,
+    message_id: i64,
+    created_at: DateTime<Utc>,
+}
+
+#[derive(Serialize)]
+struct MessageData<'a> {
+    token: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct DoneData {
+    message_id: i64,
+    created_at: DateTime<Utc>,
+    tokens_used: Option<i64>,
+    status: &'static str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ErrorData {
+    message: &'static str,
+    code: &'static str,
+    retryable: bool,
+    message_id: i64,
+}
+
+/// The whole answer: `start`, then what happens, each event flushed as it comes.
+pub(crate) fn respond(start: Start, watch: Watch, encoding: Encoding) -> Response {
+    let events = stream::unfold((watch, false), move |(mut watch, started)| {
+        let start = start.clone();
+        async move {
+            let (name, data) = if started {
+                render(&start, watch.next().await?, encoding)
+            } else {
+                let data = StartData {
+                    chat_id: start.conversation_id,
+                    user_message_id: start.user_message_id,
+                    message_id: start.message_id,
+                    created_at: start.created_at,
+                };
+                ("start", encoding.write(&data))
+            };
+            let id = format!("{}-{}", start.message_id, watch.chars());
+            let event = SseEvent::default().event(name).id(id).data(data);
+            Some((Ok::<_, Infallible>(event), (watch, true)))
+        }
+    });
+    let ping = KeepAlive::new().interval(PING_AFTER).text("ping");
+    let mut response = Sse::new(events).keep_alive(ping).into_response();
+    let headers = response.headers_mut();
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/event-stream; charset=utf-8"),
+    );
+    headers.insert(
+        CACHE_CONTROL,
+        HeaderValue::from_static("no-cache, no-transform"),
+    );
+    // Nginx and its like hold a stream back unless they are told not to.
+    headers.insert(
+        HeaderName::from_static("x-accel-buffering"),
+        HeaderValue::from_static("no"),
+    );
+    response
+}
+
+fn render(start: &Start, event: Event, encoding: Encoding) -> (&'static str, String) {
+    match event {
+        Event::Text(token) => ("message", encoding.write(&MessageData { token: &token })),
+        Event::Done { state, tokens_used } => {
+            let data = DoneData {
+                message_id: start.message_id,
+                created_at: start.created_at,
+                tokens_used,
+                status: state.name(),
+            };
+            ("done", encoding.write(&data))
+        }
+        Event::Broken { failure, .. } => {
+            let data = ErrorData {
+                message: "AI 服务暂时不可用",
+                code: failure.code(),
+                retryable: failure.is_retryable(),
+                message_id: start.message_id,
+            };
+            ("error", encoding.write(&data))
+        }
+    }
+}
+
+/// JSON in ASCII alone.
+struct AsciiFormatter;
+
+impl Formatter for AsciiFormatter {
+    fn write_string_fragment<W: ?Sized + io::Write>(
+        &mut self,
+        writer: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
+        for character in fragment.chars() {
+            if character.is_ascii() {
+                CompactFormatter
+                    .write_string_fragment(writer, character.encode_utf8(&mut [0; 4]))?;
+            } else {
+                for unit in character.encode_utf16(&mut [0; 2]) {
+                    write!(writer, "\\u{unit:04x}")?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ascii_json_reads_back_as_the_same_text() {
+        let token = "收到 🎱 \"引号\" \n é";
+        let written = Encoding::Ascii.write(&MessageData { token });
+        assert!(written.is_ascii());
+        let read: serde_json::Value = serde_json::from_str(&written).unwrap();
+        assert_eq!(read["token"], token);
+    }
+}

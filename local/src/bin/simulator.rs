@@ -1,0 +1,20 @@
+//! `DashScope` on a laptop, by itself.
+
+use clap::Parser;
+use local::simulator::command::{Args, run};
+
+#[derive(Parser)]
+#[command(
+    name = "simulator",
+    version,
+    about = "Plays DashScope applications on this machine"
+)]
+struct Cli {
+    #[command(flatten)]
+    args: Args,
+}
+
+#[tokio::main]
+async fn main() -> std::io::Result<()> {
+    run(Cli::parse().args).await
+}

@@ -1,0 +1,103 @@
+//! `serve --lambda`: the real function binaries behind an emulated Lambda and API Gateway.
+
+use std::{path::Path, time::Duration};
+
+use axum::{Router, routing::get};
+use common::config::Env;
+use secrecy::{ExposeSecret as _, SecretString};
+
+use crate::{
+    command::{self, AnyError},
+    emulator::{Emulator, FunctionSpec, Route, binaries},
+    gateway,
+};
+
+/// As in `template.yaml`.
+const MEMORY_MB: u32 = 512;
+/// Processes of one function at once.
+const MAX_INSTANCES: usize = 10;
+/// Variables of this process that the functions are given, as the template gives them.
+const HANDED_ON: [&str; 10] = [
+    "CHAT_MAX_STREAMS",
+    "CHAT_RATE_PER_MINUTE",
+    "CHAT_RESERVED_TOKENS",
+    "DASHSCOPE_API_KEY",
+    "DASHSCOPE_APP_ID_1_CHAT",
+    "DASHSCOPE_BASE_URL",
+    "DASHSCOPE_WORKSPACE",
+    "JWT_SECRET_PREVIOUS",
+    "PATH",
+    "RUST_LOG",
+];
+
+/// The functions' names and how long each may take, as in `template.yaml`.
+pub const FUNCTIONS: [(&str, Duration); 4] = [
+    ("chat-history", Duration::from_secs(29)),
+    ("chat-messages", Duration::from_secs(150)),
+    ("chat-stream", Duration::from_secs(320)),
+    ("db-migrate", Duration::from_secs(300)),
+];
+
+/// Builds the binaries and puts the emulated cloud in front of them.
+pub(crate) async fn app(
+    env: &Env,
+    database_url: &SecretString,
+    jwt_secret: &SecretString,
+) -> Result<Router, AnyError> {
+    let directory = binaries::build().await?;
+    let emulator = Emulator::start(specs(&directory, env, database_url, jwt_secret))?;
+    Ok(emulator
+        .router(routes()?)?
+        .merge(Router::new().route("/healthz", get(async || "ok"))))
+}
+
+/// What `template.yaml` says of each function.
+pub fn specs(
+    directory: &Path,
+    env: &Env,
+    database_url: &SecretString,
+    jwt_secret: &SecretString,
+) -> Vec<FunctionSpec> {
+    let mut variables: Vec<(String, String)> = HANDED_ON
+        .into_iter()
+        .filter_map(|name| Some((name.to_owned(), env.text(name)?.to_owned())))
+        .collect();
+    variables.push((
+        "DATABASE_URL".to_owned(),
+        database_url.expose_secret().to_owned(),
+    ));
+    variables.push((
+        "JWT_SECRET".to_owned(),
+        jwt_secret.expose_secret().to_owned(),
+    ));
+    FUNCTIONS
+        .into_iter()
+        .map(|(name, timeout)| FunctionSpec {
+            name: name.to_owned(),
+            binary: directory.join(name),
+            env: variables.clone(),
+            timeout,
+            memory_mb: MEMORY_MB,
+            max_instances: MAX_INSTANCES,
+        })
+        .collect()
+}
+
+/// Every route of every function. All answer in the streaming form: see `lambda::serve`.
+pub fn routes() -> Result<Vec<Route>, AnyError> {
+    let tools = command::idle_tools()?;
+    let mut routes = Vec::new();
+    for (function, router) in gateway::functions(&tools) {
+        for (path, item) in &router.get_openapi().paths.paths {
+            for method in gateway::methods(item) {
+                routes.push(Route {
+                    method: method.parse()?,
+                    path: path.clone(),
+                    function: function.to_owned(),
+                    streaming: true,
+                });
+            }
+        }
+    }
+    Ok(routes)
+}

@@ -1,0 +1,175 @@
+//! The command line.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand};
+use common::{
+    apps::AppIds,
+    auth::{self, JwtSecrets},
+    config::{ChatLimits, ConfigError, DatabaseConfig, Env},
+    dashscope::{self, DashScope},
+    db, migrations,
+    replies::Replies,
+    telemetry,
+};
+use secrecy::SecretString;
+
+use crate::{console, demo, gateway, home, serve, simulator};
+
+/// Anything that ends a command.
+pub(crate) type AnyError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Parlor on a laptop.
+#[derive(Debug, Parser)]
+#[command(name = "parlor", version, about)]
+pub struct Arguments {
+    /// `serve` unless another is given.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What it can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve the whole product on 127.0.0.1 (the default).
+    Serve(serve::Options),
+    /// Print a token for a user, valid 12 hours, and nothing else.
+    Token {
+        /// A demo user, or one of the database at `DATABASE_URL`.
+        user_id: i64,
+    },
+    /// Serve the DashScope simulator alone.
+    Simulator(simulator::command::Args),
+    /// Bring the database at `DATABASE_URL` up to date.
+    Migrate,
+    /// Print the OpenAPI document.
+    Openapi,
+}
+
+impl Command {
+    /// What `cargo run` does.
+    pub fn serve() -> Self {
+        Self::Serve(serve::Options::default())
+    }
+
+    /// Runs it to its end.
+    pub fn run(self) -> ExitCode {
+        match self.run_fallibly() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(err) => {
+                let mut text = err.to_string();
+                let mut source = err.source();
+                while let Some(cause) = source {
+                    text = format!("{text}: {cause}");
+                    source = cause.source();
+                }
+                #[expect(
+                    clippy::print_stderr,
+                    reason = "the end of a command is told at the terminal"
+                )]
+                {
+                    eprintln!("parlor: {text}");
+                }
+                ExitCode::FAILURE
+            }
+        }
+    }
+
+    fn run_fallibly(self) -> Result<(), AnyError> {
+        let env = Env::from_process();
+        console::start_log(env.text("RUST_LOG").unwrap_or(telemetry::DEFAULT_FILTER));
+        match self {
+            Self::Serve(options) => serve::run(&options, &env),
+            Self::Token { user_id } => block_on(print_token(user_id, env)),
+            Self::Simulator(args) => Ok(block_on(simulator::command::run(args))?),
+            Self::Migrate => block_on(migrate(env)),
+            Self::Openapi => block_on(async { print_openapi() }),
+        }
+    }
+}
+
+/// Runs on the main thread's own runtime.
+pub(crate) fn block_on<T>(
+    future: impl Future<Output = Result<T, impl Into<AnyError>>>,
+) -> Result<T, AnyError> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?
+        .block_on(future)
+        .map_err(Into::into)
+}
+
+async fn print_token(user_id: i64, env: Env) -> Result<(), AnyError> {
+    let user = match demo::user(user_id) {
+        Some(user) => user,
+        None if env.text("DATABASE_URL").is_some() => {
+            let db = db::connect_lazy(&DatabaseConfig::from_env(&env).await?)?;
+            auth::find_user(&db, user_id).await?.ok_or("no such user")?
+        }
+        None => return Err("no such demo user; set DATABASE_URL for those of a database".into()),
+    };
+    let secret = jwt_secret(&env)?;
+    console::say(demo::token(&secret, &user).ok_or("the token could not be signed")?);
+    Ok(())
+}
+
+/// `JWT_SECRET`, or this laptop's own.
+pub(crate) fn jwt_secret(env: &Env) -> Result<SecretString, AnyError> {
+    match env.text("JWT_SECRET") {
+        Some(secret) => Ok(secret.into()),
+        None => Ok(home::jwt_secret(&home::directory()?)?),
+    }
+}
+
+async fn migrate(env: Env) -> Result<(), AnyError> {
+    let db = db::connect_lazy(&DatabaseConfig::from_env(&env).await?)?;
+    let done = migrations::apply(&db).await?;
+    console::say(format!(
+        "{} migrations applied; the schema is at version {}",
+        done.applied, done.version
+    ));
+    Ok(())
+}
+
+fn print_openapi() -> Result<(), AnyError> {
+    console::say(openapi_json()?);
+    Ok(())
+}
+
+/// The document as it is committed.
+///
+/// # Errors
+/// Never in practice.
+pub fn openapi_json() -> Result<String, AnyError> {
+    Ok(gateway::openapi(&idle_tools()?).to_pretty_json()?)
+}
+
+/// Tools with no database or service behind them, for what only wants to know the routes.
+///
+/// # Errors
+/// Never in practice.
+pub fn idle_tools() -> Result<gateway::Tools, AnyError> {
+    let secret = SecretString::from("x".repeat(32));
+    let url = SecretString::from("postgres://127.0.0.1/none");
+    let db = db::connect_lazy(&DatabaseConfig {
+        url,
+        max_connections: 1,
+    })?;
+    let secrets = JwtSecrets::new(&secret, None).ok_or(ConfigError::Missing("JWT_SECRET"))?;
+    let dashscope = DashScope::new(dashscope::Config::new(secret))?;
+    let limits = ChatLimits::from_env(&Env::from_pairs::<&str, &str>([]))?;
+    let replies = Replies::new(db.clone(), dashscope, AppIds::default(), limits);
+    Ok(gateway::Tools {
+        db,
+        secrets,
+        replies,
+    })
+}
+
+/// Where things are served: the laptop's own address, whatever the network.
+pub(crate) fn loopback(port: u16) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, port).into()
+}

@@ -1,0 +1,94 @@
+//! Every function's router on one port, as API Gateway puts them behind one host.
+
+use axum::{Router, routing::get};
+use common::{
+    auth::{Callers, JwtSecrets},
+    db::Db,
+    replies::Replies,
+};
+use utoipa::openapi::{
+    InfoBuilder, OpenApi, PathItem,
+    security::{Http, HttpAuthScheme, SecurityScheme},
+};
+use utoipa_axum::router::OpenApiRouter;
+
+/// What the functions need.
+#[derive(Clone)]
+pub struct Tools {
+    /// The database.
+    pub db: Db,
+    /// The secrets that tokens are signed with.
+    pub secrets: JwtSecrets,
+    /// The maker of replies.
+    pub replies: Replies,
+}
+
+/// All functions, by name, each with its own router.
+pub fn functions(tools: &Tools) -> Vec<(&'static str, OpenApiRouter)> {
+    let Tools {
+        db,
+        secrets,
+        replies,
+    } = tools.clone();
+    let callers = Callers::new(secrets, db.clone());
+    vec![
+        (
+            "chat-history",
+            chat_history::router(db.clone(), callers.clone()),
+        ),
+        (
+            "chat-messages",
+            chat_messages::router(db, callers.clone(), replies.clone()),
+        ),
+        ("chat-stream", chat_stream::router(callers, replies)),
+    ]
+}
+
+/// The routes of all functions, and `GET /healthz`.
+pub fn app(tools: &Tools) -> Router {
+    let all = functions(tools)
+        .into_iter()
+        .fold(OpenApiRouter::new(), |all, (_, router)| all.merge(router));
+    lambda::app(all).merge(Router::new().route("/healthz", get(async || "ok")))
+}
+
+/// The document that describes them.
+pub fn openapi(tools: &Tools) -> OpenApi {
+    let all = functions(tools)
+        .into_iter()
+        .fold(OpenApiRouter::new(), |all, (_, router)| all.merge(router));
+    let mut document = all.into_openapi();
+    document.info = InfoBuilder::new()
+        .title("Parlor")
+        .version(env!("CARGO_PKG_VERSION"))
+        .description(Some(
+            "AI chat for the staff of multi-store businesses, and its operations desk.",
+        ))
+        .license(Some(
+            utoipa::openapi::LicenseBuilder::new().name("MIT").build(),
+        ))
+        .build();
+    document
+        .components
+        .get_or_insert_default()
+        .add_security_scheme(
+            "bearer",
+            SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)),
+        );
+    document
+}
+
+/// The methods of a path, as OpenAPI has them.
+pub fn methods(item: &PathItem) -> Vec<&'static str> {
+    let all = [
+        ("GET", &item.get),
+        ("POST", &item.post),
+        ("PUT", &item.put),
+        ("PATCH", &item.patch),
+        ("DELETE", &item.delete),
+    ];
+    all.into_iter()
+        .filter(|(_, operation)| operation.is_some())
+        .map(|(method, _)| method)
+        .collect()
+}

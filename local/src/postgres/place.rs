@@ -1,0 +1,80 @@
+//! Where PostgreSQL may live. It refuses to run as root, so root's goes to another user,
+//! who must be able to reach both the programs and the data.
+
+use std::{
+    fs::{self, DirBuilder},
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    io,
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+};
+
+/// The user that the server runs as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Owner {
+    pub uid: u32,
+    pub gid: u32,
+}
+
+/// `nobody` where we are root, else nobody in particular: ourselves.
+pub(super) fn other_owner() -> io::Result<Option<Owner>> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(None);
+    }
+    let passwd = fs::read_to_string("/etc/passwd")?;
+    let entry = passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let (name, _, uid, gid) = (
+            fields.next()?,
+            fields.next()?,
+            fields.next()?,
+            fields.next()?,
+        );
+        (name == "nobody").then_some((uid, gid))
+    });
+    match entry.and_then(|(uid, gid)| {
+        Some(Owner {
+            uid: uid.parse().ok()?,
+            gid: gid.parse().ok()?,
+        })
+    }) {
+        Some(owner) => Ok(Some(owner)),
+        None => Err(io::Error::new(
+            io::ErrorKind::NotFound,
+            "root needs a user `nobody` to run PostgreSQL as",
+        )),
+    }
+}
+
+/// A directory for programs and data: below `home` where the server's user can reach it,
+/// else below `/var/tmp`, under a name that belongs to this home.
+pub(super) fn reachable(home: &Path) -> io::Result<PathBuf> {
+    let home = home.canonicalize()?;
+    if other_owner()?.is_none() || is_open(&home) {
+        return Ok(home);
+    }
+    let mut hasher = DefaultHasher::new();
+    home.hash(&mut hasher);
+    let uid = rustix::process::geteuid().as_raw();
+    let place = PathBuf::from(format!("/var/tmp/parlor-{uid}-{:016x}", hasher.finish()));
+    match DirBuilder::new().mode(0o755).create(&place) {
+        Err(err) if err.kind() != io::ErrorKind::AlreadyExists => return Err(err),
+        _ => {}
+    }
+    // Somebody else may have made a directory of that name first.
+    let found = fs::symlink_metadata(&place)?;
+    if found.is_dir() && found.uid() == uid {
+        Ok(place)
+    } else {
+        Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            format!("{} belongs to somebody else", place.display()),
+        ))
+    }
+}
+
+/// Whether anybody may pass through to it.
+pub(super) fn is_open(path: &Path) -> bool {
+    path.ancestors()
+        .all(|part| fs::metadata(part).is_ok_and(|found| found.permissions().mode() & 0o001 != 0))
+}

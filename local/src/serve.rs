@@ -1,0 +1,216 @@
+//! `serve`: everything on one port, until Ctrl-C.
+
+use std::{path::Path, time::Duration};
+
+use axum::Router;
+use clap::Args;
+use common::{
+    auth::JwtSecrets,
+    config::{ChatLimits, ConfigError, DashScopeConfig, DatabaseConfig, Env},
+    db::{self, Db},
+    migrations,
+    replies::Replies,
+};
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::net::TcpListener;
+
+use crate::{
+    command::{self, AnyError},
+    console, demo,
+    gateway::{self, Tools},
+    home,
+    postgres::{Binaries, Cluster, ClusterOptions},
+    simulator::{self, Simulator},
+};
+
+/// Connections of the one process that is all functions at once.
+const MAX_CONNECTIONS: u32 = 32;
+/// How long requests under way may take to end after Ctrl-C.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// How to serve.
+#[derive(Args, Clone, Debug)]
+pub struct Options {
+    /// The port on 127.0.0.1.
+    #[arg(long, default_value_t = 9000)]
+    port: u16,
+    /// Begin with an empty database.
+    #[arg(long)]
+    fresh: bool,
+    /// Use this database instead of a private PostgreSQL.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    database_url: Option<String>,
+    /// Do not drive the schedules.
+    #[arg(long)]
+    no_schedules: bool,
+    /// Run the real function binaries behind an emulated Lambda and API Gateway.
+    #[arg(long)]
+    lambda: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let parser = <command::Arguments as clap::Parser>::try_parse_from(["parlor", "serve"]);
+        match parser.map(|arguments| arguments.command) {
+            Ok(Some(command::Command::Serve(options))) => options,
+            _ => Self {
+                port: 9000,
+                fresh: false,
+                database_url: None,
+                no_schedules: false,
+                lambda: false,
+            },
+        }
+    }
+}
+
+/// Serves until Ctrl-C.
+pub(crate) fn run(options: &Options, env: &Env) -> Result<(), AnyError> {
+    // Before anything is started: two launches must not harm each other.
+    let listener = std::net::TcpListener::bind(command::loopback(options.port)).map_err(|err| {
+        match err.kind() {
+            std::io::ErrorKind::AddrInUse => {
+                format!(
+                    "port {} is in use, perhaps by another Parlor; try --port {}",
+                    options.port,
+                    options.port + 1
+                )
+            }
+            _ => format!("cannot listen on port {}: {err}", options.port),
+        }
+    })?;
+    listener.set_nonblocking(true)?;
+    let home = home::directory()?;
+    let (url, _cluster) = match &options.database_url {
+        Some(url) => (url.clone(), None),
+        None => {
+            let cluster = start_postgres(&home, options.fresh, env)?;
+            (cluster.url("parlor"), Some(cluster))
+        }
+    };
+    command::block_on(serve(options, env, listener, &home, url.into()))
+}
+
+/// Takes a while the first time: PostgreSQL may have to be fetched, and the cluster is made.
+fn start_postgres(home: &Path, fresh: bool, env: &Env) -> Result<Cluster, AnyError> {
+    let binaries = Binaries::find_or_fetch(home, env.text("PARLOR_PG_BIN").map(Path::new))?;
+    Ok(Cluster::start(
+        &binaries,
+        &ClusterOptions::kept(home, fresh)?,
+    )?)
+}
+
+async fn serve(
+    options: &Options,
+    env: &Env,
+    listener: std::net::TcpListener,
+    home: &Path,
+    url: SecretString,
+) -> Result<(), AnyError> {
+    let listener = TcpListener::from_std(listener)?;
+    create_database(&url).await?;
+    let db = db::connect_lazy(&DatabaseConfig {
+        url: url.clone(),
+        max_connections: MAX_CONNECTIONS,
+    })?;
+    migrations::apply(&db).await?;
+    demo::load(&db).await?;
+
+    let secret = match env.text("JWT_SECRET") {
+        Some(secret) => secret.into(),
+        None => home::jwt_secret(home)?,
+    };
+    let (env, _simulator) = with_upstream(env).await?;
+    let router = if options.lambda {
+        crate::cloud::app(&env, &url, &secret).await?
+    } else {
+        gateway::app(&tools(db.clone(), &secret, &env).await?)
+    };
+
+    introduce(&db, &secret, options.port).await?;
+    serve_until_interrupted(listener, router).await
+}
+
+async fn tools(db: Db, secret: &SecretString, env: &Env) -> Result<Tools, AnyError> {
+    let secrets = JwtSecrets::new(secret, None).ok_or(ConfigError::Missing("JWT_SECRET"))?;
+    let dashscope = DashScopeConfig::from_env(env).await?;
+    let replies = Replies::from_config(db.clone(), dashscope, ChatLimits::from_env(env)?)?;
+    Ok(Tools {
+        db,
+        secrets,
+        replies,
+    })
+}
+
+/// The real service where a key is given, else a simulator of our own.
+async fn with_upstream(env: &Env) -> Result<(Env, Option<Simulator>), AnyError> {
+    if env.text("DASHSCOPE_API_KEY").is_some() || env.text("DASHSCOPE_API_KEY_SECRET_ARN").is_some()
+    {
+        return Ok((env.clone(), None));
+    }
+    let simulator = Simulator::start(command::loopback(0), simulator::Options::laptop()).await?;
+    let env = env
+        .with("DASHSCOPE_API_KEY", "sk-simulator")
+        .with("DASHSCOPE_BASE_URL", &simulator.base_url())
+        .with("DASHSCOPE_APP_ID_1_CHAT", "app1_chat");
+    Ok((env, Some(simulator)))
+}
+
+/// Makes the database of the URL where the server does not have it yet.
+async fn create_database(url: &SecretString) -> Result<(), AnyError> {
+    use sqlx::migrate::MigrateDatabase as _;
+    if !sqlx::Postgres::database_exists(url.expose_secret()).await? {
+        sqlx::Postgres::create_database(url.expose_secret()).await?;
+    }
+    Ok(())
+}
+
+async fn introduce(db: &Db, secret: &SecretString, port: u16) -> Result<(), AnyError> {
+    console::say(format!("Parlor serves on http://127.0.0.1:{port}\n"));
+    for (user, status) in demo::users() {
+        let token = demo::token(secret, &user).ok_or("a token could not be signed")?;
+        let site = user.site_id.map_or("-".to_owned(), |id| id.to_string());
+        console::say(format!(
+            "{} {} (site {site}, {}, {status})\n  {token}",
+            user.id,
+            user.nickname,
+            user.role.name()
+        ));
+    }
+    let coach = demo::user(1001).ok_or("the demo coach is missing")?;
+    let token = demo::token(secret, &coach).ok_or("a token could not be signed")?;
+    let chat_id = demo::conversation(db, &coach).await?;
+    let url = format!("http://127.0.0.1:{port}/api/xcx/chat");
+    let bearer = format!("-H 'Authorization: Bearer {token}'");
+    console::say(format!(
+        "\nTry, in another terminal:\n\n\
+         curl -N {url}/stream {bearer} -H 'Content-Type: application/json' -d '{{\"chatId\":{chat_id},\"content\":\"今天店里生意怎么样？\"}}'\n\n\
+         curl {url}/{chat_id}/messages {bearer}\n\n\
+         curl {url}/history {bearer}\n"
+    ));
+    Ok(())
+}
+
+async fn serve_until_interrupted(listener: TcpListener, router: Router) -> Result<(), AnyError> {
+    let serving = axum::serve(listener, router).with_graceful_shutdown(interrupted());
+    tokio::select! {
+        served = serving => served?,
+        // A stream under way may last for minutes; its reply is kept up to its last checkpoint.
+        () = async { interrupted().await; tokio::time::sleep(GRACE).await } => {}
+    }
+    Ok(())
+}
+
+async fn interrupted() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) = (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+    ) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+}

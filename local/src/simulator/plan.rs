@@ -1,0 +1,196 @@
+//! A plan: how one call will be answered. Scenarios change it, one after the other.
+
+use std::time::Duration;
+
+use super::frames::Style;
+use super::refusal::{Form, Refusal};
+use super::scenario::{BadJson, Scenario, Times};
+use super::sessions::UnknownSession;
+use super::usage::Shape;
+
+/// How a call is answered.
+#[derive(Debug, Clone)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one scenario, in any combination"
+)]
+pub(super) struct Plan {
+    /// Silence before the response head.
+    pub silence: Option<Silence>,
+    /// Refused, so many times, in this form.
+    pub refusal: Option<Refused>,
+    pub text: Text,
+    /// Tokens a second in place of the ordinary speed.
+    pub tokens_per_second: Option<u32>,
+    /// Frames without text before the first, with the tokens that each adds.
+    pub leading: Leading,
+    pub thoughts: bool,
+    pub workflow: bool,
+    pub usage: Shape,
+    pub style: Style,
+    pub byte_by_byte: bool,
+    pub json_instead: bool,
+    /// Own gate after so many pieces.
+    pub gate: Option<usize>,
+    /// What goes wrong, and after how many pieces.
+    pub broken: Option<(usize, Break)>,
+    pub no_stop: bool,
+    /// The session that was sent counts as expired.
+    pub session_expired: Option<UnknownSession>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Silence {
+    For(Duration),
+    Forever,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Refused {
+    pub refusal: Refusal,
+    pub form: Form,
+    pub times: Times,
+    /// Seconds, for the `Retry-After` header.
+    pub retry_after: Option<u32>,
+}
+
+/// Where the text comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Text {
+    /// An answer to the question.
+    Answer,
+    /// An answer that is not the JSON it should be.
+    BrokenAnswer,
+    /// The prompt.
+    Echo,
+    /// These pieces.
+    Pieces(Vec<String>),
+    /// So many pieces of a token each.
+    Filler(usize),
+    /// One piece of so many bytes.
+    Huge(usize),
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Leading {
+    pub frames: usize,
+    pub tokens: usize,
+}
+
+/// What goes wrong in the middle.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Break {
+    Error(Refusal),
+    /// The connection is cut in mid-frame.
+    Cut,
+    /// Silence.
+    Stall,
+    /// A frame that is not JSON; then on.
+    Garbage,
+}
+
+impl Plan {
+    /// The ordinary way.
+    pub fn ordinary() -> Self {
+        Self {
+            silence: None,
+            refusal: None,
+            text: Text::Answer,
+            tokens_per_second: None,
+            leading: Leading {
+                frames: 1,
+                tokens: 0,
+            },
+            thoughts: false,
+            workflow: false,
+            usage: Shape::Ordinary,
+            style: Style::default(),
+            byte_by_byte: false,
+            json_instead: false,
+            gate: None,
+            broken: None,
+            no_stop: false,
+            session_expired: None,
+        }
+    }
+
+    /// Changes the plan as the scenario says. `answers_json`: the app is one that answers in JSON.
+    pub fn apply(&mut self, scenario: &Scenario, answers_json: bool) {
+        match *scenario {
+            Scenario::Slow { seconds } => {
+                self.tokens_per_second = Some(20);
+                self.text = Text::Filler(seconds as usize * 20);
+            }
+            Scenario::Long { tokens } => self.text = Text::Filler(tokens),
+            Scenario::Silent { seconds } => {
+                self.silence = Some(Silence::For(Duration::from_secs(seconds.into())));
+            }
+            Scenario::Hang => self.silence = Some(Silence::Forever),
+            Scenario::Stall { after } => self.broken = Some((after, Break::Stall)),
+            Scenario::Gate { after } => self.gate = Some(after),
+            Scenario::FailMid { after } => self.fail(after, Refusal::internal()),
+            Scenario::Inspection { after } => self.fail(after, Refusal::inspection()),
+            Scenario::Cut { after } => self.broken = Some((after, Break::Cut)),
+            Scenario::NoStop => self.no_stop = true,
+            Scenario::ExpiredSession(then) => self.session_expired = Some(then),
+            Scenario::BadJson(BadJson::Answer) => self.text = Text::BrokenAnswer,
+            Scenario::BadJson(BadJson::Fitting) if answers_json => self.text = Text::BrokenAnswer,
+            Scenario::BadJson(_) => self.broken = Some((3, Break::Garbage)),
+            Scenario::JsonInstead => self.json_instead = true,
+            Scenario::Empty => self.text = Text::Pieces(Vec::new()),
+            Scenario::EmptyFrames { frames } => self.leading = Leading { frames, tokens: 1 },
+            Scenario::Huge { bytes } => self.text = Text::Huge(bytes),
+            Scenario::Echo => self.text = Text::Echo,
+            Scenario::Say(ref pieces) => self.text = Text::Pieces(pieces.clone()),
+            Scenario::NoUsage => self.usage = Shape::Absent,
+            Scenario::OddUsage(odd) => self.usage = Shape::Odd(odd),
+            Scenario::Thoughts => self.thoughts = true,
+            Scenario::Workflow => self.workflow = true,
+            Scenario::Utf8Split => self.byte_by_byte = true,
+            Scenario::Crlf => self.style.crlf = true,
+            Scenario::NoBlankLines => self.style.no_blank_lines = true,
+            Scenario::Spaces => self.style.spaces = true,
+            Scenario::Heartbeats => self.style.heartbeats = true,
+            Scenario::Combined(ref all) => {
+                for one in all {
+                    self.apply(one, answers_json);
+                }
+            }
+            _ => self.refusal = refused(scenario),
+        }
+    }
+
+    /// The recorded stream that fails has no leading empty frame.
+    fn fail(&mut self, after: usize, refusal: Refusal) {
+        self.leading.frames = 0;
+        self.broken = Some((after, Break::Error(refusal)));
+    }
+}
+
+/// The scenarios that refuse the call as a whole.
+fn refused(scenario: &Scenario) -> Option<Refused> {
+    let top_p = || Refusal::invalid("Range of top_p should be (0.0, 1.0]");
+    let (refusal, form, times) = match *scenario {
+        Scenario::FailFirst(times) => (Refusal::internal(), Form::FirstFrame, times),
+        Scenario::Throttle(times) | Scenario::RetryAfter { times, .. } => {
+            (Refusal::throttled(), Form::Plain, times)
+        }
+        Scenario::Unavailable(times) => (Refusal::unavailable(), Form::Plain, times),
+        Scenario::Unauthorized => (Refusal::invalid_api_key(), Form::Plain, Times::Always),
+        Scenario::AppDenied => (Refusal::app_denied(), Form::FirstFrame, Times::Always),
+        Scenario::ErrorFramed => (top_p(), Form::Framed, Times::Always),
+        Scenario::ErrorMislabelled => (top_p(), Form::Mislabelled, Times::Always),
+        Scenario::Error200 => (Refusal::inspection(), Form::Ok, Times::Always),
+        _ => return None,
+    };
+    let retry_after = match *scenario {
+        Scenario::RetryAfter { seconds, .. } => Some(seconds),
+        _ => None,
+    };
+    Some(Refused {
+        refusal,
+        form,
+        times,
+        retry_after,
+    })
+}

@@ -1,0 +1,125 @@
+//! Token counts: plausible, and in the shapes that `usage` comes in.
+
+use serde::Serialize;
+
+/// What the console's system prompt would cost, roughly.
+const SYSTEM_PROMPT_TOKENS: usize = 24;
+
+/// Which odd shape `usage` takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OddUsage {
+    /// Each shape in turn, `many` in the last frame.
+    Mixed,
+    /// `{}`
+    Empty,
+    /// `null`
+    Null,
+    /// Counts without `models`.
+    Flat,
+    /// Two models, which together make the count.
+    Many,
+}
+
+/// How `usage` is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shape {
+    Ordinary,
+    Absent,
+    Odd(OddUsage),
+}
+
+/// Counts so far.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Tokens {
+    pub input: usize,
+    pub output: usize,
+}
+
+/// The `usage` of a frame; the fields stand in the order of the recorded frames.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(super) enum Usage {
+    Models {
+        models: Vec<ModelUsage>,
+    },
+    Empty {},
+    Null,
+    Flat {
+        input_tokens: usize,
+        output_tokens: usize,
+        total_tokens: usize,
+    },
+}
+
+#[derive(Serialize)]
+pub(super) struct ModelUsage {
+    input_tokens: usize,
+    output_tokens: usize,
+    model_id: &'static str,
+}
+
+/// Tokens of a piece of text: one for each two characters.
+pub(super) fn count(text: &str) -> usize {
+    text.chars().count().div_ceil(2)
+}
+
+/// Tokens of a prompt, with those of the system prompt in the cloud.
+pub(super) fn count_input(prompt: &str) -> usize {
+    SYSTEM_PROMPT_TOKENS + count(prompt)
+}
+
+impl Shape {
+    /// The `usage` of frame number `frame`, or none.
+    pub fn of(self, tokens: Tokens, frame: u64, last: bool) -> Option<Usage> {
+        let odd = match self {
+            Self::Absent => return None,
+            Self::Ordinary => {
+                return Some(Usage::Models {
+                    models: vec![qwen(tokens)],
+                });
+            }
+            Self::Odd(OddUsage::Mixed) if last => OddUsage::Many,
+            Self::Odd(OddUsage::Mixed) => match frame % 4 {
+                1 => OddUsage::Empty,
+                2 => OddUsage::Null,
+                3 => OddUsage::Flat,
+                _ => OddUsage::Many,
+            },
+            Self::Odd(odd) => odd,
+        };
+        Some(match odd {
+            OddUsage::Null => Usage::Null,
+            OddUsage::Flat => Usage::Flat {
+                input_tokens: tokens.input,
+                output_tokens: tokens.output,
+                total_tokens: tokens.input + tokens.output,
+            },
+            OddUsage::Many => {
+                let small = Tokens {
+                    input: tokens.input / 3,
+                    output: tokens.output / 3,
+                };
+                let rest = Tokens {
+                    input: tokens.input - small.input,
+                    output: tokens.output - small.output,
+                };
+                let turbo = ModelUsage {
+                    model_id: "qwen-turbo",
+                    ..qwen(small)
+                };
+                Usage::Models {
+                    models: vec![turbo, qwen(rest)],
+                }
+            }
+            OddUsage::Mixed | OddUsage::Empty => Usage::Empty {},
+        })
+    }
+}
+
+fn qwen(tokens: Tokens) -> ModelUsage {
+    ModelUsage {
+        input_tokens: tokens.input,
+        output_tokens: tokens.output,
+        model_id: "qwen-plus",
+    }
+}

@@ -1,0 +1,623 @@
+//! CHAT-3, and what every reply leaves behind: run, usage, counters, sessions.
+
+use futures_util::future::join_all;
+use serde_json::json;
+
+use crate::harness::parlor::{COACH, Parlor, STAFF, Setup};
+
+#[tokio::test]
+async fn a_message_is_answered_in_one_piece_and_both_are_stored() {
+    let parlor = Parlor::start().await;
+    let chat = parlor.open(COACH, "t").await;
+    let answer = parlor
+        .send(COACH, chat, "  [[sim:echo]]今天有几位会员？\n")
+        .await;
+    let (user, reply) = (&answer.ok()["userMessage"], &answer.body["aiReply"]);
+    assert_eq!(user["content"], "[[sim:echo]]今天有几位会员？");
+    assert_eq!(
+        (&reply["content"], &reply["status"]),
+        (&user["content"], &json!("complete"))
+    );
+    let messages = parlor.messages(COACH, chat).await;
+    assert_eq!(
+        (&messages[0]["id"], &messages[1]["id"]),
+        (&user["id"], &reply["id"])
+    );
+    assert_eq!(
+        (&messages[0]["role"], &messages[1]["role"]),
+        (&json!("user"), &json!("assistant"))
+    );
+    assert_eq!(
+        (&messages[0]["createdAt"], &messages[1]["createdAt"]),
+        (&user["createdAt"], &reply["createdAt"])
+    );
+}
+
+#[tokio::test]
+async fn a_failing_service_is_an_answer_that_says_so() {
+    let parlor = Parlor::start().await;
+    let chat = parlor.open(COACH, "t").await;
+    let answer = parlor.send(COACH, chat, "[[sim:unauthorized]]你好").await;
+    assert_eq!(answer.ok()["aiReply"]["status"], "failed");
+    assert_eq!(
+        answer.body["aiReply"]["content"],
+        "AI 服务暂时不可用，请稍后再试"
+    );
+    assert_eq!(
+        parlor.messages(COACH, chat).await[0]["content"],
+        "[[sim:unauthorized]]你好"
+    );
+    assert_eq!(parlor.last_run().await["status"], "failed");
+}
+
+#[tokio::test]
+async fn throttling_is_tried_again_and_other_refusals_are_not() {
+    let parlor = Parlor::start().await;
+    let chat = parlor.open(COACH, "t").await;
+    let answer = parlor.send(COACH, chat, "[[sim:throttle:2]]你好").await;
+    assert_eq!(answer.ok()["aiReply"]["status"], "complete");
+    assert_eq!(parlor.simulator.calls_count(), 3);
+    assert_eq!(parlor.last_run().await["attempts"], 3);
+    parlor
+        .send(COACH, chat, "[[sim:inspection]]你好")
+        .await
+        .ok();
+    assert_eq!(parlor.simulator.calls_count(), 4);
+}
+
+#[tokio::test]
+async fn a_conversation_goes_on_in_the_cloud_by_its_session_and_is_not_paid_for_twice() {
+    let parlor = Parlor::start().await;
+    let chat = parlor.open(COACH, "t").await;
+    parlor.send(COACH, chat, "第一问").await.ok();
+    parlor.send(COACH, chat, "第二问").await.ok();
+    let calls = parlor.simulator.calls();
+    assert_eq!((calls[0].prompt(), calls[0].session_id()), ("第一问", None));
+    assert_eq!(calls[1].prompt(), "第二问");
+    let stored: String =
+        sqlx::query_scalar("select dashscope_session_id from biz.ai_conversations where id = $1")
+            .bind(chat)
+            .fetch_one(&parlor.db)
+            .await
+            .unwrap();
+    assert_eq!(calls[1].session_id(), Some(&*stored));
+    let params = &calls[0].body["input"]["biz_params"]["user_prompt_params"];
+    assert_eq!(
+        *params,
+        json!({ "User_ID": "1001", "Role": "coach", "Nickname": "阿杰" })
+    );
+}
+
+#[tokio::test]
+async fn a_session_that_has_grown_old_is_replaced_by_the_history() {
+    let parlor = Parlor::start().await;
+    let chat = parlor.open(COACH, "t").await;
+    let first = parlor.send(COACH, chat, "第一问").await.ok()["aiReply"]["content"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    sqlx::query(
+        "update biz.ai_conversations set dashscope_session_at = now() - interval '51 minutes'",
+    )
+    .execute(&parlor.db)
+    .await
+    .unwrap();
+    parlor.send(COACH, chat, "第二问").await.ok();
+    let call = &parlor.simulator.calls()[1];
+    assert_eq!(call.session_id(), None);
+    assert_eq!(
+        call.prompt(),
+        format!("[历史对话]\n用户: 第一问\nAI: {first}\n\n[当前问题]\n第二问")
+    );
+}
+
+#[tokio::test]
+async fn a_session_that_the_service_has_forgotten_is_tried_once_more_with_history() {
+    // Both ways in which the service may say so: a refusal, and a fresh session under another id.
+    for scenario in [Some("expired-session"), None] {
+        let parlor = Parlor::start().await;
+        let chat = parlor.open(COACH, "t").await;
+        parlor.send(COACH, chat, "第一问").await.ok();
+        match scenario {
+            Some(name) => parlor
+                .simulator
+                .set_scenario(None, Some(name.parse().unwrap())),
+            None => parlor.simulator.expire_sessions(),
+        }
+        let answer = parlor.send(COACH, chat, "第二问").await;
+        assert_eq!(answer.ok()["aiReply"]["status"], "complete", "{scenario:?}");
+        let calls = parlor.simulator.calls();
+        assert_eq!(calls.len(), 3, "{scenario:?}");
+        assert!(calls[1].session_id().is_some() && calls[1].prompt() == "第二问");
+        assert!(
+            calls[2].session_id().is_none()
+                && calls[2].prompt().contains("[历史对话]\n用户: 第一问")
+        );
+        let runs: i64 = sqlx::query_scalar("select count(*) from biz.ai_run_logs")
+            .fetch_one(&parlor.db)
+            .await
+            .unwrap();
+        assert_eq!(runs, 2);
+    }
+}
+
+#[tokio::test]
+async fn only_the_last_twenty_messages_are_history() {
+    let parlor = Parlor::start().await;
+    let chat = parlor.open(COACH, "t").await;
+    for number in 0..12 {
+        parlor
+            .send(COACH, chat, &format!("[[sim:say:答{number}]]问{number}"))
+            .await
+            .ok();
+    }
+    sqlx::query("update biz.ai_conversations set dashscope_session_id = null")
+        .execute(&parlor.db)
+        .await
+        .unwrap();
+    parlor.send(COACH, chat, "现在呢").await.ok();
+    let calls = parlor.simulator.calls();
+    let prompt = calls.last().unwrap().prompt();
+    assert_eq!(
+        prompt.matches("用户: ").count() + prompt.matches("AI: ").count(),
+        20
+    );
+    assert!(
+        !prompt.contains("问1\n") && prompt.contains("问2\n"),
+        "{prompt}"
+    );
+}
+
+#[tokio::test]
+async fn the_same_call_twice_sends_the_same_bytes() {
+    let parlor = Parlor::start().await;
+    let (one, two) = (parlor.open(COACH, "1").await, parlor.open(COACH, "2").await);
+    parlor.send(COACH, one, "你好").await.ok();
+    parlor.send(COACH, two, "你好").await.ok();
+    let calls = parlor.simulator.calls();
+    assert_eq!(calls[0].body, calls[1].body);
+}
+
+#[tokio::test]
+async fn a_run_says_what_was_asked_and_answered_and_what_it_cost() {
+    let parlor = Parlor::start().await;
+    let chat = parlor.open(COACH, "t").await;
+    let answer = parlor.send(COACH, chat, "你好").await;
+    let run = parlor.last_run().await;
+    assert_eq!(run["status"], "success");
+    assert_eq!(run["request_prompt"], "你好");
+    assert_eq!(run["response_text"], answer.body["aiReply"]["content"]);
+    assert_eq!(run["message_id"], answer.body["aiReply"]["id"]);
+    assert_eq!(run["prompt_version"], "app1_chat/1");
+    assert_eq!(
+        run["tokens_used"].as_i64(),
+        Some(run["tokens_in"].as_i64().unwrap() + run["tokens_out"].as_i64().unwrap())
+    );
+    assert_eq!(
+        (&run["tokens_estimated"], &run["attempts"]),
+        (&json!(false), &json!(1))
+    );
+    assert!(
+        run["first_token_ms"].is_i64()
+            && run["latency_ms"].is_i64()
+            && run["upstream_request_id"].is_string()
+    );
+    let usage = parlor.usage(1).await;
+    assert_eq!(
+        (&usage["calls"], &usage["successes"], &usage["failures"]),
+        (&json!(1), &json!(1), &json!(0))
+    );
+    assert_eq!(
+        (&usage["tokens"], &usage["reserved_tokens"]),
+        (&run["tokens_used"], &json!(0))
+    );
+    let buckets: i64 = usage["latency_histogram"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|bucket| bucket.as_i64().unwrap())
+        .sum();
+    assert_eq!(buckets, 1);
+}
+
+#[tokio::test]
+async fn tokens_that_the_service_does_not_tell_are_null_and_charged_as_reserved() {
+    let parlor = Parlor::start().await;
+    let chat = parlor.open(COACH, "t").await;
+    parlor.send(COACH, chat, "[[sim:no-usage]]你好").await.ok();
+    let run = parlor.last_run().await;
+    assert_eq!(
+        (&run["tokens_used"], &run["tokens_estimated"]),
+        (&json!(null), &json!(true))
+    );
+    let usage = parlor.usage(1).await;
+    assert_eq!(
+        (&usage["tokens"], &usage["reserved_tokens"]),
+        (&json!(2000), &json!(0))
+    );
+}
+
+#[tokio::test]
+async fn a_call_that_was_refused_costs_nothing_but_is_counted() {
+    let parlor = Parlor::start().await;
+    let chat = parlor.open(COACH, "t").await;
+    parlor
+        .send(COACH, chat, "[[sim:unauthorized]]你好")
+        .await
+        .ok();
+    let usage = parlor.usage(1).await;
+    assert_eq!(
+        (&usage["calls"], &usage["failures"]),
+        (&json!(1), &json!(1))
+    );
+    assert_eq!(
+        (&usage["tokens"], &usage["reserved_tokens"]),
+        (&json!(0), &json!(0))
+    );
+}
+
+#[tokio::test]
+async fn today_is_the_sites_own_day() {
+    let parlor = Parlor::start().await;
+    // Together these two zones are never on the same day.
+    for (zone, site, user) in [("Pacific/Kiritimati", 1, COACH), ("Pacific/Niue", 2, 2001)] {
+        sqlx::query("update biz.sites set timezone = $1 where id = $2")
+            .bind(zone)
+            .bind(site)
+            .execute(&parlor.db)
+            .await
+            .unwrap();
+        let chat = parlor.open(user, "t").await;
+        parlor.send(user, chat, "你好").await.ok();
+        let same: bool = sqlx::query_scalar("select bool_and(day = (now() at time zone $1)::date) from biz.ai_usage_daily where site_id = $2")
+            .bind(zone)
+            .bind(site)
+            .fetch_one(&parlor.db)
+            .await
+            .unwrap();
+        assert!(same, "{zone}");
+    }
+    let days: i64 = sqlx::query_scalar("select count(distinct day) from biz.ai_usage_daily")
+        .fetch_one(&parlor.db)
+        .await
+        .unwrap();
+    assert_eq!(days, 2);
+}
+
+#[tokio::test]
+async fn sequence_numbers_and_counters_are_exact_however_many_send_at_once() {
+    let parlor = Parlor::start().await;
+    let mut chats = Vec::new();
+    for number in 0..20 {
+        chats.push(parlor.open(COACH, &format!("t{number}")).await);
+    }
+    sqlx::query("update biz.ai_budgets set daily_limit = 100000000, monthly_limit = 100000000")
+        .execute(&parlor.db)
+        .await
+        .unwrap();
+    for _ in 0..3 {
+        join_all(chats.iter().map(async |chat| {
+            parlor.send(COACH, *chat, "你好").await.ok()["aiReply"]["status"] == "complete"
+        }))
+        .await;
+    }
+    let (messages, gaps, wrong): (i64, i64, i64) = sqlx::query_as(
+        "select (select count(*) from biz.ai_messages),
+                (select count(*) from (select max(seq) - count(*) as gap from biz.ai_messages group by conversation_id) g where gap <> 0),
+                (select count(*) from biz.ai_conversations c
+                 where message_count <> (select count(*) from biz.ai_messages m where m.conversation_id = c.id))",
+    )
+    .fetch_one(&parlor.db)
+    .await
+    .unwrap();
+    assert_eq!((messages, gaps, wrong), (120, 0, 0));
+    let usage = parlor.usage(1).await;
+    assert_eq!(
+        (
+            &usage["calls"],
+            &usage["successes"],
+            &usage["reserved_tokens"]
+        ),
+        (&json!(60), &json!(60), &json!(0))
+    );
+    assert_eq!(
+        parlor.get(COACH, "/api/xcx/chat/history").await.ok()["total"],
+        20
+    );
+}
+
+#[tokio::test]
+async fn a_repeat_of_a_client_message_id_is_the_same_message() {
+    let parlor = Parlor::start().await;
+    let chat = parlor.open(COACH, "t").await;
+    let path = format!("/api/xcx/chat/{chat}/messages");
+    let body = json!({ "content": "你好", "clientMessageId": "c-1" });
+    let first = parlor.post(COACH, &path, &body).await;
+    let again = parlor.post(COACH, &path, &body).await;
+    assert_eq!(first.ok(), again.ok());
+    assert_eq!(parlor.simulator.calls_count(), 1);
+    let other = json!({ "content": "别的", "clientMessageId": "c-1" });
+    assert_eq!(
+        parlor
+            .post(COACH, &path, &other)
+            .await
+            .refused(422, "invalid_request")["field"],
+        "clientMessageId"
+    );
+    let streamed = json!({ "chatId": chat, "content": "你好", "clientMessageId": "c-1" });
+    let events = parlor.stream_body(COACH, &streamed).await.to_end().await;
+    assert_eq!(
+        crate::harness::events::text(&events),
+        first.body["aiReply"]["content"].as_str().unwrap()
+    );
+    assert_eq!(
+        (
+            parlor.simulator.calls_count(),
+            parlor.messages(COACH, chat).await.len()
+        ),
+        (1, 2)
+    );
+}
+
+#[tokio::test]
+async fn ten_at_once_with_the_same_id_are_one_message_one_reply_one_run() {
+    let parlor = Parlor::start().await;
+    let chat = parlor.open(COACH, "t").await;
+    let body = json!({ "content": "你好", "clientMessageId": "同一条" });
+    let path = format!("/api/xcx/chat/{chat}/messages");
+    let answers = join_all((0..10).map(|_| parlor.post(COACH, &path, &body))).await;
+    assert!(answers.iter().all(|answer| answer.ok() == answers[0].ok()));
+    assert_eq!(
+        (
+            parlor.simulator.calls_count(),
+            parlor.messages(COACH, chat).await.len()
+        ),
+        (1, 2)
+    );
+}
+
+#[tokio::test]
+async fn one_reply_at_a_time_and_two_streams_for_each_user() {
+    let parlor = Parlor::start_with(Setup {
+        env: vec![("CHAT_MAX_STREAMS", "2".into())],
+        ..Setup::default()
+    })
+    .await;
+    let chats = [
+        parlor.open(COACH, "1").await,
+        parlor.open(COACH, "2").await,
+        parlor.open(COACH, "3").await,
+    ];
+    let mut first = parlor.stream(COACH, chats[0], "[[sim:gate:1]]你好").await;
+    let start = first.expect("start").await;
+    let busy = parlor.send(COACH, chats[0], "还有").await;
+    assert_eq!(
+        busy.refused(409, "busy")["messageId"],
+        start.data["messageId"]
+    );
+    let _second = parlor.stream(COACH, chats[1], "[[sim:gate:1]]你好").await;
+    let refused = parlor.send(COACH, chats[2], "第三个").await;
+    refused.refused(429, "rate_limited");
+    assert!(refused.headers.contains_key("retry-after"));
+    assert_eq!(parlor.messages(COACH, chats[2]).await.len(), 0);
+    // Another user is not concerned.
+    let other = parlor.open(STAFF, "1").await;
+    parlor.send(STAFF, other, "你好").await.ok();
+}
+
+#[tokio::test]
+async fn a_user_sends_so_many_messages_a_minute_even_all_at_once() {
+    let parlor = Parlor::start_with(Setup {
+        env: vec![("CHAT_RATE_PER_MINUTE", "5".into())],
+        ..Setup::default()
+    })
+    .await;
+    let mut chats = Vec::new();
+    for number in 0..8 {
+        chats.push(parlor.open(COACH, &format!("t{number}")).await);
+    }
+    let answers = join_all(chats.iter().map(|chat| parlor.send(COACH, *chat, "你好"))).await;
+    let (answered, refused): (Vec<_>, Vec<_>) =
+        answers.iter().partition(|answer| answer.status == 200);
+    assert_eq!((answered.len(), refused.len()), (5, 3));
+    for answer in refused {
+        let seconds = answer.refused(429, "rate_limited")["retryAfter"]
+            .as_i64()
+            .unwrap();
+        assert!((1..=60).contains(&seconds));
+        assert_eq!(answer.headers["retry-after"], &*seconds.to_string());
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_asked_when_the_budget_is_used_up() {
+    let parlor = Parlor::start().await;
+    sqlx::query("update biz.ai_budgets set daily_limit = 5000")
+        .execute(&parlor.db)
+        .await
+        .unwrap();
+    let mut chats = Vec::new();
+    for number in 0..6 {
+        chats.push(parlor.open(COACH, &format!("t{number}")).await);
+    }
+    parlor.simulator.hold_after(0);
+    // Each reserves 2,000: two fit, however many come at once.
+    let sends = join_all(chats.iter().map(async |chat| {
+        let body = json!({ "chatId": chat, "content": "你好" });
+        parlor
+            .request_as(COACH, "POST", "/api/xcx/chat/stream")
+            .json(&body)
+            .send()
+            .await
+            .unwrap()
+    }))
+    .await;
+    let refused: Vec<_> = sends
+        .iter()
+        .filter(|answer| answer.status() == 429)
+        .collect();
+    assert_eq!(refused.len(), 4);
+    let until_midnight: i64 = refused[0].headers()["retry-after"]
+        .to_str()
+        .unwrap()
+        .parse()
+        .unwrap();
+    assert!((1..=86_400).contains(&until_midnight));
+    parlor.simulator.called(2).await;
+    assert_eq!(parlor.simulator.calls_count(), 2);
+    parlor.simulator.release();
+    drop(sends);
+    parlor.settled().await;
+    let usage = parlor.usage(1).await;
+    assert_eq!(
+        (
+            &usage["calls"],
+            &usage["failures"],
+            &usage["reserved_tokens"]
+        ),
+        (&json!(6), &json!(4), &json!(0))
+    );
+    let refusals: i64 =
+        sqlx::query_scalar("select count(*) from biz.ai_run_logs where status = 'budget_exceeded'")
+            .fetch_one(&parlor.db)
+            .await
+            .unwrap();
+    assert_eq!(refusals, 4);
+}
+
+#[tokio::test]
+async fn five_failures_open_the_circuit_and_one_probe_closes_it() {
+    let parlor = Parlor::start().await;
+    let mut chats = Vec::new();
+    for number in 0..6 {
+        chats.push(parlor.open(COACH, &format!("t{number}")).await);
+    }
+    parlor
+        .simulator
+        .set_scenario(None, Some("unavailable".parse().unwrap()));
+    for _ in 0..5 {
+        assert_eq!(
+            parlor.send(COACH, chats[0], "你好").await.ok()["aiReply"]["status"],
+            "failed"
+        );
+    }
+    let calls = parlor.simulator.calls_count();
+    let refused = parlor.send(COACH, chats[0], "你好").await;
+    let seconds = refused.refused(503, "circuit_open")["retryAfter"]
+        .as_i64()
+        .unwrap();
+    assert!((1..=60).contains(&seconds));
+    assert_eq!(parlor.simulator.calls_count(), calls);
+    assert_eq!(parlor.last_run().await["status"], "circuit_open");
+
+    // Due again, it lets exactly one through, however many come.
+    parlor.simulator.set_scenario(None, None);
+    sqlx::query("update biz.ai_circuits set retry_at = now()")
+        .execute(&parlor.db)
+        .await
+        .unwrap();
+    parlor.simulator.hold_after(1);
+    let probing = join_all(chats.iter().map(async |chat| {
+        let body = json!({ "chatId": chat, "content": "你好" });
+        parlor
+            .request_as(COACH, "POST", "/api/xcx/chat/stream")
+            .json(&body)
+            .send()
+            .await
+            .unwrap()
+    }))
+    .await;
+    assert_eq!(
+        probing
+            .iter()
+            .filter(|answer| answer.status() == 200)
+            .count(),
+        1
+    );
+    parlor.simulator.release();
+    parlor.settled().await;
+    parlor.send(COACH, chats[0], "好了吗").await.ok();
+}
+
+#[tokio::test]
+async fn bad_content_is_refused_and_nothing_is_stored() {
+    let parlor = Parlor::start().await;
+    let chat = parlor.open(COACH, "t").await;
+    let path = format!("/api/xcx/chat/{chat}/messages");
+    for (body, field) in [
+        (json!({}), "content"),
+        (json!({ "content": null }), "content"),
+        (json!({ "content": "" }), "content"),
+        (json!({ "content": " \u{3000}\n\t\u{a0}" }), "content"),
+        (json!({ "content": 7 }), "content"),
+        (json!({ "content": ["你好"] }), "content"),
+        (json!({ "content": "字".repeat(8001) }), "content"),
+        (json!({ "content": "a\u{0}b" }), "content"),
+        (
+            json!({ "content": "你好", "clientMessageId": "" }),
+            "clientMessageId",
+        ),
+        (
+            json!({ "content": "你好", "clientMessageId": "字".repeat(65) }),
+            "clientMessageId",
+        ),
+        (
+            json!({ "content": "你好", "clientMessageId": "\u{0}" }),
+            "clientMessageId",
+        ),
+        (
+            json!({ "content": "你好", "clientMessageId": 1 }),
+            "clientMessageId",
+        ),
+        (json!([]), "body"),
+    ] {
+        let refused = parlor.post(COACH, &path, &body).await;
+        assert_eq!(
+            refused.refused(422, "invalid_request")["field"],
+            field,
+            "{body}"
+        );
+    }
+    assert_eq!(
+        parlor
+            .post(COACH, &path, &json!({ "content": " " }))
+            .await
+            .body["detail"],
+        "消息内容不能为空"
+    );
+    for (body, field) in [
+        (json!({ "content": "你好" }), "chatId"),
+        (json!({ "chatId": "1", "content": "你好" }), "chatId"),
+        (json!({ "chatId": 1.5, "content": "你好" }), "chatId"),
+        (json!({ "chatId": 1e30, "content": "你好" }), "chatId"),
+        (
+            json!({ "chatId": chat, "content": "你好", "sourcePage": "home" }),
+            "sourcePage",
+        ),
+        (
+            json!({ "chatId": chat, "content": "你好", "pageContext": [] }),
+            "pageContext",
+        ),
+        (
+            json!({ "chatId": chat, "content": "你好", "pageContext": { "a": "x".repeat(5000) } }),
+            "pageContext",
+        ),
+        (
+            json!({ "chatId": chat, "content": "你好", "pageContext": { "a": "\u{0}" } }),
+            "pageContext",
+        ),
+    ] {
+        let refused = parlor.post(COACH, "/api/xcx/chat/stream", &body).await;
+        assert_eq!(
+            refused.refused(422, "invalid_request")["field"],
+            field,
+            "{body}"
+        );
+    }
+    assert_eq!(parlor.messages(COACH, chat).await.len(), 0);
+    let longest = "🎱".repeat(8000);
+    assert_eq!(
+        parlor.send(COACH, chat, &longest).await.ok()["userMessage"]["content"],
+        longest
+    );
+}

@@ -1,0 +1,120 @@
+//! A stream of server-sent events as a client reads it.
+
+use serde_json::Value;
+
+/// One event.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SseEvent {
+    pub name: String,
+    pub id: String,
+    pub data: Value,
+}
+
+/// The stream, read chunk by chunk.
+pub struct EventStream {
+    response: reqwest::Response,
+    buffer: Vec<u8>,
+    /// Comment lines seen so far.
+    pub comments: Vec<String>,
+    /// All bytes seen so far.
+    pub bytes: Vec<u8>,
+}
+
+impl EventStream {
+    pub fn new(response: reqwest::Response) -> Self {
+        Self {
+            response,
+            buffer: Vec::new(),
+            comments: Vec::new(),
+            bytes: Vec::new(),
+        }
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.response.headers().get(name)?.to_str().ok()
+    }
+
+    /// The next event; None at the end of the body.
+    pub async fn next(&mut self) -> Option<SseEvent> {
+        loop {
+            while let Some(end) = self.buffer.windows(2).position(|pair| pair == b"\n\n") {
+                let frame: Vec<u8> = self.buffer.drain(..end + 2).collect();
+                if let Some(event) = self.frame(&String::from_utf8(frame).unwrap()) {
+                    return Some(event);
+                }
+            }
+            let Some(chunk) = self.response.chunk().await.unwrap() else {
+                assert!(self.buffer.is_empty(), "the stream ends inside a frame");
+                return None;
+            };
+            self.bytes.extend_from_slice(&chunk);
+            self.buffer.extend_from_slice(&chunk);
+        }
+    }
+
+    /// The next event, which must be there.
+    pub async fn expect(&mut self, name: &str) -> SseEvent {
+        let event = self.next().await.unwrap();
+        assert_eq!(event.name, name, "{event:?}");
+        event
+    }
+
+    /// All events that are left.
+    pub async fn to_end(&mut self) -> Vec<SseEvent> {
+        let mut events = Vec::new();
+        while let Some(event) = self.next().await {
+            events.push(event);
+        }
+        events
+    }
+
+    fn frame(&mut self, frame: &str) -> Option<SseEvent> {
+        let mut event = SseEvent {
+            name: String::new(),
+            id: String::new(),
+            data: Value::Null,
+        };
+        for line in frame.lines() {
+            match line.split_once(':') {
+                Some(("", comment)) => self.comments.push(comment.trim().to_owned()),
+                Some(("event", value)) => value.trim().clone_into(&mut event.name),
+                Some(("id", value)) => value.trim().clone_into(&mut event.id),
+                Some(("data", value)) => event.data = serde_json::from_str(value.trim()).unwrap(),
+                _ => assert_eq!(line, "", "a line of no known field"),
+            }
+        }
+        (!event.name.is_empty()).then_some(event)
+    }
+}
+
+/// The tokens of a stream, put together.
+pub fn text(events: &[SseEvent]) -> String {
+    events
+        .iter()
+        .filter(|event| event.name == "message")
+        .map(|event| event.data["token"].as_str().unwrap())
+        .collect()
+}
+
+/// Checks what holds for every stream, and answers its last event: `start` first, exactly
+/// one end, ids that count the characters.
+#[track_caller]
+pub fn terminal(events: &[SseEvent]) -> &SseEvent {
+    assert_eq!(events[0].name, "start");
+    let message_id = events[0].data["messageId"].as_i64().unwrap();
+    let (last, rest) = events.split_last().unwrap();
+    assert!(matches!(&*last.name, "done" | "error"), "{last:?}");
+    assert!(
+        rest[1..].iter().all(|event| event.name == "message"),
+        "only tokens between start and end"
+    );
+    let mut chars = 0;
+    for event in events {
+        if event.name == "message" {
+            chars += event.data["token"].as_str().unwrap().chars().count();
+        }
+        assert_eq!(event.id, format!("{message_id}-{chars}"));
+    }
+    assert_eq!(last.data["messageId"], message_id);
+    last
+}

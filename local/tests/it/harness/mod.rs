@@ -1,0 +1,23 @@
+//! The product in a test: its routers on a port, a database of its own, a simulator of its own.
+
+pub mod database;
+pub mod events;
+pub mod parlor;
+pub mod python;
+pub mod wire;
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Waits for a condition, for ten seconds at most.
+pub async fn until<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
+    let give_up = Instant::now() + Duration::from_secs(10);
+    loop {
+        if let Some(value) = condition().await {
+            return value;
+        }
+        assert!(Instant::now() < give_up, "waited in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}

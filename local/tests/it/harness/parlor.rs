@@ -1,0 +1,317 @@
+//! Parlor as its clients see it. Helpers are verbs of the API.
+
+use std::{net::Ipv4Addr, sync::Arc, time::Duration};
+
+use axum::http::StatusCode;
+use common::{
+    apps::{App, AppIds},
+    auth::{JwtSecrets, User},
+    config::{ChatLimits, DatabaseConfig, Env},
+    dashscope::{self, DashScope},
+    db::{self, Db},
+    replies::Replies,
+};
+use local::{
+    demo,
+    gateway::{self, Tools},
+    simulator::{self, Simulator},
+};
+use reqwest::{Method, RequestBuilder};
+use secrecy::SecretString;
+use serde_json::{Value, json};
+
+use super::{
+    database::TestDatabase,
+    events::{EventStream, SseEvent},
+};
+
+/// The secret that tests sign with.
+pub const SECRET: &str = "a secret for tests, and for nothing else";
+/// The one being rotated out.
+pub const PREVIOUS_SECRET: &str = "the secret before that one, still accepted";
+
+/// A coach of site 1.
+pub const COACH: i64 = 1001;
+/// A colleague of hers.
+pub const STAFF: i64 = 1002;
+/// A coach of site 2.
+pub const OTHER_SITE: i64 = 2001;
+
+/// The product, with everything it needs.
+pub struct Parlor {
+    pub address: String,
+    pub simulator: Simulator,
+    pub db: Db,
+    pub database: Arc<TestDatabase>,
+    http: reqwest::Client,
+}
+
+/// An answer with its body.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: reqwest::header::HeaderMap,
+    pub body: Value,
+}
+
+/// What a test may change before it starts.
+pub struct Setup {
+    pub env: Vec<(&'static str, String)>,
+    /// Overrides the database URL, for a proxy in front of it.
+    pub database_url: Option<String>,
+    pub database: Option<Arc<TestDatabase>>,
+    pub timeouts: dashscope::Timeouts,
+    pub retries: dashscope::Retries,
+    pub app_ids: Vec<(&'static str, &'static str)>,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            env: Vec::new(),
+            database_url: None,
+            database: None,
+            timeouts: dashscope::Timeouts::default(),
+            retries: dashscope::Retries {
+                delays: vec![Duration::from_millis(5); 3],
+                ..Default::default()
+            },
+            app_ids: vec![(App::Chat.variable(), "app1_chat")],
+        }
+    }
+}
+
+impl Parlor {
+    pub async fn start() -> Self {
+        Self::start_with(Setup::default()).await
+    }
+
+    pub async fn start_with(setup: Setup) -> Self {
+        let database = match setup.database {
+            Some(database) => database,
+            None => Arc::new(TestDatabase::new().await),
+        };
+        let simulator = Simulator::start(
+            (Ipv4Addr::LOCALHOST, 0).into(),
+            simulator::Options::default(),
+        )
+        .await
+        .unwrap();
+        let url = SecretString::from(
+            setup
+                .database_url
+                .unwrap_or_else(|| database.url().to_owned()),
+        );
+        let db = db::connect_lazy(&DatabaseConfig {
+            url,
+            max_connections: 8,
+        })
+        .unwrap();
+        let own = database.pool().await;
+        demo::load(&own).await.unwrap();
+
+        let mut client = dashscope::Config::new("sk-test".into());
+        client.base_url = simulator.base_url();
+        client.timeouts = setup.timeouts;
+        client.retries = setup.retries;
+        // Tests send faster than people; what limits them has tests of its own.
+        let mut env = vec![
+            ("CHAT_RATE_PER_MINUTE", "10000".to_owned()),
+            ("CHAT_MAX_STREAMS", "1000".to_owned()),
+        ];
+        env.extend(setup.env);
+        let replies = Replies::new(
+            db.clone(),
+            DashScope::new(client).unwrap(),
+            AppIds::from_env(&Env::from_pairs(setup.app_ids)),
+            ChatLimits::from_env(&Env::from_pairs(env)).unwrap(),
+        );
+        let secrets = JwtSecrets::new(&SECRET.into(), Some(&PREVIOUS_SECRET.into())).unwrap();
+        let app = gateway::app(&Tools {
+            db,
+            secrets,
+            replies,
+        });
+        let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .await
+            .unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        #[expect(clippy::disallowed_methods, reason = "the server of a test")]
+        tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+        // Tests speak plain HTTP, but the client insists.
+        rustls::crypto::ring::default_provider()
+            .install_default()
+            .ok();
+        Self {
+            address,
+            simulator,
+            db: own,
+            database,
+            http: reqwest::Client::new(),
+        }
+    }
+
+    /// A request without a token.
+    pub fn request(&self, method: &str, path: &str) -> RequestBuilder {
+        self.http.request(
+            method.parse::<Method>().unwrap(),
+            format!("{}{path}", self.address),
+        )
+    }
+
+    /// A request of a demo user.
+    pub fn request_as(&self, user: i64, method: &str, path: &str) -> RequestBuilder {
+        self.request(method, path).bearer_auth(token(user))
+    }
+
+    pub async fn get(&self, user: i64, path: &str) -> Answer {
+        answer(self.request_as(user, "GET", path)).await
+    }
+
+    pub async fn post(&self, user: i64, path: &str, body: &Value) -> Answer {
+        answer(self.request_as(user, "POST", path).json(body)).await
+    }
+
+    /// Opens (CHAT-2b) a conversation about a task and answers its id.
+    pub async fn open(&self, user: i64, context_id: &str) -> i64 {
+        let page = self
+            .get(
+                user,
+                &format!("/api/xcx/chat/messages?contextType=task&contextId={context_id}"),
+            )
+            .await;
+        page.ok()["chatId"].as_i64().unwrap()
+    }
+
+    /// Sends a message and waits for its reply (CHAT-3).
+    pub async fn send(&self, user: i64, chat: i64, content: &str) -> Answer {
+        self.post(
+            user,
+            &format!("/api/xcx/chat/{chat}/messages"),
+            &json!({ "content": content }),
+        )
+        .await
+    }
+
+    /// Sends a message whose reply is streamed (CHAT-4).
+    pub async fn stream(&self, user: i64, chat: i64, content: &str) -> EventStream {
+        self.stream_body(user, &json!({ "chatId": chat, "content": content }))
+            .await
+    }
+
+    pub async fn stream_body(&self, user: i64, body: &Value) -> EventStream {
+        let response = self
+            .request_as(user, "POST", "/api/xcx/chat/stream")
+            .json(body)
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(response.status(), 200, "{}", response.text().await.unwrap());
+        EventStream::new(response)
+    }
+
+    /// Sends a message and reads its whole stream.
+    pub async fn stream_to_end(&self, user: i64, chat: i64, content: &str) -> Vec<SseEvent> {
+        self.stream(user, chat, content).await.to_end().await
+    }
+
+    /// All messages of a conversation, oldest first (CHAT-2a).
+    pub async fn messages(&self, user: i64, chat: i64) -> Vec<Value> {
+        let page = self
+            .get(
+                user,
+                &format!("/api/xcx/chat/{chat}/messages?page_size=100"),
+            )
+            .await;
+        page.ok()["items"].as_array().unwrap().clone()
+    }
+
+    /// The newest run, as `psql` would show it.
+    pub async fn last_run(&self) -> Value {
+        sqlx::query_scalar(
+            "select to_jsonb(r) from biz.ai_run_logs r order by created_at desc, id desc limit 1",
+        )
+        .fetch_one(&self.db)
+        .await
+        .unwrap()
+    }
+
+    /// The counters of a site's app, today.
+    pub async fn usage(&self, site: i64) -> Value {
+        sqlx::query_scalar("select to_jsonb(u) from biz.ai_usage_daily u where site_id = $1")
+            .bind(site)
+            .fetch_one(&self.db)
+            .await
+            .unwrap()
+    }
+
+    /// Waits until no reply is being made, as a reply outlives its request.
+    pub async fn settled(&self) {
+        super::until("replies end", async || {
+            let running: i64 = sqlx::query_scalar(
+                "select (select count(*) from biz.ai_messages where state = 'streaming')
+                      + (select count(*) from biz.ai_run_logs where status = 'running')",
+            )
+            .fetch_one(&self.db)
+            .await
+            .unwrap();
+            (running == 0).then_some(())
+        })
+        .await;
+    }
+}
+
+impl Answer {
+    /// The body of an answer that is 200.
+    #[track_caller]
+    pub fn ok(&self) -> &Value {
+        assert_eq!(self.status, 200, "{}", self.body);
+        &self.body
+    }
+
+    /// Checks a refusal of the mini-program's face: status and code, and what every one has.
+    #[track_caller]
+    pub fn refused(&self, status: u16, code: &str) -> &Value {
+        assert_eq!(
+            (self.status.as_u16(), self.body["code"].as_str()),
+            (status, Some(code)),
+            "{}",
+            self.body
+        );
+        assert!(
+            self.body["detail"]
+                .as_str()
+                .is_some_and(|detail| !detail.is_ascii()),
+            "{}",
+            self.body
+        );
+        assert_eq!(
+            self.body["requestId"].as_str(),
+            self.headers["x-request-id"].to_str().ok()
+        );
+        &self.body
+    }
+}
+
+/// Sends a request and reads the answer; a body that is not JSON is a string.
+pub async fn answer(request: RequestBuilder) -> Answer {
+    let response = request.send().await.unwrap();
+    let (status, headers) = (response.status(), response.headers().clone());
+    let text = response.text().await.unwrap();
+    let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
+    Answer {
+        status,
+        headers,
+        body,
+    }
+}
+
+/// A token of a demo user.
+pub fn token(user: i64) -> String {
+    token_of(&demo::user(user).unwrap())
+}
+
+/// A token of any user.
+pub fn token_of(user: &User) -> String {
+    demo::token(&SECRET.into(), user).unwrap()
+}
