@@ -7,6 +7,7 @@ pub mod conversations;
 pub mod messages;
 pub mod pages;
 pub mod replies;
+pub mod sweep;
 
 pub mod apps;
 pub mod auth;

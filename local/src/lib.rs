@@ -11,4 +11,5 @@ pub mod simulator;
 
 mod console;
 mod home;
+mod schedules;
 mod serve;

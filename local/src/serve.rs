@@ -20,6 +20,7 @@ use crate::{
     gateway::{self, Tools},
     home,
     postgres::{Binaries, Cluster, ClusterOptions},
+    schedules,
     simulator::{self, Simulator},
 };
 
@@ -128,7 +129,10 @@ async fn serve(
     };
 
     introduce(&db, &secret, options.port).await?;
-    serve_until_interrupted(listener, router).await
+    tokio::select! {
+        served = serve_until_interrupted(listener, router) => served,
+        () = schedules::drive(db), if !options.no_schedules => Ok(()),
+    }
 }
 
 async fn tools(db: Db, secret: &SecretString, env: &Env) -> Result<Tools, AnyError> {

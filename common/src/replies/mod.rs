@@ -178,7 +178,7 @@ impl Replies {
     ) -> Result<(Start, Watch)> {
         let began = Instant::now();
         let until = [
-            killed_at.map(|at| at - DEADLINE_MARGIN),
+            killed_at.and_then(|at| at.checked_sub(DEADLINE_MARGIN)),
             Some(began + patience.unwrap_or(LONGEST_REPLY)),
         ]
         .into_iter()

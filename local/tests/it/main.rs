@@ -8,3 +8,4 @@ mod chat_send;
 mod chat_stream;
 mod emulator;
 mod simulator;
+mod sweep;
