@@ -205,7 +205,7 @@ impl DashScopeConfig {
     pub async fn from_env(env: &Env) -> Result<Self, ConfigError> {
         let mut client = dashscope::Config::new(env.secret("DASHSCOPE_API_KEY").await?);
         if let Some(base_url) = env.text("DASHSCOPE_BASE_URL") {
-            client.base_url = base_url.to_owned();
+            base_url.clone_into(&mut client.base_url);
         }
         client.workspace = env.text("DASHSCOPE_WORKSPACE").map(str::to_owned);
         Ok(Self {

@@ -90,7 +90,8 @@ where
 {
     let env = Env::from_process();
     telemetry::start(env.text("RUST_LOG").unwrap_or(telemetry::DEFAULT_FILTER));
-    from_env(env).await.map_err(|err| {
+    // Boxed, for the SDK's futures are large and are needed once.
+    Box::pin(from_env(env)).await.map_err(|err| {
         tracing::error!(cause = telemetry::chain(&err), "cannot start");
         err.into()
     })

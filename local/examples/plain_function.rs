@@ -11,10 +11,10 @@ struct Sum {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda::Error> {
-    lambda::handle(async |_| Ok(()), |(), sum| add(sum)).await
+    lambda::handle(async |_| Ok(()), async |(), sum| add(&sum)).await
 }
 
-async fn add(sum: Sum) -> Result<Value, &'static str> {
+fn add(sum: &Sum) -> Result<Value, &'static str> {
     let total = sum.a.checked_add(sum.b).ok_or("too large")?;
     Ok(json!({"total": total}))
 }

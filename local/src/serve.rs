@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
-use axum::Router;
+use axum::{Router, serve::ListenerExt as _};
 use clap::Args;
 use common::{
     auth::JwtSecrets,
@@ -82,12 +82,11 @@ pub(crate) fn run(options: &Options, env: &Env) -> Result<(), AnyError> {
     })?;
     listener.set_nonblocking(true)?;
     let home = home::directory()?;
-    let (url, _cluster) = match &options.database_url {
-        Some(url) => (url.clone(), None),
-        None => {
-            let cluster = start_postgres(&home, options.fresh, env)?;
-            (cluster.url("parlor"), Some(cluster))
-        }
+    let (url, _cluster) = if let Some(url) = &options.database_url {
+        (url.clone(), None)
+    } else {
+        let cluster = start_postgres(&home, options.fresh, env)?;
+        (cluster.url("parlor"), Some(cluster))
     };
     command::block_on(serve(options, env, listener, &home, url.into()))
 }
@@ -196,6 +195,10 @@ async fn introduce(db: &Db, secret: &SecretString, port: u16) -> Result<(), AnyE
 }
 
 async fn serve_until_interrupted(listener: TcpListener, router: Router) -> Result<(), AnyError> {
+    // A token must not wait for the acknowledgement of the one before.
+    let listener = listener.tap_io(|stream| {
+        stream.set_nodelay(true).ok();
+    });
     let serving = axum::serve(listener, router).with_graceful_shutdown(interrupted());
     tokio::select! {
         served = serving => served?,

@@ -37,13 +37,11 @@ impl IntoResponse for Error {
 }
 
 /// The answer to an unknown path.
-#[expect(clippy::unused_async, reason = "axum's handlers are async")]
 pub async fn not_found() -> Error {
     Error::NotFound
 }
 
 /// The answer to an unknown method of a known path; axum adds `Allow`.
-#[expect(clippy::unused_async, reason = "axum's handlers are async")]
 pub async fn method_not_allowed() -> Error {
     Error::MethodNotAllowed
 }
@@ -90,7 +88,7 @@ pub async fn boundary(mut request: Request, next: Next) -> Response {
             tracing::error!(%method, route, status, latency_ms, cause, "request failed");
         }
         Some(error) => {
-            tracing::info!(%method, route, status, latency_ms, refusal = %error, "request refused")
+            tracing::info!(%method, route, status, latency_ms, refusal = %error, "request refused");
         }
         None => tracing::info!(%method, route, status, latency_ms, "request answered"),
     }

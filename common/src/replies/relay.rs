@@ -113,9 +113,20 @@ struct Said {
 }
 
 impl Said {
+    /// A call may be made twice, where a session had been forgotten: both are paid for.
+    fn spend(&mut self, usage: Option<dashscope::Usage>) {
+        self.usage = match (self.usage, usage) {
+            (Some(before), Some(now)) => Some(dashscope::Usage {
+                input_tokens: before.input_tokens + now.input_tokens,
+                output_tokens: before.output_tokens + now.output_tokens,
+            }),
+            (before, now) => now.or(before),
+        };
+    }
+
     /// From a call that never came to text.
     fn learn(&mut self, details: &dashscope::Details) {
-        self.usage = details.usage;
+        self.spend(details.usage);
         self.request_id.clone_from(&details.request_id);
         self.attempts += details.attempts;
     }
@@ -193,7 +204,7 @@ impl Relay {
             () = sleep_until(self.until) => return Outcome::Deadline,
         };
         let outcome = self.relay(&mut stream, began).await;
-        self.said.usage = stream.usage();
+        self.said.spend(stream.usage());
         self.said.session_id = stream.session_id().map(str::to_owned);
         self.said.request_id = stream.request_id().map(str::to_owned);
         self.said.attempts += stream.attempts();

@@ -265,7 +265,9 @@ async fn text_is_stored_while_it_streams() {
 async fn a_stream_that_is_silent_says_every_ten_seconds_that_it_is_alive() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
-    let mut stream = parlor.stream(COACH, chat, "[[sim:gate:2]]你好，请讲讲今天的安排").await;
+    let mut stream = parlor
+        .stream(COACH, chat, "[[sim:gate:2]]你好，请讲讲今天的安排")
+        .await;
     stream.expect("start").await;
     stream.expect("message").await;
     tokio::join!(stream.to_end(), async {

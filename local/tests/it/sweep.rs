@@ -89,7 +89,10 @@ async fn a_repeat_of_a_message_whose_reply_is_dead_gets_what_was_said_and_an_err
     let body = json!({ "chatId": chat, "content": "你好", "clientMessageId": "c" });
     let events = parlor.stream_body(COACH, &body).await.to_end().await;
     let error = terminal(&events);
-    assert_eq!((&*error.name, &error.data["retryable"]), ("error", &json!(true)));
+    assert_eq!(
+        (&*error.name, &error.data["retryable"]),
+        ("error", &json!(true))
+    );
     assert_eq!(text(&events), "说到一半");
     assert_eq!(parlor.simulator.calls_count(), 0);
 }

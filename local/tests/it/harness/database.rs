@@ -125,16 +125,14 @@ fn server() -> &'static Server {
 /// Statics are not dropped: the server goes with this process, and so must its data.
 fn remove_after_us(directory: &Path) {
     fs::create_dir_all(directory).unwrap();
+    let watcher = "(while kill -0 \"$0\" 2>/dev/null; do sleep 1; done; sleep 2; rm -rf \"$1\") &";
     Command::new("sh")
-        .args([
-            "-c",
-            "while kill -0 \"$0\" 2>/dev/null; do sleep 1; done; sleep 2; rm -rf \"$1\"",
-        ])
+        .args(["-c", watcher])
         .arg(std::process::id().to_string())
         .arg(directory)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
-        .spawn()
+        .status()
         .unwrap();
 }
