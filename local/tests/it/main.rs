@@ -11,5 +11,7 @@ mod chat_messages;
 mod chat_send;
 mod chat_stream;
 mod emulator;
+mod openapi;
 mod simulator;
 mod sweep;
+mod template;

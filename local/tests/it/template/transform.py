@@ -12,6 +12,8 @@ MANAGED_POLICIES = {}
 
 with open(sys.argv[1], encoding="utf-8") as file:
     template = yaml_parse(file.read())
+# As after `sam build` and an upload.
+template["Globals"]["Function"]["CodeUri"] = "s3://bucket/code"
 parameters = {name: p.get("Default", "") for name, p in template["Parameters"].items()}
 transformed = Translator(MANAGED_POLICIES, Parser()).translate(template, parameters)
 json.dump(transformed, sys.stdout)
