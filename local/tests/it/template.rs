@@ -38,7 +38,7 @@ const SECRETS: [(&str, &str, &str, &str); 3] = [
     ),
 ];
 
-/// The template after the transform, which is what CloudFormation is given.
+/// The template after the transform, which is what `CloudFormation` is given.
 fn transformed() -> &'static Value {
     static TRANSFORMED: OnceLock<Value> = OnceLock::new();
     TRANSFORMED.get_or_init(|| {
@@ -186,9 +186,9 @@ async fn the_emulated_cloud_has_the_functions_times_and_memory() {
 /// Starts a function as its `main` does.
 async fn start(function: &str, env: Env) -> Result<(), ConfigError> {
     match function {
-        "chat-history" => chat_history::from_env(env).await.map(drop),
-        "chat-messages" => chat_messages::from_env(env).await.map(drop),
-        "chat-stream" => chat_stream::from_env(env).await.map(drop),
+        "chat-history" => Box::pin(chat_history::from_env(env)).await.map(drop),
+        "chat-messages" => Box::pin(chat_messages::from_env(env)).await.map(drop),
+        "chat-stream" => Box::pin(chat_stream::from_env(env)).await.map(drop),
         "db-migrate" => db_migrate::from_env(env).await.map(drop),
         other => panic!("{other} is not known here"),
     }
@@ -248,7 +248,7 @@ fn readable_secrets(function: &str) -> Vec<String> {
         .as_array()
         .into_iter()
         .flatten()
-        .flat_map(|policy| policy["PolicyDocument"]["Statement"].as_array())
+        .filter_map(|policy| policy["PolicyDocument"]["Statement"].as_array())
         .flatten();
     let resources = statements.flat_map(|statement| {
         assert_eq!(statement["Effect"], "Allow");
