@@ -7,6 +7,7 @@
 mod begin;
 mod finish;
 mod keeper;
+mod outcome;
 mod relay;
 mod watch;
 

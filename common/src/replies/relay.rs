@@ -13,12 +13,13 @@ use super::{
     DEADLINE_MARGIN, Desk, Event, Failure, NewMessage, State,
     begin::Ticket,
     finish::{Finish, finish},
-    keeper::{Keeper, Verdict},
+    keeper::Keeper,
+    outcome::{Ending, Outcome},
 };
 use crate::{
     apps::{App, app1_chat},
     auth::Caller,
-    dashscope::{self, AnswerStream, Call, TimeoutKind},
+    dashscope::{self, AnswerStream, Call},
     error::Error,
 };
 
@@ -57,20 +58,6 @@ impl Client {
         // Closed without an end, the channel tells a slow client to look in the database.
         self.0.take_if(|sender| sender.try_send(piece).is_err());
     }
-}
-
-/// How the conversation with DashScope ended.
-enum Outcome {
-    Complete,
-    Stopped,
-    /// Somebody else has ended the reply; there is nothing left to store.
-    Lost,
-    Deadline,
-    /// The application id is not configured.
-    Disabled,
-    /// DashScope finished without a word.
-    Empty,
-    Failed(dashscope::Error),
 }
 
 /// Starts making a reply.
@@ -329,99 +316,6 @@ impl Relay {
             }
         };
         client.send(Piece::End(event));
-    }
-}
-
-impl From<Verdict> for Outcome {
-    fn from(verdict: Verdict) -> Self {
-        match verdict {
-            Verdict::Stop => Self::Stopped,
-            Verdict::Lost => Self::Lost,
-        }
-    }
-}
-
-/// What an outcome means for the message, the run, the budget and the circuit.
-struct Ending {
-    state: State,
-    run_status: &'static str,
-    failure: Option<Failure>,
-    message: Option<String>,
-    charge_unknown: bool,
-    circuit: &'static str,
-}
-
-impl Ending {
-    fn of(outcome: &Outcome, has_text: bool) -> Self {
-        let broken = if has_text {
-            State::Interrupted
-        } else {
-            State::Failed
-        };
-        let failed = |failure, message: String| Self {
-            state: broken,
-            run_status: "failed",
-            failure: Some(failure),
-            message: Some(message),
-            charge_unknown: has_text,
-            circuit: "neither",
-        };
-        match outcome {
-            Outcome::Complete => Self {
-                state: State::Complete,
-                run_status: "success",
-                failure: None,
-                message: None,
-                charge_unknown: true,
-                circuit: "success",
-            },
-            Outcome::Stopped | Outcome::Lost => Self {
-                state: State::Stopped,
-                run_status: "stopped",
-                failure: None,
-                message: None,
-                charge_unknown: true,
-                circuit: "neither",
-            },
-            Outcome::Deadline => Self {
-                run_status: "timeout",
-                charge_unknown: true,
-                ..failed(Failure::Deadline, "the function neared its end".into())
-            },
-            Outcome::Disabled => failed(
-                Failure::Upstream { retryable: false },
-                format!("{} is not set: the app is disabled", App::Chat.variable()),
-            ),
-            Outcome::Empty => failed(
-                Failure::Upstream { retryable: true },
-                "the answer has no text".into(),
-            ),
-            Outcome::Failed(err) => {
-                let (failure, run_status) = match err {
-                    dashscope::Error::Timeout {
-                        which: TimeoutKind::Deadline,
-                        ..
-                    } => (Failure::Deadline, "timeout"),
-                    dashscope::Error::Timeout { .. } => (Failure::UpstreamTimeout, "timeout"),
-                    err => (
-                        Failure::Upstream {
-                            retryable: err.is_retryable(),
-                        },
-                        "failed",
-                    ),
-                };
-                Self {
-                    run_status,
-                    charge_unknown: err.may_have_cost() || has_text,
-                    circuit: if err.counts_for_circuit() {
-                        "failure"
-                    } else {
-                        "neither"
-                    },
-                    ..failed(failure, err.to_string())
-                }
-            }
-        }
     }
 }
 

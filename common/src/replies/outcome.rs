@@ -1,0 +1,115 @@
+//! How asking DashScope can end, and what each end means for the message, the run, the
+//! budget and the circuit.
+
+use super::{Failure, State, keeper::Verdict};
+use crate::{
+    apps::App,
+    dashscope::{self, TimeoutKind},
+};
+
+/// How the conversation with DashScope ended.
+pub(super) enum Outcome {
+    Complete,
+    Stopped,
+    /// Somebody else has ended the reply; there is nothing left to store.
+    Lost,
+    Deadline,
+    /// The application id is not configured.
+    Disabled,
+    /// DashScope finished without a word.
+    Empty,
+    Failed(dashscope::Error),
+}
+
+impl From<Verdict> for Outcome {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Stop => Self::Stopped,
+            Verdict::Lost => Self::Lost,
+        }
+    }
+}
+
+/// What an outcome means for the message, the run, the budget and the circuit.
+pub(super) struct Ending {
+    pub state: State,
+    pub run_status: &'static str,
+    pub failure: Option<Failure>,
+    pub message: Option<String>,
+    pub charge_unknown: bool,
+    pub circuit: &'static str,
+}
+
+impl Ending {
+    pub fn of(outcome: &Outcome, has_text: bool) -> Self {
+        let broken = if has_text {
+            State::Interrupted
+        } else {
+            State::Failed
+        };
+        let failed = |failure, message: String| Self {
+            state: broken,
+            run_status: "failed",
+            failure: Some(failure),
+            message: Some(message),
+            charge_unknown: has_text,
+            circuit: "neither",
+        };
+        match outcome {
+            Outcome::Complete => Self {
+                state: State::Complete,
+                run_status: "success",
+                failure: None,
+                message: None,
+                charge_unknown: true,
+                circuit: "success",
+            },
+            Outcome::Stopped | Outcome::Lost => Self {
+                state: State::Stopped,
+                run_status: "stopped",
+                failure: None,
+                message: None,
+                charge_unknown: true,
+                circuit: "neither",
+            },
+            Outcome::Deadline => Self {
+                run_status: "timeout",
+                charge_unknown: true,
+                ..failed(Failure::Deadline, "the function neared its end".into())
+            },
+            Outcome::Disabled => failed(
+                Failure::Upstream { retryable: false },
+                format!("{} is not set: the app is disabled", App::Chat.variable()),
+            ),
+            Outcome::Empty => failed(
+                Failure::Upstream { retryable: true },
+                "the answer has no text".into(),
+            ),
+            Outcome::Failed(err) => {
+                let (failure, run_status) = match err {
+                    dashscope::Error::Timeout {
+                        which: TimeoutKind::Deadline,
+                        ..
+                    } => (Failure::Deadline, "timeout"),
+                    dashscope::Error::Timeout { .. } => (Failure::UpstreamTimeout, "timeout"),
+                    err => (
+                        Failure::Upstream {
+                            retryable: err.is_retryable(),
+                        },
+                        "failed",
+                    ),
+                };
+                Self {
+                    run_status,
+                    charge_unknown: err.may_have_cost() || has_text,
+                    circuit: if err.counts_for_circuit() {
+                        "failure"
+                    } else {
+                        "neither"
+                    },
+                    ..failed(failure, err.to_string())
+                }
+            }
+        }
+    }
+}
