@@ -34,13 +34,13 @@ pub struct Env(HashMap<String, String>);
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// Neither the variable nor its secret is set.
-    #[error("{0} is not set (nor {0}_SECRET_ARN)")]
+    #[error("{0} is not set (nor {arn})", arn = secret_arn_name(.0))]
     Missing(&'static str),
     /// The variable cannot be read as what it should be. Its value is not shown: it may be a secret.
     #[error("{name} is not valid: expected {expected}")]
     Invalid {
-        /// The variable.
-        name: &'static str,
+        /// The variable that was read: where it names a secret, the one with the ARN.
+        name: String,
         /// What it should have been.
         expected: &'static str,
     },
@@ -97,9 +97,20 @@ impl Env {
     ) -> Result<T, ConfigError> {
         match self.text(name) {
             None => Ok(default),
-            Some(value) => value
-                .parse()
-                .map_err(|_| ConfigError::Invalid { name, expected }),
+            Some(value) => value.parse().map_err(|_| ConfigError::Invalid {
+                name: name.to_owned(),
+                expected,
+            }),
+        }
+    }
+
+    /// The variable that a secret comes from.
+    fn source_of(&self, name: &'static str) -> String {
+        let arn_name = secret_arn_name(name);
+        if self.text(&arn_name).is_some() {
+            arn_name
+        } else {
+            name.to_owned()
         }
     }
 
@@ -143,7 +154,7 @@ impl DatabaseConfig {
         Ok(Self {
             url: secrets::database_url(env.secret("DATABASE_URL").await?).ok_or(
                 ConfigError::Invalid {
-                    name: "DATABASE_URL",
+                    name: env.source_of("DATABASE_URL"),
                     expected: "a postgres:// URL or an RDS secret",
                 },
             )?,
@@ -183,7 +194,7 @@ impl JwtSecrets {
             ),
         };
         Self::new(&current, previous.as_ref()).ok_or(ConfigError::Invalid {
-            name,
+            name: env.source_of(name),
             expected: "at least 32 bytes",
         })
     }

@@ -35,7 +35,7 @@ pub fn connect_lazy(config: &DatabaseConfig) -> Result<Db, ConfigError> {
             .expose_secret()
             .parse()
             .map_err(|_| ConfigError::Invalid {
-                name: "DATABASE_URL",
+                name: "DATABASE_URL".to_owned(),
                 expected: "a postgres:// URL",
             })?;
     // A statement that the client has given up must not go on burning the server.

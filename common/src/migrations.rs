@@ -1,7 +1,10 @@
 //! The schema, brought up to date. Only `db-migrate` does this in the cloud: at start-up it
 //! would be a race at each scale-out.
 
-use sqlx::migrate::{Migrate as _, MigrateError};
+use sqlx::{
+    PgConnection,
+    migrate::{Migrate as _, MigrateError},
+};
 
 use crate::db::{Db, MIGRATOR};
 
@@ -17,17 +20,24 @@ pub struct Migrated {
 }
 
 /// Applies what is missing, one at a time under sqlx's advisory lock, and makes the
-/// partitions of the months ahead.
+/// partitions of the months ahead. Whoever comes second waits, and finds nothing to do.
 ///
 /// # Errors
 /// When a migration fails, or one that was applied has been changed since.
 pub async fn apply(db: &Db) -> Result<Migrated, MigrateError> {
-    let before = applied(db).await?;
-    MIGRATOR.run(db).await?;
+    // A connection that is closed afterwards, and the lock with it, whatever happens.
+    let mut connection = db.acquire().await?.detach();
+    // The bound of a request's statements is none of a migration's, nor of the wait for another.
+    sqlx::query("set statement_timeout = 0")
+        .execute(&mut connection)
+        .await?;
+    connection.lock().await?;
+    let before = applied(&mut connection).await?;
+    MIGRATOR.run(&mut connection).await?;
     let partitions = sqlx::query_scalar!(r#"select biz.make_run_log_partitions() as "made!""#)
-        .fetch_one(db)
-        .await
-        .map_err(MigrateError::Execute)?;
+        .fetch_one(&mut connection)
+        .await?;
+    connection.unlock().await?;
     let version = MIGRATOR
         .iter()
         .map(|migration| migration.version)
@@ -40,8 +50,7 @@ pub async fn apply(db: &Db) -> Result<Migrated, MigrateError> {
     })
 }
 
-async fn applied(db: &Db) -> Result<usize, MigrateError> {
-    let mut connection = db.acquire().await?;
+async fn applied(connection: &mut PgConnection) -> Result<usize, MigrateError> {
     connection
         .ensure_migrations_table("_sqlx_migrations")
         .await?;

@@ -1,7 +1,9 @@
 //! The command line.
 
 use std::{
+    ffi::OsString,
     net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
@@ -17,7 +19,7 @@ use common::{
 };
 use secrecy::SecretString;
 
-use crate::{console, demo, gateway, home, serve, simulator};
+use crate::{console, database, demo, gateway, home, serve, simulator};
 
 /// Anything that ends a command.
 pub(crate) type AnyError = Box<dyn std::error::Error + Send + Sync>;
@@ -29,6 +31,9 @@ pub struct Arguments {
     /// `serve` unless another is given.
     #[command(subcommand)]
     pub command: Option<Command>,
+    /// Where data is kept between runs, instead of `.parlor` beside the sources.
+    #[arg(long, global = true, env = "PARLOR_HOME", value_name = "DIRECTORY")]
+    pub home: Option<PathBuf>,
 }
 
 /// What it can do.
@@ -47,18 +52,22 @@ pub enum Command {
     Migrate,
     /// Print the OpenAPI document.
     Openapi,
+    /// Run a command with `DATABASE_URL` naming an up-to-date database that is gone afterwards.
+    WithDatabase {
+        /// The command and its arguments.
+        #[arg(last = true, required = true, value_name = "COMMAND")]
+        command: Vec<OsString>,
+    },
 }
 
-impl Command {
-    /// What `cargo run` does.
-    pub fn serve() -> Self {
-        Self::Serve(serve::Options::default())
-    }
-
-    /// Runs it to its end.
+impl Arguments {
+    /// Does what was asked, to its end.
     pub fn run(self) -> ExitCode {
-        match self.run_fallibly() {
-            Ok(()) => ExitCode::SUCCESS,
+        let command = self
+            .command
+            .unwrap_or_else(|| Command::Serve(serve::Options::default()));
+        match command.run(self.home.as_deref()) {
+            Ok(code) => code,
             Err(err) => {
                 let mut text = err.to_string();
                 let mut source = err.source();
@@ -77,17 +86,23 @@ impl Command {
             }
         }
     }
+}
 
-    fn run_fallibly(self) -> Result<(), AnyError> {
+impl Command {
+    fn run(self, home: Option<&Path>) -> Result<ExitCode, AnyError> {
         let env = Env::from_process();
         console::start_log(env.text("RUST_LOG").unwrap_or(telemetry::DEFAULT_FILTER));
         match self {
-            Self::Serve(options) => serve::run(&options, &env),
-            Self::Token { user_id } => block_on(print_token(user_id, env)),
-            Self::Simulator(args) => Ok(block_on(simulator::command::run(args))?),
-            Self::Migrate => block_on(migrate(env)),
-            Self::Openapi => block_on(async { print_openapi() }),
+            Self::Serve(options) => serve::run(&options, &home::directory(home)?, &env)?,
+            Self::Token { user_id } => block_on(print_token(user_id, home, env))?,
+            Self::Simulator(args) => block_on(simulator::command::run(args))?,
+            Self::Migrate => block_on(migrate(env))?,
+            Self::Openapi => block_on(async { print_openapi() })?,
+            Self::WithDatabase { command } => {
+                return database::lend(&command, &home::directory(home)?, &env);
+            }
         }
+        Ok(ExitCode::SUCCESS)
     }
 }
 
@@ -102,7 +117,7 @@ pub(crate) fn block_on<T>(
         .map_err(Into::into)
 }
 
-async fn print_token(user_id: i64, env: Env) -> Result<(), AnyError> {
+async fn print_token(user_id: i64, home: Option<&Path>, env: Env) -> Result<(), AnyError> {
     let user = match demo::user(user_id) {
         Some(user) => user,
         None if env.text("DATABASE_URL").is_some() => {
@@ -111,16 +126,16 @@ async fn print_token(user_id: i64, env: Env) -> Result<(), AnyError> {
         }
         None => return Err("no such demo user; set DATABASE_URL for those of a database".into()),
     };
-    let secret = jwt_secret(&env)?;
+    let secret = jwt_secret(home, &env)?;
     console::say(demo::token(&secret, &user).ok_or("the token could not be signed")?);
     Ok(())
 }
 
 /// `JWT_SECRET`, or this laptop's own.
-pub(crate) fn jwt_secret(env: &Env) -> Result<SecretString, AnyError> {
+pub(crate) fn jwt_secret(home: Option<&Path>, env: &Env) -> Result<SecretString, AnyError> {
     match env.text("JWT_SECRET") {
         Some(secret) => Ok(secret.into()),
-        None => Ok(home::jwt_secret(&home::directory()?)?),
+        None => Ok(home::jwt_secret(&home::directory(home)?)?),
     }
 }
 

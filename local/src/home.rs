@@ -1,4 +1,4 @@
-//! `.parlor/`: what is kept between runs.
+//! `.parlor/`: what is kept between runs. `--home` or `PARLOR_HOME` names another directory.
 
 use std::{
     fs, io,
@@ -8,15 +8,16 @@ use std::{
 
 use secrecy::SecretString;
 
-/// The directory, made where it is missing: beside the sources while they are there, else
-/// in the current directory.
-pub fn directory() -> io::Result<PathBuf> {
+/// The directory, made where it is missing: the named one, else `.parlor` beside the sources
+/// while they are there, else in the current directory.
+pub fn directory(named: Option<&Path>) -> io::Result<PathBuf> {
     let sources = Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .filter(|root| root.join("Cargo.toml").is_file());
-    let home = match sources {
-        Some(root) => root.join(".parlor"),
-        None => std::env::current_dir()?.join(".parlor"),
+    let home = match (named, sources) {
+        (Some(named), _) => named.to_owned(),
+        (None, Some(root)) => root.join(".parlor"),
+        (None, None) => std::env::current_dir()?.join(".parlor"),
     };
     fs::create_dir_all(&home)?;
     Ok(home)

@@ -10,6 +10,7 @@ pub mod postgres;
 pub mod simulator;
 
 mod console;
+mod database;
 mod home;
 mod schedules;
 mod serve;

@@ -11,15 +11,14 @@ use common::{
     migrations,
     replies::Replies,
 };
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::SecretString;
 use tokio::net::TcpListener;
 
 use crate::{
     command::{self, AnyError},
-    console, demo,
+    console, database, demo,
     gateway::{self, Tools},
     home,
-    postgres::{Binaries, Cluster, ClusterOptions},
     schedules,
     simulator::{self, Simulator},
 };
@@ -32,7 +31,7 @@ const GRACE: Duration = Duration::from_secs(3);
 /// How to serve.
 #[derive(Args, Clone, Debug)]
 pub struct Options {
-    /// The port on 127.0.0.1.
+    /// The port on 127.0.0.1; 0 takes a free one.
     #[arg(long, default_value_t = 9000)]
     port: u16,
     /// Begin with an empty database.
@@ -66,7 +65,7 @@ impl Default for Options {
 }
 
 /// Serves until Ctrl-C.
-pub(crate) fn run(options: &Options, env: &Env) -> Result<(), AnyError> {
+pub(crate) fn run(options: &Options, home: &Path, env: &Env) -> Result<(), AnyError> {
     // Before anything is started: two launches must not harm each other.
     let listener = std::net::TcpListener::bind(command::loopback(options.port)).map_err(|err| {
         match err.kind() {
@@ -81,23 +80,13 @@ pub(crate) fn run(options: &Options, env: &Env) -> Result<(), AnyError> {
         }
     })?;
     listener.set_nonblocking(true)?;
-    let home = home::directory()?;
     let (url, _cluster) = if let Some(url) = &options.database_url {
-        (url.clone(), None)
+        (url.clone().into(), None)
     } else {
-        let cluster = start_postgres(&home, options.fresh, env)?;
-        (cluster.url("parlor"), Some(cluster))
+        let (url, cluster) = database::private(home, options.fresh, env)?;
+        (url, Some(cluster))
     };
-    command::block_on(serve(options, env, listener, &home, url.into()))
-}
-
-/// Takes a while the first time: PostgreSQL may have to be fetched, and the cluster is made.
-fn start_postgres(home: &Path, fresh: bool, env: &Env) -> Result<Cluster, AnyError> {
-    let binaries = Binaries::find_or_fetch(home, env.text("PARLOR_PG_BIN").map(Path::new))?;
-    Ok(Cluster::start(
-        &binaries,
-        &ClusterOptions::kept(home, fresh)?,
-    )?)
+    command::block_on(serve(options, env, listener, home, url))
 }
 
 async fn serve(
@@ -108,7 +97,8 @@ async fn serve(
     url: SecretString,
 ) -> Result<(), AnyError> {
     let listener = TcpListener::from_std(listener)?;
-    create_database(&url).await?;
+    let port = listener.local_addr()?.port();
+    database::create(&url).await?;
     let db = db::connect_lazy(&DatabaseConfig {
         url: url.clone(),
         max_connections: MAX_CONNECTIONS,
@@ -127,7 +117,7 @@ async fn serve(
         gateway::app(&tools(db.clone(), &secret, &env).await?)
     };
 
-    introduce(&db, &secret, options.port).await?;
+    introduce(&db, &secret, port).await?;
     tokio::select! {
         served = serve_until_interrupted(listener, router) => served,
         () = schedules::drive(db), if !options.no_schedules => Ok(()),
@@ -157,15 +147,6 @@ async fn with_upstream(env: &Env) -> Result<(Env, Option<Simulator>), AnyError> 
         .with("DASHSCOPE_BASE_URL", &simulator.base_url())
         .with("DASHSCOPE_APP_ID_1_CHAT", "app1_chat");
     Ok((env, Some(simulator)))
-}
-
-/// Makes the database of the URL where the server does not have it yet.
-async fn create_database(url: &SecretString) -> Result<(), AnyError> {
-    use sqlx::migrate::MigrateDatabase as _;
-    if !sqlx::Postgres::database_exists(url.expose_secret()).await? {
-        sqlx::Postgres::create_database(url.expose_secret()).await?;
-    }
-    Ok(())
 }
 
 async fn introduce(db: &Db, secret: &SecretString, port: u16) -> Result<(), AnyError> {

@@ -156,7 +156,7 @@ impl Replies {
         limits: ChatLimits,
     ) -> Result<Self, ConfigError> {
         let dashscope = DashScope::new(config.client).map_err(|_| ConfigError::Invalid {
-            name: "DASHSCOPE_BASE_URL",
+            name: "DASHSCOPE_BASE_URL".to_owned(),
             expected: "an http(s) URL",
         })?;
         Ok(Self::new(db, dashscope, config.app_ids, limits))

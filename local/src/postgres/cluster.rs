@@ -54,6 +54,16 @@ impl ClusterOptions {
             max_connections: 100,
         })
     }
+
+    /// One that nobody needs afterwards, below `directory`.
+    pub fn scratch(directory: &Path) -> Self {
+        Self {
+            directory: directory.to_owned(),
+            durable: false,
+            fresh: true,
+            max_connections: 100,
+        }
+    }
 }
 
 /// A running server. Dropped, it stops; killed, its launcher takes it along.

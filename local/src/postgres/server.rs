@@ -29,6 +29,8 @@ impl Server {
     /// ends, so this thread must live exactly as long as the server does.
     pub fn spawn(mut command: Command) -> io::Result<Self> {
         bind_to_parent(&mut command);
+        // The terminal's Ctrl-C is for us: requests under way still need their database.
+        command.process_group(0);
         let (started, start) = mpsc::channel();
         let keeper = thread::Builder::new()
             .name("postgres".into())

@@ -6,12 +6,17 @@
 
 mod harness;
 
+mod binaries;
 mod chat_history;
 mod chat_messages;
 mod chat_send;
 mod chat_stream;
 mod emulator;
 mod openapi;
+mod gateway_twin;
+mod laptop;
+mod schema;
+mod secrets;
 mod simulator;
 mod sweep;
 mod template;

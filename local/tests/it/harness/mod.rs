@@ -1,5 +1,7 @@
 //! The product in a test: its routers on a port, a database of its own, a simulator of its own.
 
+pub mod child;
+pub mod cloud;
 pub mod database;
 pub mod events;
 pub mod parlor;

@@ -1,0 +1,87 @@
+//! The database that a command works on: a private one, or the one it is told.
+
+use std::{ffi::OsString, fs, os::unix::fs::PermissionsExt as _, path::Path, process::ExitCode};
+
+use common::{
+    config::{DatabaseConfig, Env},
+    db, migrations,
+};
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{
+    command::{self, AnyError},
+    postgres::{Binaries, Cluster, ClusterOptions},
+};
+
+/// The name of the database in a private cluster.
+const NAME: &str = "parlor";
+
+/// A private PostgreSQL and the URL of its database.
+///
+/// Takes a while the first time: PostgreSQL may have to be fetched, and the cluster is made.
+pub(crate) fn private(
+    home: &Path,
+    fresh: bool,
+    env: &Env,
+) -> Result<(SecretString, Cluster), AnyError> {
+    let cluster = Cluster::start(&binaries(home, env)?, &ClusterOptions::kept(home, fresh)?)?;
+    Ok((cluster.url(NAME).into(), cluster))
+}
+
+/// Makes the database of the URL where the server does not have it yet.
+pub(crate) async fn create(url: &SecretString) -> Result<(), AnyError> {
+    use sqlx::migrate::MigrateDatabase as _;
+    if !sqlx::Postgres::database_exists(url.expose_secret()).await? {
+        sqlx::Postgres::create_database(url.expose_secret()).await?;
+    }
+    Ok(())
+}
+
+/// `with-database`: runs a command with `DATABASE_URL` naming a migrated database that is gone
+/// afterwards, and passes its exit code on.
+pub(crate) fn lend(command: &[OsString], home: &Path, env: &Env) -> Result<ExitCode, AnyError> {
+    let binaries = binaries(home, env)?;
+    // Open to all, since root's server runs as somebody else; the data in it is not.
+    let scratch = tempfile::Builder::new()
+        .prefix("parlor-")
+        .permissions(fs::Permissions::from_mode(0o755))
+        .tempdir()?;
+    let cluster = Cluster::start(&binaries, &ClusterOptions::scratch(scratch.path()))?;
+    let url = cluster.url(NAME).into();
+    command::block_on(async {
+        create(&url).await?;
+        let db = db::connect_lazy(&DatabaseConfig {
+            url: url.clone(),
+            max_connections: 1,
+        })?;
+        migrations::apply(&db).await?;
+        db.close().await;
+        run(command, &url).await
+    })
+}
+
+async fn run(command: &[OsString], url: &SecretString) -> Result<ExitCode, AnyError> {
+    // Ctrl-C reaches the command, too, and ends it; we must stay to clear away.
+    let _interrupt = signal(SignalKind::interrupt())?;
+    let (program, arguments) = command.split_first().ok_or("no command is given")?;
+    let status = tokio::process::Command::new(program)
+        .args(arguments)
+        .env("DATABASE_URL", url.expose_secret())
+        .status()
+        .await
+        .map_err(|err| format!("cannot run {}: {err}", program.display()))?;
+    // What a signal ended has no code. A shell adds 128 to the signal; so do we.
+    let ended_by = std::os::unix::process::ExitStatusExt::signal(&status);
+    let code = status.code().or(ended_by.map(|signal| 128 + signal));
+    Ok(code
+        .and_then(|code| u8::try_from(code).ok())
+        .map_or(ExitCode::FAILURE, ExitCode::from))
+}
+
+fn binaries(home: &Path, env: &Env) -> Result<Binaries, AnyError> {
+    Ok(Binaries::find_or_fetch(
+        home,
+        env.text("PARLOR_PG_BIN").map(Path::new),
+    )?)
+}

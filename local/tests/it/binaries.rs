@@ -1,0 +1,286 @@
+//! The functions' own binaries, as Lambda runs them.
+//!
+//! No request makes a function panic, so what comes of a panic is shown with the echo function
+//! in `emulator::invocations`, which runs the same `lambda` crate.
+
+use std::time::Duration;
+
+use local::emulator::{Emulator, Outcome};
+use serde_json::{Value, json};
+
+use crate::harness::{
+    cloud::{Cloud, about, recorded, recorded_of, specs, with_body},
+    database::TestDatabase,
+    events::{terminal, text},
+    parlor::{COACH, Parlor, SECRET, token},
+};
+
+/// Variables that a log must not show the values of.
+const SECRETS: [&str; 2] = [SECRET, "sk-for-tests"];
+
+#[tokio::test]
+async fn the_history_is_answered() {
+    let cloud = Cloud::start().await;
+    let chat = cloud.parlor.open(COACH, "t").await;
+    cloud
+        .parlor
+        .send(COACH, chat, "[[sim:echo]]你好")
+        .await
+        .ok();
+    let event = recorded_of("chat-history", COACH);
+    let answer = cloud.answer("chat-history", &event).await;
+    assert_eq!(answer.ok()["items"][0]["id"], chat);
+    assert_eq!(answer.body["pageSize"], 10);
+}
+
+#[tokio::test]
+async fn messages_are_answered() {
+    let cloud = Cloud::start().await;
+    let chat = cloud.parlor.open(COACH, "t").await;
+    cloud
+        .parlor
+        .send(COACH, chat, "[[sim:echo]]你好")
+        .await
+        .ok();
+    let event = about(recorded_of("chat-messages", COACH), chat);
+    let answer = cloud.answer("chat-messages", &event).await;
+    assert_eq!(answer.ok()["items"][1]["content"], "[[sim:echo]]你好");
+}
+
+#[tokio::test]
+async fn a_message_in_base64_is_answered_in_one_piece() {
+    let cloud = Cloud::start().await;
+    let chat = cloud.parlor.open(COACH, "t").await;
+    let content = "[[sim:echo]]今天的营业额是多少？🎱";
+    let event = about(recorded_of("chat-send", COACH), chat);
+    let event = with_body(event, &json!({ "content": content }));
+    let answer = cloud.answer("chat-messages", &event).await;
+    assert_eq!(answer.ok()["aiReply"]["content"], content);
+    assert_eq!(answer.body["aiReply"]["status"], "complete");
+    assert_eq!(cloud.parlor.messages(COACH, chat).await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_reply_streams_out_of_the_binary_token_by_token() {
+    let cloud = Cloud::start().await;
+    let chat = cloud.parlor.open(COACH, "t").await;
+    let content = "[[sim:echo]]一二三四五六七八九十";
+    let body = json!({ "chatId": chat, "content": content });
+    let event = with_body(recorded_of("chat-stream", COACH), &body);
+    cloud.parlor.simulator.hold_after(1);
+    let mut stream = cloud.stream("chat-stream", &event).await;
+    let mut events = vec![stream.expect("start").await, stream.expect("message").await];
+    cloud.parlor.simulator.held(1).await;
+    cloud.parlor.simulator.release();
+    events.extend(stream.to_end().await);
+    assert_eq!(terminal(&events).name, "done");
+    assert_eq!(text(&events), content);
+    let messages = cloud.parlor.messages(COACH, chat).await;
+    assert_eq!(messages[1]["content"], content);
+}
+
+#[tokio::test]
+async fn an_event_of_the_wrong_shape_is_an_error_and_the_next_is_served() {
+    let cloud = Cloud::start_with(|spec| spec.max_instances = 1).await;
+    for function in ["chat-history", "chat-messages", "chat-stream"] {
+        let outcome = cloud.invoke(function, &recorded("sqs")).await;
+        let Outcome::Error(error) = outcome else {
+            panic!("{outcome:?}")
+        };
+        assert!(error.message.contains("expects a JSON payload"), "{error}");
+        let process = cloud.emulator.instances(function).unwrap();
+        assert_eq!(process.len(), 1);
+        let answer = cloud.answer(function, &recorded("chat-history")).await;
+        // Each knows its own path alone; all are the same process still.
+        let expected = if function == "chat-history" { 401 } else { 404 };
+        assert_eq!(answer.status, expected);
+        assert_eq!(cloud.emulator.instances(function).unwrap(), process);
+    }
+}
+
+#[tokio::test]
+async fn the_request_id_is_lambdas_in_header_body_and_log() {
+    let cloud = Cloud::start().await;
+    let event = recorded("chat-history");
+    let answer = cloud.answer("chat-history", &event).await;
+    let body = answer.refused(401, "unauthorized");
+    let id = body["requestId"].as_str().unwrap();
+    assert!(uuid::Uuid::try_parse(id).is_ok());
+    assert_ne!(event["requestContext"]["requestId"], id);
+    cloud
+        .logged("chat-history", |line| {
+            (line["message"] == "request refused" && line["span"]["request_id"] == id).then_some(())
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_function_that_nears_its_deadline_ends_the_stream_and_keeps_the_text() {
+    // Ten seconds of it are the margin.
+    let cloud = Cloud::start_with(|spec| spec.timeout = Duration::from_secs(13)).await;
+    let chat = cloud.parlor.open(COACH, "t").await;
+    let body = json!({ "chatId": chat, "content": "[[sim:echo]]一二三四五六七八九十" });
+    let event = with_body(recorded_of("chat-stream", COACH), &body);
+    cloud.parlor.simulator.hold_after(2);
+    let events = cloud.stream("chat-stream", &event).await.to_end().await;
+    let error = terminal(&events);
+    assert_eq!(error.name, "error");
+    assert_eq!(error.data["code"], "deadline");
+    let said = text(&events);
+    assert!(!said.is_empty());
+    let reply = &cloud.parlor.messages(COACH, chat).await[1];
+    assert_eq!(
+        (&reply["status"], &reply["content"]),
+        (&json!("interrupted"), &json!(said))
+    );
+    // It has answered by itself: it was not killed.
+    assert_eq!(cloud.emulator.instances("chat-stream").unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_function_without_its_configuration_says_what_is_missing_and_nothing_secret() {
+    let parlor = Parlor::start().await;
+    for (function, variable) in [
+        ("chat-history", "DATABASE_URL"),
+        ("chat-history", "JWT_SECRET"),
+        ("chat-messages", "DASHSCOPE_API_KEY"),
+        ("chat-stream", "JWT_SECRET"),
+        ("db-migrate", "DATABASE_URL"),
+    ] {
+        let mut specs = specs(&parlor).await;
+        for spec in &mut specs {
+            spec.env.retain(|(name, _)| name != variable);
+        }
+        let emulator = Emulator::start(specs).unwrap();
+        let outcome = emulator.invoke(function, &json!({})).await.unwrap();
+        let Outcome::Error(error) = outcome else {
+            panic!("{outcome:?}")
+        };
+        let says = format!("{variable} is not set");
+        let logs = emulator.logs(function).unwrap().join("\n");
+        assert!(
+            error.message.contains(&says) || logs.contains(&says),
+            "{error}\n{logs}"
+        );
+        for secret in SECRETS.into_iter().chain([parlor.database.url()]) {
+            assert!(
+                !error.message.contains(secret) && !logs.contains(secret),
+                "{error}\n{logs}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn logs_are_json_lines_without_prompt_answer_or_token() {
+    let cloud = Cloud::start().await;
+    let chat = cloud.parlor.open(COACH, "t").await;
+    let content = "[[sim:echo]]会员张三的电话号码是一三八";
+    let body = json!({ "chatId": chat, "content": content });
+    let stream = with_body(recorded_of("chat-stream", COACH), &body);
+    cloud.stream("chat-stream", &stream).await.to_end().await;
+    let failing =
+        json!({ "chatId": chat, "content": "[[sim:fail-mid]]会员张三的电话号码是一三八" });
+    let failing = with_body(recorded_of("chat-stream", COACH), &failing);
+    cloud.stream("chat-stream", &failing).await.to_end().await;
+    let send = about(recorded_of("chat-send", COACH), chat);
+    let send = with_body(send, &json!({ "content": content }));
+    cloud.answer("chat-messages", &send).await.ok();
+    let history = recorded_of("chat-history", COACH);
+    cloud.answer("chat-history", &history).await.ok();
+
+    for function in ["chat-stream", "chat-messages", "chat-history"] {
+        cloud
+            .logged(function, |line| {
+                (line["message"] == "request answered").then_some(())
+            })
+            .await;
+        for line in cloud.emulator.logs(function).unwrap() {
+            let object: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("{line}"));
+            assert!(
+                object["level"].is_string() && object["timestamp"].is_string(),
+                "{line}"
+            );
+            let token = token(COACH);
+            for private in [
+                "张三",
+                "\\u5f20",
+                &token[..20],
+                "eyJ",
+                SECRETS[0],
+                SECRETS[1],
+            ] {
+                assert!(!line.contains(private), "{line}");
+            }
+        }
+    }
+}
+
+/// A `db-migrate` on a database of its own.
+async fn migrate_on(database: &TestDatabase) -> Emulator {
+    let parlor = Parlor::start().await;
+    let mut specs = specs(&parlor).await;
+    specs.retain(|spec| spec.name == "db-migrate");
+    for (name, value) in &mut specs[0].env {
+        if name == "DATABASE_URL" {
+            database.url().clone_into(value);
+        }
+    }
+    Emulator::start(specs).unwrap()
+}
+
+async fn report(emulator: &Emulator) -> Value {
+    let outcome = emulator.invoke("db-migrate", &json!({})).await.unwrap();
+    let Outcome::Response(report) = outcome else {
+        panic!("{outcome:?}")
+    };
+    serde_json::from_slice(&report).unwrap()
+}
+
+fn migrations() -> usize {
+    common::db::MIGRATOR.iter().count()
+}
+
+#[tokio::test]
+async fn a_migration_says_what_it_applied_and_the_next_finds_nothing_to_do() {
+    let database = TestDatabase::empty().await;
+    let emulator = migrate_on(&database).await;
+    let first = report(&emulator).await;
+    assert_eq!(first["applied"], migrations());
+    let second = report(&emulator).await;
+    assert_eq!(second["applied"], 0);
+    assert_eq!(second["version"], first["version"]);
+}
+
+#[tokio::test]
+async fn migrations_at_once_do_each_thing_once() {
+    let database = TestDatabase::empty().await;
+    let emulator = migrate_on(&database).await;
+    let reports = tokio::join!(report(&emulator), report(&emulator), report(&emulator));
+    let applied = [&reports.0, &reports.1, &reports.2].map(|report| &report["applied"]);
+    let done = applied.iter().filter(|applied| ***applied == migrations());
+    assert_eq!(done.count(), 1, "{applied:?}");
+    assert_eq!(applied.iter().filter(|applied| ***applied == 0).count(), 2);
+}
+
+#[tokio::test]
+async fn a_database_that_is_away_is_an_error_without_the_password() {
+    let database = TestDatabase::empty().await;
+    let url = database.url().to_owned();
+    let emulator = migrate_on(&database).await;
+    drop(database);
+    crate::harness::until("the database is dropped", async || {
+        use sqlx::Connection as _;
+        sqlx::PgConnection::connect(&url).await.err()
+    })
+    .await;
+    let outcome = emulator.invoke("db-migrate", &json!({})).await.unwrap();
+    let Outcome::Error(error) = outcome else {
+        panic!("{outcome:?}")
+    };
+    assert_eq!(error.message, "the schema could not be brought up to date");
+    let password = url.split(['@', ':']).nth(2).unwrap();
+    for line in emulator.logs("db-migrate").unwrap() {
+        assert!(!line.contains(password), "{line}");
+    }
+}

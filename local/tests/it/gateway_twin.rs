@@ -1,0 +1,117 @@
+//! The emulated cloud answers over HTTP what the routers on one port answer.
+
+use std::net::Ipv4Addr;
+
+use serde_json::{Value, json};
+
+use crate::harness::{
+    cloud::Cloud,
+    parlor::{Answer, COACH, STAFF, answer, token},
+};
+
+/// The names and types in a body, without what differs from call to call.
+fn shape(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => fields
+            .iter()
+            .map(|(name, value)| (name.clone(), shape(value)))
+            .collect::<serde_json::Map<_, _>>()
+            .into(),
+        Value::Array(items) => items.iter().map(shape).collect(),
+        Value::String(_) => "text".into(),
+        Value::Number(_) => "number".into(),
+        other => other.clone(),
+    }
+}
+
+fn content_type(answer: &Answer) -> Option<&str> {
+    answer.headers.get("content-type")?.to_str().ok()
+}
+
+#[tokio::test]
+async fn both_give_the_same_answers() {
+    let cloud = Cloud::start().await;
+    let app = cloud
+        .emulator
+        .router(local::cloud::routes().unwrap())
+        .unwrap();
+    let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .await
+        .unwrap();
+    let twin = format!("http://{}", listener.local_addr().unwrap());
+    #[expect(clippy::disallowed_methods, reason = "the server of a test")]
+    tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+
+    let chat = cloud.parlor.open(COACH, "t").await;
+    cloud
+        .parlor
+        .send(COACH, chat, "[[sim:echo]]你好")
+        .await
+        .ok();
+    let messages = format!("/api/xcx/chat/{chat}/messages");
+    let http = reqwest::Client::new();
+    for (user, method, path, body, status) in [
+        (Some(COACH), "GET", "/api/xcx/chat/history", None, 200),
+        (None, "GET", "/api/xcx/chat/history", None, 401),
+        (
+            Some(COACH),
+            "GET",
+            "/api/xcx/chat/history?page=0",
+            None,
+            422,
+        ),
+        (Some(COACH), "GET", &messages, None, 200),
+        (Some(STAFF), "GET", &messages, None, 403),
+        (Some(COACH), "GET", "/api/xcx/chat/4711/messages", None, 404),
+        (
+            Some(COACH),
+            "GET",
+            "/api/xcx/chat/messages?contextType=task&contextId=%E5%8F%B0",
+            None,
+            200,
+        ),
+        (
+            Some(COACH),
+            "POST",
+            &messages,
+            Some(json!({ "content": "[[sim:echo]]再见" })),
+            200,
+        ),
+        (
+            Some(COACH),
+            "POST",
+            &messages,
+            Some(json!({ "content": 7 })),
+            422,
+        ),
+        (
+            Some(COACH),
+            "POST",
+            "/api/xcx/chat/stream",
+            Some(json!({ "chatId": chat, "content": "[[sim:echo]]好" })),
+            200,
+        ),
+        (Some(COACH), "GET", "/api/xcx/nowhere", None, 404),
+    ] {
+        let ask = async |address: &str| {
+            let mut request = http.request(method.parse().unwrap(), format!("{address}{path}"));
+            if let Some(user) = user {
+                request = request.bearer_auth(token(user));
+            }
+            if let Some(body) = &body {
+                request = request.json(body);
+            }
+            answer(request).await
+        };
+        let (here, there) = (ask(&cloud.parlor.address).await, ask(&twin).await);
+        assert_eq!(there.status, status, "{method} {path}: {}", there.body);
+        assert_eq!(here.status, status, "{method} {path}: {}", here.body);
+        assert_eq!(content_type(&here), content_type(&there), "{method} {path}");
+        if path.ends_with("/nowhere") {
+            // The gateway's own answer cannot know the face.
+            assert_eq!(here.body["code"], there.body["code"]);
+        } else {
+            assert_eq!(shape(&here.body), shape(&there.body), "{method} {path}");
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! The functions' real binaries, beside a `Parlor`: on its database, asking its simulator.
+
+use axum::body::Body;
+use axum::http::Response;
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use common::config::Env;
+use local::{
+    cloud,
+    emulator::{Emulator, FunctionSpec, Outcome, binaries},
+};
+use serde_json::{Value, json};
+
+use super::{
+    events::EventStream,
+    parlor::{Answer, Parlor, SECRET, token},
+};
+
+/// Both at once, so that what one has stored the other can be asked for.
+pub struct Cloud {
+    pub parlor: Parlor,
+    pub emulator: Emulator,
+}
+
+impl Cloud {
+    pub async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    /// With what a test changes in the functions' specs.
+    pub async fn start_with(change: impl Fn(&mut FunctionSpec)) -> Self {
+        let parlor = Parlor::start().await;
+        let mut specs = specs(&parlor).await;
+        specs.iter_mut().for_each(change);
+        Self {
+            emulator: Emulator::start(specs).unwrap(),
+            parlor,
+        }
+    }
+
+    pub async fn invoke(&self, function: &str, event: &Value) -> Outcome {
+        self.emulator.invoke(function, event).await.unwrap()
+    }
+
+    /// The answer of an HTTP function, whole.
+    pub async fn answer(&self, function: &str, event: &Value) -> Answer {
+        let response = self.response(function, event).await;
+        let (parts, body) = response.into_parts();
+        let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+        Answer {
+            status: parts.status,
+            headers: parts.headers,
+            body: serde_json::from_slice(&body).unwrap(),
+        }
+    }
+
+    /// The answer of an HTTP function, event by event.
+    pub async fn stream(&self, function: &str, event: &Value) -> EventStream {
+        let response = self.response(function, event).await;
+        assert_eq!(response.status(), 200);
+        EventStream::new(reqwest::Response::from(
+            response.map(|body| reqwest::Body::wrap_stream(body.into_data_stream())),
+        ))
+    }
+
+    async fn response(&self, function: &str, event: &Value) -> Response<Body> {
+        let outcome = self.invoke(function, event).await;
+        assert!(matches!(outcome, Outcome::Stream(_)), "{outcome:?}");
+        outcome.into_http().await.unwrap()
+    }
+
+    /// Waits until a function has logged what `find` looks for.
+    pub async fn logged<T>(&self, function: &str, find: impl Fn(&Value) -> Option<T>) -> T {
+        super::until("it is in the log", async || {
+            let lines = self.emulator.logs(function).unwrap();
+            lines
+                .iter()
+                .filter_map(|line| serde_json::from_str(line).ok())
+                .find_map(|line| find(&line))
+        })
+        .await
+    }
+}
+
+/// What `template.yaml` says of each function.
+pub async fn specs(parlor: &Parlor) -> Vec<FunctionSpec> {
+    let env = Env::from_pairs([
+        ("DASHSCOPE_API_KEY", "sk-for-tests"),
+        ("DASHSCOPE_BASE_URL", &parlor.simulator.base_url()),
+        ("DASHSCOPE_APP_ID_1_CHAT", "app1_chat"),
+        ("CHAT_RATE_PER_MINUTE", "10000"),
+        ("CHAT_MAX_STREAMS", "1000"),
+    ]);
+    let directory = binaries::build().await.unwrap();
+    cloud::specs(
+        &directory,
+        &env,
+        &parlor.database.url().into(),
+        &SECRET.into(),
+    )
+}
+
+/// A recorded event of API Gateway (REST).
+pub fn recorded(name: &str) -> Value {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/events/");
+    let text = std::fs::read(format!("{path}{name}.json")).unwrap();
+    serde_json::from_slice(&text).unwrap()
+}
+
+/// The same from a user.
+pub fn recorded_of(name: &str, user: i64) -> Value {
+    let mut event = recorded(name);
+    let bearer = format!("Bearer {}", token(user));
+    event["multiValueHeaders"]["Authorization"] = json!([bearer]);
+    event["headers"]["Authorization"] = bearer.into();
+    event
+}
+
+/// The same about a conversation.
+pub fn about(mut event: Value, chat: i64) -> Value {
+    event["path"] = format!("/api/xcx/chat/{chat}/messages").into();
+    event["requestContext"]["path"] = format!("/prod/api/xcx/chat/{chat}/messages").into();
+    event["pathParameters"]["chatId"] = chat.to_string().into();
+    event
+}
+
+/// The same with a body, as the event has it: text or base64.
+pub fn with_body(mut event: Value, body: &Value) -> Value {
+    event["body"] = match event["isBase64Encoded"].as_bool() {
+        Some(true) => BASE64_STANDARD.encode(body.to_string()).into(),
+        _ => body.to_string().into(),
+    };
+    event
+}

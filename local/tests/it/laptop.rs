@@ -1,0 +1,292 @@
+//! The program as somebody runs it.
+
+mod postgres;
+mod with_database;
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::harness::{
+    child::{self, Program, gone},
+    database::{self, TestDatabase},
+};
+
+/// A home that root's PostgreSQL can reach, too.
+fn home() -> TempDir {
+    tempfile::Builder::new()
+        .permissions(fs::Permissions::from_mode(0o755))
+        .tempdir()
+        .unwrap()
+}
+
+fn program() -> PathBuf {
+    env!("CARGO_BIN_EXE_local").into()
+}
+
+/// The environment is the test's, not the developer's.
+fn isolated(mut command: Command, home: &Path) -> Command {
+    for name in [
+        "DATABASE_URL",
+        "JWT_SECRET",
+        "DASHSCOPE_API_KEY",
+        "RUST_LOG",
+    ] {
+        command.env_remove(name);
+    }
+    command
+        .env("PARLOR_HOME", home)
+        .env("PARLOR_PG_BIN", database::binaries().bin);
+    command
+}
+
+fn launch(home: &Path, arguments: &[&str]) -> Program {
+    let mut command = isolated(child::command(program()), home);
+    command.args(["serve", "--port", "0"]).args(arguments);
+    Program::start(command)
+}
+
+/// Runs to the end.
+fn run(home: &Path, arguments: &[&str]) -> Output {
+    let mut command = isolated(Command::new(program()), home);
+    command.args(arguments).output().unwrap()
+}
+
+fn text(output: &[u8]) -> &str {
+    std::str::from_utf8(output).unwrap()
+}
+
+/// Where it serves, once it does.
+async fn address(program: &mut Program) -> String {
+    program
+        .line(|line| line.strip_prefix("Parlor serves on ").map(str::to_owned))
+        .await
+}
+
+/// The lines to paste, in the order of the output: stream, messages, history.
+async fn curls(program: &mut Program) -> Vec<String> {
+    program
+        .line(|line| line.contains("/history -H").then_some(()))
+        .await;
+    let output = program.stdout();
+    let lines = output.lines().filter(|line| line.starts_with("curl "));
+    lines.map(str::to_owned).collect()
+}
+
+/// Pastes a line.
+async fn paste(line: &str) -> String {
+    let output = tokio::process::Command::new("sh")
+        .args(["-c", line])
+        .env("NO_PROXY", "127.0.0.1")
+        .output()
+        .await
+        .unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    text(&output.stdout).to_owned()
+}
+
+async fn messages(curls: &[String]) -> Vec<Value> {
+    let page: Value = serde_json::from_str(&paste(&curls[1]).await).unwrap();
+    page["items"].as_array().unwrap().clone()
+}
+
+#[tokio::test]
+async fn what_it_prints_works_as_pasted_until_ctrl_c_ends_everything() {
+    let home = home();
+    let mut parlor = launch(home.path(), &[]);
+    let address = address(&mut parlor).await;
+    assert_eq!(reqwest_text(&format!("{address}/healthz")).await, "ok");
+
+    let lines = curls(&mut parlor).await;
+    assert_eq!(lines.len(), 3);
+    let stream = paste(&lines[0]).await;
+    assert!(stream.starts_with("event: start\n"), "{stream}");
+    assert!(stream.contains("event: done"), "{stream}");
+    assert_eq!(messages(&lines).await.len(), 2);
+    let history: Value = serde_json::from_str(&paste(&lines[2]).await).unwrap();
+    assert_eq!(history["total"], 1);
+
+    let children = parlor.children();
+    assert!(!children.is_empty());
+    parlor.interrupt();
+    assert_eq!(parlor.ended().await, Some(0));
+    for child in children {
+        gone(child).await;
+    }
+}
+
+async fn reqwest_text(url: &str) -> String {
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .ok();
+    reqwest::get(url).await.unwrap().text().await.unwrap()
+}
+
+#[tokio::test]
+async fn kill_9_leaves_no_server_and_the_next_start_has_the_old_conversation() {
+    let home = home();
+    let mut parlor = launch(home.path(), &[]);
+    let lines = curls(&mut parlor).await;
+    paste(&lines[0]).await;
+    let before = messages(&lines).await;
+    let children = parlor.children();
+    assert!(!children.is_empty());
+    parlor.kill();
+    for child in children {
+        gone(child).await;
+    }
+    let mut parlor = launch(home.path(), &[]);
+    let lines = curls(&mut parlor).await;
+    assert_eq!(messages(&lines).await, before);
+    drop(parlor);
+
+    let mut parlor = launch(home.path(), &["--fresh"]);
+    let lines = curls(&mut parlor).await;
+    assert_eq!(messages(&lines).await, [] as [Value; 0]);
+}
+
+#[tokio::test]
+async fn a_second_launch_says_who_is_running_and_harms_nothing() {
+    let (elsewhere, home) = (home(), home());
+    let mut first = launch(home.path(), &[]);
+    let lines = curls(&mut first).await;
+
+    let mut second = launch(home.path(), &[]);
+    assert_eq!(second.ended().await, Some(1));
+    crate::harness::until("it says who", async || {
+        let process = format!("process {}", first.pid().as_raw_nonzero());
+        second.stderr().contains(&process).then_some(())
+    })
+    .await;
+    let mut neighbour = launch(elsewhere.path(), &[]);
+    let others = curls(&mut neighbour).await;
+
+    paste(&lines[0]).await;
+    assert_eq!(messages(&lines).await.len(), 2);
+    assert_eq!(messages(&others).await.len(), 0);
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_told_before_anything_is_started() {
+    let home = home();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let output = run(home.path(), &["serve", "--port", &port]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("is in use"));
+    assert!(!home.path().join("postgres").exists());
+}
+
+#[tokio::test]
+async fn a_database_that_is_given_is_used() {
+    let (home, database) = (home(), TestDatabase::empty().await);
+    let mut parlor = launch(home.path(), &["--database-url", database.url()]);
+    let lines = curls(&mut parlor).await;
+    assert_eq!(messages(&lines).await.len(), 0);
+    let sites: i64 = sqlx::query_scalar("select count(*) from biz.sites")
+        .fetch_one(&database.pool().await)
+        .await
+        .unwrap();
+    assert_eq!(sites, 2);
+    assert!(!home.path().join("postgres").exists());
+}
+
+#[tokio::test]
+async fn serve_lambda_streams_a_reply_through_the_real_binaries() {
+    local::emulator::binaries::build().await.unwrap();
+    let home = home();
+    let mut parlor = launch(home.path(), &["--lambda"]);
+    let lines = curls(&mut parlor).await;
+    let address = address(&mut parlor).await;
+    assert_eq!(reqwest_text(&format!("{address}/healthz")).await, "ok");
+    let stream = paste(&lines[0]).await;
+    assert!(stream.contains("event: done"), "{stream}");
+    assert_eq!(messages(&lines).await[1]["status"], "complete");
+    // PostgreSQL, and a process for each function that was asked.
+    let children = parlor.children();
+    assert!(children.len() >= 3, "{children:?}");
+    parlor.interrupt();
+    assert_eq!(parlor.ended().await, Some(0));
+    for child in children {
+        gone(child).await;
+    }
+}
+
+#[tokio::test]
+async fn a_token_is_one_line_and_a_stranger_gets_a_sentence() {
+    let home = home();
+    let output = run(home.path(), &["token", "1001"]);
+    assert!(output.status.success());
+    let token = text(&output.stdout).strip_suffix('\n').unwrap();
+    assert_eq!(token.split('.').count(), 3);
+    assert!(!token.contains('\n'));
+
+    let output = run(home.path(), &["token", "4711"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(text(&output.stdout), "");
+    assert!(text(&output.stderr).starts_with("parlor: no such demo user"));
+}
+
+#[tokio::test]
+async fn the_secret_of_tokens_is_for_its_owner_alone() {
+    let home = home();
+    run(home.path(), &["token", "1001"]);
+    let secret = fs::metadata(home.path().join("jwt-secret")).unwrap();
+    assert_eq!(secret.permissions().mode() & 0o777, 0o600);
+}
+
+#[tokio::test]
+async fn migrate_says_what_it_applied() {
+    let (home, database) = (home(), TestDatabase::empty().await);
+    let migrate = || {
+        let mut command = isolated(Command::new(program()), home.path());
+        command.arg("migrate").env("DATABASE_URL", database.url());
+        command.output().unwrap()
+    };
+    let count = common::db::MIGRATOR.iter().count();
+    let says = format!("{count} migrations applied; ");
+    assert!(text(&migrate().stdout).starts_with(&says));
+    assert!(text(&migrate().stdout).starts_with("0 migrations applied; "));
+}
+
+#[tokio::test]
+async fn openapi_is_json() {
+    let output = run(home().path(), &["openapi"]);
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(document["paths"]["/api/xcx/chat/stream"].is_object());
+}
+
+#[tokio::test]
+async fn the_simulator_says_where_it_is_and_answers() {
+    let home = home();
+    let mut command = isolated(child::command(program()), home.path());
+    command.args(["simulator", "--port", "0"]);
+    let mut simulator = Program::start(command);
+    let base = simulator.line(|line| Some(line.to_owned())).await;
+    let url = format!("{base}/apps/app1_chat/completion");
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .ok();
+    let request = reqwest::Client::new().post(url).bearer_auth("sk-x");
+    let body = serde_json::json!({ "input": { "prompt": "[[sim:echo]]你好" }, "parameters": {} });
+    let answer: Value = request
+        .json(&body)
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
+    assert!(
+        answer["output"]["text"].as_str().unwrap().contains("你好"),
+        "{answer}"
+    );
+    simulator.interrupt();
+    assert_eq!(simulator.ended().await, Some(0));
+}

