@@ -176,9 +176,9 @@ async fn introduce(db: &Db, secret: &SecretString, port: u16) -> Result<(), AnyE
 }
 
 async fn serve_until_interrupted(listener: TcpListener, router: Router) -> Result<(), AnyError> {
-    // A token must not wait for the acknowledgement of the one before.
-    let listener = listener.tap_io(|stream| {
-        stream.set_nodelay(true).ok();
+    // Else a token waits until the client has acknowledged the one before it, up to 40 ms.
+    let listener = listener.tap_io(|connection| {
+        connection.set_nodelay(true).ok();
     });
     let serving = axum::serve(listener, router).with_graceful_shutdown(interrupted());
     tokio::select! {
