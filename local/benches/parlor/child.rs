@@ -1,0 +1,213 @@
+//! Processes of their own for what is measured, so that CPU time and memory can be told apart.
+//! Each is this program again.
+
+use std::{
+    fs,
+    io::{self, BufRead as _, BufReader, Read as _, Write as _},
+    net::Ipv4Addr,
+    process::{self, Command, Stdio},
+    thread,
+    time::Duration,
+};
+
+use axum::serve::ListenerExt as _;
+use common::{
+    apps::{App, AppIds},
+    auth::JwtSecrets,
+    config::{ChatLimits, DashScopeConfig, DatabaseConfig, Env},
+    dashscope, db,
+    replies::Replies,
+    telemetry,
+};
+use hyper_util::rt::TokioIo;
+use local::{
+    gateway::{self, Tools},
+    simulator::{self, Simulator},
+};
+use serde::{Deserialize, Serialize};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::{Result, stage};
+
+/// What a process does.
+#[derive(Deserialize, Serialize)]
+pub enum Role {
+    /// Every function's router, on one thread, with the connections of one function.
+    Parlor {
+        database_url: String,
+        upstream: String,
+    },
+    /// DashScope. No rate: as fast as it can.
+    Simulator { tokens_per_second: Option<u32> },
+    /// Bytes handed on to `upstream` and back, by hyper alone.
+    Proxy { upstream: String },
+}
+
+/// A process. Dropped, it ends.
+pub struct Child {
+    process: process::Child,
+    /// What it serves: a base URL without a slash at its end.
+    pub url: String,
+}
+
+impl Child {
+    /// Starts one and waits until it serves.
+    pub fn start(role: &Role) -> Result<Self> {
+        let mut process = Command::new(std::env::current_exe()?)
+            .arg("--child")
+            .arg(serde_json::to_string(role)?)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut output = BufReader::new(process.stdout.take().ok_or("no standard output")?);
+        let mut url = String::new();
+        output.read_line(&mut url)?;
+        if url.is_empty() {
+            return Err("a measured process did not start".into());
+        }
+        // Its log is written as in production, and read by nobody.
+        thread::spawn(move || io::copy(&mut output, &mut io::sink()));
+        Ok(Self {
+            process,
+            url: url.trim().to_owned(),
+        })
+    }
+
+    /// CPU time of all its threads so far.
+    pub fn cpu(&self) -> Result<Duration> {
+        let mut nanoseconds = 0;
+        for task in fs::read_dir(format!("/proc/{}/task", self.process.id()))? {
+            let text = fs::read_to_string(task?.path().join("schedstat"))?;
+            let first = text.split(' ').next().unwrap_or_default();
+            nanoseconds += first.parse::<u64>()?;
+        }
+        Ok(Duration::from_nanos(nanoseconds))
+    }
+
+    /// Memory that it holds, in KiB.
+    pub fn resident_kib(&self) -> Result<f64> {
+        resident_kib(self.process.id())
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        self.process.kill().ok();
+        self.process.wait().ok();
+    }
+}
+
+/// Memory that a process holds, in KiB.
+pub fn resident_kib(process: u32) -> Result<f64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.split_whitespace().next());
+    Ok(kib.ok_or("no VmRSS")?.parse()?)
+}
+
+/// What a child does until its parent is gone.
+pub fn run(role: &str) -> Result<()> {
+    let role: Role = serde_json::from_str(role)?;
+    // The pipe closes when the parent ends, however that came.
+    thread::spawn(|| {
+        io::stdin().read_to_end(&mut Vec::new()).ok();
+        #[expect(clippy::disallowed_methods, reason = "there is nothing to drop")]
+        process::exit(0);
+    });
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(serve(role))
+}
+
+async fn serve(role: Role) -> Result<()> {
+    match role {
+        Role::Simulator { tokens_per_second } => {
+            let options = simulator::Options {
+                tokens_per_second,
+                record: 0,
+                ..simulator::Options::default()
+            };
+            let simulator = Simulator::start((Ipv4Addr::LOCALHOST, 0).into(), options).await?;
+            announce(&simulator.base_url())?;
+            std::future::pending().await
+        }
+        Role::Parlor {
+            database_url,
+            upstream,
+        } => {
+            telemetry::start(telemetry::DEFAULT_FILTER);
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+            announce(&format!("http://{}", listener.local_addr()?))?;
+            let app = gateway::app(&tools(&database_url, upstream)?);
+            let listener = listener.tap_io(|connection| {
+                connection.set_nodelay(true).ok();
+            });
+            Ok(axum::serve(listener, app).await?)
+        }
+        Role::Proxy { upstream } => proxy(&upstream).await,
+    }
+}
+
+fn announce(url: &str) -> io::Result<()> {
+    let mut output = io::stdout().lock();
+    writeln!(output, "{url}")?;
+    output.flush()
+}
+
+/// As a function makes them from its environment, with its defaults.
+pub fn tools(database_url: &str, upstream: String) -> Result<Tools> {
+    let db = db::connect_lazy(&DatabaseConfig {
+        url: database_url.into(),
+        max_connections: 4,
+    })?;
+    let mut client = dashscope::Config::new("sk-benchmark".into());
+    client.base_url = upstream;
+    let app_ids = AppIds::from_env(&Env::from_pairs([(App::Chat.variable(), "app1_chat")]));
+    let limits = ChatLimits::from_env(&Env::from_pairs::<&str, &str>([]))?;
+    let replies = Replies::from_config(db.clone(), DashScopeConfig { client, app_ids }, limits)?;
+    let secrets = JwtSecrets::new(&stage::SECRET.into(), None).ok_or("the secret is too short")?;
+    Ok(Tools {
+        db,
+        secrets,
+        replies,
+    })
+}
+
+/// One connection to the upstream for each request, as each stream holds one anyway.
+async fn proxy(upstream: &str) -> Result<()> {
+    let authority = upstream
+        .trim_start_matches("http://")
+        .split('/')
+        .next()
+        .unwrap_or_default();
+    let authority = authority.to_owned();
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    let path = upstream.split_once(&authority).map_or("", |(_, path)| path);
+    announce(&format!("http://{}{path}", listener.local_addr()?))?;
+    loop {
+        let (client, _) = listener.accept().await?;
+        client.set_nodelay(true)?;
+        let authority = authority.clone();
+        let service =
+            hyper::service::service_fn(move |request| hand_on(request, authority.clone()));
+        #[expect(clippy::disallowed_methods, reason = "a server")]
+        tokio::spawn(
+            hyper::server::conn::http1::Builder::new()
+                .serve_connection(TokioIo::new(client), service),
+        );
+    }
+}
+
+async fn hand_on(
+    request: hyper::Request<hyper::body::Incoming>,
+    authority: String,
+) -> Result<hyper::Response<hyper::body::Incoming>> {
+    let server = TcpStream::connect(authority).await?;
+    server.set_nodelay(true)?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(server)).await?;
+    #[expect(clippy::disallowed_methods, reason = "a client's connection")]
+    tokio::spawn(connection);
+    Ok(sender.send_request(request).await?)
+}

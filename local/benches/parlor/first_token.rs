@@ -1,0 +1,210 @@
+//! What Parlor adds before the first token.
+
+use std::{net::Ipv4Addr, time::Instant};
+
+use common::db::Db;
+use local::{
+    postgres::Binaries,
+    simulator::{self, Simulator},
+};
+
+use crate::{
+    Result,
+    child::{Child, Role},
+    client::{self, Stream, Wire},
+    progress,
+    report::{Figure, Section},
+    stage::{self, Person, Stage},
+    stats::Samples,
+    wire,
+};
+
+/// Below the limit of 20 a minute, so that the limits are those of production.
+const MESSAGES_EACH: usize = 18;
+/// People, and so 2,016 messages.
+const PEOPLE: usize = 112;
+const CONTENT: &str = "今天店里生意怎么样？[[sim:long:20]]";
+
+pub async fn measure(postgres: &Binaries) -> Result<Section> {
+    let mut figures = Vec::new();
+    let mut notes = Vec::new();
+    for (durable, what) in [(true, "fsync on"), (false, "fsync off")] {
+        progress(format!("first-token, {what}"));
+        let stage = Stage::new(postgres, durable)?;
+        let (url, db) = stage.database("first_token").await?;
+        let people = stage::people(&db, PEOPLE * 2 + 1).await?;
+        let (asked, rest) = people.split_at(PEOPLE);
+        let (counted, bare) = rest.split_first().ok_or("nobody")?;
+        if durable {
+            let statements = statements_before_asking(&url, counted).await?;
+            #[expect(clippy::cast_precision_loss, reason = "a small number")]
+            figures.push(
+                Figure::new(
+                    "statements before the upstream request",
+                    statements as f64,
+                    "",
+                )
+                .target(1.0),
+            );
+        }
+        let Added { parlor, direct } = added(&url, asked).await?;
+        let added = parlor.minus(direct.median());
+        let mut median = Figure::new(format!("added, p50, {what}"), added.median(), "ms");
+        let mut slowest = Figure::new(format!("added, p99, {what}"), added.at(0.99), "ms");
+        if durable {
+            median = median.target(1.5);
+            slowest = slowest.target(5.0);
+        }
+        let costs = Costs::of(&db, bare).await?;
+        let floor = &costs.begin_reply;
+        figures.push(median.floor(floor.median()));
+        figures.push(slowest.floor(floor.at(0.99)));
+        notes.push(format!(
+            "{what}, medians of {} requests: first token {:.2} ms through Parlor, {:.2} ms from the simulator directly. \
+             Of what is added, `biz.begin_reply` alone takes {:.2} ms from a warm connection, in which an empty \
+             round trip (`select 1`) takes {:.2} ms and an insert of one row, committed, {:.2} ms; what is left, \
+             {:.2} ms, is HTTP twice, the token's signature, JSON, the log and the hops between tasks.",
+            parlor.len(),
+            parlor.median(),
+            direct.median(),
+            floor.median(),
+            costs.round_trip.median(),
+            costs.commit.median(),
+            added.median() - floor.median(),
+        ));
+    }
+    Ok(Section {
+        title: "First token",
+        conditions: "From sending `POST /api/xcx/chat/stream` to the first `message` event, less the median of the same \
+            client's first text from the simulator, asked in turn with it; the simulator waits for nothing. One request \
+            at a time over a kept connection; Parlor, simulator and client are a process each, PostgreSQL is on loopback \
+            with its own settings. Warm: the caller's approval is remembered. Default limits; sessions go on, so no \
+            history is sent after the first message. Statements are counted on the wire. The floor is `biz.begin_reply` \
+            called in a loop."
+            .into(),
+        figures,
+        notes,
+    })
+}
+
+struct Added {
+    parlor: Samples,
+    direct: Samples,
+}
+
+async fn added(url: &str, people: &[Person]) -> Result<Added> {
+    let simulator = Child::start(&Role::Simulator {
+        tokens_per_second: None,
+    })?;
+    let parlor = Child::start(&Role::Parlor {
+        database_url: url.to_owned(),
+        upstream: simulator.url.clone(),
+    })?;
+    let http = reqwest::Client::new();
+    let mut times = Added {
+        parlor: Samples::default(),
+        direct: Samples::default(),
+    };
+    for person in people {
+        let warm = http.get(format!("{}/api/xcx/chat/history", parlor.url));
+        warm.bearer_auth(&person.token)
+            .send()
+            .await?
+            .error_for_status()?
+            .text()
+            .await?;
+        for _ in 0..MESSAGES_EACH {
+            let request = client::ask_parlor(&http, &parlor.url, person, CONTENT);
+            times
+                .parlor
+                .push(client::time_to_first_token(request, Wire::Parlor).await?);
+            let request = client::ask_upstream(&http, &simulator.url, CONTENT);
+            times
+                .direct
+                .push(client::time_to_first_token(request, Wire::DashScope).await?);
+        }
+    }
+    Ok(times)
+}
+
+/// Counts round trips to the database until the upstream has the request, the caller being known.
+async fn statements_before_asking(url: &str, person: &Person) -> Result<usize> {
+    let counter = wire::Wire::before(url).await;
+    let simulator = Simulator::start(
+        (Ipv4Addr::LOCALHOST, 0).into(),
+        simulator::Options::default(),
+    )
+    .await?;
+    let parlor = Child::start(&Role::Parlor {
+        database_url: counter.url.clone(),
+        upstream: simulator.base_url(),
+    })?;
+    let http = reqwest::Client::new();
+    let ask = async || {
+        Stream::open(
+            client::ask_parlor(&http, &parlor.url, person, CONTENT),
+            Wire::Parlor,
+        )
+        .await
+    };
+    // The first prepares the statements and learns who calls.
+    ask().await?.finish().await?;
+    let before = counter.round_trips();
+    simulator.hold_after(0);
+    let stream = ask().await?;
+    simulator.held(1).await;
+    let statements = counter.round_trips() - before;
+    simulator.release();
+    stream.finish().await?;
+    Ok(statements)
+}
+
+/// What the database takes by itself.
+#[derive(Default)]
+struct Costs {
+    round_trip: Samples,
+    commit: Samples,
+    begin_reply: Samples,
+}
+
+impl Costs {
+    async fn of(db: &Db, people: &[Person]) -> Result<Self> {
+        let mut costs = Self::default();
+        sqlx::raw_sql("create table benchmark_row (n bigint)")
+            .execute(db)
+            .await?;
+        for person in people {
+            for _ in 0..MESSAGES_EACH {
+                let began = Instant::now();
+                sqlx::query("select 1").execute(db).await?;
+                costs.round_trip.push(began.elapsed());
+
+                let began = Instant::now();
+                sqlx::query("insert into benchmark_row values (1)")
+                    .execute(db)
+                    .await?;
+                costs.commit.push(began.elapsed());
+
+                let began = Instant::now();
+                let (outcome, message_id): (String, Option<i64>) = sqlx::query_as(
+                    "select outcome, message_id from biz.begin_reply($1, $2, $3, $4, null, 'app1_chat', 2000, 20, 2, 30)",
+                )
+                .bind(stage::SITE)
+                .bind(person.id)
+                .bind(person.chat_id)
+                .bind(CONTENT)
+                .fetch_one(db)
+                .await?;
+                costs.begin_reply.push(began.elapsed());
+                if outcome != "begun" {
+                    return Err(format!("biz.begin_reply answered {outcome}").into());
+                }
+                sqlx::query("update biz.ai_messages set state = 'complete', content = 'x', lease_until = null where id = $1")
+                    .bind(message_id)
+                    .execute(db)
+                    .await?;
+            }
+        }
+        Ok(costs)
+    }
+}

@@ -1,0 +1,314 @@
+//! Pages of conversations and messages, few and many.
+
+use std::time::{Duration, Instant};
+
+use common::{
+    auth::{Caller, Role as UserRole},
+    conversations,
+    db::Db,
+    messages::{self, Order},
+    paging::{From, Paging, write_cursor},
+};
+use local::postgres::Binaries;
+use sqlx::Executor as _;
+
+use crate::{
+    Result,
+    child::{Child, Role},
+    progress,
+    report::{Figure, Section},
+    stage::{self, Stage},
+    stats::Samples,
+};
+
+const REQUESTS: usize = 2_000;
+const WARM_UP: usize = 200;
+/// Whose lists are read.
+const USER: i64 = 200_001;
+/// The deepest page that is asked for.
+const DEEP: i64 = 10_000;
+/// As the two lists have it by default.
+const HISTORY_PAGE: i64 = 20;
+const MESSAGES_PAGE: i64 = 50;
+
+pub async fn measure(postgres: &Binaries, most: i64, seconds: u64) -> Result<Section> {
+    let stage = Stage::new(postgres, false)?;
+    let mut figures = Vec::new();
+    let mut sizes = Vec::new();
+    for (name, most) in [("few", 10_000), ("many", most)] {
+        let (url, db) = stage.database(name).await?;
+        progress(format!("lists, loading up to {most} messages"));
+        let data = Data::load(&db, most, Duration::from_secs(seconds)).await?;
+        progress(format!("lists, {} messages", data.messages));
+        let upstream = "http://127.0.0.1:1/api/v1".to_owned();
+        let parlor = Child::start(&Role::Parlor {
+            database_url: url,
+            upstream,
+        })?;
+        for page in data.pages(&db).await? {
+            let (served, floor) = page.measure(&parlor, &db).await?;
+            let what = format!("{}, {} messages", page.what, thousands(data.messages));
+            figures.push(
+                Figure::new(format!("{what}, p50"), served.median(), "ms")
+                    .target(1.0)
+                    .floor(floor.median()),
+            );
+            figures.push(
+                Figure::new(format!("{what}, p99"), served.at(0.99), "ms")
+                    .target(5.0)
+                    .floor(floor.at(0.99)),
+            );
+        }
+        let size: String =
+            sqlx::query_scalar("select pg_size_pretty(pg_total_relation_size('biz.ai_messages'))")
+                .fetch_one(&db)
+                .await?;
+        sizes.push(format!(
+            "{} messages in {} conversations, {} of them one user's and {} messages in one of his: {size} with indexes.",
+            thousands(data.messages),
+            thousands(data.conversations),
+            thousands(data.own_conversations),
+            thousands(data.long_conversation),
+        ));
+    }
+    Ok(Section {
+        title: "Lists",
+        conditions: format!(
+            "`GET /api/xcx/chat/history` (CHAT-1) and `GET /api/xcx/chat/{{chatId}}/messages` (CHAT-2a) over HTTP, \
+             {REQUESTS} requests for each page, one at a time over a kept connection, after {WARM_UP} that are not \
+             counted. A deep page is asked for by cursor: page {DEEP}, or the last but one where there are fewer. The \
+             floor is the list's statement alone, in turn with it: no HTTP, no token, no JSON."
+        ),
+        figures,
+        notes: sizes,
+    })
+}
+
+/// What was loaded.
+struct Data {
+    messages: i64,
+    conversations: i64,
+    own_conversations: i64,
+    long_conversation: i64,
+    long_id: i64,
+}
+
+/// One page that is asked for again and again.
+struct Page {
+    what: String,
+    path: String,
+    list: List,
+}
+
+enum List {
+    History(Paging<conversations::ListKey>),
+    Messages(i64, Paging<i64>),
+}
+
+impl Data {
+    /// A tenth of all is one user's conversations of two messages, another tenth one long
+    /// conversation of his, and the rest other people's, of 50 messages each.
+    async fn load(db: &Db, most: i64, patience: Duration) -> Result<Self> {
+        let own_conversations = (most / 20).min(200_000);
+        let long_conversation = (most / 10).min(600_000);
+        // In one session: without foreign keys, and with time for large statements.
+        let mut session = db.acquire().await?.detach();
+        session
+            .execute("set session_replication_role = replica")
+            .await?;
+        session.execute("set statement_timeout = 0").await?;
+        sqlx::query(
+            "insert into biz.users (id, site_id, nickname, role, status, listed_conversations)
+             select n, $2, 'coach ' || n, 'coach', 'approved', case n when $1 then $3 + 1 else 0 end
+             from generate_series($1, $1 + 1000) n",
+        )
+        .bind(USER)
+        .bind(stage::SITE)
+        .bind(own_conversations)
+        .execute(&mut session)
+        .await?;
+        let (_, long_id) = converse(&mut session, USER, 1, 1, long_conversation).await?;
+        converse(&mut session, USER, 1, own_conversations, 2).await?;
+        let mut data = Self {
+            messages: long_conversation + own_conversations * 2,
+            conversations: own_conversations + 1,
+            own_conversations,
+            long_conversation,
+            long_id,
+        };
+        let began = Instant::now();
+        while data.messages < most && began.elapsed() < patience {
+            let batch = ((most - data.messages) / 50).clamp(1, 10_000);
+            converse(&mut session, USER + 1, 1000, batch, 50).await?;
+            data.messages += batch * 50;
+            data.conversations += batch;
+        }
+        session
+            .execute("vacuum analyze biz.ai_conversations, biz.ai_messages, biz.users")
+            .await?;
+        Ok(data)
+    }
+
+    async fn pages(&self, db: &Db) -> Result<Vec<Page>> {
+        let caller = caller();
+        let first = Paging {
+            page: 1,
+            size: HISTORY_PAGE,
+            from: From::Offset(0),
+        };
+        let mut pages = vec![Page {
+            what: "history, page 1".into(),
+            path: "/api/xcx/chat/history".into(),
+            list: List::History(first),
+        }];
+
+        let page = DEEP.min(self.own_conversations / HISTORY_PAGE - 1);
+        let key: (i64, i64) = sqlx::query_as(
+            "select (extract(epoch from last_active_at) * 1000000)::bigint, id from biz.ai_conversations
+             where site_id = $1 and user_id = $2 and message_count > 0
+             order by last_active_at desc, id desc offset $3 limit 1",
+        )
+        .bind(stage::SITE)
+        .bind(USER)
+        .bind((page - 1) * HISTORY_PAGE - 1)
+        .fetch_one(db)
+        .await?;
+        let cursor = write_cursor(&key, &conversations::list_scope(&caller)).ok_or("no cursor")?;
+        pages.push(Page {
+            what: format!("history, cursor page {page}"),
+            path: format!("/api/xcx/chat/history?cursor={cursor}"),
+            list: List::History(Paging {
+                from: From::Key(key),
+                ..first
+            }),
+        });
+
+        let id = self.long_id;
+        let path = format!("/api/xcx/chat/{id}/messages");
+        let first = Paging {
+            page: 1,
+            size: MESSAGES_PAGE,
+            from: From::Offset(0),
+        };
+        let page = DEEP.min(self.long_conversation / MESSAGES_PAGE - 1);
+        let key = (page - 1) * MESSAGES_PAGE;
+        let scope = messages::list_scope(&caller, id, Order::Ascending);
+        let cursor = write_cursor(&key, &scope).ok_or("no cursor")?;
+        pages.push(Page {
+            what: "messages, page 1".into(),
+            path: path.clone(),
+            list: List::Messages(id, first),
+        });
+        pages.push(Page {
+            what: format!("messages, cursor page {page}"),
+            path: format!("{path}?cursor={cursor}"),
+            list: List::Messages(
+                id,
+                Paging {
+                    from: From::Key(key),
+                    ..first
+                },
+            ),
+        });
+        Ok(pages)
+    }
+}
+
+/// Makes conversations of so many messages each for users from `user` on, in turn, a minute
+/// apart. Answers the ids of the first and the last.
+async fn converse(
+    session: &mut sqlx::PgConnection,
+    user: i64,
+    users: i64,
+    conversations: i64,
+    messages: i64,
+) -> Result<(i64, i64)> {
+    Ok(sqlx::query_as(
+        "with made as (
+             insert into biz.ai_conversations
+                 (site_id, user_id, context_type, context_id, title, message_count, last_message_preview, last_message_at, last_active_at)
+             select $1, $2 + n % $3, 'customer', n::text, '今天店里生意怎么样？', $5, '今天的营业额比上周同期高。',
+                    now() - make_interval(mins => n::integer), now() - make_interval(mins => n::integer)
+             from generate_series(1, $4) n
+             returning id, user_id, last_active_at
+         ), said as (
+             insert into biz.ai_messages (conversation_id, site_id, user_id, seq, role, content, created_at, finished_at)
+             select c.id, $1, c.user_id, s, case s % 2 when 1 then 'user' else 'assistant' end,
+                    case s % 2 when 1 then '今天店里生意怎么样？'
+                               else '今天的营业额比上周同期高一成，主要来自晚间的包厢；周末的预订也已经过半，可以提前安排人手。' end,
+                    c.last_active_at, c.last_active_at
+             from made c cross join generate_series(1, $5) s
+         )
+         select min(id), max(id) from made",
+    )
+    .bind(stage::SITE)
+    .bind(user)
+    .bind(users)
+    .bind(conversations)
+    .bind(messages)
+    .fetch_one(session)
+    .await?)
+}
+
+impl Page {
+    /// Over HTTP, and the statement alone, in turn.
+    async fn measure(&self, parlor: &Child, db: &Db) -> Result<(Samples, Samples)> {
+        let http = reqwest::Client::new();
+        let url = format!("{}{}", parlor.url, self.path);
+        let token = stage::token(USER)?;
+        let caller = caller();
+        let (mut served, mut floor) = (Samples::default(), Samples::default());
+        for round in 0..WARM_UP + REQUESTS {
+            let began = Instant::now();
+            let answer = http.get(&url).bearer_auth(&token).send().await?;
+            let body = answer.error_for_status()?.bytes().await?;
+            let over_http = began.elapsed();
+
+            let began = Instant::now();
+            let items = match &self.list {
+                List::History(paging) => conversations::list(db, &caller, paging)
+                    .await
+                    .map(|page| page.items.len()),
+                List::Messages(id, paging) => {
+                    messages::list(db, &caller, *id, Order::Ascending, paging)
+                        .await
+                        .map(|page| page.items.len())
+                }
+            };
+            let alone = began.elapsed();
+            if round == 0 {
+                let page: serde_json::Value = serde_json::from_slice(&body)?;
+                let shown = page["items"].as_array().map_or(0, Vec::len);
+                let full = match self.list {
+                    List::History(_) => HISTORY_PAGE,
+                    List::Messages(..) => MESSAGES_PAGE,
+                };
+                if items? != shown || i64::try_from(shown)? != full {
+                    return Err(format!("{}: not the page that was meant", self.what).into());
+                }
+            }
+            if round >= WARM_UP {
+                served.push(over_http);
+                floor.push(alone);
+            }
+        }
+        Ok((served, floor))
+    }
+}
+
+fn caller() -> Caller {
+    Caller {
+        site_id: stage::SITE,
+        user_id: USER,
+        nickname: "coach".into(),
+        role: UserRole::Coach,
+    }
+}
+
+fn thousands(number: i64) -> String {
+    match number {
+        1_000_000.. => format!("{}.{} million", number / 1_000_000, number / 100_000 % 10),
+        10_000.. => format!("{} thousand", number / 1000),
+        _ => number.to_string(),
+    }
+}

@@ -1,0 +1,130 @@
+//! The benchmarks: `cargo bench -p local`, or with subjects, `cargo bench -p local -- relay lists`.
+//!
+//! Everything that is measured stands beside its target and, from the same run, beside the least
+//! that it could have cost. Nothing is asserted.
+
+mod child;
+mod client;
+mod cold_start;
+mod first_token;
+mod lists;
+mod machine;
+mod memory;
+mod relay;
+mod release;
+mod report;
+mod sizes;
+mod stage;
+mod stats;
+#[path = "../../tests/it/harness/wire.rs"]
+#[expect(dead_code, clippy::unwrap_used, reason = "made for the tests")]
+mod wire;
+
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+use local::postgres::Binaries;
+use report::Section;
+
+/// Anything that ends a benchmark.
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+type Result<T, E = Failure> = std::result::Result<T, E>;
+
+/// Measures Parlor.
+#[derive(Parser)]
+struct Arguments {
+    /// What to measure; everything unless named.
+    subjects: Vec<Subject>,
+    /// Also write the figures to this file, as Markdown.
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
+    /// The most messages that `lists` loads.
+    #[arg(long, default_value_t = 10_000_000)]
+    messages: i64,
+    /// The most seconds that `lists` loads for.
+    #[arg(long, default_value_t = 180)]
+    load_seconds: u64,
+    /// `cargo bench` says this to every benchmark, and `cargo test` does not.
+    #[arg(long, hide = true)]
+    bench: bool,
+    /// Run as one of the measured processes.
+    #[arg(long, hide = true)]
+    child: Option<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Subject {
+    /// What Parlor adds before the first token.
+    FirstToken,
+    /// CPU time of a relayed token, and memory of a stream.
+    Relay,
+    /// Pages of conversations and messages.
+    Lists,
+    /// From exec to the first question for an event.
+    ColdStart,
+    /// Bytes of the binaries.
+    Sizes,
+    /// Memory after 1,000 requests.
+    Memory,
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    if let Some(role) = &arguments.child {
+        return child::run(role);
+    }
+    if !arguments.bench {
+        return Ok(());
+    }
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .ok();
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?
+        .block_on(measure(&arguments))
+}
+
+async fn measure(arguments: &Arguments) -> Result<()> {
+    let subjects = if arguments.subjects.is_empty() {
+        Subject::value_variants()
+    } else {
+        &arguments.subjects
+    };
+    let postgres = Binaries::find_or_fetch(&stage::home(), None)?;
+    let machine = machine::describe(&postgres);
+    let mut sections: Vec<Section> = Vec::new();
+    for subject in subjects {
+        sections.push(match subject {
+            Subject::FirstToken => first_token::measure(&postgres).await?,
+            Subject::Relay => relay::measure(&postgres).await?,
+            Subject::Lists => {
+                lists::measure(&postgres, arguments.messages, arguments.load_seconds).await?
+            }
+            Subject::ColdStart => cold_start::measure()?,
+            Subject::Sizes => sizes::measure()?,
+            Subject::Memory => memory::measure(&postgres).await?,
+        });
+    }
+    #[expect(clippy::print_stdout, reason = "the report")]
+    {
+        println!("{}", report::plain(&machine, &sections));
+    }
+    if let Some(file) = &arguments.markdown {
+        // Cargo runs a benchmark in its package; a path is meant from the workspace.
+        let workspace = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
+        std::fs::write(workspace.join(file), report::markdown(&machine, &sections))?;
+    }
+    Ok(())
+}
+
+/// Says what is going on, beside the report.
+fn progress(what: impl std::fmt::Display) {
+    #[expect(
+        clippy::print_stderr,
+        reason = "it takes minutes, and silence looks like a hang"
+    )]
+    {
+        eprintln!("… {what}");
+    }
+}

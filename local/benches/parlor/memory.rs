@@ -1,0 +1,119 @@
+//! Memory of a function after 1,000 requests.
+
+use std::{net::Ipv4Addr, path::Path};
+
+use common::config::Env;
+use local::{cloud, emulator::Emulator, postgres::Binaries as Postgres};
+use reqwest::{Client, RequestBuilder};
+use serde_json::json;
+
+use crate::{
+    Result,
+    child::{self, Child, Role},
+    client, progress,
+    release::Binaries,
+    report::{Figure, Section},
+    stage::{self, Person, Stage},
+};
+
+const REQUESTS: usize = 1_000;
+/// Below the limit of 20 a minute.
+const REQUESTS_EACH: usize = 15;
+const CONTENT: &str = "今天店里生意怎么样？[[sim:long:200]]";
+
+pub async fn measure(postgres: &Postgres) -> Result<Section> {
+    let binaries = Binaries::build()?;
+    progress("memory");
+    let stage = Stage::new(postgres, false)?;
+    let (url, db) = stage.database("memory").await?;
+    let people = stage::people(&db, REQUESTS.div_ceil(REQUESTS_EACH) * 2).await?;
+    let (streaming, sending) = people.split_at(people.len() / 2);
+    let simulator = Child::start(&Role::Simulator {
+        tokens_per_second: None,
+    })?;
+    let functions = Functions::start(binaries.directory(), &url, &simulator.url).await?;
+    let Functions {
+        http,
+        base,
+        emulator,
+    } = &functions;
+
+    each(streaming, |person| {
+        client::ask_parlor(http, base, person, CONTENT)
+    })
+    .await?;
+    each(sending, |person| {
+        let path = format!("{base}/api/xcx/chat/{}/messages", person.chat_id);
+        http.post(path)
+            .bearer_auth(&person.token)
+            .json(&json!({ "content": CONTENT }))
+    })
+    .await?;
+    each(streaming, |person| {
+        http.get(format!("{base}/api/xcx/chat/history"))
+            .bearer_auth(&person.token)
+    })
+    .await?;
+    for _ in 0..REQUESTS {
+        emulator.invoke("db-migrate", &json!({})).await?;
+    }
+
+    let mut figures = Vec::new();
+    for (name, _) in cloud::FUNCTIONS {
+        let processes = emulator.instances(name)?;
+        let process = processes.first().ok_or("a function died")?;
+        let mib = child::resident_kib(*process)? / 1024.0;
+        figures.push(Figure::new(name, mib, "MiB").target(32.0));
+    }
+    Ok(Section {
+        title: "Memory",
+        conditions: format!(
+            "Resident set of each `release` binary after {REQUESTS} requests, one at a time, through the emulated \
+             Runtime API: pages of the history; replies in one piece; replies as streams, of 200 tokens each; migrations \
+             with nothing to do."
+        ),
+        figures,
+        notes: Vec::new(),
+    })
+}
+
+struct Functions {
+    http: Client,
+    base: String,
+    emulator: Emulator,
+}
+
+impl Functions {
+    /// Behind the emulated gateway.
+    async fn start(directory: &Path, database_url: &str, upstream: &str) -> Result<Self> {
+        let env = Env::from_pairs([
+            ("DASHSCOPE_API_KEY", "sk-benchmark"),
+            ("DASHSCOPE_BASE_URL", upstream),
+            ("DASHSCOPE_APP_ID_1_CHAT", "app1_chat"),
+        ]);
+        let specs = cloud::specs(directory, &env, &database_url.into(), &stage::SECRET.into());
+        let emulator = Emulator::start(specs)?;
+        let router = emulator.router(cloud::routes()?)?;
+        let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let base = format!("http://{}", listener.local_addr()?);
+        #[expect(clippy::disallowed_methods, reason = "a server")]
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        Ok(Self {
+            http: Client::new(),
+            base,
+            emulator,
+        })
+    }
+}
+
+async fn each(people: &[Person], request: impl Fn(&Person) -> RequestBuilder) -> Result<()> {
+    let rounds = people.iter().flat_map(|person| [person; REQUESTS_EACH]);
+    for person in rounds.take(REQUESTS) {
+        let answer = request(person).send().await?;
+        if !answer.status().is_success() {
+            return Err(format!("{}: {}", answer.status(), answer.text().await?).into());
+        }
+        answer.bytes().await?;
+    }
+    Ok(())
+}

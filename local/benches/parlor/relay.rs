@@ -1,0 +1,167 @@
+//! What a token costs on its way through, and what a stream holds.
+
+use std::time::Duration;
+
+use futures_util::{StreamExt as _, TryStreamExt as _, future::try_join_all, stream};
+use local::postgres::Binaries;
+
+use crate::{
+    Result,
+    child::{Child, Role},
+    client::{self, Stream, Wire},
+    progress,
+    report::{Figure, Section},
+    stage::{self, Person, Stage},
+};
+
+const STREAMS: usize = 50;
+const TOKENS: usize = 3_000;
+const TOKENS_PER_SECOND: u32 = 100;
+/// Streams open at once while memory is looked at.
+const HELD: usize = 100;
+
+pub async fn measure(postgres: &Binaries) -> Result<Section> {
+    let stage = Stage::new(postgres, true)?;
+    let (url, db) = stage.database("relay").await?;
+    let people = stage::people(&db, HELD * 3).await?;
+
+    progress(format!(
+        "relay, {STREAMS} streams of {TOKENS} tokens, through Parlor and through hyper"
+    ));
+    let (parlor, whole) = relayed(&url, &people[..STREAMS]).await?;
+    let proxy = proxied().await?;
+    let mut figures = vec![
+        Figure::new("CPU of a relayed token", parlor, "µs")
+            .target(15.0)
+            .floor(proxy),
+    ];
+    for tokens in [100, TOKENS] {
+        progress(format!(
+            "relay, memory of {HELD} streams after {tokens} tokens"
+        ));
+        let held = held_kib(&url, &people, tokens).await?;
+        figures.push(
+            Figure::new(
+                format!("memory of a stream after {tokens} tokens"),
+                held,
+                "KiB",
+            )
+            .target(256.0),
+        );
+    }
+    let mut notes = vec![format!(
+        "{whole} of {STREAMS} streams came token by token; the others had fallen behind and were read from the database."
+    )];
+    if whole == STREAMS {
+        notes = vec!["Every stream came token by token, none from the database.".into()];
+    }
+    Ok(Section {
+        title: "Relay",
+        conditions: format!(
+            "{STREAMS} streams at once of {TOKENS} tokens each, {TOKENS_PER_SECOND} a second, every token a frame and a \
+             write of its own. CPU is the kernel's count for Parlor's process, storing the question, checkpoints and the \
+             end included, divided by tokens; PostgreSQL, simulator and client are other processes. The floor is a hyper \
+             proxy of one thread that hands the simulator's bytes on. Memory is the growth of the resident set with \
+             {HELD} open streams, divided by them, both connections included, in a process that has served before."
+        ),
+        figures,
+        notes,
+    })
+}
+
+/// CPU a token, in µs, and how many streams came whole.
+async fn relayed(url: &str, people: &[Person]) -> Result<(f64, usize)> {
+    let (simulator, parlor) = pair(url)?;
+    let http = reqwest::Client::new();
+    warm(&http, &parlor, &people[..2]).await?;
+    let before = parlor.cpu()?;
+    let streams = open(&http, &parlor, people, &format!("[[sim:long:{TOKENS}]]")).await?;
+    let tokens = try_join_all(streams.into_iter().map(Stream::finish)).await?;
+    let spent = parlor.cpu()?.saturating_sub(before);
+    drop(simulator);
+    let whole = tokens.iter().filter(|tokens| **tokens == TOKENS).count();
+    Ok((micros_each(spent, STREAMS * TOKENS), whole))
+}
+
+async fn proxied() -> Result<f64> {
+    let simulator = Child::start(&Role::Simulator {
+        tokens_per_second: Some(TOKENS_PER_SECOND),
+    })?;
+    let proxy = Child::start(&Role::Proxy {
+        upstream: simulator.url.clone(),
+    })?;
+    let http = reqwest::Client::new();
+    let before = proxy.cpu()?;
+    let streams = (0..STREAMS).map(async |_| {
+        let content = format!("[[sim:long:{TOKENS}]]");
+        let request = client::ask_upstream(&http, &proxy.url, &content);
+        Stream::open(request, Wire::DashScope).await?.finish().await
+    });
+    let tokens = try_join_all(streams).await?;
+    Ok(micros_each(
+        proxy.cpu()?.saturating_sub(before),
+        tokens.iter().sum(),
+    ))
+}
+
+/// KiB a stream, while [`HELD`] of them stand after so many tokens.
+async fn held_kib(url: &str, people: &[Person], tokens: usize) -> Result<f64> {
+    let (simulator, parlor) = pair(url)?;
+    let http = reqwest::Client::new();
+    warm(&http, &parlor, &people[HELD..HELD + 10]).await?;
+    let before = parlor.resident_kib()?;
+    let group = if tokens == TOKENS {
+        &people[..HELD]
+    } else {
+        &people[HELD * 2..]
+    };
+    let content = format!("[[sim:long:{}+gate:{tokens}]]", tokens + 10);
+    let mut streams = open(&http, &parlor, group, &content).await?;
+    try_join_all(streams.iter_mut().map(|stream| stream.reach(tokens))).await?;
+    #[expect(clippy::cast_precision_loss, reason = "a small number")]
+    let held = (parlor.resident_kib()? - before) / HELD as f64;
+    let release = simulator.url.replace("/api/v1", "/sim/release");
+    http.post(release).send().await?;
+    try_join_all(streams.into_iter().map(Stream::finish)).await?;
+    Ok(held)
+}
+
+fn pair(url: &str) -> Result<(Child, Child)> {
+    let simulator = Child::start(&Role::Simulator {
+        tokens_per_second: Some(TOKENS_PER_SECOND),
+    })?;
+    let parlor = Child::start(&Role::Parlor {
+        database_url: url.to_owned(),
+        upstream: simulator.url.clone(),
+    })?;
+    Ok((simulator, parlor))
+}
+
+/// What is made once is made before.
+async fn warm(http: &reqwest::Client, parlor: &Child, people: &[Person]) -> Result<()> {
+    let streams = open(http, parlor, people, "[[sim:long:20]]").await?;
+    try_join_all(streams.into_iter().map(Stream::finish))
+        .await
+        .map(drop)
+}
+
+/// Opens a stream for each, few at a time: what is looked at is the relay, not the rush before it.
+async fn open(
+    http: &reqwest::Client,
+    parlor: &Child,
+    people: &[Person],
+    content: &str,
+) -> Result<Vec<Stream>> {
+    let requests = people.iter().map(|person| {
+        Stream::open(
+            client::ask_parlor(http, &parlor.url, person, content),
+            Wire::Parlor,
+        )
+    });
+    stream::iter(requests).buffered(8).try_collect().await
+}
+
+#[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+fn micros_each(time: Duration, count: usize) -> f64 {
+    time.as_secs_f64() * 1e6 / count.max(1) as f64
+}

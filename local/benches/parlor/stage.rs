@@ -1,0 +1,136 @@
+//! What a measurement needs: a PostgreSQL of its own, the schema, and people to ask.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use common::{
+    auth::{self, Role, User},
+    config::DatabaseConfig,
+    db::{self, Db, MIGRATOR},
+};
+use local::{
+    demo,
+    postgres::{Binaries, Cluster, ClusterOptions},
+};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
+
+use crate::Result;
+
+/// The secret that tokens are signed with.
+pub const SECRET: &str = "a secret for benchmarks, and for nothing else";
+/// The site that everybody belongs to.
+pub const SITE: i64 = 1;
+/// The first of [`Stage::people`].
+const FIRST_PERSON: i64 = 100_001;
+
+/// Where the cluster goes: on the disk, as in production.
+pub fn home() -> PathBuf {
+    let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("benchmarks");
+    fs::create_dir_all(&home).ok();
+    home
+}
+
+/// A running server. Dropped, it and its data are gone.
+pub struct Stage {
+    cluster: Option<Cluster>,
+    directory: PathBuf,
+}
+
+/// Somebody with a conversation.
+pub struct Person {
+    pub id: i64,
+    pub token: String,
+    pub chat_id: i64,
+}
+
+impl Stage {
+    /// A fresh cluster, with PostgreSQL's own settings; `durable` or with fsync off.
+    pub fn new(postgres: &Binaries, durable: bool) -> Result<Self> {
+        let options = ClusterOptions {
+            durable,
+            ..ClusterOptions::kept(&home(), true)?
+        };
+        Ok(Self {
+            cluster: Some(Cluster::start(postgres, &options)?),
+            directory: options.directory,
+        })
+    }
+
+    /// A database with the schema and the demo's sites and users, without a budget to speak of.
+    pub async fn database(&self, name: &str) -> Result<(String, Db)> {
+        let cluster = self.cluster.as_ref().ok_or("the cluster is gone")?;
+        let mut admin = PgConnection::connect(&cluster.url("postgres")).await?;
+        admin
+            .execute(AssertSqlSafe(format!("create database {name}")))
+            .await?;
+        let url = cluster.url(name);
+        let db = pool(&url)?;
+        MIGRATOR.run(&db).await?;
+        demo::load(&db).await?;
+        db.execute("update biz.ai_budgets set daily_limit = 1e15, monthly_limit = 1e15")
+            .await?;
+        Ok((url, db))
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        self.cluster.take();
+        fs::remove_dir_all(&self.directory).ok();
+    }
+}
+
+/// Connections as a function has them.
+pub fn pool(url: &str) -> Result<Db> {
+    Ok(db::connect_lazy(&DatabaseConfig {
+        url: url.into(),
+        max_connections: 4,
+    })?)
+}
+
+/// So many approved coaches, each with an empty conversation.
+pub async fn people(db: &Db, count: usize) -> Result<Vec<Person>> {
+    let last = FIRST_PERSON + i64::try_from(count)? - 1;
+    sqlx::query(
+        "insert into biz.users (id, site_id, nickname, role, status)
+         select n, $3, 'coach ' || n, 'coach', 'approved' from generate_series($1, $2) n on conflict do nothing",
+    )
+    .bind(FIRST_PERSON)
+    .bind(last)
+    .bind(SITE)
+    .execute(db)
+    .await?;
+    let chats: Vec<(i64, i64)> = sqlx::query_as(
+        "select id, biz.open_conversation(site_id, id, 'task', 'benchmark') from biz.users where id between $1 and $2 order by id",
+    )
+    .bind(FIRST_PERSON)
+    .bind(last)
+    .fetch_all(db)
+    .await?;
+    chats
+        .into_iter()
+        .map(|(id, chat_id)| {
+            Ok(Person {
+                id,
+                token: token(id)?,
+                chat_id,
+            })
+        })
+        .collect()
+}
+
+/// A token of a coach.
+pub fn token(id: i64) -> Result<String> {
+    let user = User {
+        id,
+        site_id: Some(SITE),
+        nickname: format!("coach {id}"),
+        role: Role::Coach,
+        approved: true,
+    };
+    let signed = auth::sign(&SECRET.into(), &user, Duration::from_hours(1));
+    signed.ok_or_else(|| "a token could not be signed".into())
+}
