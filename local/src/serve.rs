@@ -18,8 +18,7 @@ use crate::{
     command::{self, AnyError},
     console, database, demo,
     gateway::{self, Tools},
-    home,
-    schedules,
+    home, schedules,
     simulator::{self, Simulator},
 };
 

@@ -63,6 +63,12 @@ impl Binaries {
 
     /// What is in a directory, if it will do.
     fn at(bin: &Path) -> Option<Self> {
+        // Root's server runs as another user, who must be able to reach its programs.
+        if rustix::process::geteuid().is_root()
+            && !bin.canonicalize().is_ok_and(|bin| place::is_open(&bin))
+        {
+            return None;
+        }
         let output = Command::new(bin.join("postgres"))
             .arg("--version")
             .stderr(Stdio::null())

@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read as _, Write as _},
+    iter,
     net::{Ipv4Addr, TcpListener},
     os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _, chown},
     path::{Path, PathBuf},
@@ -16,7 +17,7 @@ use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use super::{
     Binaries, Error, failing,
     place::{self, Owner},
-    server::{Server, run_as},
+    server::{Server, bind_to_parent, run_as},
 };
 
 /// How long a start may take, a recovery after a crash included.
@@ -92,7 +93,7 @@ impl Cluster {
         let lock = home.lock()?;
         home.stop_orphan()?;
         if options.fresh || !home.file("made").exists() {
-            home.make(binaries)?;
+            home.make(binaries, options.durable)?;
         }
         let password = fs::read_to_string(home.file("password"))
             .map_err(failing("cannot read the password"))?;
@@ -159,15 +160,16 @@ impl Home {
     /// A launcher that was killed leaves a server that is just stopping, or, after a crash
     /// of that too, only its `postmaster.pid`.
     fn stop_orphan(&self) -> Result<(), Error> {
-        let path = self.file("data/postmaster.pid");
+        let data = self.file("data");
+        let path = data.join("postmaster.pid");
         let Some(pid) = first_line(&path).and_then(|line| Pid::from_raw(line.parse().ok()?)) else {
             return Ok(());
         };
         let began = Instant::now();
-        kill_server(pid, Signal::INT);
-        while is_server(pid) {
+        kill_server(pid, &data, Signal::INT);
+        while is_server(pid, &data) {
             if began.elapsed() > LONGEST_STOP {
-                kill_server(pid, Signal::KILL);
+                kill_server(pid, &data, Signal::KILL);
             }
             thread::sleep(POLL);
         }
@@ -180,14 +182,12 @@ impl Home {
     }
 
     /// `initdb`. The file `made` comes last, so that a half-made cluster is made again.
-    fn make(&self, binaries: &Binaries) -> Result<(), Error> {
+    fn make(&self, binaries: &Binaries, durable: bool) -> Result<(), Error> {
         let data = self.file("data");
         fs::remove_file(self.file("made")).ok();
         fs::remove_dir_all(&data).ok();
         fs::create_dir_all(&data).map_err(failing("cannot make the data directory"))?;
-        let password: String = std::iter::repeat_with(fastrand::alphanumeric)
-            .take(32)
-            .collect();
+        let password: String = iter::repeat_with(fastrand::alphanumeric).take(32).collect();
         let password_file = self.file("password");
         fs::remove_file(&password_file).ok();
         OpenOptions::new()
@@ -216,14 +216,18 @@ impl Home {
             "--no-locale",
             "-E",
             "UTF8",
-            "--no-sync",
         ]);
+        if !durable {
+            command.arg("--no-sync");
+        }
         command.arg("--pwfile").arg(&password_file);
         if binaries.major >= 16 {
             // The password never leaves this machine; hashing it 4,096 times costs a debug
             // build 40 to 90 ms for each connection.
             command.args(["-c", "scram_iterations=1"]);
         }
+        // A launcher that is killed now must not leave an initdb that writes where the next one does.
+        bind_to_parent(&mut command);
         let output = command.output().map_err(failing("cannot run initdb"))?;
         if !output.status.success() {
             return Err(Error::Failed(
@@ -239,11 +243,15 @@ impl Home {
         let path = self.file("port");
         let last = fs::read_to_string(&path)
             .ok()
-            .and_then(|text| text.parse().ok())
-            .unwrap_or(0);
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, last))
-            .or_else(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))?;
-        let port = listener.local_addr()?.port();
+            .and_then(|text| text.parse().ok());
+        // Below the ports that connections are given, so that it is still free at the next start.
+        let others = iter::repeat_with(|| fastrand::u16(20_000..32_000)).take(100);
+        let free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+        let port = last
+            .into_iter()
+            .chain(others)
+            .find(free)
+            .ok_or(io::ErrorKind::AddrInUse)?;
         fs::write(&path, port.to_string())?;
         Ok(port)
     }
@@ -271,14 +279,8 @@ impl Home {
             command.args(["-c", setting]);
         }
         if !options.durable {
-            command.args([
-                "-c",
-                "fsync=off",
-                "-c",
-                "synchronous_commit=off",
-                "-c",
-                "full_page_writes=off",
-            ]);
+            // Commits stay synchronous: a killed server then loses none, as in production.
+            command.args(["-c", "fsync=off", "-c", "full_page_writes=off"]);
         }
         command
             .stdin(Stdio::null())
@@ -317,17 +319,20 @@ fn first_line(path: &Path) -> Option<String> {
     Some(fs::read_to_string(path).ok()?.lines().next()?.to_owned())
 }
 
-/// Whether the process is a PostgreSQL: a stale number may be anybody's by now.
-fn is_server(pid: Pid) -> bool {
-    let name = fs::read_to_string(format!("/proc/{}/comm", pid.as_raw_nonzero()));
-    match name {
-        Ok(name) => name.trim() == "postgres",
-        Err(_) => !Path::new("/proc/self").exists() && test_kill_process(pid).is_ok(),
+/// Whether the process is the server of this data directory: a stale number may be
+/// anybody's by now, another PostgreSQL's too. A server works in its data directory, and one
+/// that has ended works nowhere.
+fn is_server(pid: Pid, data: &Path) -> bool {
+    let proc = Path::new("/proc");
+    if !proc.join("self").exists() {
+        return test_kill_process(pid).is_ok();
     }
+    let works_in = fs::read_link(proc.join(pid.as_raw_nonzero().to_string()).join("cwd"));
+    works_in.is_ok_and(|directory| data.canonicalize().is_ok_and(|data| data == directory))
 }
 
-fn kill_server(pid: Pid, signal: Signal) {
-    if is_server(pid) {
+fn kill_server(pid: Pid, data: &Path, signal: Signal) {
+    if is_server(pid, data) {
         kill_process(pid, signal).ok();
     }
 }

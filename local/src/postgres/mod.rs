@@ -22,7 +22,9 @@ pub enum Error {
     )]
     NotFound(String),
     /// The directory that was named holds no PostgreSQL that will do.
-    #[error("PARLOR_PG_BIN={0} holds no PostgreSQL 15 or later")]
+    #[error(
+        "PARLOR_PG_BIN={0} holds no PostgreSQL 15 or later, or none that the server's user can reach"
+    )]
     NotUsable(PathBuf),
     /// Another process has the same data directory open.
     #[error("another Parlor (process {pid}) is running on {directory}")]

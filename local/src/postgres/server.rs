@@ -29,6 +29,8 @@ impl Server {
     /// ends, so this thread must live exactly as long as the server does.
     pub fn spawn(mut command: Command) -> io::Result<Self> {
         bind_to_parent(&mut command);
+        // Ctrl-C at the terminal is for us: the server goes when we have done with it.
+        command.process_group(0);
         // The terminal's Ctrl-C is for us: requests under way still need their database.
         command.process_group(0);
         let (started, start) = mpsc::channel();
@@ -102,8 +104,9 @@ pub(super) fn run_as(command: &mut Command, owner: Option<Owner>) {
         .current_dir("/");
 }
 
+/// Has the kernel end the program when the thread that starts it does.
 #[cfg(target_os = "linux")]
-fn bind_to_parent(command: &mut Command) {
+pub(super) fn bind_to_parent(command: &mut Command) {
     let ask = || {
         Ok(rustix::process::set_parent_process_death_signal(Some(
             Signal::INT,
@@ -121,4 +124,4 @@ fn bind_to_parent(command: &mut Command) {
 
 /// Only Linux offers this; elsewhere a killed launcher may leave its server behind.
 #[cfg(not(target_os = "linux"))]
-fn bind_to_parent(_: &mut Command) {}
+pub(super) fn bind_to_parent(_: &mut Command) {}

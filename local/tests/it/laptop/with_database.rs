@@ -1,6 +1,7 @@
 //! A command that is lent a database.
 
 use super::*;
+use sqlx::Connection as _;
 
 /// What the command prints of its URL, and what else it does.
 fn lend(home: &Path, script: &str) -> Output {
@@ -24,7 +25,6 @@ async fn its_exit_code_is_passed_on_and_the_database_is_gone() {
     assert_eq!(output.status.code(), Some(42));
     let url = text(&output.stdout).trim();
     assert!(url.starts_with("postgres://"), "{output:?}");
-    use sqlx::Connection as _;
     sqlx::PgConnection::connect(url).await.unwrap_err();
     let output = lend(home.path(), "kill -TERM $$");
     assert_eq!(output.status.code(), Some(128 + 15));
