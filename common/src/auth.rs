@@ -70,7 +70,8 @@ impl Role {
     }
 }
 
-/// What a token says. The role in it is overruled by the table.
+/// What a token says. Of what it says about the user only the site is read, to be compared:
+/// role and name are the table's, so nothing that they may be makes a token fail.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Claims {
     /// User id.
@@ -79,10 +80,10 @@ pub struct Claims {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub site_id: Option<i64>,
     /// As it was when the token was made.
-    #[serde(default)]
+    #[serde(skip_deserializing)]
     pub role: String,
     /// As it was when the token was made.
-    #[serde(default)]
+    #[serde(skip_deserializing)]
     pub nickname: String,
     /// `access`.
     #[serde(rename = "type", default)]
@@ -275,10 +276,12 @@ where
 }
 
 fn bearer(parts: &Parts) -> Result<&str> {
-    let value = parts
-        .headers
-        .get(AUTHORIZATION)
-        .ok_or(Error::Unauthorized("no token"))?;
+    let mut values = parts.headers.get_all(AUTHORIZATION).iter();
+    let value = values.next().ok_or(Error::Unauthorized("no token"))?;
+    // A gateway may have checked the one and we the other.
+    if values.next().is_some() {
+        return Err(Error::Unauthorized("more than one token"));
+    }
     let (scheme, token) = value
         .to_str()
         .ok()
@@ -288,5 +291,47 @@ fn bearer(parts: &Parts) -> Result<&str> {
         Ok(token.trim())
     } else {
         Err(Error::Unauthorized("not a bearer token"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{config::DatabaseConfig, db};
+
+    /// Somebody whose approval was read so long ago, where no database can be asked again.
+    async fn identified(ago: Duration) -> Result<User> {
+        let secret = SecretString::from("x".repeat(MIN_SECRET));
+        let url = SecretString::from("postgres://127.0.0.1:1/none");
+        let config = DatabaseConfig {
+            url,
+            max_connections: 1,
+        };
+        let callers = Callers::new(
+            JwtSecrets::new(&secret, None).unwrap(),
+            db::connect_lazy(&config).unwrap(),
+        );
+        let user = User {
+            id: 7,
+            site_id: Some(1),
+            nickname: String::new(),
+            role: Role::Staff,
+            approved: true,
+        };
+        let asked = Instant::now().checked_sub(ago).unwrap();
+        callers
+            .remembered
+            .lock()
+            .unwrap()
+            .put(user.id, (asked, user.clone()));
+        let token = sign(&secret, &user, Duration::from_secs(60)).unwrap();
+        callers.identify(&token).await
+    }
+
+    #[tokio::test]
+    async fn an_approval_is_believed_for_thirty_seconds_and_then_read_again() {
+        assert!(identified(Duration::from_secs(20)).await.is_ok());
+        let asked_again = identified(Duration::from_secs(31)).await;
+        assert!(matches!(asked_again, Err(Error::Unavailable(_))));
     }
 }

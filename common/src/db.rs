@@ -60,6 +60,18 @@ pub fn connect_lazy(config: &DatabaseConfig) -> Result<Db, ConfigError> {
                 Ok(sqlx::Connection::ping(connection).await.is_ok())
             })
         })
+        // A statement that was given up leaves its connection waiting, and the pool waits with
+        // it. Where the network has fallen silent that is minutes, in which no connection of
+        // the pool comes back: so a given-back connection must answer in time, or is let go.
+        .after_release(|connection, _| {
+            Box::pin(async move {
+                let ping = sqlx::Connection::ping(connection);
+                tokio::time::timeout(STATEMENT_TIMEOUT, ping)
+                    .await
+                    .unwrap_or(Err(sqlx::Error::PoolTimedOut))?;
+                Ok(true)
+            })
+        })
         .idle_timeout(Duration::from_secs(300))
         .connect_lazy_with(options))
 }

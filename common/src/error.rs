@@ -99,7 +99,7 @@ pub enum Reason {
     OutOfRange(i64, i64),
     /// None of the known values.
     Unknown,
-    /// Holds a NUL character, which PostgreSQL cannot store.
+    /// Holds a NUL character, which PostgreSQL cannot store, or bytes that are no character.
     Nul,
     /// Not a cursor of this list, user and order.
     Cursor,

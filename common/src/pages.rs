@@ -61,7 +61,7 @@ impl PageRequest {
         if json.len() > MAX_CONTEXT {
             return Err(Error::invalid("pageContext", Reason::TooLarge(MAX_CONTEXT)));
         }
-        if json.contains("\\u0000") {
+        if has_nul(&context) {
             return Err(Error::invalid("pageContext", Reason::Nul));
         }
         let Some(name) = source_page else {
@@ -73,5 +73,18 @@ impl PageRequest {
             .ok_or(Error::invalid("sourcePage", Reason::Unknown))?
             .1;
         Ok(Some(Self { page, context }))
+    }
+}
+
+/// Whether a NUL stands in any text or name of a value. Its JSON cannot tell: there an
+/// escaped NUL and the six characters of an escape look much alike.
+fn has_nul(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(items) => items.iter().any(has_nul),
+        Value::Object(members) => members
+            .iter()
+            .any(|(name, value)| name.contains('\0') || has_nul(value)),
+        _ => false,
     }
 }

@@ -12,6 +12,7 @@ use axum::{
 };
 use http::{header::CONTENT_TYPE, request::Parts};
 use http_body_util::{BodyExt as _, Limited};
+use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Reason, Result};
@@ -52,37 +53,45 @@ impl PathText {
     }
 }
 
-/// The parameters of the query, still text.
-pub struct QueryText(Vec<(String, String)>);
+/// The parameters of the query, still text; none where the bytes are not UTF-8.
+pub struct QueryText(Vec<(String, Option<String>)>);
 
 impl<S: Send + Sync> FromRequestParts<S> for QueryText {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        let pairs = form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes());
-        Ok(Self(pairs.into_owned().collect()))
+        let query = parts.uri.query().unwrap_or_default();
+        let pairs = query.split('&').map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (decoded(name).unwrap_or_default(), decoded(value))
+        });
+        Ok(Self(pairs.collect()))
     }
+}
+
+/// As `application/x-www-form-urlencoded` has it, but strict: a library's replacement
+/// characters would make one id of two.
+fn decoded(text: &str) -> Option<String> {
+    let spaced = text.replace('+', " ");
+    let decoded = percent_decode_str(&spaced).decode_utf8().ok()?;
+    Some(decoded.into_owned())
 }
 
 impl QueryText {
     /// A parameter, if it is there.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when it is there twice or holds a NUL.
+    /// [`Error::Invalid`] when it is there twice, is not UTF-8 or holds a NUL.
     pub fn text(&self, name: &'static str) -> Result<Option<&str>> {
-        let mut values = self
-            .0
-            .iter()
-            .filter(|(key, _)| key == name)
-            .map(|(_, value)| value.as_str());
-        let value = values.next();
+        let mut values = self.0.iter().filter(|(key, _)| key == name);
+        let Some((_, value)) = values.next() else {
+            return Ok(None);
+        };
         if values.next().is_some() {
             return Err(Error::invalid(name, Reason::Repeated));
         }
-        if value.is_some_and(|value| value.contains('\0')) {
-            return Err(Error::invalid(name, Reason::Nul));
-        }
-        Ok(value)
+        let text = value.as_deref().filter(|text| !text.contains('\0'));
+        text.map(Some).ok_or(Error::invalid(name, Reason::Nul))
     }
 
     /// A whole number within bounds, if it is there.

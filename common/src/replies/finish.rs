@@ -20,7 +20,8 @@ pub(super) enum Checkpoint {
 }
 
 /// Stores the text so far: the first `saved` characters are there already, `unsaved`
-/// follows them. Safe to repeat, since it says where the text goes.
+/// follows them. Safe to repeat, since it says where the text goes, and safe to overtake: one
+/// that was given up may still be on its way when a later one is stored.
 pub(super) async fn checkpoint(
     db: &Db,
     site_id: i64,
@@ -31,7 +32,9 @@ pub(super) async fn checkpoint(
     let stop = sqlx::query_scalar!(
         r#"
         update biz.ai_messages set
-            content = case when $4 = '' then content else left(content, $3) || $4 end,
+            -- The text only grows: a checkpoint that arrives late takes nothing back.
+            content = case when $4 = '' or char_length(content) >= $3 + char_length($4) then content
+                           else left(content, $3) || $4 end,
             lease_until = now() + make_interval(secs => $5)
         where id = $2 and site_id = $1 and state = 'streaming'
         returning stop_requested_at is not null as "stop!"

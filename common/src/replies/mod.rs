@@ -179,7 +179,7 @@ impl Replies {
     ) -> Result<(Start, Watch)> {
         let began = Instant::now();
         let until = [
-            killed_at.and_then(|at| at.checked_sub(DEADLINE_MARGIN)),
+            killed_at.map(|at| at.checked_sub(DEADLINE_MARGIN).unwrap_or(began)),
             Some(began + patience.unwrap_or(LONGEST_REPLY)),
         ]
         .into_iter()
