@@ -72,7 +72,7 @@ async fn a_reply_streams_out_of_the_binary_token_by_token() {
     let mut events = vec![stream.expect("start").await, stream.expect("message").await];
     cloud.parlor.simulator.held(1).await;
     cloud.parlor.simulator.release();
-    events.extend(stream.to_end().await);
+    events.extend(stream.rest().await);
     assert_eq!(terminal(&events).name, "done");
     assert_eq!(text(&events), content);
     let messages = cloud.parlor.messages(COACH, chat).await;
@@ -122,7 +122,7 @@ async fn a_function_that_nears_its_deadline_ends_the_stream_and_keeps_the_text()
     let body = json!({ "chatId": chat, "content": "[[sim:echo]]一二三四五六七八九十" });
     let event = with_body(recorded_of("chat-stream", COACH), &body);
     cloud.parlor.simulator.hold_after(2);
-    let events = cloud.stream("chat-stream", &event).await.to_end().await;
+    let events = cloud.stream("chat-stream", &event).await.rest().await;
     let error = terminal(&events);
     assert_eq!(error.name, "error");
     assert_eq!(error.data["code"], "deadline");
@@ -178,11 +178,11 @@ async fn logs_are_json_lines_without_prompt_answer_or_token() {
     let content = "[[sim:echo]]会员张三的电话号码是一三八";
     let body = json!({ "chatId": chat, "content": content });
     let stream = with_body(recorded_of("chat-stream", COACH), &body);
-    cloud.stream("chat-stream", &stream).await.to_end().await;
+    cloud.stream("chat-stream", &stream).await.rest().await;
     let failing =
         json!({ "chatId": chat, "content": "[[sim:fail-mid]]会员张三的电话号码是一三八" });
     let failing = with_body(recorded_of("chat-stream", COACH), &failing);
-    cloud.stream("chat-stream", &failing).await.to_end().await;
+    cloud.stream("chat-stream", &failing).await.rest().await;
     let send = about(recorded_of("chat-send", COACH), chat);
     let send = with_body(send, &json!({ "content": content }));
     cloud.answer("chat-messages", &send).await.ok();

@@ -304,3 +304,37 @@ async fn a_bad_context_is_refused_by_name() {
         .await
         .ok();
 }
+
+#[tokio::test]
+async fn messages_of_the_same_instant_are_neither_skipped_nor_repeated() {
+    let parlor = Parlor::start().await;
+    let chat = parlor.open(COACH, "t").await;
+    for number in 0..3 {
+        parlor
+            .send(COACH, chat, &format!("第{number}问"))
+            .await
+            .ok();
+    }
+    sqlx::query("update biz.ai_messages set created_at = '2026-01-01'")
+        .execute(&parlor.db)
+        .await
+        .unwrap();
+    for order in ["asc", "desc"] {
+        let (mut seen, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let path = format!("/api/xcx/chat/{chat}/messages?order={order}&page_size=1{cursor}");
+            let page = parlor.get(COACH, &path).await;
+            let items = page.ok()["items"].as_array().unwrap();
+            seen.extend(items.iter().map(|item| item["id"].as_i64().unwrap()));
+            let Some(next) = page.body["nextCursor"].as_str() else {
+                break;
+            };
+            cursor = format!("&cursor={next}");
+        }
+        if order == "desc" {
+            seen.reverse();
+        }
+        assert_eq!(seen.len(), 6, "{order}");
+        assert!(seen.is_sorted_by(|a, b| a < b), "{order}: {seen:?}");
+    }
+}

@@ -27,7 +27,7 @@ async fn a_reply_streams_token_by_token_and_is_stored_byte_for_byte() {
     assert_eq!(stream.header("x-accel-buffering"), Some("no"));
     assert_eq!(stream.header("connection"), None);
 
-    let events = stream.to_end().await;
+    let events = stream.rest().await;
     let done = terminal(&events);
     assert_eq!(done.name, "done");
     assert_eq!(done.data["status"], "complete");
@@ -65,7 +65,7 @@ async fn each_token_is_handed_on_before_the_next_is_made() {
     stream.expect("start").await;
     stream.expect("message").await;
     parlor.simulator.release();
-    assert_eq!(terminal_name(&stream.to_end().await), "done");
+    assert_eq!(terminal_name(&stream.rest().await), "done");
 }
 
 fn terminal_name(events: &[crate::harness::events::SseEvent]) -> &str {
@@ -98,7 +98,7 @@ async fn a_client_that_reads_slowly_gets_every_character_in_the_end() {
     let stream = parlor.stream(COACH, chat, "[[sim:huge]]").await;
     parlor.settled().await;
     let mut stream = stream;
-    let events = stream.to_end().await;
+    let events = stream.rest().await;
     assert_eq!(terminal(&events).name, "done");
     assert_eq!(
         parlor.messages(COACH, chat).await[1]["content"],
@@ -115,7 +115,7 @@ async fn with_ascii_every_byte_is_ascii_and_the_text_is_the_same() {
         .request_as(COACH, "POST", "/api/xcx/chat/stream?ascii=1")
         .json(&body);
     let mut stream = crate::harness::events::EventStream::new(request.send().await.unwrap());
-    let events = stream.to_end().await;
+    let events = stream.rest().await;
     assert!(stream.bytes.is_ascii());
     assert_eq!(terminal(&events).name, "done");
     assert_eq!(text(&events), body["content"].as_str().unwrap());
@@ -253,7 +253,7 @@ async fn text_is_stored_while_it_streams() {
     })
     .await;
     parlor.simulator.release();
-    let events = stream.to_end().await;
+    let events = stream.rest().await;
     assert!(text(&events).starts_with(&stored));
     assert_eq!(
         parlor.messages(COACH, chat).await[1]["content"],
@@ -270,9 +270,29 @@ async fn a_stream_that_is_silent_says_every_ten_seconds_that_it_is_alive() {
         .await;
     stream.expect("start").await;
     stream.expect("message").await;
-    tokio::join!(stream.to_end(), async {
+    tokio::join!(stream.rest(), async {
         tokio::time::sleep(Duration::from_secs(11)).await;
         parlor.simulator.release();
     });
     assert_eq!(stream.comments, ["ping"]);
+}
+
+#[tokio::test]
+async fn a_streamed_conversation_goes_on_by_its_session_and_counts_what_the_service_says() {
+    let parlor = Parlor::start().await;
+    let chat = parlor.open(COACH, "t").await;
+    let first = parlor.stream_to_end(COACH, chat, "第一问").await;
+    let run = parlor.last_run().await;
+    assert_eq!(run["tokens_used"], terminal(&first).data["tokensUsed"]);
+    assert_eq!(run["tokens_estimated"], false);
+    parlor.stream_to_end(COACH, chat, "第二问").await;
+    let calls = parlor.simulator.calls();
+    // With the session the new message alone: history beside it would be paid for twice.
+    assert_eq!((calls[1].prompt(), calls.len()), ("第二问", 2));
+    assert_eq!(calls[1].session_id(), run["session_id"].as_str());
+    let silent = parlor
+        .stream_to_end(COACH, chat, "[[sim:no-usage]]第三问")
+        .await;
+    assert_eq!(terminal(&silent).data["tokensUsed"], json!(null));
+    assert_eq!(parlor.last_run().await["tokens_used"], json!(null));
 }

@@ -7,6 +7,7 @@
 mod harness;
 
 mod binaries;
+mod callers;
 mod chat_history;
 mod chat_messages;
 mod chat_send;
@@ -17,6 +18,11 @@ mod laptop;
 mod openapi;
 mod schema;
 mod secrets;
+mod fairness;
+mod outage;
+mod refusals;
+mod refusals_at_random;
+mod round_trips;
 mod simulator;
 mod sweep;
 mod template;

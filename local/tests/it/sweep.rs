@@ -87,7 +87,7 @@ async fn a_repeat_of_a_message_whose_reply_is_dead_gets_what_was_said_and_an_err
         .await
         .unwrap();
     let body = json!({ "chatId": chat, "content": "你好", "clientMessageId": "c" });
-    let events = parlor.stream_body(COACH, &body).await.to_end().await;
+    let events = parlor.stream_body(COACH, &body).await.rest().await;
     let error = terminal(&events);
     assert_eq!(
         (&*error.name, &error.data["retryable"]),

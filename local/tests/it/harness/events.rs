@@ -60,7 +60,7 @@ impl EventStream {
     }
 
     /// All events that are left.
-    pub async fn to_end(&mut self) -> Vec<SseEvent> {
+    pub async fn rest(&mut self) -> Vec<SseEvent> {
         let mut events = Vec::new();
         while let Some(event) = self.next().await {
             events.push(event);

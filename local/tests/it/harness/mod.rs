@@ -4,8 +4,10 @@ pub mod child;
 pub mod cloud;
 pub mod database;
 pub mod events;
+pub mod faces;
 pub mod parlor;
 pub mod python;
+pub mod routes;
 pub mod wire;
 
 use std::time::Duration;
@@ -13,8 +15,17 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Waits for a condition, for ten seconds at most.
-pub async fn until<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
-    let give_up = Instant::now() + Duration::from_secs(10);
+pub async fn until<T>(what: &str, condition: impl AsyncFnMut() -> Option<T>) -> T {
+    until_within(Duration::from_secs(10), what, condition).await
+}
+
+/// Waits for a condition that takes longer than others.
+pub async fn until_within<T>(
+    limit: Duration,
+    what: &str,
+    mut condition: impl AsyncFnMut() -> Option<T>,
+) -> T {
+    let give_up = Instant::now() + limit;
     loop {
         if let Some(value) = condition().await {
             return value;

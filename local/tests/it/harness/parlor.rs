@@ -23,6 +23,7 @@ use serde_json::{Value, json};
 use super::{
     database::TestDatabase,
     events::{EventStream, SseEvent},
+    faces,
 };
 
 /// The secret that tests sign with.
@@ -40,6 +41,8 @@ pub const OTHER_SITE: i64 = 2001;
 /// The product, with everything it needs.
 pub struct Parlor {
     pub address: String,
+    /// What its routers were made of, for tests that do without a socket.
+    pub tools: Tools,
     pub simulator: Simulator,
     pub db: Db,
     pub database: Arc<TestDatabase>,
@@ -60,6 +63,7 @@ pub struct Setup {
     /// Overrides the database URL, for a proxy in front of it.
     pub database_url: Option<String>,
     pub database: Option<Arc<TestDatabase>>,
+    pub max_connections: u32,
     pub timeouts: dashscope::Timeouts,
     pub retries: dashscope::Retries,
     pub app_ids: Vec<(&'static str, &'static str)>,
@@ -71,6 +75,7 @@ impl Default for Setup {
             env: Vec::new(),
             database_url: None,
             database: None,
+            max_connections: 8,
             timeouts: dashscope::Timeouts::default(),
             retries: dashscope::Retries {
                 delays: vec![Duration::from_millis(5); 3],
@@ -104,7 +109,7 @@ impl Parlor {
         );
         let db = db::connect_lazy(&DatabaseConfig {
             url,
-            max_connections: 8,
+            max_connections: setup.max_connections,
         })
         .unwrap();
         let own = database.pool().await;
@@ -127,11 +132,12 @@ impl Parlor {
             ChatLimits::from_env(&Env::from_pairs(env)).unwrap(),
         );
         let secrets = JwtSecrets::new(&SECRET.into(), Some(&PREVIOUS_SECRET.into())).unwrap();
-        let app = gateway::app(&Tools {
+        let tools = Tools {
             db,
             secrets,
             replies,
-        });
+        };
+        let app = gateway::app(&tools);
         let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
             .await
             .unwrap();
@@ -144,6 +150,7 @@ impl Parlor {
             .ok();
         Self {
             address,
+            tools,
             simulator,
             db: own,
             database,
@@ -212,7 +219,7 @@ impl Parlor {
 
     /// Sends a message and reads its whole stream.
     pub async fn stream_to_end(&self, user: i64, chat: i64, content: &str) -> Vec<SseEvent> {
-        self.stream(user, chat, content).await.to_end().await
+        self.stream(user, chat, content).await.rest().await
     }
 
     /// All messages of a conversation, oldest first (CHAT-2a).
@@ -278,17 +285,20 @@ impl Answer {
             "{}",
             self.body
         );
-        assert!(
-            self.body["detail"]
-                .as_str()
-                .is_some_and(|detail| !detail.is_ascii()),
-            "{}",
+        faces::check("/api/xcx", &self.headers, &self.body);
+        &self.body
+    }
+
+    /// The same in the face that the path asks for.
+    #[track_caller]
+    pub fn refused_at(&self, path: &str, status: u16, code: &str) -> &Value {
+        assert_eq!(
+            (self.status.as_u16(), self.body["code"].as_str()),
+            (status, Some(code)),
+            "{path}: {}",
             self.body
         );
-        assert_eq!(
-            self.body["requestId"].as_str(),
-            self.headers["x-request-id"].to_str().ok()
-        );
+        faces::check(path, &self.headers, &self.body);
         &self.body
     }
 }

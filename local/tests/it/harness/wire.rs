@@ -1,4 +1,4 @@
-//! A proxy in front of PostgreSQL that counts round trips, and can be cut.
+//! A proxy in front of PostgreSQL that counts round trips, and can be cut, hung or delayed.
 
 use std::{
     net::Ipv4Addr,
@@ -14,15 +14,29 @@ use tokio::{
         TcpListener, TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
-    sync::Notify,
+    sync::watch,
 };
 
-/// Counts the `Sync` and `Query` messages of clients: each is one round trip.
+/// Counts the `Query` messages of clients, and the `Sync` messages that end a statement: each
+/// is one round trip. A `Sync` that ends nothing is the pool's own test of a connection that
+/// it has been given back: no request waits for it, and it is not counted.
 pub struct Wire {
     pub url: String,
     round_trips: Arc<AtomicUsize>,
-    down: Arc<AtomicBool>,
-    cut: Arc<Notify>,
+    held: Arc<AtomicUsize>,
+    late_answers: Arc<AtomicUsize>,
+    weather: watch::Sender<Weather>,
+}
+
+/// Connections are numbered from 1 as they come.
+#[derive(Clone, Copy, Default)]
+struct Weather {
+    down: bool,
+    connections: usize,
+    /// The messages of connections up to this one wait.
+    holds_requests_to: usize,
+    /// The answers to connections up to this one wait.
+    holds_answers_to: usize,
 }
 
 impl Wire {
@@ -42,30 +56,35 @@ impl Wire {
         let wire = Self {
             url: parsed.to_string(),
             round_trips: Arc::default(),
-            down: Arc::default(),
-            cut: Arc::default(),
+            held: Arc::default(),
+            late_answers: Arc::default(),
+            weather: watch::Sender::default(),
         };
-        let (count, down, cut) = (
+        let (weather, count, held, late_answers) = (
+            wire.weather.clone(),
             Arc::clone(&wire.round_trips),
-            Arc::clone(&wire.down),
-            Arc::clone(&wire.cut),
+            Arc::clone(&wire.held),
+            Arc::clone(&wire.late_answers),
         );
         #[expect(clippy::disallowed_methods, reason = "the proxy of a test")]
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                if down.load(Ordering::SeqCst) {
+                if weather.borrow().down {
                     continue;
                 }
                 let Ok(server) = TcpStream::connect(&upstream).await else {
                     continue;
                 };
-                let (count, cut) = (Arc::clone(&count), Arc::clone(&cut));
-                tokio::spawn(async move {
-                    tokio::select! {
-                        () = relay(client, server, &count) => {}
-                        () = cut.notified() => {}
-                    }
-                });
+                weather.send_modify(|weather| weather.connections += 1);
+                let relay = Relay {
+                    number: weather.borrow().connections,
+                    weather: weather.subscribe(),
+                    count: Arc::clone(&count),
+                    held: Arc::clone(&held),
+                    was_held: AtomicBool::new(false),
+                    late_answers: Arc::clone(&late_answers),
+                };
+                tokio::spawn(relay.run(client, server));
             }
         });
         wire
@@ -75,48 +94,134 @@ impl Wire {
         self.round_trips.load(Ordering::SeqCst)
     }
 
+    /// Messages that were made to wait, so far.
+    pub fn held(&self) -> usize {
+        self.held.load(Ordering::SeqCst)
+    }
+
+    /// Answers of the server to messages that had been made to wait, so far.
+    pub fn late_answers(&self) -> usize {
+        self.late_answers.load(Ordering::SeqCst)
+    }
+
     /// Cuts every connection and takes no new ones.
     pub fn go_down(&self) {
-        self.down.store(true, Ordering::SeqCst);
-        self.cut.notify_waiters();
+        self.weather.send_modify(|weather| weather.down = true);
     }
 
+    /// Swallows what every connection says, new ones too, as a network does that drops packets.
+    pub fn fall_silent(&self) {
+        self.weather
+            .send_modify(|weather| weather.holds_requests_to = usize::MAX);
+    }
+
+    /// Takes connections again. Those that fell silent stay so: nobody tells them.
     pub fn come_up(&self) {
-        self.down.store(false, Ordering::SeqCst);
+        self.weather.send_modify(|weather| {
+            weather.down = false;
+            weather.holds_requests_to = weather.holds_requests_to.min(weather.connections);
+        });
+    }
+
+    /// Holds back what the connections there are now say; new ones are not concerned.
+    pub fn hold_requests(&self) {
+        self.weather
+            .send_modify(|weather| weather.holds_requests_to = weather.connections);
+    }
+
+    /// Delivers what was held back, late.
+    pub fn deliver(&self) {
+        self.weather
+            .send_modify(|weather| weather.holds_requests_to = 0);
+    }
+
+    /// Loses the answers to the connections there are now: what they ask is done all the same.
+    pub fn lose_answers(&self) {
+        self.weather
+            .send_modify(|weather| weather.holds_answers_to = weather.connections);
     }
 }
 
-async fn relay(client: TcpStream, server: TcpStream, count: &AtomicUsize) {
-    let (from_client, mut to_client) = client.into_split();
-    let (mut from_server, to_server) = server.into_split();
-    tokio::select! {
-        _ = forth(from_client, to_server, count) => {}
-        _ = tokio::io::copy(&mut from_server, &mut to_client) => {}
-    }
+struct Relay {
+    number: usize,
+    weather: watch::Receiver<Weather>,
+    count: Arc<AtomicUsize>,
+    held: Arc<AtomicUsize>,
+    was_held: AtomicBool,
+    late_answers: Arc<AtomicUsize>,
 }
 
-/// Hands messages on, whole, and counts those that wait for an answer.
-async fn forth(
-    mut client: OwnedReadHalf,
-    mut server: OwnedWriteHalf,
-    count: &AtomicUsize,
-) -> std::io::Result<()> {
-    // Until the start-up message has gone, messages have no type.
-    let mut kind = None;
-    loop {
-        let length = client.read_u32().await?;
-        let mut body = vec![0; length as usize - 4];
-        client.read_exact(&mut body).await?;
-        if matches!(kind, Some(b'S' | b'Q')) {
-            count.fetch_add(1, Ordering::SeqCst);
+impl Relay {
+    async fn run(self, client: TcpStream, server: TcpStream) {
+        let (from_client, to_client) = client.into_split();
+        let (from_server, to_server) = server.into_split();
+        let mut weather = self.weather.clone();
+        tokio::select! {
+            // A client that leaves does not undo what it has said: the server hears it to its end.
+            () = async {
+                self.forth(from_client, to_server).await.ok();
+                std::future::pending::<()>().await;
+            } => {}
+            _ = self.back(from_server, to_client) => {}
+            _ = weather.wait_for(|weather| weather.down) => {}
         }
-        let mut message: Vec<u8> = kind.into_iter().collect();
-        message.extend(length.to_be_bytes());
-        message.extend(&body);
-        server.write_all(&message).await?;
-        let asks_for_tls = kind.is_none() && body.starts_with(&80_877_103_u32.to_be_bytes());
-        if !asks_for_tls {
-            kind = Some(client.read_u8().await?);
+    }
+
+    /// Hands messages on, whole, and counts those that wait for an answer.
+    async fn forth(
+        &self,
+        mut client: OwnedReadHalf,
+        mut server: OwnedWriteHalf,
+    ) -> std::io::Result<()> {
+        let mut weather = self.weather.clone();
+        // Until the start-up message has gone, messages have no type.
+        let mut kind = None;
+        let mut says_something = false;
+        loop {
+            let length = client.read_u32().await?;
+            let mut body = vec![0; length as usize - 4];
+            client.read_exact(&mut body).await?;
+            match kind {
+                Some(b'Q') => _ = self.count.fetch_add(1, Ordering::SeqCst),
+                Some(b'S') if says_something => _ = self.count.fetch_add(1, Ordering::SeqCst),
+                _ => {}
+            }
+            says_something = kind != Some(b'S');
+            let passes = |weather: &Weather| self.number > weather.holds_requests_to;
+            if !passes(&weather.borrow()) {
+                self.held.fetch_add(1, Ordering::SeqCst);
+                weather.wait_for(passes).await.ok();
+                self.was_held.store(true, Ordering::SeqCst);
+            }
+            let mut message: Vec<u8> = kind.into_iter().collect();
+            message.extend(length.to_be_bytes());
+            message.extend(&body);
+            server.write_all(&message).await?;
+            let asks_for_tls = kind.is_none() && body.starts_with(&80_877_103_u32.to_be_bytes());
+            if !asks_for_tls {
+                kind = Some(client.read_u8().await?);
+            }
+        }
+    }
+
+    async fn back(
+        &self,
+        mut server: OwnedReadHalf,
+        mut client: OwnedWriteHalf,
+    ) -> std::io::Result<()> {
+        let mut weather = self.weather.clone();
+        let mut chunk = vec![0; 16 * 1024];
+        loop {
+            let length = server.read(&mut chunk).await?;
+            if length == 0 {
+                return Ok(());
+            }
+            if self.was_held.load(Ordering::SeqCst) {
+                self.late_answers.fetch_add(1, Ordering::SeqCst);
+            }
+            let passes = |weather: &Weather| self.number > weather.holds_answers_to;
+            weather.wait_for(passes).await.ok();
+            client.write_all(&chunk[..length]).await?;
         }
     }
 }

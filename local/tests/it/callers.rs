@@ -1,0 +1,377 @@
+//! Who may call: every route, with every token that does not hold.
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use common::{auth::User, clock};
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use local::demo;
+use serde_json::{Value, json};
+
+use crate::harness::{
+    parlor::{COACH, PREVIOUS_SECRET, Parlor, SECRET, STAFF, Setup, answer, token, token_of},
+    routes,
+};
+
+/// The claims of a coach's token, which hold.
+fn claims() -> Value {
+    json!({
+        "sub": COACH.to_string(), "site_id": 1, "role": "coach", "nickname": "阿杰", "type": "access",
+        "exp": clock::now().timestamp() + 3600,
+    })
+}
+
+fn signed(algorithm: Algorithm, secret: &str, claims: &Value) -> String {
+    let key = EncodingKey::from_secret(secret.as_bytes());
+    jsonwebtoken::encode(&Header::new(algorithm), claims, &key).unwrap()
+}
+
+/// With one claim set, or, where the value is null, taken away.
+fn with(name: &str, value: Value) -> String {
+    let mut claims = claims();
+    if value.is_null() {
+        claims.as_object_mut().unwrap().remove(name);
+    } else {
+        claims[name] = value;
+    }
+    signed(Algorithm::HS256, SECRET, &claims)
+}
+
+/// With another header than the one that was signed under.
+fn under_header(header: &Value, token: &str) -> String {
+    let (_, rest) = token.split_once('.').unwrap();
+    format!("{}.{rest}", URL_SAFE_NO_PAD.encode(header.to_string()))
+}
+
+/// A token without a signature.
+fn unsigned() -> String {
+    let header = URL_SAFE_NO_PAD.encode(json!({ "alg": "none", "typ": "JWT" }).to_string());
+    format!("{header}.{}.", URL_SAFE_NO_PAD.encode(claims().to_string()))
+}
+
+fn user(id: i64, site_id: Option<i64>) -> User {
+    User {
+        id,
+        site_id,
+        ..demo::user(COACH).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn no_route_answers_a_token_that_does_not_hold() {
+    let parlor = Parlor::start().await;
+    let now = clock::now().timestamp();
+    let good = signed(Algorithm::HS256, SECRET, &claims());
+    let rs256 = json!({ "alg": "RS256", "typ": "JWT" });
+    let headers = [
+        ("no token", None),
+        ("an empty header", Some(String::new())),
+        ("no scheme", Some(good.clone())),
+        ("a scheme alone", Some("Bearer".to_owned())),
+        ("an empty token", Some("Bearer ".to_owned())),
+        ("no token at all", Some("Bearer abc".to_owned())),
+        ("two tokens", Some(format!("Bearer {good} {good}"))),
+        ("basic", Some("Basic MTAwMTpwYXNzd29yZA==".to_owned())),
+        ("another scheme", Some(format!("Token {good}"))),
+    ];
+    let tokens = [
+        (
+            "another secret",
+            signed(
+                Algorithm::HS256,
+                "somebody else's secret, just as long",
+                &claims(),
+            ),
+        ),
+        (
+            "a changed signature",
+            format!("{}AAAA", &good[..good.len() - 4]),
+        ),
+        ("no algorithm", unsigned()),
+        ("HS512", signed(Algorithm::HS512, SECRET, &claims())),
+        ("an RS256 header", under_header(&rs256, &good)),
+        ("expired", with("exp", json!(now - 31 - 60))),
+        ("not yet valid", with("nbf", json!(now + 3600))),
+        ("no expiry", with("exp", json!(null))),
+        ("an expiry that is text", with("exp", json!("tomorrow"))),
+        ("a refresh token", with("type", json!("refresh"))),
+        ("no type", with("type", json!(null))),
+        ("no subject", with("sub", json!(null))),
+        ("a subject that is no id", with("sub", json!("coach"))),
+        (
+            "a subject out of range",
+            with("sub", json!("99999999999999999999")),
+        ),
+        ("a subject that is a number", with("sub", json!(COACH))),
+    ];
+    let tokens = tokens.map(|(what, token)| (what, Some(format!("Bearer {token}"))));
+    for route in routes::all() {
+        for (what, header) in headers.iter().chain(&tokens) {
+            let mut request = route.request(&parlor);
+            if let Some(header) = header {
+                request = request.header("authorization", header);
+            }
+            let refused = answer(request).await;
+            assert_eq!(refused.status, 401, "{what}: {route:?}: {}", refused.body);
+            refused.refused_at(route.path, 401, "unauthorized");
+        }
+    }
+    assert_eq!(parlor.simulator.calls_count(), 0);
+}
+
+#[tokio::test]
+async fn two_tokens_are_none_for_nobody_says_which_counts() {
+    let parlor = Parlor::start().await;
+    for route in routes::all() {
+        let request = route
+            .request(&parlor)
+            .bearer_auth(token(COACH))
+            .header("authorization", "Bearer x");
+        answer(request)
+            .await
+            .refused_at(route.path, 401, "unauthorized");
+    }
+}
+
+#[tokio::test]
+async fn a_token_of_somebody_who_may_not_call_is_refused_on_every_route() {
+    let parlor = Parlor::start().await;
+    let tokens = [
+        ("unknown", token_of(&user(4_711, Some(1))), "not_approved"),
+        (
+            "unknown, below zero",
+            token_of(&user(-1, Some(1))),
+            "not_approved",
+        ),
+        ("pending", token(1005), "not_approved"),
+        ("disabled", token(1006), "not_approved"),
+        (
+            "another site's",
+            token_of(&user(COACH, Some(2))),
+            "not_approved",
+        ),
+        ("no site's", token_of(&user(COACH, None)), "not_approved"),
+        (
+            "a platform admin at a site",
+            token_of(&user(9001, Some(1))),
+            "not_approved",
+        ),
+        ("a platform admin", token(9001), "forbidden"),
+    ];
+    for route in routes::all() {
+        for (what, token, code) in &tokens {
+            if *what == "a platform admin" && route.path.starts_with("/api/admin") {
+                continue;
+            }
+            let refused = answer(route.request(&parlor).bearer_auth(token)).await;
+            assert_eq!(refused.status, 403, "{what}: {route:?}: {}", refused.body);
+            refused.refused_at(route.path, 403, code);
+        }
+    }
+    assert_eq!(parlor.simulator.calls_count(), 0);
+}
+
+#[tokio::test]
+async fn a_token_that_just_holds_passes_every_route() {
+    let parlor = Parlor::start().await;
+    let now = clock::now().timestamp();
+    let tokens = [
+        ("within the leeway", with("exp", json!(now - 10))),
+        (
+            "not before, within the leeway",
+            with("nbf", json!(now + 10)),
+        ),
+        (
+            "of the secret before",
+            demo::token(&PREVIOUS_SECRET.into(), &demo::user(COACH).unwrap()).unwrap(),
+        ),
+        ("for an audience", with("aud", json!("parlor"))),
+        ("without role", with("role", json!(null))),
+        ("of an unknown role", with("role", json!("king"))),
+        ("without nickname", with("nickname", json!(null))),
+        ("of a role and a name that are no text", {
+            let mut claims = claims();
+            claims["role"] = json!(7);
+            claims["nickname"] = json!(null);
+            signed(Algorithm::HS256, SECRET, &claims)
+        }),
+    ];
+    for route in routes::all() {
+        for (what, token) in &tokens {
+            let passed = route
+                .request(&parlor)
+                .bearer_auth(token)
+                .send()
+                .await
+                .unwrap();
+            assert!(
+                !matches!(passed.status().as_u16(), 401 | 403),
+                "{what}: {route:?}: {}",
+                passed.status()
+            );
+        }
+        let lower_case = route
+            .request(&parlor)
+            .header("authorization", format!("bearer {}", token(COACH)));
+        assert_ne!(lower_case.send().await.unwrap().status(), 401, "{route:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_role_and_the_name_in_a_token_are_overruled_by_the_table() {
+    let parlor = Parlor::start().await;
+    let chat = parlor.open(COACH, "t").await;
+    let mut claims = claims();
+    claims["role"] = json!("admin");
+    claims["nickname"] = json!("老板");
+    let request = parlor
+        .request("POST", &format!("/api/xcx/chat/{chat}/messages"))
+        .bearer_auth(signed(Algorithm::HS256, SECRET, &claims))
+        .json(&json!({ "content": "你好" }));
+    answer(request).await.ok();
+    let asked = &parlor.simulator.calls()[0].body["input"]["biz_params"]["user_prompt_params"];
+    assert_eq!(
+        (&asked["Role"], &asked["Nickname"]),
+        (&json!("coach"), &json!("阿杰"))
+    );
+}
+
+/// How long an approval is believed is a test of `common::auth`; here, that it is no longer
+/// believed once it was read again.
+#[tokio::test]
+async fn whoever_is_disabled_is_refused_by_an_instance_that_does_not_remember_the_approval() {
+    let parlor = Parlor::start().await;
+    parlor.get(STAFF, "/api/xcx/chat/history").await.ok();
+    sqlx::query("update biz.users set status = 'disabled' where id = $1")
+        .bind(STAFF)
+        .execute(&parlor.db)
+        .await
+        .unwrap();
+    let database = Some(parlor.database.clone());
+    let other = Parlor::start_with(Setup {
+        database,
+        ..Setup::default()
+    })
+    .await;
+    other
+        .get(STAFF, "/api/xcx/chat/history")
+        .await
+        .refused(403, "not_approved");
+    // And an approval is seen at once, for refusals are not remembered.
+    sqlx::query("update biz.users set status = 'approved' where id = $1")
+        .bind(STAFF)
+        .execute(&parlor.db)
+        .await
+        .unwrap();
+    other.get(STAFF, "/api/xcx/chat/history").await.ok();
+}
+
+#[tokio::test]
+async fn refusals_come_in_their_order() {
+    let parlor = Parlor::start().await;
+    let (mine, other) = (parlor.open(COACH, "t").await, parlor.open(STAFF, "t").await);
+    let long = "[".repeat(200 * 1024);
+    let send = |path: String, token: Option<String>, kind: &'static str, body: String| {
+        let mut request = parlor
+            .request("POST", &path)
+            .header("content-type", kind)
+            .body(body);
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        answer(request)
+    };
+    let (json, text) = ("application/json", "text/plain");
+    let here = format!("/api/xcx/chat/{mine}/messages");
+    let stream = "/api/xcx/chat/stream";
+    let coach = || Some(token(COACH));
+
+    // Route and method, before the token.
+    send("/api/xcx/nowhere".into(), None, text, long.clone())
+        .await
+        .refused(404, "not_found");
+    let refused = answer(parlor.request("DELETE", &here)).await;
+    refused.refused(405, "method_not_allowed");
+    let allow = refused.headers["allow"].to_str().unwrap();
+    assert!(allow.contains("GET") && allow.contains("POST"), "{allow}");
+    let refused = answer(parlor.request("GET", stream)).await;
+    refused.refused(405, "method_not_allowed");
+    assert_eq!(refused.headers["allow"], "POST");
+
+    // Token and approval, before the body.
+    for (kind, body) in [(json, &*long), (text, "{}"), (json, "{"), (json, "{}")] {
+        send(here.clone(), None, kind, body.into())
+            .await
+            .refused(401, "unauthorized");
+        send(stream.into(), None, kind, body.into())
+            .await
+            .refused(401, "unauthorized");
+        send(here.clone(), Some(token(1006)), kind, body.into())
+            .await
+            .refused(403, "not_approved");
+        send(here.clone(), Some(token(9001)), kind, body.into())
+            .await
+            .refused(403, "forbidden");
+    }
+
+    // Size, type, syntax; then fields of path, query and body.
+    let bad_path = "/api/xcx/chat/abc/messages";
+    send(bad_path.into(), coach(), text, long.clone())
+        .await
+        .refused(413, "payload_too_large");
+    send(bad_path.into(), coach(), text, "{".into())
+        .await
+        .refused(415, "unsupported_media_type");
+    send(bad_path.into(), coach(), json, "{".into())
+        .await
+        .refused(400, "invalid_json");
+    send(bad_path.into(), coach(), json, "{}".into())
+        .await
+        .refused(422, "invalid_request");
+    send(format!("{stream}?ascii=7"), coach(), json, "{".into())
+        .await
+        .refused(400, "invalid_json");
+
+    // Fields, before the object; the object, before its state.
+    for path in [
+        "/api/xcx/chat/4711/messages".into(),
+        format!("/api/xcx/chat/{other}/messages"),
+    ] {
+        send(path, coach(), json, "{}".into())
+            .await
+            .refused(422, "invalid_request");
+    }
+    sqlx::query("update biz.ai_conversations set status = 'closed'")
+        .execute(&parlor.db)
+        .await
+        .unwrap();
+    sqlx::query("update biz.ai_budgets set daily_limit = 0")
+        .execute(&parlor.db)
+        .await
+        .unwrap();
+    let body = json!({ "content": "你好" }).to_string();
+    send(
+        "/api/xcx/chat/4711/messages".into(),
+        coach(),
+        json,
+        body.clone(),
+    )
+    .await
+    .refused(404, "not_found");
+    send(
+        format!("/api/xcx/chat/{other}/messages"),
+        coach(),
+        json,
+        body.clone(),
+    )
+    .await
+    .refused(403, "not_owner");
+    send(here.clone(), coach(), json, body.clone())
+        .await
+        .refused(409, "conflict");
+    sqlx::query("update biz.ai_conversations set status = 'active'")
+        .execute(&parlor.db)
+        .await
+        .unwrap();
+    send(here, coach(), json, body)
+        .await
+        .refused(429, "budget_exceeded");
+}

@@ -1,0 +1,96 @@
+//! Every route of the product, with a request that is good but for who asks.
+
+use std::collections::BTreeSet;
+
+use local::{command, gateway};
+use reqwest::RequestBuilder;
+use serde_json::{Value, json};
+
+use super::parlor::Parlor;
+
+/// A route, and a request of it that any approved user might make.
+#[derive(Debug)]
+pub struct Route {
+    pub method: &'static str,
+    pub template: &'static str,
+    /// The path with its query.
+    pub path: &'static str,
+    /// Null where there is none.
+    pub body: Value,
+}
+
+impl Route {
+    fn get(template: &'static str, path: &'static str) -> Self {
+        Self {
+            method: "GET",
+            template,
+            path,
+            body: Value::Null,
+        }
+    }
+
+    fn post(template: &'static str, path: &'static str, body: Value) -> Self {
+        Self {
+            method: "POST",
+            template,
+            path,
+            body,
+        }
+    }
+
+    /// The request, without a token.
+    pub fn request(&self, parlor: &Parlor) -> RequestBuilder {
+        let request = parlor.request(self.method, self.path);
+        if self.body.is_null() {
+            request
+        } else {
+            request.json(&self.body)
+        }
+    }
+}
+
+/// All routes. A route of a router that has no line here fails the test that asks, so that
+/// nothing is served that was never tried without a token.
+#[track_caller]
+pub fn all() -> Vec<Route> {
+    let lines = vec![
+        Route::get("/api/xcx/chat/history", "/api/xcx/chat/history"),
+        Route::get(
+            "/api/xcx/chat/messages",
+            "/api/xcx/chat/messages?contextType=task&contextId=7",
+        ),
+        Route::get(
+            "/api/xcx/chat/{chatId}/messages",
+            "/api/xcx/chat/1/messages",
+        ),
+        Route::post(
+            "/api/xcx/chat/{chatId}/messages",
+            "/api/xcx/chat/1/messages",
+            json!({ "content": "你好" }),
+        ),
+        Route::post(
+            "/api/xcx/chat/stream",
+            "/api/xcx/chat/stream",
+            json!({ "chatId": 1, "content": "你好" }),
+        ),
+    ];
+    let listed: BTreeSet<_> = lines
+        .iter()
+        .map(|line| (line.method, line.template.to_owned()))
+        .collect();
+    let mut served = BTreeSet::new();
+    for (_, router) in gateway::functions(&command::idle_tools().unwrap()) {
+        for (path, item) in &router.get_openapi().paths.paths {
+            served.extend(
+                gateway::methods(item)
+                    .into_iter()
+                    .map(|method| (method, path.clone())),
+            );
+        }
+    }
+    assert_eq!(
+        listed, served,
+        "each route has its line, and no other has one"
+    );
+    lines
+}

@@ -1,0 +1,103 @@
+//! How often the database is asked: counted on the wire, not believed.
+
+use std::sync::Arc;
+
+use crate::harness::{
+    database::TestDatabase,
+    parlor::{COACH, Parlor, Setup},
+    wire::Wire,
+};
+
+/// Parlor behind a counting wire, its statements prepared and its caller remembered.
+async fn warm() -> (Parlor, Wire, i64) {
+    let database = Arc::new(TestDatabase::new().await);
+    let wire = Wire::before(database.url()).await;
+    let parlor = Parlor::start_with(Setup {
+        database_url: Some(wire.url.clone()),
+        database: Some(database),
+        ..Setup::default()
+    })
+    .await;
+    let chat = parlor.open(COACH, "t").await;
+    for _ in 0..2 {
+        parlor.send(COACH, chat, "你好").await.ok();
+        parlor.stream_to_end(COACH, chat, "你好").await;
+    }
+    parlor.get(COACH, "/api/xcx/chat/history").await.ok();
+    (parlor, wire, chat)
+}
+
+/// The round trips of one step. A connection that the pool opened meanwhile has to prepare its
+/// statements, so the least of a few tries counts: what a warm connection needs.
+async fn least(wire: &Wire, mut step: impl AsyncFnMut()) -> usize {
+    let mut least = usize::MAX;
+    for _ in 0..5 {
+        let before = wire.round_trips();
+        step().await;
+        least = least.min(wire.round_trips() - before);
+    }
+    least
+}
+
+#[tokio::test]
+async fn a_streamed_message_asks_the_database_once_before_the_ai_and_once_after_it() {
+    let (parlor, wire, chat) = warm().await;
+    let mut before = usize::MAX;
+    let mut after = usize::MAX;
+    for _ in 0..5 {
+        parlor.simulator.hold_after(0);
+        let (trips, calls) = (wire.round_trips(), parlor.simulator.calls_count());
+        let mut stream = parlor.stream(COACH, chat, "你好").await;
+        stream.expect("start").await;
+        parlor.simulator.called(calls + 1).await;
+        before = before.min(wire.round_trips() - trips);
+        let trips = wire.round_trips();
+        parlor.simulator.release();
+        assert_eq!(stream.rest().await.last().unwrap().name, "done");
+        after = after.min(wire.round_trips() - trips);
+    }
+    assert_eq!((before, after), (1, 1));
+}
+
+#[tokio::test]
+async fn a_message_in_one_piece_asks_the_database_once_before_the_ai_and_once_after_it() {
+    let (parlor, wire, chat) = warm().await;
+    let mut before = usize::MAX;
+    let mut after = usize::MAX;
+    for _ in 0..5 {
+        parlor.simulator.hold_after(0);
+        let (start, calls) = (wire.round_trips(), parlor.simulator.calls_count());
+        let asked = async {
+            parlor.simulator.called(calls + 1).await;
+            let asked = wire.round_trips();
+            parlor.simulator.release();
+            asked
+        };
+        let (answer, asked) = tokio::join!(parlor.send(COACH, chat, "你好"), asked);
+        answer.ok();
+        before = before.min(asked - start);
+        after = after.min(wire.round_trips() - asked);
+    }
+    assert_eq!((before, after), (1, 1));
+}
+
+#[tokio::test]
+async fn each_page_is_one_round_trip_however_many_lines_it_has() {
+    let (parlor, wire, chat) = warm().await;
+    for context in ["a", "b", "c"] {
+        let other = parlor.open(COACH, context).await;
+        parlor.send(COACH, other, "你好").await.ok();
+    }
+    for path in [
+        "/api/xcx/chat/history".to_owned(),
+        "/api/xcx/chat/history?page=2&page_size=2".to_owned(),
+        format!("/api/xcx/chat/{chat}/messages"),
+        format!("/api/xcx/chat/{chat}/messages?order=desc"),
+    ] {
+        let trips = least(&wire, async || _ = parlor.get(COACH, &path).await.ok()).await;
+        assert_eq!(trips, 1, "{path}");
+    }
+    let path = "/api/xcx/chat/messages?contextType=task&contextId=t";
+    let trips = least(&wire, async || _ = parlor.get(COACH, path).await.ok()).await;
+    assert_eq!(trips, 2, "find the conversation, then its page");
+}
