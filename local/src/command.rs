@@ -52,7 +52,8 @@ pub enum Command {
     Migrate,
     /// Print the OpenAPI document.
     Openapi,
-    /// Run a command with `DATABASE_URL` naming an up-to-date database that is gone afterwards.
+    /// Run a command with `DATABASE_URL` naming a database with the schema and the demo data, which
+    /// is gone afterwards.
     WithDatabase {
         /// The command and its arguments.
         #[arg(last = true, required = true, value_name = "COMMAND")]

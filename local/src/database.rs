@@ -11,6 +11,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     command::{self, AnyError},
+    demo,
+    emulator::binaries,
     postgres::{Binaries, Cluster, ClusterOptions},
 };
 
@@ -25,7 +27,10 @@ pub(crate) fn private(
     fresh: bool,
     env: &Env,
 ) -> Result<(SecretString, Cluster), AnyError> {
-    let cluster = Cluster::start(&binaries(home, env)?, &ClusterOptions::kept(home, fresh)?)?;
+    let cluster = Cluster::start(
+        &find_postgres(home, env)?,
+        &ClusterOptions::kept(home, fresh)?,
+    )?;
     Ok((cluster.url(NAME).into(), cluster))
 }
 
@@ -38,10 +43,10 @@ pub(crate) async fn create(url: &SecretString) -> Result<(), AnyError> {
     Ok(())
 }
 
-/// `with-database`: runs a command with `DATABASE_URL` naming a migrated database that is gone
-/// afterwards, and passes its exit code on.
+/// `with-database`: runs a command with `DATABASE_URL` naming a migrated database that holds the
+/// demo data and is gone afterwards, and passes its exit code on.
 pub(crate) fn lend(command: &[OsString], home: &Path, env: &Env) -> Result<ExitCode, AnyError> {
-    let binaries = binaries(home, env)?;
+    let binaries = find_postgres(home, env)?;
     // Open to all, since root's server runs as somebody else; the data in it is not.
     let scratch = tempfile::Builder::new()
         .prefix("parlor-")
@@ -56,6 +61,7 @@ pub(crate) fn lend(command: &[OsString], home: &Path, env: &Env) -> Result<ExitC
             max_connections: 1,
         })?;
         migrations::apply(&db).await?;
+        demo::load(&db).await?;
         db.close().await;
         run(command, &url).await
     })
@@ -65,7 +71,10 @@ async fn run(command: &[OsString], url: &SecretString) -> Result<ExitCode, AnyEr
     // Ctrl-C reaches the command, too, and ends it; we must stay to clear away.
     let _interrupt = signal(SignalKind::interrupt())?;
     let (program, arguments) = command.split_first().ok_or("no command is given")?;
-    let status = tokio::process::Command::new(program)
+    let mut child = tokio::process::Command::new(program);
+    // The command may well be cargo.
+    binaries::forget_cargo(&mut child);
+    let status = child
         .args(arguments)
         .env("DATABASE_URL", url.expose_secret())
         .status()
@@ -79,7 +88,7 @@ async fn run(command: &[OsString], url: &SecretString) -> Result<ExitCode, AnyEr
         .map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
-fn binaries(home: &Path, env: &Env) -> Result<Binaries, AnyError> {
+fn find_postgres(home: &Path, env: &Env) -> Result<Binaries, AnyError> {
     Ok(Binaries::find_or_fetch(
         home,
         env.text("PARLOR_PG_BIN").map(Path::new),

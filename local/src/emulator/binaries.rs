@@ -69,17 +69,21 @@ async fn run_cargo(selection: &[&str]) -> Result<PathBuf, BuildError> {
     if let Some(triple) = &layout.triple {
         command.args(["--target", triple]);
     }
-    // What cargo tells a program of its own package changes the fingerprints of build scripts that
-    // read it (ring's does), and half of the dependencies would be built again each time.
-    let told = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-    for name in told.filter(|name| SET_BY_CARGO.iter().any(|set| name.starts_with(set))) {
-        command.env_remove(name);
-    }
+    forget_cargo(&mut command);
     let status = command.stdin(Stdio::null()).status().await?;
     if status.success() {
         Ok(layout.directory)
     } else {
         Err(BuildError::Cargo(status))
+    }
+}
+
+/// Takes away what cargo tells a program of its own package: it changes the fingerprints of build
+/// scripts that read it (ring's does), and another cargo would build half of the dependencies again.
+pub(crate) fn forget_cargo(command: &mut Command) {
+    let told = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    for name in told.filter(|name| SET_BY_CARGO.iter().any(|set| name.starts_with(set))) {
+        command.env_remove(name);
     }
 }
 

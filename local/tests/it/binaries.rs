@@ -3,6 +3,8 @@
 //! No request makes a function panic, so what comes of a panic is shown with the echo function
 //! in `emulator::invocations`, which runs the same `lambda` crate.
 
+#![expect(clippy::unwrap_used, reason = "tests, and what they share")]
+
 use std::time::Duration;
 
 use local::emulator::{Emulator, Outcome};

@@ -1,5 +1,7 @@
 //! The program as somebody runs it.
 
+#![expect(clippy::unwrap_used, reason = "tests, and what they share")]
+
 mod postgres;
 mod with_database;
 

@@ -1,6 +1,8 @@
 //! The schema: it grows over data, everything in it has a name and a comment, and no request
 //! reads a whole table.
 
+#![expect(clippy::unwrap_used, reason = "tests, and what they share")]
+
 mod plans;
 
 use common::db::MIGRATOR;

@@ -1,6 +1,8 @@
 //! Secrets Manager, played by moto: once for the code that asks it, and for the functions'
 //! binaries, whose environment alone names it.
 
+#![expect(clippy::unwrap_used, reason = "tests, and what they share")]
+
 use local::emulator::{Emulator, Outcome};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;

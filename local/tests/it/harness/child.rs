@@ -1,5 +1,7 @@
 //! Programs that a test starts: they end with it, whatever becomes of it.
 
+#![expect(clippy::unwrap_used, reason = "tests, and what they share")]
+
 use std::{
     io::{BufRead as _, BufReader, Read},
     path::Path,

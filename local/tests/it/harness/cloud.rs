@@ -1,5 +1,7 @@
 //! The functions' real binaries, beside a `Parlor`: on its database, asking its simulator.
 
+#![expect(clippy::unwrap_used, reason = "tests, and what they share")]
+
 use axum::body::Body;
 use axum::http::Response;
 use base64::{Engine as _, prelude::BASE64_STANDARD};

@@ -1,5 +1,7 @@
 //! A command that is lent a database.
 
+use sqlx::Connection as _;
+
 use super::*;
 use sqlx::Connection as _;
 
