@@ -3,7 +3,6 @@
 use sqlx::Connection as _;
 
 use super::*;
-use sqlx::Connection as _;
 
 /// What the command prints of its URL, and what else it does.
 fn lend(home: &Path, script: &str) -> Output {
