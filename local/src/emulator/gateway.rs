@@ -170,15 +170,13 @@ fn mismatch(integration: &str, answer: &str) -> FunctionError {
     FunctionError::new("MalformedProxyResponse", message)
 }
 
-/// What `template.yaml` makes of API Gateway's misleading 403 for an unknown path or method. It
-/// cannot know the face, so it speaks them all.
+/// What `template.yaml` makes of API Gateway's misleading 403 for an unknown path or method. The
+/// gateway cannot tell the two apart, nor the face: it speaks the mini-program's.
 fn not_found(receipt: &Receipt) -> Response<Body> {
     let body = json!({
-        "detail": "接口不存在",
-        "error": "Not found",
+        "detail": "内容不存在",
         "code": "not_found",
         "requestId": receipt.request_id,
-        "request_id": receipt.request_id,
     });
     (StatusCode::NOT_FOUND, axum::Json(body)).into_response()
 }
