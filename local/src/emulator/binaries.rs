@@ -112,19 +112,25 @@ impl Layout {
             other => other.to_owned(),
         };
         let above = directory.parent()?;
-        // Cargo marks the target directory itself.
-        let (target, triple) = if above.join("CACHEDIR.TAG").is_file() {
+        let (target, triple) = if is_target(above) {
             (above, None)
         } else {
             (above.parent()?, Some(name(above)?))
         };
-        target.join("CACHEDIR.TAG").is_file().then(|| Self {
+        is_target(target).then(|| Self {
             target: target.to_owned(),
             triple,
             profile,
             directory: directory.to_owned(),
         })
     }
+}
+
+/// Whether Cargo keeps its notes in a directory. The tag is there only when Cargo made the directory.
+fn is_target(directory: &Path) -> bool {
+    [".rustc_info.json", "CACHEDIR.TAG"]
+        .iter()
+        .any(|note| directory.join(note).is_file())
 }
 
 #[cfg(test)]
