@@ -71,7 +71,8 @@ fn start(program: &Path) -> Result<Duration> {
         .env("DASHSCOPE_API_KEY", "sk-benchmark")
         .env("DASHSCOPE_APP_ID_1_CHAT", "app1_chat")
         .stdin(Stdio::null())
-        .stdout(Stdio::null());
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     let began = Instant::now();
     let mut process = command.spawn()?;
     let asked = (|| {
