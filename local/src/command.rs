@@ -50,6 +50,15 @@ pub enum Command {
     Simulator(simulator::command::Args),
     /// Bring the database at `DATABASE_URL` up to date.
     Migrate,
+    /// Fill the database with made-up conversations and runs, to measure on.
+    Demo {
+        /// Messages to add; each conversation gets 20.
+        #[arg(long, default_value_t = 0)]
+        messages: u32,
+        /// Runs to add, all of today.
+        #[arg(long, default_value_t = 0)]
+        runs: u32,
+    },
     /// Print the OpenAPI document.
     Openapi,
     /// Run a command with `DATABASE_URL` naming a database with the schema and the demo data, which
@@ -98,6 +107,7 @@ impl Command {
             Self::Token { user_id } => block_on(print_token(user_id, home, env))?,
             Self::Simulator(args) => block_on(simulator::command::run(args))?,
             Self::Migrate => block_on(migrate(env))?,
+            Self::Demo { messages, runs } => fill(messages, runs, &home::directory(home)?, &env)?,
             Self::Openapi => block_on(async { print_openapi() })?,
             Self::WithDatabase { command } => {
                 return database::lend(&command, &home::directory(home)?, &env);
@@ -148,6 +158,30 @@ async fn migrate(env: Env) -> Result<(), AnyError> {
         done.applied, done.version
     ));
     Ok(())
+}
+
+/// Fills the database at `DATABASE_URL`, or this laptop's own while nobody serves from it.
+fn fill(messages: u32, runs: u32, home: &Path, env: &Env) -> Result<(), AnyError> {
+    let (url, _cluster) = if let Some(url) = env.text("DATABASE_URL") {
+        (url.into(), None)
+    } else {
+        let (url, cluster) = database::private(home, false, env)?;
+        (url, Some(cluster))
+    };
+    block_on(async {
+        database::create(&url).await?;
+        let db = db::connect_lazy(&DatabaseConfig {
+            url: url.clone(),
+            max_connections: 1,
+        })?;
+        migrations::apply(&db).await?;
+        demo::load(&db).await?;
+        demo::fill(&url, messages.into(), runs.into()).await?;
+        console::say(format!(
+            "{messages} messages and {runs} runs added to site 1"
+        ));
+        Ok::<_, AnyError>(())
+    })
 }
 
 fn print_openapi() -> Result<(), AnyError> {

@@ -37,3 +37,27 @@ async fn a_command_that_is_not_there_is_named() {
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("cannot run /no/such/command"));
 }
+
+#[tokio::test]
+async fn made_up_data_has_every_counter_right() {
+    let database = TestDatabase::empty().await;
+    let status = tokio::process::Command::new(env!("CARGO_BIN_EXE_local"))
+        .args(["demo", "--messages", "400", "--runs", "30"])
+        .env("DATABASE_URL", database.url())
+        .status()
+        .await
+        .unwrap();
+    assert!(status.success());
+    let counted: (i64, i64, i64, i64, i64) = sqlx::query_as(
+        "select (select count(*) from biz.ai_messages),
+                (select count(*) from biz.ai_conversations c where message_count
+                     <> (select max(seq) from biz.ai_messages m where m.conversation_id = c.id)),
+                (select listed_conversations from biz.users where id = 1001),
+                (select count(*) from biz.ai_run_logs),
+                (select calls from biz.ai_usage_daily)",
+    )
+    .fetch_one(&database.pool().await)
+    .await
+    .unwrap();
+    assert_eq!(counted, (400, 0, 20, 30, 30));
+}
