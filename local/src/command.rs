@@ -162,20 +162,9 @@ async fn migrate(env: Env) -> Result<(), AnyError> {
 
 /// Fills the database at `DATABASE_URL`, or this laptop's own while nobody serves from it.
 fn fill(messages: u32, runs: u32, home: &Path, env: &Env) -> Result<(), AnyError> {
-    let (url, _cluster) = if let Some(url) = env.text("DATABASE_URL") {
-        (url.into(), None)
-    } else {
-        let (url, cluster) = database::private(home, false, env)?;
-        (url, Some(cluster))
-    };
+    let (url, _cluster) = database::given_or_private(env.text("DATABASE_URL"), home, false, env)?;
     block_on(async {
-        database::create(&url).await?;
-        let db = db::connect_lazy(&DatabaseConfig {
-            url: url.clone(),
-            max_connections: 1,
-        })?;
-        migrations::apply(&db).await?;
-        demo::load(&db).await?;
+        database::prepare(&url, 1).await?.close().await;
         demo::fill(&url, messages.into(), runs.into()).await?;
         console::say(format!(
             "{messages} messages and {runs} runs added to site 1"

@@ -4,7 +4,8 @@ use std::{ffi::OsString, fs, os::unix::fs::PermissionsExt as _, path::Path, proc
 
 use common::{
     config::{DatabaseConfig, Env},
-    db, migrations,
+    db::{self, Db},
+    migrations,
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::signal::unix::{SignalKind, signal};
@@ -19,23 +20,39 @@ use crate::{
 /// The name of the database in a private cluster.
 const NAME: &str = "parlor";
 
-/// A private PostgreSQL and the URL of its database.
+/// The URL that was given, else a private PostgreSQL and the URL of its database.
 ///
 /// Takes a while the first time: PostgreSQL may have to be fetched, and the cluster is made.
-pub(crate) fn private(
+pub(crate) fn given_or_private(
+    given: Option<&str>,
     home: &Path,
     fresh: bool,
     env: &Env,
-) -> Result<(SecretString, Cluster), AnyError> {
+) -> Result<(SecretString, Option<Cluster>), AnyError> {
+    if let Some(url) = given {
+        return Ok((url.into(), None));
+    }
     let cluster = Cluster::start(
         &find_postgres(home, env)?,
         &ClusterOptions::kept(home, fresh)?,
     )?;
-    Ok((cluster.url(NAME).into(), cluster))
+    Ok((cluster.url(NAME).into(), Some(cluster)))
+}
+
+/// The database of the URL, made where it is missing, with the schema and the demo data in it.
+pub(crate) async fn prepare(url: &SecretString, max_connections: u32) -> Result<Db, AnyError> {
+    create(url).await?;
+    let db = db::connect_lazy(&DatabaseConfig {
+        url: url.clone(),
+        max_connections,
+    })?;
+    migrations::apply(&db).await?;
+    demo::load(&db).await?;
+    Ok(db)
 }
 
 /// Makes the database of the URL where the server does not have it yet.
-pub(crate) async fn create(url: &SecretString) -> Result<(), AnyError> {
+async fn create(url: &SecretString) -> Result<(), AnyError> {
     use sqlx::migrate::MigrateDatabase as _;
     if !sqlx::Postgres::database_exists(url.expose_secret()).await? {
         sqlx::Postgres::create_database(url.expose_secret()).await?;
@@ -55,14 +72,7 @@ pub(crate) fn lend(command: &[OsString], home: &Path, env: &Env) -> Result<ExitC
     let cluster = Cluster::start(&binaries, &ClusterOptions::scratch(scratch.path()))?;
     let url = cluster.url(NAME).into();
     command::block_on(async {
-        create(&url).await?;
-        let db = db::connect_lazy(&DatabaseConfig {
-            url: url.clone(),
-            max_connections: 1,
-        })?;
-        migrations::apply(&db).await?;
-        demo::load(&db).await?;
-        db.close().await;
+        prepare(&url, 1).await?.close().await;
         run(command, &url).await
     })
 }

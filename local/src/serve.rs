@@ -6,9 +6,8 @@ use axum::{Router, serve::ListenerExt as _};
 use clap::Args;
 use common::{
     auth::JwtSecrets,
-    config::{ChatLimits, ConfigError, DashScopeConfig, DatabaseConfig, Env},
-    db::{self, Db},
-    migrations,
+    config::{ChatLimits, ConfigError, DashScopeConfig, Env},
+    db::Db,
     replies::Replies,
 };
 use secrecy::SecretString;
@@ -18,7 +17,7 @@ use crate::{
     command::{self, AnyError},
     console, database, demo,
     gateway::{self, Tools},
-    home, schedules,
+    schedules,
     simulator::{self, Simulator},
 };
 
@@ -72,19 +71,15 @@ pub(crate) fn run(options: &Options, home: &Path, env: &Env) -> Result<(), AnyEr
                 format!(
                     "port {} is in use, perhaps by another Parlor; try --port {}",
                     options.port,
-                    options.port + 1
+                    options.port.saturating_add(1)
                 )
             }
             _ => format!("cannot listen on port {}: {err}", options.port),
         }
     })?;
     listener.set_nonblocking(true)?;
-    let (url, _cluster) = if let Some(url) = &options.database_url {
-        (url.clone().into(), None)
-    } else {
-        let (url, cluster) = database::private(home, options.fresh, env)?;
-        (url, Some(cluster))
-    };
+    let (url, _cluster) =
+        database::given_or_private(options.database_url.as_deref(), home, options.fresh, env)?;
     command::block_on(serve(options, env, listener, home, url))
 }
 
@@ -97,18 +92,8 @@ async fn serve(
 ) -> Result<(), AnyError> {
     let listener = TcpListener::from_std(listener)?;
     let port = listener.local_addr()?.port();
-    database::create(&url).await?;
-    let db = db::connect_lazy(&DatabaseConfig {
-        url: url.clone(),
-        max_connections: MAX_CONNECTIONS,
-    })?;
-    migrations::apply(&db).await?;
-    demo::load(&db).await?;
-
-    let secret = match env.text("JWT_SECRET") {
-        Some(secret) => secret.into(),
-        None => home::jwt_secret(home)?,
-    };
+    let db = database::prepare(&url, MAX_CONNECTIONS).await?;
+    let secret = command::jwt_secret(Some(home), env)?;
     let (env, _simulator) = with_upstream(env).await?;
     let router = if options.lambda {
         crate::cloud::app(&env, &url, &secret).await?
