@@ -11,6 +11,11 @@ pub fn now() -> DateTime<Utc> {
     Utc::now()
 }
 
+/// Now, as CloudWatch counts it.
+pub fn unix_millis() -> i64 {
+    now().timestamp_millis()
+}
+
 /// A fresh request id, for where Lambda gives none.
 #[expect(clippy::disallowed_methods, reason = "this module owns chance")]
 pub fn request_id() -> String {

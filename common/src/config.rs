@@ -13,6 +13,7 @@
 //! | `CHAT_RATE_PER_MINUTE` | messages a user may send in a minute | 20 |
 //! | `CHAT_MAX_STREAMS` | replies a user may have made at once | 2 |
 //! | `CHAT_RESERVED_TOKENS` | tokens held against the budget per message | 2000 |
+//! | `RUN_LOG_RETENTION_DAYS` | how long a run stays in the log at least; whole months go | 90 |
 //! | `RUST_LOG` | log filter | `info` |
 
 use std::{collections::HashMap, str::FromStr};
@@ -248,5 +249,30 @@ impl ChatLimits {
             max_streams: env.parsed("CHAT_MAX_STREAMS", "a whole number", 2)?,
             reserved_tokens: env.parsed("CHAT_RESERVED_TOKENS", "a whole number", 2000)?,
         })
+    }
+}
+
+/// How long things are kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Retention {
+    /// Days that a run stays in the log at least.
+    pub run_log_days: i32,
+}
+
+impl Retention {
+    /// Reads `RUN_LOG_RETENTION_DAYS`. This month's runs are counted and charged: 31 days is the least.
+    ///
+    /// # Errors
+    /// Names the variable when it cannot be read.
+    pub fn from_env(env: &Env) -> Result<Self, ConfigError> {
+        let (name, expected) = ("RUN_LOG_RETENTION_DAYS", "a whole number from 31 to 36500");
+        let run_log_days = env.parsed(name, expected, 90)?;
+        if !(31..=36_500).contains(&run_log_days) {
+            return Err(ConfigError::Invalid {
+                name: name.to_owned(),
+                expected,
+            });
+        }
+        Ok(Self { run_log_days })
     }
 }

@@ -109,6 +109,10 @@ pub enum Reason {
     ContentDiffers,
     /// Given more than once.
     Repeated,
+    /// Not the id of an event of this reply.
+    EventId,
+    /// Beyond what there is to read.
+    BeyondEnd,
 }
 
 impl Error {

@@ -17,6 +17,7 @@ pub mod dashscope;
 pub mod db;
 pub mod error;
 pub mod http;
+pub mod metrics;
 pub mod migrations;
 pub mod paging;
 pub mod secrets;

@@ -3,7 +3,12 @@
 //! Messages say what happened, fields say to what. No prompt, answer or token is ever a
 //! field: what a person typed is in the database alone.
 
-use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+use tracing_subscriber::{
+    EnvFilter, Layer as _, filter::filter_fn, fmt, layer::SubscriberExt as _,
+    util::SubscriberInitExt as _,
+};
+
+use crate::metrics::{self, EmbeddedMetrics};
 
 /// What is logged unless `RUST_LOG` says otherwise. PostgreSQL's notices are not news.
 pub const DEFAULT_FILTER: &str = "info,sqlx=warn";
@@ -17,10 +22,15 @@ pub fn start(filter: &str) {
         .flatten_event(true)
         .with_current_span(true)
         .with_span_list(false)
-        .with_target(false);
+        .with_target(false)
+        .with_filter(filter_fn(|event| event.target() != metrics::TARGET));
+    let metrics = fmt::layer()
+        .event_format(EmbeddedMetrics)
+        .with_filter(filter_fn(|event| event.target() == metrics::TARGET));
     tracing_subscriber::registry()
         .with(filter)
         .with(json)
+        .with(metrics)
         .try_init()
         .ok();
     // The default hook prints the payload, and a payload may quote what was being handled.

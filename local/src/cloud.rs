@@ -17,7 +17,7 @@ const MEMORY_MB: u32 = 512;
 /// Processes of one function at once.
 const MAX_INSTANCES: usize = 10;
 /// Variables of this process that the functions are given, as the template gives them.
-const HANDED_ON: [&str; 10] = [
+const HANDED_ON: [&str; 11] = [
     "CHAT_MAX_STREAMS",
     "CHAT_RATE_PER_MINUTE",
     "CHAT_RESERVED_TOKENS",
@@ -27,25 +27,36 @@ const HANDED_ON: [&str; 10] = [
     "DASHSCOPE_WORKSPACE",
     "JWT_SECRET_PREVIOUS",
     "PATH",
+    "RUN_LOG_RETENTION_DAYS",
     "RUST_LOG",
 ];
 
 /// The functions' names and how long each may take, as in `template.yaml`.
-pub const FUNCTIONS: [(&str, Duration); 4] = [
+pub const FUNCTIONS: [(&str, Duration); 5] = [
     ("chat-history", Duration::from_secs(29)),
     ("chat-messages", Duration::from_secs(150)),
     ("chat-stream", Duration::from_secs(320)),
     ("db-migrate", Duration::from_secs(300)),
+    ("sweep", Duration::from_secs(30)),
 ];
 
-/// Builds the binaries and puts the emulated cloud in front of them.
-pub(crate) async fn app(
+/// Builds the binaries and plays the cloud around them.
+pub(crate) async fn start(
     env: &Env,
     database_url: &SecretString,
     jwt_secret: &SecretString,
-) -> Result<Router, AnyError> {
+) -> Result<Emulator, AnyError> {
     let directory = binaries::build().await?;
-    let emulator = Emulator::start(specs(&directory, env, database_url, jwt_secret))?;
+    Ok(Emulator::start(specs(
+        &directory,
+        env,
+        database_url,
+        jwt_secret,
+    ))?)
+}
+
+/// API Gateway in front of them.
+pub(crate) fn app(emulator: &Emulator) -> Result<Router, AnyError> {
     Ok(emulator
         .router(routes()?)?
         .merge(Router::new().route("/healthz", get(async || "ok"))))

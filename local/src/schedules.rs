@@ -2,24 +2,44 @@
 
 use std::time::Duration;
 
-use common::{db::Db, sweep};
+use serde_json::json;
 use tokio::time::{MissedTickBehavior, interval};
+
+use crate::emulator::{Emulator, Outcome};
 
 const EVERY_MINUTE: Duration = Duration::from_secs(60);
 
+/// Who does what is scheduled.
+pub(crate) enum Workers {
+    /// This process.
+    Own { sweep: sweep::Tools },
+    /// The real binaries.
+    Emulated(Emulator),
+}
+
 /// Drives the schedules for ever, beginning at once: the last run may have been killed.
-pub(crate) async fn drive(db: Db) {
+pub(crate) async fn drive(workers: Workers) {
     let mut minute = interval(EVERY_MINUTE);
     minute.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         minute.tick().await;
-        match sweep::run(&db).await {
-            Ok(swept) => tracing::debug!(
-                replies = swept.replies,
-                partitions = swept.partitions,
-                "swept"
-            ),
-            Err(err) => tracing::warn!(cause = %err, "could not sweep"),
+        workers.sweep().await;
+    }
+}
+
+impl Workers {
+    async fn sweep(&self) {
+        match self {
+            // What it did, or why it did not, it has logged itself.
+            Self::Own { sweep } => {
+                sweep::sweep(sweep.clone(), sweep::Request::default())
+                    .await
+                    .ok();
+            }
+            Self::Emulated(emulator) => match emulator.invoke("sweep", &json!({})).await {
+                Ok(Outcome::Response(_)) => {}
+                other => tracing::warn!(?other, "sweep failed"),
+            },
         }
     }
 }

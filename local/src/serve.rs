@@ -6,7 +6,7 @@ use axum::{Router, serve::ListenerExt as _};
 use clap::Args;
 use common::{
     auth::JwtSecrets,
-    config::{ChatLimits, ConfigError, DashScopeConfig, Env},
+    config::{ChatLimits, ConfigError, DashScopeConfig, Env, Retention},
     db::Db,
     replies::Replies,
 };
@@ -14,10 +14,11 @@ use secrecy::SecretString;
 use tokio::net::TcpListener;
 
 use crate::{
+    cloud,
     command::{self, AnyError},
     console, database, demo,
     gateway::{self, Tools},
-    schedules,
+    schedules::{self, Workers},
     simulator::{self, Simulator},
 };
 
@@ -95,16 +96,22 @@ async fn serve(
     let db = database::prepare(&url, MAX_CONNECTIONS).await?;
     let secret = command::jwt_secret(Some(home), env)?;
     let (env, _simulator) = with_upstream(env).await?;
-    let router = if options.lambda {
-        crate::cloud::app(&env, &url, &secret).await?
+    let (router, workers) = if options.lambda {
+        let emulator = cloud::start(&env, &url, &secret).await?;
+        (cloud::app(&emulator)?, Workers::Emulated(emulator))
     } else {
-        gateway::app(&tools(db.clone(), &secret, &env).await?)
+        let sweep = sweep::Tools {
+            db: db.clone(),
+            retention: Retention::from_env(&env)?,
+        };
+        let tools = tools(db.clone(), &secret, &env).await?;
+        (gateway::app(&tools), Workers::Own { sweep })
     };
 
     introduce(&db, &secret, port).await?;
     tokio::select! {
         served = serve_until_interrupted(listener, router) => served,
-        () = schedules::drive(db), if !options.no_schedules => Ok(()),
+        () = schedules::drive(workers), if !options.no_schedules => Ok(()),
     }
 }
 

@@ -205,6 +205,8 @@ fn invalid_in_chinese(field: &str, reason: Reason) -> String {
         Reason::Exclusive(other) => format!("参数 {field} 不能与 {other} 同时使用"),
         Reason::ContentDiffers => "同一消息标识已用于其他内容".into(),
         Reason::Repeated => format!("参数 {field} 重复"),
+        Reason::EventId => format!("参数 {field} 不是此回复的事件标识"),
+        Reason::BeyondEnd => format!("参数 {field} 超出已有内容"),
     }
 }
 
@@ -244,5 +246,7 @@ fn invalid_in_english(field: &str, reason: Reason) -> String {
         Reason::Exclusive(other) => format!("{field} cannot be given together with {other}"),
         Reason::ContentDiffers => "The same id was used for other content".into(),
         Reason::Repeated => format!("{field} is given more than once"),
+        Reason::EventId => format!("{field} is not an event of this reply"),
+        Reason::BeyondEnd => format!("{field} is beyond what there is"),
     }
 }

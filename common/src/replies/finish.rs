@@ -85,7 +85,7 @@ pub(super) struct Finished {
     /// False when somebody had ended it before.
     pub applied: bool,
     pub state: State,
-    /// The circuit's state, where this end changed it.
+    /// `opened` or `closed`, where this end did that to the circuit.
     pub circuit: Option<String>,
 }
 

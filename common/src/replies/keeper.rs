@@ -11,7 +11,7 @@ use crate::{db::Db, error::Result};
 
 /// How much may wait to be stored, in bytes, before DashScope is made to wait. It bounds
 /// the memory of a reply whatever its length, and however long the database is away.
-const MOST_UNSAVED: usize = 64 * 1024;
+pub(super) const MOST_UNSAVED: usize = 64 * 1024;
 
 /// Why a reply must end before its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

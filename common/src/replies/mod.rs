@@ -2,13 +2,16 @@
 //!
 //! `begin` is the one round trip before the call and `finish` the one after it; `relay` is
 //! the task between them, which no client can stop by leaving; `watch` is what a client
-//! sees of it, from memory while it keeps up and from the database when it does not.
+//! sees of it, from memory while it keeps up and from the database when it does not; `resume`
+//! and `stop` reach a reply from any other instance.
 
 mod begin;
 mod finish;
 mod keeper;
 mod outcome;
 mod relay;
+mod resume;
+mod stop;
 mod watch;
 
 use std::{sync::Arc, time::Duration};
@@ -17,14 +20,16 @@ use tokio::time::Instant;
 
 use begin::Begun;
 pub use begin::{NewMessage, Start};
+pub use resume::{EventId, Head, Place};
+pub use stop::Stop;
 pub use watch::{Event, Reply, Watch};
 
 use crate::{
     apps::{App, AppIds},
-    auth::Caller,
-    config::{ChatLimits, ConfigError, DashScopeConfig},
+    auth::{Caller, Callers, JwtSecrets},
+    config::{ChatLimits, ConfigError, DashScopeConfig, DatabaseConfig, Env},
     dashscope::DashScope,
-    db::Db,
+    db::{self, Db},
     error::{Error, Result},
 };
 
@@ -90,12 +95,12 @@ pub enum Failure {
     },
     /// The function neared its end.
     Deadline,
-    /// The database could not store the end.
+    /// The database could not store the end, or whoever made the reply died.
     Unavailable,
 }
 
 impl Failure {
-    /// As clients and the column `error_code` spell it.
+    /// As clients spell it.
     pub const fn code(self) -> &'static str {
         match self {
             Self::UpstreamTimeout => "upstream_timeout",
@@ -113,13 +118,23 @@ impl Failure {
         }
     }
 
-    /// What the database remembers of it. Whether a refusal was final is not stored.
-    fn from_code(code: Option<&str>) -> Self {
+    /// As the column `error_code` spells it: so that a resumed stream ends as the first one did,
+    /// it also tells a refusal that will be the same next time.
+    const fn column(self) -> &'static str {
+        match self {
+            Self::Upstream { retryable: false } => "upstream_refused",
+            other => other.code(),
+        }
+    }
+
+    fn from_column(code: Option<&str>) -> Self {
         match code {
             Some("upstream_timeout") => Self::UpstreamTimeout,
+            Some("upstream_refused") => Self::Upstream { retryable: false },
+            Some("upstream_error") => Self::Upstream { retryable: true },
             Some("deadline") => Self::Deadline,
-            Some("unavailable") => Self::Unavailable,
-            _ => Self::Upstream { retryable: true },
+            // Its maker could not say: the sweep did, or will.
+            _ => Self::Unavailable,
         }
     }
 }
@@ -162,6 +177,22 @@ impl Replies {
         Ok(Self::new(db, dashscope, config.app_ids, limits))
     }
 
+    /// The same with a pool and what tells who calls: all that a chat function needs.
+    ///
+    /// # Errors
+    /// Names the variable that is missing or cannot be read.
+    pub async fn from_env(env: &Env) -> Result<(Db, Callers, Self), ConfigError> {
+        // Boxed, for the SDK's futures are large and are needed once.
+        let (database, secrets, dashscope) = tokio::try_join!(
+            Box::pin(DatabaseConfig::from_env(env)),
+            Box::pin(JwtSecrets::from_env(env)),
+            Box::pin(DashScopeConfig::from_env(env))
+        )?;
+        let db = db::connect_lazy(&database)?;
+        let replies = Self::from_config(db.clone(), dashscope, ChatLimits::from_env(env)?)?;
+        Ok((db.clone(), Callers::new(secrets, db), replies))
+    }
+
     /// Stores a message and begins its reply, or finds the reply that a repeat of the same
     /// message has already got.
     ///
@@ -197,13 +228,40 @@ impl Replies {
                     sender,
                     until,
                 );
-                let watch = Watch::live(self.0.db.clone(), caller, start.message_id, receiver);
+                let db = self.0.db.clone();
+                let watch = Watch::live(db, caller, start.message_id, killed_at, receiver);
                 Ok((start, watch))
             }
             Begun::Repeat(start) => {
-                let watch = Watch::stored(self.0.db.clone(), caller, start.message_id, 0);
+                let db = self.0.db.clone();
+                let watch = Watch::stored(db, caller, start.message_id, killed_at, 0);
                 Ok((start, watch))
             }
         }
+    }
+
+    /// Finds a reply of the caller, to read it on from there. `killed_at` is when the function
+    /// ends, if it does.
+    ///
+    /// # Errors
+    /// The refusal that applies.
+    pub async fn resume(
+        &self,
+        caller: &Caller,
+        place: Place,
+        killed_at: Option<Instant>,
+    ) -> Result<(Head, Watch)> {
+        let head = resume::find(&self.0.db, caller, place).await?;
+        let db = self.0.db.clone();
+        let watch = Watch::stored(db, caller, head.message_id, killed_at, place.chars());
+        Ok((head, watch))
+    }
+
+    /// Asks whoever makes a reply of the caller to stop; what was said is kept.
+    ///
+    /// # Errors
+    /// The refusal that applies.
+    pub async fn stop(&self, caller: &Caller, message_id: i64) -> Result<Stop> {
+        stop::stop(&self.0.db, caller, message_id).await
     }
 }

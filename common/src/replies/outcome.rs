@@ -70,7 +70,8 @@ impl Ending {
                 failure: None,
                 message: None,
                 charge_unknown: true,
-                circuit: "neither",
+                // Whoever has begun to speak is well.
+                circuit: if has_text { "success" } else { "neither" },
             },
             Outcome::Deadline => Self {
                 run_status: "timeout",

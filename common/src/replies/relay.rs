@@ -21,6 +21,7 @@ use crate::{
     auth::Caller,
     dashscope::{self, AnswerStream, Call},
     error::Error,
+    metrics,
 };
 
 /// Pieces on their way to a client. When so many wait, the client is too slow: it is let
@@ -253,7 +254,7 @@ impl Relay {
             latency_ms: millis(latency),
             attempts: i32::try_from(said.attempts).unwrap_or(i32::MAX),
             upstream_request_id: said.request_id,
-            error_code: ending.failure.map(Failure::code),
+            error_code: ending.failure.map(Failure::column),
             error_message: ending.message,
             circuit: ending.circuit,
         };
@@ -289,9 +290,11 @@ impl Relay {
                     tokens_in = end.tokens.map(|tokens| tokens.0),
                     tokens_out = end.tokens.map(|tokens| tokens.1),
                     error_code = end.error_code,
-                    circuit = finished.circuit,
                     "reply ended"
                 );
+                if let Some(change) = &finished.circuit {
+                    metrics::circuit(App::Chat, change);
+                }
                 if !finished.applied && finished.state != end.state {
                     // The sweep was first: what it stored is what counts.
                     return;

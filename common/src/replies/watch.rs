@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::{
-    Failure, State,
+    CHECKPOINT_EVERY, DEADLINE_MARGIN, Failure, LEASE, State,
     relay::{Piece, Receiver},
 };
 use crate::{
@@ -14,8 +14,10 @@ use crate::{
     error::{Error, Result},
 };
 
-/// How often a reply is looked up that is being made elsewhere: about once a checkpoint.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long after a checkpoint is due it is looked for: it must have been written by then.
+const LOOK_BEHIND: Duration = Duration::from_millis(50);
+/// How soon a checkpoint that is late, or a database that is away, is looked for again.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// How long the database may be away before a follower gives up.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(10);
 /// The most characters that are read at once, so that a long reply is not held in memory.
@@ -59,36 +61,68 @@ pub struct Watch {
     user_id: i64,
     message_id: i64,
     chars: usize,
+    until: Option<Instant>,
     source: Source,
 }
 
 enum Source {
     Live(Receiver),
-    Stored,
+    /// As stored: what is known of its end, or when to look again.
+    Stored(Next),
     Ended,
 }
 
+enum Next {
+    Look(Instant),
+    End(Event),
+}
+
+/// One look at the table.
+struct Seen {
+    text: String,
+    /// How much is stored in all, in characters.
+    chars: usize,
+    end: Option<Event>,
+    /// When the next checkpoint is due.
+    due_in: Duration,
+}
+
 impl Watch {
-    pub(super) fn live(db: Db, caller: &Caller, message_id: i64, receiver: Receiver) -> Self {
+    pub(super) fn live(
+        db: Db,
+        caller: &Caller,
+        message_id: i64,
+        killed_at: Option<Instant>,
+        receiver: Receiver,
+    ) -> Self {
         Self {
             source: Source::Live(receiver),
-            ..Self::stored(db, caller, message_id, 0)
+            ..Self::stored(db, caller, message_id, killed_at, 0)
         }
     }
 
-    /// Follows from the given character on.
-    pub(super) fn stored(db: Db, caller: &Caller, message_id: i64, chars: usize) -> Self {
+    /// Follows from the given character on, until the function that serves it ends.
+    pub(super) fn stored(
+        db: Db,
+        caller: &Caller,
+        message_id: i64,
+        killed_at: Option<Instant>,
+        chars: usize,
+    ) -> Self {
+        let now = Instant::now();
         Self {
             db,
             site_id: caller.site_id,
             user_id: caller.user_id,
             message_id,
             chars,
-            source: Source::Stored,
+            // The maker of a reply needs its margin to store the end; a reader only to tell it.
+            until: killed_at.map(|at| at.checked_sub(DEADLINE_MARGIN / 2).unwrap_or(now)),
+            source: Source::Stored(Next::Look(now)),
         }
     }
 
-    /// How many characters have been handed out.
+    /// How many characters have been handed out; after the end, how many the reply has.
     pub fn chars(&self) -> usize {
         self.chars
     }
@@ -100,22 +134,16 @@ impl Watch {
                 Some(Piece::Text(text)) => return Some(self.text(text)),
                 Some(Piece::End(event)) => return Some(self.end(event)),
                 // We were too slow for the relay, or it died: the database knows the rest.
-                None => self.source = Source::Stored,
+                None => self.source = Source::Stored(Next::Look(Instant::now())),
             }
         }
-        if matches!(self.source, Source::Ended) {
-            return None;
-        }
-        Some(match self.follow().await {
-            Event::Text(text) => self.text(text),
-            end => self.end(end),
-        })
+        self.follow().await
     }
 
     /// The whole reply, or as much of it as there is when patience runs out.
     pub async fn collect(mut self, patience: Duration) -> Reply {
         // The relay ends a reply when patience does; what it stores then is worth a moment more.
-        let until = Instant::now() + patience + LOOK_EVERY;
+        let until = Instant::now() + patience + CHECKPOINT_EVERY;
         let mut text = String::new();
         loop {
             match timeout_at(until, self.next()).await {
@@ -143,31 +171,70 @@ impl Watch {
         event
     }
 
-    async fn follow(&self) -> Event {
+    /// One look for each checkpoint, just after it is due.
+    async fn follow(&mut self) -> Option<Event> {
         let mut answered = Instant::now();
         loop {
+            let at = match &mut self.source {
+                Source::Stored(Next::Look(at)) => *at,
+                Source::Stored(Next::End(event)) => {
+                    let event = event.clone();
+                    return Some(self.end(event));
+                }
+                Source::Live(_) | Source::Ended => return None,
+            };
+            if let Some(until) = self.until.filter(|until| *until <= at) {
+                sleep_until(until).await;
+                return Some(self.end(Event::Broken {
+                    state: State::Streaming,
+                    failure: Failure::Deadline,
+                }));
+            }
+            sleep_until(at).await;
             match self.look().await {
-                Ok(Some(event)) => return event,
-                Ok(None) => answered = Instant::now(),
-                Err(Error::Unavailable(_)) if answered.elapsed() < GIVE_UP_AFTER => {}
+                Ok(seen) => {
+                    answered = Instant::now();
+                    if let Some(text) = self.take(seen) {
+                        return Some(self.text(text));
+                    }
+                }
+                Err(Error::Unavailable(_)) if answered.elapsed() < GIVE_UP_AFTER => {
+                    self.source = Source::Stored(Next::Look(Instant::now() + LOOK_AGAIN));
+                }
                 Err(err) => {
                     tracing::warn!(message_id = self.message_id, cause = %err, "cannot follow the reply");
-                    return Event::Broken {
+                    return Some(self.end(Event::Broken {
                         state: State::Interrupted,
                         failure: Failure::Unavailable,
-                    };
+                    }));
                 }
             }
-            sleep(LOOK_EVERY).await;
         }
     }
 
-    /// What there is beyond the characters that were handed out. None while nothing is.
-    async fn look(&self) -> Result<Option<Event>> {
+    /// The text that was seen, if there was some, and what comes after it.
+    fn take(&mut self, seen: Seen) -> Option<String> {
+        let read = self.chars + seen.text.chars().count();
+        let next = match seen.end {
+            // There is more: it is read as soon as this has been handed on.
+            _ if read < seen.chars => Next::Look(Instant::now()),
+            Some(end) => {
+                // A reader may have heard more than a dead maker had stored.
+                self.chars = self.chars.min(seen.chars);
+                Next::End(end)
+            }
+            None => Next::Look(Instant::now() + seen.due_in),
+        };
+        self.source = Source::Stored(next);
+        (!seen.text.is_empty()).then_some(seen.text)
+    }
+
+    async fn look(&self) -> Result<Seen> {
         let row = sqlx::query!(
             r#"
-            select state, error_code, tokens_used, coalesce(lease_until < now(), false) as "abandoned!",
-                   substring(content from $4::integer for $5::integer) as "text!"
+            select state, error_code, tokens_used, char_length(content) as "chars!",
+                   substring(content from $4::integer for $5::integer) as "text!",
+                   extract(epoch from lease_until - clock_timestamp())::double precision as lease_seconds
             from biz.ai_messages
             where id = $2 and site_id = $1 and user_id = $3 and role = 'assistant'
             "#,
@@ -182,14 +249,16 @@ impl Watch {
         .await?
         .ok_or(Error::NotFound)?;
 
-        if !row.text.is_empty() {
-            return Ok(Some(Event::Text(row.text)));
-        }
-        let failure = Failure::from_code(row.error_code.as_deref());
-        Ok(match State::parse(&row.state)? {
+        let lease = row.lease_seconds.unwrap_or_default();
+        let failure = Failure::from_column(row.error_code.as_deref());
+        let end = match State::parse(&row.state)? {
             // Whoever made it is dead; the sweep will say so in the table.
-            State::Streaming if row.abandoned => Some(Event::Broken {
-                state: State::Interrupted,
+            State::Streaming if lease < 0.0 => Some(Event::Broken {
+                state: if row.chars == 0 {
+                    State::Failed
+                } else {
+                    State::Interrupted
+                },
                 failure,
             }),
             State::Streaming => None,
@@ -198,6 +267,18 @@ impl Watch {
                 tokens_used: row.tokens_used,
             }),
             state @ (State::Interrupted | State::Failed) => Some(Event::Broken { state, failure }),
+        };
+        // The lease was renewed by the last checkpoint, so it tells when that was.
+        let age = LEASE.saturating_sub(Duration::try_from_secs_f64(lease).unwrap_or_default());
+        let due_in = match CHECKPOINT_EVERY.checked_sub(age) {
+            Some(left) => left + LOOK_BEHIND,
+            None => LOOK_AGAIN,
+        };
+        Ok(Seen {
+            text: row.text,
+            chars: usize::try_from(row.chars).unwrap_or_default(),
+            end,
+            due_in,
         })
     }
 }

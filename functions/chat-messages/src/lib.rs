@@ -12,10 +12,10 @@ use axum::{
 };
 use common::{
     Result,
-    auth::{Caller, Callers, JwtSecrets},
-    config::{ChatLimits, ConfigError, DashScopeConfig, DatabaseConfig, Env},
+    auth::{Caller, Callers},
+    config::{ConfigError, Env},
     conversations::{self, Context, ContextType},
-    db::{self, Db},
+    db::Db,
     http::{PathText, Problem, QueryText},
     messages::{self, Order},
     paging::Paging,
@@ -48,14 +48,8 @@ pub fn router(db: Db, callers: Callers, replies: Replies) -> OpenApiRouter {
 
 /// The function's routes, with the tools that the environment describes.
 pub async fn from_env(env: Env) -> Result<OpenApiRouter, ConfigError> {
-    let (database, secrets, dashscope) = tokio::try_join!(
-        DatabaseConfig::from_env(&env),
-        JwtSecrets::from_env(&env),
-        DashScopeConfig::from_env(&env)
-    )?;
-    let db = db::connect_lazy(&database)?;
-    let replies = Replies::from_config(db.clone(), dashscope, ChatLimits::from_env(&env)?)?;
-    Ok(router(db.clone(), Callers::new(secrets, db), replies))
+    let (db, callers, replies) = Replies::from_env(&env).await?;
+    Ok(router(db, callers, replies))
 }
 
 /// Lists the messages of one of the caller's conversations.

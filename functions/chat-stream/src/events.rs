@@ -11,7 +11,11 @@ use axum::response::{
     sse::{Event as SseEvent, KeepAlive, Sse},
 };
 use chrono::{DateTime, Utc};
-use common::replies::{Event, Start, Watch};
+use common::{
+    Result,
+    http::QueryText,
+    replies::{Event, EventId, Head, Watch},
+};
 use futures_util::stream;
 use serde::Serialize;
 use serde_json::ser::{CompactFormatter, Formatter, Serializer};
@@ -29,8 +33,11 @@ pub(crate) enum Encoding {
 }
 
 impl Encoding {
-    /// As the query spells them.
-    pub(crate) const WORDS: [(&'static str, Self); 2] = [("0", Self::Utf8), ("1", Self::Ascii)];
+    /// From the parameter `ascii`.
+    pub(crate) fn parse(query: &QueryText) -> Result<Self> {
+        let words = [("0", Self::Utf8), ("1", Self::Ascii)];
+        Ok(query.one_of("ascii", &words)?.unwrap_or(Self::Utf8))
+    }
 
     fn write(self, data: &impl Serialize) -> String {
         let mut json = Vec::new();
@@ -52,7 +59,7 @@ impl Encoding {
 #[serde(rename_all = "camelCase")]
 struct StartData {
     chat_id: i64,
-    user_message_id: i64,
+    user_message_id: Option<i64>,
     message_id: i64,
     created_at: DateTime<Utc>,
 }
@@ -81,25 +88,24 @@ struct ErrorData {
 }
 
 /// The whole answer: `start`, then what happens, each event flushed as it comes.
-pub(crate) fn respond(start: Start, watch: Watch, encoding: Encoding) -> Response {
-    let events = stream::unfold((watch, false), move |(mut watch, started)| {
-        let start = start.clone();
-        async move {
-            let (name, data) = if started {
-                render(&start, watch.next().await?, encoding)
-            } else {
-                let data = StartData {
-                    chat_id: start.conversation_id,
-                    user_message_id: start.user_message_id,
-                    message_id: start.message_id,
-                    created_at: start.created_at,
-                };
-                ("start", encoding.write(&data))
+pub(crate) fn respond(head: Head, watch: Watch, encoding: Encoding) -> Response {
+    let events = stream::unfold((watch, false), move |(mut watch, started)| async move {
+        let (name, data, chars) = if started {
+            let (name, data) = render(head, watch.next().await?, encoding);
+            (name, data, watch.chars())
+        } else {
+            let data = StartData {
+                chat_id: head.conversation_id,
+                user_message_id: head.user_message_id,
+                message_id: head.message_id,
+                created_at: head.created_at,
             };
-            let id = format!("{}-{}", start.message_id, watch.chars());
-            let event = SseEvent::default().event(name).id(id).data(data);
-            Some((Ok::<_, Infallible>(event), (watch, true)))
-        }
+            ("start", encoding.write(&data), 0)
+        };
+        let message_id = head.message_id;
+        let id = EventId { message_id, chars }.to_string();
+        let event = SseEvent::default().event(name).id(id).data(data);
+        Some((Ok::<_, Infallible>(event), (watch, true)))
     });
     let ping = KeepAlive::new().interval(PING_AFTER).text("ping");
     let mut response = Sse::new(events).keep_alive(ping).into_response();
@@ -120,13 +126,13 @@ pub(crate) fn respond(start: Start, watch: Watch, encoding: Encoding) -> Respons
     response
 }
 
-fn render(start: &Start, event: Event, encoding: Encoding) -> (&'static str, String) {
+fn render(head: Head, event: Event, encoding: Encoding) -> (&'static str, String) {
     match event {
         Event::Text(token) => ("message", encoding.write(&MessageData { token: &token })),
         Event::Done { state, tokens_used } => {
             let data = DoneData {
-                message_id: start.message_id,
-                created_at: start.created_at,
+                message_id: head.message_id,
+                created_at: head.created_at,
                 tokens_used,
                 status: state.name(),
             };
@@ -137,7 +143,7 @@ fn render(start: &Start, event: Event, encoding: Encoding) -> (&'static str, Str
                 message: "AI 服务暂时不可用",
                 code: failure.code(),
                 retryable: failure.is_retryable(),
-                message_id: start.message_id,
+                message_id: head.message_id,
             };
             ("error", encoding.write(&data))
         }

@@ -1,26 +1,18 @@
-//! `POST /api/xcx/chat/stream`: a message whose reply comes as it is made (CHAT-4).
+//! A message whose reply comes as it is made (CHAT-4), and what can be done about that reply
+//! from anywhere else: read on (CHAT-5), stop (CHAT-6).
 
 mod events;
+mod resume;
+mod send;
+mod stop;
 
-use axum::{
-    Extension,
-    extract::{FromRef, State},
-    response::Response,
-};
+use axum::extract::FromRef;
 use common::{
     Result,
-    auth::{Caller, Callers, JwtSecrets},
-    config::{ChatLimits, ConfigError, DashScopeConfig, DatabaseConfig, Env},
-    db,
-    error::{Error, Reason},
-    http::{Deadline, Json, Problem, QueryText},
-    messages::{ClientMessageId, Content},
-    pages::PageRequest,
-    replies::{NewMessage, Replies},
+    auth::Callers,
+    config::{ConfigError, Env},
+    replies::Replies,
 };
-use events::Encoding;
-use serde::Deserialize;
-use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 #[derive(Clone, FromRef)]
@@ -32,81 +24,14 @@ struct Tools {
 /// The function's routes.
 pub fn router(callers: Callers, replies: Replies) -> OpenApiRouter {
     OpenApiRouter::new()
-        .routes(routes!(stream_reply))
+        .routes(routes!(send::stream_reply))
+        .routes(routes!(resume::resume_reply))
+        .routes(routes!(stop::stop_reply))
         .with_state(Tools { callers, replies })
 }
 
 /// The function's routes, with the tools that the environment describes.
 pub async fn from_env(env: Env) -> Result<OpenApiRouter, ConfigError> {
-    let (database, secrets, dashscope) = tokio::try_join!(
-        DatabaseConfig::from_env(&env),
-        JwtSecrets::from_env(&env),
-        DashScopeConfig::from_env(&env)
-    )?;
-    let db = db::connect_lazy(&database)?;
-    let replies = Replies::from_config(db.clone(), dashscope, ChatLimits::from_env(&env)?)?;
-    Ok(router(Callers::new(secrets, db), replies))
-}
-
-#[derive(Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-struct Body {
-    #[schema(required, minimum = 1)]
-    chat_id: Option<i64>,
-    /// 1 to 8,000 characters after trimming.
-    #[schema(required, min_length = 1, max_length = 8000)]
-    content: Option<String>,
-    /// Where in the mini-program the question was asked: `board-finance`, `board-customer`,
-    /// `board-coach`, `task-detail`, `customer-detail`, `coach-detail` or `performance`.
-    source_page: Option<String>,
-    /// The page's filters, `contextId` among them; at most 4 KiB.
-    #[schema(value_type = Option<Object>)]
-    page_context: Option<serde_json::Value>,
-    /// A repeat of the same id is the same message: its reply is resumed.
-    #[schema(min_length = 1, max_length = 64)]
-    client_message_id: Option<String>,
-}
-
-impl Body {
-    fn parse(self) -> Result<NewMessage> {
-        let chat_id = self
-            .chat_id
-            .ok_or(Error::invalid("chatId", Reason::Missing))?;
-        PageRequest::parse(self.source_page.as_deref(), self.page_context)?;
-        Ok(NewMessage {
-            conversation_id: chat_id,
-            content: Content::parse(self.content.as_deref())?,
-            client_message_id: ClientMessageId::parse(self.client_message_id)?,
-        })
-    }
-}
-
-/// Sends a message; the reply comes token by token, as server-sent events.
-#[utoipa::path(
-    post, path = "/api/xcx/chat/stream", tag = "chat", security(("bearer" = [])),
-    params(("ascii" = Option<i64>, Query, description = "1: everything outside ASCII is written as \\uXXXX", minimum = 0, maximum = 1)),
-    request_body = Body,
-    responses(
-        (status = 200, content_type = "text/event-stream", body = String, description = "`start`, `message`…, then `done` or `error`"),
-        (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem),
-        (status = 404, body = Problem), (status = 409, body = Problem), (status = 413, body = Problem),
-        (status = 415, body = Problem), (status = 422, body = Problem), (status = 429, body = Problem),
-        (status = 503, body = Problem),
-    ),
-)]
-async fn stream_reply(
-    State(replies): State<Replies>,
-    caller: Caller,
-    query: QueryText,
-    deadline: Option<Extension<Deadline>>,
-    Json(body): Json<Body>,
-) -> Result<Response> {
-    let encoding = query
-        .one_of("ascii", &Encoding::WORDS)?
-        .unwrap_or(Encoding::Utf8);
-    let killed_at = deadline.map(|Extension(Deadline(at))| at);
-    let (start, watch) = replies
-        .send(&caller, body.parse()?, killed_at, None)
-        .await?;
-    Ok(events::respond(start, watch, encoding))
+    let (_, callers, replies) = Replies::from_env(&env).await?;
+    Ok(router(callers, replies))
 }

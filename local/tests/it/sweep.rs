@@ -1,9 +1,12 @@
 //! What becomes of a reply whose maker died.
 
-use common::sweep;
+use common::sweep::{self, Swept};
+use local::emulator::Outcome;
 use serde_json::json;
+use sqlx::Executor as _;
 
 use crate::harness::{
+    cloud::Cloud,
     events::{terminal, text},
     parlor::{COACH, Parlor},
     until,
@@ -31,7 +34,7 @@ async fn a_dead_reply_keeps_what_was_said_and_gives_its_reservation_back_as_a_ch
     })
     .await;
     assert_eq!(
-        sweep::run(&parlor.db).await.unwrap().replies,
+        sweep::run(&parlor.db, 90).await.unwrap().replies,
         0,
         "its maker is alive"
     );
@@ -41,7 +44,7 @@ async fn a_dead_reply_keeps_what_was_said_and_gives_its_reservation_back_as_a_ch
             .execute(&parlor.db)
             .await
             .unwrap();
-        (sweep::run(&parlor.db).await.unwrap().replies == 1).then_some(())
+        (sweep::run(&parlor.db, 90).await.unwrap().replies == 1).then_some(())
     })
     .await;
     let message = &parlor.messages(COACH, chat).await[1];
@@ -75,24 +78,217 @@ async fn a_dead_reply_keeps_what_was_said_and_gives_its_reservation_back_as_a_ch
 async fn a_repeat_of_a_message_whose_reply_is_dead_gets_what_was_said_and_an_error() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
-    // A maker that began, made one checkpoint and died.
-    sqlx::query("select biz.begin_reply(1, $1, $2, '你好', 'c', 'app1_chat', 2000, 100, 100, 30)")
-        .bind(COACH)
-        .bind(chat)
-        .execute(&parlor.db)
-        .await
-        .unwrap();
-    sqlx::query("update biz.ai_messages set content = '说到一半', lease_until = now() where state = 'streaming'")
-        .execute(&parlor.db)
-        .await
-        .unwrap();
-    let body = json!({ "chatId": chat, "content": "你好", "clientMessageId": "c" });
-    let events = parlor.stream_body(COACH, &body).await.rest().await;
-    let error = terminal(&events);
-    assert_eq!(
-        (&*error.name, &error.data["retryable"]),
-        ("error", &json!(true))
-    );
-    assert_eq!(text(&events), "说到一半");
+    parlor.begin_and_die(COACH, chat, "你好", "说到一半").await;
+    let body = json!({ "chatId": chat, "content": "你好", "clientMessageId": "你好" });
+    // Before the sweep and after it.
+    for _ in 0..2 {
+        let events = parlor.stream_body(COACH, &body).await.rest().await;
+        let error = terminal(&events);
+        assert_eq!(
+            (&*error.name, &error.data["code"], &error.data["retryable"]),
+            ("error", &json!("unavailable"), &json!(true))
+        );
+        assert_eq!(text(&events), "说到一半");
+        sweep::run(&parlor.db, 90).await.unwrap();
+    }
     assert_eq!(parlor.simulator.calls_count(), 0);
+}
+
+#[tokio::test]
+async fn the_next_message_ends_a_dead_reply_before_it_is_answered() {
+    let parlor = Parlor::start().await;
+    let chat = parlor.open(COACH, "t").await;
+    parlor.begin_and_die(COACH, chat, "你好", "说到一半").await;
+    parlor.send(COACH, chat, "接着说").await.ok();
+    let messages = parlor.messages(COACH, chat).await;
+    assert_eq!(
+        (&messages[1]["status"], &messages[1]["content"]),
+        (&json!("interrupted"), &json!("说到一半"))
+    );
+    let call = &parlor.simulator.calls()[0];
+    assert!(call.prompt().contains("AI: 说到一半"), "{}", call.prompt());
+    let usage = parlor.usage(1).await;
+    assert_eq!(
+        (
+            &usage["calls"],
+            &usage["failures"],
+            &usage["reserved_tokens"]
+        ),
+        (&json!(2), &json!(1), &json!(0))
+    );
+    assert_eq!(sweep::run(&parlor.db, 90).await.unwrap().replies, 0);
+}
+
+#[tokio::test]
+async fn a_sweep_is_bounded_and_two_at_once_end_each_reply_once() {
+    let parlor = Parlor::start().await;
+    for number in 0..230 {
+        let chat = parlor.open(COACH, &number.to_string()).await;
+        parlor.begin_and_die(COACH, chat, "你好", "说").await;
+        sqlx::query("update biz.ai_usage_daily set tokens = 0")
+            .execute(&parlor.db)
+            .await
+            .unwrap();
+        if number % 40 == 0 {
+            // Else the budget would be used up.
+            sqlx::query("update biz.ai_budgets set daily_limit = daily_limit + 100000")
+                .execute(&parlor.db)
+                .await
+                .unwrap();
+        }
+    }
+    let both = tokio::join!(sweep::run(&parlor.db, 90), sweep::run(&parlor.db, 90));
+    let mut ended = both.0.unwrap().replies + both.1.unwrap().replies;
+    assert!((200..=230).contains(&ended), "{ended}");
+    ended += sweep::run(&parlor.db, 90).await.unwrap().replies;
+    assert_eq!(ended, 230);
+    let usage = parlor.usage(1).await;
+    assert_eq!(
+        (&usage["calls"], &usage["tokens"], &usage["reserved_tokens"]),
+        (&json!(230), &json!(460_000), &json!(0))
+    );
+}
+
+#[tokio::test]
+async fn while_one_sweeps_another_does_nothing_and_waits_for_nobody() {
+    let parlor = Parlor::start().await;
+    let chat = parlor.open(COACH, "t").await;
+    parlor.begin_and_die(COACH, chat, "你好", "说").await;
+    let mut other = parlor.db.acquire().await.unwrap();
+    other.execute("begin").await.unwrap();
+    let first: bool = sqlx::query_scalar("select biz.take_sweep_lock()")
+        .fetch_one(&mut *other)
+        .await
+        .unwrap();
+    assert!(first);
+    assert_eq!(sweep::run(&parlor.db, 90).await.unwrap(), Swept::default());
+    other.execute("rollback").await.unwrap();
+    assert_eq!(sweep::run(&parlor.db, 90).await.unwrap().replies, 1);
+}
+
+/// The months that have a partition.
+async fn months(parlor: &Parlor) -> Vec<String> {
+    sqlx::query_scalar(
+        "select relname::text from pg_class
+         where relnamespace = 'biz'::regnamespace and relispartition and relkind = 'r' and relname ~ '[0-9]$' order by 1",
+    )
+    .fetch_all(&parlor.db)
+    .await
+    .unwrap()
+}
+
+#[tokio::test]
+async fn months_are_made_ahead_and_go_when_all_of_them_is_old() {
+    let parlor = Parlor::start().await;
+    let ahead = months(&parlor).await;
+    // Somebody stopped the schedule for a while: runs of last autumn, in a partition of their own.
+    let drop_all: Vec<String> = ahead
+        .iter()
+        .map(|name| format!("drop table biz.{name}"))
+        .collect();
+    for drop in drop_all {
+        sqlx::query(sqlx::AssertSqlSafe(drop))
+            .execute(&parlor.db)
+            .await
+            .unwrap();
+    }
+    for month in ["202301", "202302"] {
+        let first = format!("{}-{}-01", &month[..4], &month[4..]);
+        sqlx::query(sqlx::AssertSqlSafe(format!(
+            "create table biz.ai_run_logs_{month} partition of biz.ai_run_logs
+             for values from ('{first} 00:00Z') to (timestamptz '{first} 00:00Z' + interval '1 month')"
+        )))
+        .execute(&parlor.db)
+        .await
+        .unwrap();
+    }
+    // No partition of this month: the run goes where it can, and is moved later.
+    let chat = parlor.open(COACH, "t").await;
+    parlor.send(COACH, chat, "你好").await.ok();
+    let run = parlor.last_run().await;
+
+    let first = sweep::run(&parlor.db, 90).await.unwrap();
+    assert_eq!((first.partitions_made, first.partitions_dropped), (3, 1));
+    assert_eq!(parlor.last_run().await, run);
+    let left: i64 = sqlx::query_scalar("select count(*) from biz.ai_run_logs_default")
+        .fetch_one(&parlor.db)
+        .await
+        .unwrap();
+    assert_eq!(left, 0);
+    assert!(
+        months(&parlor)
+            .await
+            .contains(&"ai_run_logs_202302".to_owned())
+    );
+    assert_eq!(
+        sweep::run(&parlor.db, 90).await.unwrap().partitions_dropped,
+        1
+    );
+    assert_eq!(sweep::run(&parlor.db, 90).await.unwrap(), Swept::default());
+    assert_eq!(months(&parlor).await, ahead);
+    parlor.send(COACH, chat, "还在").await.ok();
+}
+
+#[tokio::test]
+async fn a_month_is_kept_while_a_run_of_it_is_young_enough() {
+    let parlor = Parlor::start().await;
+    sqlx::query(
+        "do $$ declare v_month date := date_trunc('month', now() at time zone 'UTC' - interval '1 month'); begin
+             execute format('create table biz.ai_run_logs_%s partition of biz.ai_run_logs for values from (%L) to (%L)',
+                 to_char(v_month, 'YYYYMM'), v_month::timestamp at time zone 'UTC',
+                 (v_month + interval '1 month') at time zone 'UTC'); end $$",
+    )
+    .execute(&parlor.db)
+    .await
+    .unwrap();
+    assert_eq!(
+        sweep::run(&parlor.db, 31).await.unwrap().partitions_dropped,
+        0
+    );
+}
+
+#[tokio::test]
+async fn a_partition_that_is_being_read_is_left_for_the_next_sweep() {
+    let parlor = Parlor::start().await;
+    sqlx::query(
+        "create table biz.ai_run_logs_202301 partition of biz.ai_run_logs
+         for values from ('2023-01-01 00:00Z') to ('2023-02-01 00:00Z')",
+    )
+    .execute(&parlor.db)
+    .await
+    .unwrap();
+    let mut reader = parlor.db.acquire().await.unwrap();
+    reader
+        .execute("begin; select count(*) from biz.ai_run_logs")
+        .await
+        .unwrap();
+    assert_eq!(sweep::run(&parlor.db, 90).await.unwrap(), Swept::default());
+    reader.execute("rollback").await.unwrap();
+    assert_eq!(
+        sweep::run(&parlor.db, 90).await.unwrap().partitions_dropped,
+        1
+    );
+}
+
+#[tokio::test]
+async fn the_function_says_what_it_did() {
+    let cloud = Cloud::start().await;
+    let chat = cloud.parlor.open(COACH, "t").await;
+    cloud.parlor.begin_and_die(COACH, chat, "你好", "说").await;
+    let outcome = cloud.invoke("sweep", &json!({})).await;
+    let Outcome::Response(report) = outcome else {
+        panic!("{outcome:?}")
+    };
+    let report: serde_json::Value = serde_json::from_slice(&report).unwrap();
+    assert_eq!(
+        report,
+        json!({ "replies": 1, "partitions_made": 0, "partitions_dropped": 0 })
+    );
+    let metric = cloud
+        .logged("sweep", |line| line.get("_aws").map(|_| line.clone()))
+        .await;
+    assert_eq!(
+        (&metric["Swept"], &metric["what"]),
+        (&json!(1), &json!("replies"))
+    );
 }

@@ -190,6 +190,7 @@ async fn start(function: &str, env: Env) -> Result<(), ConfigError> {
         "chat-messages" => Box::pin(chat_messages::from_env(env)).await.map(drop),
         "chat-stream" => Box::pin(chat_stream::from_env(env)).await.map(drop),
         "db-migrate" => db_migrate::from_env(env).await.map(drop),
+        "sweep" => sweep::from_env(env).await.map(drop),
         other => panic!("{other} is not known here"),
     }
 }

@@ -34,3 +34,13 @@ pub async fn until_within<T>(
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
+
+/// How many cases a property is tried with: so many, or as many as `PROPTEST_CASES` says.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "proptest's own variable, which it forgets once a number is given"
+)]
+pub fn cases(usual: u32) -> u32 {
+    let wanted = std::env::var("PROPTEST_CASES").ok();
+    wanted.and_then(|text| text.parse().ok()).unwrap_or(usual)
+}

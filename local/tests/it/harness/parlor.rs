@@ -233,6 +233,30 @@ impl Parlor {
         page.ok()["items"].as_array().unwrap().clone()
     }
 
+    /// As a maker would leave it that began a reply, stored this much of it and died long ago;
+    /// answers the reply's id.
+    pub async fn begin_and_die(&self, user: i64, chat: i64, content: &str, said: &str) -> Value {
+        let id: i64 = sqlx::query_scalar(
+            "select message_id from biz.begin_reply((select site_id from biz.users where id = $1), $1, $2, $3, $3,
+                 'app1_chat', 2000, 10000, 10000, 30)",
+        )
+        .bind(user)
+        .bind(chat)
+        .bind(content)
+        .fetch_one(&self.db)
+        .await
+        .unwrap();
+        sqlx::query(
+            "update biz.ai_messages set content = $2, lease_until = now() - interval '1 second' where id = $1",
+        )
+        .bind(id)
+        .bind(said)
+        .execute(&self.db)
+        .await
+        .unwrap();
+        id.into()
+    }
+
     /// The newest run, as `psql` would show it.
     pub async fn last_run(&self) -> Value {
         sqlx::query_scalar(

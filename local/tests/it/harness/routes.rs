@@ -73,6 +73,12 @@ pub fn all() -> Vec<Route> {
             "/api/xcx/chat/stream",
             json!({ "chatId": 1, "content": "你好" }),
         ),
+        Route::get("/api/xcx/chat/stream/{messageId}", "/api/xcx/chat/stream/1"),
+        Route::post(
+            "/api/xcx/chat/stream/{messageId}/stop",
+            "/api/xcx/chat/stream/1/stop",
+            Value::Null,
+        ),
     ];
     let listed: BTreeSet<_> = lines
         .iter()

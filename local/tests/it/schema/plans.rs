@@ -33,8 +33,12 @@ const DATA: &str = "
     analyze";
 
 /// Each statement by words that are in it alone, and what it is given.
-const EXAMPLES: [(&str, &str); 9] = [
-    ("update biz.ai_messages set", "1, 1000000, 0, '你好', 30"),
+const EXAMPLES: [(&str, &str); 13] = [
+    ("left(content, $3) || $4", "1, 1000000, 0, '你好', 30"),
+    ("with asked as", "1, 1000000, 1"),
+    ("select user_id, conversation_id, reply_to", "1, 1000000"),
+    ("biz.sweep_replies(", ""),
+    ("biz.drop_run_log_partitions(", "90"),
     ("from biz.users where id = $1", "7"),
     (
         "from biz.begin_reply(",
@@ -48,10 +52,7 @@ const EXAMPLES: [(&str, &str); 9] = [
     ),
     ("biz.make_run_log_partitions(", ""),
     ("biz.open_conversation(", "1, 7, 'task', 'task-6'"),
-    (
-        "coalesce(lease_until < now(), false)",
-        "1, 1000000, 1, 1, 100",
-    ),
+    ("lease_until - clock_timestamp())", "1, 1000000, 1, 1, 100"),
     ("with conversation as", "1, 6, 7, true, null, 0, 50"),
 ];
 

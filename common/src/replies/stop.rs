@@ -1,0 +1,50 @@
+//! A reader wants no more: said through the database, since the maker may be anywhere.
+
+use super::State;
+use crate::{
+    auth::Caller,
+    db::{Bounded, Db},
+    error::{Error, Result},
+};
+
+/// What came of the wish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// The maker will read it at its next checkpoint.
+    Stopping,
+    /// The reply had ended before.
+    Ended(State),
+}
+
+/// Asks whoever makes a reply of the caller to stop. Safe to repeat.
+pub(super) async fn stop(db: &Db, caller: &Caller, message_id: i64) -> Result<Stop> {
+    let row = sqlx::query!(
+        r#"
+        with asked as (
+            update biz.ai_messages set stop_requested_at = coalesce(stop_requested_at, now())
+            where id = $2 and site_id = $1 and user_id = $3 and role = 'assistant' and state = 'streaming'
+        )
+        select user_id, content = '' as "silent!",
+               case when state = 'streaming' and lease_until < clock_timestamp() then 'dead' else state end as "state!"
+        from biz.ai_messages
+        where id = $2 and site_id = $1 and role = 'assistant'
+        "#,
+        caller.site_id,
+        message_id,
+        caller.user_id,
+    )
+    .fetch_optional(db)
+    .bounded()
+    .await?
+    .ok_or(Error::NotFound)?;
+    if row.user_id != caller.user_id {
+        return Err(Error::NotOwner);
+    }
+    Ok(match &*row.state {
+        "streaming" => Stop::Stopping,
+        // Whoever made it is dead; the sweep will say so in the table.
+        "dead" if row.silent => Stop::Ended(State::Failed),
+        "dead" => Stop::Ended(State::Interrupted),
+        state => Stop::Ended(State::parse(state)?),
+    })
+}

@@ -1,0 +1,43 @@
+//! `POST /api/xcx/chat/stream/{messageId}/stop`: no more of a reply (CHAT-6).
+
+use axum::{Json, extract::State, http::StatusCode};
+use common::{
+    Result,
+    auth::Caller,
+    http::{PathText, Problem},
+    replies::{Replies, Stop},
+};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Stopping {
+    message_id: i64,
+    /// `stopping`, or how the reply had ended: `complete`, `stopped`, `interrupted`, `failed`.
+    status: &'static str,
+}
+
+/// Stops a reply, whichever instance makes it; what was said is kept. Safe to repeat.
+#[utoipa::path(
+    post, path = "/api/xcx/chat/stream/{messageId}/stop", tag = "chat", security(("bearer" = [])),
+    params(("messageId" = i64, Path, minimum = 1)),
+    responses(
+        (status = 200, body = Stopping, description = "It had ended before"),
+        (status = 202, body = Stopping, description = "It ends within two seconds"),
+        (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem),
+        (status = 422, body = Problem), (status = 503, body = Problem),
+    ),
+)]
+pub(crate) async fn stop_reply(
+    State(replies): State<Replies>,
+    caller: Caller,
+    path: PathText,
+) -> Result<(StatusCode, Json<Stopping>)> {
+    let message_id = path.id("messageId")?;
+    let (code, status) = match replies.stop(&caller, message_id).await? {
+        Stop::Stopping => (StatusCode::ACCEPTED, "stopping"),
+        Stop::Ended(state) => (StatusCode::OK, state.name()),
+    };
+    Ok((code, Json(Stopping { message_id, status })))
+}

@@ -1,0 +1,68 @@
+//! Ends what died and removes what grew old: invoked by a schedule, every minute.
+
+use common::{
+    config::{ConfigError, DatabaseConfig, Env, Retention},
+    db::{self, Db},
+    sweep,
+};
+use serde::{Deserialize, Serialize};
+
+/// Whatever invokes it: it takes no arguments, and ignores those it is given.
+#[derive(Debug, Default, Deserialize)]
+pub struct Request {}
+
+/// What it did.
+#[derive(Debug, Serialize, PartialEq, Eq)]
+pub struct Report {
+    /// Replies whose maker was dead.
+    pub replies: i32,
+    /// Partitions of the run log made ahead.
+    pub partitions_made: i32,
+    /// Partitions of the run log that were old enough to go.
+    pub partitions_dropped: i32,
+}
+
+/// What it needs.
+#[derive(Clone)]
+pub struct Tools {
+    /// The database.
+    pub db: Db,
+    /// How long things are kept.
+    pub retention: Retention,
+}
+
+/// Why nothing more was done this time. The cause is in the log, for it may name what the schema holds.
+#[derive(Debug, thiserror::Error)]
+#[error("the sweep could not be finished")]
+pub struct SweepFailed;
+
+/// The tools that the environment describes.
+pub async fn from_env(env: Env) -> Result<Tools, ConfigError> {
+    Ok(Tools {
+        db: db::connect_lazy(&DatabaseConfig::from_env(&env).await?)?,
+        retention: Retention::from_env(&env)?,
+    })
+}
+
+/// Does what there is to do.
+pub async fn sweep(tools: Tools, _: Request) -> Result<Report, SweepFailed> {
+    match sweep::run(&tools.db, tools.retention.run_log_days).await {
+        Ok(swept) => {
+            tracing::info!(
+                replies = swept.replies,
+                partitions_made = swept.partitions_made,
+                partitions_dropped = swept.partitions_dropped,
+                "swept"
+            );
+            Ok(Report {
+                replies: swept.replies,
+                partitions_made: swept.partitions_made,
+                partitions_dropped: swept.partitions_dropped,
+            })
+        }
+        Err(err) => {
+            tracing::error!(cause = common::telemetry::chain(&err), "sweep failed");
+            Err(SweepFailed)
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! An app that keeps failing is left alone for a while, by all instances.
+
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+
+use crate::harness::{
+    cloud::{Cloud, about, recorded_of, with_body},
+    events::EventStream,
+    parlor::{COACH, Parlor},
+};
+
+#[tokio::test]
+async fn five_failures_open_the_circuit_and_one_probe_closes_it() {
+    let parlor = Parlor::start().await;
+    let mut chats = Vec::new();
+    for number in 0..6 {
+        chats.push(parlor.open(COACH, &format!("t{number}")).await);
+    }
+    parlor
+        .simulator
+        .set_scenario(None, Some("unavailable".parse().unwrap()));
+    for _ in 0..5 {
+        assert_eq!(
+            parlor.send(COACH, chats[0], "你好").await.ok()["aiReply"]["status"],
+            "failed"
+        );
+    }
+    let calls = parlor.simulator.calls_count();
+    let refused = parlor.send(COACH, chats[0], "你好").await;
+    let seconds = refused.refused(503, "circuit_open")["retryAfter"]
+        .as_i64()
+        .unwrap();
+    assert!((1..=60).contains(&seconds));
+    assert_eq!(parlor.simulator.calls_count(), calls);
+    assert_eq!(parlor.last_run().await["status"], "circuit_open");
+
+    // Due again, it lets exactly one through, however many come.
+    parlor.simulator.set_scenario(None, None);
+    sqlx::query("update biz.ai_circuits set retry_at = now()")
+        .execute(&parlor.db)
+        .await
+        .unwrap();
+    parlor.simulator.hold_after(1);
+    let probing = join_all(chats.iter().map(async |chat| {
+        let body = json!({ "chatId": chat, "content": "你好" });
+        parlor
+            .request_as(COACH, "POST", "/api/xcx/chat/stream")
+            .json(&body)
+            .send()
+            .await
+            .unwrap()
+    }))
+    .await;
+    assert_eq!(
+        probing
+            .iter()
+            .filter(|answer| answer.status() == 200)
+            .count(),
+        1
+    );
+    parlor.simulator.release();
+    parlor.settled().await;
+    parlor.send(COACH, chats[0], "好了吗").await.ok();
+}
+
+impl Parlor {
+    async fn circuit(&self) -> Value {
+        sqlx::query_scalar("select to_jsonb(k) from biz.ai_circuits k")
+            .fetch_one(&self.db)
+            .await
+            .unwrap()
+    }
+
+    /// As if it had failed so often, and its time were up.
+    async fn open_circuit(&self, seconds: i32) {
+        sqlx::query(
+            "insert into biz.ai_circuits as k (app_type, state, failures, opened_at, open_seconds, retry_at)
+             values ('app1_chat', 'open', 5, now(), $1, now())
+             on conflict (app_type) do update set state = 'open', failures = 5, opened_at = now(),
+                 open_seconds = $1, retry_at = now(), probe_run_id = null",
+        )
+        .bind(seconds)
+        .execute(&self.db)
+        .await
+        .unwrap();
+    }
+}
+
+async fn streams(parlor: &Parlor, number: i32) -> Vec<(i64, EventStream)> {
+    let mut streams = Vec::new();
+    for number in 0..number {
+        let chat = parlor.open(COACH, &format!("old-{number}")).await;
+        let mut stream = parlor.stream(COACH, chat, "[[sim:gate:1]]你好").await;
+        stream.expect("start").await;
+        streams.push((chat, stream));
+    }
+    streams
+}
+
+#[tokio::test]
+async fn calls_from_before_it_opened_decide_nothing() {
+    let parlor = Parlor::start().await;
+    let mut old = streams(&parlor, 2).await;
+    parlor.simulator.held(2).await;
+    parlor.open_circuit(60).await;
+    let chat = parlor.open(COACH, "new").await;
+    let mut probe = parlor.stream(COACH, chat, "[[sim:gate:1]]试一试").await;
+    parlor.simulator.held(3).await;
+    let half_open = parlor.circuit().await;
+    assert_eq!(half_open["state"], "half_open");
+
+    // One of them is stopped, which proves nothing; then there is still the one probe.
+    let stopped = parlor.messages(COACH, old[0].0).await[1]["id"].clone();
+    let path = format!("/api/xcx/chat/stream/{stopped}/stop");
+    parlor.post(COACH, &path, &Value::Null).await;
+    assert_eq!(old[0].1.rest().await.last().unwrap().name, "done");
+    assert_eq!(parlor.circuit().await, half_open);
+    let refused = parlor.send(COACH, old[0].0, "还有").await;
+    let body = refused.refused(503, "circuit_open");
+    assert!(
+        (1..=5).contains(&body["retryAfter"].as_i64().unwrap()),
+        "{body}"
+    );
+
+    parlor.simulator.release();
+    assert_eq!(old[1].1.rest().await.last().unwrap().name, "done");
+    assert_eq!(probe.rest().await.last().unwrap().name, "done");
+    let closed = parlor.circuit().await;
+    assert_eq!(
+        (&closed["state"], &closed["failures"], &closed["retry_at"]),
+        (&json!("closed"), &json!(0), &Value::Null)
+    );
+}
+
+#[tokio::test]
+async fn a_probe_that_fails_doubles_the_time_up_to_ten_minutes() {
+    let parlor = Parlor::start().await;
+    let chat = parlor.open(COACH, "t").await;
+    parlor
+        .simulator
+        .set_scenario(None, Some("unavailable".parse().unwrap()));
+    for (before, after) in [(60, 120), (120, 240), (480, 600), (600, 600)] {
+        parlor.open_circuit(before).await;
+        let answer = parlor.send(COACH, chat, "你好").await;
+        assert_eq!(answer.ok()["aiReply"]["status"], "failed");
+        let circuit = parlor.circuit().await;
+        assert_eq!(
+            (&circuit["state"], &circuit["open_seconds"]),
+            (&json!("open"), &json!(after))
+        );
+        let refused = parlor.send(COACH, chat, "你好").await;
+        let seconds = refused.refused(503, "circuit_open")["retryAfter"].as_i64();
+        assert!((1..=after).contains(&seconds.unwrap()));
+    }
+}
+
+#[tokio::test]
+async fn a_probe_that_proves_nothing_hands_its_turn_on() {
+    let parlor = Parlor::start().await;
+    let chat = parlor.open(COACH, "t").await;
+    parlor.open_circuit(60).await;
+    // Refused for what was asked, which says nothing of how the service is.
+    parlor
+        .send(COACH, chat, "[[sim:inspection]]你好")
+        .await
+        .ok();
+    assert_eq!(parlor.circuit().await["state"], "open");
+    parlor.send(COACH, chat, "你好").await.ok();
+    assert_eq!(parlor.circuit().await["state"], "closed");
+}
+
+#[tokio::test]
+async fn a_probe_that_died_hands_its_turn_on_when_it_is_swept() {
+    let parlor = Parlor::start().await;
+    parlor.open_circuit(60).await;
+    let chat = parlor.open(COACH, "t").await;
+    parlor.begin_and_die(COACH, chat, "你好", "").await;
+    let other = parlor.open(COACH, "u").await;
+    parlor
+        .send(COACH, other, "你好")
+        .await
+        .refused(503, "circuit_open");
+    common::sweep::run(&parlor.db, 90).await.unwrap();
+    parlor.send(COACH, other, "你好").await.ok();
+    assert_eq!(parlor.circuit().await["state"], "closed");
+}
+
+#[tokio::test]
+async fn opening_and_closing_are_metrics() {
+    let cloud = Cloud::start().await;
+    let chat = cloud.parlor.open(COACH, "t").await;
+    let send = async |content: &str| {
+        let event = about(recorded_of("chat-send", COACH), chat);
+        let event = with_body(event, &json!({ "content": content }));
+        cloud.answer("chat-messages", &event).await
+    };
+    let counted = async |metric: &str| {
+        cloud
+            .logged("chat-messages", |line| {
+                let named = &line["_aws"]["CloudWatchMetrics"][0]["Metrics"][0]["Name"];
+                (named == metric).then(|| line.clone())
+            })
+            .await
+    };
+    for _ in 0..5 {
+        send("[[sim:unavailable]]你好").await.ok();
+    }
+    let opened = counted("CircuitOpened").await;
+    assert_eq!(
+        (&opened["CircuitOpened"], &opened["app"]),
+        (&json!(1), &json!("app1_chat"))
+    );
+    assert_eq!(
+        opened["_aws"]["CloudWatchMetrics"][0]["Dimensions"],
+        json!([["app"]])
+    );
+    cloud.parlor.open_circuit(60).await;
+    send("好了吗").await.ok();
+    assert_eq!(counted("CircuitClosed").await["CircuitClosed"], 1);
+}
