@@ -83,7 +83,8 @@ pub async fn boundary(mut request: Request, next: Next) -> Response {
     let status = response.status().as_u16();
     let latency_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     match &error {
-        Some(error) if status >= 500 => {
+        // An open circuit is a refusal like others; that it opened has been told.
+        Some(error) if status >= 500 && !matches!(**error, Error::CircuitOpen { .. }) => {
             let cause = telemetry::chain(&**error);
             tracing::error!(%method, route, status, latency_ms, cause, "request failed");
         }
