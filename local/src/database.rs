@@ -8,6 +8,7 @@ use common::{
     migrations,
 };
 use secrecy::{ExposeSecret as _, SecretString};
+use sqlx::migrate::Migrator;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
@@ -72,9 +73,22 @@ pub(crate) fn lend(command: &[OsString], home: &Path, env: &Env) -> Result<ExitC
     let cluster = Cluster::start(&binaries, &ClusterOptions::scratch(scratch.path()))?;
     let url = cluster.url(NAME).into();
     command::block_on(async {
-        prepare(&url, 1).await?.close().await;
+        let db = prepare(&url, 1).await?;
+        catch_up(&db).await?;
+        db.close().await;
         run(command, &url).await
     })
+}
+
+/// Applies the migrations that are newer than this program. A statement that is not in `.sqlx` yet
+/// keeps everything from compiling, so it is the program of the build before that lends the database
+/// to check it with.
+async fn catch_up(db: &Db) -> Result<(), AnyError> {
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../migrations");
+    if sources.is_dir() {
+        Migrator::new(sources).await?.run(db).await?;
+    }
+    Ok(())
 }
 
 async fn run(command: &[OsString], url: &SecretString) -> Result<ExitCode, AnyError> {
