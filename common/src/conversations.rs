@@ -211,3 +211,6 @@ pub async fn list(db: &Db, caller: &Caller, paging: &Paging<ListKey>) -> Result<
         next_cursor,
     })
 }
+
+#[cfg(test)]
+mod properties;

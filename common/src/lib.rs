@@ -23,4 +23,7 @@ pub mod paging;
 pub mod secrets;
 pub mod telemetry;
 
+#[cfg(test)]
+mod properties;
+
 pub use error::{Error, Result};

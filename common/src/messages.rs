@@ -213,3 +213,6 @@ pub async fn list(
         next_cursor,
     })
 }
+
+#[cfg(test)]
+mod properties;

@@ -88,3 +88,6 @@ fn has_nul(value: &Value) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod properties;

@@ -93,22 +93,4 @@ fn read_cursor<K: DeserializeOwned>(text: &str, scope: &str) -> Option<K> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        #[test]
-        fn any_text_as_a_cursor_is_read_or_refused(text in ".*") {
-            let _ = read_cursor::<(i64, i64)>(&text, "list");
-        }
-
-        #[test]
-        fn a_cursor_is_read_as_it_was_written_and_only_in_its_scope(a: i64, b: i64, scope in "[a-z/0-9]{0,20}") {
-            let cursor = write_cursor(&(a, b), &scope).unwrap();
-            prop_assert_eq!(read_cursor::<(i64, i64)>(&cursor, &scope), Some((a, b)));
-            prop_assert_eq!(read_cursor::<(i64, i64)>(&cursor, "Another"), None);
-        }
-    }
-}
+mod properties;

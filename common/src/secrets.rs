@@ -93,6 +93,9 @@ pub fn database_url(secret: SecretString) -> Option<SecretString> {
 }
 
 #[cfg(test)]
+mod properties;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -255,3 +255,7 @@ impl Held {
 #[cfg(test)]
 #[path = "tests/frames.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "tests/frames_properties.rs"]
+mod properties;

@@ -250,3 +250,6 @@ fn invalid_in_english(field: &str, reason: Reason) -> String {
         Reason::BeyondEnd => format!("{field} is beyond what there is"),
     }
 }
+
+#[cfg(test)]
+mod properties;

@@ -185,3 +185,6 @@ fn is_json(parts: &Parts) -> bool {
     essence == "application/json"
         || (essence.starts_with("application/") && essence.ends_with("+json"))
 }
+
+#[cfg(test)]
+mod properties;

@@ -1,39 +1,40 @@
-use proptest::collection::vec;
-use proptest::prelude::*;
-
 use super::*;
+use crate::dashscope::tests::golden;
 
-const GOLDEN: &[&[u8]] = &[
-    include_bytes!("../testdata/stream-delta.sse"),
-    include_bytes!("../testdata/stream-cumulative.sse"),
-    include_bytes!("../testdata/stream-thoughts.sse"),
-    include_bytes!("../testdata/stream-workflow.sse"),
-    include_bytes!("../testdata/stream-error-mid.sse"),
-    include_bytes!("../testdata/stream-error-first.sse"),
-    include_bytes!("../testdata/error-400-framed.sse"),
-    include_bytes!("../testdata/error-401.json"),
-    include_bytes!("../testdata/error-429.json"),
-    include_bytes!("../testdata/ok.json"),
-];
-
-fn read_chunks<'a>(
+/// The frames of a body that comes in these chunks, up to what is too long.
+pub(super) fn frames_before_limit<'a>(
     chunks: impl IntoIterator<Item = &'a [u8]>,
     limit: usize,
-) -> Result<Vec<Frame>, TooLong> {
+) -> (Vec<Frame>, Result<(), TooLong>) {
     let mut reader = FrameReader::with_limit(limit);
     let mut frames = Vec::new();
     for chunk in chunks {
         reader.push(Bytes::copy_from_slice(chunk));
-        while let Some(frame) = reader.next()? {
-            frames.push(frame);
+        loop {
+            match reader.next() {
+                Ok(Some(frame)) => frames.push(frame),
+                Ok(None) => break,
+                Err(too_long) => return (frames, Err(too_long)),
+            }
         }
         assert!(reader.line.len() <= limit && reader.data.bytes.len() <= limit);
     }
     reader.close();
-    while let Some(frame) = reader.next()? {
-        frames.push(frame);
+    loop {
+        match reader.next() {
+            Ok(Some(frame)) => frames.push(frame),
+            Ok(None) => return (frames, Ok(())),
+            Err(too_long) => return (frames, Err(too_long)),
+        }
     }
-    Ok(frames)
+}
+
+pub(super) fn read_chunks<'a>(
+    chunks: impl IntoIterator<Item = &'a [u8]>,
+    limit: usize,
+) -> Result<Vec<Frame>, TooLong> {
+    let (frames, end) = frames_before_limit(chunks, limit);
+    end.map(|()| frames)
 }
 
 fn read(body: &str) -> Vec<Frame> {
@@ -181,51 +182,26 @@ fn a_line_of_a_few_megabytes_is_read_and_one_beyond_the_limit_is_not() {
     assert!(read_chunks(lines, LIMIT).is_err());
 }
 
-fn stream_like_line() -> impl Strategy<Value = String> {
-    let words = "id:|event:|data:|:|:HTTP_STATUS/|error|result|x| |[0-9]|\r|\n";
-    let marks = r#"\{|\}|\[|"|\\"#;
-    proptest::string::string_regex(&format!("({words}|{marks}){{0,12}}")).unwrap()
-}
-
-proptest! {
-    #[test]
-    fn a_stream_cut_anywhere_gives_the_same_frames(
-        which in 0..GOLDEN.len(),
-        cuts in vec(any::<prop::sample::Index>(), 0..40),
-    ) {
-        let body = GOLDEN[which];
-        let whole = read_chunks([body], LIMIT).unwrap();
-        prop_assert!(!whole.is_empty());
-        let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(body.len())).collect();
-        cuts.extend([0, body.len()]);
-        cuts.sort_unstable();
-        let chunks = cuts.windows(2).map(|cut| &body[cut[0]..cut[1]]);
-        prop_assert_eq!(read_chunks(chunks, LIMIT).unwrap(), whole);
-    }
-
-    #[test]
-    fn no_bytes_make_the_reader_panic_or_hold_more_than_its_limit(
-        chunks in vec(vec(any::<u8>(), 0..200), 0..50),
-    ) {
-        let _ = read_chunks(chunks.iter().map(Vec::as_slice), 256);
-    }
-
-    #[test]
-    fn nor_do_lines_that_look_like_a_stream(lines in vec(stream_like_line(), 0..40)) {
-        let body = lines.join("\n");
-        let halves = body.as_bytes().split_at(body.len() / 2);
-        let one = read_chunks([body.as_bytes()], 256).ok();
-        let two = read_chunks([halves.0, halves.1], 256).ok();
-        prop_assert_eq!(one, two);
+#[test]
+fn a_stream_cut_in_two_gives_the_same_frames_wherever_the_cut_is() {
+    for (name, body) in golden() {
+        let whole = read_chunks([&body[..]], LIMIT).unwrap();
+        for cut in 0..=body.len() {
+            let halves: [&[u8]; 2] = body.split_at(cut).into();
+            assert_eq!(
+                read_chunks(halves, LIMIT).unwrap(),
+                whole,
+                "{name} at {cut}"
+            );
+        }
     }
 }
 
 #[test]
 fn a_stream_given_byte_by_byte_gives_the_same_frames() {
-    for body in GOLDEN {
-        assert_eq!(
-            read_chunks(body.chunks(1), LIMIT).unwrap(),
-            read_chunks([*body], LIMIT).unwrap()
-        );
+    for (name, body) in golden() {
+        let whole = read_chunks([&body[..]], LIMIT).unwrap();
+        assert!(!whole.is_empty(), "{name}");
+        assert_eq!(read_chunks(body.chunks(1), LIMIT).unwrap(), whole, "{name}");
     }
 }

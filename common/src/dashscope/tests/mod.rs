@@ -5,6 +5,7 @@ mod errors;
 mod requests;
 mod server;
 mod waiting;
+mod written;
 
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use tokio::time::Instant;
 
 use super::*;
 pub(super) use server::{Server, Step};
+pub(super) use written::way;
 
 /// `(file name, content)` of each stream that is answered in full, with its text.
 const WHOLE_STREAMS: &[(&str, &[u8], &str)] = &[
@@ -42,6 +44,21 @@ const ERROR_MID: &str = include_str!("../testdata/stream-error-mid.sse");
 const OK: &str = include_str!("../testdata/ok.json");
 const SESSION: &str = "0f3a9c5d7e2b48c19a6d4e8f7b1c2d30";
 const REQUEST: &str = "4c1f7b52-0d0e-9a6b-8f53-2b7c9d1e0a11";
+
+/// `(file name, content)` of every payload that is known from the service.
+pub(super) fn golden() -> Vec<(String, Vec<u8>)> {
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/src/dashscope/testdata");
+    let mut files: Vec<_> = std::fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .map(|path| {
+            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+            (name, std::fs::read(path).unwrap())
+        })
+        .collect();
+    files.sort();
+    files
+}
 
 /// Patient, but quick to try again.
 fn config(server: &Server) -> Config {

@@ -35,12 +35,9 @@ pub async fn until_within<T>(
     }
 }
 
-/// How many cases a property is tried with: so many, or as many as `PROPTEST_CASES` says.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "proptest's own variable, which it forgets once a number is given"
-)]
+/// How many cases a property is tried with: so many, and in proportion more when `PROPTEST_CASES`
+/// asks for more than proptest's own 256.
 pub fn cases(usual: u32) -> u32 {
-    let wanted = std::env::var("PROPTEST_CASES").ok();
-    wanted.and_then(|text| text.parse().ok()).unwrap_or(usual)
+    let asked = proptest::test_runner::Config::default().cases;
+    asked.saturating_mul(usual) / 256
 }

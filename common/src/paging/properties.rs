@@ -1,0 +1,96 @@
+use proptest::{prelude::*, sample::select};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::properties::{cases, json, number, query, text, whole};
+
+fn encoded(json: &Value) -> String {
+    URL_SAFE_NO_PAD.encode(json.to_string())
+}
+
+proptest! {
+    #![proptest_config(cases(256))]
+
+    #[test]
+    fn any_text_as_a_cursor_is_read_or_refused(
+        text in prop_oneof!["(?s).{0,60}", "[A-Za-z0-9_=-]{0,60}", text()],
+    ) {
+        prop_assert_eq!(read_cursor::<(i64, i64)>(&text, "list"), None);
+        prop_assert_eq!(read_cursor::<i64>(&text, "list"), None);
+    }
+
+    #[test]
+    fn a_cursor_of_any_json_is_read_only_where_it_is_scope_and_key(
+        json in json(&["list"]),
+        key in json(&["list"]),
+        scope in prop_oneof![Just("list".to_owned()), text()],
+    ) {
+        prop_assert_eq!(read_cursor::<i64>(&encoded(&json), "list"), None);
+        let read = read_cursor::<i64>(&encoded(&json!([scope, key])), "list");
+        prop_assert_eq!(read, key.as_i64().filter(|_| scope == "list"));
+    }
+
+    #[test]
+    fn a_cursor_is_read_as_it_was_written_and_only_in_its_scope(
+        a in any::<i64>(),
+        b in any::<i64>(),
+        scope in text(),
+        other in text(),
+    ) {
+        let cursor = write_cursor(&(a, b), &scope).unwrap();
+        prop_assert!(cursor.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)));
+        prop_assert_eq!(read_cursor::<(i64, i64)>(&cursor, &scope), Some((a, b)));
+        let there = read_cursor::<(i64, i64)>(&cursor, &other);
+        prop_assert_eq!(there.is_some(), other == scope);
+        prop_assert_eq!(read_cursor::<(i64, i64)>(&cursor, &format!("{scope}/1")), None);
+        // Nor is it one of a list that is sorted by another key.
+        prop_assert_eq!(read_cursor::<i64>(&cursor, &scope), None);
+        prop_assert_eq!(read_cursor::<(i64, i64, i64)>(&cursor, &scope), None);
+    }
+
+    #[test]
+    fn a_page_is_taken_exactly_when_its_numbers_are_within_bounds(
+        page in proptest::option::of(number()),
+        size in proptest::option::of(number()),
+        size_name in select(vec!["page_size", "pageSize"]),
+        cursor in proptest::option::of(prop_oneof![
+            3 => any::<i64>().prop_map(|key| write_cursor(&key, "list").unwrap()),
+            1 => text(),
+        ]),
+        both in any::<bool>(),
+    ) {
+        let mut pairs = Vec::new();
+        pairs.extend(page.clone().map(|page| ("page", page)));
+        pairs.extend(size.clone().map(|size| (size_name, size)));
+        if both {
+            pairs.extend([("page_size", "5".to_owned()), ("pageSize", "5".to_owned())]);
+        }
+        pairs.extend(cursor.clone().map(|cursor| ("cursor", cursor)));
+        let read = Paging::<i64>::parse(&query(&pairs), 20, "list");
+
+        let within = |text: &Option<String>, most| {
+            text.as_ref().is_none_or(|text| whole(text).is_some_and(|number| (1..=most).contains(&number)))
+        };
+        let key = cursor.as_ref().map(|cursor| read_cursor::<i64>(cursor, "list"));
+        let fits = within(&page, i64::MAX)
+            && within(&size, 100)
+            && !both
+            && !(page.is_some() && cursor.is_some())
+            && key != Some(None);
+        prop_assert_eq!(read.is_ok(), fits, "{:?}", pairs);
+        let refused = matches!(read, Err(Error::Invalid { .. }));
+        prop_assert!(fits || refused);
+        if let Ok(read) = read {
+            let number = page.as_deref().and_then(whole).unwrap_or(1);
+            let most = size.as_deref().and_then(whole).unwrap_or(20);
+            prop_assert_eq!((read.page, read.size), (number, most));
+            let before = i128::from(number - 1) * i128::from(most);
+            let expected = match key.flatten() {
+                Some(key) => From::Key(key),
+                None => From::Offset(i64::try_from(before).unwrap_or(i64::MAX)),
+            };
+            prop_assert_eq!(read.from, expected);
+            prop_assert!(Paging::<i64>::check(&query(&pairs)).is_ok());
+        }
+    }
+}

@@ -1,0 +1,43 @@
+use proptest::prelude::*;
+use serde_json::json;
+use sqlx::postgres::PgConnectOptions;
+
+use super::*;
+use crate::properties::{cases, json, text};
+
+proptest! {
+    #![proptest_config(cases(256))]
+
+    #[test]
+    fn no_secret_makes_the_reader_panic(
+        text in text(),
+        json in json(&["username", "password", "host", "port", "dbname"]),
+    ) {
+        for secret in [text, json.to_string()] {
+            let url = database_url(SecretString::from(secret.clone()));
+            prop_assert!(url.is_none_or(|url| url.expose_secret().starts_with("postgres")), "{}", secret);
+        }
+    }
+
+    #[test]
+    fn any_user_and_password_of_rds_reach_the_connection_unchanged(
+        user in "[^\\x00]{1,12}",
+        password in "[^\\x00]{1,24}",
+        port in proptest::option::of(1..=u16::MAX),
+        database in "[a-z_][a-z0-9_]{0,12}",
+    ) {
+        let secret = json!({
+            "username": &user, "password": &password, "host": "db.local", "port": port, "dbname": &database,
+        });
+        let url = database_url(SecretString::from(secret.to_string())).unwrap();
+        let options: PgConnectOptions = url.expose_secret().parse().unwrap();
+        // The options show no password: as they read the URL, it is this.
+        let url = reqwest::Url::parse(url.expose_secret()).unwrap();
+        let told = percent_encoding::percent_decode_str(url.password().unwrap());
+        prop_assert_eq!(told.decode_utf8().unwrap(), password);
+        prop_assert_eq!(options.get_username(), user);
+        prop_assert_eq!(options.get_host(), "db.local");
+        prop_assert_eq!(options.get_port(), port.unwrap_or(5432));
+        prop_assert_eq!(options.get_database(), Some(&*database));
+    }
+}
