@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout_at};
 use super::client::End;
 use super::error::{Details, Error, TimeoutKind};
 use super::frames::{Frame, FrameReader};
-use super::wire::Payload;
+use super::wire::{Payload, WORD_LENGTH, excerpt};
 use super::{Usage, retry};
 
 /// How long after its end an answer's connection may take to close, so that it can be used again.
@@ -362,5 +362,6 @@ impl AnswerStream {
 }
 
 pub(super) fn header(response: &Response, name: &str) -> Option<String> {
-    Some(response.headers().get(name)?.to_str().ok()?.to_owned())
+    let value = response.headers().get(name)?.to_str().ok()?;
+    Some(excerpt(value, WORD_LENGTH)).filter(|value| !value.is_empty())
 }

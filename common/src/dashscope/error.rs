@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Usage;
 use super::codes::{self, Kind, is_late};
 use super::frames::Frame;
-use super::wire::{Payload, excerpt};
+use super::wire::{MESSAGE_LENGTH, Payload, excerpt};
 
 type Source = Box<dyn std::error::Error + Send + Sync>;
 
@@ -295,7 +295,10 @@ impl Details {
                 self.usage = payload.usage.or(self.usage);
             }
             None if frame.data.is_empty() => {}
-            None => self.message = Some(excerpt(&String::from_utf8_lossy(&frame.data))),
+            None => {
+                let page = String::from_utf8_lossy(&frame.data);
+                self.message = Some(excerpt(&page, MESSAGE_LENGTH));
+            }
         }
         self
     }

@@ -3,6 +3,8 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::wire::members;
+
 /// The tokens of one answer, summed over the models that took part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Usage {
@@ -32,16 +34,21 @@ impl Usage {
 
     /// Reads a `usage` value of any documented shape. `{}`, null, or a count that is missing is
     /// `None`: never a guess.
-    pub(super) fn parse(json: &str) -> Option<Self> {
-        let reported: Reported = serde_json::from_str(json).ok()?;
-        let models: Option<Vec<Counts>> = match reported.models {
+    pub(super) fn parse(usage: &RawValue) -> Option<Self> {
+        let reported: Reported = members(usage).ok()?;
+        let models: Option<Vec<&RawValue>> = match reported.models {
             Some(models) => serde_json::from_str(models.get()).ok()?,
             None => None,
         };
-        let counts = match models {
+        let each = match models {
             Some(models) if !models.is_empty() => models,
-            _ => vec![serde_json::from_str(json).ok()?],
+            _ => vec![usage],
         };
+        let counts: Vec<Counts> = each
+            .into_iter()
+            .map(members)
+            .collect::<Result<_, _>>()
+            .ok()?;
         Some(Self {
             input_tokens: counts.iter().map(|each| i64::from(each.input_tokens)).sum(),
             output_tokens: counts
@@ -56,9 +63,13 @@ impl Usage {
 mod tests {
     use super::*;
 
+    fn parse(json: &str) -> Option<Usage> {
+        Usage::parse(serde_json::from_str(json).unwrap())
+    }
+
     #[test]
     fn several_models_are_summed() {
-        let usage = Usage::parse(
+        let usage = parse(
             r#"{"models":[{"model_id":"a","input_tokens":31,"output_tokens":5},{"input_tokens":9,"output_tokens":2}]}"#,
         )
         .unwrap();
@@ -75,11 +86,7 @@ mod tests {
             r#"{"models":null,"input_tokens":3,"output_tokens":4}"#,
             r#"{"models":[],"input_tokens":3,"output_tokens":4}"#,
         ] {
-            assert_eq!(
-                Usage::parse(json).map(|usage| usage.total()),
-                Some(7),
-                "{json}"
-            );
+            assert_eq!(parse(json).map(|usage| usage.total()), Some(7), "{json}");
         }
     }
 
@@ -96,8 +103,10 @@ mod tests {
             r#"{"models":[{"input_tokens":3,"output_tokens":4},{"output_tokens":4}]}"#,
             r#"{"models":[{"input_tokens":-3,"output_tokens":4}]}"#,
             r#"{"models":"none","input_tokens":3,"output_tokens":4}"#,
+            r#"{"models":[[3,4]]}"#,
+            "[[[3,4]]]",
         ] {
-            assert_eq!(Usage::parse(json), None, "{json}");
+            assert_eq!(parse(json), None, "{json}");
         }
     }
 }

@@ -9,7 +9,9 @@ use super::Usage;
 use super::call::Call;
 
 /// The longest message of the service's that is kept, in characters.
-const MESSAGE_LENGTH: usize = 500;
+pub(super) const MESSAGE_LENGTH: usize = 500;
+/// The longest code or id of the service's that is kept, in characters.
+pub(super) const WORD_LENGTH: usize = 200;
 
 #[derive(Serialize)]
 struct Request<'a> {
@@ -71,8 +73,10 @@ struct Envelope<'a> {
     output: Option<&'a RawValue>,
     #[serde(borrow, default)]
     usage: Option<&'a RawValue>,
-    #[serde(borrow, default, alias = "requestId")]
+    #[serde(borrow, default)]
     request_id: Option<&'a RawValue>,
+    #[serde(borrow, default, rename = "requestId")]
+    camel_request_id: Option<&'a RawValue>,
     #[serde(borrow, default)]
     code: Option<&'a RawValue>,
     #[serde(borrow, default)]
@@ -115,18 +119,20 @@ enum Part {
 
 impl Payload {
     pub(super) fn parse(data: &[u8]) -> serde_json::Result<Self> {
+        is_object(data)?;
         let envelope: Envelope = serde_json::from_slice(data)?;
-        let error: Option<Envelope> = read(envelope.error);
-        let output: Option<Output> = read(envelope.output);
+        let error: Option<Envelope> = envelope.error.and_then(|raw| members(raw).ok());
+        let output: Option<Output> = envelope.output.and_then(|raw| members(raw).ok());
         let within = |field: fn(&Envelope) -> Option<String>| {
             field(&envelope).or_else(|| error.as_ref().and_then(field))
         };
         let mut payload = Self {
             has_output: output.is_some(),
-            usage: envelope.usage.and_then(|usage| Usage::parse(usage.get())),
-            request_id: within(|envelope| word(envelope.request_id)),
-            code: within(|envelope| word(envelope.code)),
-            message: within(|envelope| word(envelope.message).map(|message| excerpt(&message))),
+            usage: envelope.usage.and_then(Usage::parse),
+            request_id: within(|envelope| word(envelope.request_id, WORD_LENGTH))
+                .or_else(|| within(|envelope| word(envelope.camel_request_id, WORD_LENGTH))),
+            code: within(|envelope| word(envelope.code, WORD_LENGTH)),
+            message: within(|envelope| word(envelope.message, MESSAGE_LENGTH)),
             ..Self::default()
         };
         if let Some(output) = output {
@@ -134,8 +140,11 @@ impl Payload {
             if payload.text.is_empty() {
                 payload.text = workflow_text(output.workflow_message);
             }
-            payload.session_id = word(output.session_id);
-            payload.finish_reason = word(output.finish_reason).filter(|reason| reason != "null");
+            // Of use as it is, or not at all: a part of it is another session's.
+            payload.session_id = said(output.session_id)
+                .filter(|id| *id == excerpt(id, WORD_LENGTH) && !id.is_empty());
+            payload.finish_reason =
+                word(output.finish_reason, WORD_LENGTH).filter(|reason| reason != "null");
         }
         Ok(payload)
     }
@@ -146,20 +155,40 @@ impl Payload {
     }
 }
 
-/// The first characters of a text, for a log.
-pub(super) fn excerpt(text: &str) -> String {
-    text.chars().take(MESSAGE_LENGTH).collect()
+/// The first characters of a text, for a log and its table, which cannot hold a NUL.
+pub(super) fn excerpt(text: &str, most: usize) -> String {
+    let storable = text.chars().filter(|character| *character != '\0');
+    storable.take(most).collect()
 }
 
 fn read<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>) -> Option<T> {
     serde_json::from_str(raw?.get()).ok()
 }
 
-/// A string or number that says something.
-fn word(raw: Option<&RawValue>) -> Option<String> {
-    let word: Option<String> =
-        read(raw).or_else(|| read::<Number>(raw).map(|number| number.to_string()));
-    word.filter(|word| !word.is_empty())
+/// The members of an object.
+pub(super) fn members<'a, T: Deserialize<'a>>(raw: &'a RawValue) -> serde_json::Result<T> {
+    is_object(raw.get().as_bytes())?;
+    serde_json::from_str(raw.get())
+}
+
+/// Asked first, since serde takes an array's items for members, by their places.
+fn is_object(json: &[u8]) -> serde_json::Result<()> {
+    if json.trim_ascii_start().starts_with(b"{") {
+        Ok(())
+    } else {
+        Err(serde::de::Error::custom("not an object"))
+    }
+}
+
+/// A string or number.
+fn said(raw: Option<&RawValue>) -> Option<String> {
+    read(raw).or_else(|| read::<Number>(raw).map(|number| number.to_string()))
+}
+
+/// A string or number that says something, cut to a length fit for a log.
+fn word(raw: Option<&RawValue>, most: usize) -> Option<String> {
+    let word = excerpt(&said(raw)?, most);
+    Some(word).filter(|word| !word.is_empty())
 }
 
 fn text(raw: Option<&RawValue>) -> String {
@@ -176,11 +205,15 @@ fn text(raw: Option<&RawValue>) -> String {
 }
 
 fn workflow_text(raw: Option<&RawValue>) -> String {
-    let node: Option<WorkflowMessage> = read(raw);
-    let message: Option<Content> = node.and_then(|node| read(node.message));
+    let node: Option<WorkflowMessage> = raw.and_then(|raw| members(raw).ok());
+    let message = node.and_then(|node| members::<Content>(node.message?).ok());
     text(message.and_then(|message| message.content))
 }
 
 #[cfg(test)]
 #[path = "tests/wire.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "tests/wire_properties.rs"]
+mod properties;

@@ -1,5 +1,3 @@
-use proptest::prelude::*;
-
 use super::*;
 
 fn parse(json: &str) -> Payload {
@@ -87,17 +85,4 @@ fn a_long_message_is_cut_between_characters() {
         "错".repeat(10_000)
     ));
     assert_eq!(payload.message.unwrap().chars().count(), MESSAGE_LENGTH);
-}
-
-proptest! {
-    #[test]
-    fn no_bytes_make_the_parser_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-        let _ = Payload::parse(&bytes);
-    }
-
-    #[test]
-    fn any_text_comes_through_unchanged(expected in "\\PC*") {
-        let json = serde_json::json!({"output": {"text": &expected, "finish_reason": "null"}});
-        prop_assert_eq!(parse(&json.to_string()).text, expected);
-    }
 }
