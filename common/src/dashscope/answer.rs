@@ -329,12 +329,15 @@ impl AnswerStream {
             return;
         };
         loop {
-            while let Ok(Some(frame)) = self.frames.next() {
-                if let Ok(Payload {
-                    usage: Some(usage), ..
-                }) = Payload::parse(&frame.data)
-                {
-                    self.known.usage = Some(usage);
+            loop {
+                match self.frames.next() {
+                    Ok(Some(frame)) => {
+                        let payload = Payload::parse(&frame.data).unwrap_or_default();
+                        self.known.usage = payload.usage.or(self.known.usage);
+                    }
+                    Ok(None) => break,
+                    // Beyond a line without an end nothing can be read.
+                    Err(_) => return,
                 }
             }
             let until = until.min(self.end.at);

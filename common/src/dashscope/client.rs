@@ -324,3 +324,7 @@ async fn read_error_body(response: &mut Response, end: End) -> Bytes {
     }
     body.into()
 }
+
+#[cfg(test)]
+#[path = "tests/client_properties.rs"]
+mod properties;

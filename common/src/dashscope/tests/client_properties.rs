@@ -1,0 +1,416 @@
+//! Answers and refusals of any bytes, in chunks of any size, without a server between.
+
+use std::convert::Infallible;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::dashscope::answer::Event;
+use crate::dashscope::tests::{golden, way};
+use crate::dashscope::wire::{MESSAGE_LENGTH, WORD_LENGTH};
+use crate::dashscope::{BEIJING, Region, Usage};
+use crate::properties::{cases, cuts, json, text};
+
+const NAMES: &[&str] = &[
+    "output",
+    "text",
+    "finish_reason",
+    "session_id",
+    "usage",
+    "code",
+    "message",
+    "request_id",
+    "error",
+];
+
+/// Codes with a meaning of their own, and the one that their row of the documentation gives them.
+const CODES: &[(&str, &str)] = &[
+    ("Throttling", "throttled"),
+    ("Throttling.RateQuota", "throttled"),
+    ("Throttling.BurstRate", "throttled"),
+    ("InvalidParameter", "refused"),
+    ("DataInspectionFailed", "refused"),
+    ("InvalidApiKey", "misconfigured"),
+    ("Arrearage", "misconfigured"),
+    ("App.AccessDenied", "misconfigured"),
+    ("PrepaidBillOverdue", "misconfigured"),
+    ("InternalError.Algo", "unavailable"),
+    ("SystemError", "unavailable"),
+    ("ModelUnavailable", "unavailable"),
+];
+
+fn ready<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap()
+        .block_on(future)
+}
+
+/// Long after any test.
+fn soon() -> End {
+    End::of(
+        Instant::now() + Duration::from_mins(1),
+        Duration::from_mins(1),
+    )
+}
+
+fn response(status: u16, headers: &[(&str, &[u8])], chunks: &[&[u8]]) -> Response {
+    let chunks: Vec<_> = chunks
+        .iter()
+        .map(|chunk| Ok::<_, Infallible>(Bytes::copy_from_slice(chunk)))
+        .collect();
+    let body = reqwest::Body::wrap_stream(futures_util::stream::iter(chunks));
+    let mut response = http::Response::builder().status(status);
+    for (name, value) in headers {
+        response = response.header(*name, *value);
+    }
+    response.body(body).unwrap().into()
+}
+
+/// All that a caller learns from an answer.
+#[derive(Debug, PartialEq)]
+struct Learned {
+    pieces: Vec<String>,
+    /// The failure that ended it.
+    failure: Option<(&'static str, Details)>,
+    session_id: Option<String>,
+    request_id: Option<String>,
+    usage: Option<Usage>,
+    finish_reason: Option<String>,
+}
+
+fn learned(chunks: &[&[u8]]) -> Learned {
+    ready(async {
+        let mut learned = Learned {
+            pieces: Vec::new(),
+            failure: None,
+            session_id: None,
+            request_id: None,
+            usage: None,
+            finish_reason: None,
+        };
+        let failed = |error: Error| Some((error.code(), error.details().clone()));
+        let response = response(200, &[], chunks);
+        let idle = Duration::from_mins(1);
+        let mut answer = match AnswerStream::begin(response, None, None, soon(), idle).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                learned.failure = failed(error);
+                return learned;
+            }
+        };
+        loop {
+            match answer.next().await {
+                Ok(Event::Text(piece)) => learned.pieces.push(piece),
+                Ok(Event::Done) => break,
+                Err(error) => {
+                    learned.failure = failed(error);
+                    break;
+                }
+            }
+        }
+        learned.session_id = answer.session_id().map(str::to_owned);
+        learned.request_id = answer.request_id().map(str::to_owned);
+        learned.usage = answer.usage();
+        learned.finish_reason = answer.finish_reason().map(str::to_owned);
+        learned
+    })
+}
+
+fn refused(status: u16, headers: &[(&str, &[u8])], chunks: &[&[u8]]) -> Error {
+    ready(refusal(response(status, headers, chunks), soon()))
+}
+
+/// The frames of an answer in these pieces, either each alone or all of them so far.
+fn frames(pieces: &[String], incremental: bool) -> Vec<(Option<u16>, Value)> {
+    let mut so_far = String::new();
+    let mut frames: Vec<_> = (1..)
+        .zip(pieces)
+        .map(|(number, piece)| {
+            so_far.push_str(piece);
+            let text = if incremental { piece } else { &so_far };
+            let data = json!({
+                "output": { "text": text, "session_id": "s", "finish_reason": "null" },
+                "usage": { "models": [{ "input_tokens": 3, "output_tokens": number }] },
+                "request_id": "r",
+            });
+            (None, data)
+        })
+        .collect();
+    let text = if incremental { "" } else { &so_far };
+    let end = json!({ "output": { "text": text, "session_id": "s", "finish_reason": "stop" }, "usage": {} });
+    frames.push((None, end));
+    frames
+}
+
+/// What is neither a success nor without a body.
+fn status() -> impl Strategy<Value = u16> {
+    prop_oneof![
+        select(vec![
+            300_u16, 302, 400, 401, 403, 404, 408, 413, 422, 429, 500, 502, 503
+        ]),
+        300..600_u16,
+    ]
+}
+
+/// What a status alone says.
+fn meaning_of(status: u16) -> &'static str {
+    match status {
+        429 => "throttled",
+        408 => "unavailable",
+        401 | 403 | 404 => "misconfigured",
+        _ if status >= 500 => "unavailable",
+        _ if status < 400 => "misconfigured",
+        _ => "refused",
+    }
+}
+
+fn check_kept(error: &Error) -> Result<(), TestCaseError> {
+    let details = error.details();
+    for (word, most) in [
+        (&details.message, MESSAGE_LENGTH),
+        (&details.code, WORD_LENGTH),
+        (&details.request_id, WORD_LENGTH),
+    ] {
+        let Some(word) = word else { continue };
+        prop_assert!(word.chars().count() <= most && !word.contains('\0'));
+    }
+    let told = error.to_string();
+    prop_assert!(told.chars().count() <= 100 + MESSAGE_LENGTH + WORD_LENGTH);
+    prop_assert!(!told.contains('\0'));
+    Ok(())
+}
+
+#[test]
+fn an_endless_line_after_the_end_of_an_answer_does_no_harm() {
+    let (_, body) = golden()
+        .into_iter()
+        .find(|(name, _)| name == "stream-delta.sse")
+        .unwrap();
+    let long = vec![b'x'; 8 * 1024 * 1024 - 10];
+    let chunks: [&[u8]; 4] = [&body, &long, b"xxxxxxxxxxxxxxxxxxxx\n:more\n", b":more\n"];
+    assert_eq!(learned(&chunks), learned(&[&body]));
+}
+
+proptest! {
+    #![proptest_config(cases(128))]
+
+    #[test]
+    fn what_follows_the_end_of_an_answer_takes_nothing_back(
+        pieces in vec("[a-z]{1,5}", 0..4),
+        tail in prop_oneof![
+            vec(any::<u8>(), 0..200),
+            json(NAMES).prop_map(|value| format!("\n\ndata:{value}\n\n").into_bytes()),
+        ],
+        way in way(),
+        cuts in cuts(),
+    ) {
+        let mut body = way.write(&frames(&pieces, true));
+        body.push(b'\n');
+        let without = learned(&[&body]);
+        body.extend(tail);
+        let with = learned(&cuts.of(&body));
+        prop_assert_eq!(Learned { usage: None, ..with }, Learned { usage: None, ..without });
+    }
+
+    #[test]
+    fn a_golden_payload_cut_anywhere_gives_the_same_events(
+        (name, body) in select(golden()),
+        cuts in cuts(),
+    ) {
+        prop_assert_eq!(learned(&cuts.of(&body)), learned(&[&body]), "{}", name);
+    }
+
+    #[test]
+    fn an_answer_is_read_as_it_was_said_whatever_the_pieces_the_way_and_the_cuts(
+        pieces in vec(text(), 0..6),
+        incremental in any::<bool>(),
+        way in way(),
+        cuts in cuts(),
+    ) {
+        let body = way.write(&frames(&pieces, incremental));
+        let learned = learned(&cuts.of(&body));
+        prop_assert_eq!(learned.failure, None);
+        if incremental {
+            let said: Vec<_> = pieces.iter().filter(|piece| !piece.is_empty()).collect();
+            prop_assert_eq!(learned.pieces.iter().collect::<Vec<_>>(), said);
+        } else {
+            let whole = pieces.concat();
+            let last = learned.pieces.last().map_or("", String::as_str);
+            prop_assert_eq!(last, whole);
+            prop_assert!(learned.pieces.windows(2).all(|two| two[1].starts_with(&two[0])));
+        }
+        prop_assert_eq!(learned.finish_reason.as_deref(), Some("stop"));
+        prop_assert_eq!(learned.session_id.as_deref(), Some("s"));
+        let tokens = learned.usage.map(|usage| usage.output_tokens);
+        prop_assert_eq!(tokens, i64::try_from(pieces.len()).ok().filter(|pieces| *pieces > 0));
+    }
+
+    #[test]
+    fn an_answer_that_stops_in_the_middle_is_never_done(
+        pieces in vec("[a-z]{1,5}", 1..5),
+        way in way(),
+        kept in any::<prop::sample::Index>(),
+        cuts in cuts(),
+    ) {
+        let whole = way.write(&frames(&pieces, true));
+        let end = whole.windows(4).rposition(|window| window == b"stop").unwrap();
+        let learned = learned(&cuts.of(&whole[..kept.index(end)]));
+        prop_assert_eq!(learned.failure.map(|(code, _)| code), Some("truncated"));
+        prop_assert!(pieces.starts_with(&learned.pieces));
+    }
+
+    #[test]
+    fn an_error_in_mid_stream_follows_the_text_before_it(
+        pieces in vec("[a-z]{1,5}", 0..5),
+        (code, kind) in select(CODES),
+        message in text(),
+        status in 400..600_u16,
+        way in way(),
+        cuts in cuts(),
+    ) {
+        let mut frames = frames(&pieces, true);
+        frames.pop();
+        frames.push((Some(status), json!({ "code": code, "message": message, "request_id": "e" })));
+        let learned = learned(&cuts.of(&way.write(&frames)));
+        let (told, details) = learned.failure.unwrap();
+        prop_assert_eq!(told, kind);
+        prop_assert_eq!(details.code.as_deref(), Some(code));
+        prop_assert_eq!(details.request_id.as_deref(), Some("e"));
+        prop_assert_eq!(details.may_have_cost, !pieces.is_empty());
+        prop_assert_eq!(learned.pieces, pieces);
+    }
+
+    #[test]
+    fn no_bytes_make_an_answer_panic_or_wait(chunks in vec(vec(any::<u8>(), 0..100), 0..10)) {
+        let chunks: Vec<&[u8]> = chunks.iter().map(Vec::as_slice).collect();
+        let learned = learned(&chunks);
+        let (code, details) = learned.failure.unwrap_or(("done", Details::default()));
+        prop_assert!(!code.starts_with("timeout") && code != "deadline");
+        prop_assert!(details.message.is_none_or(|message| message.chars().count() <= MESSAGE_LENGTH));
+    }
+
+    #[test]
+    fn nor_does_any_json_in_a_frame(values in vec(json(NAMES), 0..4), way in way(), cuts in cuts()) {
+        let frames: Vec<_> = values.into_iter().map(|value| (None, value)).collect();
+        let body = way.write(&frames);
+        let learned = learned(&cuts.of(&body));
+        prop_assert!(learned.failure.is_none_or(|(code, _)| !code.starts_with("timeout")));
+    }
+
+    #[test]
+    fn a_refusal_of_any_bytes_is_what_its_status_says_and_short(
+        status in status(),
+        body in vec(any::<u8>(), 0..2_000),
+        request_id in vec(33..127_u8, 0..600),
+        cuts in cuts(),
+    ) {
+        // Bytes by chance are no JSON object, least of all one with a code.
+        let error = refused(status, &[("x-request-id", &request_id)], &cuts.of(&body));
+        prop_assert_eq!(error.code(), meaning_of(status));
+        prop_assert_eq!(error.details().status, Some(status));
+        check_kept(&error)?;
+    }
+
+    #[test]
+    fn a_refusal_of_any_json_is_one_of_the_four_and_short(
+        status in status(),
+        body in json(NAMES),
+        times in 1..200_usize,
+        cuts in cuts(),
+    ) {
+        let mut body = body;
+        for name in ["code", "message", "request_id"] {
+            if let Some(Value::String(word)) = body.get_mut(name) {
+                *word = word.repeat(times);
+            }
+        }
+        let body = body.to_string();
+        let error = refused(status, &[], &cuts.of(body.as_bytes()));
+        prop_assert!(["throttled", "unavailable", "refused", "misconfigured"].contains(&error.code()));
+        check_kept(&error)?;
+    }
+
+    #[test]
+    fn a_known_code_decides_and_any_other_leaves_it_to_the_status(
+        status in status(),
+        (known, kind) in select(CODES),
+        unknown in "[A-Z][a-z]{8}\\.[0-9]",
+        message in "[a-z ]{0,20}",
+        framed in any::<bool>(),
+        way in way(),
+        cuts in cuts(),
+    ) {
+        for (code, kind) in [(known, kind), (&*unknown, meaning_of(status))] {
+            let data = json!({ "code": code, "message": message, "request_id": "e" });
+            let body = if framed {
+                way.write(&[(Some(status), data)])
+            } else {
+                data.to_string().into_bytes()
+            };
+            let error = refused(status, &[], &cuts.of(&body));
+            prop_assert_eq!(error.code(), kind, "{}", code);
+            prop_assert_eq!(error.details().code.as_deref(), Some(code));
+            prop_assert_eq!(error.request_id(), Some("e"));
+        }
+    }
+
+    #[test]
+    fn a_pause_that_is_asked_for_is_read_and_anything_else_is_none(
+        seconds in 0..100_000_u64,
+        any_value in vec(prop_oneof![32..127_u8, 128..=255_u8], 0..40),
+        name in select(vec!["retry-after", "retry-after-ms", "date"]),
+    ) {
+        let said = seconds.to_string();
+        let error = refused(429, &[("retry-after", said.as_bytes())], &[]);
+        prop_assert_eq!(error.retry_after(), Some(Duration::from_secs(seconds)));
+        let error = refused(429, &[(name, &any_value), ("retry-after", b"soon")], &[]);
+        let number = str::from_utf8(&any_value).ok().and_then(|text| text.trim().parse::<f64>().ok());
+        prop_assert!(error.retry_after().is_none() || number.is_some());
+    }
+
+    #[test]
+    fn no_application_id_leaves_its_place_in_the_path(app_id in prop_oneof![
+        text(), "[./%\\\\?#a]{0,6}", select(vec!["", ".", "..", "%2e%2e", "..."]).prop_map(str::to_owned),
+    ]) {
+        let client = DashScope::new(Config::new("sk-test-000".into())).unwrap();
+        let Ok(url) = client.url(&app_id) else {
+            prop_assert!(["", ".", ".."].contains(&&*app_id));
+            return Ok(());
+        };
+        let segments: Vec<&str> = url.path_segments().unwrap().collect();
+        prop_assert_eq!(segments.len(), 5, "{}", url);
+        let decoded = percent_encoding::percent_decode_str(segments[3]).decode_utf8().unwrap();
+        prop_assert_eq!(decoded, app_id);
+        prop_assert!(url.as_str().starts_with(BEIJING) && url.path().ends_with("/completion"));
+        prop_assert_eq!((url.query(), url.fragment()), (None, None));
+    }
+
+    #[test]
+    fn no_setting_makes_the_client_panic_and_a_workspace_stays_in_its_host(
+        base_url in prop_oneof![text(), "https?://[a-z0-9.:/?#@-]{0,20}"],
+        workspace in prop_oneof![text(), "[A-Za-z0-9._/@:-]{0,70}", "[A-Za-z0-9_-]{62,66}"],
+        api_key in text(),
+    ) {
+        let host = Region::Beijing.workspace_base_url(&workspace);
+        let fits = (1..=64).contains(&workspace.len())
+            && workspace.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+            && !workspace.starts_with(['-', '_']);
+        prop_assert_eq!(host.is_ok(), fits);
+        if let Ok(host) = host {
+            let url = Url::parse(&host).unwrap();
+            prop_assert_eq!(
+                url.host_str().unwrap(),
+                format!("{}.cn-beijing.maas.aliyuncs.com", workspace.to_lowercase())
+            );
+        }
+        let config = Config { base_url, workspace: Some(workspace), ..Config::new(api_key.into()) };
+        if let Ok(client) = DashScope::new(config) {
+            prop_assert!(fits && client.url("a").is_ok());
+        }
+    }
+}
