@@ -8,7 +8,7 @@ use std::{
 
 use axum::extract::{FromRef, FromRequestParts};
 use http::{header::AUTHORIZATION, request::Parts};
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, TokenData, Validation};
 use lru::LruCache;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
@@ -88,7 +88,9 @@ pub struct Claims {
     /// `access`.
     #[serde(rename = "type", default)]
     pub kind: String,
-    /// Seconds since 1970.
+    /// Seconds since 1970. [`JwtSecrets::verify`] has checked it, and does not say it again: in a
+    /// token it may have a fraction.
+    #[serde(skip_deserializing)]
     pub exp: i64,
 }
 
@@ -116,12 +118,15 @@ impl JwtSecrets {
         validation.validate_nbf = true;
         validation.validate_aud = false;
         validation.set_required_spec_claims(&["exp", "sub"]);
-        let claims = self
+        let TokenData { header, claims } = self
             .0
             .iter()
             .find_map(|key| jsonwebtoken::decode::<Claims>(token, key, &validation).ok())
-            .ok_or(Error::Unauthorized("token does not hold"))?
-            .claims;
+            .ok_or(Error::Unauthorized("token does not hold"))?;
+        // RFC 7515, 4.1.11: whoever does not understand what it lists must refuse the token.
+        if header.crit.is_some() {
+            return Err(Error::Unauthorized("token asks for an extension"));
+        }
         if claims.kind == "access" {
             Ok(claims)
         } else {
@@ -293,6 +298,9 @@ fn bearer(parts: &Parts) -> Result<&str> {
         Err(Error::Unauthorized("not a bearer token"))
     }
 }
+
+#[cfg(test)]
+mod properties;
 
 #[cfg(test)]
 mod tests {
