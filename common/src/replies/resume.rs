@@ -136,12 +136,14 @@ pub(super) async fn find(db: &Db, caller: &Caller, place: Place) -> Result<Head>
 }
 
 #[cfg(test)]
-mod tests {
+mod properties {
     use proptest::prelude::*;
 
     use super::*;
 
     proptest! {
+        #![proptest_config(crate::properties::cases(256))]
+
         #[test]
         fn an_event_id_reads_back_as_it_was_written(message_id in 0_i64.., chars in 0_usize..) {
             let id = EventId { message_id, chars };
