@@ -106,8 +106,9 @@ impl From<&Start> for Head {
 pub(super) async fn find(db: &Db, caller: &Caller, place: Place) -> Result<Head> {
     let row = sqlx::query!(
         r#"
-        select user_id, conversation_id, reply_to, created_at, state = 'streaming' as "streaming!",
-               char_length(content) as "chars!"
+        select user_id, conversation_id, reply_to, created_at, char_length(content) as "chars!",
+               -- Being made, or left by a maker that died.
+               (state = 'streaming' or error_code is not distinct from 'interrupted') as "ahead!"
         from biz.ai_messages
         where id = $2 and site_id = $1 and role = 'assistant'
         "#,
@@ -121,8 +122,9 @@ pub(super) async fn find(db: &Db, caller: &Caller, place: Place) -> Result<Head>
     if row.user_id != caller.user_id {
         return Err(Error::NotOwner);
     }
-    // Who reads a reply live is ahead of its last checkpoint, by what its maker may hold back.
-    let ahead = if row.streaming { MOST_UNSAVED } else { 0 };
+    // Who reads a reply live is ahead of its last checkpoint, by what its maker may hold back;
+    // and stays so if the maker dies.
+    let ahead = if row.ahead { MOST_UNSAVED } else { 0 };
     let most = usize::try_from(row.chars).unwrap_or_default() + ahead;
     if place.at.chars > most {
         return Err(Error::invalid(place.field, Reason::BeyondEnd));

@@ -229,6 +229,10 @@ async fn whoever_read_more_than_a_dead_maker_had_stored_is_told_how_much_there_i
         (&end.data["code"], &end.data["retryable"]),
         (&json!("unavailable"), &json!(true))
     );
+    // Whoever comes back later has read no less, and is told the same.
+    let mut again = parlor.resume(COACH, &message, "after=9").await;
+    again.expect("start").await;
+    assert_eq!(again.expect("error").await, end);
 }
 
 #[tokio::test]
