@@ -158,6 +158,12 @@ impl Simulator {
         self.shared.gate.held(streams).await;
     }
 
+    /// Cuts every connection there is, idle ones too, wherever their streams stand; whoever comes
+    /// after that is served.
+    pub fn cut(&self) {
+        self.shared.cuts.send_modify(|cuts| *cuts += 1);
+    }
+
     /// Lets all streams go on, and takes the limit of [`hold_after`](Self::hold_after) away.
     pub fn release(&self) {
         self.shared.gate.release();

@@ -45,11 +45,15 @@ async fn serve_connection(socket: TcpStream, shared: Arc<Shared>) {
         let shared = Arc::clone(&shared);
         async move { Ok::<_, Infallible>(respond(shared, request).await) }
     });
-    // An error is a client that left, or a cut that a scenario asked for.
-    http1::Builder::new()
-        .serve_connection(TokioIo::new(socket), service)
-        .await
-        .ok();
+    let mut cuts = shared.cuts.subscribe();
+    let connection = http1::Builder::new().serve_connection(TokioIo::new(socket), service);
+    tokio::select! {
+        // First, so that a stream that is cut and let go at once says no more.
+        biased;
+        _ = cuts.changed() => {}
+        // An error is a client that left, or a cut that a scenario asked for.
+        _ = connection => {}
+    }
 }
 
 struct OpenConnection<'a>(&'a AtomicUsize);

@@ -23,6 +23,8 @@ pub(super) struct Shared {
     pub active: watch::Sender<usize>,
     pub calls: watch::Sender<usize>,
     pub connections: AtomicUsize,
+    /// Counts the cuts: a connection ends with the first after its start.
+    pub cuts: watch::Sender<u64>,
     state: Mutex<State>,
 }
 
@@ -52,6 +54,7 @@ impl Shared {
             active: watch::Sender::default(),
             calls: watch::Sender::default(),
             connections: AtomicUsize::default(),
+            cuts: watch::Sender::default(),
             state: Mutex::new(state),
             options,
         }

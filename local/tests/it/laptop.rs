@@ -21,19 +21,19 @@ use crate::harness::{
 };
 
 /// A home that root's PostgreSQL can reach, too.
-fn home() -> TempDir {
+pub fn home() -> TempDir {
     tempfile::Builder::new()
         .permissions(fs::Permissions::from_mode(0o755))
         .tempdir()
         .unwrap()
 }
 
-fn program() -> PathBuf {
+pub fn program() -> PathBuf {
     env!("CARGO_BIN_EXE_local").into()
 }
 
 /// The environment is the test's, not the developer's.
-fn isolated(mut command: Command, home: &Path) -> Command {
+pub fn isolated(mut command: Command, home: &Path) -> Command {
     for name in [
         "DATABASE_URL",
         "JWT_SECRET",
@@ -65,7 +65,7 @@ fn text(output: &[u8]) -> &str {
 }
 
 /// Where it serves, once it does.
-async fn address(program: &mut Program) -> String {
+pub async fn address(program: &mut Program) -> String {
     program
         .line(|line| line.strip_prefix("Parlor serves on ").map(str::to_owned))
         .await

@@ -17,6 +17,7 @@ mod chat_stream;
 mod circuit;
 mod emulator;
 mod fairness;
+mod faults;
 mod gateway_twin;
 mod idempotency;
 mod laptop;

@@ -101,17 +101,21 @@ impl Program {
 
     /// The processes that it has started.
     pub fn children(&self) -> Vec<Pid> {
-        let id = self.child.id();
-        let threads = std::fs::read_dir(format!("/proc/{id}/task")).unwrap();
-        let lists = threads.map(|thread| thread.unwrap().path().join("children"));
-        let texts: String = lists
-            .map(|list| std::fs::read_to_string(list).unwrap_or_default())
-            .collect();
-        texts
-            .split_whitespace()
-            .filter_map(|id| Pid::from_raw(id.parse().ok()?))
-            .collect()
+        children_of(self.pid())
     }
+}
+
+/// The processes that a process has started.
+pub fn children_of(pid: Pid) -> Vec<Pid> {
+    let threads = std::fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero())).unwrap();
+    let lists = threads.map(|thread| thread.unwrap().path().join("children"));
+    let texts: String = lists
+        .map(|list| std::fs::read_to_string(list).unwrap_or_default())
+        .collect();
+    texts
+        .split_whitespace()
+        .filter_map(|id| Pid::from_raw(id.parse().ok()?))
+        .collect()
 }
 
 impl Drop for Program {

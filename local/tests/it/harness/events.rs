@@ -36,16 +36,21 @@ impl EventStream {
 
     /// The next event; None at the end of the body.
     pub async fn next(&mut self) -> Option<SseEvent> {
+        self.next_unless_broken().await.unwrap()
+    }
+
+    /// The same of a stream that may break off.
+    pub async fn next_unless_broken(&mut self) -> reqwest::Result<Option<SseEvent>> {
         loop {
             while let Some(end) = self.buffer.windows(2).position(|pair| pair == b"\n\n") {
                 let frame: Vec<u8> = self.buffer.drain(..end + 2).collect();
                 if let Some(event) = self.frame(&String::from_utf8(frame).unwrap()) {
-                    return Some(event);
+                    return Ok(Some(event));
                 }
             }
-            let Some(chunk) = self.response.chunk().await.unwrap() else {
+            let Some(chunk) = self.response.chunk().await? else {
                 assert!(self.buffer.is_empty(), "the stream ends inside a frame");
-                return None;
+                return Ok(None);
             };
             self.bytes.extend_from_slice(&chunk);
             self.buffer.extend_from_slice(&chunk);

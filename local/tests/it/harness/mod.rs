@@ -5,8 +5,10 @@ pub mod cloud;
 pub mod database;
 pub mod events;
 pub mod faces;
+pub mod invariants;
 pub mod parlor;
 pub mod python;
+pub mod reader;
 pub mod routes;
 pub mod wire;
 

@@ -63,6 +63,8 @@ pub struct Setup {
     /// Overrides the database URL, for a proxy in front of it.
     pub database_url: Option<String>,
     pub database: Option<Arc<TestDatabase>>,
+    /// Overrides its own simulator, which then has nothing to do.
+    pub dashscope_url: Option<String>,
     pub max_connections: u32,
     pub timeouts: dashscope::Timeouts,
     pub retries: dashscope::Retries,
@@ -75,6 +77,7 @@ impl Default for Setup {
             env: Vec::new(),
             database_url: None,
             database: None,
+            dashscope_url: None,
             max_connections: 8,
             timeouts: dashscope::Timeouts::default(),
             retries: dashscope::Retries {
@@ -116,7 +119,7 @@ impl Parlor {
         demo::load(&own).await.unwrap();
 
         let mut client = dashscope::Config::new("sk-test".into());
-        client.base_url = simulator.base_url();
+        client.base_url = setup.dashscope_url.unwrap_or_else(|| simulator.base_url());
         client.timeouts = setup.timeouts;
         client.retries = setup.retries;
         // Tests send faster than people; what limits them has tests of its own.

@@ -1,4 +1,5 @@
-//! A proxy in front of PostgreSQL that counts round trips, and can be cut, hung or delayed.
+//! A proxy in front of PostgreSQL that counts round trips, and can be cut, hung or delayed, for
+//! all that is said or for what says certain words.
 
 use std::{
     net::Ipv4Addr,
@@ -29,9 +30,15 @@ pub struct Wire {
 }
 
 /// Connections are numbered from 1 as they come.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 struct Weather {
     down: bool,
+    /// How often all connections were cut.
+    cuts: usize,
+    /// Messages that say this wait, and with them what comes after them on their connection.
+    holds: Option<String>,
+    /// Messages that say this are handed on, and their connection hears nothing from then on.
+    loses_answers_to: Option<String>,
     connections: usize,
     /// The messages of connections up to this one wait.
     holds_requests_to: usize,
@@ -78,6 +85,8 @@ impl Wire {
                 weather.send_modify(|weather| weather.connections += 1);
                 let relay = Relay {
                     number: weather.borrow().connections,
+                    cuts: weather.borrow().cuts,
+                    is_deaf: AtomicBool::new(false),
                     weather: weather.subscribe(),
                     count: Arc::clone(&count),
                     held: Arc::clone(&held),
@@ -102,6 +111,11 @@ impl Wire {
     /// Answers of the server to messages that had been made to wait, so far.
     pub fn late_answers(&self) -> usize {
         self.late_answers.load(Ordering::SeqCst)
+    }
+
+    /// Cuts every connection, and what it was about to say is never said. New ones are taken.
+    pub fn cut(&self) {
+        self.weather.send_modify(|weather| weather.cuts += 1);
     }
 
     /// Cuts every connection and takes no new ones.
@@ -135,6 +149,28 @@ impl Wire {
             .send_modify(|weather| weather.holds_requests_to = 0);
     }
 
+    /// Holds back each message that says this, a parameter's text for example, on whatever
+    /// connection, until [`Wire::mind_nothing`].
+    pub fn hold_what_says(&self, words: &str) {
+        self.weather
+            .send_modify(|weather| weather.holds = Some(words.to_owned()));
+    }
+
+    /// Loses the answer to each message that says this: what it asks is done all the same.
+    pub fn lose_answers_to(&self, words: &str) {
+        self.weather
+            .send_modify(|weather| weather.loses_answers_to = Some(words.to_owned()));
+    }
+
+    /// Delivers what was held back for its words, and loses no further answers. A connection that
+    /// has lost one stays deaf.
+    pub fn mind_nothing(&self) {
+        self.weather.send_modify(|weather| {
+            weather.holds = None;
+            weather.loses_answers_to = None;
+        });
+    }
+
     /// Loses the answers to the connections there are now: what they ask is done all the same.
     pub fn lose_answers(&self) {
         self.weather
@@ -142,8 +178,20 @@ impl Wire {
     }
 }
 
+/// Whether a message holds these words.
+fn says(message: &[u8], words: Option<&String>) -> bool {
+    words.is_some_and(|words| {
+        message
+            .windows(words.len())
+            .any(|part| part == words.as_bytes())
+    })
+}
+
 struct Relay {
     number: usize,
+    /// As many cuts as there had been when it was made.
+    cuts: usize,
+    is_deaf: AtomicBool,
     weather: watch::Receiver<Weather>,
     count: Arc<AtomicUsize>,
     held: Arc<AtomicUsize>,
@@ -157,13 +205,15 @@ impl Relay {
         let (from_server, to_server) = server.into_split();
         let mut weather = self.weather.clone();
         tokio::select! {
+            // First, so that nothing is delivered that a cut has swallowed.
+            biased;
+            _ = weather.wait_for(|weather| weather.down || weather.cuts > self.cuts) => {}
             // A client that leaves does not undo what it has said: the server hears it to its end.
             () = async {
                 self.forth(from_client, to_server).await.ok();
                 std::future::pending::<()>().await;
             } => {}
             _ = self.back(from_server, to_client) => {}
-            _ = weather.wait_for(|weather| weather.down) => {}
         }
     }
 
@@ -187,11 +237,16 @@ impl Relay {
                 _ => {}
             }
             says_something = kind != Some(b'S');
-            let passes = |weather: &Weather| self.number > weather.holds_requests_to;
+            let passes = |weather: &Weather| {
+                self.number > weather.holds_requests_to && !says(&body, weather.holds.as_ref())
+            };
             if !passes(&weather.borrow()) {
                 self.held.fetch_add(1, Ordering::SeqCst);
                 weather.wait_for(passes).await.ok();
                 self.was_held.store(true, Ordering::SeqCst);
+            }
+            if says(&body, weather.borrow().loses_answers_to.as_ref()) {
+                self.is_deaf.store(true, Ordering::SeqCst);
             }
             let mut message: Vec<u8> = kind.into_iter().collect();
             message.extend(length.to_be_bytes());
@@ -221,6 +276,9 @@ impl Relay {
             }
             let passes = |weather: &Weather| self.number > weather.holds_answers_to;
             weather.wait_for(passes).await.ok();
+            if self.is_deaf.load(Ordering::SeqCst) {
+                continue;
+            }
             client.write_all(&chunk[..length]).await?;
         }
     }

@@ -388,6 +388,24 @@ async fn a_call_has_a_gate_of_its_own() {
 }
 
 #[tokio::test]
+async fn a_cut_ends_what_there_is_and_nothing_after_it() {
+    let simulator = start(Options::default()).await;
+    simulator.hold_after(1);
+    let body = Ask::streaming("app1_chat", "[[sim:say:一|二]]")
+        .send(&simulator)
+        .await
+        .into_body();
+    simulator.held(1).await;
+    simulator.cut();
+    assert!(body.collect().await.is_err(), "the body has no end");
+    simulator.active(0).await;
+    assert_eq!(simulator.open_connections(), 0);
+    simulator.release();
+    let after = stream(&simulator, "say:一|二").await;
+    assert_eq!(after.text(), "一二");
+}
+
+#[tokio::test]
 async fn a_client_that_leaves_is_noticed() {
     let simulator = start(Options::default()).await;
     let stalled = Ask::streaming("app1_chat", "[[sim:stall:1]]")

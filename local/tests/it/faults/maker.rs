@@ -1,0 +1,148 @@
+//! Who makes the replies that are broken off: as it runs in the cloud, on a laptop, or in here.
+
+use std::{net::Ipv4Addr, sync::Arc};
+
+use local::emulator::Emulator;
+use reqwest::RequestBuilder;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::{
+    harness::{
+        child::{self, Program},
+        cloud::specs,
+        parlor::{Parlor, SECRET, Setup, token},
+    },
+    laptop::{address, home, isolated, program},
+};
+
+/// What kind of process.
+#[derive(Clone, Copy, Debug)]
+pub enum Kind {
+    /// The function's real binary, under the emulated Runtime API and gateway.
+    Function,
+    /// `local serve`.
+    Laptop,
+    /// The routers in this process: what cannot be killed, and must go on.
+    Here,
+}
+
+/// A process with a database behind a wire, and another Parlor's simulator.
+pub struct Maker {
+    address: String,
+    process: Process,
+    http: reqwest::Client,
+}
+
+enum Process {
+    Function(Emulator),
+    Laptop { program: Program, _home: TempDir },
+    Here,
+}
+
+impl Maker {
+    pub async fn start(kind: Kind, parlor: &Parlor, database_url: &str) -> Self {
+        let (address, process) = match kind {
+            Kind::Function => function(parlor, database_url).await,
+            Kind::Laptop => laptop(parlor, database_url).await,
+            Kind::Here => {
+                let here = Parlor::start_with(Setup {
+                    database: Some(Arc::clone(&parlor.database)),
+                    database_url: Some(database_url.to_owned()),
+                    dashscope_url: Some(parlor.simulator.base_url()),
+                    ..Setup::default()
+                })
+                .await;
+                (here.address, Process::Here)
+            }
+        };
+        Self {
+            address,
+            process,
+            http: reqwest::Client::new(),
+        }
+    }
+
+    /// A message whose reply is streamed (CHAT-4).
+    pub fn stream(&self, user: i64, body: &Value) -> RequestBuilder {
+        let url = format!("{}/api/xcx/chat/stream", self.address);
+        self.http.post(url).bearer_auth(token(user)).json(body)
+    }
+
+    /// `kill -9`; returns once it is gone.
+    pub async fn kill(&mut self) {
+        match &mut self.process {
+            Process::Function(emulator) => {
+                assert_eq!(emulator.kill("chat-stream").await.unwrap(), 1);
+            }
+            Process::Laptop { program, .. } => {
+                program.kill();
+                program.ended().await;
+            }
+            Process::Here => panic!("this process is the test's own"),
+        }
+    }
+
+    /// Whoever takes its place: a function's next event starts a new instance by itself.
+    pub async fn start_again(self, parlor: &Parlor, database_url: &str) -> Self {
+        match self.process {
+            Process::Laptop { .. } => Self::start(Kind::Laptop, parlor, database_url).await,
+            _ => self,
+        }
+    }
+
+    /// The sweep, as it is run where this is.
+    pub async fn sweep(&self, parlor: &Parlor) {
+        match &self.process {
+            Process::Function(emulator) => {
+                let outcome = emulator.invoke("sweep", &json!({})).await.unwrap();
+                assert!(
+                    matches!(outcome, local::emulator::Outcome::Response(_)),
+                    "{outcome:?}"
+                );
+            }
+            _ => _ = common::sweep::run(&parlor.db, 90).await.unwrap(),
+        }
+    }
+}
+
+async fn function(parlor: &Parlor, database_url: &str) -> (String, Process) {
+    let mut specs = specs(parlor).await;
+    for spec in &mut specs {
+        // The one that has served the first message serves the next.
+        spec.max_instances = 1;
+        for (name, value) in &mut spec.env {
+            if name == "DATABASE_URL" {
+                database_url.clone_into(value);
+            }
+        }
+    }
+    let emulator = Emulator::start(specs).unwrap();
+    let app = emulator.router(local::cloud::routes().unwrap()).unwrap();
+    let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .await
+        .unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    #[expect(clippy::disallowed_methods, reason = "the server of a test")]
+    tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+    (address, Process::Function(emulator))
+}
+
+async fn laptop(parlor: &Parlor, database_url: &str) -> (String, Process) {
+    let home = home();
+    let mut command = isolated(child::command(program()), home.path());
+    command
+        .args(["serve", "--port", "0", "--no-schedules"])
+        .args(["--database-url", database_url])
+        .env("JWT_SECRET", SECRET)
+        .env("DASHSCOPE_API_KEY", "sk-for-tests")
+        .env("DASHSCOPE_BASE_URL", parlor.simulator.base_url())
+        .env("DASHSCOPE_APP_ID_1_CHAT", "app1_chat");
+    let mut program = Program::start(command);
+    let address = address(&mut program).await;
+    let process = Process::Laptop {
+        program,
+        _home: home,
+    };
+    (address, process)
+}

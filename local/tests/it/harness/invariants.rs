@@ -1,0 +1,213 @@
+//! What holds of any conversation, and of the books, whatever broke: once nothing is being made any
+//! more, and what had died is swept.
+
+#![expect(clippy::unwrap_used, reason = "tests, and what they share")]
+
+use serde_json::{Value, json};
+use sqlx::AssertSqlSafe;
+
+use super::{
+    events::{EventStream, SseEvent, terminal, text},
+    parlor::Parlor,
+};
+
+/// Of a conversation, `$1`: queries that find what must not be.
+const OF_A_CONVERSATION: [(&str, &str); 6] = [
+    (
+        "messages are numbered from 1 without a gap, and counted",
+        "select to_jsonb(c) from biz.ai_conversations c
+         where id = $1 and array(select seq from biz.ai_messages where conversation_id = c.id order by seq)
+               is distinct from array(select generate_series(1, c.message_count))",
+    ),
+    (
+        "every message has one end",
+        "select to_jsonb(m) from biz.ai_messages m
+         where conversation_id = $1 and (state = 'streaming' or lease_until is not null or finished_at is null)",
+    ),
+    (
+        "a message of the user's has one reply, right after it",
+        "select to_jsonb(m) from biz.ai_messages m
+         where conversation_id = $1 and role = 'user' and m.seq + 1 is distinct from (
+             select a.seq from biz.ai_messages a
+             where a.conversation_id = m.conversation_id and a.role = 'assistant' and a.reply_to = m.id)",
+    ),
+    (
+        "a reply that broke off has said something, one that failed has not, and both say why",
+        "select to_jsonb(m) from biz.ai_messages m
+         where conversation_id = $1 and role = 'assistant'
+           and ((content = '') is distinct from (state = 'failed') and state <> 'stopped'
+                or (error_code is not null) is distinct from (state in ('failed', 'interrupted')))",
+    ),
+    (
+        "a reply has one run, which ended as it did",
+        "select to_jsonb(m) from biz.ai_messages m
+         where conversation_id = $1 and role = 'assistant' and 1 is distinct from (
+             select count(*) filter (where (response_text, tokens_used) is not distinct from (m.content, m.tokens_used)
+                        and finished_at is not null and case m.state when 'complete' then status = 'success'
+                            when 'stopped' then status = 'stopped' else status in ('failed', 'timeout') end)
+                    * count(*)
+             from biz.ai_run_logs where message_id = m.id)",
+    ),
+    (
+        "the list shows the newest text",
+        "select to_jsonb(c) from biz.ai_conversations c
+         where id = $1 and last_message_preview is distinct from (
+             select left(content, 100) from biz.ai_messages
+             where conversation_id = c.id and content <> '' order by seq desc limit 1)",
+    ),
+];
+
+/// Of everything there is.
+const OF_THE_BOOKS: [(&str, &str); 4] = [
+    (
+        "no run goes on",
+        "select to_jsonb(r) from biz.ai_run_logs r where status = 'running' or finished_at is null",
+    ),
+    (
+        "a day's usage is the sum of its runs, and nothing is reserved",
+        "with runs as (
+             select site_id, local_day as day, app_type, count(*) as calls,
+                    count(*) filter (where status in ('success', 'stopped')) as successes,
+                    count(*) filter (where status not in ('success', 'stopped')) as failures,
+                    sum(coalesce(tokens_used, case when tokens_estimated then reserved_tokens end, 0))::bigint as tokens,
+                    sum(latency_ms)::bigint as latency,
+                    count(*) filter (where status not in ('circuit_open', 'budget_exceeded')) as made
+             from biz.ai_run_logs where status <> 'running' group by 1, 2, 3
+         )
+         select jsonb_build_array(to_jsonb(runs), to_jsonb(u))
+         from runs full join biz.ai_usage_daily u using (site_id, day, app_type)
+         where (coalesce(runs.calls, 0), coalesce(runs.successes, 0), coalesce(runs.failures, 0), coalesce(runs.tokens, 0),
+                coalesce(runs.latency, 0), coalesce(runs.made, 0), 0)
+               is distinct from (u.calls, u.successes, u.failures, u.tokens, u.latency_sum_ms,
+                                 (select sum(bucket) from unnest(u.latency_histogram) bucket), u.reserved_tokens)
+            or u.calls <> u.successes + u.failures",
+    ),
+    (
+        "a circuit that is half open has a probe under way",
+        "select to_jsonb(k) from biz.ai_circuits k
+         where state = 'half_open'
+           and not exists (select from biz.ai_run_logs r where r.id = k.probe_run_id and r.status = 'running')",
+    ),
+    (
+        "as many conversations are listed as have messages",
+        "select to_jsonb(u) from biz.users u
+         where listed_conversations <> (
+             select count(*) from biz.ai_conversations c where c.user_id = u.id and c.message_count > 0)",
+    ),
+];
+
+/// All of it, of one conversation and of the books.
+pub async fn hold(parlor: &Parlor, user: i64, chat: i64) {
+    of_the_conversation(parlor, user, chat).await;
+    of_the_books(parlor).await;
+}
+
+/// What is stored is in order, and every way to read it tells the same.
+pub async fn of_the_conversation(parlor: &Parlor, user: i64, chat: i64) {
+    for (rule, query) in OF_A_CONVERSATION {
+        let found: Vec<Value> = sqlx::query_scalar(query)
+            .bind(chat)
+            .fetch_all(&parlor.db)
+            .await
+            .unwrap();
+        assert_eq!(found, [] as [Value; 0], "{rule}");
+    }
+
+    let stored: Vec<Value> = sqlx::query_scalar(
+        "select jsonb_build_object('id', id, 'role', role, 'content', content, 'status', state, 'reply_to', reply_to,
+             'client_message_id', client_message_id)
+         from biz.ai_messages where conversation_id = $1 order by seq limit 100",
+    )
+    .bind(chat)
+    .fetch_all(&parlor.db)
+    .await
+    .unwrap();
+    let listed = parlor.messages(user, chat).await;
+    let told =
+        |message: &Value| ["id", "role", "content", "status"].map(|name| message[name].clone());
+    let (told, kept): (Vec<_>, Vec<_>) = (
+        listed.iter().map(told).collect(),
+        stored.iter().map(told).collect(),
+    );
+    assert_eq!(told, kept);
+
+    let calls = parlor.simulator.calls_count();
+    for (number, message) in stored.iter().enumerate() {
+        if message["role"] == "assistant" {
+            is_read_on(parlor, user, message).await;
+        } else if !message["client_message_id"].is_null() {
+            is_repeated(parlor, user, chat, message, &stored[number + 1]).await;
+        }
+    }
+    assert_eq!(
+        parlor.simulator.calls_count(),
+        calls,
+        "nothing is asked again"
+    );
+}
+
+/// A reply that has ended is read (CHAT-5) from its start, and from its middle.
+async fn is_read_on(parlor: &Parlor, user: i64, reply: &Value) {
+    let content = reply["content"].as_str().unwrap();
+    let half = content.chars().count() / 2;
+    for after in [0, half] {
+        let path = format!("/api/xcx/chat/stream/{}?after={after}", reply["id"]);
+        let events = read(parlor.request_as(user, "GET", &path)).await;
+        let rest: String = content.chars().skip(after).collect();
+        assert_eq!(text(&events), rest, "{reply}");
+        ends_as(events.last().unwrap(), reply);
+    }
+}
+
+/// The same message sent again (CHAT-4) is the same message.
+async fn is_repeated(parlor: &Parlor, user: i64, chat: i64, message: &Value, reply: &Value) {
+    let body = json!({
+        "chatId": chat, "content": message["content"], "clientMessageId": message["client_message_id"],
+    });
+    let again = parlor.request_as(user, "POST", "/api/xcx/chat/stream");
+    let events = read(again.json(&body)).await;
+    let start = &events[0].data;
+    assert_eq!(
+        (&start["userMessageId"], &start["messageId"]),
+        (&message["id"], &reply["id"])
+    );
+    assert_eq!(text(&events), reply["content"]);
+    ends_as(terminal(&events), reply);
+}
+
+async fn read(request: reqwest::RequestBuilder) -> Vec<SseEvent> {
+    let response = request.send().await.unwrap();
+    assert_eq!(response.status(), 200, "{}", response.text().await.unwrap());
+    EventStream::new(response).rest().await
+}
+
+#[track_caller]
+fn ends_as(end: &SseEvent, reply: &Value) {
+    let good = matches!(reply["status"].as_str(), Some("complete" | "stopped"));
+    let name = if good { "done" } else { "error" };
+    assert_eq!(end.name, name, "{end:?} of {reply}");
+    if good {
+        assert_eq!(end.data["status"], reply["status"]);
+    }
+}
+
+/// Runs, usage and what was really asked fit together.
+pub async fn of_the_books(parlor: &Parlor) {
+    for (rule, query) in OF_THE_BOOKS {
+        let found: Vec<Value> = sqlx::query_scalar(AssertSqlSafe(query))
+            .fetch_all(&parlor.db)
+            .await
+            .unwrap();
+        assert_eq!(found, [] as [Value; 0], "{rule}");
+    }
+    // A maker that died could not tell how often it had asked: before the first token, and once.
+    let known: i64 = sqlx::query_scalar(
+        "select coalesce(sum(greatest(1, attempts)), 0)::bigint from biz.ai_run_logs
+         where status not in ('circuit_open', 'budget_exceeded')",
+    )
+    .fetch_one(&parlor.db)
+    .await
+    .unwrap();
+    let calls = i64::try_from(parlor.simulator.calls_count()).unwrap();
+    assert!(calls <= known, "{calls} calls, of which runs know {known}");
+}
