@@ -217,27 +217,24 @@ impl Replies {
         .flatten()
         .min()
         .unwrap_or(began);
-        match begin::begin(&self.0.db, caller, &message, App::Chat, self.0.limits).await? {
-            Begun::New(start, ticket) => {
-                let (sender, receiver) = relay::channel();
-                relay::spawn(
-                    Arc::clone(&self.0),
-                    caller.clone(),
-                    message,
-                    ticket,
-                    sender,
-                    until,
-                );
-                let db = self.0.db.clone();
-                let watch = Watch::live(db, caller, start.message_id, killed_at, receiver);
-                Ok((start, watch))
+        let (desk, maker) = (Arc::clone(&self.0), caller.clone());
+        let (start, receiver) = relay::undisturbed(async move {
+            match begin::begin(&desk.db, &maker, &message, App::Chat, desk.limits).await? {
+                Begun::New(start, ticket) => {
+                    let (sender, receiver) = relay::channel();
+                    relay::spawn(desk, maker, message, ticket, sender, until);
+                    Ok((start, Some(receiver)))
+                }
+                Begun::Repeat(start) => Ok((start, None)),
             }
-            Begun::Repeat(start) => {
-                let db = self.0.db.clone();
-                let watch = Watch::stored(db, caller, start.message_id, killed_at, 0);
-                Ok((start, watch))
-            }
-        }
+        })
+        .await?;
+        let (db, message_id) = (self.0.db.clone(), start.message_id);
+        let watch = match receiver {
+            Some(receiver) => Watch::live(db, caller, message_id, killed_at, receiver),
+            None => Watch::stored(db, caller, message_id, killed_at, 0),
+        };
+        Ok((start, watch))
     }
 
     /// Finds a reply of the caller, to read it on from there. `killed_at` is when the function

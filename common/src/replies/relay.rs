@@ -20,7 +20,7 @@ use crate::{
     apps::{App, app1_chat},
     auth::Caller,
     dashscope::{self, AnswerStream, Call},
-    error::Error,
+    error::{Error, Result},
     metrics,
 };
 
@@ -59,6 +59,20 @@ impl Client {
         // Closed without an end, the channel tells a slow client to look in the database.
         self.0.take_if(|sender| sender.try_send(piece).is_err());
     }
+}
+
+/// Begins a reply even if the client that asked for it leaves meanwhile: one that is begun must
+/// be made, and nobody else would know of it.
+pub(super) async fn undisturbed<T: Send + 'static>(
+    beginning: impl Future<Output = Result<T>> + Send + 'static,
+) -> Result<T> {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "whoever asked waits for it, unless the server drops a request whose client left"
+    )]
+    let task = tokio::spawn(tracing::Instrument::in_current_span(beginning));
+    task.await
+        .map_err(|err| Error::Internal("a beginning broke off".into(), Some(err.into())))?
 }
 
 /// Starts making a reply.

@@ -1,13 +1,18 @@
 //! CHAT-4: a message whose reply comes as it is made.
 
 use common::dashscope::Timeouts;
+use futures_util::FutureExt as _;
 use serde_json::json;
 use std::time::Duration;
 
-use crate::harness::{
-    events::{terminal, text},
-    parlor::{COACH, Parlor, Setup},
-    until,
+use crate::{
+    fairness::{coach, message},
+    harness::{
+        events::{terminal, text},
+        invariants,
+        parlor::{COACH, Parlor, Setup},
+        until,
+    },
 };
 
 #[tokio::test]
@@ -88,6 +93,25 @@ async fn a_client_that_leaves_loses_nothing() {
     let messages = parlor.messages(COACH, chat).await;
     assert_eq!(messages[1]["status"], "complete");
     assert_eq!(messages[1]["content"], messages[0]["content"]);
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_while_its_message_is_stored_loses_nothing() {
+    let parlor = Parlor::start().await;
+    let chat = parlor.open(COACH, "t").await;
+    let caller = coach();
+    let sending = parlor
+        .tools
+        .replies
+        .send(&caller, message(chat, "[[sim:echo]]你好"), None, None);
+    // As a server does with a request whose client left: begun, and dropped.
+    assert!(sending.now_or_never().is_none());
+    until("the reply is made all the same", async || {
+        let messages = parlor.messages(COACH, chat).await;
+        (messages.get(1)?["status"] == "complete").then_some(())
+    })
+    .await;
+    invariants::hold(&parlor, COACH, chat).await;
 }
 
 #[tokio::test]

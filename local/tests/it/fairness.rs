@@ -14,7 +14,7 @@ use crate::harness::{
     parlor::{COACH, Parlor, STAFF},
 };
 
-fn coach() -> Caller {
+pub fn coach() -> Caller {
     Caller {
         site_id: 1,
         user_id: COACH,
