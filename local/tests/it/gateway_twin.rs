@@ -1,12 +1,10 @@
 //! The emulated cloud answers over HTTP what the routers on one port answer.
 
-use std::net::Ipv4Addr;
-
 use serde_json::{Value, json};
 
 use crate::harness::{
     cloud::Cloud,
-    parlor::{Answer, COACH, STAFF, answer, token},
+    parlor::{Answer, COACH, STAFF, answer, serve, token},
 };
 
 /// The names and types in a body, without what differs from call to call.
@@ -35,12 +33,7 @@ async fn both_give_the_same_answers() {
         .emulator
         .router(local::cloud::routes().unwrap())
         .unwrap();
-    let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .await
-        .unwrap();
-    let twin = format!("http://{}", listener.local_addr().unwrap());
-    #[expect(clippy::disallowed_methods, reason = "the server of a test")]
-    tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+    let twin = serve(app).await;
 
     let chat = cloud.parlor.open(COACH, "t").await;
     cloud
