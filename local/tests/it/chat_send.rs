@@ -1,9 +1,15 @@
 //! CHAT-3, and what every reply leaves behind: run, usage, counters, sessions.
 
+use std::cell::Cell;
+
 use futures_util::future::join_all;
 use serde_json::json;
 
-use crate::harness::parlor::{COACH, Parlor};
+use crate::harness::{
+    invariants,
+    parlor::{Answer, COACH, OTHER_SITE, Parlor, STAFF},
+    until,
+};
 
 #[tokio::test]
 async fn a_message_is_answered_in_one_piece_and_both_are_stored() {
@@ -284,46 +290,111 @@ async fn today_is_the_sites_own_day() {
     assert_eq!(days, 2);
 }
 
+/// A hundred conversations of both sites, open.
+async fn a_hundred(parlor: &Parlor) -> Vec<(i64, i64)> {
+    let users = [COACH, STAFF, 1003, 1004, OTHER_SITE];
+    let mut chats = Vec::new();
+    for number in 0..100 {
+        let user = users[number % users.len()];
+        chats.push((user, parlor.open(user, &format!("t{number}")).await));
+    }
+    chats
+}
+
+/// A message to each at once, to every third of them twice. Counts down as they are answered.
+async fn send_to_all(parlor: &Parlor, chats: &[(i64, i64)], waiting: &Cell<usize>) -> Vec<Answer> {
+    let doubled = chats.iter().step_by(3);
+    join_all(chats.iter().chain(doubled).map(async |(user, chat)| {
+        let path = format!("/api/xcx/chat/{chat}/messages");
+        let body = json!({ "content": "你好", "clientMessageId": "只有一条" });
+        // So many at once may wait too long for a connection; then a client asks again.
+        until("there is room", async || {
+            let answer = parlor.post(*user, &path, &body).await;
+            (answer.status != 503).then(|| {
+                waiting.set(waiting.get() - 1);
+                answer
+            })
+        })
+        .await
+    }))
+    .await
+}
+
 #[tokio::test]
 async fn sequence_numbers_and_counters_are_exact_however_many_send_at_once() {
     let parlor = Parlor::start().await;
-    let mut chats = Vec::new();
-    for number in 0..12 {
-        chats.push(parlor.open(COACH, &format!("t{number}")).await);
-    }
     sqlx::query("update biz.ai_budgets set daily_limit = 100000000, monthly_limit = 100000000")
         .execute(&parlor.db)
         .await
         .unwrap();
-    for _ in 0..3 {
-        join_all(chats.iter().map(async |chat| {
-            parlor.send(COACH, *chat, "你好").await.ok()["aiReply"]["status"] == "complete"
-        }))
-        .await;
+    let chats = a_hundred(&parlor).await;
+    let answers = send_to_all(&parlor, &chats, &Cell::new(134)).await;
+    for (first, again) in answers.iter().step_by(3).zip(&answers[100..]) {
+        assert_eq!(first.ok(), again.ok());
     }
-    let (messages, gaps, wrong): (i64, i64, i64) = sqlx::query_as(
-        "select (select count(*) from biz.ai_messages),
-                (select count(*) from (select max(seq) - count(*) as gap from biz.ai_messages group by conversation_id) g where gap <> 0),
-                (select count(*) from biz.ai_conversations c
-                 where message_count <> (select count(*) from biz.ai_messages m where m.conversation_id = c.id))",
-    )
-    .fetch_one(&parlor.db)
-    .await
-    .unwrap();
-    assert_eq!((messages, gaps, wrong), (72, 0, 0));
+    for answer in &answers {
+        assert_eq!(answer.ok()["aiReply"]["status"], "complete");
+    }
+    assert_eq!(parlor.simulator.calls_count(), 100);
+    for (user, chat) in chats {
+        assert_eq!(parlor.messages(user, chat).await.len(), 2);
+        invariants::of_the_conversation(&parlor, user, chat).await;
+    }
+    invariants::of_the_books(&parlor).await;
     let usage = parlor.usage(1).await;
     assert_eq!(
-        (
-            &usage["calls"],
-            &usage["successes"],
-            &usage["reserved_tokens"]
-        ),
-        (&json!(36), &json!(36), &json!(0))
+        (&usage["calls"], &usage["successes"]),
+        (&json!(80), &json!(80))
     );
     assert_eq!(
         parlor.get(COACH, "/api/xcx/chat/history").await.ok()["total"],
-        12
+        20
     );
+}
+
+#[tokio::test]
+async fn a_budget_is_not_exceeded_however_many_send_at_once() {
+    let parlor = Parlor::start().await;
+    // Room for ten of each site, for each reserves 2,000. The database itself would refuse more.
+    sqlx::raw_sql(
+        "update biz.ai_budgets set daily_limit = 20000;
+         alter table biz.ai_usage_daily add constraint within_budget check (tokens + reserved_tokens <= 20000)",
+    )
+    .execute(&parlor.db)
+    .await
+    .unwrap();
+    let chats = a_hundred(&parlor).await;
+    parlor.simulator.hold_after(0);
+    let waiting = Cell::new(134);
+    let release = async {
+        // None of them ends before all the others are refused.
+        until(
+            "all that fit are asked, and nobody else waits",
+            async || {
+                let asked: Vec<i64> = sqlx::query_scalar(
+                    "select conversation_id from biz.ai_messages where role = 'user'",
+                )
+                .fetch_all(&parlor.db)
+                .await
+                .unwrap();
+                let doubled = chats.iter().step_by(3);
+                let twice = doubled.filter(|(_, chat)| asked.contains(chat)).count();
+                (asked.len() == 20 && waiting.get() == 20 + twice).then_some(())
+            },
+        )
+        .await;
+        parlor.simulator.called(20).await;
+        parlor.simulator.release();
+    };
+    let (answers, ()) = tokio::join!(send_to_all(&parlor, &chats, &waiting), release);
+    for answer in answers.iter().filter(|answer| answer.status != 200) {
+        answer.refused(429, "budget_exceeded");
+    }
+    assert_eq!(parlor.simulator.calls_count(), 20);
+    for (user, chat) in chats {
+        invariants::of_the_conversation(&parlor, user, chat).await;
+    }
+    invariants::of_the_books(&parlor).await;
 }
 
 #[tokio::test]
