@@ -4,18 +4,19 @@
 //! A case brings a reply to a step, breaks something there, starts again what can be started again,
 //! and looks whether all is in order: for each step, each break.
 
+mod away;
 mod maker;
 
 use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use common::apps::app1_chat::PROMPT_VERSION;
-use futures_util::{FutureExt as _, future::join_all};
+use futures_util::{FutureExt as _, StreamExt as _, stream};
 use serde_json::{Value, json};
 use sqlx::Executor as _;
 
 use crate::harness::{
     database::{OwnServer, TestDatabase},
-    events::{EventStream, SseEvent, text},
+    events::{EventStream, SseEvent, terminal, text},
     invariants,
     parlor::{COACH, Parlor, Setup},
     reader::{Reader, Seen},
@@ -168,8 +169,9 @@ async fn postgresql_may_be_killed_at_any_step() {
     let (short, long): (Vec<_>, Vec<_>) = Break::PostgresKilled
         .steps()
         .partition(|step| *step <= Step::Begun);
-    let mut cases = join_all(long.into_iter().map(&reach)).await;
-    cases.extend(join_all(short.into_iter().map(&reach)).await);
+    let long = stream::iter(long.into_iter().map(&reach)).buffered(AT_ONCE);
+    let short = stream::iter(short.into_iter().map(&reach)).buffered(AT_ONCE);
+    let cases: Vec<_> = long.chain(short).collect().await;
     server.kill().await;
     server.start_again().await;
     all(cases.into_iter().map(|(case, reader)| {
@@ -177,6 +179,40 @@ async fn postgresql_may_be_killed_at_any_step() {
         (name, case.go_on(reader, Break::PostgresKilled))
     }))
     .await;
+}
+
+#[tokio::test]
+async fn a_beginning_that_comes_after_its_maker_has_given_up_is_ended_when_its_time_is_up() {
+    let database = TestDatabase::new().await;
+    let (case, reader) = Case::reach(Step::Sent, Kind::Here, database).await;
+    let (parlor, maker, chat) = (&case.parlor, &case.maker, case.chat);
+    assert_eq!(reader.finish().await.body["code"], "unavailable");
+    case.wire.mind_nothing();
+    let begun = until("it is stored late", async || stored(parlor).await).await;
+
+    // Nobody makes the reply, and nobody can know that yet: others wait, and who reads it reads on.
+    let next = Reader::of(maker.stream(COACH, &message(chat, "the-next")));
+    let busy = next.finish().await;
+    assert_eq!(
+        (busy.status, &busy.body["code"], &busy.body["messageId"]),
+        (Some(409), &json!("busy"), &json!(begun.message_id))
+    );
+    let mut again = Reader::of(maker.stream(COACH, &message(chat, MESSAGE)));
+    again
+        .until("the start", |seen| seen.start().is_some())
+        .await;
+    bury(parlor).await;
+    let again = again.finish().await;
+    let end = terminal(&again.events);
+    assert_eq!(
+        (&*end.name, &end.data["code"], &end.data["retryable"]),
+        ("error", &json!("unavailable"), &json!(true))
+    );
+    maker.sweep(parlor).await;
+    invariants::hold(parlor, COACH, chat).await;
+    answered(maker, chat, "the-next").await;
+    invariants::hold(parlor, COACH, chat).await;
+    assert_eq!(parlor.simulator.calls_count(), 2);
 }
 
 async fn at_each_step(what: Break, kind: Kind) {
@@ -190,16 +226,19 @@ async fn at_each_step(what: Break, kind: Kind) {
     .await;
 }
 
+/// A few at a time: a connection costs a debug build much work, for which statements do not wait.
+const AT_ONCE: usize = 3;
+
 /// Runs the cases side by side, and says which of them failed.
 async fn all(cases: impl Iterator<Item = (String, impl Future<Output = ()>)>) {
-    let ends = join_all(cases.map(async |(name, case)| {
+    let ends = cases.map(async |(name, case)| {
         let end = AssertUnwindSafe(case).catch_unwind().await;
         end.err().map(|cause| {
             let text = cause.downcast_ref::<String>().cloned();
             (name, text.unwrap_or_default())
         })
-    }))
-    .await;
+    });
+    let ends: Vec<_> = stream::iter(ends).buffered(AT_ONCE).collect().await;
     let failed: Vec<_> = ends.into_iter().flatten().collect();
     assert!(failed.is_empty(), "{failed:#?}");
 }

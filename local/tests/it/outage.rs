@@ -13,6 +13,7 @@ use crate::{
     harness::{
         database::TestDatabase,
         events::{EventStream, SseEvent, terminal, text},
+        invariants,
         parlor::{Answer, COACH, Parlor, STAFF, Setup, answer, token},
         routes, until, until_within,
         wire::Wire,
@@ -278,4 +279,39 @@ async fn a_checkpoint_that_arrives_late_takes_no_text_back() {
     assert_eq!(stored(&parlor).await, said);
     parlor.simulator.release();
     ends_whole(&parlor, chat, stream, events).await;
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_arrives_after_the_end_changes_nothing() {
+    let (parlor, wire) = wired_with(Setup {
+        max_connections: 1,
+        ..Setup::default()
+    })
+    .await;
+    let content = "结尾已经存下，检查点才到。";
+    let (chat, mut stream, mut events) = half_said(&parlor, content).await;
+    until("a checkpoint", async || {
+        (!stored(&parlor).await.is_empty()).then_some(())
+    })
+    .await;
+    parlor.simulator.hold_after(4);
+    for _ in 0..2 {
+        events.push(stream.expect("message").await);
+    }
+    wire.hold_requests();
+    until("a checkpoint is on its way", async || {
+        (wire.held() > 0).then_some(())
+    })
+    .await;
+    parlor.simulator.release();
+    // The end goes by another connection.
+    ends_whole(&parlor, chat, stream, events).await;
+    let before = parlor.messages(COACH, chat).await;
+    wire.deliver();
+    until("the late one is done", async || {
+        (wire.late_answers() > 0).then_some(())
+    })
+    .await;
+    assert_eq!(parlor.messages(COACH, chat).await, before);
+    invariants::hold(&parlor, COACH, chat).await;
 }

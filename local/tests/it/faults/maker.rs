@@ -1,6 +1,6 @@
 //! Who makes the replies that are broken off: as it runs in the cloud, on a laptop, or in here.
 
-use std::{net::Ipv4Addr, sync::Arc};
+use std::sync::Arc;
 
 use local::emulator::Emulator;
 use reqwest::RequestBuilder;
@@ -11,7 +11,7 @@ use crate::{
     harness::{
         child::{self, Program},
         cloud::specs,
-        parlor::{Parlor, SECRET, Setup, token},
+        parlor::{Parlor, SECRET, Setup, serve, token},
     },
     laptop::{address, home, isolated, program},
 };
@@ -119,12 +119,7 @@ async fn function(parlor: &Parlor, database_url: &str) -> (String, Process) {
     }
     let emulator = Emulator::start(specs).unwrap();
     let app = emulator.router(local::cloud::routes().unwrap()).unwrap();
-    let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .await
-        .unwrap();
-    let address = format!("http://{}", listener.local_addr().unwrap());
-    #[expect(clippy::disallowed_methods, reason = "the server of a test")]
-    tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+    let address = serve(app).await;
     (address, Process::Function(emulator))
 }
 
