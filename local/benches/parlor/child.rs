@@ -11,6 +11,7 @@ use std::{
 };
 
 use axum::serve::ListenerExt as _;
+use clap::Parser as _;
 use common::{
     apps::{App, AppIds},
     auth::JwtSecrets,
@@ -37,10 +38,13 @@ pub enum Role {
         database_url: String,
         upstream: String,
     },
+    /// The product as `cargo run` serves it. Its environment says the rest.
+    Local { database_url: String },
     /// DashScope. No rate: as fast as it can.
     Simulator { tokens_per_second: Option<u32> },
-    /// Bytes handed on to `upstream` and back, by hyper alone.
-    Proxy { upstream: String },
+    /// Bytes handed on to `upstream` and back, by hyper alone: on one thread, or on one for each
+    /// core.
+    Proxy { upstream: String, threads: bool },
 }
 
 /// A process. Dropped, it ends.
@@ -53,9 +57,31 @@ pub struct Child {
 impl Child {
     /// Starts one and waits until it serves.
     pub fn start(role: &Role) -> Result<Self> {
-        let mut process = Command::new(std::env::current_exe()?)
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg("--child").arg(serde_json::to_string(role)?);
+        Self::spawn(command)
+    }
+
+    /// Starts the whole product, asking a DashScope at `upstream`.
+    pub fn local(database_url: &str, upstream: &str) -> Result<Self> {
+        let role = Role::Local {
+            database_url: database_url.to_owned(),
+        };
+        let mut command = Command::new(std::env::current_exe()?);
+        command
             .arg("--child")
-            .arg(serde_json::to_string(role)?)
+            .arg(serde_json::to_string(&role)?)
+            .env("JWT_SECRET", stage::SECRET)
+            .env("DASHSCOPE_API_KEY", "sk-benchmark")
+            .env("DASHSCOPE_BASE_URL", upstream)
+            .env("DASHSCOPE_APP_ID_1_CHAT", "app1_chat")
+            // Its log is written, and read by nobody.
+            .stderr(Stdio::null());
+        Self::spawn(command)
+    }
+
+    fn spawn(mut command: Command) -> Result<Self> {
+        let mut process = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
@@ -69,19 +95,19 @@ impl Child {
         thread::spawn(move || io::copy(&mut output, &mut io::sink()));
         Ok(Self {
             process,
-            url: url.trim().to_owned(),
+            // The product says a few words before it.
+            url: url.trim().rsplit(' ').next().unwrap_or_default().to_owned(),
         })
     }
 
     /// CPU time of all its threads so far.
     pub fn cpu(&self) -> Result<Duration> {
-        let mut nanoseconds = 0;
-        for task in fs::read_dir(format!("/proc/{}/task", self.process.id()))? {
-            let text = fs::read_to_string(task?.path().join("schedstat"))?;
-            let first = text.split(' ').next().unwrap_or_default();
-            nanoseconds += first.parse::<u64>()?;
-        }
-        Ok(Duration::from_nanos(nanoseconds))
+        cpu(self.process.id())
+    }
+
+    /// The most memory that it has held, in KiB.
+    pub fn peak_kib(&self) -> Result<f64> {
+        memory_kib(self.process.id(), "VmHWM:")
     }
 
     /// Memory that it holds, in KiB.
@@ -97,12 +123,27 @@ impl Drop for Child {
     }
 }
 
+/// CPU time of all threads of a process so far.
+pub fn cpu(process: u32) -> Result<Duration> {
+    let mut nanoseconds = 0;
+    for task in fs::read_dir(format!("/proc/{process}/task"))? {
+        let text = fs::read_to_string(task?.path().join("schedstat"))?;
+        let first = text.split(' ').next().unwrap_or_default();
+        nanoseconds += first.parse::<u64>()?;
+    }
+    Ok(Duration::from_nanos(nanoseconds))
+}
+
 /// Memory that a process holds, in KiB.
 pub fn resident_kib(process: u32) -> Result<f64> {
+    memory_kib(process, "VmRSS:")
+}
+
+fn memory_kib(process: u32, what: &str) -> Result<f64> {
     let status = fs::read_to_string(format!("/proc/{process}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(what));
     let kib = line.and_then(|line| line.split_whitespace().next());
-    Ok(kib.ok_or("no VmRSS")?.parse()?)
+    Ok(kib.ok_or("the kernel does not say")?.parse()?)
 }
 
 /// What a child does until its parent is gone.
@@ -114,10 +155,26 @@ pub fn run(role: &str) -> Result<()> {
         #[expect(clippy::disallowed_methods, reason = "there is nothing to drop")]
         process::exit(0);
     });
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?
-        .block_on(serve(role))
+    let mut runtime = match role {
+        Role::Local { database_url } => {
+            let home = stage::home();
+            let home = home.to_str().ok_or("a path that is no text")?;
+            let arguments = [
+                "parlor",
+                "--home",
+                home,
+                "serve",
+                "--port=0",
+                "--database-url",
+            ];
+            let arguments = arguments.into_iter().chain([&*database_url]);
+            local::command::Arguments::parse_from(arguments).run();
+            return Ok(());
+        }
+        Role::Proxy { threads: true, .. } => tokio::runtime::Builder::new_multi_thread(),
+        _ => tokio::runtime::Builder::new_current_thread(),
+    };
+    runtime.enable_all().build()?.block_on(serve(role))
 }
 
 async fn serve(role: Role) -> Result<()> {
@@ -145,7 +202,8 @@ async fn serve(role: Role) -> Result<()> {
             });
             Ok(axum::serve(listener, app).await?)
         }
-        Role::Proxy { upstream } => proxy(&upstream).await,
+        Role::Proxy { upstream, .. } => proxy(&upstream).await,
+        Role::Local { .. } => Err("it has a runtime of its own".into()),
     }
 }
 

@@ -13,9 +13,11 @@ mod memory;
 mod relay;
 mod release;
 mod report;
+mod resume;
 mod sizes;
 mod stage;
 mod stats;
+mod streams;
 #[path = "../../tests/it/harness/wire.rs"]
 #[expect(dead_code, clippy::unwrap_used, reason = "made for the tests")]
 mod wire;
@@ -58,6 +60,10 @@ enum Subject {
     FirstToken,
     /// CPU time of a relayed token, and memory of a stream.
     Relay,
+    /// 2,000 streams at once.
+    Streams,
+    /// A long reply read again.
+    Resume,
     /// Pages of conversations and messages.
     Lists,
     /// From exec to the first question for an event.
@@ -98,6 +104,8 @@ async fn measure(arguments: &Arguments) -> Result<()> {
         sections.push(match subject {
             Subject::FirstToken => first_token::measure(&postgres).await?,
             Subject::Relay => relay::measure(&postgres).await?,
+            Subject::Streams => streams::measure(&postgres).await?,
+            Subject::Resume => resume::measure(&postgres).await?,
             Subject::Lists => {
                 lists::measure(&postgres, arguments.messages, arguments.load_seconds).await?
             }

@@ -97,6 +97,7 @@ async fn proxied() -> Result<f64> {
     })?;
     let proxy = Child::start(&Role::Proxy {
         upstream: simulator.url.clone(),
+        threads: false,
     })?;
     let http = reqwest::Client::new();
     let before = proxy.cpu()?;

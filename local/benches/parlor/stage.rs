@@ -17,11 +17,11 @@ use local::{
 };
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 
-use crate::Result;
+use crate::{Result, child};
 
 /// The secret that tokens are signed with.
 pub const SECRET: &str = "a secret for benchmarks, and for nothing else";
-/// The site that everybody belongs to.
+/// The site that people belong to.
 pub const SITE: i64 = 1;
 /// The first of [`Stage::people`].
 const FIRST_PERSON: i64 = 100_001;
@@ -59,6 +59,22 @@ impl Stage {
         })
     }
 
+    /// CPU time so far of the server and of its processes that still run.
+    pub fn cpu(&self) -> Result<Duration> {
+        let server = self.cluster.as_ref().ok_or("the cluster is gone")?.pid();
+        let processes = fs::read_dir("/proc")?.filter_map(|entry| {
+            let process: u32 = entry.ok()?.file_name().to_str()?.parse().ok()?;
+            let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+            let (_, after_name) = stat.rsplit_once(')')?;
+            let parent: u32 = after_name.split_whitespace().nth(1)?.parse().ok()?;
+            (process == server || parent == server).then_some(process)
+        });
+        // One that ends meanwhile counts for nothing.
+        Ok(processes
+            .filter_map(|process| child::cpu(process).ok())
+            .sum())
+    }
+
     /// A database with the schema and the demo's sites and users, without a budget to speak of.
     pub async fn database(&self, name: &str) -> Result<(String, Db)> {
         let cluster = self.cluster.as_ref().ok_or("the cluster is gone")?;
@@ -93,20 +109,34 @@ pub fn pool(url: &str) -> Result<Db> {
 
 /// So many approved coaches, each with an empty conversation.
 pub async fn people(db: &Db, count: usize) -> Result<Vec<Person>> {
-    let last = FIRST_PERSON + i64::try_from(count)? - 1;
+    people_of(db, SITE, FIRST_PERSON, count).await
+}
+
+/// The same, in turn of one site and of the other: what a site's sends wait for each other for is
+/// then no part of it.
+pub async fn people_of_both_sites(db: &Db, count: usize) -> Result<Vec<Person>> {
+    let half = count.div_ceil(2);
+    let ours = people_of(db, SITE, FIRST_PERSON, half).await?;
+    let theirs = people_of(db, SITE + 1, FIRST_PERSON * 2, half).await?;
+    let pairs = ours.into_iter().zip(theirs);
+    Ok(pairs.flat_map(|(one, other)| [one, other]).collect())
+}
+
+async fn people_of(db: &Db, site_id: i64, first: i64, count: usize) -> Result<Vec<Person>> {
+    let last = first + i64::try_from(count)? - 1;
     sqlx::query(
         "insert into biz.users (id, site_id, nickname, role, status)
          select n, $3, 'coach ' || n, 'coach', 'approved' from generate_series($1, $2) n on conflict do nothing",
     )
-    .bind(FIRST_PERSON)
+    .bind(first)
     .bind(last)
-    .bind(SITE)
+    .bind(site_id)
     .execute(db)
     .await?;
     let chats: Vec<(i64, i64)> = sqlx::query_as(
         "select id, biz.open_conversation(site_id, id, 'task', 'benchmark') from biz.users where id between $1 and $2 order by id",
     )
-    .bind(FIRST_PERSON)
+    .bind(first)
     .bind(last)
     .fetch_all(db)
     .await?;
@@ -115,7 +145,7 @@ pub async fn people(db: &Db, count: usize) -> Result<Vec<Person>> {
         .map(|(id, chat_id)| {
             Ok(Person {
                 id,
-                token: token(id)?,
+                token: token_of(site_id, id)?,
                 chat_id,
             })
         })
@@ -124,9 +154,13 @@ pub async fn people(db: &Db, count: usize) -> Result<Vec<Person>> {
 
 /// A token of a coach.
 pub fn token(id: i64) -> Result<String> {
+    token_of(SITE, id)
+}
+
+fn token_of(site_id: i64, id: i64) -> Result<String> {
     let user = User {
         id,
-        site_id: Some(SITE),
+        site_id: Some(site_id),
         nickname: format!("coach {id}"),
         role: Role::Coach,
         approved: true,

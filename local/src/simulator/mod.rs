@@ -51,6 +51,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 pub use options::{Ids, Options};
+pub use player::monotonic_micros;
 pub use record::RecordedCall;
 pub use scenario::{BadJson, LIST, Scenario, Times, UnknownScenario};
 pub use sessions::UnknownSession;

@@ -20,6 +20,8 @@ pub(super) struct Plan {
     /// Refused, so many times, in this form.
     pub refusal: Option<Refused>,
     pub text: Text,
+    /// Each piece is replaced by the time at which it is written.
+    pub clock: bool,
     /// Tokens a second in place of the ordinary speed.
     pub tokens_per_second: Option<u32>,
     /// Frames without text before the first, with the tokens that each adds.
@@ -96,6 +98,7 @@ impl Plan {
             silence: None,
             refusal: None,
             text: Text::Answer,
+            clock: false,
             tokens_per_second: None,
             leading: Leading {
                 frames: 1,
@@ -122,6 +125,10 @@ impl Plan {
                 self.text = Text::Filler(seconds as usize * 20);
             }
             Scenario::Long { tokens } => self.text = Text::Filler(tokens),
+            Scenario::Clock { tokens } => {
+                self.clock = true;
+                self.text = Text::Filler(tokens);
+            }
             Scenario::Silent { seconds } => {
                 self.silence = Some(Silence::For(Duration::from_secs(seconds.into())));
             }

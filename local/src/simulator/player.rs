@@ -50,6 +50,10 @@ impl Pace {
 }
 
 /// A stream that is being played.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one scenario, in any combination"
+)]
 pub(super) struct Player {
     shared: Arc<Shared>,
     pace: Pace,
@@ -57,6 +61,7 @@ pub(super) struct Player {
     thinking: bool,
     workflow: bool,
     byte_by_byte: bool,
+    clock: bool,
     writer: Writer,
     _active: ActiveStream,
     steps: VecDeque<Step>,
@@ -119,6 +124,7 @@ impl Player {
             thinking: plan.thoughts,
             workflow: plan.workflow,
             byte_by_byte: plan.byte_by_byte,
+            clock: plan.clock,
             writer,
             _active: active,
             steps: script.0,
@@ -191,6 +197,8 @@ impl Player {
     async fn text(&mut self, piece: &str) -> Bytes {
         self.wait_until_due().await;
         self.shared.gate.pass(self.sent, self.gate).await;
+        let now = self.clock.then(|| self.now());
+        let piece = now.as_deref().unwrap_or(piece);
         self.sent += 1;
         self.paced += 1;
         if self.workflow {
@@ -200,12 +208,27 @@ impl Player {
         }
     }
 
+    /// What a piece of `clock` says.
+    fn now(&self) -> String {
+        let late = self
+            .started
+            .elapsed()
+            .saturating_sub(self.pace.due(self.paced));
+        format!("@{}+{};", monotonic_micros(), late.as_micros())
+    }
+
     async fn wait_until_due(&self) {
         let due = self.pace.due(self.paced);
         if !due.is_zero() {
             tokio::time::sleep_until(self.started + due).await;
         }
     }
+}
+
+/// The clock that all processes of this machine share, in microseconds.
+pub fn monotonic_micros() -> i64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec * 1_000_000 + now.tv_nsec / 1000
 }
 
 /// Lets hyper write what it holds: it flushes whenever the body has nothing ready.

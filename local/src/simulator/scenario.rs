@@ -20,6 +20,8 @@ pub enum Scenario {
     Slow { seconds: u32 },
     /// So many tokens at the ordinary speed.
     Long { tokens: usize },
+    /// The same, each token saying when it was written.
+    Clock { tokens: usize },
     /// Nothing for so many seconds, then an ordinary answer.
     Silent { seconds: u32 },
     /// Nothing, ever.
@@ -147,6 +149,9 @@ fn parse_one(text: &str) -> Option<Scenario> {
             seconds: number(parameter, 10)?,
         },
         "long" => Scenario::Long {
+            tokens: number(parameter, 3000)?,
+        },
+        "clock" => Scenario::Clock {
             tokens: number(parameter, 3000)?,
         },
         "silent" => Scenario::Silent {

@@ -1,0 +1,122 @@
+//! A long reply read again, from its beginning.
+
+use std::time::Instant;
+
+use common::db::Db;
+use local::postgres::Binaries;
+
+use crate::{
+    Result,
+    child::{Child, Role},
+    progress,
+    report::{Figure, Section},
+    stage::{self, Person, Stage},
+    stats::Samples,
+};
+
+const CHARACTERS: usize = 100_000;
+const REQUESTS: usize = 500;
+/// Its characters come in any order, so that PostgreSQL finds no more to compress than in a text.
+const LETTERS: &str = "今天的台球厅人气不错🎱，老会员陆续到店。建议先看预约，再安排教练👍；晚场客流较多，可以提前准备球桌和茶水🍵。";
+
+pub async fn measure(postgres: &Binaries) -> Result<Section> {
+    progress(format!("resume, {REQUESTS} times {CHARACTERS} characters"));
+    let stage = Stage::new(postgres, true)?;
+    let (url, db) = stage.database("resume").await?;
+    let people = stage::people(&db, 1).await?;
+    let person = people.first().ok_or("nobody")?;
+    let letters: Vec<char> = LETTERS.chars().collect();
+    let mut chance = fastrand::Rng::with_seed(1);
+    let text: String = (0..CHARACTERS)
+        .filter_map(|_| chance.choice(&letters))
+        .collect();
+    let message_id = store(&db, person, &text).await?;
+    let parlor = Child::start(&Role::Parlor {
+        database_url: url,
+        upstream: "http://127.0.0.1:9/api/v1".into(),
+    })?;
+    let reply = format!("{}/api/xcx/chat/stream/{message_id}", parlor.url);
+    let http = reqwest::Client::new();
+
+    let mut first = Samples::default();
+    let mut last = Samples::default();
+    let mut floor = Samples::default();
+    let mut bytes = 0;
+    let mut resident = 0.0;
+    for n in 0..=REQUESTS {
+        if n == 1 {
+            resident = parlor.resident_kib()?;
+        }
+        let began = Instant::now();
+        let request = http.get(&reply).bearer_auth(&person.token);
+        let mut response = request.send().await?.error_for_status()?;
+        bytes = response.chunk().await?.map_or(0, |chunk| chunk.len());
+        let head = began.elapsed();
+        let mut tail = Vec::new();
+        while let Some(chunk) = response.chunk().await? {
+            bytes += chunk.len();
+            tail.extend_from_slice(&chunk);
+            tail.drain(..tail.len().saturating_sub(1024));
+        }
+        let ended = began.elapsed();
+        if !String::from_utf8_lossy(&tail).contains("event: done\n") {
+            return Err("a stored reply was not read to its end".into());
+        }
+        let began = Instant::now();
+        let content: String = sqlx::query_scalar(
+            "select content from biz.ai_messages where id = $1 and site_id = $2",
+        )
+        .bind(message_id)
+        .bind(stage::SITE)
+        .fetch_one(&db)
+        .await?;
+        let bare = began.elapsed();
+        if content != text {
+            return Err("the reply is not what was stored".into());
+        }
+        // The first learns who calls, and prepares the statements.
+        if n > 0 {
+            first.push(head);
+            last.push(ended);
+            floor.push(bare);
+        }
+    }
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+    let mib = bytes as f64 / f64::from(1 << 20);
+    Ok(Section {
+        title: "Resume",
+        conditions: format!(
+            "CHAT-5 of a finished reply of {CHARACTERS} characters, Chinese with emoji, {} KiB, from its beginning, {REQUESTS} \
+             times, one at a time over a kept connection. Parlor is a process of one thread, with the connections of one \
+             function. The floor is `select content` of that row, in turn with it.",
+            text.len() / 1024,
+        ),
+        figures: vec![
+            Figure::new("to the first byte, p50", first.median(), "ms"),
+            Figure::new("to the first byte, p99", first.at(0.99), "ms"),
+            Figure::new("to the last byte, p50", last.median(), "ms").floor(floor.median()),
+            Figure::new("to the last byte, p99", last.at(0.99), "ms").floor(floor.at(0.99)),
+            Figure::new("memory that it takes", parlor.peak_kib()? - resident, "KiB"),
+        ],
+        notes: vec![format!(
+            "{:.0} MiB a second, of {mib:.2} MiB as events. Memory is the most that the process has held above what it held \
+             after the first of them.",
+            mib / (last.median() / 1e3),
+        )],
+    })
+}
+
+/// A reply that has ended; its number.
+async fn store(db: &Db, person: &Person, text: &str) -> Result<i64> {
+    let id = sqlx::query_scalar(
+        "insert into biz.ai_messages (conversation_id, site_id, user_id, seq, role, content, tokens_used, finished_at)
+         values ($1, $2, $3, 1, 'assistant', $4, 1, now()) returning id",
+    )
+    .bind(person.chat_id)
+    .bind(stage::SITE)
+    .bind(person.id)
+    .bind(text)
+    .fetch_one(db)
+    .await?;
+    Ok(id)
+}
