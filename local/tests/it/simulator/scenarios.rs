@@ -2,7 +2,7 @@
 
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use local::simulator::{Options, Scenario, Simulator, Times};
+use local::simulator::{Options, Scenario, Simulator, Times, monotonic_micros};
 use serde_json::{Value, json};
 
 use super::{Answer, Ask, start};
@@ -163,6 +163,27 @@ async fn errors_come_in_every_form() {
         let ask = Ask::new(&format!("sim-{scenario}"), "在吗");
         assert_eq!(ask.answer(&simulator).await.status, status, "{scenario}");
     }
+}
+
+#[tokio::test]
+async fn each_token_of_clock_says_when_it_was_written() {
+    let simulator = start(Options::default()).await;
+    let before = monotonic_micros();
+    let frames = stream(&simulator, "clock:3").await.frames();
+    let after = monotonic_micros();
+    let texts = frames.iter().map(said).filter(|text| !text.is_empty());
+    let written: Vec<i64> = texts
+        .map(|text| {
+            let stamp = text
+                .strip_prefix('@')
+                .and_then(|text| text.strip_suffix(';'));
+            let (written, late) = stamp.and_then(|stamp| stamp.split_once('+')).unwrap();
+            late.parse::<u64>().unwrap();
+            written.parse().unwrap()
+        })
+        .collect();
+    assert_eq!(written.len(), 3);
+    assert!(written.is_sorted() && before <= written[0] && written[2] <= after);
 }
 
 #[tokio::test]
