@@ -74,7 +74,8 @@ end $$;
 comment on function biz.record_circuit is
     'Counts a run''s success, failure or neither; says opened or closed where it made the circuit that';
 
--- As before but for the circuit, and for dead replies, which are ended here.
+-- As before but for the circuit, for dead replies, which are ended here, and for a beginning that
+-- comes too late.
 -- Locks, always in this order: conversation, user, site, circuit, usage. biz.finish_reply
 -- takes message, conversation, circuit, usage; biz.end_dead_reply never waits for a message.
 create or replace function biz.begin_reply(
@@ -239,6 +240,11 @@ begin
     -- The service keeps a session for an hour and 50 rounds; ten minutes are left as a margin.
     if c.dashscope_session_at > v_now - interval '50 minutes' and c.dashscope_session_rounds < 50 then
         r.session_id := c.dashscope_session_id;
+    end if;
+    -- Whoever asked has given up by now (STATEMENT_TIMEOUT in db.rs, 1.4 s) and been told 503: what
+    -- waited so long for a lock must not begin, for nobody would make it.
+    if clock_timestamp() - statement_timestamp() > interval '1.2 seconds' then
+        raise exception 'a reply began too late' using errcode = 'query_canceled';
     end if;
     r.outcome := 'begun';
     return r;

@@ -29,8 +29,6 @@ impl Server {
     /// ends, so this thread must live exactly as long as the server does.
     pub fn spawn(mut command: Command) -> io::Result<Self> {
         bind_to_parent(&mut command);
-        // Ctrl-C at the terminal is for us: the server goes when we have done with it.
-        command.process_group(0);
         // The terminal's Ctrl-C is for us: requests under way still need their database.
         command.process_group(0);
         let (started, start) = mpsc::channel();

@@ -6,6 +6,8 @@ use common::{
     auth::{Caller, Role},
     replies::{Event, Failure, State},
 };
+use serde_json::json;
+use sqlx::Executor as _;
 use tokio::time::{Instant, timeout};
 
 use crate::{
@@ -314,4 +316,34 @@ async fn a_checkpoint_that_arrives_after_the_end_changes_nothing() {
     .await;
     assert_eq!(parlor.messages(COACH, chat).await, before);
     invariants::hold(&parlor, COACH, chat).await;
+}
+
+#[tokio::test]
+async fn a_message_that_waited_too_long_for_a_lock_is_not_begun_for_nobody() {
+    let parlor = Parlor::start().await;
+    let chat = parlor.open(COACH, "t").await;
+    let mut other = parlor.db.acquire().await.unwrap();
+    other
+        .execute("begin; select from biz.sites where id = 1 for update")
+        .await
+        .unwrap();
+    let path = format!("/api/xcx/chat/{chat}/messages");
+    let body = json!({ "content": "你好", "clientMessageId": "c" });
+    parlor
+        .post(COACH, &path, &body)
+        .await
+        .refused(503, "unavailable");
+    other.execute("rollback").await.unwrap();
+    // The same message, sent again as a client does.
+    until("it is answered", async || {
+        let answer = parlor.post(COACH, &path, &body).await;
+        (answer.status == 200).then_some(())
+    })
+    .await;
+    assert_eq!(parlor.messages(COACH, chat).await.len(), 2);
+    let usage = parlor.usage(1).await;
+    assert_eq!(
+        (&usage["calls"], &usage["reserved_tokens"]),
+        (&json!(1), &json!(0))
+    );
 }
