@@ -4,6 +4,7 @@
 //! `dashscope` knows none of the other modules.
 
 pub mod conversations;
+pub mod facts;
 pub mod messages;
 pub mod pages;
 pub mod replies;

@@ -1,8 +1,14 @@
-//! The pages of the mini-program from which a question can be asked.
+//! The pages of the mini-program from which a question can be asked, and what a page shows.
 
+use serde::Serialize;
 use serde_json::Value;
 
-use crate::error::{Error, Reason, Result};
+use crate::{
+    auth::Caller,
+    db::Db,
+    error::{Error, Reason, Result},
+    facts::{self, Period},
+};
 
 /// The largest page context, in bytes of JSON.
 const MAX_CONTEXT: usize = 4 * 1024;
@@ -36,6 +42,11 @@ impl Page {
         ("coach-detail", Self::CoachDetail),
         ("performance", Self::Performance),
     ];
+
+    /// As clients spell it.
+    pub const fn name(self) -> &'static str {
+        Self::WORDS[self as usize].0
+    }
 }
 
 /// Where a question was asked.
@@ -76,6 +87,69 @@ impl PageRequest {
     }
 }
 
+impl PageRequest {
+    /// What the page shows, as JSON whose names are people's words: of the caller's own site, and for
+    /// `performance` of the caller. Filters that the page has none of are taken for the usual ones.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] where the site has no such task, member or coach.
+    pub async fn facts(&self, db: &Db, caller: &Caller) -> Result<String> {
+        let site = caller.site_id;
+        match self.page {
+            Page::BoardFinance => {
+                json(&facts::finance(db, site, self.period(), self.area()).await?)
+            }
+            Page::BoardCustomer => json(&facts::members(db, site, self.period()).await?),
+            Page::BoardCoach => json(&facts::coaches(db, site, self.period()).await?),
+            Page::CustomerDetail => json(&facts::member(db, site, self.context_id()?).await?),
+            Page::CoachDetail => {
+                json(&facts::coach(db, site, self.context_id()?, self.period()).await?)
+            }
+            Page::Performance => {
+                json(&facts::coach(db, site, caller.user_id, self.period()).await?)
+            }
+            Page::TaskDetail => {
+                let task = facts::task(db, site, self.context_id()?).await?;
+                let member = match task.member_id {
+                    Some(member_id) => Some(facts::member(db, site, member_id).await?),
+                    None => None,
+                };
+                json(&TaskPage { task, member })
+            }
+        }
+    }
+
+    fn period(&self) -> Period {
+        let name = self.context["period"].as_str();
+        let known = Period::WORDS.iter().find(|(word, _)| Some(*word) == name);
+        known.map_or(Period::ThisMonth, |(_, period)| *period)
+    }
+
+    fn area(&self) -> Option<&str> {
+        self.context["area"].as_str().filter(|area| *area != "all")
+    }
+
+    /// Clients send ids as numbers and as text.
+    fn context_id(&self) -> Result<i64> {
+        let id = &self.context["contextId"];
+        let id = id.as_i64().or_else(|| id.as_str()?.parse().ok());
+        id.ok_or(Error::NotFound)
+    }
+}
+
+#[derive(Serialize)]
+struct TaskPage {
+    #[serde(flatten)]
+    task: facts::TaskFacts,
+    #[serde(rename = "会员")]
+    member: Option<facts::MemberFacts>,
+}
+
+fn json(facts: &impl Serialize) -> Result<String> {
+    serde_json::to_string(facts)
+        .map_err(|err| Error::Internal("facts are not JSON".into(), Some(err.into())))
+}
+
 /// Whether a NUL stands in any text or name of a value. Its JSON cannot tell: there an
 /// escaped NUL and the six characters of an escape look much alike.
 fn has_nul(value: &Value) -> bool {
@@ -91,3 +165,35 @@ fn has_nul(value: &Value) -> bool {
 
 #[cfg(test)]
 mod properties;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_page_is_called_by_its_own_name() {
+        for (name, page) in Page::WORDS {
+            assert_eq!(page.name(), name);
+        }
+    }
+
+    #[test]
+    fn filters_are_taken_as_clients_write_them() {
+        let page = |context| {
+            PageRequest::parse(Some("board-finance"), Some(context))
+                .unwrap()
+                .unwrap()
+        };
+        let full = page(json!({ "period": "last_week", "area": "包厢", "contextId": "10001" }));
+        assert_eq!(
+            (full.period(), full.area(), full.context_id().unwrap()),
+            (Period::LastWeek, Some("包厢"), 10_001)
+        );
+        let odd = page(json!({ "period": 7, "area": "all", "contextId": { "id": 1 } }));
+        assert_eq!((odd.period(), odd.area()), (Period::ThisMonth, None));
+        assert!(odd.context_id().is_err());
+        assert_eq!(page(json!({ "contextId": 42 })).context_id().unwrap(), 42);
+    }
+}

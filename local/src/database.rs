@@ -49,6 +49,7 @@ pub(crate) async fn prepare(url: &SecretString, max_connections: u32) -> Result<
     })?;
     migrations::apply(&db).await?;
     demo::load(&db).await?;
+    demo::load_business(&db).await?;
     Ok(db)
 }
 

@@ -74,6 +74,18 @@ pub async fn load(db: &Db) -> Result<(), sqlx::Error> {
     Ok(())
 }
 
+/// Adds what has happened in the business of the two sites since the last call, 90 days at most.
+///
+/// # Errors
+/// When a statement fails.
+pub async fn load_business(db: &Db) -> Result<(), sqlx::Error> {
+    // Several statements sent as one are one transaction.
+    sqlx::raw_sql(include_str!("demo/business.sql"))
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
 /// A conversation of a demo user to try things in, made where there is none.
 ///
 /// # Errors

@@ -11,6 +11,7 @@ use crate::{
     db::{Bounded, Db},
     error::{Error, Reason, Result},
     messages::{ClientMessageId, Content},
+    pages::PageRequest,
 };
 
 /// What a client sends.
@@ -22,6 +23,8 @@ pub struct NewMessage {
     pub content: Content,
     /// Which, so that a repeat can be told.
     pub client_message_id: Option<ClientMessageId>,
+    /// From where in the mini-program.
+    pub page: Option<PageRequest>,
 }
 
 /// What the client is told first.

@@ -9,6 +9,7 @@ mod begin;
 mod finish;
 mod keeper;
 mod outcome;
+mod page;
 mod relay;
 mod resume;
 mod stop;
@@ -20,6 +21,7 @@ use tokio::time::Instant;
 
 use begin::Begun;
 pub use begin::{NewMessage, Start};
+use page::Page;
 pub use resume::{EventId, Head, Place};
 pub use stop::Stop;
 pub use watch::{Event, Reply, Watch};
@@ -219,10 +221,12 @@ impl Replies {
         .unwrap_or(began);
         let (desk, maker) = (Arc::clone(&self.0), caller.clone());
         let (start, receiver) = relay::undisturbed(async move {
-            match begin::begin(&desk.db, &maker, &message, App::Chat, desk.limits).await? {
+            let mut page = Page::of(message.page.as_ref(), &desk.db, &maker);
+            let storing = begin::begin(&desk.db, &maker, &message, App::Chat, desk.limits);
+            match page.meanwhile(storing).await? {
                 Begun::New(start, ticket) => {
                     let (sender, receiver) = relay::channel();
-                    relay::spawn(desk, maker, message, ticket, sender, until);
+                    relay::spawn(desk, maker, message, page, ticket, sender, until);
                     Ok((start, Some(receiver)))
                 }
                 Begun::Repeat(start) => Ok((start, None)),

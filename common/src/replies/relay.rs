@@ -15,6 +15,7 @@ use super::{
     finish::{Finish, finish},
     keeper::Keeper,
     outcome::{Ending, Outcome},
+    page::Page,
 };
 use crate::{
     apps::{App, app1_chat},
@@ -80,6 +81,7 @@ pub(super) fn spawn(
     desk: Arc<Desk>,
     caller: Caller,
     message: NewMessage,
+    page: Page,
     ticket: Ticket,
     client: Client,
     until: Instant,
@@ -89,6 +91,7 @@ pub(super) fn spawn(
         desk,
         caller,
         message,
+        page,
         ticket,
         keeper,
         client,
@@ -138,6 +141,7 @@ struct Relay {
     desk: Arc<Desk>,
     caller: Caller,
     message: NewMessage,
+    page: Page,
     ticket: Ticket,
     keeper: Keeper,
     client: Client,
@@ -165,13 +169,15 @@ impl Relay {
         let Some(app_id) = self.desk.app_ids.find(App::Chat).map(str::to_owned) else {
             return Outcome::Disabled;
         };
+        self.page.fetched().await;
         let mut session_id = self.ticket.session_id.take();
         loop {
             let content = self.message.content.as_str();
-            let prompt = match session_id {
-                Some(_) => content.to_owned(),
-                None => app1_chat::prompt_with_history(&self.ticket.history, content),
+            let history = match session_id {
+                Some(_) => &[][..],
+                None => &self.ticket.history,
             };
+            let prompt = app1_chat::prompt(self.page.facts(), history, content);
             let call = Call {
                 app_id: app_id.clone(),
                 session_id: session_id.take(),
@@ -243,6 +249,7 @@ impl Relay {
             desk,
             caller,
             ticket,
+            page,
             keeper,
             mut client,
             until,
@@ -268,7 +275,11 @@ impl Relay {
             latency_ms: millis(latency),
             attempts: i32::try_from(said.attempts).unwrap_or(i32::MAX),
             upstream_request_id: said.request_id,
-            error_code: ending.failure.map(Failure::column),
+            // A reply without its page's facts is a reply, but its run says so.
+            error_code: ending
+                .failure
+                .map(Failure::column)
+                .or(page.is_missing().then_some("page_facts_missing")),
             error_message: ending.message,
             circuit: ending.circuit,
         };

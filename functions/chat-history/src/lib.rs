@@ -1,4 +1,7 @@
-//! `GET /api/xcx/chat/history`: a user's conversations, newest activity first (CHAT-1).
+//! `GET /api/xcx/chat/history`: a user's conversations, newest activity first (CHAT-1), and
+//! `GET /api/xcx/runtime-clock`: what day it is for the user's site.
+
+mod clock;
 
 use axum::{
     Json,
@@ -32,6 +35,7 @@ struct Tools {
 pub fn router(db: Db, callers: Callers) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(list_history))
+        .routes(routes!(clock::runtime_clock))
         .with_state(Tools { db, callers })
 }
 

@@ -80,6 +80,7 @@ pub(crate) async fn send_message(
         conversation_id: path.id("chatId")?,
         content: Content::parse(body.content.as_deref())?,
         client_message_id: ClientMessageId::parse(body.client_message_id)?,
+        page: None,
     };
     let content = message.content.as_str().to_owned();
     let killed_at = deadline.map(|Extension(Deadline(at))| at);

@@ -39,8 +39,9 @@ impl Body {
         let chat_id = self
             .chat_id
             .ok_or(Error::invalid("chatId", Reason::Missing))?;
-        PageRequest::parse(self.source_page.as_deref(), self.page_context)?;
+        let page = PageRequest::parse(self.source_page.as_deref(), self.page_context)?;
         Ok(NewMessage {
+            page,
             conversation_id: chat_id,
             content: Content::parse(self.content.as_deref())?,
             client_message_id: ClientMessageId::parse(self.client_message_id)?,

@@ -28,6 +28,7 @@ pub fn message(conversation_id: i64, content: &str) -> NewMessage {
         conversation_id,
         content: Content::parse(Some(content)).unwrap(),
         client_message_id: ClientMessageId::parse(None).unwrap(),
+        page: None,
     }
 }
 

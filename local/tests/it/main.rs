@@ -24,6 +24,7 @@ mod laptop;
 mod limits;
 mod openapi;
 mod outage;
+mod pages;
 mod refusals;
 mod refusals_at_random;
 mod round_trips;

@@ -55,6 +55,7 @@ impl Route {
 pub fn all() -> Vec<Route> {
     let lines = vec![
         Route::get("/api/xcx/chat/history", "/api/xcx/chat/history"),
+        Route::get("/api/xcx/runtime-clock", "/api/xcx/runtime-clock"),
         Route::get(
             "/api/xcx/chat/messages",
             "/api/xcx/chat/messages?contextType=task&contextId=7",

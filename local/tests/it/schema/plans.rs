@@ -33,11 +33,21 @@ const DATA: &str = "
     analyze";
 
 /// Each statement by words that are in it alone, and what it is given.
-const EXAMPLES: [(&str, &str); 13] = [
+const EXAMPLES: [(&str, &str); 20] = [
     ("left(content, $3) || $4", "1, 1000000, 0, '你好', 30"),
     ("with asked as", "1, 1000000, 1"),
     ("select user_id, conversation_id, reply_to", "1, 1000000"),
     ("biz.sweep_replies(", ""),
+    ("dws.finance_area_daily f", "1, 'this_month', null"),
+    ("from dws.member_profile p cross join clock", "1, 10001"),
+    (
+        "select biz.site_today(s.id) as today, d.first_day, d.last_day\n",
+        "1, 'this_month'",
+    ),
+    ("), worked as (", "1, 1001, 'this_month'"),
+    ("), ranked as (", "1, 'this_month'"),
+    ("from dws.coach_task\n", "1, 1001004"),
+    ("runtime_mode as mode", "1"),
     ("biz.drop_run_log_partitions(", "90"),
     ("from biz.users where id = $1", "7"),
     (

@@ -1,0 +1,92 @@
+//! What is known of a site's business, read from the schema `dws` that the operator's ETL fills.
+//!
+//! Each kind of facts is one statement of one site. What goes into a prompt is the serialized form:
+//! its names are those that people use, and every figure in it is a column of that statement.
+
+mod coach;
+mod finance;
+mod member;
+mod task;
+
+use chrono::NaiveDate;
+use serde::{Deserialize, Serialize};
+
+pub use coach::{CoachFacts, CoachesFacts, coach, coaches};
+pub use finance::{FinanceFacts, finance};
+pub use member::{MemberFacts, MembersFacts, member, members};
+pub use task::{TaskFacts, task};
+
+/// A stretch of days that people name, reckoned from the business date.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Period {
+    /// 今日
+    Today,
+    /// 昨日
+    Yesterday,
+    /// 本周, from Monday
+    ThisWeek,
+    /// 上周
+    LastWeek,
+    /// 本月
+    ThisMonth,
+    /// 上月
+    LastMonth,
+    /// 近三个月: whole months, before this one
+    Last3Months,
+    /// 近六个月, likewise
+    Last6Months,
+}
+
+impl Period {
+    /// All of them, as clients and `biz.period_days` spell them.
+    pub const WORDS: [(&'static str, Self); 8] = [
+        ("today", Self::Today),
+        ("yesterday", Self::Yesterday),
+        ("this_week", Self::ThisWeek),
+        ("last_week", Self::LastWeek),
+        ("this_month", Self::ThisMonth),
+        ("last_month", Self::LastMonth),
+        ("last_3_months", Self::Last3Months),
+        ("last_6_months", Self::Last6Months),
+    ];
+
+    /// As `biz.period_days` spells it.
+    pub const fn name(self) -> &'static str {
+        Self::WORDS[self as usize].0
+    }
+
+    /// As people say it.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Today => "今日",
+            Self::Yesterday => "昨日",
+            Self::ThisWeek => "本周",
+            Self::LastWeek => "上周",
+            Self::ThisMonth => "本月",
+            Self::LastMonth => "上月",
+            Self::Last3Months => "近三个月",
+            Self::Last6Months => "近六个月",
+        }
+    }
+}
+
+/// First and last day of what facts are about.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
+pub struct Days {
+    #[serde(rename(serialize = "起始日期"))]
+    first_day: NaiveDate,
+    #[serde(rename(serialize = "截止日期"))]
+    last_day: NaiveDate,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_period_is_called_by_its_own_name() {
+        for (name, period) in Period::WORDS {
+            assert_eq!(period.name(), name);
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! `GET /api/xcx/runtime-clock`.
+
+use axum::{Json, extract::State};
+use chrono::{DateTime, NaiveDate, Utc};
+use common::{
+    Result,
+    auth::Caller,
+    clock::{self, RuntimeClock},
+    db::Db,
+    http::Problem,
+};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Clock {
+    /// `live` or `sandbox`.
+    mode: String,
+    business_date: NaiveDate,
+    /// In the sandbox its date with the real time of day.
+    now: DateTime<Utc>,
+    /// By its IANA name.
+    timezone: String,
+}
+
+impl From<RuntimeClock> for Clock {
+    fn from(clock: RuntimeClock) -> Self {
+        Self {
+            mode: clock.mode,
+            business_date: clock.business_date,
+            now: clock.now,
+            timezone: clock.timezone,
+        }
+    }
+}
+
+/// What day it is for the caller's site, and what time.
+#[utoipa::path(
+    get, path = "/api/xcx/runtime-clock", tag = "clock", security(("bearer" = [])),
+    responses(
+        (status = 200, body = Clock),
+        (status = 401, body = Problem), (status = 403, body = Problem), (status = 503, body = Problem),
+    ),
+)]
+pub(crate) async fn runtime_clock(State(db): State<Db>, caller: Caller) -> Result<Json<Clock>> {
+    Ok(Json(clock::runtime(&db, caller.site_id).await?.into()))
+}
