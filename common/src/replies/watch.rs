@@ -21,7 +21,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// How long the database may be away before a follower gives up.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(10);
 /// The most characters that are read at once, so that a long reply is not held in memory.
-const MOST_CHARS: i32 = 8_192;
+const MOST_CHARS: usize = 8_192;
 
 /// What happens to a reply, in order: any number of texts, then exactly one end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,8 +80,8 @@ enum Next {
 /// One look at the table.
 struct Seen {
     text: String,
-    /// How much is stored in all, in characters.
-    chars: usize,
+    /// How much is stored in all, in characters, where the reader has all of it.
+    chars: Option<usize>,
     end: Option<Event>,
     /// When the next checkpoint is due.
     due_in: Duration,
@@ -214,13 +214,12 @@ impl Watch {
 
     /// The text that was seen, if there was some, and what comes after it.
     fn take(&mut self, seen: Seen) -> Option<String> {
-        let read = self.chars + seen.text.chars().count();
         let next = match seen.end {
-            // There is more: it is read as soon as this has been handed on.
-            _ if read < seen.chars => Next::Look(Instant::now()),
+            // There may be more: it is read as soon as this has been handed on.
+            _ if seen.text.chars().count() >= MOST_CHARS => Next::Look(Instant::now()),
             Some(end) => {
                 // A reader may have heard more than a dead maker had stored.
-                self.chars = self.chars.min(seen.chars);
+                self.chars = seen.chars.map_or(self.chars, |chars| chars.min(self.chars));
                 Next::End(end)
             }
             None => Next::Look(Instant::now() + seen.due_in),
@@ -232,17 +231,19 @@ impl Watch {
     async fn look(&self) -> Result<Seen> {
         let row = sqlx::query!(
             r#"
-            select state, error_code, tokens_used, char_length(content) as "chars!",
-                   substring(content from $4::integer for $5::integer) as "text!",
+            select state, error_code, tokens_used, t.text as "text!",
+                   -- To count a long text takes as long as to cut it, and so does cutting it twice: hence the offset.
+                   case t.text when '' then char_length(content) end as chars,
                    extract(epoch from lease_until - clock_timestamp())::double precision as lease_seconds
             from biz.ai_messages
+            cross join lateral (select substring(content from $4::integer for $5::integer) offset 0) t (text)
             where id = $2 and site_id = $1 and user_id = $3 and role = 'assistant'
             "#,
             self.site_id,
             self.message_id,
             self.user_id,
             i32::try_from(self.chars + 1).unwrap_or(i32::MAX),
-            MOST_CHARS,
+            i32::try_from(MOST_CHARS).unwrap_or(i32::MAX),
         )
         .fetch_optional(&self.db)
         .bounded()
@@ -254,7 +255,7 @@ impl Watch {
         let end = match State::parse(&row.state)? {
             // Whoever made it is dead; the sweep will say so in the table.
             State::Streaming if lease < 0.0 => Some(Event::Broken {
-                state: if row.chars == 0 {
+                state: if row.chars == Some(0) {
                     State::Failed
                 } else {
                     State::Interrupted
@@ -276,7 +277,7 @@ impl Watch {
         };
         Ok(Seen {
             text: row.text,
-            chars: usize::try_from(row.chars).unwrap_or_default(),
+            chars: row.chars.and_then(|chars| usize::try_from(chars).ok()),
             end,
             due_in,
         })
