@@ -3,11 +3,8 @@
 use serde::{Deserialize, Serialize};
 use sqlx::types::Json;
 
-use super::{Days, Period};
-use crate::{
-    db::{Bounded, Db},
-    error::{Error, Result},
-};
+use super::{Days, Period, found};
+use crate::{db::Db, error::Result};
 
 /// What one coach did in a period.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
@@ -46,7 +43,7 @@ struct Results {
 /// The results of a coach of a site in a period.
 ///
 /// # Errors
-/// [`Error::NotFound`] where the site knows no such coach.
+/// [`crate::Error::NotFound`] where the site knows no such coach.
 pub async fn coach(db: &Db, site_id: i64, coach_id: i64, period: Period) -> Result<CoachFacts> {
     let facts = sqlx::query_scalar!(
         r#"
@@ -86,11 +83,8 @@ pub async fn coach(db: &Db, site_id: i64, coach_id: i64, period: Period) -> Resu
         site_id,
         coach_id,
         period.name(),
-    )
-    .fetch_optional(db)
-    .bounded()
-    .await?;
-    Ok(facts.ok_or(Error::NotFound)?.0)
+    );
+    found(facts.fetch_optional(db)).await
 }
 
 /// The coaches of a site side by side.
@@ -120,7 +114,7 @@ struct Rank {
 /// The results of a site's coaches in a period, the best first.
 ///
 /// # Errors
-/// [`Error::NotFound`] where there is no such site.
+/// [`crate::Error::NotFound`] where there is no such site.
 pub async fn coaches(db: &Db, site_id: i64, period: Period) -> Result<CoachesFacts> {
     let facts = sqlx::query_scalar!(
         r#"
@@ -145,9 +139,6 @@ pub async fn coaches(db: &Db, site_id: i64, period: Period) -> Result<CoachesFac
         "#,
         site_id,
         period.name(),
-    )
-    .fetch_optional(db)
-    .bounded()
-    .await?;
-    Ok(facts.ok_or(Error::NotFound)?.0)
+    );
+    found(facts.fetch_optional(db)).await
 }

@@ -4,11 +4,8 @@ use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
 use sqlx::types::Json;
 
-use super::{Days, Period};
-use crate::{
-    db::{Bounded, Db},
-    error::{Error, Result},
-};
+use super::{Days, Period, found};
+use crate::{db::Db, error::Result};
 
 /// Finance of one site, in yuan.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
@@ -72,7 +69,7 @@ struct Day {
 /// Finance of a site for a period, of all areas or of one.
 ///
 /// # Errors
-/// [`Error::NotFound`] where there is no such site.
+/// [`crate::Error::NotFound`] where there is no such site.
 pub async fn finance(
     db: &Db,
     site_id: i64,
@@ -118,9 +115,6 @@ pub async fn finance(
         site_id,
         period.name(),
         area,
-    )
-    .fetch_optional(db)
-    .bounded()
-    .await?;
-    Ok(facts.ok_or(Error::NotFound)?.0)
+    );
+    found(facts.fetch_optional(db)).await
 }

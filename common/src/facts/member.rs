@@ -4,11 +4,8 @@ use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
 use sqlx::types::Json;
 
-use super::{Days, Period};
-use crate::{
-    db::{Bounded, Db},
-    error::{Error, Result},
-};
+use super::{Days, Period, found};
+use crate::{db::Db, error::Result};
 
 /// One member: who it is, how often and for what it comes, what staff noted.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
@@ -76,7 +73,7 @@ struct Note {
 /// A member as it was at the end of the site's business date.
 ///
 /// # Errors
-/// [`Error::NotFound`] where the site has no such member.
+/// [`crate::Error::NotFound`] where the site has no such member.
 pub async fn member(db: &Db, site_id: i64, member_id: i64) -> Result<MemberFacts> {
     let facts = sqlx::query_scalar!(
         r#"
@@ -112,11 +109,8 @@ pub async fn member(db: &Db, site_id: i64, member_id: i64) -> Result<MemberFacts
         "#,
         site_id,
         member_id,
-    )
-    .fetch_optional(db)
-    .bounded()
-    .await?;
-    Ok(facts.ok_or(Error::NotFound)?.0)
+    );
+    found(facts.fetch_optional(db)).await
 }
 
 /// All members of a site.
@@ -165,7 +159,7 @@ struct Leaver {
 /// The members of a site in a period.
 ///
 /// # Errors
-/// [`Error::NotFound`] where there is no such site.
+/// [`crate::Error::NotFound`] where there is no such site.
 pub async fn members(db: &Db, site_id: i64, period: Period) -> Result<MembersFacts> {
     let facts = sqlx::query_scalar!(
         r#"
@@ -207,9 +201,6 @@ pub async fn members(db: &Db, site_id: i64, period: Period) -> Result<MembersFac
         "#,
         site_id,
         period.name(),
-    )
-    .fetch_optional(db)
-    .bounded()
-    .await?;
-    Ok(facts.ok_or(Error::NotFound)?.0)
+    );
+    found(facts.fetch_optional(db)).await
 }

@@ -10,11 +10,17 @@ mod task;
 
 use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
+use sqlx::types::Json;
 
 pub use coach::{CoachFacts, CoachesFacts, coach, coaches};
 pub use finance::{FinanceFacts, finance};
 pub use member::{MemberFacts, MembersFacts, member, members};
 pub use task::{TaskFacts, task};
+
+use crate::{
+    db::Bounded as _,
+    error::{Error, Result},
+};
 
 /// A stretch of days that people name, reckoned from the business date.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,6 +74,11 @@ impl Period {
             Self::Last6Months => "近六个月",
         }
     }
+}
+
+/// The facts that a statement answers, if there is somebody or something that they are about.
+async fn found<T>(row: impl Future<Output = sqlx::Result<Option<Json<T>>>> + Send) -> Result<T> {
+    Ok(row.bounded().await?.ok_or(Error::NotFound)?.0)
 }
 
 /// First and last day of what facts are about.

@@ -4,10 +4,8 @@ use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
 use sqlx::types::Json;
 
-use crate::{
-    db::{Bounded, Db},
-    error::{Error, Result},
-};
+use super::found;
+use crate::{db::Db, error::Result};
 
 /// One task.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
@@ -34,7 +32,7 @@ pub struct TaskFacts {
 /// A task of a site.
 ///
 /// # Errors
-/// [`Error::NotFound`] where the site has no such task.
+/// [`crate::Error::NotFound`] where the site has no such task.
 pub async fn task(db: &Db, site_id: i64, task_id: i64) -> Result<TaskFacts> {
     let facts = sqlx::query_scalar!(
         r#"
@@ -47,9 +45,6 @@ pub async fn task(db: &Db, site_id: i64, task_id: i64) -> Result<TaskFacts> {
         "#,
         site_id,
         task_id,
-    )
-    .fetch_optional(db)
-    .bounded()
-    .await?;
-    Ok(facts.ok_or(Error::NotFound)?.0)
+    );
+    found(facts.fetch_optional(db)).await
 }
