@@ -1,5 +1,7 @@
 //! What must be done about those who died, and about what has grown old: run every minute.
 
+use serde::Serialize;
+
 use crate::{
     db::{Bounded, Db},
     error::Result,
@@ -7,7 +9,7 @@ use crate::{
 };
 
 /// What a sweep did. All is zero where another one was at work.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Swept {
     /// Replies whose maker was dead: they are `interrupted` or `failed` now.
     pub replies: i32,

@@ -3,24 +3,13 @@
 use common::{
     config::{ConfigError, DatabaseConfig, Env, Retention},
     db::{self, Db},
-    sweep,
+    sweep::{self, Swept},
 };
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 /// Whatever invokes it: it takes no arguments, and ignores those it is given.
 #[derive(Debug, Default, Deserialize)]
 pub struct Request {}
-
-/// What it did.
-#[derive(Debug, Serialize, PartialEq, Eq)]
-pub struct Report {
-    /// Replies whose maker was dead.
-    pub replies: i32,
-    /// Partitions of the run log made ahead.
-    pub partitions_made: i32,
-    /// Partitions of the run log that were old enough to go.
-    pub partitions_dropped: i32,
-}
 
 /// What it needs.
 #[derive(Clone)]
@@ -45,7 +34,7 @@ pub async fn from_env(env: Env) -> Result<Tools, ConfigError> {
 }
 
 /// Does what there is to do.
-pub async fn sweep(tools: Tools, _: Request) -> Result<Report, SweepFailed> {
+pub async fn sweep(tools: Tools, _: Request) -> Result<Swept, SweepFailed> {
     match sweep::run(&tools.db, tools.retention.run_log_days).await {
         Ok(swept) => {
             tracing::info!(
@@ -54,11 +43,7 @@ pub async fn sweep(tools: Tools, _: Request) -> Result<Report, SweepFailed> {
                 partitions_dropped = swept.partitions_dropped,
                 "swept"
             );
-            Ok(Report {
-                replies: swept.replies,
-                partitions_made: swept.partitions_made,
-                partitions_dropped: swept.partitions_dropped,
-            })
+            Ok(swept)
         }
         Err(err) => {
             tracing::error!(cause = common::telemetry::chain(&err), "sweep failed");
