@@ -152,13 +152,8 @@ async fn a_reply_is_read_on_while_it_is_made_by_another_instance() {
     })
     .await;
     let chat = parlor.open(COACH, "t").await;
-    parlor.simulator.hold_after(4);
     let content = format!("[[sim:echo]]手机睡着了，醒来接着看。{ODD}");
-    let mut stream = parlor.stream(COACH, chat, &content).await;
-    let mut events = vec![stream.expect("start").await];
-    for _ in 0..4 {
-        events.push(stream.expect("message").await);
-    }
+    let (stream, mut events) = parlor.stream_held(COACH, chat, &content, 4).await;
     drop(stream);
 
     let message = events[0].data["messageId"].clone();
@@ -185,14 +180,9 @@ async fn a_reply_is_read_on_while_it_is_made_by_another_instance() {
 async fn whoever_read_beyond_the_last_checkpoint_reads_on_from_there() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
-    parlor.simulator.hold_after(3);
-    let mut stream = parlor
-        .stream(COACH, chat, "[[sim:echo]]还没有存下的，也已经读到了。")
+    let (_stream, mut events) = parlor
+        .stream_held(COACH, chat, "[[sim:echo]]还没有存下的，也已经读到了。", 3)
         .await;
-    let mut events = vec![stream.expect("start").await];
-    for _ in 0..3 {
-        events.push(stream.expect("message").await);
-    }
     let message = events[0].data["messageId"].clone();
     let last = events.last().unwrap().id.clone();
     // Nothing of it is stored yet, or all of it is: both must do.

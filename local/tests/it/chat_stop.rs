@@ -30,14 +30,9 @@ async fn any_instance_stops_a_reply_and_what_was_said_is_kept() {
     })
     .await;
     let chat = parlor.open(COACH, "t").await;
-    parlor.simulator.hold_after(3);
-    let mut stream = parlor
-        .stream(COACH, chat, "[[sim:echo]]说到这里就够了，谢谢。")
+    let (mut stream, mut events) = parlor
+        .stream_held(COACH, chat, "[[sim:echo]]说到这里就够了，谢谢。", 3)
         .await;
-    let mut events = vec![stream.expect("start").await];
-    for _ in 0..3 {
-        events.push(stream.expect("message").await);
-    }
     let message = events[0].data["messageId"].clone();
     let path = format!("/api/xcx/chat/stream/{message}");
     let reading = other.request_as(COACH, "GET", &path).send().await.unwrap();

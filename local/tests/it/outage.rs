@@ -105,14 +105,8 @@ async fn a_database_that_is_silent_is_a_503_on_every_route_until_it_is_back() {
 /// A stream that has said a little and is held there.
 async fn half_said(parlor: &Parlor, content: &str) -> (i64, EventStream, Vec<SseEvent>) {
     let chat = parlor.open(COACH, "t").await;
-    parlor.simulator.hold_after(2);
-    let mut stream = parlor
-        .stream(COACH, chat, &format!("[[sim:echo]]{content}"))
-        .await;
-    let mut events = vec![stream.expect("start").await];
-    for _ in 0..2 {
-        events.push(stream.expect("message").await);
-    }
+    let content = format!("[[sim:echo]]{content}");
+    let (stream, events) = parlor.stream_held(COACH, chat, &content, 2).await;
     (chat, stream, events)
 }
 
@@ -237,21 +231,17 @@ async fn an_end_whose_answer_is_lost_is_stored_once() {
     );
 }
 
-#[tokio::test]
-async fn a_checkpoint_that_arrives_late_takes_no_text_back() {
-    // Of a single connection the statement is prepared, so that all of it is on its way.
-    let (parlor, wire) = wired_with(Setup {
-        max_connections: 1,
-        ..Setup::default()
-    })
-    .await;
-    let content = "迟到的检查点不能把后来存下的话再拿走，一个字也不行。";
-    let (chat, mut stream, mut events) = half_said(&parlor, content).await;
+/// A stream of which a checkpoint is on its way, and stays there.
+async fn late_checkpoint(
+    parlor: &Parlor,
+    wire: &Wire,
+    content: &str,
+) -> (i64, EventStream, Vec<SseEvent>) {
+    let (chat, mut stream, mut events) = half_said(parlor, content).await;
     until("a checkpoint", async || {
-        (!stored(&parlor).await.is_empty()).then_some(())
+        (!stored(parlor).await.is_empty()).then_some(())
     })
     .await;
-
     parlor.simulator.hold_after(4);
     for _ in 0..2 {
         events.push(stream.expect("message").await);
@@ -261,6 +251,19 @@ async fn a_checkpoint_that_arrives_late_takes_no_text_back() {
         (wire.held() > 0).then_some(())
     })
     .await;
+    (chat, stream, events)
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_arrives_late_takes_no_text_back() {
+    // Of a single connection the statement is prepared, so that all of it is on its way.
+    let (parlor, wire) = wired_with(Setup {
+        max_connections: 1,
+        ..Setup::default()
+    })
+    .await;
+    let content = "迟到的检查点不能把后来存下的话再拿走，一个字也不行。";
+    let (chat, mut stream, mut events) = late_checkpoint(&parlor, &wire, content).await;
     // More is said, and stored by another connection, while the first still waits.
     parlor.simulator.hold_after(6);
     for _ in 0..2 {
@@ -291,20 +294,7 @@ async fn a_checkpoint_that_arrives_after_the_end_changes_nothing() {
     })
     .await;
     let content = "结尾已经存下，检查点才到。";
-    let (chat, mut stream, mut events) = half_said(&parlor, content).await;
-    until("a checkpoint", async || {
-        (!stored(&parlor).await.is_empty()).then_some(())
-    })
-    .await;
-    parlor.simulator.hold_after(4);
-    for _ in 0..2 {
-        events.push(stream.expect("message").await);
-    }
-    wire.hold_requests();
-    until("a checkpoint is on its way", async || {
-        (wire.held() > 0).then_some(())
-    })
-    .await;
+    let (chat, stream, events) = late_checkpoint(&parlor, &wire, content).await;
     parlor.simulator.release();
     // The end goes by another connection.
     ends_whole(&parlor, chat, stream, events).await;

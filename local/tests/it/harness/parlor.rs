@@ -205,6 +205,23 @@ impl Parlor {
             .await
     }
 
+    /// The same, held after so many pieces of text: the stream, and what has been read of it.
+    pub async fn stream_held(
+        &self,
+        user: i64,
+        chat: i64,
+        content: &str,
+        pieces: usize,
+    ) -> (EventStream, Vec<SseEvent>) {
+        self.simulator.hold_after(pieces);
+        let mut stream = self.stream(user, chat, content).await;
+        let mut events = vec![stream.expect("start").await];
+        for _ in 0..pieces {
+            events.push(stream.expect("message").await);
+        }
+        (stream, events)
+    }
+
     pub async fn stream_body(&self, user: i64, body: &Value) -> EventStream {
         let response = self
             .request_as(user, "POST", "/api/xcx/chat/stream")
