@@ -1,4 +1,4 @@
-//! Which invocation a request belongs to, and when Lambda ends it.
+//! Which invocation a request or an event belongs to, and when Lambda ends it.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,15 +7,28 @@ use common::http::{Deadline, RequestId};
 use lambda_runtime::Context;
 use tokio::time::Instant;
 
+/// A plain event, and what its handler may know of the invocation.
+#[derive(Clone, Copy, Debug)]
+pub struct Invocation<Event> {
+    /// What the function is told.
+    pub event: Event,
+    /// When Lambda will kill the function. Absent where nobody does.
+    pub ends_at: Option<Instant>,
+}
+
 /// Puts Lambda's request id and, where there is one, the deadline beside the request.
 pub(crate) fn introduce(context: &Context, extensions: &mut Extensions) {
     extensions.insert(RequestId(context.request_id.as_str().into()));
-    // A time that no clock of this machine will show counts as none.
-    if let Some(at) =
-        remaining(context.deadline()).and_then(|left| Instant::now().checked_add(left))
-    {
+    if let Some(at) = ends_at(context) {
         extensions.insert(Deadline(at));
     }
+}
+
+/// When Lambda ends an invocation; `None` where its context only holds a placeholder.
+pub(crate) fn ends_at(context: &Context) -> Option<Instant> {
+    let left = remaining(context.deadline())?;
+    // A time that no clock of this machine will show counts as none.
+    Instant::now().checked_add(left)
 }
 
 /// What is left until `end`; `None` when that is past: no invocation starts after its own end, so
@@ -39,12 +52,16 @@ mod tests {
         u64::try_from(end.as_millis()).unwrap()
     }
 
-    fn introduced(deadline: u64) -> Extensions {
+    fn context(deadline: u64) -> Context {
         let mut context = Context::default();
         context.request_id = "r-1".to_owned();
         context.deadline = deadline;
+        context
+    }
+
+    fn introduced(deadline: u64) -> Extensions {
         let mut extensions = Extensions::new();
-        introduce(&context, &mut extensions);
+        introduce(&context(deadline), &mut extensions);
         extensions
     }
 
@@ -55,11 +72,14 @@ mod tests {
         assert_eq!(&*extensions.get::<RequestId>().unwrap().0, "r-1");
         let Deadline(at) = *extensions.get::<Deadline>().unwrap();
         assert!(at > before && at <= Instant::now() + Duration::from_secs(60));
+        let at = ends_at(&context(in_a_minute())).unwrap();
+        assert!(at > before && at <= Instant::now() + Duration::from_secs(60));
     }
 
     #[test]
     fn a_deadline_in_the_past_counts_as_none() {
         assert!(introduced(600_000).get::<Deadline>().is_none());
+        assert!(ends_at(&context(600_000)).is_none());
     }
 
     #[test]

@@ -16,8 +16,10 @@ use lambda_http::RequestExt as _;
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use serde::{Serialize, de::DeserializeOwned};
 use tower::ServiceExt as _;
+use tracing::Instrument as _;
 use utoipa_axum::router::OpenApiRouter;
 
+pub use invocation::Invocation;
 pub use lambda_runtime::Error;
 
 /// A router as clients meet it: with answers for unknown paths and methods, and inside the
@@ -59,13 +61,14 @@ pub async fn run(router: Router) -> Result<(), Error> {
 ///
 /// The handler's error becomes the invocation's: its `Display` is what Lambda logs and hands
 /// to a caller, so it must hold nothing secret. An event that is no `Event` is answered with
-/// an error without the handler being called.
+/// an error without the handler being called. Every line that the handler logs has the
+/// request id.
 ///
 /// # Errors
 /// As [`serve`].
 pub async fn handle<Tools, Starting, Event, Answer, Failure, Pending>(
     from_env: impl FnOnce(Env) -> Starting,
-    handler: impl Fn(Tools, Event) -> Pending,
+    handler: impl Fn(Tools, Invocation<Event>) -> Pending,
 ) -> Result<(), Error>
 where
     Tools: Clone,
@@ -76,9 +79,14 @@ where
     Failure: Into<Error>,
 {
     let tools = start(from_env).await?;
-    let service = |LambdaEvent { payload, .. }: LambdaEvent<Event>| {
-        let answer = handler(tools.clone(), payload);
-        async { answer.await.map_err(diagnostic) }
+    let service = |LambdaEvent { payload, context }: LambdaEvent<Event>| {
+        let invocation = Invocation {
+            event: payload,
+            ends_at: invocation::ends_at(&context),
+        };
+        let answer = handler(tools.clone(), invocation);
+        let span = tracing::info_span!("invocation", request_id = context.request_id);
+        async { answer.await.map_err(diagnostic) }.instrument(span)
     };
     lambda_runtime::run(lambda_runtime::service_fn(service)).await
 }

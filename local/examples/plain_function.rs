@@ -1,7 +1,9 @@
 //! A function for the emulator's own tests that serves plain events: it adds two numbers.
 
+use lambda::Invocation;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 #[derive(Deserialize)]
 struct Sum {
@@ -14,7 +16,9 @@ async fn main() -> Result<(), lambda::Error> {
     lambda::handle(async |_| Ok(()), async |(), sum| add(&sum)).await
 }
 
-fn add(sum: &Sum) -> Result<Value, &'static str> {
-    let total = sum.a.checked_add(sum.b).ok_or("too large")?;
-    Ok(json!({"total": total}))
+fn add(Invocation { event, ends_at }: &Invocation<Sum>) -> Result<Value, &'static str> {
+    let total = event.a.checked_add(event.b).ok_or("too large")?;
+    tracing::info!(total, "added");
+    let remaining = ends_at.map(|end| end.saturating_duration_since(Instant::now()).as_millis());
+    Ok(json!({"total": total, "remainingMs": remaining}))
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use lambda::Invocation;
 use serde_json::json;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -32,9 +33,11 @@ impl Workers {
         match self {
             // What it did, or why it did not, it has logged itself.
             Self::Own { sweep } => {
-                sweep::sweep(sweep.clone(), sweep::Request::default())
-                    .await
-                    .ok();
+                let invocation = Invocation {
+                    event: sweep::Request::default(),
+                    ends_at: None,
+                };
+                sweep::sweep(sweep.clone(), invocation).await.ok();
             }
             Self::Emulated(emulator) => match emulator.invoke("sweep", &json!({})).await {
                 Ok(Outcome::Response(_)) => {}

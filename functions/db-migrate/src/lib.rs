@@ -5,6 +5,7 @@ use common::{
     db::{self, Db},
     migrations,
 };
+use lambda::Invocation;
 use serde::{Deserialize, Serialize};
 
 /// Whatever invokes it: it takes no arguments, and ignores those it is given.
@@ -33,7 +34,7 @@ pub async fn from_env(env: Env) -> Result<Db, ConfigError> {
 }
 
 /// Applies what is missing.
-pub async fn migrate(db: Db, _: Request) -> Result<Report, MigrationFailed> {
+pub async fn migrate(db: Db, _: Invocation<Request>) -> Result<Report, MigrationFailed> {
     match migrations::apply(&db).await {
         Ok(done) => {
             tracing::info!(

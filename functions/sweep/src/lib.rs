@@ -5,6 +5,7 @@ use common::{
     db::{self, Db},
     sweep::{self, Swept},
 };
+use lambda::Invocation;
 use serde::Deserialize;
 
 /// Whatever invokes it: it takes no arguments, and ignores those it is given.
@@ -34,7 +35,7 @@ pub async fn from_env(env: Env) -> Result<Tools, ConfigError> {
 }
 
 /// Does what there is to do.
-pub async fn sweep(tools: Tools, _: Request) -> Result<Swept, SweepFailed> {
+pub async fn sweep(tools: Tools, _: Invocation<Request>) -> Result<Swept, SweepFailed> {
     match sweep::run(&tools.db, tools.retention.run_log_days).await {
         Ok(swept) => {
             tracing::info!(

@@ -263,6 +263,37 @@ async fn plain_events_are_served_and_failures_named() {
 }
 
 #[tokio::test]
+async fn a_plain_event_has_its_deadline_and_its_id_in_the_log() {
+    let mut spec = spec("plain").await;
+    spec.timeout = Duration::from_mins(50);
+    let emulator = Emulator::start(vec![spec]).unwrap();
+    let ids = async |expected: usize| {
+        let event = json!({"a": 1, "b": 2});
+        let outcome = within(emulator.invoke("plain", &event)).await.unwrap();
+        let Outcome::Response(payload) = outcome else {
+            panic!("{outcome:?}")
+        };
+        let answer: Value = serde_json::from_slice(&payload).unwrap();
+        let remaining = answer["remainingMs"].as_u64().unwrap();
+        assert!((2_900_000..=3_000_000).contains(&remaining), "{remaining}");
+        let ids = || -> Vec<String> {
+            let lines = emulator.logs("plain").unwrap().into_iter();
+            lines
+                .filter_map(|line| serde_json::from_str(&line).ok())
+                .filter(|line: &Value| line["message"] == "added")
+                .map(|line| line["span"]["request_id"].as_str().unwrap().to_owned())
+                .collect()
+        };
+        until(|| ids().len() == expected).await;
+        ids()
+    };
+    let first = ids(1).await;
+    let both = ids(2).await;
+    assert_eq!(both[0], first[0]);
+    assert!(!both[0].is_empty() && both[0] != both[1], "{both:?}");
+}
+
+#[tokio::test]
 async fn a_function_without_a_binary_is_refused() {
     let mut spec = spec("echo").await;
     spec.binary.set_extension("missing");
