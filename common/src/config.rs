@@ -13,6 +13,7 @@
 //! | `CHAT_RATE_PER_MINUTE` | messages a user may send in a minute | 20 |
 //! | `CHAT_MAX_STREAMS` | replies a user may have made at once | 2 |
 //! | `CHAT_RESERVED_TOKENS` | tokens held against the budget per message | 2000 |
+//! | `JOB_QUEUE_URL` | the SQS queue that wakes the job worker; without it the schedule alone does | none |
 //! | `RUN_LOG_RETENTION_DAYS` | how long a run stays in the log at least; whole months go | 90 |
 //! | `RUST_LOG` | log filter | `info` |
 

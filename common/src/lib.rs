@@ -12,6 +12,7 @@ pub mod sweep;
 
 pub mod apps;
 pub mod auth;
+mod aws;
 pub mod clock;
 pub mod config;
 pub mod dashscope;
@@ -21,6 +22,7 @@ pub mod http;
 pub mod metrics;
 pub mod migrations;
 pub mod paging;
+pub mod queue;
 pub mod secrets;
 pub mod telemetry;
 

@@ -1,10 +1,11 @@
 //! Secrets Manager, asked only when an ARN is configured.
 //!
-//! This is the one module that knows the AWS SDK. A client is made per start, not kept:
-//! a function asks for two or three secrets and never again.
+//! A client is made per start, not kept: a function asks for two or three secrets and never again.
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
+
+use crate::aws;
 
 /// Which version of a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,19 +35,11 @@ pub enum SecretError {
 /// # Errors
 /// See [`SecretError`].
 pub async fn fetch(arn: &str, version: Version) -> Result<SecretString, SecretError> {
-    use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
-    let http = aws_smithy_http_client::Builder::new()
-        .tls_provider(Provider::Rustls(CryptoMode::Ring))
-        .build_https();
-    let config = aws_config::defaults(aws_config::BehaviorVersion::latest())
-        .http_client(http)
-        .load()
-        .await;
     let stage = match version {
         Version::Current => "AWSCURRENT",
         Version::Previous => "AWSPREVIOUS",
     };
-    let answer = aws_sdk_secretsmanager::Client::new(&config)
+    let answer = aws_sdk_secretsmanager::Client::new(&aws::config().await)
         .get_secret_value()
         .secret_id(arn)
         .version_stage(stage)

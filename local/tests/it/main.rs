@@ -25,6 +25,7 @@ mod limits;
 mod openapi;
 mod outage;
 mod pages;
+mod queue;
 mod refusals;
 mod refusals_at_random;
 mod round_trips;

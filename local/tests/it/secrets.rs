@@ -8,105 +8,36 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use crate::harness::{
-    child::{self, Program},
     cloud::{recorded_of, specs},
     database::TestDatabase,
+    moto::{self, Moto},
     parlor::{COACH, PREVIOUS_SECRET, Parlor, SECRET},
-    python, until,
+    until,
 };
 
-const MOTO: &str = "moto[server]==5.2.5";
-
-/// A Secrets Manager of the test's own.
-struct SecretsManager {
-    url: String,
-    http: reqwest::Client,
-    _server: Program,
+/// Makes a secret, and answers its ARN.
+async fn create(moto: &Moto, name: &str, mut value: Value) -> String {
+    value["Name"] = name.into();
+    let answer = moto.ask("secretsmanager.CreateSecret", &value).await;
+    answer["ARN"].as_str().unwrap().to_owned()
 }
 
-impl SecretsManager {
-    async fn start() -> Self {
-        let packages = python::packages("moto", &[MOTO]);
-        let mut command = child::command("/usr/bin/env");
-        command
-            .args(["python3", "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"])
-            .env("PYTHONPATH", packages)
-            .env("PYTHONDONTWRITEBYTECODE", "1");
-        let server = Program::start(command);
-        let url = until_long("moto says where it is", async || {
-            let said = server.stderr();
-            let (_, rest) = said.split_once("Running on http://127.0.0.1:")?;
-            let port: String = rest.chars().take_while(char::is_ascii_digit).collect();
-            Some(format!("http://127.0.0.1:{port}"))
-        })
-        .await;
-        rustls::crypto::ring::default_provider()
-            .install_default()
-            .ok();
-        Self {
-            url,
-            http: reqwest::Client::new(),
-            _server: server,
-        }
-    }
-
-    /// Makes a secret, and answers its ARN.
-    async fn create(&self, name: &str, value: Value) -> String {
-        let mut body = value;
-        body["Name"] = name.into();
-        let answer = self.ask("CreateSecret", &body).await;
-        answer["ARN"].as_str().unwrap().to_owned()
-    }
-
-    /// Rotates a secret: what it was becomes `AWSPREVIOUS`.
-    async fn put(&self, arn: &str, value: &str) {
-        let body = json!({ "SecretId": arn, "SecretString": value });
-        self.ask("PutSecretValue", &body).await;
-    }
-
-    async fn ask(&self, action: &str, body: &Value) -> Value {
-        let request = self
-            .http
-            .post(&self.url)
-            .header("x-amz-target", format!("secretsmanager.{action}"))
-            .header("content-type", "application/x-amz-json-1.1")
-            .header(
-                "authorization",
-                "AWS4-HMAC-SHA256 Credential=test/20240101/ap-southeast-1/secretsmanager/aws4_request, \
-                 SignedHeaders=host, Signature=0",
-            )
-            .body(body.to_string());
-        let response = request.send().await.unwrap();
-        let (status, text) = (response.status(), response.text().await.unwrap());
-        assert_eq!(status, 200, "{text}");
-        serde_json::from_str(&text).unwrap()
-    }
-
-    /// What leads a function to it.
-    fn variables(&self) -> [(String, String); 4] {
-        [
-            ("AWS_ENDPOINT_URL", &*self.url),
-            ("AWS_ACCESS_KEY_ID", "test"),
-            ("AWS_SECRET_ACCESS_KEY", "test"),
-            ("NO_PROXY", "127.0.0.1"),
-        ]
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-    }
-}
-
-/// A Python start on a busy machine may take longer than anything of ours.
-async fn until_long<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
-    for _ in 0..6000 {
-        if let Some(value) = condition().await {
-            return value;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
-    panic!("waited in vain: {what}");
+/// Rotates a secret: what it was becomes `AWSPREVIOUS`.
+async fn put(moto: &Moto, arn: &str, value: &str) {
+    let body = json!({ "SecretId": arn, "SecretString": value });
+    moto.ask("secretsmanager.PutSecretValue", &body).await;
 }
 
 /// A Parlor, and what its functions are given beside or instead of the usual variables.
-async fn functions(parlor: &Parlor, moto: &SecretsManager, arns: &[(&str, &str)]) -> Emulator {
+async fn functions(parlor: &Parlor, moto: &Moto, arns: &[(&str, &str)]) -> Emulator {
+    functions_with(parlor, &moto.variables(), arns).await
+}
+
+async fn functions_with(
+    parlor: &Parlor,
+    aws: &[(String, String)],
+    arns: &[(&str, &str)],
+) -> Emulator {
     let mut specs = specs(parlor).await;
     for spec in &mut specs {
         for (name, arn) in arns {
@@ -117,7 +48,7 @@ async fn functions(parlor: &Parlor, moto: &SecretsManager, arns: &[(&str, &str)]
             spec.env.retain(|(name, _)| name != plain);
             spec.env.push(((*name).to_owned(), (*arn).to_owned()));
         }
-        spec.env.extend(moto.variables());
+        spec.env.extend_from_slice(aws);
     }
     Emulator::start(specs).unwrap()
 }
@@ -157,10 +88,8 @@ async fn refusal(emulator: &Emulator, function: &str, value: &str) -> String {
 
 #[tokio::test]
 async fn tokens_of_the_current_secret_and_of_the_one_before_are_accepted() {
-    let (parlor, moto) = (Parlor::start().await, SecretsManager::start().await);
-    let arn = moto
-        .create("jwt", json!({ "SecretString": PREVIOUS_SECRET }))
-        .await;
+    let (parlor, moto) = (Parlor::start().await, Moto::start().await);
+    let arn = create(&moto, "jwt", json!({ "SecretString": PREVIOUS_SECRET })).await;
     let arns = [("JWT_SECRET_ARN", &*arn)];
 
     // Never rotated: there is no previous one.
@@ -168,7 +97,7 @@ async fn tokens_of_the_current_secret_and_of_the_one_before_are_accepted() {
     assert_eq!(status(&emulator, &signed_with(PREVIOUS_SECRET)).await, 200);
     assert_eq!(status(&emulator, &signed_with(SECRET)).await, 401);
 
-    moto.put(&arn, SECRET).await;
+    put(&moto, &arn, SECRET).await;
     let emulator = functions(&parlor, &moto, &arns).await;
     assert_eq!(status(&emulator, &signed_with(SECRET)).await, 200);
     assert_eq!(status(&emulator, &signed_with(PREVIOUS_SECRET)).await, 200);
@@ -178,19 +107,22 @@ async fn tokens_of_the_current_secret_and_of_the_one_before_are_accepted() {
 
 #[tokio::test]
 async fn the_database_url_may_be_a_secret() {
-    let (parlor, moto) = (Parlor::start().await, SecretsManager::start().await);
+    let (parlor, moto) = (Parlor::start().await, Moto::start().await);
     let value = json!({ "SecretString": parlor.database.url() });
-    let arn = moto.create("database", value).await;
+    let arn = create(&moto, "database", value).await;
     let emulator = functions(&parlor, &moto, &[("DATABASE_URL_SECRET_ARN", &arn)]).await;
     assert_eq!(status(&emulator, &signed_with(SECRET)).await, 200);
 }
 
 #[tokio::test]
 async fn the_key_of_dashscope_may_be_a_secret() {
-    let (parlor, moto) = (Parlor::start().await, SecretsManager::start().await);
-    let arn = moto
-        .create("key", json!({ "SecretString": "sk-from-the-manager" }))
-        .await;
+    let (parlor, moto) = (Parlor::start().await, Moto::start().await);
+    let arn = create(
+        &moto,
+        "key",
+        json!({ "SecretString": "sk-from-the-manager" }),
+    )
+    .await;
     let emulator = functions(&parlor, &moto, &[("DASHSCOPE_API_KEY_SECRET_ARN", &arn)]).await;
     let event = recorded_of("chat-history", COACH);
     let outcome = emulator.invoke("chat-stream", &event).await.unwrap();
@@ -200,12 +132,12 @@ async fn the_key_of_dashscope_may_be_a_secret() {
 
 #[tokio::test]
 async fn what_rds_keeps_leads_to_its_server_over_tls() {
-    let (parlor, moto) = (Parlor::start().await, SecretsManager::start().await);
+    let (parlor, moto) = (Parlor::start().await, Moto::start().await);
     let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = server.local_addr().unwrap().port();
     let rds = json!({ "engine": "postgres", "username": "parlor", "password": "p@ss", "host": "127.0.0.1", "port": port });
     let value = json!({ "SecretString": rds.to_string() });
-    let arn = moto.create("database", value).await;
+    let arn = create(&moto, "database", value).await;
     let emulator = functions(&parlor, &moto, &[("DATABASE_URL_SECRET_ARN", &arn)]).await;
     let asked = async {
         let (mut connection, _) = server.accept().await.unwrap();
@@ -224,13 +156,11 @@ async fn what_rds_keeps_leads_to_its_server_over_tls() {
 
 #[tokio::test]
 async fn a_secret_that_will_not_do_is_named_by_its_variable() {
-    let (parlor, moto) = (Parlor::start().await, SecretsManager::start().await);
+    let (parlor, moto) = (Parlor::start().await, Moto::start().await);
     let text = |value: &str| json!({ "SecretString": value });
-    let mysql = moto.create("mysql", text("mysql://root:hunter2@db")).await;
-    let short = moto.create("short", text("hunter2")).await;
-    let binary = moto
-        .create("binary", json!({ "SecretBinary": "aHVudGVyMg==" }))
-        .await;
+    let mysql = create(&moto, "mysql", text("mysql://root:hunter2@db")).await;
+    let short = create(&moto, "short", text("hunter2")).await;
+    let binary = create(&moto, "binary", json!({ "SecretBinary": "aHVudGVyMg==" })).await;
     let missing = "arn:aws:secretsmanager:ap-southeast-1:123456789012:secret:nowhere-abcdef";
     for (variable, arn, why) in [
         (
@@ -267,21 +197,20 @@ async fn a_secret_that_will_not_do_is_named_by_its_variable() {
 
 #[tokio::test]
 async fn a_manager_that_is_away_is_told_from_a_secret_that_is_missing() {
-    let (parlor, moto) = (Parlor::start().await, SecretsManager::start().await);
-    let arn = moto.create("jwt", json!({ "SecretString": SECRET })).await;
-    let mut away = moto;
-    away.url = "http://127.0.0.1:1".to_owned();
-    let emulator = functions(&parlor, &away, &[("JWT_SECRET_ARN", &arn)]).await;
+    let (parlor, moto) = (Parlor::start().await, Moto::start().await);
+    let arn = create(&moto, "jwt", json!({ "SecretString": SECRET })).await;
+    let away = moto::variables("http://127.0.0.1:1");
+    let emulator = functions_with(&parlor, &away, &[("JWT_SECRET_ARN", &arn)]).await;
     let said = refusal(&emulator, "chat-history", SECRET).await;
     assert!(said.contains("secrets manager did not answer"), "{said}");
 }
 
 #[tokio::test]
 async fn a_migration_takes_its_database_from_a_secret() {
-    let (parlor, moto) = (Parlor::start().await, SecretsManager::start().await);
+    let (parlor, moto) = (Parlor::start().await, Moto::start().await);
     let database = TestDatabase::empty().await;
     let value = json!({ "SecretString": database.url() });
-    let arn = moto.create("database", value).await;
+    let arn = create(&moto, "database", value).await;
     let emulator = functions(&parlor, &moto, &[("DATABASE_URL_SECRET_ARN", &arn)]).await;
     let outcome = emulator.invoke("db-migrate", &json!({})).await.unwrap();
     let Outcome::Response(report) = outcome else {

@@ -1,0 +1,235 @@
+//! The job queue, played by moto: what a function sends, and what becomes of one that cannot.
+
+use std::{
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{Router, http::StatusCode};
+use local::emulator::{Emulator, FunctionSpec, Outcome, binaries};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use crate::harness::{
+    moto::{self, Moto},
+    parlor::serve,
+    until,
+};
+
+/// A function that wakes workers, with these variables.
+async fn function(env: &[(String, String)]) -> Emulator {
+    let examples = binaries::build_examples().await.unwrap();
+    let spec = FunctionSpec {
+        name: "wake".to_owned(),
+        binary: examples.join("wake_function"),
+        env: env.to_vec(),
+        timeout: Duration::from_mins(1),
+        memory_mb: 512,
+        max_instances: 1,
+    };
+    Emulator::start(vec![spec]).unwrap()
+}
+
+/// One whose messages go to this queue.
+async fn function_with_queue(aws: [(String, String); 4], queue: &str) -> Emulator {
+    let queue = ("JOB_QUEUE_URL".to_owned(), queue.to_owned());
+    function(&[&aws[..], &[queue]].concat()).await
+}
+
+/// Has workers woken, which never fails.
+async fn wake(emulator: &Emulator, event: Value) {
+    let outcome = emulator.invoke("wake", &event).await.unwrap();
+    let Outcome::Response(answer) = outcome else {
+        panic!("{outcome:?}")
+    };
+    assert_eq!(answer, "null");
+}
+
+async fn create_queue(moto: &Moto) -> String {
+    let name = json!({ "QueueName": "jobs" });
+    let queue = moto.ask("AmazonSQS.CreateQueue", &name).await;
+    queue["QueueUrl"].as_str().unwrap().to_owned()
+}
+
+/// How many messages are waiting, and how many are held back.
+async fn counts(moto: &Moto, queue: &str) -> (u32, u32) {
+    let names = [
+        "ApproximateNumberOfMessages",
+        "ApproximateNumberOfMessagesDelayed",
+    ];
+    let asked = json!({ "QueueUrl": queue, "AttributeNames": names });
+    let answer = moto.ask("AmazonSQS.GetQueueAttributes", &asked).await;
+    let [waiting, delayed] = names.map(|name| {
+        answer["Attributes"][name]
+            .as_str()
+            .unwrap()
+            .parse()
+            .unwrap()
+    });
+    (waiting, delayed)
+}
+
+/// The warnings of a function, once there is one.
+async fn warnings(emulator: &Emulator) -> Vec<Value> {
+    until("it is in the log", async || {
+        let warnings = warnings_so_far(emulator);
+        (!warnings.is_empty()).then_some(warnings)
+    })
+    .await
+}
+
+fn warnings_so_far(emulator: &Emulator) -> Vec<Value> {
+    let lines = emulator.logs("wake").unwrap().into_iter();
+    lines
+        .filter_map(|line| serde_json::from_str(&line).ok())
+        .filter(|line: &Value| line["level"] == "WARN" || line["level"] == "ERROR")
+        .collect()
+}
+
+/// Checks that there is one warning, of so many messages, all or some of them not sent, and why.
+async fn assert_warned(emulator: &Emulator, jobs: u32, unsent: u32, cause: &str) {
+    let warnings = warnings(emulator).await;
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    let warning = &warnings[0];
+    assert_eq!(warning["message"], "job workers could not be woken");
+    assert_eq!(
+        (&warning["jobs"], &warning["unsent"]),
+        (&json!(jobs), &json!(unsent))
+    );
+    assert!(
+        warning["cause"].as_str().unwrap().contains(cause),
+        "{warning}"
+    );
+    assert!(!warning["span"]["request_id"].is_null(), "{warning}");
+}
+
+#[tokio::test]
+async fn as_many_messages_are_sent_as_there_are_jobs() {
+    let moto = Moto::start().await;
+    let queue = create_queue(&moto).await;
+    let emulator = function_with_queue(moto.variables(), &queue).await;
+    let mut sent = 0;
+    for jobs in [0, 1, 10, 11, 40] {
+        wake(&emulator, json!({ "jobs": jobs })).await;
+        sent += jobs;
+        assert_eq!(counts(&moto, &queue).await, (sent, 0), "{jobs}");
+    }
+    let asked = json!({ "QueueUrl": queue, "MaxNumberOfMessages": 10 });
+    let answer = moto.ask("AmazonSQS.ReceiveMessage", &asked).await;
+    let messages = answer["Messages"].as_array().unwrap();
+    assert_eq!(messages.len(), 10);
+    for message in messages {
+        assert_eq!(message["Body"], r#"{"wake":"job-worker"}"#);
+    }
+    assert!(warnings_so_far(&emulator).is_empty());
+}
+
+#[tokio::test]
+async fn messages_are_held_back_as_long_as_sqs_can() {
+    let moto = Moto::start().await;
+    let queue = create_queue(&moto).await;
+    let emulator = function_with_queue(moto.variables(), &queue).await;
+    let hour = 3_600_000;
+    wake(&emulator, json!({ "jobs": 2, "delay_ms": 600_000 })).await;
+    wake(&emulator, json!({ "jobs": 11, "delay_ms": hour })).await;
+    assert_eq!(counts(&moto, &queue).await, (0, 13));
+    wake(&emulator, json!({ "jobs": 1, "delay_ms": 0 })).await;
+    assert_eq!(counts(&moto, &queue).await, (1, 13));
+    assert!(warnings_so_far(&emulator).is_empty());
+}
+
+#[tokio::test]
+async fn without_a_queue_nothing_is_sent_and_nothing_said() {
+    let emulator = function(&moto::variables("http://127.0.0.1:1")).await;
+    wake(&emulator, json!({ "jobs": 11 })).await;
+    assert!(warnings_so_far(&emulator).is_empty());
+}
+
+#[tokio::test]
+async fn a_queue_that_does_not_exist_is_a_warning_and_no_failure() {
+    let moto = Moto::start().await;
+    let queue = "https://sqs.ap-southeast-1.amazonaws.com/123456789012/nowhere";
+    let emulator = function_with_queue(moto.variables(), queue).await;
+    wake(&emulator, json!({ "jobs": 11 })).await;
+    assert_warned(&emulator, 11, 11, "did not take a batch").await;
+}
+
+#[tokio::test]
+async fn an_aws_that_is_away_or_silent_is_a_warning_and_no_failure() {
+    // It lets everybody in, and says nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let silent = format!("http://{}", silent.local_addr().unwrap());
+    for (url, cause) in [
+        ("http://127.0.0.1:1", "did not take a batch"),
+        (&silent, "did not answer in time"),
+    ] {
+        let queue = format!("{url}/123456789012/jobs");
+        let emulator = function_with_queue(moto::variables(url), &queue).await;
+        wake(&emulator, json!({ "jobs": 11 })).await;
+        assert_warned(&emulator, 11, 11, cause).await;
+    }
+}
+
+/// An SQS that answers the nth request as it is told to.
+async fn scripted(
+    answer: impl Fn(usize) -> (StatusCode, Value) + Clone + Send + Sync + 'static,
+) -> String {
+    let asked = Arc::new(AtomicUsize::new(0));
+    serve(Router::new().fallback(async move || {
+        let (status, body) = answer(asked.fetch_add(1, Ordering::Relaxed));
+        let kind = [("content-type", "application/x-amz-json-1.0")];
+        (status, kind, body.to_string())
+    }))
+    .await
+}
+
+fn taken(ids: Range<u32>, refused: Range<u32>) -> (StatusCode, Value) {
+    let taken: Vec<_> = ids
+        .map(|id| json!({ "Id": id.to_string(), "MessageId": "m", "MD5OfMessageBody": "" }))
+        .collect();
+    let refused: Vec<_> = refused
+        .map(|id| json!({ "Id": id.to_string(), "SenderFault": false, "Code": "InternalError" }))
+        .collect();
+    let body = json!({ "Successful": taken, "Failed": refused });
+    (StatusCode::OK, body)
+}
+
+#[tokio::test]
+async fn an_sqs_that_is_ill_for_a_moment_is_asked_again() {
+    let url = scripted(|asked| match asked {
+        0 | 1 => (StatusCode::SERVICE_UNAVAILABLE, json!({})),
+        _ => taken(0..3, 0..0),
+    })
+    .await;
+    let queue = format!("{url}/123456789012/jobs");
+    let emulator = function_with_queue(moto::variables(&url), &queue).await;
+    wake(&emulator, json!({ "jobs": 3 })).await;
+    assert!(warnings_so_far(&emulator).is_empty());
+}
+
+#[tokio::test]
+async fn the_messages_that_were_not_taken_are_counted() {
+    let part = scripted(|asked| match asked {
+        0 => taken(0..7, 7..10),
+        _ => taken(0..1, 0..0),
+    })
+    .await;
+    let then_ill = scripted(|asked| match asked {
+        0 => taken(0..10, 0..0),
+        _ => (StatusCode::FORBIDDEN, json!({ "__type": "AccessDenied" })),
+    })
+    .await;
+    for (url, unsent, cause) in [
+        (part, 3, "did not take all of a batch: InternalError"),
+        (then_ill, 1, "AccessDenied"),
+    ] {
+        let queue = format!("{url}/123456789012/jobs");
+        let emulator = function_with_queue(moto::variables(&url), &queue).await;
+        wake(&emulator, json!({ "jobs": 11 })).await;
+        assert_warned(&emulator, 11, unsent, cause).await;
+    }
+}
