@@ -1,5 +1,7 @@
 //! Who may call: the token says who somebody claims to be, the database whether they may.
 
+mod admin;
+
 use std::{
     num::NonZeroUsize,
     sync::{Arc, Mutex, PoisonError},
@@ -19,6 +21,8 @@ use crate::{
     db::{Bounded, Db},
     error::{Error, Result},
 };
+
+pub use admin::{Admin, SiteScope};
 
 /// How long an approval may be remembered: for so long a disabled user may go on.
 const REMEMBERED: Duration = Duration::from_secs(30);
@@ -266,8 +270,7 @@ where
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
-        let user = Callers::from_ref(state).identify(bearer(parts)?).await?;
-        tracing::Span::current().record("user_id", user.id);
+        let user = identified(parts, state).await?;
         // A platform admin belongs to no site, and so has no chats.
         let site_id = user.site_id.ok_or(Error::Forbidden)?;
         tracing::Span::current().record("site_id", site_id);
@@ -278,6 +281,16 @@ where
             role: user.role,
         })
     }
+}
+
+/// The approved user who calls, whom the request's log line then names.
+async fn identified<S>(parts: &Parts, state: &S) -> Result<User>
+where
+    Callers: FromRef<S>,
+{
+    let user = Callers::from_ref(state).identify(bearer(parts)?).await?;
+    tracing::Span::current().record("user_id", user.id);
+    Ok(user)
 }
 
 fn bearer(parts: &Parts) -> Result<&str> {

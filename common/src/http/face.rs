@@ -45,6 +45,26 @@ pub struct Problem {
     retryAfter: Option<i32>,
 }
 
+/// The body of an error in the words of the admin web.
+#[derive(utoipa::ToSchema)]
+#[schema(as = AdminProblem)]
+#[expect(
+    dead_code,
+    reason = "it only describes the body in the OpenAPI document"
+)]
+pub struct AdminProblem {
+    /// For people, in Chinese.
+    detail: String,
+    /// For programs; stable.
+    code: String,
+    /// Also in the header `x-request-id` and in the log.
+    request_id: String,
+    /// The field that does not fit.
+    field: Option<String>,
+    /// Seconds.
+    retry_after: Option<i32>,
+}
+
 impl Face {
     /// The face that a path belongs to.
     pub fn of(path: &str) -> Self {

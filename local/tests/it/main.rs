@@ -6,6 +6,7 @@
 
 mod harness;
 
+mod admin;
 mod binaries;
 mod callers;
 mod chat_history;

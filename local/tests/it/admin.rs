@@ -1,0 +1,244 @@
+//! Who administers which site, and how the admin web is refused: tried on a route of the test's
+//! own, so that every route that takes an `Admin` is known to do the same.
+
+use axum::{Json as Answered, routing::get};
+use common::{
+    Result,
+    auth::{Admin, Callers},
+    http::{Json, QueryText},
+};
+use local::demo;
+use reqwest::RequestBuilder;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::harness::parlor::{COACH, Parlor, STAFF, answer, serve, token, token_of};
+
+const PATH: &str = "/api/admin/ai/limit";
+
+/// Site 1.
+const SITE_ADMIN: i64 = 1004;
+const OTHER_SITE_ADMIN: i64 = 2004;
+const PLATFORM_ADMIN: i64 = 9001;
+
+#[derive(Deserialize)]
+struct Limit {
+    site_id: Option<i64>,
+    limit: i64,
+}
+
+async fn read(admin: Admin, query: QueryText) -> Result<Answered<Value>> {
+    let asked = query.integer("site_id", 1, i64::MAX)?;
+    let scope = admin.scope(asked)?;
+    Ok(Answered(json!({ "site_id": scope.site_id() })))
+}
+
+async fn set(admin: Admin, Json(body): Json<Limit>) -> Result<Answered<Value>> {
+    let site_id = admin.site(body.site_id)?;
+    Ok(Answered(
+        json!({ "site_id": site_id, "limit": body.limit, "by": admin.user_id }),
+    ))
+}
+
+/// A Parlor, and the address of the test's own route on its database.
+async fn start() -> (Parlor, AdminWeb) {
+    let parlor = Parlor::start().await;
+    let tools = parlor.tools.clone();
+    let router = OpenApiRouter::new()
+        .route(PATH, get(read).put(set))
+        .with_state(Callers::new(tools.secrets, tools.db));
+    let web = AdminWeb {
+        address: serve(lambda::app(router)).await,
+        http: reqwest::Client::new(),
+    };
+    (parlor, web)
+}
+
+struct AdminWeb {
+    address: String,
+    http: reqwest::Client,
+}
+
+impl AdminWeb {
+    /// A request without a token.
+    fn request(&self, method: &str, path: &str) -> RequestBuilder {
+        let url = format!("{}{path}", self.address);
+        self.http.request(method.parse().unwrap(), url)
+    }
+
+    fn get(&self, user: i64, query: &str) -> RequestBuilder {
+        self.request("GET", &format!("{PATH}{query}"))
+            .bearer_auth(token(user))
+    }
+
+    fn put(&self, user: i64, body: &Value) -> RequestBuilder {
+        self.put_text(user, body.to_string())
+            .header("content-type", "application/json")
+    }
+
+    /// Without a content type.
+    fn put_text(&self, user: i64, body: impl Into<reqwest::Body>) -> RequestBuilder {
+        self.request("PUT", PATH)
+            .bearer_auth(token(user))
+            .body(body)
+    }
+}
+
+#[tokio::test]
+async fn a_site_admin_has_its_own_site_and_a_platform_admin_all() {
+    let (_parlor, web) = start().await;
+    for (user, query, site_id) in [
+        (SITE_ADMIN, "", json!(1)),
+        (SITE_ADMIN, "?site_id=1", json!(1)),
+        (OTHER_SITE_ADMIN, "", json!(2)),
+        (PLATFORM_ADMIN, "", json!(null)),
+        (PLATFORM_ADMIN, "?site_id=2", json!(2)),
+    ] {
+        let answered = answer(web.get(user, query)).await;
+        assert_eq!(answered.ok()["site_id"], site_id, "{user} {query}");
+    }
+    for (user, body, site_id) in [
+        (SITE_ADMIN, json!({ "limit": 5 }), 1),
+        (SITE_ADMIN, json!({ "limit": 5, "site_id": 1 }), 1),
+        (PLATFORM_ADMIN, json!({ "limit": 5, "site_id": 2 }), 2),
+    ] {
+        let answered = answer(web.put(user, &body)).await;
+        let expected = json!({ "site_id": site_id, "limit": 5, "by": user });
+        assert_eq!(answered.ok(), &expected);
+    }
+}
+
+#[tokio::test]
+async fn another_site_is_forbidden_and_none_at_all_is_a_missing_field() {
+    let (_parlor, web) = start().await;
+    for site_id in [2, 4_711] {
+        answer(web.get(SITE_ADMIN, &format!("?site_id={site_id}")))
+            .await
+            .refused_at(PATH, 403, "forbidden");
+        answer(web.put(SITE_ADMIN, &json!({ "limit": 5, "site_id": site_id })))
+            .await
+            .refused_at(PATH, 403, "forbidden");
+    }
+    for body in [
+        json!({ "limit": 5 }),
+        json!({ "limit": 5, "site_id": null }),
+    ] {
+        let refused = answer(web.put(PLATFORM_ADMIN, &body)).await;
+        let body = refused.refused_at(PATH, 422, "invalid_request");
+        assert_eq!(body["field"], "site_id");
+    }
+}
+
+#[tokio::test]
+async fn nobody_else_administers_whatever_the_token_says() {
+    let (parlor, web) = start().await;
+    for user in [COACH, STAFF, 1003] {
+        // The role is refused before the body is read.
+        answer(web.put_text(user, "not JSON"))
+            .await
+            .refused_at(PATH, 403, "forbidden");
+        answer(web.get(user, "?site_id=x"))
+            .await
+            .refused_at(PATH, 403, "forbidden");
+    }
+    let coach = demo::user(COACH).unwrap();
+    let role = demo::user(SITE_ADMIN).unwrap().role;
+    let token = token_of(&common::auth::User { role, ..coach });
+    answer(web.request("GET", PATH).bearer_auth(token))
+        .await
+        .refused_at(PATH, 403, "forbidden");
+
+    answer(web.request("GET", PATH))
+        .await
+        .refused_at(PATH, 401, "unauthorized");
+    sqlx::query("update biz.users set status = 'disabled' where id = $1")
+        .bind(SITE_ADMIN)
+        .execute(&parlor.db)
+        .await
+        .unwrap();
+    answer(web.get(SITE_ADMIN, ""))
+        .await
+        .refused_at(PATH, 403, "not_approved");
+}
+
+#[tokio::test]
+async fn every_refusal_is_in_the_words_of_the_admin_web() {
+    let (_parlor, web) = start().await;
+    for path in [
+        "/api/admin",
+        "/api/admin/",
+        "/api/admin/ai/nothing",
+        "/api/admin/ai/limit/7",
+    ] {
+        answer(web.request("GET", path))
+            .await
+            .refused_at(path, 404, "not_found");
+    }
+    let refused = answer(web.request("DELETE", PATH)).await;
+    refused.refused_at(PATH, 405, "method_not_allowed");
+    let allowed = refused.headers["allow"].to_str().unwrap();
+    assert!(
+        allowed.contains("GET") && allowed.contains("PUT"),
+        "{allowed}"
+    );
+
+    let json = "application/json";
+    let good = json!({ "limit": 5 }).to_string();
+    for (what, kind, body, status, code) in [
+        (
+            "too large",
+            json,
+            "[".repeat(1 << 20),
+            413,
+            "payload_too_large",
+        ),
+        (
+            "too large, and no JSON",
+            "text/plain",
+            "x".repeat(1 << 20),
+            413,
+            "payload_too_large",
+        ),
+        (
+            "another type",
+            "text/plain",
+            good,
+            415,
+            "unsupported_media_type",
+        ),
+        (
+            "half an object",
+            json,
+            "{\"limit\":".to_owned(),
+            400,
+            "invalid_json",
+        ),
+        ("nothing", json, String::new(), 400, "invalid_json"),
+    ] {
+        let request = web.put_text(SITE_ADMIN, body).header("content-type", kind);
+        let refused = answer(request).await;
+        assert_eq!(refused.status, status, "{what}: {}", refused.body);
+        refused.refused_at(PATH, status, code);
+    }
+    for (body, field) in [
+        (json!([]), "body"),
+        (json!({}), "body"),
+        (json!({ "limit": "many" }), "limit"),
+        (json!({ "limit": 5, "site_id": "1" }), "site_id"),
+    ] {
+        let refused = answer(web.put(SITE_ADMIN, &body)).await;
+        let told = refused.refused_at(PATH, 422, "invalid_request");
+        assert_eq!(told["field"], field, "{body}");
+    }
+    for query in [
+        "?site_id=x",
+        "?site_id=0",
+        "?site_id=1&site_id=1",
+        "?site_id=%00",
+    ] {
+        let refused = answer(web.get(SITE_ADMIN, query)).await;
+        let told = refused.refused_at(PATH, 422, "invalid_request");
+        assert_eq!(told["field"], "site_id", "{query}");
+    }
+}
