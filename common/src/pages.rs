@@ -13,6 +13,9 @@ use crate::{
 /// The largest page context, in bytes of JSON.
 const MAX_CONTEXT: usize = 4 * 1024;
 
+/// Orders of a member that a page shows.
+const ORDERS: i64 = 20;
+
 /// A page, by the name that clients give it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Page {
@@ -101,7 +104,9 @@ impl PageRequest {
             }
             Page::BoardCustomer => json(&facts::members(db, site, self.period()).await?),
             Page::BoardCoach => json(&facts::coaches(db, site, self.period()).await?),
-            Page::CustomerDetail => json(&facts::member(db, site, self.context_id()?).await?),
+            Page::CustomerDetail => {
+                json(&facts::member(db, site, self.context_id()?, ORDERS).await?)
+            }
             Page::CoachDetail => {
                 json(&facts::coach(db, site, self.context_id()?, self.period()).await?)
             }
@@ -111,7 +116,7 @@ impl PageRequest {
             Page::TaskDetail => {
                 let task = facts::task(db, site, self.context_id()?).await?;
                 let member = match task.member_id {
-                    Some(member_id) => Some(facts::member(db, site, member_id).await?),
+                    Some(member_id) => Some(facts::member(db, site, member_id, ORDERS).await?),
                     None => None,
                 };
                 json(&TaskPage { task, member })

@@ -36,7 +36,7 @@ pub struct MemberFacts {
     visits_90d: i64,
     #[serde(rename(serialize = "近90天消费"))]
     spent_90d: f64,
-    /// The newest 20 within 90 days.
+    /// The newest within 90 days, as many as were asked for.
     #[serde(rename(serialize = "消费明细"))]
     orders: Vec<Order>,
     /// The newest 5.
@@ -70,11 +70,31 @@ struct Note {
     content: String,
 }
 
-/// A member as it was at the end of the site's business date.
+impl MemberFacts {
+    /// Who it is.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// How many orders there are to show.
+    pub fn orders(&self) -> usize {
+        self.orders.len()
+    }
+
+    /// The same without the orders before the newest.
+    #[must_use]
+    pub fn with_newest_orders(&self, most: usize) -> Self {
+        let mut facts = self.clone();
+        facts.orders.truncate(most);
+        facts
+    }
+}
+
+/// A member as it was at the end of the site's business date, with so many orders at most.
 ///
 /// # Errors
 /// [`crate::Error::NotFound`] where the site has no such member.
-pub async fn member(db: &Db, site_id: i64, member_id: i64) -> Result<MemberFacts> {
+pub async fn member(db: &Db, site_id: i64, member_id: i64, orders: i64) -> Result<MemberFacts> {
     let facts = sqlx::query_scalar!(
         r#"
         with clock as (
@@ -85,7 +105,7 @@ pub async fn member(db: &Db, site_id: i64, member_id: i64) -> Result<MemberFacts
         ), newest as (
             select paid_at, jsonb_build_object('day', business_date, 'area', area, 'item', item, 'minutes', minutes,
                                                'amount', amount, 'coached', coach_id is not null) as row
-            from orders order by paid_at desc limit 20
+            from orders order by paid_at desc limit $3
         ), notes as (
             select n.written_at, jsonb_build_object('day', biz.local_day(clock.timezone, n.written_at), 'author', n.author_name,
                                                     'content', n.content) as row
@@ -109,6 +129,7 @@ pub async fn member(db: &Db, site_id: i64, member_id: i64) -> Result<MemberFacts
         "#,
         site_id,
         member_id,
+        orders,
     );
     found(facts.fetch_optional(db)).await
 }

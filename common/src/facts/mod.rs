@@ -6,15 +6,17 @@
 mod coach;
 mod finance;
 mod member;
+mod note;
 mod task;
 
 use chrono::NaiveDate;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use sqlx::types::Json;
 
 pub use coach::{CoachFacts, CoachesFacts, coach, coaches};
-pub use finance::{FinanceFacts, finance};
+pub use finance::{FinanceFacts, areas, finance};
 pub use member::{MemberFacts, MembersFacts, member, members};
+pub use note::{NoteFacts, note};
 pub use task::{TaskFacts, task};
 
 use crate::{
@@ -73,6 +75,13 @@ impl Period {
             Self::Last3Months => "近三个月",
             Self::Last6Months => "近六个月",
         }
+    }
+}
+
+/// As people say it: it stands in facts.
+impl Serialize for Period {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.label())
     }
 }
 

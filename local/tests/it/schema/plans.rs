@@ -33,13 +33,15 @@ const DATA: &str = "
     analyze";
 
 /// Each statement by words that are in it alone, and what it is given.
-const EXAMPLES: [(&str, &str); 20] = [
+const EXAMPLES: [(&str, &str); 22] = [
     ("left(content, $3) || $4", "1, 1000000, 0, '你好', 30"),
     ("with asked as", "1, 1000000, 1"),
     ("select user_id, conversation_id, reply_to", "1, 1000000"),
     ("biz.sweep_replies(", ""),
-    ("dws.finance_area_daily f", "1, 'this_month', null"),
-    ("from dws.member_profile p cross join clock", "1, 10001"),
+    ("dws.finance_area_daily f join", "1, 'this_month', null"),
+    ("select distinct f.area", "1"),
+    ("from dws.member_profile p cross join clock", "1, 10001, 20"),
+    ("from dws.member_note n join", "1, 1000101"),
     (
         "select biz.site_today(s.id) as today, d.first_day, d.last_day\n",
         "1, 'this_month'",
