@@ -10,6 +10,14 @@
 //! | `DASHSCOPE_BASE_URL` | region or simulator | Beijing |
 //! | `DASHSCOPE_WORKSPACE` | a workspace other than the default | none |
 //! | `DASHSCOPE_APP_ID_1_CHAT` | app1; without it the chat says that it is not available | none |
+//! | `DASHSCOPE_APP_ID_2_FINANCE` | app2; without it no finance is analysed, and so on below | none |
+//! | `DASHSCOPE_APP_ID_2A_FINANCE_AREA` | app2a | none |
+//! | `DASHSCOPE_APP_ID_3_CLUE` | app3 | none |
+//! | `DASHSCOPE_APP_ID_4_ANALYSIS` | app4 | none |
+//! | `DASHSCOPE_APP_ID_5_TACTICS` | app5 | none |
+//! | `DASHSCOPE_APP_ID_6_NOTE_ANALYSIS` | app6 | none |
+//! | `DASHSCOPE_APP_ID_7_CUSTOMER_ANALYSIS` | app7 | none |
+//! | `DASHSCOPE_APP_ID_8_CLUE_CONSOLIDATED` | app8 | none |
 //! | `CHAT_RATE_PER_MINUTE` | messages a user may send in a minute | 20 |
 //! | `CHAT_MAX_STREAMS` | replies a user may have made at once | 2 |
 //! | `CHAT_RESERVED_TOKENS` | tokens held against the budget per message | 2000 |

@@ -3,13 +3,11 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::prompt::MAX_PROMPT_CHARS;
 use crate::auth::Caller;
 
 /// Goes into the run log, so that a change of wording can be told in the figures.
 pub const PROMPT_VERSION: &str = "app1_chat/2";
-
-/// The most characters that are ever sent as a prompt.
-const MAX_PROMPT_CHARS: usize = 30_000;
 
 /// A turn of the conversation so far.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]

@@ -1,0 +1,204 @@
+use serde_json::json;
+
+use super::*;
+
+const INSIGHT: &str =
+    r#"{"insights": [{"seq": 1, "title": "营收上升", "body": "比上期多一成。"}]}"#;
+const CLUE: &str = r#"{"category": "消费习惯", "summary": "常打斯诺克", "detail": "近90天14次"}"#;
+
+/// A good answer of each app.
+fn good(app: App) -> Value {
+    let clue: Value = serde_json::from_str(CLUE).unwrap();
+    let mut consolidated = clue.clone();
+    consolidated["providers"] = json!(["消费线索"]);
+    match app {
+        App::Chat => json!("您好"),
+        App::Finance | App::FinanceArea => serde_json::from_str(INSIGHT).unwrap(),
+        App::Clue => json!({ "clues": [clue] }),
+        App::Analysis => {
+            json!({ "task_description": "回访", "action_suggestions": ["打电话"], "one_line_summary": "跟进" })
+        }
+        App::Tactics => json!({ "tactics": [{ "scenario": "问候", "script": "您好" }] }),
+        App::NoteAnalysis => json!({ "score": 7, "clues": [clue] }),
+        App::CustomerAnalysis => {
+            json!({ "strategies": [{ "title": "关怀", "content": "电话" }], "summary": "常客" })
+        }
+        App::ClueConsolidated => json!({ "clues": [consolidated] }),
+    }
+}
+
+const ANALYSING: [App; 8] = {
+    let [_, rest @ ..] = App::ALL;
+    rest
+};
+
+#[test]
+fn an_answer_is_taken_as_it_came_with_what_nobody_asked_for() {
+    for app in ANALYSING {
+        let mut answer = good(app);
+        answer["note"] = json!({ "model": "qwen", "list": [1, null, 2.5] });
+        for text in [
+            answer.to_string(),
+            format!("\u{feff} {answer:#}\n"),
+            format!("```json\n{answer}\n```"),
+            format!("好的，以下是分析：\n\n```JSON\r\n{answer:#}\r\n```\n希望有帮助。```"),
+            format!("先看 ``` 再看```{answer}```"),
+        ] {
+            let checked = check(app, &text).unwrap_or_else(|err| panic!("{err}: {text}"));
+            assert_eq!(checked.json, answer);
+            assert_eq!(checked.score, (app == App::NoteAnalysis).then_some(7));
+        }
+    }
+}
+
+#[test]
+fn the_chat_is_not_asked_for_json() {
+    assert_eq!(check(App::Chat, INSIGHT), Err(BadAnswer::Text));
+}
+
+#[test]
+fn a_bare_list_is_one_of_insights() {
+    let list = good(App::Finance)["insights"].to_string();
+    for text in [list.clone(), format!("见下：```json\n{list}\n```")] {
+        assert_eq!(check(App::Finance, &text).unwrap().json, good(App::Finance));
+    }
+    assert_eq!(
+        check(App::Clue, &format!("[{CLUE}]"))
+            .unwrap_err()
+            .to_string(),
+        "the answer lacks a field: `clues` in the object itself"
+    );
+}
+
+#[test]
+fn fences_inside_of_a_text_do_not_end_the_block() {
+    let answer = json!({ "tactics": [{ "scenario": "```", "script": "先说\n```json\n{}\n```" }] });
+    let text = format!("```json\n{answer}\n```");
+    assert_eq!(check(App::Tactics, &text).unwrap().json, answer);
+}
+
+#[test]
+fn an_answer_in_no_form_of_json_is_bad() {
+    for text in [
+        "",
+        " ",
+        "抱歉，我无法回答。",
+        "{\"insights\": [",
+        "```json\n{\"insights\": [\n```",
+        "```json\n{\"insights\": []}",
+        "```json\n{} 等等\n```",
+        "```\n7\n```",
+        "以下是结果：{\"insights\": []}",
+        "{\"insights\": 1e999}",
+        &"[".repeat(100_000),
+        "{\"insights\": [\"\\ud800\"]}",
+    ] {
+        assert_eq!(check(App::Finance, text), Err(BadAnswer::NotJson), "{text}");
+    }
+    for text in ["7", "null", "\"[]\"", "true"] {
+        assert_eq!(check(App::Finance, text), Err(BadAnswer::NotObject));
+    }
+}
+
+#[test]
+fn fields_missing_or_of_other_types_are_named_and_the_answer_is_not() {
+    let said = |app, text: &str| check(app, text).unwrap_err().to_string();
+    for app in ANALYSING {
+        assert!(said(app, "{}").starts_with("the answer lacks a field: "));
+        for field in good(app).as_object().unwrap().keys() {
+            let mut answer = good(app);
+            answer[field] = json!({ "机密": "机密" });
+            assert_eq!(
+                said(app, &answer.to_string()),
+                format!("{field} of the answer is not of its type")
+            );
+        }
+    }
+    assert_eq!(
+        said(
+            App::Finance,
+            r#"{"insights": [{"seq": "机密", "title": "", "body": ""}]}"#
+        ),
+        "insights[0].seq of the answer is not of its type"
+    );
+    assert_eq!(
+        said(
+            App::Clue,
+            r#"{"clues": [{"category": "机密", "summary": ""}]}"#
+        ),
+        "the answer lacks a field: `detail` in clues[0]"
+    );
+}
+
+#[test]
+fn a_list_is_empty_only_where_there_may_be_nothing_to_say() {
+    for app in ANALYSING {
+        let mut answer = good(app);
+        let lists = answer.as_object_mut().unwrap().values_mut();
+        for list in lists.filter(|value| value.is_array()) {
+            *list = json!([]);
+        }
+        let checked = check(app, &answer.to_string());
+        let may_be = matches!(app, App::Clue | App::NoteAnalysis | App::ClueConsolidated);
+        assert_eq!(checked.is_ok(), may_be, "{app:?}: {checked:?}");
+    }
+    let mut answer = good(App::ClueConsolidated);
+    answer["clues"][0]["providers"] = json!([]);
+    assert_eq!(
+        check(App::ClueConsolidated, &answer.to_string()),
+        Err(BadAnswer::Empty("providers"))
+    );
+}
+
+#[test]
+fn a_score_is_from_1_to_10() {
+    for (score, taken) in [
+        (json!(1), true),
+        (json!(10), true),
+        (json!(0), false),
+        (json!(11), false),
+        (json!(-3), false),
+        (json!(7.5), false),
+        (json!(u64::MAX), false),
+        (json!("7"), false),
+        (Value::Null, false),
+    ] {
+        let mut answer = good(App::NoteAnalysis);
+        answer["score"] = score.clone();
+        let checked = check(App::NoteAnalysis, &answer.to_string());
+        assert_eq!(checked.is_ok(), taken, "{score}: {checked:?}");
+    }
+}
+
+#[test]
+fn nuls_are_left_out() {
+    let text = r#"{"clues": [], "a\u0000b": ["\u0000", {"c": "d\u0000\\u0000"}]}"#;
+    let checked = check(App::Clue, text).unwrap();
+    assert_eq!(
+        checked.json,
+        json!({ "clues": [], "ab": ["", { "c": "d\\u0000" }] })
+    );
+}
+
+#[test]
+fn an_answer_is_neither_too_long_nor_too_deep_to_be_stored() {
+    let text = |bytes: usize| {
+        let answer = json!({ "clues": [], "x": "" }).to_string();
+        answer.replace("\"\"", &format!("\"{}\"", "x".repeat(bytes - answer.len())))
+    };
+    assert!(check(App::Clue, &text(MAX_ANSWER)).is_ok());
+    assert_eq!(
+        check(App::Clue, &text(MAX_ANSWER + 1)),
+        Err(BadAnswer::TooLong)
+    );
+    let nested = |levels: usize| {
+        let (open, close) = ("[".repeat(levels), "]".repeat(levels));
+        check(
+            App::Clue,
+            &format!(r#"{{"clues": [], "x": {open}{close}}}"#),
+        )
+    };
+    assert!(nested(MAX_DEPTH - 1).is_ok());
+    assert_eq!(nested(MAX_DEPTH), Err(BadAnswer::TooDeep));
+    assert_eq!(nested(MAX_DEPTH * 100), Err(BadAnswer::NotJson));
+}

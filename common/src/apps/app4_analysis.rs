@@ -1,0 +1,61 @@
+//! What a coach should do about a member.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{
+    App,
+    answer::{self, BadAnswer, filled},
+    prompt::{Prompt, Reference, raw},
+};
+use crate::facts::{CoachFacts, MemberFacts, TaskFacts};
+
+/// Changes with the wording.
+pub const PROMPT_VERSION: &str = "app4_analysis/1";
+
+const TASK: &str = "结合“事实”中的会员、教练、任务和线索，说明要做什么、怎么做，并用一句话概括；\
+    只输出 JSON：{\"task_description\": \"任务说明\", \"action_suggestions\": [\"行动建议\"], \"one_line_summary\": \"一句话概括\"}";
+
+/// What the prompt is made of.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Facts<'a> {
+    /// Whom it is about.
+    #[serde(rename = "会员")]
+    pub member: &'a MemberFacts,
+    /// Who should do it.
+    #[serde(rename = "教练", skip_serializing_if = "Option::is_none")]
+    pub coach: Option<&'a CoachFacts>,
+    /// What was asked of the coach.
+    #[serde(rename = "任务", skip_serializing_if = "Option::is_none")]
+    pub task: Option<&'a TaskFacts>,
+    /// The newest answer of app8 or app3.
+    #[serde(rename = "最新线索", skip_serializing_if = "Option::is_none")]
+    pub clues: Option<&'a Value>,
+}
+
+/// Facts as JSON, within bounds.
+pub fn prompt(facts: &Facts<'_>, references: &[Reference]) -> String {
+    let prompt = Prompt {
+        app: App::Analysis,
+        task: TASK,
+        references,
+    };
+    prompt.about(facts.member, |member| raw(&Facts { member, ..*facts }))
+}
+
+/// What the app answers.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Answer {
+    /// What is to be done.
+    pub task_description: String,
+    /// How, step by step.
+    pub action_suggestions: Vec<String>,
+    /// The whole in a line.
+    pub one_line_summary: String,
+}
+
+impl answer::Answer for Answer {
+    fn check(&self) -> Result<(), BadAnswer> {
+        filled("action_suggestions", &self.action_suggestions)
+    }
+}

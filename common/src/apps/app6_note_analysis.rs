@@ -1,0 +1,60 @@
+//! What a note tells of a member, and how much it is worth.
+
+use serde::{Deserialize, Serialize};
+
+pub use super::app3_clue::Clue;
+use super::{
+    App,
+    answer::{self, BadAnswer},
+    prompt::{Prompt, Reference, raw},
+};
+use crate::facts::{MemberFacts, NoteFacts};
+
+/// Changes with the wording.
+pub const PROMPT_VERSION: &str = "app6_note_analysis/1";
+
+const TASK: &str = "为“事实”中的备注按信息价值打 1 到 10 的整数分，并提炼其中的维护线索，没有就给空列表；\
+    只输出 JSON：{\"score\": 6, \"clues\": [{\"category\": \"类别\", \"summary\": \"要点\", \"detail\": \"依据\"}]}";
+
+/// What the prompt is made of.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Facts<'a> {
+    /// What somebody noted.
+    #[serde(rename = "备注")]
+    pub note: &'a NoteFacts,
+    /// About whom.
+    #[serde(rename = "会员")]
+    pub member: &'a MemberFacts,
+}
+
+/// Facts as JSON, within bounds.
+pub fn prompt(facts: &Facts<'_>, references: &[Reference]) -> String {
+    let prompt = Prompt {
+        app: App::NoteAnalysis,
+        task: TASK,
+        references,
+    };
+    prompt.about(facts.member, |member| raw(&Facts { member, ..*facts }))
+}
+
+/// What the app answers.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Answer {
+    /// From 1, which says nothing, to 10.
+    pub score: i32,
+    /// A note may have none.
+    pub clues: Vec<Clue>,
+}
+
+impl answer::Answer for Answer {
+    fn check(&self) -> Result<(), BadAnswer> {
+        match self.score {
+            1..=10 => Ok(()),
+            _ => Err(BadAnswer::Score),
+        }
+    }
+
+    fn score(&self) -> Option<i32> {
+        Some(self.score)
+    }
+}

@@ -1,0 +1,95 @@
+//! The clues of consumption and notes, made one list.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{
+    App,
+    answer::{self, BadAnswer, filled},
+    prompt::{Prompt, Reference},
+};
+
+/// Changes with the wording.
+pub const PROMPT_VERSION: &str = "app8_clue_consolidated/1";
+
+const TASK: &str = "把“事实”中各来源的线索去重、合并成一份，providers 写明每条来自哪些来源，没有就给空列表；\
+    只输出 JSON：{\"clues\": [{\"category\": \"类别\", \"summary\": \"要点\", \"detail\": \"依据\", \"providers\": [\"来源\"]}]}";
+
+/// What the prompt is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    /// Whom the clues are about.
+    pub name: &'a str,
+    /// All there are: an app, app3 or app6, and what it answered or the list of clues in that.
+    pub sources: &'a [(App, &'a Value)],
+}
+
+#[derive(Serialize)]
+struct Written<'a> {
+    #[serde(rename = "会员姓名")]
+    name: &'a str,
+    #[serde(rename = "各来源线索")]
+    sources: Vec<Source<'a>>,
+}
+
+#[derive(Serialize)]
+struct Source<'a> {
+    #[serde(rename = "来源")]
+    label: &'static str,
+    #[serde(rename = "线索")]
+    clues: &'a Value,
+}
+
+/// Facts as JSON, within bounds.
+pub fn prompt(facts: &Facts<'_>, references: &[Reference]) -> String {
+    let prompt = Prompt {
+        app: App::ClueConsolidated,
+        task: TASK,
+        references,
+    };
+    let sources = facts.sources.iter().map(|&(app, result)| Source {
+        label: label(app),
+        clues: result.get("clues").unwrap_or(result),
+    });
+    prompt.of(&Written {
+        name: facts.name,
+        sources: sources.collect(),
+    })
+}
+
+/// By what an app's clues come from.
+fn label(app: App) -> &'static str {
+    match app {
+        App::Clue => "消费线索",
+        App::NoteAnalysis => "备注线索",
+        other => other.name(),
+    }
+}
+
+/// What the app answers.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Answer {
+    /// A member may have none.
+    pub clues: Vec<ConsolidatedClue>,
+}
+
+/// A clue, and where it comes from.
+#[derive(Clone, Debug, Deserialize)]
+pub struct ConsolidatedClue {
+    /// Such as 消费习惯.
+    pub category: String,
+    /// One line.
+    pub summary: String,
+    /// What it rests on.
+    pub detail: String,
+    /// At least one source.
+    pub providers: Vec<String>,
+}
+
+impl answer::Answer for Answer {
+    fn check(&self) -> Result<(), BadAnswer> {
+        self.clues
+            .iter()
+            .try_for_each(|clue| filled("providers", &clue.providers))
+    }
+}
