@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use axum::{Router, routing::get};
-use common::config::Env;
+use common::{apps::App, config::Env};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::{
@@ -16,13 +16,12 @@ use crate::{
 const MEMORY_MB: u32 = 512;
 /// Processes of one function at once.
 const MAX_INSTANCES: usize = 10;
-/// Variables of this process that the functions are given, as the template gives them.
-const HANDED_ON: [&str; 11] = [
+/// Variables of this process that the functions are given, as the template gives them; each app's id is too.
+const HANDED_ON: [&str; 10] = [
     "CHAT_MAX_STREAMS",
     "CHAT_RATE_PER_MINUTE",
     "CHAT_RESERVED_TOKENS",
     "DASHSCOPE_API_KEY",
-    "DASHSCOPE_APP_ID_1_CHAT",
     "DASHSCOPE_BASE_URL",
     "DASHSCOPE_WORKSPACE",
     "JWT_SECRET_PREVIOUS",
@@ -71,6 +70,7 @@ pub fn specs(
 ) -> Vec<FunctionSpec> {
     let mut variables: Vec<(String, String)> = HANDED_ON
         .into_iter()
+        .chain(App::ALL.map(App::variable))
         .filter_map(|name| Some((name.to_owned(), env.text(name)?.to_owned())))
         .collect();
     variables.push((

@@ -5,6 +5,7 @@ use std::{path::Path, time::Duration};
 use axum::{Router, serve::ListenerExt as _};
 use clap::Args;
 use common::{
+    apps::App,
     auth::JwtSecrets,
     config::{ChatLimits, ConfigError, DashScopeConfig, Env, Retention},
     db::Db,
@@ -135,8 +136,10 @@ async fn with_upstream(env: &Env) -> Result<(Env, Option<Simulator>), AnyError> 
     let simulator = Simulator::start(command::loopback(0), simulator::Options::laptop()).await?;
     let env = env
         .with("DASHSCOPE_API_KEY", "sk-simulator")
-        .with("DASHSCOPE_BASE_URL", &simulator.base_url())
-        .with("DASHSCOPE_APP_ID_1_CHAT", "app1_chat");
+        .with("DASHSCOPE_BASE_URL", &simulator.base_url());
+    let env = App::ALL
+        .into_iter()
+        .fold(env, |env, app| env.with(app.variable(), app.name()));
     Ok((env, Some(simulator)))
 }
 
