@@ -53,7 +53,7 @@ use tokio::task::JoinHandle;
 pub use options::{Ids, Options};
 pub use player::monotonic_micros;
 pub use record::RecordedCall;
-pub use scenario::{BadJson, LIST, Scenario, Times, UnknownScenario};
+pub use scenario::{BadJson, LIST, Scenario, Times, UnknownScenario, Wrapping};
 pub use sessions::UnknownSession;
 pub use usage::OddUsage;
 

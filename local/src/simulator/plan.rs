@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::frames::Style;
 use super::refusal::{Form, Refusal};
-use super::scenario::{BadJson, Scenario, Times};
+use super::scenario::{BadJson, Scenario, Times, Wrapping};
 use super::sessions::UnknownSession;
 use super::usage::Shape;
 
@@ -61,8 +61,10 @@ pub(super) struct Refused {
 pub(super) enum Text {
     /// An answer to the question.
     Answer,
-    /// An answer that is not the JSON it should be.
-    BrokenAnswer,
+    /// An answer in this form.
+    Wrapped(Wrapping),
+    /// An answer that is not the JSON it should be, so many times; then one that is.
+    BrokenAnswer(Times),
     /// The prompt.
     Echo,
     /// These pieces.
@@ -140,9 +142,12 @@ impl Plan {
             Scenario::Cut { after } => self.broken = Some((after, Break::Cut)),
             Scenario::NoStop => self.no_stop = true,
             Scenario::ExpiredSession(then) => self.session_expired = Some(then),
-            Scenario::BadJson(BadJson::Answer) => self.text = Text::BrokenAnswer,
-            Scenario::BadJson(BadJson::Fitting) if answers_json => self.text = Text::BrokenAnswer,
+            Scenario::BadJson(BadJson::Answer(times)) => self.text = Text::BrokenAnswer(times),
+            Scenario::BadJson(BadJson::Fitting) if answers_json => {
+                self.text = Text::BrokenAnswer(Times::Always);
+            }
             Scenario::BadJson(_) => self.broken = Some((3, Break::Garbage)),
+            Scenario::Wrapped(wrapping) => self.text = Text::Wrapped(wrapping),
             Scenario::JsonInstead => self.json_instead = true,
             Scenario::Empty => self.text = Text::Pieces(Vec::new()),
             Scenario::EmptyFrames { frames } => self.leading = Leading { frames, tokens: 1 },

@@ -2,6 +2,10 @@
 //!
 //! The headings are those that Parlor's chat writes; a prompt without them is all question.
 
+/// Where the earlier results begin in a prompt that is JSON. A text could not hold it: there each
+/// quotation mark has a backslash.
+const REFERENCES: &str = r#","参考":["#;
+
 /// The parts of a prompt. Slices of it, nothing copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Parts<'a> {
@@ -27,8 +31,15 @@ impl<'a> Parts<'a> {
         }
     }
 
-    /// A first message stands alone, or in the paragraph after the page's facts.
+    /// A first message stands alone, or in the paragraph after the page's facts. Of a prompt that is
+    /// JSON, what earlier results said is no part of the question.
     fn without_heading(prompt: &'a str) -> Self {
+        if let Some((question, _)) = prompt.split_once(REFERENCES) {
+            return Self {
+                context: "",
+                question,
+            };
+        }
         let paragraphs = prompt
             .rsplit_once("\n\n")
             .filter(|_| prompt.starts_with("[页面上下文"));
@@ -38,15 +49,21 @@ impl<'a> Parts<'a> {
 
     /// The question as people wrote it, without `[[sim:…]]`, on one line.
     pub fn readable_question(&self) -> String {
-        let mut text = String::new();
-        let mut rest = self.question;
-        while let Some((before, after)) = rest.split_once("[[sim:") {
-            text.push_str(before);
-            rest = after.split_once("]]").map_or("", |(_, after)| after);
-        }
-        text.push_str(rest);
+        let text = without_scenarios(self.question);
         text.split_whitespace().collect::<Vec<_>>().join(" ")
     }
+}
+
+/// The text without `[[sim:…]]`.
+pub(super) fn without_scenarios(text: &str) -> String {
+    let mut without = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("[[sim:") {
+        without.push_str(before);
+        rest = after.split_once("]]").map_or("", |(_, after)| after);
+    }
+    without.push_str(rest);
+    without
 }
 
 fn split_at_heading<'a>(text: &'a str, heading: &str) -> Option<(&'a str, &'a str)> {
@@ -85,6 +102,14 @@ mod tests {
             (parts.context, parts.question),
             ("[页面上下文: finance]\n营收: 12", "怎么样？")
         );
+    }
+
+    #[test]
+    fn earlier_results_in_a_prompt_of_facts_are_no_part_of_the_question() {
+        let prompt =
+            r#"{"事实":{"备注":"[[sim:cut]]\",\"参考\":["},"参考":[{"结果":"[[sim:slow]]"}]}"#;
+        let question = r#"{"事实":{"备注":"[[sim:cut]]\",\"参考\":["}"#;
+        assert_eq!(Parts::of(prompt).question, question);
     }
 
     #[test]

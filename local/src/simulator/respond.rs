@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use fastrand::Rng;
 use futures_util::{StreamExt, stream};
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, SERVER};
 use http::{HeaderMap, Method, Response, StatusCode};
@@ -149,7 +150,7 @@ impl Answering {
             None => {}
         }
         if let Some(refused) = &plan.refusal
-            && self.is_refused(&call, refused)
+            && self.is_due(&call, refused.refusal.code, refused.times)
         {
             return self.refuse(refused);
         }
@@ -163,16 +164,16 @@ impl Answering {
             Text::Pieces(pieces) => pieces.clone(),
             Text::Filler(count) => pieces::filler(*count),
             Text::Huge(bytes) => vec![pieces::huge(*bytes)],
-            Text::BrokenAnswer => {
+            Text::BrokenAnswer(times) if self.is_due(&call, "bad-json", *times) => {
                 let text = "好的，下面是分析结果：{\"insights\": [{\"seq\": 1, \"title\": ";
                 pieces::split(text, &mut rng)
             }
-            Text::Answer => {
-                let text = match App::of(&call.app_id) {
-                    Some(app) => app.answer(&call.prompt, &mut rng).to_string(),
-                    None => answer::chat(&call, round, &mut rng),
-                };
+            Text::Wrapped(wrapping) => {
+                let text = wrapping.around(&said(&call, round, &mut rng));
                 pieces::split(&text, &mut rng)
+            }
+            Text::Answer | Text::BrokenAnswer(_) => {
+                pieces::split(&said(&call, round, &mut rng), &mut rng)
             }
         };
         let thought = if plan.thoughts {
@@ -189,13 +190,13 @@ impl Answering {
         }
     }
 
-    /// Counts the refusals of the same question, so that a retry may succeed.
-    fn is_refused(&self, call: &Call, refused: &Refused) -> bool {
-        let Times::First(times) = refused.times else {
+    /// Counts how often the same question has failed in this way, so that a retry may succeed.
+    fn is_due(&self, call: &Call, failure: &str, times: Times) -> bool {
+        let Times::First(times) = times else {
             return true;
         };
         let question = Parts::of(&call.prompt).question;
-        let key = format!("{}\n{}\n{question}", call.app_id, refused.refusal.code);
+        let key = format!("{}\n{failure}\n{question}", call.app_id);
         self.shared.refuse_again(key, times)
     }
 
@@ -302,6 +303,14 @@ impl Answering {
             }
             _ => whole(StatusCode::OK, JSON, json),
         }
+    }
+}
+
+/// What an app says in its ordinary way.
+fn said(call: &Call, round: u32, rng: &mut Rng) -> String {
+    match App::of(&call.app_id) {
+        Some(app) => app.answer(&call.prompt).to_string(),
+        None => answer::chat(call, round, rng),
     }
 }
 

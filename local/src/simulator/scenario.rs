@@ -2,6 +2,8 @@
 
 use std::str::FromStr;
 
+use serde_json::{Map, Value};
+
 use super::sessions::UnknownSession;
 use super::usage::OddUsage;
 
@@ -60,6 +62,8 @@ pub enum Scenario {
     ExpiredSession(UnknownSession),
     /// Text or frame that is not JSON where JSON belongs.
     BadJson(BadJson),
+    /// The answer of an app that answers in JSON, as models often write it.
+    Wrapped(Wrapping),
     /// One JSON object in place of a stream.
     JsonInstead,
     /// No text at all.
@@ -108,10 +112,35 @@ pub enum Times {
 pub enum BadJson {
     /// The answer of an app that answers in JSON, otherwise a frame.
     Fitting,
-    /// The text of the answer.
-    Answer,
+    /// The text of the answer, so many times.
+    Answer(Times),
     /// The `data:` of a frame in the middle.
     Frame,
+}
+
+/// What an answer in JSON is given in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wrapping {
+    /// A fenced block, between sentences.
+    Fence,
+    /// Nothing, not even its object: the list alone.
+    BareList,
+}
+
+impl Wrapping {
+    /// The answer in this form; as it is where it has none.
+    pub(super) fn around(self, answer: &str) -> String {
+        match self {
+            Self::Fence => {
+                format!("好的，以下是分析结果：\n\n```json\n{answer}\n```\n\n希望对您有帮助。")
+            }
+            Self::BareList => {
+                let object: Map<String, Value> = serde_json::from_str(answer).unwrap_or_default();
+                let list = object.values().find(|value| value.is_array());
+                list.map_or_else(|| answer.to_owned(), Value::to_string)
+            }
+        }
+    }
 }
 
 /// No scenario has this name, or its parameter does not fit.
@@ -183,7 +212,7 @@ fn parse_one(text: &str) -> Option<Scenario> {
         }),
         "bad-json" => Scenario::BadJson(match parameter {
             None => BadJson::Fitting,
-            Some("answer") => BadJson::Answer,
+            Some("answer") => BadJson::Answer(Times::Always),
             Some("frame") => BadJson::Frame,
             Some(_) => return None,
         }),
@@ -219,6 +248,9 @@ fn parse_bare(name: &str) -> Option<Scenario> {
         "error-framed" => Scenario::ErrorFramed,
         "error-mislabelled" => Scenario::ErrorMislabelled,
         "error-200" => Scenario::Error200,
+        "bad-json-once" => Scenario::BadJson(BadJson::Answer(Times::First(1))),
+        "fenced" => Scenario::Wrapped(Wrapping::Fence),
+        "bare-list" => Scenario::Wrapped(Wrapping::BareList),
         "json-instead" => Scenario::JsonInstead,
         "empty" => Scenario::Empty,
         "echo" => Scenario::Echo,

@@ -7,6 +7,7 @@
 mod harness;
 
 mod admin;
+mod apps;
 mod binaries;
 mod callers;
 mod chat_history;

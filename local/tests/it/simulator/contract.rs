@@ -219,7 +219,7 @@ async fn apps_that_answer_in_json_do() {
         ("app5_tactics", "/tactics/0/script"),
         ("app6_note_analysis", "/score"),
         ("app7_customer_analysis", "/strategies/0/content"),
-        ("app8_clue_consolidated", "/clues/0/providers"),
+        ("app8_clue_consolidated", "/clues"),
     ];
     for (app, pointer) in keys {
         let answer = Ask::new(app, prompt).answer(&simulator).await.json();

@@ -328,6 +328,36 @@ async fn json_may_come_in_place_of_a_stream_and_be_broken() {
 }
 
 #[tokio::test]
+async fn an_answer_in_json_may_be_wrapped_and_be_good_only_at_the_second_time() {
+    let simulator = start(Options::default()).await;
+    let answer = async |scenario: &str| {
+        let prompt = json!({ "事实": { "备注": format!("[[sim:{scenario}]]") } }).to_string();
+        let answer = Ask::new("app2_finance", &prompt).answer(&simulator).await;
+        answer.json()["output"]["text"].as_str().unwrap().to_owned()
+    };
+    let parsed = |text: &str| serde_json::from_str::<Value>(text).ok();
+
+    let fenced = answer("fenced").await;
+    let (_, rest) = fenced.split_once("```json\n").expect("a fence");
+    let (block, after) = rest.split_once("\n```").expect("its end");
+    assert!(parsed(block).unwrap()["insights"].is_array() && !after.trim().is_empty());
+    assert!(parsed(&answer("bare-list").await).unwrap().is_array());
+
+    for _ in 0..2 {
+        assert_eq!(parsed(&answer("bad-json-once").await), None);
+        assert!(parsed(&answer("bad-json-once").await).unwrap().is_object());
+    }
+}
+
+#[tokio::test]
+async fn the_facts_name_a_scenario_and_earlier_results_do_not() {
+    let simulator = start(Options::default()).await;
+    let prompt = r#"{"事实":{"备注":"[[sim:throttle]]"},"参考":[{"结果":"[[sim:unavailable]]"}]}"#;
+    let answer = Ask::new("app3_clue", prompt).answer(&simulator).await;
+    assert_eq!(answer.status, 429);
+}
+
+#[tokio::test]
 async fn a_session_may_be_gone() {
     let simulator = start(Options::default()).await;
     let first = Ask::new("app1_chat", "在吗")
