@@ -22,17 +22,19 @@
 //! | `CHAT_MAX_STREAMS` | replies a user may have made at once | 2 |
 //! | `CHAT_RESERVED_TOKENS` | tokens held against the budget per message | 2000 |
 //! | `JOB_QUEUE_URL` | the SQS queue that wakes the job worker; without it the schedule alone does | none |
+//! | `JOB_CONCURRENCY` | calls of apps that a worker has under way at once | 8 |
+//! | `JOB_RESERVED_TOKENS` | tokens held against the budget per call of a job | 2000 |
 //! | `RUN_LOG_RETENTION_DAYS` | how long a run stays in the log at least; whole months go | 90 |
 //! | `RUST_LOG` | log filter | `info` |
 
-use std::{collections::HashMap, str::FromStr};
+use std::{collections::HashMap, num::NonZeroUsize, str::FromStr};
 
 use secrecy::SecretString;
 
 use crate::{
     apps::AppIds,
     auth::JwtSecrets,
-    dashscope,
+    dashscope::{self, DashScope},
     secrets::{self, SecretError},
 };
 
@@ -235,6 +237,47 @@ impl DashScopeConfig {
         })
     }
 }
+
+impl DashScopeConfig {
+    /// A client, which asks nothing yet, and the applications.
+    ///
+    /// # Errors
+    /// Names the variable that the client cannot work with.
+    pub fn open(self) -> Result<(DashScope, AppIds), ConfigError> {
+        let dashscope = DashScope::new(self.client).map_err(|_| ConfigError::Invalid {
+            name: "DASHSCOPE_BASE_URL".to_owned(),
+            expected: "an http(s) URL",
+        })?;
+        Ok((dashscope, self.app_ids))
+    }
+}
+
+/// What background work may take.
+#[derive(Clone, Copy, Debug)]
+pub struct JobLimits {
+    /// Calls of apps that one worker has under way at once.
+    pub at_once: usize,
+    /// Tokens held against the site's budget while an app is asked.
+    pub reserved_tokens: i64,
+}
+
+impl JobLimits {
+    /// Reads the `JOB_…` variables.
+    ///
+    /// # Errors
+    /// Names the variable that cannot be read.
+    pub fn from_env(env: &Env) -> Result<Self, ConfigError> {
+        let at_once: NonZeroUsize =
+            env.parsed("JOB_CONCURRENCY", "a whole number above 0", DEFAULT_AT_ONCE)?;
+        Ok(Self {
+            at_once: at_once.get(),
+            reserved_tokens: env.parsed("JOB_RESERVED_TOKENS", "a whole number", 2000)?,
+        })
+    }
+}
+
+/// DashScope takes 100 requests a second of an application; a call takes seconds.
+const DEFAULT_AT_ONCE: NonZeroUsize = NonZeroUsize::new(8).expect("not zero");
 
 /// What a user may ask for.
 #[derive(Clone, Copy, Debug)]

@@ -3,11 +3,14 @@
 //! Nothing here knows axum's `Router` or AWS Lambda: those are the functions' business.
 //! `dashscope` knows none of the other modules.
 
+pub mod cache;
 pub mod conversations;
 pub mod facts;
+pub mod jobs;
 pub mod messages;
 pub mod pages;
 pub mod replies;
+mod runs;
 pub mod sweep;
 
 pub mod apps;

@@ -47,6 +47,11 @@ enum SendError {
 }
 
 impl JobQueue {
+    /// One that wakes nobody: the schedule drives the worker alone.
+    pub const fn none() -> Self {
+        Self(None)
+    }
+
     /// Reads `JOB_QUEUE_URL`. Without it nothing is ever sent: the schedule drives the worker alone.
     pub fn from_env(env: &Env) -> Self {
         Self(env.text("JOB_QUEUE_URL").map(|url| {

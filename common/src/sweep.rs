@@ -13,6 +13,16 @@ use crate::{
 pub struct Swept {
     /// Replies whose maker was dead: they are `interrupted` or `failed` now.
     pub replies: i32,
+    /// Jobs whose worker was dead: they are `pending` again, or `failed` where that was the fifth.
+    pub jobs: i32,
+    /// Runs of jobs that nobody settled.
+    pub runs: i32,
+    /// Entries whose generator was dead: they are gone.
+    pub cache_leases: i32,
+    /// Entries that are marked `expired` now.
+    pub cache_expired: i32,
+    /// Entries beyond the newest 20,000 of an app and site: they are gone.
+    pub cache_removed: i32,
     /// Partitions of the run log made ahead.
     pub partitions_made: i32,
     /// Partitions of the run log that were old enough to go.
@@ -23,27 +33,49 @@ pub struct Swept {
 ///
 /// `keep_days` is how long runs are kept: a month goes when all of it is older.
 pub async fn run(db: &Db, keep_days: i32) -> Result<Swept> {
-    let swept = Swept {
-        replies: sqlx::query_scalar!(r#"select biz.sweep_replies() as "replies!""#)
+    let replies = sqlx::query_scalar!(r#"select biz.sweep_replies() as "replies!""#)
+        .fetch_one(db)
+        .bounded()
+        .await?;
+    let jobs = sqlx::query!(r#"select jobs as "jobs!", runs as "runs!" from biz.sweep_jobs()"#)
+        .fetch_one(db)
+        .bounded()
+        .await?;
+    let cache = sqlx::query!(
+        r#"select leases as "leases!", expired as "expired!", removed as "removed!" from biz.sweep_cache()"#
+    )
+    .fetch_one(db)
+    .bounded()
+    .await?;
+    let partitions_made =
+        sqlx::query_scalar!(r#"select biz.make_run_log_partitions() as "partitions!""#)
             .fetch_one(db)
             .bounded()
-            .await?,
-        partitions_made: sqlx::query_scalar!(
-            r#"select biz.make_run_log_partitions() as "partitions!""#
-        )
-        .fetch_one(db)
-        .bounded()
-        .await?,
-        partitions_dropped: sqlx::query_scalar!(
-            r#"select biz.drop_run_log_partitions($1) as "partitions!""#,
-            keep_days
-        )
-        .fetch_one(db)
-        .bounded()
-        .await?,
+            .await?;
+    let partitions_dropped = sqlx::query_scalar!(
+        r#"select biz.drop_run_log_partitions($1) as "partitions!""#,
+        keep_days
+    )
+    .fetch_one(db)
+    .bounded()
+    .await?;
+    let swept = Swept {
+        replies,
+        jobs: jobs.jobs,
+        runs: jobs.runs,
+        cache_leases: cache.leases,
+        cache_expired: cache.expired,
+        cache_removed: cache.removed,
+        partitions_made,
+        partitions_dropped,
     };
     for (what, count) in [
         ("replies", swept.replies),
+        ("jobs", swept.jobs),
+        ("runs", swept.runs),
+        ("cache_leases", swept.cache_leases),
+        ("cache_expired", swept.cache_expired),
+        ("cache_removed", swept.cache_removed),
         ("partitions_made", swept.partitions_made),
         ("partitions_dropped", swept.partitions_dropped),
     ] {

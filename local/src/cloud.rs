@@ -17,13 +17,17 @@ const MEMORY_MB: u32 = 512;
 /// Processes of one function at once.
 const MAX_INSTANCES: usize = 10;
 /// Variables of this process that the functions are given, as the template gives them; each app's id is too.
-const HANDED_ON: [&str; 10] = [
+const HANDED_ON: [&str; 14] = [
     "CHAT_MAX_STREAMS",
     "CHAT_RATE_PER_MINUTE",
     "CHAT_RESERVED_TOKENS",
     "DASHSCOPE_API_KEY",
     "DASHSCOPE_BASE_URL",
     "DASHSCOPE_WORKSPACE",
+    "DATABASE_MAX_CONNECTIONS",
+    "JOB_CONCURRENCY",
+    "JOB_QUEUE_URL",
+    "JOB_RESERVED_TOKENS",
     "JWT_SECRET_PREVIOUS",
     "PATH",
     "RUN_LOG_RETENTION_DAYS",
@@ -31,12 +35,16 @@ const HANDED_ON: [&str; 10] = [
 ];
 
 /// The functions' names and how long each may take, as in `template.yaml`.
-pub const FUNCTIONS: [(&str, Duration); 5] = [
+pub const FUNCTIONS: [(&str, Duration); 9] = [
+    ("admin-jobs", Duration::from_secs(29)),
     ("chat-history", Duration::from_secs(29)),
     ("chat-messages", Duration::from_secs(150)),
     ("chat-stream", Duration::from_secs(320)),
     ("db-migrate", Duration::from_secs(300)),
+    ("job-worker", Duration::from_secs(900)),
+    ("prewarm", Duration::from_secs(300)),
     ("sweep", Duration::from_secs(30)),
+    ("trigger-dispatch", Duration::from_secs(30)),
 ];
 
 /// Builds the binaries and plays the cloud around them.

@@ -14,12 +14,13 @@ use common::{
     config::{ChatLimits, ConfigError, DatabaseConfig, Env},
     dashscope::{self, DashScope},
     db, migrations,
+    queue::JobQueue,
     replies::Replies,
     telemetry,
 };
 use secrecy::SecretString;
 
-use crate::{console, database, demo, gateway, home, serve, simulator};
+use crate::{console, database, demo, gateway, home, prewarming, serve, simulator};
 
 /// Anything that ends a command.
 pub(crate) type AnyError = Box<dyn std::error::Error + Send + Sync>;
@@ -50,6 +51,8 @@ pub enum Command {
     Simulator(simulator::command::Args),
     /// Bring the database at `DATABASE_URL` up to date.
     Migrate,
+    /// Make every finance insight that is missing, several at once.
+    Prewarm(prewarming::Options),
     /// Fill the database with made-up conversations and runs, to measure on.
     Demo {
         /// Messages to add; each conversation gets 20.
@@ -101,12 +104,18 @@ impl Arguments {
 impl Command {
     fn run(self, home: Option<&Path>) -> Result<ExitCode, AnyError> {
         let env = Env::from_process();
-        console::start_log(env.text("RUST_LOG").unwrap_or(telemetry::DEFAULT_FILTER));
+        // A progress bar and a log of every step would spoil each other.
+        let filter = match &self {
+            Self::Prewarm(_) => "warn",
+            _ => telemetry::DEFAULT_FILTER,
+        };
+        console::start_log(env.text("RUST_LOG").unwrap_or(filter));
         match self {
             Self::Serve(options) => serve::run(&options, &home::directory(home)?, &env)?,
             Self::Token { user_id } => block_on(print_token(user_id, home, env))?,
             Self::Simulator(args) => block_on(simulator::command::run(args))?,
             Self::Migrate => block_on(migrate(env))?,
+            Self::Prewarm(options) => prewarming::run(&options, &home::directory(home)?, &env)?,
             Self::Demo { messages, runs } => fill(messages, runs, &home::directory(home)?, &env)?,
             Self::Openapi => block_on(async { print_openapi() })?,
             Self::WithDatabase { command } => {
@@ -205,6 +214,7 @@ pub fn idle_tools() -> Result<gateway::Tools, AnyError> {
         db,
         secrets,
         replies,
+        queue: JobQueue::none(),
     })
 }
 

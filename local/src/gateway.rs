@@ -4,6 +4,7 @@ use axum::{Router, routing::get};
 use common::{
     auth::{Callers, JwtSecrets},
     db::Db,
+    queue::JobQueue,
     replies::Replies,
 };
 use utoipa::openapi::{
@@ -21,6 +22,8 @@ pub struct Tools {
     pub secrets: JwtSecrets,
     /// The maker of replies.
     pub replies: Replies,
+    /// Wakes job workers.
+    pub queue: JobQueue,
 }
 
 /// All functions, by name, each with its own router.
@@ -29,9 +32,14 @@ pub fn functions(tools: &Tools) -> Vec<(&'static str, OpenApiRouter)> {
         db,
         secrets,
         replies,
+        queue,
     } = tools.clone();
     let callers = Callers::new(secrets, db.clone());
     vec![
+        (
+            "admin-jobs",
+            admin_jobs::router(db.clone(), callers.clone(), queue),
+        ),
         (
             "chat-history",
             chat_history::router(db.clone(), callers.clone()),

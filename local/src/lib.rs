@@ -7,10 +7,11 @@ pub mod demo;
 pub mod emulator;
 pub mod gateway;
 pub mod postgres;
+pub mod schedules;
 pub mod simulator;
 
 mod console;
 mod database;
 mod home;
-mod schedules;
+mod prewarming;
 mod serve;

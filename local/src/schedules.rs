@@ -1,48 +1,137 @@
-//! What EventBridge Scheduler does in the cloud.
+//! What EventBridge Scheduler and SQS do in the cloud.
 
 use std::time::Duration;
 
+use chrono::{DateTime, Days, FixedOffset, NaiveTime, TimeZone as _};
+use common::{clock, jobs::Worker};
 use lambda::Invocation;
 use serde_json::json;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::emulator::{Emulator, Outcome};
 
 const EVERY_MINUTE: Duration = Duration::from_secs(60);
+/// In place of messages: so soon is somebody woken for a new job.
+const EVERY_SECOND: Duration = Duration::from_secs(1);
+/// As in `template.yaml`, in Asia/Shanghai.
+pub const PREWARM_AT: NaiveTime = NaiveTime::from_hms_opt(5, 30, 0).expect("a time of day");
+const SHANGHAI: FixedOffset = FixedOffset::east_opt(8 * 3600).expect("an offset");
 
 /// Who does what is scheduled.
 pub(crate) enum Workers {
     /// This process.
-    Own { sweep: sweep::Tools },
+    Own {
+        sweep: sweep::Tools,
+        prewarm: prewarm::Tools,
+        worker: Worker,
+    },
     /// The real binaries.
     Emulated(Emulator),
 }
 
 /// Drives the schedules for ever, beginning at once: the last run may have been killed.
 pub(crate) async fn drive(workers: Workers) {
-    let mut minute = interval(EVERY_MINUTE);
-    minute.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    tokio::join!(
+        repeat(EVERY_MINUTE, async || workers.sweep().await),
+        repeat(EVERY_SECOND, async || workers.work().await),
+        daily(async || workers.prewarm().await),
+    );
+}
+
+async fn repeat(every: Duration, doing: impl AsyncFn()) {
+    let mut due = interval(every);
+    due.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        minute.tick().await;
-        workers.sweep().await;
+        due.tick().await;
+        doing().await;
     }
+}
+
+async fn daily(doing: impl AsyncFn()) {
+    loop {
+        sleep(until_prewarm(clock::now().with_timezone(&SHANGHAI))).await;
+        doing().await;
+    }
+}
+
+fn until_prewarm(now: DateTime<FixedOffset>) -> Duration {
+    let today = now.date_naive();
+    [Some(today), today.checked_add_days(Days::new(1))]
+        .into_iter()
+        .flatten()
+        .filter_map(|day| {
+            SHANGHAI
+                .from_local_datetime(&day.and_time(PREWARM_AT))
+                .single()
+        })
+        .find_map(|at| (at - now).to_std().ok().filter(|left| !left.is_zero()))
+        .unwrap_or(EVERY_MINUTE)
 }
 
 impl Workers {
     async fn sweep(&self) {
         match self {
             // What it did, or why it did not, it has logged itself.
-            Self::Own { sweep } => {
-                let invocation = Invocation {
-                    event: sweep::Request::default(),
-                    ends_at: None,
-                };
+            Self::Own { sweep, .. } => {
+                let invocation = by_schedule(sweep::Request::default());
                 sweep::sweep(sweep.clone(), invocation).await.ok();
             }
-            Self::Emulated(emulator) => match emulator.invoke("sweep", &json!({})).await {
-                Ok(Outcome::Response(_)) => {}
-                other => tracing::warn!(?other, "sweep failed"),
-            },
+            Self::Emulated(emulator) => invoke(emulator, "sweep").await,
         }
+    }
+
+    async fn work(&self) {
+        match self {
+            Self::Own { worker, .. } => {
+                let invocation = by_schedule(job_worker::Event::Schedule {});
+                job_worker::work(worker.clone(), invocation).await.ok();
+            }
+            Self::Emulated(emulator) => invoke(emulator, "job-worker").await,
+        }
+    }
+
+    async fn prewarm(&self) {
+        match self {
+            Self::Own { prewarm, .. } => {
+                let invocation = by_schedule(prewarm::Request::default());
+                prewarm::prewarm(prewarm.clone(), invocation).await.ok();
+            }
+            Self::Emulated(emulator) => invoke(emulator, "prewarm").await,
+        }
+    }
+}
+
+/// Nobody ends what this process does.
+fn by_schedule<Event>(event: Event) -> Invocation<Event> {
+    Invocation {
+        event,
+        ends_at: None,
+    }
+}
+
+async fn invoke(emulator: &Emulator, function: &str) {
+    match emulator.invoke(function, &json!({})).await {
+        Ok(Outcome::Response(_)) => {}
+        other => tracing::warn!(function, ?other, "a scheduled function failed"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prewarm_is_due_at_the_next_half_past_five_in_shanghai() {
+        let left = |time: &str| until_prewarm(DateTime::parse_from_rfc3339(time).unwrap());
+        assert_eq!(left("2026-11-21T05:29:59+08:00"), Duration::from_secs(1));
+        assert_eq!(
+            left("2026-11-21T05:30:00+08:00"),
+            Duration::from_secs(86_400)
+        );
+        assert_eq!(left("2026-11-20T21:30:00Z"), Duration::from_secs(86_400));
+        assert_eq!(
+            left("2026-12-31T05:31:00+08:00"),
+            Duration::from_secs(86_340)
+        );
     }
 }

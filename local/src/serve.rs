@@ -7,8 +7,10 @@ use clap::Args;
 use common::{
     apps::App,
     auth::JwtSecrets,
-    config::{ChatLimits, ConfigError, DashScopeConfig, Env, Retention},
+    config::{ChatLimits, ConfigError, DashScopeConfig, Env, JobLimits, Retention},
     db::Db,
+    jobs::Worker,
+    queue::JobQueue,
     replies::Replies,
 };
 use secrecy::SecretString;
@@ -24,7 +26,7 @@ use crate::{
 };
 
 /// Connections of the one process that is all functions at once.
-const MAX_CONNECTIONS: u32 = 32;
+pub(crate) const MAX_CONNECTIONS: u32 = 32;
 /// How long requests under way may take to end after Ctrl-C.
 const GRACE: Duration = Duration::from_secs(3);
 
@@ -101,12 +103,19 @@ async fn serve(
         let emulator = cloud::start(&env, &url, &secret).await?;
         (cloud::app(&emulator)?, Workers::Emulated(emulator))
     } else {
-        let sweep = sweep::Tools {
-            db: db.clone(),
-            retention: Retention::from_env(&env)?,
+        let (tools, worker) = tools(db.clone(), &secret, &env).await?;
+        let workers = Workers::Own {
+            sweep: sweep::Tools {
+                db: db.clone(),
+                retention: Retention::from_env(&env)?,
+            },
+            prewarm: prewarm::Tools {
+                db: db.clone(),
+                queue: tools.queue.clone(),
+            },
+            worker,
         };
-        let tools = tools(db.clone(), &secret, &env).await?;
-        (gateway::app(&tools), Workers::Own { sweep })
+        (gateway::app(&tools), workers)
     };
 
     introduce(&db, &secret, port).await?;
@@ -116,19 +125,36 @@ async fn serve(
     }
 }
 
-async fn tools(db: Db, secret: &SecretString, env: &Env) -> Result<Tools, AnyError> {
+/// What the functions share, and who does the work of the background.
+async fn tools(db: Db, secret: &SecretString, env: &Env) -> Result<(Tools, Worker), AnyError> {
     let secrets = JwtSecrets::new(secret, None).ok_or(ConfigError::Missing("JWT_SECRET"))?;
-    let dashscope = DashScopeConfig::from_env(env).await?;
-    let replies = Replies::from_config(db.clone(), dashscope, ChatLimits::from_env(env)?)?;
-    Ok(Tools {
+    let worker = worker(db.clone(), env).await?;
+    let (dashscope, app_ids) = DashScopeConfig::from_env(env).await?.open()?;
+    let replies = Replies::new(db.clone(), dashscope, app_ids, ChatLimits::from_env(env)?);
+    let tools = Tools {
         db,
         secrets,
         replies,
-    })
+        queue: JobQueue::from_env(env),
+    };
+    Ok((tools, worker))
+}
+
+/// Runs jobs in this process.
+pub(crate) async fn worker(db: Db, env: &Env) -> Result<Worker, AnyError> {
+    let (dashscope, app_ids) = DashScopeConfig::from_env(env).await?.open()?;
+    let limits = JobLimits::from_env(env)?;
+    Ok(Worker::new(
+        db,
+        dashscope,
+        app_ids,
+        limits,
+        JobQueue::from_env(env),
+    ))
 }
 
 /// The real service where a key is given, else a simulator of our own.
-async fn with_upstream(env: &Env) -> Result<(Env, Option<Simulator>), AnyError> {
+pub(crate) async fn with_upstream(env: &Env) -> Result<(Env, Option<Simulator>), AnyError> {
     if env.text("DASHSCOPE_API_KEY").is_some() || env.text("DASHSCOPE_API_KEY_SECRET_ARN").is_some()
     {
         return Ok((env.clone(), None));

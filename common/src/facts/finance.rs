@@ -5,10 +5,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::types::Json;
 
 use super::{Days, Period, found};
-use crate::{
-    db::{Bounded as _, Db},
-    error::Result,
-};
+use crate::{db::Db, error::Result};
 
 /// Finance of one site, in yuan.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
@@ -67,20 +64,6 @@ struct Day {
     revenue: f64,
     #[serde(rename(serialize = "订单数"))]
     orders: i64,
-}
-
-/// The areas that a site has had in the last 200 days up to its business date, sorted.
-///
-/// # Errors
-/// Only the database's; a site that there is none of has no areas.
-pub async fn areas(db: &Db, site_id: i64) -> Result<Vec<String>> {
-    let areas = sqlx::query_scalar!(
-        "select distinct f.area from dws.finance_area_daily f
-         where f.site_id = $1 and f.business_date between biz.site_today($1) - 199 and biz.site_today($1)
-         order by f.area",
-        site_id,
-    );
-    areas.fetch_all(db).bounded().await
 }
 
 /// Finance of a site for a period, of all areas or of one.

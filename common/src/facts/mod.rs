@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use sqlx::types::Json;
 
 pub use coach::{CoachFacts, CoachesFacts, coach, coaches};
-pub use finance::{FinanceFacts, areas, finance};
+pub use finance::{FinanceFacts, finance};
 pub use member::{MemberFacts, MembersFacts, member, members};
 pub use note::{NoteFacts, note};
 pub use task::{TaskFacts, task};
@@ -57,6 +57,12 @@ impl Period {
         ("last_3_months", Self::Last3Months),
         ("last_6_months", Self::Last6Months),
     ];
+
+    /// By its name.
+    pub fn parse(name: &str) -> Option<Self> {
+        let named = Self::WORDS.iter().find(|(word, _)| *word == name);
+        named.map(|(_, period)| *period)
+    }
 
     /// As `biz.period_days` spells it.
     pub const fn name(self) -> &'static str {

@@ -24,6 +24,9 @@ pub struct TaskFacts {
     due_on: NaiveDate,
     #[serde(rename(serialize = "完成日期"))]
     done_on: Option<NaiveDate>,
+    /// Who was given it.
+    #[serde(skip_serializing)]
+    pub coach_id: i64,
     /// Whom it is about.
     #[serde(skip_serializing)]
     pub member_id: Option<i64>,
@@ -37,7 +40,7 @@ pub async fn task(db: &Db, site_id: i64, task_id: i64) -> Result<TaskFacts> {
     let facts = sqlx::query_scalar!(
         r#"
         select jsonb_build_object(
-            'title', title, 'detail', detail, 'coach', coach_name, 'member_id', member_id,
+            'title', title, 'detail', detail, 'coach', coach_name, 'coach_id', coach_id, 'member_id', member_id,
             'status', case status when 'done' then '已完成' else '未完成' end,
             'assigned_on', assigned_on, 'due_on', due_on, 'done_on', done_on) as "facts!: Json<TaskFacts>"
         from dws.coach_task

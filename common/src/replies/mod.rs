@@ -172,11 +172,8 @@ impl Replies {
         config: DashScopeConfig,
         limits: ChatLimits,
     ) -> Result<Self, ConfigError> {
-        let dashscope = DashScope::new(config.client).map_err(|_| ConfigError::Invalid {
-            name: "DASHSCOPE_BASE_URL".to_owned(),
-            expected: "an http(s) URL",
-        })?;
-        Ok(Self::new(db, dashscope, config.app_ids, limits))
+        let (dashscope, app_ids) = config.open()?;
+        Ok(Self::new(db, dashscope, app_ids, limits))
     }
 
     /// The same with a pool and what tells who calls: all that a chat function needs.

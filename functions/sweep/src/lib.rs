@@ -40,6 +40,11 @@ pub async fn sweep(tools: Tools, _: Invocation<Request>) -> Result<Swept, SweepF
         Ok(swept) => {
             tracing::info!(
                 replies = swept.replies,
+                jobs = swept.jobs,
+                runs = swept.runs,
+                cache_leases = swept.cache_leases,
+                cache_expired = swept.cache_expired,
+                cache_removed = swept.cache_removed,
                 partitions_made = swept.partitions_made,
                 partitions_dropped = swept.partitions_dropped,
                 "swept"

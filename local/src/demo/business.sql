@@ -15,6 +15,10 @@ $$;
 -- Compiling such statements takes longer than running them.
 set local jit = off;
 
+-- All finance insights of a hall take about 200,000 tokens: more than a day of the default budget.
+insert into biz.ai_budgets (site_id, daily_limit, monthly_limit) values (1, 1000000, 20000000), (2, 1000000, 20000000)
+on conflict do nothing;
+
 -- since: what is there before that day stays as it is.
 create temp table hall (site_id, first_member, members, areas, busy, today, since) on commit drop as
 select h.*, t.today, greatest(t.today - 89, (select max(f.business_date) - 1 from dws.finance_area_daily f where f.site_id = h.site_id))

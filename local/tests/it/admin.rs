@@ -13,14 +13,12 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::harness::parlor::{COACH, Parlor, STAFF, answer, serve, token, token_of};
+use crate::harness::{
+    parlor::{COACH, Parlor, STAFF, answer, serve, token, token_of},
+    routes::{OTHER_SITE_ADMIN, PLATFORM_ADMIN, SITE_ADMIN},
+};
 
 const PATH: &str = "/api/admin/ai/limit";
-
-/// Site 1.
-const SITE_ADMIN: i64 = 1004;
-const OTHER_SITE_ADMIN: i64 = 2004;
-const PLATFORM_ADMIN: i64 = 9001;
 
 #[derive(Deserialize)]
 struct Limit {

@@ -84,7 +84,7 @@ async fn a_reply_streams_out_of_the_binary_token_by_token() {
 #[tokio::test]
 async fn an_event_of_the_wrong_shape_is_an_error_and_the_next_is_served() {
     let cloud = Cloud::start_with(|spec| spec.max_instances = 1).await;
-    for function in ["chat-history", "chat-messages", "chat-stream"] {
+    for function in ["admin-jobs", "chat-history", "chat-messages", "chat-stream"] {
         let outcome = cloud.invoke(function, &recorded("sqs")).await;
         let Outcome::Error(error) = outcome else {
             panic!("{outcome:?}")
@@ -148,6 +148,10 @@ async fn a_function_without_its_configuration_says_what_is_missing_and_nothing_s
         ("chat-messages", "DASHSCOPE_API_KEY"),
         ("chat-stream", "JWT_SECRET"),
         ("db-migrate", "DATABASE_URL"),
+        ("admin-jobs", "JWT_SECRET"),
+        ("job-worker", "DASHSCOPE_API_KEY"),
+        ("prewarm", "DATABASE_URL"),
+        ("trigger-dispatch", "DATABASE_URL"),
     ] {
         let mut specs = specs(&parlor).await;
         for spec in &mut specs {

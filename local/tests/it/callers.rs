@@ -8,14 +8,15 @@ use serde_json::{Value, json};
 
 use crate::harness::{
     parlor::{COACH, PREVIOUS_SECRET, Parlor, SECRET, STAFF, Setup, answer, token, token_of},
-    routes,
+    routes::{self, PLATFORM_ADMIN},
 };
 
-/// The claims of a coach's token, which hold.
-fn claims() -> Value {
+/// The claims of a demo user's token, which hold.
+fn claims(user: i64) -> Value {
+    let user = demo::user(user).unwrap();
     json!({
-        "sub": COACH.to_string(), "site_id": 1, "role": "coach", "nickname": "阿杰", "type": "access",
-        "exp": clock::now().timestamp() + 3600,
+        "sub": user.id.to_string(), "site_id": user.site_id, "role": user.role.name(),
+        "nickname": user.nickname, "type": "access", "exp": clock::now().timestamp() + 3600,
     })
 }
 
@@ -24,9 +25,9 @@ fn signed(algorithm: Algorithm, secret: &str, claims: &Value) -> String {
     jsonwebtoken::encode(&Header::new(algorithm), claims, &key).unwrap()
 }
 
-/// With one claim set, or, where the value is null, taken away.
-fn with(name: &str, value: Value) -> String {
-    let mut claims = claims();
+/// A demo user's token with one claim set, or, where the value is null, taken away.
+fn with(user: i64, name: &str, value: Value) -> String {
+    let mut claims = claims(user);
     if value.is_null() {
         claims.as_object_mut().unwrap().remove(name);
     } else {
@@ -42,24 +43,16 @@ fn under_header(header: &Value, token: &str) -> String {
 }
 
 /// A token without a signature.
-fn unsigned() -> String {
+fn unsigned(user: i64) -> String {
     let header = URL_SAFE_NO_PAD.encode(json!({ "alg": "none", "typ": "JWT" }).to_string());
-    format!("{header}.{}.", URL_SAFE_NO_PAD.encode(claims().to_string()))
+    let claims = URL_SAFE_NO_PAD.encode(claims(user).to_string());
+    format!("{header}.{claims}.")
 }
 
-fn user(id: i64, site_id: Option<i64>) -> User {
-    User {
-        id,
-        site_id,
-        ..demo::user(COACH).unwrap()
-    }
-}
-
-#[tokio::test]
-async fn no_route_answers_a_token_that_does_not_hold() {
-    let parlor = Parlor::start().await;
+/// Headers of somebody who might call, were it not for the header.
+fn headers_that_do_not_hold(user: i64) -> Vec<(&'static str, Option<String>)> {
     let now = clock::now().timestamp();
-    let good = signed(Algorithm::HS256, SECRET, &claims());
+    let good = signed(Algorithm::HS256, SECRET, &claims(user));
     let rs256 = json!({ "alg": "RS256", "typ": "JWT" });
     let headers = [
         ("no token", None),
@@ -72,21 +65,19 @@ async fn no_route_answers_a_token_that_does_not_hold() {
         ("basic", Some("Basic MTAwMTpwYXNzd29yZA==".to_owned())),
         ("another scheme", Some(format!("Token {good}"))),
     ];
+    let with = |name, value| with(user, name, value);
+    let other_secret = "somebody else's secret, just as long";
     let tokens = [
         (
             "another secret",
-            signed(
-                Algorithm::HS256,
-                "somebody else's secret, just as long",
-                &claims(),
-            ),
+            signed(Algorithm::HS256, other_secret, &claims(user)),
         ),
         (
             "a changed signature",
             format!("{}AAAA", &good[..good.len() - 4]),
         ),
-        ("no algorithm", unsigned()),
-        ("HS512", signed(Algorithm::HS512, SECRET, &claims())),
+        ("no algorithm", unsigned(user)),
+        ("HS512", signed(Algorithm::HS512, SECRET, &claims(user))),
         ("an RS256 header", under_header(&rs256, &good)),
         ("expired", with("exp", json!(now - 31 - 60))),
         ("not yet valid", with("nbf", json!(now + 3600))),
@@ -100,11 +91,29 @@ async fn no_route_answers_a_token_that_does_not_hold() {
             "a subject out of range",
             with("sub", json!("99999999999999999999")),
         ),
-        ("a subject that is a number", with("sub", json!(COACH))),
+        ("a subject that is a number", with("sub", json!(user))),
     ];
     let tokens = tokens.map(|(what, token)| (what, Some(format!("Bearer {token}"))));
+    headers.into_iter().chain(tokens).collect()
+}
+
+/// Checks that no refused request has left anything behind.
+async fn nothing_came_of_it(parlor: &Parlor) {
+    assert_eq!(parlor.simulator.calls_count(), 0);
+    let stored: i64 = sqlx::query_scalar(
+        "select (select count(*) from biz.ai_messages) + (select count(*) from biz.ai_trigger_jobs)",
+    )
+    .fetch_one(&parlor.db)
+    .await
+    .unwrap();
+    assert_eq!(stored, 0);
+}
+
+#[tokio::test]
+async fn no_route_answers_a_token_that_does_not_hold() {
+    let parlor = Parlor::start().await;
     for route in routes::all() {
-        for (what, header) in headers.iter().chain(&tokens) {
+        for (what, header) in headers_that_do_not_hold(route.user()) {
             let mut request = route.request(&parlor);
             if let Some(header) = header {
                 request = request.header("authorization", header);
@@ -114,7 +123,7 @@ async fn no_route_answers_a_token_that_does_not_hold() {
             refused.refused_at(route.path, 401, "unauthorized");
         }
     }
-    assert_eq!(parlor.simulator.calls_count(), 0);
+    nothing_came_of_it(&parlor).await;
 }
 
 #[tokio::test]
@@ -122,79 +131,95 @@ async fn two_tokens_are_none_for_nobody_says_which_counts() {
     let parlor = Parlor::start().await;
     for route in routes::all() {
         let request = route
-            .request(&parlor)
-            .bearer_auth(token(COACH))
+            .request_as(route.user(), &parlor)
             .header("authorization", "Bearer x");
         answer(request)
             .await
             .refused_at(route.path, 401, "unauthorized");
     }
+    nothing_came_of_it(&parlor).await;
 }
 
 #[tokio::test]
 async fn a_token_of_somebody_who_may_not_call_is_refused_on_every_route() {
     let parlor = Parlor::start().await;
-    let tokens = [
-        ("unknown", token_of(&user(4_711, Some(1))), "not_approved"),
-        (
-            "unknown, below zero",
-            token_of(&user(-1, Some(1))),
-            "not_approved",
-        ),
-        ("pending", token(1005), "not_approved"),
-        ("disabled", token(1006), "not_approved"),
-        (
-            "another site's",
-            token_of(&user(COACH, Some(2))),
-            "not_approved",
-        ),
-        ("no site's", token_of(&user(COACH, None)), "not_approved"),
-        (
-            "a platform admin at a site",
-            token_of(&user(9001, Some(1))),
-            "not_approved",
-        ),
-        ("a platform admin", token(9001), "forbidden"),
-    ];
     for route in routes::all() {
-        for (what, token, code) in &tokens {
-            if *what == "a platform admin" && route.path.starts_with("/api/admin") {
-                continue;
-            }
+        let caller = route.user();
+        let posing = |id, site_id| {
+            let caller = demo::user(caller).unwrap();
+            token_of(&User {
+                id,
+                site_id,
+                ..caller
+            })
+        };
+        let tokens = [
+            ("unknown", posing(4_711, Some(1))),
+            ("unknown, below zero", posing(-1, Some(1))),
+            ("pending", posing(1005, Some(1))),
+            ("disabled", posing(1006, Some(1))),
+            ("another site's", posing(caller, Some(2))),
+            ("no site's", posing(caller, None)),
+            (
+                "a platform admin at a site",
+                posing(PLATFORM_ADMIN, Some(1)),
+            ),
+        ];
+        for (what, token) in tokens {
             let refused = answer(route.request(&parlor).bearer_auth(token)).await;
             assert_eq!(refused.status, 403, "{what}: {route:?}: {}", refused.body);
-            refused.refused_at(route.path, 403, code);
+            refused.refused_at(route.path, 403, "not_approved");
+        }
+        for stranger in route.strangers() {
+            let refused = answer(route.request_as(stranger, &parlor)).await;
+            assert_eq!(
+                refused.status, 403,
+                "{stranger}: {route:?}: {}",
+                refused.body
+            );
+            refused.refused_at(route.path, 403, "forbidden");
+        }
+        // A role is the table's word, whoever claims another.
+        for role in ["site_admin", "admin"] {
+            if route.is_for_admins() {
+                let token = with(COACH, "role", json!(role));
+                answer(route.request(&parlor).bearer_auth(token))
+                    .await
+                    .refused_at(route.path, 403, "forbidden");
+            }
         }
     }
-    assert_eq!(parlor.simulator.calls_count(), 0);
+    nothing_came_of_it(&parlor).await;
 }
 
 #[tokio::test]
 async fn a_token_that_just_holds_passes_every_route() {
     let parlor = Parlor::start().await;
     let now = clock::now().timestamp();
-    let tokens = [
-        ("within the leeway", with("exp", json!(now - 10))),
-        (
-            "not before, within the leeway",
-            with("nbf", json!(now + 10)),
-        ),
-        (
-            "of the secret before",
-            demo::token(&PREVIOUS_SECRET.into(), &demo::user(COACH).unwrap()).unwrap(),
-        ),
-        ("for an audience", with("aud", json!("parlor"))),
-        ("without role", with("role", json!(null))),
-        ("of an unknown role", with("role", json!("king"))),
-        ("without nickname", with("nickname", json!(null))),
-        ("of a role and a name that are no text", {
-            let mut claims = claims();
-            claims["role"] = json!(7);
-            claims["nickname"] = json!(null);
-            signed(Algorithm::HS256, SECRET, &claims)
-        }),
-    ];
     for route in routes::all() {
+        let caller = route.user();
+        let with = |name, value| with(caller, name, value);
+        let tokens = [
+            ("within the leeway", with("exp", json!(now - 10))),
+            (
+                "not before, within the leeway",
+                with("nbf", json!(now + 10)),
+            ),
+            (
+                "of the secret before",
+                demo::token(&PREVIOUS_SECRET.into(), &demo::user(caller).unwrap()).unwrap(),
+            ),
+            ("for an audience", with("aud", json!("parlor"))),
+            ("without role", with("role", json!(null))),
+            ("of an unknown role", with("role", json!("king"))),
+            ("without nickname", with("nickname", json!(null))),
+            ("of a role and a name that are no text", {
+                let mut claims = claims(caller);
+                claims["role"] = json!(7);
+                claims["nickname"] = json!(null);
+                signed(Algorithm::HS256, SECRET, &claims)
+            }),
+        ];
         for (what, token) in &tokens {
             let passed = route
                 .request(&parlor)
@@ -210,8 +235,12 @@ async fn a_token_that_just_holds_passes_every_route() {
         }
         let lower_case = route
             .request(&parlor)
-            .header("authorization", format!("bearer {}", token(COACH)));
+            .header("authorization", format!("bearer {}", token(caller)));
         assert_ne!(lower_case.send().await.unwrap().status(), 401, "{route:?}");
+        if route.is_for_admins() {
+            let platform = answer(route.request_as(PLATFORM_ADMIN, &parlor)).await;
+            assert!(platform.status.is_success(), "{route:?}: {platform:?}");
+        }
     }
 }
 
@@ -219,7 +248,7 @@ async fn a_token_that_just_holds_passes_every_route() {
 async fn the_role_and_the_name_in_a_token_are_overruled_by_the_table() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
-    let mut claims = claims();
+    let mut claims = claims(COACH);
     claims["role"] = json!("admin");
     claims["nickname"] = json!("老板");
     let request = parlor

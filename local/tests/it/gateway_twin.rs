@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::harness::{
     cloud::Cloud,
     parlor::{Answer, COACH, STAFF, answer, serve, token},
+    routes::SITE_ADMIN,
 };
 
 /// The names and types in a body, without what differs from call to call.
@@ -85,6 +86,20 @@ async fn both_give_the_same_answers() {
             200,
         ),
         (Some(COACH), "GET", "/api/xcx/nowhere", None, 404),
+        (
+            Some(SITE_ADMIN),
+            "POST",
+            "/api/admin/ai/trigger-jobs",
+            Some(json!({ "event_type": "etl.finished" })),
+            202,
+        ),
+        (
+            Some(COACH),
+            "POST",
+            "/api/admin/ai/trigger-jobs",
+            Some(json!({ "event_type": "etl.finished" })),
+            403,
+        ),
     ] {
         let ask = async |address: &str| {
             let mut request = http.request(method.parse().unwrap(), format!("{address}{path}"));

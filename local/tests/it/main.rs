@@ -8,6 +8,7 @@ mod harness;
 
 mod admin;
 mod apps;
+mod background;
 mod binaries;
 mod callers;
 mod chat_history;
@@ -22,6 +23,7 @@ mod fairness;
 mod faults;
 mod gateway_twin;
 mod idempotency;
+mod jobs;
 mod laptop;
 mod limits;
 mod openapi;

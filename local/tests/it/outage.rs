@@ -16,8 +16,9 @@ use crate::{
         database::TestDatabase,
         events::{EventStream, SseEvent, terminal, text},
         invariants,
-        parlor::{Answer, COACH, Parlor, STAFF, Setup, answer, token},
-        routes, until, until_within,
+        parlor::{Answer, COACH, Parlor, Setup, answer},
+        routes::{self, SITE_ADMIN},
+        until, until_within,
         wire::Wire,
     },
 };
@@ -41,7 +42,7 @@ async fn wired_with(setup: Setup) -> (Parlor, Wire) {
 /// Asks, and gives up after ten seconds; the spec's three are for people to look at.
 async fn in_time(route: &routes::Route, parlor: &Parlor, user: i64) -> Answer {
     let began = Instant::now();
-    let request = route.request(parlor).bearer_auth(token(user));
+    let request = route.request_as(user, parlor);
     let answer = timeout(Duration::from_secs(10), answer(request))
         .await
         .unwrap();
@@ -62,13 +63,14 @@ async fn every_route_says_so_and_recovers(go: fn(&Wire)) {
     let (parlor, wire) = wired().await;
     // The path of the examples is this user's.
     assert_eq!(parlor.open(COACH, "7").await, 1);
+    parlor.get(SITE_ADMIN, "/api/xcx/chat/history").await.ok();
     // Every connection that the pool may have is there, idle, to be fooled by.
     let all = futures_util::future::join_all((0..8).map(|_| parlor.tools.db.acquire())).await;
     drop(all);
     go(&wire);
     for route in routes::all() {
         // One whose approval is remembered, and one who has to be looked up.
-        for user in [COACH, STAFF] {
+        for user in route.users() {
             let refused = in_time(&route, &parlor, user).await;
             refused.refused_at(route.path, 503, "unavailable");
             assert_eq!(refused.headers["retry-after"], "1", "{route:?}");
@@ -79,12 +81,8 @@ async fn every_route_says_so_and_recovers(go: fn(&Wire)) {
     for route in routes::all() {
         let limit = Duration::from_secs(30);
         until_within(limit, "the same process answers again", async || {
-            let answered = route
-                .request(&parlor)
-                .bearer_auth(token(COACH))
-                .send()
-                .await
-                .unwrap();
+            let request = route.request_as(route.user(), &parlor);
+            let answered = request.send().await.unwrap();
             (answered.status() != 503).then_some(())
         })
         .await;

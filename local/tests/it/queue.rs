@@ -49,30 +49,6 @@ async fn wake(emulator: &Emulator, event: Value) {
     assert_eq!(answer, "null");
 }
 
-async fn create_queue(moto: &Moto) -> String {
-    let name = json!({ "QueueName": "jobs" });
-    let queue = moto.ask("AmazonSQS.CreateQueue", &name).await;
-    queue["QueueUrl"].as_str().unwrap().to_owned()
-}
-
-/// How many messages are waiting, and how many are held back.
-async fn counts(moto: &Moto, queue: &str) -> (u32, u32) {
-    let names = [
-        "ApproximateNumberOfMessages",
-        "ApproximateNumberOfMessagesDelayed",
-    ];
-    let asked = json!({ "QueueUrl": queue, "AttributeNames": names });
-    let answer = moto.ask("AmazonSQS.GetQueueAttributes", &asked).await;
-    let [waiting, delayed] = names.map(|name| {
-        answer["Attributes"][name]
-            .as_str()
-            .unwrap()
-            .parse()
-            .unwrap()
-    });
-    (waiting, delayed)
-}
-
 /// The warnings of a function, once there is one.
 async fn warnings(emulator: &Emulator) -> Vec<Value> {
     until("it is in the log", async || {
@@ -110,17 +86,15 @@ async fn assert_warned(emulator: &Emulator, jobs: u32, unsent: u32, cause: &str)
 #[tokio::test]
 async fn as_many_messages_are_sent_as_there_are_jobs() {
     let moto = Moto::start().await;
-    let queue = create_queue(&moto).await;
+    let queue = moto.create_queue("jobs").await;
     let emulator = function_with_queue(moto.variables(), &queue).await;
     let mut sent = 0;
     for jobs in [0, 1, 10, 11, 40] {
         wake(&emulator, json!({ "jobs": jobs })).await;
         sent += jobs;
-        assert_eq!(counts(&moto, &queue).await, (sent, 0), "{jobs}");
+        assert_eq!(moto.counts(&queue).await, (sent, 0), "{jobs}");
     }
-    let asked = json!({ "QueueUrl": queue, "MaxNumberOfMessages": 10 });
-    let answer = moto.ask("AmazonSQS.ReceiveMessage", &asked).await;
-    let messages = answer["Messages"].as_array().unwrap();
+    let messages = moto.receive(&queue).await;
     assert_eq!(messages.len(), 10);
     for message in messages {
         assert_eq!(message["Body"], r#"{"wake":"job-worker"}"#);
@@ -131,14 +105,14 @@ async fn as_many_messages_are_sent_as_there_are_jobs() {
 #[tokio::test]
 async fn messages_are_held_back_as_long_as_sqs_can() {
     let moto = Moto::start().await;
-    let queue = create_queue(&moto).await;
+    let queue = moto.create_queue("jobs").await;
     let emulator = function_with_queue(moto.variables(), &queue).await;
     let hour = 3_600_000;
     wake(&emulator, json!({ "jobs": 2, "delay_ms": 600_000 })).await;
     wake(&emulator, json!({ "jobs": 11, "delay_ms": hour })).await;
-    assert_eq!(counts(&moto, &queue).await, (0, 13));
+    assert_eq!(moto.counts(&queue).await, (0, 13));
     wake(&emulator, json!({ "jobs": 1, "delay_ms": 0 })).await;
-    assert_eq!(counts(&moto, &queue).await, (1, 13));
+    assert_eq!(moto.counts(&queue).await, (1, 13));
     assert!(warnings_so_far(&emulator).is_empty());
 }
 

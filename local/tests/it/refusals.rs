@@ -12,6 +12,7 @@ use tower::ServiceExt as _;
 use crate::harness::{
     faces,
     parlor::{Answer, COACH, Parlor, answer, token},
+    routes::{self, OTHER_SITE_ADMIN, Route},
 };
 
 const MAX_BODY: usize = 128 * 1024;
@@ -49,9 +50,23 @@ fn body_of(bytes: usize) -> String {
     format!("{start}{}\"}}", "x".repeat(bytes - start.len() - 2))
 }
 
+/// A request with any body, of somebody who may make it.
+async fn post_to(route: &Route, parlor: &Parlor, kind: &str, body: Vec<u8>) -> Answer {
+    let request = parlor.request_as(route.user(), route.method, route.path);
+    answer(request.header("content-type", kind).body(body)).await
+}
+
+/// Routes whose requests have a body.
+fn with_body() -> Vec<Route> {
+    let mut routes = routes::all();
+    routes.retain(|route| !route.body.is_null());
+    routes
+}
+
 #[tokio::test]
 async fn bodies_that_are_not_json_are_refused() {
     let parlor = Parlor::start().await;
+    // The conversation of the routes' examples.
     let chat = parlor.open(COACH, "t").await;
     let deep = format!("{{\"content\":{}{}}}", "[".repeat(5_000), "]".repeat(5_000));
     let bodies: [(&str, Vec<u8>); 14] = [
@@ -76,17 +91,47 @@ async fn bodies_that_are_not_json_are_refused() {
             b"{\"content\":\"a\x01\"}".to_vec(),
         ),
     ];
-    for path in [
-        format!("/api/xcx/chat/{chat}/messages"),
-        "/api/xcx/chat/stream".to_owned(),
-    ] {
+    for route in with_body() {
         for (what, body) in &bodies {
-            let refused = post(&parlor, &path, Some("application/json"), body.clone()).await;
-            assert_eq!(refused.status, 400, "{what}: {}", refused.body);
-            refused.refused(400, "invalid_json");
+            let refused = post_to(&route, &parlor, "application/json", body.clone()).await;
+            assert_eq!(refused.status, 400, "{what}: {route:?}: {}", refused.body);
+            refused.refused_at(route.path, 400, "invalid_json");
         }
     }
     assert!(parlor.messages(COACH, chat).await.is_empty());
+}
+
+#[tokio::test]
+async fn no_route_reads_a_body_that_is_too_large_or_of_another_type_or_a_strangers() {
+    let parlor = Parlor::start().await;
+    let large = "[".repeat(MAX_BODY + 1).into_bytes();
+    for route in with_body() {
+        let body = route.body.to_string().into_bytes();
+        let json = "application/json";
+        for (kind, body, status, code) in [
+            (json, large.clone(), 413, "payload_too_large"),
+            ("text/plain", large.clone(), 413, "payload_too_large"),
+            ("text/plain", body, 415, "unsupported_media_type"),
+        ] {
+            let refused = post_to(&route, &parlor, kind, body).await;
+            assert_eq!(refused.status, status, "{route:?}: {}", refused.body);
+            refused.refused_at(route.path, status, code);
+        }
+        for stranger in route.strangers() {
+            // Another site's admin is known by the site in the body.
+            if stranger == OTHER_SITE_ADMIN {
+                continue;
+            }
+            let request = parlor.request_as(stranger, route.method, route.path);
+            answer(request.body(large.clone()))
+                .await
+                .refused_at(route.path, 403, "forbidden");
+        }
+        let request = parlor.request(route.method, route.path);
+        answer(request.body(large.clone()))
+            .await
+            .refused_at(route.path, 401, "unauthorized");
+    }
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use tower::ServiceExt as _;
 use crate::harness::{
     faces,
     parlor::{COACH, OTHER_SITE, Parlor, STAFF, token},
-    routes,
+    routes::{self, PLATFORM_ADMIN, SITE_ADMIN},
 };
 
 /// Any bytes that a request line may carry, escaped where they must be.
@@ -115,6 +115,9 @@ fn body() -> impl Strategy<Value = Vec<u8>> {
             "\"\\u0000\"",
             "\"\\ud800\"",
             "\"board-finance\"",
+            "\"etl.finished\"",
+            "\"note.created\"",
+            "{\"note_id\":1}",
             "{\"a\":[1]}",
             "{\"a\":\"\\u0000\"}",
         ])
@@ -128,6 +131,11 @@ fn body() -> impl Strategy<Value = Vec<u8>> {
         "sourcePage",
         "pageContext",
         "title",
+        "event_type",
+        "site_id",
+        "member_id",
+        "payload",
+        "is_forced",
     ]);
     let object = prop::collection::vec((field, value), 0..5).prop_map(|fields| {
         let fields: Vec<String> = fields
@@ -149,7 +157,8 @@ fn authorization() -> impl Strategy<Value = Vec<u8>> {
         token(STAFF),
         token(OTHER_SITE),
         token(1005),
-        token(9001),
+        token(SITE_ADMIN),
+        token(PLATFORM_ADMIN),
     ])
     .prop_map(|token| format!("Bearer {token}").into_bytes());
     let odd = prop::collection::vec(prop_oneof![32..127_u8, 128..=255_u8], 0..40);

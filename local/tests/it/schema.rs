@@ -13,7 +13,7 @@ use crate::harness::database::TestDatabase;
 /// A row for each table, in an order that foreign keys allow. `$n` is another number each time.
 ///
 /// A migration that changes what a table demands keeps the insert that fits from then on.
-const ROWS: [(&str, &str); 8] = [
+const ROWS: [(&str, &str); 12] = [
     (
         "sites",
         "insert into biz.sites (id, name) values ($n, 'site')",
@@ -44,6 +44,24 @@ const ROWS: [(&str, &str); 8] = [
     (
         "ai_budgets",
         "insert into biz.ai_budgets (site_id) values ($n)",
+    ),
+    (
+        "ai_cache",
+        "insert into biz.ai_cache (site_id, cache_type, target_id, triggered_by, business_date, valid_days, lease_until) \
+         values ($n, 'app3_clue', 'member:7', 'event', current_date, 7, now())",
+    ),
+    (
+        "ai_cache_sizes",
+        "insert into biz.ai_cache_sizes (site_id, cache_type, entries) values ($n, 'app4_analysis', 1)",
+    ),
+    (
+        "ai_trigger_jobs",
+        "insert into biz.ai_trigger_jobs (site_id, event_type, connector_type, trigger_type, app_chain) \
+         values ($n, 'etl.finished', 'event_bus', 'event', '{app2_finance}')",
+    ),
+    (
+        "ai_job_turns",
+        "insert into biz.ai_job_turns (site_id, claimed_at) values ($n, now())",
     ),
     (
         "ai_circuits",

@@ -1,12 +1,11 @@
 //! What becomes of a reply whose maker died.
 
 use common::sweep::{self, Swept};
-use local::emulator::Outcome;
 use serde_json::json;
 use sqlx::Executor as _;
 
 use crate::harness::{
-    cloud::Cloud,
+    cloud::{Cloud, recorded},
     events::{terminal, text},
     parlor::{COACH, Parlor},
     until,
@@ -275,15 +274,14 @@ async fn the_function_says_what_it_did() {
     let cloud = Cloud::start().await;
     let chat = cloud.parlor.open(COACH, "t").await;
     cloud.parlor.begin_and_die(COACH, chat, "你好", "说").await;
-    let outcome = cloud.invoke("sweep", &json!({})).await;
-    let Outcome::Response(report) = outcome else {
-        panic!("{outcome:?}")
+    let report = cloud.report("sweep", &recorded("schedule")).await;
+    let swept = Swept {
+        replies: 1,
+        ..Swept::default()
     };
-    let report: serde_json::Value = serde_json::from_slice(&report).unwrap();
-    assert_eq!(
-        report,
-        json!({ "replies": 1, "partitions_made": 0, "partitions_dropped": 0 })
-    );
+    assert_eq!(report, json!(swept));
+    let by_hand = cloud.report("sweep", &json!({})).await;
+    assert_eq!(by_hand, json!(Swept::default()));
     let metric = cloud
         .logged("sweep", |line| line.get("_aws").map(|_| line.clone()))
         .await;

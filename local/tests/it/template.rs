@@ -1,13 +1,16 @@
 //! `template.yaml`, as SAM's own transform understands it, says what the code says: the same
-//! routes, streamed, and to each function its variables, its secrets and no more.
+//! routes, streamed, the same events and schedules, and to each function its variables, its
+//! secrets, its queues and no more.
 
 use std::{collections::BTreeSet, path::Path, process::Command, sync::OnceLock};
 
+use chrono::Timelike as _;
 use common::{
     apps::App,
-    config::{ConfigError, Env},
+    config::{ChatLimits, ConfigError, DatabaseConfig, Env, JobLimits, Retention},
+    jobs::{EventType, NewEvent},
 };
-use local::{cloud, command, gateway};
+use local::{cloud, command, gateway, schedules};
 use serde_json::{Value, json};
 
 use crate::harness::python;
@@ -37,6 +40,26 @@ const SECRETS: [(&str, &str, &str, &str); 3] = [
         "sk-none",
     ),
 ];
+
+/// Variables whose values a function checks when it starts: those it reads, it does not start with
+/// this in them.
+const CHECKED: [&str; 8] = [
+    "CHAT_MAX_STREAMS",
+    "CHAT_RATE_PER_MINUTE",
+    "CHAT_RESERVED_TOKENS",
+    "DASHSCOPE_BASE_URL",
+    "DATABASE_MAX_CONNECTIONS",
+    "JOB_CONCURRENCY",
+    "JOB_RESERVED_TOKENS",
+    "RUN_LOG_RETENTION_DAYS",
+];
+const NONSENSE: &str = "neither a number nor a URL";
+
+/// What every function is given, for the process and not for itself.
+const OF_THE_PROCESS: [&str; 2] = ["AWS_LAMBDA_HTTP_IGNORE_STAGE_IN_PATH", "RUST_LOG"];
+
+/// Those that wake job workers.
+const WAKE: [&str; 4] = ["admin-jobs", "job-worker", "prewarm", "trigger-dispatch"];
 
 /// The template after the transform, which is what `CloudFormation` is given.
 fn transformed() -> &'static Value {
@@ -70,6 +93,37 @@ fn resource(function: &str) -> (&'static String, &'static Value) {
         .iter()
         .find(|(_, resource)| resource["Properties"]["FunctionName"] == named)
         .unwrap_or_else(|| panic!("{function} is not in the template"))
+}
+
+/// All resources of a type.
+fn resources(kind: &str) -> impl Iterator<Item = (&'static String, &'static Value)> {
+    let all = transformed()["Resources"].as_object().expect("resources");
+    all.iter()
+        .filter(move |(_, resource)| resource["Type"] == kind)
+}
+
+/// The properties of the one resource of a type that `is_it` knows.
+#[track_caller]
+fn one(kind: &str, is_it: impl Fn(&Value) -> bool) -> &'static Value {
+    let found: Vec<_> = resources(kind)
+        .map(|(_, resource)| &resource["Properties"])
+        .filter(|properties| is_it(properties))
+        .collect();
+    assert_eq!(found.len(), 1, "{kind}");
+    found[0]
+}
+
+/// As other resources refer to a resource.
+fn arn_of(logical_id: &str) -> Value {
+    json!({"Fn::GetAtt": [logical_id, "Arn"]})
+}
+
+/// What a parameter is unless it is told; anything else is what it is.
+fn by_default(value: &'static Value) -> &'static Value {
+    match value["Ref"].as_str() {
+        Some(parameter) => &transformed()["Parameters"][parameter]["Default"],
+        None => value,
+    }
 }
 
 /// Path, method and operation of each route of the API.
@@ -157,10 +211,7 @@ fn every_route_streams_and_may_take_as_long_as_its_function() {
 
 #[tokio::test]
 async fn the_emulated_cloud_has_the_functions_times_and_memory() {
-    let functions = transformed()["Resources"].as_object().expect("resources");
-    let functions = functions
-        .values()
-        .filter(|resource| resource["Type"] == "AWS::Lambda::Function");
+    let functions = resources("AWS::Lambda::Function");
     assert_eq!(functions.count(), cloud::FUNCTIONS.len());
 
     let nothing = Env::from_pairs::<&str, &str>([]);
@@ -186,11 +237,15 @@ async fn the_emulated_cloud_has_the_functions_times_and_memory() {
 /// Starts a function as its `main` does.
 async fn start(function: &str, env: Env) -> Result<(), ConfigError> {
     match function {
+        "admin-jobs" => Box::pin(admin_jobs::from_env(env)).await.map(drop),
         "chat-history" => Box::pin(chat_history::from_env(env)).await.map(drop),
         "chat-messages" => Box::pin(chat_messages::from_env(env)).await.map(drop),
         "chat-stream" => Box::pin(chat_stream::from_env(env)).await.map(drop),
         "db-migrate" => db_migrate::from_env(env).await.map(drop),
+        "job-worker" => Box::pin(job_worker::from_env(env)).await.map(drop),
+        "prewarm" => prewarm::from_env(env).await.map(drop),
         "sweep" => sweep::from_env(env).await.map(drop),
+        "trigger-dispatch" => trigger_dispatch::from_env(env).await.map(drop),
         other => panic!("{other} is not known here"),
     }
 }
@@ -217,8 +272,9 @@ async fn each_function_is_given_the_secrets_that_it_needs_and_no_other() {
             );
         }
 
-        let granted: BTreeSet<_> = readable_secrets(function).into_iter().collect();
-        let needed = given.iter().map(|(_, _, parameter, _)| (*parameter).into());
+        let granted = granted(function, "secretsmanager:GetSecretValue");
+        let needed = given.iter();
+        let needed = needed.map(|(_, _, parameter, _)| json!({"Ref": parameter}).to_string());
         assert_eq!(granted, needed.collect(), "{function}'s policy");
     }
 }
@@ -241,45 +297,367 @@ fn variables(function: &str) -> &'static Value {
     &resource(function).1["Properties"]["Environment"]["Variables"]
 }
 
-/// The parameters with the ARNs that a function's own policy lets it read. Nothing else is in it.
-fn readable_secrets(function: &str) -> Vec<String> {
+/// The actions that a function's own policies allow, each with its resource in JSON.
+fn grants(function: &str) -> BTreeSet<(String, String)> {
     let role = format!("{}Role", resource(function).0);
     let policies = &transformed()["Resources"][role]["Properties"]["Policies"];
     let statements = policies
         .as_array()
         .into_iter()
         .flatten()
-        .filter_map(|policy| policy["PolicyDocument"]["Statement"].as_array())
-        .flatten();
-    let resources = statements.flat_map(|statement| {
-        assert_eq!(statement["Effect"], "Allow");
-        assert_eq!(statement["Action"], "secretsmanager:GetSecretValue");
-        match &statement["Resource"] {
-            Value::Array(resources) => resources.clone(),
-            one => vec![one.clone()],
-        }
+        .flat_map(|policy| list(&policy["PolicyDocument"]["Statement"]));
+    let grants = statements.flat_map(|statement| {
+        assert_eq!(statement["Effect"], "Allow", "{function}");
+        let resources = list(&statement["Resource"]);
+        list(&statement["Action"])
+            .into_iter()
+            .flat_map(move |action| {
+                let action = action.as_str().expect("an action").to_owned();
+                let resources = resources.clone().into_iter();
+                resources.map(move |resource| (action.clone(), resource.to_string()))
+            })
     });
-    resources
-        .map(|resource| resource["Ref"].as_str().expect("a parameter").to_owned())
+    grants.collect()
+}
+
+/// The resources, in JSON, that a function may do something to.
+fn granted(function: &str, action: &str) -> BTreeSet<String> {
+    let grants = grants(function).into_iter();
+    grants
+        .filter_map(|(allowed, resource)| (allowed == action).then_some(resource))
         .collect()
 }
 
-#[test]
-fn functions_that_ask_an_app_are_told_where_and_which() {
+/// A list, or the one thing that stands for a list of it.
+fn list(value: &'static Value) -> Vec<&'static Value> {
+    match value {
+        Value::Null => Vec::new(),
+        Value::Array(items) => items.iter().collect(),
+        one => vec![one],
+    }
+}
+
+#[tokio::test]
+async fn each_function_is_given_the_variables_that_it_reads_and_no_other() {
     for (function, _) in cloud::FUNCTIONS {
-        let variables = variables(function);
-        let asks = !variables["DASHSCOPE_API_KEY_SECRET_ARN"].is_null();
-        let names = [
-            "DASHSCOPE_BASE_URL",
-            "DASHSCOPE_WORKSPACE",
-            "CHAT_RATE_PER_MINUTE",
-            "CHAT_MAX_STREAMS",
-            "CHAT_RESERVED_TOKENS",
-            // No function asks another app yet.
-            App::Chat.variable(),
-        ];
-        for name in names {
-            assert_eq!(!variables[name].is_null(), asks, "{function}'s {name}");
+        let secrets = given_secrets(function);
+        let env = Env::from_pairs(secrets.iter().map(|(name, _, _, value)| (*name, *value)));
+        let mut read: BTreeSet<&str> = OF_THE_PROCESS.into();
+        read.extend(secrets.iter().map(|(_, arn_name, ..)| *arn_name));
+        for name in CHECKED {
+            match start(function, env.with(name, NONSENSE)).await {
+                Err(ConfigError::Invalid { name: wrong, .. }) if wrong == name => {
+                    read.insert(name);
+                }
+                started => assert!(started.is_ok(), "{function}: {:?}", started.err()),
+            }
+        }
+        if read.contains("DASHSCOPE_BASE_URL") {
+            read.insert("DASHSCOPE_WORKSPACE");
+            // Who holds a conversation asks the chat's app alone.
+            if read.contains("CHAT_MAX_STREAMS") {
+                read.insert(App::Chat.variable());
+            } else {
+                read.extend(App::ALL.map(App::variable));
+            }
+        }
+        if WAKE.contains(&function) {
+            read.insert("JOB_QUEUE_URL");
+        }
+        let given = variables(function).as_object().expect("variables");
+        assert_eq!(
+            given.keys().map(String::as_str).collect::<BTreeSet<_>>(),
+            read,
+            "{function}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_nobody_sets_is_as_in_the_code() {
+    let nothing = Env::from_pairs([("DATABASE_URL", SECRETS[0].3)]);
+    let database = DatabaseConfig::from_env(&nothing).await;
+    let jobs = JobLimits::from_env(&nothing).expect("limits");
+    let chat = ChatLimits::from_env(&nothing).expect("limits");
+    let retention = Retention::from_env(&nothing).expect("a retention");
+    let number = |function, name: &str| by_default(&variables(function)[name]).clone();
+    assert_eq!(
+        number("sweep", "DATABASE_MAX_CONNECTIONS"),
+        database.expect("a database").max_connections
+    );
+    assert_eq!(number("job-worker", "JOB_CONCURRENCY"), jobs.at_once);
+    assert_eq!(
+        number("job-worker", "JOB_RESERVED_TOKENS"),
+        jobs.reserved_tokens
+    );
+    assert_eq!(
+        number("chat-stream", "CHAT_RATE_PER_MINUTE"),
+        chat.rate_per_minute
+    );
+    assert_eq!(number("chat-stream", "CHAT_MAX_STREAMS"), chat.max_streams);
+    assert_eq!(
+        number("chat-stream", "CHAT_RESERVED_TOKENS"),
+        chat.reserved_tokens
+    );
+    assert_eq!(
+        number("sweep", "RUN_LOG_RETENTION_DAYS"),
+        retention.run_log_days
+    );
+    for app in App::ALL {
+        assert_eq!(number("job-worker", app.variable()), "", "{app:?}");
+    }
+}
+
+#[test]
+fn whoever_wakes_workers_may_send_to_their_queue_and_nobody_else_has_one() {
+    let queue = arn_of("JobQueue").to_string();
+    let dead_letters = arn_of("EventDeadLetters").to_string();
+    for (function, _) in cloud::FUNCTIONS {
+        let mut expected = BTreeSet::new();
+        let mut expect = |action: &str, queue: &str| {
+            expected.insert((action.to_owned(), queue.to_owned()));
+        };
+        if WAKE.contains(&function) {
+            assert_eq!(
+                variables(function)["JOB_QUEUE_URL"],
+                json!({"Ref": "JobQueue"})
+            );
+            expect("sqs:SendMessage", &queue);
+        }
+        if function == "job-worker" {
+            // What Lambda does on its behalf.
+            expect("sqs:ReceiveMessage", &queue);
+            expect("sqs:DeleteMessage", &queue);
+            expect("sqs:GetQueueAttributes", &queue);
+        }
+        if function == "trigger-dispatch" {
+            expect("sqs:SendMessage", &dead_letters);
+        }
+        let mut grants = grants(function);
+        grants.retain(|(action, _)| action != "secretsmanager:GetSecretValue");
+        assert_eq!(grants, expected, "{function}");
+    }
+}
+
+#[test]
+fn no_policy_says_more_than_it_must() {
+    /// Everything that stands under these names, wherever they are.
+    fn named<'a>(names: &[&str], value: &'a Value, found: &mut Vec<&'a Value>) {
+        match value {
+            Value::Object(members) => {
+                for (name, value) in members {
+                    if names.contains(&&**name) {
+                        found.push(value);
+                    }
+                    named(names, value, found);
+                }
+            }
+            Value::Array(items) => items.iter().for_each(|item| named(names, item, found)),
+            _ => {}
+        }
+    }
+
+    let mut parts = Vec::new();
+    for kind in [
+        "AWS::IAM::Role",
+        "AWS::IAM::ManagedPolicy",
+        "AWS::IAM::Policy",
+        "AWS::SQS::QueuePolicy",
+        "AWS::Events::EventBusPolicy",
+    ] {
+        for (_, resource) in resources(kind) {
+            let names = [
+                "Action",
+                "NotAction",
+                "Resource",
+                "NotResource",
+                "Principal",
+                "NotPrincipal",
+            ];
+            named(&names, resource, &mut parts);
+        }
+    }
+    assert!(parts.len() > 50, "{}", parts.len());
+    for part in parts {
+        assert!(!part.to_string().contains('*'), "{part}");
+    }
+
+    // Of AWS's own policies, which name all resources, those for logs and network interfaces alone.
+    for (role, resource) in resources("AWS::IAM::Role") {
+        for policy in list(&resource["Properties"]["ManagedPolicyArns"]) {
+            let text = policy.to_string();
+            let known = [
+                "AWSLambdaBasicExecutionRole",
+                "AWSLambdaVPCAccessExecutionRole",
+                "DecryptSecrets",
+            ];
+            assert!(
+                known.iter().any(|known| text.contains(known)),
+                "{role}: {text}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_rule_passes_on_the_events_that_the_code_understands() {
+    let rule = one("AWS::Events::Rule", |_| true);
+    assert_eq!(rule["EventBusName"], json!({"Ref": "BusinessEventBus"}));
+    let pattern = &rule["EventPattern"];
+    assert_eq!(pattern["source"], json!(["parlor.business"]));
+    assert_eq!(pattern.as_object().expect("a pattern").len(), 2);
+    let passed: BTreeSet<_> = list(&pattern["detail-type"])
+        .into_iter()
+        .map(|word| word.as_str().expect("a word"))
+        .collect();
+    let payload = json!({ "order_id": 1, "note_id": 1, "task_id": 1 });
+    let payload = payload.as_object().expect("an object");
+    let understood = EventType::ALL.into_iter().map(EventType::name);
+    let understood =
+        understood.filter(|name| NewEvent::parse(name, 1, Some(1), payload.clone(), false).is_ok());
+    assert_eq!(passed, understood.collect());
+
+    let (dispatch, _) = resource("trigger-dispatch");
+    let targets = list(&rule["Targets"]);
+    assert_eq!(targets.len(), 1);
+    assert_eq!(targets[0]["Arn"], arn_of(dispatch));
+    for output in ["BusinessEventBusName", "BusinessEventBusArn"] {
+        assert!(transformed()["Outputs"][output].is_object(), "{output}");
+    }
+}
+
+#[test]
+fn an_event_that_became_no_job_is_kept() {
+    let dead_letters = arn_of("EventDeadLetters");
+    let (dispatch, _) = resource("trigger-dispatch");
+    let failures = one("AWS::Lambda::EventInvokeConfig", |config| {
+        config["FunctionName"] == json!({"Ref": dispatch})
+    });
+    assert_eq!(failures["MaximumRetryAttempts"], 2);
+    assert_eq!(
+        failures["DestinationConfig"]["OnFailure"]["Destination"],
+        dead_letters
+    );
+
+    // One that did not reach the function is sent by the rule, which has no role.
+    let (rule_id, rule) = resources("AWS::Events::Rule").next().expect("a rule");
+    let target = &rule["Properties"]["Targets"][0];
+    assert_eq!(target["DeadLetterConfig"]["Arn"], dead_letters);
+    let policy = one("AWS::SQS::QueuePolicy", |_| true);
+    assert_eq!(policy["Queues"], json!([{"Ref": "EventDeadLetters"}]));
+    let statement = &policy["PolicyDocument"]["Statement"];
+    assert_eq!(
+        statement,
+        &json!([{
+            "Effect": "Allow",
+            "Principal": {"Service": "events.amazonaws.com"},
+            "Action": "sqs:SendMessage",
+            "Resource": dead_letters,
+            "Condition": {"ArnEquals": {"aws:SourceArn": arn_of(rule_id)}},
+        }])
+    );
+}
+
+#[test]
+fn messages_that_nobody_answers_come_again_and_do_not_come_for_ever() {
+    let (worker, function) = resource("job-worker");
+    let messages = one("AWS::Lambda::EventSourceMapping", |_| true);
+    assert_eq!(messages["FunctionName"], json!({"Ref": worker}));
+    assert_eq!(messages["EventSourceArn"], arn_of("JobQueue"));
+    assert_eq!(
+        messages["FunctionResponseTypes"],
+        json!(["ReportBatchItemFailures"])
+    );
+    assert_eq!(messages["BatchSize"], 10);
+    // AWS takes 2 to 1000.
+    let at_once = by_default(&messages["ScalingConfig"]["MaximumConcurrency"]).as_u64();
+    assert!(at_once.is_some_and(|at_once| (2..=1000).contains(&at_once)));
+
+    let queue = &transformed()["Resources"]["JobQueue"]["Properties"];
+    let seconds = function["Properties"]["Timeout"].as_u64().expect("seconds");
+    assert!(queue["VisibilityTimeout"].as_u64().expect("seconds") >= seconds);
+    let redrive = &queue["RedrivePolicy"];
+    assert_eq!(redrive["deadLetterTargetArn"], arn_of("JobDeadLetters"));
+    assert!(
+        redrive["maxReceiveCount"]
+            .as_u64()
+            .is_some_and(|times| times > 1)
+    );
+}
+
+#[test]
+fn queues_are_encrypted_and_dead_letters_kept_as_long_as_sqs_can() {
+    let mut names: Vec<_> = resources("AWS::SQS::Queue").map(|(name, _)| name).collect();
+    names.sort();
+    assert_eq!(names, ["EventDeadLetters", "JobDeadLetters", "JobQueue"]);
+    for (name, queue) in resources("AWS::SQS::Queue") {
+        let properties = &queue["Properties"];
+        assert_eq!(properties["SqsManagedSseEnabled"], true, "{name}");
+        if name.ends_with("DeadLetters") {
+            assert_eq!(properties["MessageRetentionPeriod"], 14 * 86_400, "{name}");
+            assert!(properties["RedrivePolicy"].is_null(), "{name}");
+        }
+    }
+}
+
+/// Properties of the one schedule of a function.
+fn schedule_of(function: &str) -> &'static Value {
+    let (logical_id, _) = resource(function);
+    one("AWS::Scheduler::Schedule", |schedule| {
+        schedule["Target"]["Arn"] == arn_of(logical_id)
+    })
+}
+
+/// How often a function's failed invocation is tried again.
+fn tries(function: &str) -> &'static Value {
+    let (logical_id, _) = resource(function);
+    let config = one("AWS::Lambda::EventInvokeConfig", |config| {
+        config["FunctionName"] == json!({"Ref": logical_id})
+    });
+    &config["MaximumRetryAttempts"]
+}
+
+#[test]
+fn the_minutes_work_is_done_each_minute_and_never_tried_again() {
+    for function in ["job-worker", "sweep"] {
+        let schedule = schedule_of(function);
+        assert_eq!(
+            schedule["ScheduleExpression"], "rate(1 minute)",
+            "{function}"
+        );
+        assert_eq!(
+            schedule["Target"]["RetryPolicy"]["MaximumRetryAttempts"], 0,
+            "{function}"
+        );
+        assert_eq!(*tries(function), 0, "{function}");
+    }
+}
+
+#[test]
+fn the_prewarm_is_due_in_the_cloud_when_it_is_due_on_a_laptop() {
+    let schedule = schedule_of("prewarm");
+    let at = schedules::PREWARM_AT;
+    assert_eq!(
+        by_default(&schedule["ScheduleExpression"]),
+        &format!("cron({} {} * * ? *)", at.minute(), at.hour())
+    );
+    let zone = by_default(&schedule["ScheduleExpressionTimezone"]);
+    assert_eq!(zone, "Asia/Shanghai");
+}
+
+#[test]
+fn two_stacks_of_one_account_do_not_take_each_others_names() {
+    for (kind, name) in [
+        ("AWS::Lambda::Function", "FunctionName"),
+        ("AWS::Logs::LogGroup", "LogGroupName"),
+        ("AWS::Scheduler::Schedule", "Name"),
+        ("AWS::SQS::Queue", "QueueName"),
+        ("AWS::Events::EventBus", "Name"),
+        ("AWS::ApiGateway::RestApi", "Name"),
+    ] {
+        for (logical_id, resource) in resources(kind) {
+            let name = resource["Properties"][name].to_string();
+            assert!(name.contains("AWS::StackName"), "{logical_id}: {name}");
         }
     }
 }

@@ -5,7 +5,7 @@
 use axum::body::Body;
 use axum::http::Response;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use common::config::Env;
+use common::{apps::App, config::Env};
 use local::{
     cloud,
     emulator::{Emulator, FunctionSpec, Outcome, binaries},
@@ -55,6 +55,15 @@ impl Cloud {
         }
     }
 
+    /// The answer of a function that serves no HTTP.
+    pub async fn report(&self, function: &str, event: &Value) -> Value {
+        let outcome = self.invoke(function, event).await;
+        let Outcome::Response(report) = outcome else {
+            panic!("{function}: {outcome:?}")
+        };
+        serde_json::from_slice(&report).unwrap()
+    }
+
     /// The answer of an HTTP function, event by event.
     pub async fn stream(&self, function: &str, event: &Value) -> EventStream {
         let response = self.response(function, event).await;
@@ -88,10 +97,12 @@ pub async fn specs(parlor: &Parlor) -> Vec<FunctionSpec> {
     let env = Env::from_pairs([
         ("DASHSCOPE_API_KEY", "sk-for-tests"),
         ("DASHSCOPE_BASE_URL", &parlor.simulator.base_url()),
-        ("DASHSCOPE_APP_ID_1_CHAT", "app1_chat"),
         ("CHAT_RATE_PER_MINUTE", "10000"),
         ("CHAT_MAX_STREAMS", "1000"),
     ]);
+    let env = App::ALL
+        .into_iter()
+        .fold(env, |env, app| env.with(app.variable(), app.name()));
     let directory = binaries::build().await.unwrap();
     cloud::specs(
         &directory,
@@ -101,7 +112,7 @@ pub async fn specs(parlor: &Parlor) -> Vec<FunctionSpec> {
     )
 }
 
-/// A recorded event of API Gateway (REST).
+/// A recorded event: of API Gateway (REST), of SQS, of the event bus, of a schedule.
 pub fn recorded(name: &str) -> Value {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/events/");
     let text = std::fs::read(format!("{path}{name}.json")).unwrap();

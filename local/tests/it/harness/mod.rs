@@ -6,6 +6,7 @@ pub mod database;
 pub mod events;
 pub mod faces;
 pub mod invariants;
+pub mod jobs;
 pub mod moto;
 pub mod parlor;
 pub mod python;

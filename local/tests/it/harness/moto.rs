@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     child::{self, Program},
@@ -64,6 +64,39 @@ impl Moto {
         let (status, text) = (response.status(), response.text().await.unwrap());
         assert_eq!(status, 200, "{text}");
         serde_json::from_str(&text).unwrap_or_default()
+    }
+
+    /// A new queue; answers its address.
+    pub async fn create_queue(&self, name: &str) -> String {
+        let name = json!({ "QueueName": name });
+        let queue = self.ask("AmazonSQS.CreateQueue", &name).await;
+        queue["QueueUrl"].as_str().unwrap().to_owned()
+    }
+
+    /// How many messages of a queue are waiting, and how many are held back.
+    pub async fn counts(&self, queue: &str) -> (u32, u32) {
+        let names = [
+            "ApproximateNumberOfMessages",
+            "ApproximateNumberOfMessagesDelayed",
+        ];
+        let asked = json!({ "QueueUrl": queue, "AttributeNames": names });
+        let answer = self.ask("AmazonSQS.GetQueueAttributes", &asked).await;
+        let [waiting, delayed] = names.map(|name| {
+            answer["Attributes"][name]
+                .as_str()
+                .unwrap()
+                .parse()
+                .unwrap()
+        });
+        (waiting, delayed)
+    }
+
+    /// Messages that are waiting, ten at most.
+    pub async fn receive(&self, queue: &str) -> Vec<Value> {
+        let asked = json!({ "QueueUrl": queue, "MaxNumberOfMessages": 10 });
+        let answer = self.ask("AmazonSQS.ReceiveMessage", &asked).await;
+        let messages = answer["Messages"].as_array();
+        messages.cloned().unwrap_or_default()
     }
 
     /// What leads a function to it.

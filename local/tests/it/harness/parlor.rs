@@ -6,9 +6,11 @@ use axum::{Router, http::StatusCode, serve::ListenerExt as _};
 use common::{
     apps::{App, AppIds},
     auth::{JwtSecrets, User},
-    config::{ChatLimits, DatabaseConfig, Env},
+    config::{ChatLimits, DatabaseConfig, Env, JobLimits},
     dashscope::{self, DashScope},
     db::{self, Db},
+    jobs::{Worked, Worker},
+    queue::JobQueue,
     replies::Replies,
 };
 use local::{
@@ -44,6 +46,8 @@ pub struct Parlor {
     pub address: String,
     /// What its routers were made of, for tests that do without a socket.
     pub tools: Tools,
+    /// Runs jobs when a test says so.
+    pub worker: Worker,
     pub simulator: Simulator,
     pub db: Db,
     pub database: Arc<TestDatabase>,
@@ -85,7 +89,7 @@ impl Default for Setup {
                 delays: vec![Duration::from_millis(5); 3],
                 ..Default::default()
             },
-            app_ids: vec![(App::Chat.variable(), "app1_chat")],
+            app_ids: App::ALL.map(|app| (app.variable(), app.name())).to_vec(),
         }
     }
 }
@@ -129,17 +133,24 @@ impl Parlor {
             ("CHAT_MAX_STREAMS", "1000".to_owned()),
         ];
         env.extend(setup.env);
-        let replies = Replies::new(
+        let env = Env::from_pairs(env);
+        let dashscope = DashScope::new(client).unwrap();
+        let app_ids = AppIds::from_env(&Env::from_pairs(setup.app_ids));
+        let worker = Worker::new(
             db.clone(),
-            DashScope::new(client).unwrap(),
-            AppIds::from_env(&Env::from_pairs(setup.app_ids)),
-            ChatLimits::from_env(&Env::from_pairs(env)).unwrap(),
+            dashscope.clone(),
+            app_ids.clone(),
+            JobLimits::from_env(&env).unwrap(),
+            JobQueue::none(),
         );
+        let limits = ChatLimits::from_env(&env).unwrap();
+        let replies = Replies::new(db.clone(), dashscope, app_ids, limits);
         let secrets = JwtSecrets::new(&SECRET.into(), Some(&PREVIOUS_SECRET.into())).unwrap();
         let tools = Tools {
             db,
             secrets,
             replies,
+            queue: JobQueue::none(),
         };
         let app = gateway::app(&tools);
         let address = serve(app).await;
@@ -150,11 +161,17 @@ impl Parlor {
         Self {
             address,
             tools,
+            worker,
             simulator,
             db: own,
             database,
             http: reqwest::Client::new(),
         }
+    }
+
+    /// Runs the jobs that are due.
+    pub async fn work(&self) -> Worked {
+        self.worker.run(None).await
     }
 
     /// A request without a token.

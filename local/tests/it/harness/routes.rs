@@ -6,9 +6,20 @@ use local::{command, gateway};
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 
-use super::parlor::Parlor;
+use super::parlor::{COACH, Parlor, STAFF, token};
 
-/// A route, and a request of it that any approved user might make.
+/// The admin of site 1.
+pub const SITE_ADMIN: i64 = 1004;
+/// The admin of site 2.
+pub const OTHER_SITE_ADMIN: i64 = 2004;
+/// The admin of all.
+pub const PLATFORM_ADMIN: i64 = 9001;
+
+/// What the admin web calls, which no other user may.
+const ADMIN: &str = "/api/admin/";
+
+/// A route, and a request of it that its users might make: of site 1, and where it is for admins, about
+/// site 1 by name.
 #[derive(Debug)]
 pub struct Route {
     pub method: &'static str,
@@ -38,6 +49,39 @@ impl Route {
         }
     }
 
+    /// Whether it is for admins alone.
+    pub fn is_for_admins(&self) -> bool {
+        self.template.starts_with(ADMIN)
+    }
+
+    /// Who calls it.
+    pub fn user(&self) -> i64 {
+        self.users()[0]
+    }
+
+    /// Two who may.
+    pub fn users(&self) -> [i64; 2] {
+        if self.is_for_admins() {
+            [SITE_ADMIN, PLATFORM_ADMIN]
+        } else {
+            [COACH, STAFF]
+        }
+    }
+
+    /// Those who are approved, and may not.
+    pub fn strangers(&self) -> Vec<i64> {
+        if self.is_for_admins() {
+            vec![COACH, STAFF, 1003, OTHER_SITE_ADMIN]
+        } else {
+            vec![PLATFORM_ADMIN]
+        }
+    }
+
+    /// The request, of a demo user.
+    pub fn request_as(&self, user: i64, parlor: &Parlor) -> RequestBuilder {
+        self.request(parlor).bearer_auth(token(user))
+    }
+
     /// The request, without a token.
     pub fn request(&self, parlor: &Parlor) -> RequestBuilder {
         let request = parlor.request(self.method, self.path);
@@ -54,6 +98,11 @@ impl Route {
 #[track_caller]
 pub fn all() -> Vec<Route> {
     let lines = vec![
+        Route::post(
+            "/api/admin/ai/trigger-jobs",
+            "/api/admin/ai/trigger-jobs",
+            json!({ "event_type": "etl.finished", "site_id": 1 }),
+        ),
         Route::get("/api/xcx/chat/history", "/api/xcx/chat/history"),
         Route::get("/api/xcx/runtime-clock", "/api/xcx/runtime-clock"),
         Route::get(
@@ -85,6 +134,12 @@ pub fn all() -> Vec<Route> {
         .iter()
         .map(|line| (line.method, line.template.to_owned()))
         .collect();
+    for line in lines.iter().filter(|line| line.is_for_admins()) {
+        assert!(
+            line.body["site_id"] == 1 || line.path.contains("site_id=1"),
+            "{line:?} does not name its site, so that another's admin could not be told from its own"
+        );
+    }
     let mut served = BTreeSet::new();
     for (_, router) in gateway::functions(&command::idle_tools().unwrap()) {
         for (path, item) in &router.get_openapi().paths.paths {

@@ -1,0 +1,96 @@
+//! Which apps an event sets off, in which order, and about what.
+
+use serde_json::Value;
+
+use super::event::EventType;
+use crate::{
+    apps::App,
+    cache::{ALL_AREAS, Target},
+    facts::Period,
+};
+
+/// The apps that follow an event. What is done is kept: a chain that broke goes on where it broke.
+pub(super) fn of(event: EventType, payload: &Value) -> Vec<App> {
+    let mut chain = match event {
+        EventType::ConsumptionSettled => {
+            vec![App::Clue, App::ClueConsolidated, App::CustomerAnalysis]
+        }
+        EventType::NoteCreated => vec![App::NoteAnalysis, App::ClueConsolidated],
+        EventType::TaskAssigned => vec![App::Analysis, App::Tactics],
+        // For every filter: see `prewarm`.
+        EventType::EtlFinished | EventType::Prewarm => vec![App::Finance, App::FinanceArea],
+    };
+    if event == EventType::ConsumptionSettled && id(payload, "coach_id").is_some() {
+        chain.extend([App::Analysis, App::Tactics]);
+    }
+    chain
+}
+
+/// What an app of a chain answers about. None where the event does not say, which [`super::NewEvent`]
+/// does not let happen.
+pub(super) fn target(app: App, member_id: Option<i64>, payload: &Value) -> Option<Target> {
+    match app {
+        App::Chat => None,
+        App::Finance => Some(Target::Filter {
+            period: period(payload)?,
+            area: text(payload, "area")
+                .filter(|area| *area != ALL_AREAS)
+                .map(str::to_owned),
+        }),
+        App::FinanceArea => Some(Target::Areas(period(payload)?)),
+        App::NoteAnalysis => id(payload, "note_id").map(Target::Note),
+        App::Analysis | App::Tactics => id(payload, "task_id")
+            .map(Target::Task)
+            .or(member_id.map(Target::Member)),
+        App::Clue | App::CustomerAnalysis | App::ClueConsolidated => member_id.map(Target::Member),
+    }
+}
+
+/// A positive number of a payload.
+pub(super) fn id(payload: &Value, name: &str) -> Option<i64> {
+    payload.get(name)?.as_i64().filter(|id| *id > 0)
+}
+
+fn text<'a>(payload: &'a Value, name: &str) -> Option<&'a str> {
+    payload.get(name)?.as_str()
+}
+
+fn period(payload: &Value) -> Option<Period> {
+    Period::parse(text(payload, "period")?)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_coach_who_took_part_gets_a_task_and_words_for_it() {
+        let alone = of(EventType::ConsumptionSettled, &json!({ "order_id": 5 }));
+        assert_eq!(
+            alone,
+            [App::Clue, App::ClueConsolidated, App::CustomerAnalysis]
+        );
+        let coached = of(EventType::ConsumptionSettled, &json!({ "coach_id": 1001 }));
+        assert_eq!(coached[3..], [App::Analysis, App::Tactics]);
+    }
+
+    #[test]
+    fn a_task_is_answered_about_itself_and_a_visit_about_the_member() {
+        let task = target(App::Analysis, Some(7), &json!({ "task_id": 3 }));
+        assert_eq!(task, Some(Target::Task(3)));
+        let visit = target(App::Analysis, Some(7), &json!({ "coach_id": 1001 }));
+        assert_eq!(visit, Some(Target::Member(7)));
+    }
+
+    #[test]
+    fn a_filter_is_a_period_and_an_area_or_all() {
+        let filter = |payload| target(App::Finance, None, &payload).map(|target| target.id());
+        let all = json!({ "period": "today", "area": "all" });
+        assert_eq!(filter(all).as_deref(), Some("today:all"));
+        let area = json!({ "period": "today", "area": "包厢" });
+        assert_eq!(filter(area).as_deref(), Some("today:包厢"));
+        assert_eq!(filter(json!({ "period": "tomorrow" })), None);
+    }
+}

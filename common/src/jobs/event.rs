@@ -1,0 +1,259 @@
+//! What happened in a business, as its backend tells it: by the event bus or by the admin API.
+
+use serde_json::{Map, Value};
+
+use super::chain::id;
+use crate::error::{Error, Reason, Result};
+
+/// The largest payload, in bytes of JSON.
+const MAX_PAYLOAD: usize = 16 * 1024;
+/// The longest id of an order, in characters.
+const MAX_ORDER_ID: usize = 64;
+
+/// The members of a payload that a chain may need, and how clients are told which one is wrong. All are
+/// positive numbers; an order may also be text.
+const FIELDS: [(&str, &str); 4] = [
+    ("order_id", "payload.order_id"),
+    ("note_id", "payload.note_id"),
+    ("task_id", "payload.task_id"),
+    ("coach_id", "payload.coach_id"),
+];
+
+/// What can set off a chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventType {
+    /// A member paid.
+    ConsumptionSettled,
+    /// Somebody noted something about a member.
+    NoteCreated,
+    /// A coach was given a task.
+    TaskAssigned,
+    /// The facts of a site are new.
+    EtlFinished,
+    /// Nothing happened: results are made before anybody asks.
+    Prewarm,
+}
+
+impl EventType {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::ConsumptionSettled,
+        Self::NoteCreated,
+        Self::TaskAssigned,
+        Self::EtlFinished,
+        Self::Prewarm,
+    ];
+
+    /// As in the column `event_type`, and the event bus's `detail-type`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ConsumptionSettled => "consumption.settled",
+            Self::NoteCreated => "note.created",
+            Self::TaskAssigned => "task.assigned",
+            Self::EtlFinished => "etl.finished",
+            Self::Prewarm => "prewarm",
+        }
+    }
+
+    /// By its name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|event| event.name() == name)
+    }
+
+    /// Whether a business can say that it happened.
+    const fn is_business(self) -> bool {
+        !matches!(self, Self::Prewarm)
+    }
+}
+
+/// An event that makes sense.
+#[derive(Clone, Debug)]
+pub struct NewEvent {
+    pub(super) kind: EventType,
+    pub(super) site_id: i64,
+    pub(super) member_id: Option<i64>,
+    pub(super) payload: Value,
+    pub(super) is_forced: bool,
+}
+
+impl NewEvent {
+    /// Checks that an event is one that a business can send, and that it says what its chain needs to know.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`], with the field.
+    pub fn parse(
+        event_type: &str,
+        site_id: i64,
+        member_id: Option<i64>,
+        payload: Map<String, Value>,
+        is_forced: bool,
+    ) -> Result<Self> {
+        let kind = EventType::parse(event_type)
+            .filter(|kind| kind.is_business())
+            .ok_or(Error::invalid("event_type", Reason::Unknown))?;
+        if member_id.is_some_and(|id| id < 1) {
+            return Err(Error::invalid("member_id", Reason::Type));
+        }
+        let payload = Value::Object(payload);
+        if payload.to_string().len() > MAX_PAYLOAD {
+            return Err(Error::invalid("payload", Reason::TooLarge(MAX_PAYLOAD)));
+        }
+        if holds_nul(&payload) {
+            return Err(Error::invalid("payload", Reason::Nul));
+        }
+        for (name, field) in FIELDS {
+            let is_one = match &payload[name] {
+                Value::Null => true,
+                Value::String(text) if name == "order_id" => {
+                    (1..=MAX_ORDER_ID).contains(&text.chars().count())
+                }
+                _ => id(&payload, name).is_some(),
+            };
+            if !is_one {
+                return Err(Error::invalid(field, Reason::Type));
+            }
+        }
+        let missing = match kind {
+            EventType::ConsumptionSettled | EventType::NoteCreated if member_id.is_none() => {
+                Some("member_id")
+            }
+            EventType::NoteCreated if payload["note_id"].is_null() => Some("payload.note_id"),
+            EventType::TaskAssigned if payload["task_id"].is_null() => Some("payload.task_id"),
+            _ => None,
+        };
+        match missing {
+            Some(field) => Err(Error::invalid(field, Reason::Missing)),
+            None => Ok(Self {
+                kind,
+                site_id,
+                member_id,
+                payload,
+                is_forced,
+            }),
+        }
+    }
+
+    /// What tells two events of a member on a day apart.
+    pub(super) fn subject(&self) -> String {
+        FIELDS[..3]
+            .iter()
+            .find_map(|(name, _)| match &self.payload[name] {
+                Value::Null => None,
+                Value::String(text) => Some(format!("{name}:{text}")),
+                number => Some(format!("{name}:{number}")),
+            })
+            .unwrap_or_else(|| "-".to_owned())
+    }
+}
+
+fn holds_nul(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(list) => list.iter().any(holds_nul),
+        Value::Object(map) => map
+            .iter()
+            .any(|(key, value)| key.contains('\0') || holds_nul(value)),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn parse(event_type: &str, member_id: Option<i64>, payload: Value) -> Result<NewEvent> {
+        let Value::Object(payload) = payload else {
+            panic!("a payload is an object")
+        };
+        NewEvent::parse(event_type, 1, member_id, payload, false)
+    }
+
+    fn wrong_field(event_type: &str, member_id: Option<i64>, payload: Value) -> String {
+        match parse(event_type, member_id, payload) {
+            Err(Error::Invalid { field, .. }) => field.into_owned(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_event_must_say_what_its_chain_needs_to_know() {
+        assert_eq!(
+            wrong_field("consumption.settled", None, json!({})),
+            "member_id"
+        );
+        assert_eq!(
+            wrong_field("note.created", Some(7), json!({})),
+            "payload.note_id"
+        );
+        assert_eq!(
+            wrong_field("task.assigned", None, json!({})),
+            "payload.task_id"
+        );
+        assert!(parse("etl.finished", None, json!({})).is_ok());
+        assert!(parse("task.assigned", None, json!({ "task_id": 3 })).is_ok());
+    }
+
+    #[test]
+    fn what_is_no_id_is_refused() {
+        for id in [
+            json!(0),
+            json!(-1),
+            json!(1.5),
+            json!("7"),
+            json!([]),
+            json!(1e300),
+        ] {
+            let payload = json!({ "coach_id": id });
+            assert_eq!(
+                wrong_field("consumption.settled", Some(7), payload),
+                "payload.coach_id"
+            );
+        }
+        assert_eq!(wrong_field("etl.finished", Some(0), json!({})), "member_id");
+        assert_eq!(
+            wrong_field("etl.finished", None, json!({ "order_id": "" })),
+            "payload.order_id"
+        );
+        assert!(parse("etl.finished", None, json!({ "order_id": "A-17" })).is_ok());
+    }
+
+    #[test]
+    fn nobody_can_say_from_outside_that_it_is_time_to_prewarm() {
+        for event_type in ["prewarm", "", "CONSUMPTION.SETTLED", "chat.session_message"] {
+            assert_eq!(wrong_field(event_type, Some(7), json!({})), "event_type");
+        }
+    }
+
+    #[test]
+    fn a_payload_is_bounded_and_holds_no_nul() {
+        let large = json!({ "text": "大".repeat(MAX_PAYLOAD / 3) });
+        assert_eq!(wrong_field("etl.finished", None, large), "payload");
+        for nul in [
+            json!({ "text": "a\0" }),
+            json!({ "a\0": 1 }),
+            json!({ "a": [{ "b": "\0" }] }),
+        ] {
+            assert_eq!(wrong_field("etl.finished", None, nul), "payload");
+        }
+    }
+
+    #[test]
+    fn events_about_one_member_differ_by_their_subject() {
+        let subject = |payload| {
+            parse("consumption.settled", Some(7), payload)
+                .unwrap()
+                .subject()
+        };
+        assert_eq!(
+            subject(json!({ "order_id": 5, "coach_id": 1 })),
+            "order_id:5"
+        );
+        assert_ne!(
+            subject(json!({ "order_id": 5 })),
+            subject(json!({ "order_id": 6 }))
+        );
+        assert_eq!(subject(json!({})), "-");
+    }
+}

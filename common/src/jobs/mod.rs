@@ -1,0 +1,21 @@
+//! Trigger jobs: work that nobody waits for. An event sets off a chain of apps; each answer goes to the
+//! cache, where the next app, and people, find it.
+//!
+//! `event` is what may come in, `chain` which apps follow, `queue` the table and its moves, `step` how one
+//! app is asked and `question` what, `worker` what drives it all, `prewarm` what is queued before anybody
+//! asks, `list` what admins see.
+
+mod chain;
+mod event;
+mod list;
+mod prewarm;
+mod question;
+mod queue;
+mod step;
+mod worker;
+
+pub use event::{EventType, NewEvent};
+pub use list::skipped_today;
+pub use prewarm::{Prewarmed, prewarm};
+pub use queue::{Connector, Enqueued, enqueue};
+pub use worker::{Worked, Worker};

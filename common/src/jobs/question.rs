@@ -1,0 +1,187 @@
+//! What a step asks: the facts of its target and the last results, made into the app's prompt.
+
+use serde_json::Value;
+
+use super::{chain::id, queue::Job};
+use crate::{
+    apps::{
+        App, Reference, app2_finance, app2a_finance_area, app3_clue, app4_analysis, app5_tactics,
+        app6_note_analysis, app7_customer_analysis, app8_clue_consolidated,
+    },
+    cache::{self, Entry, Target},
+    db::Db,
+    error::{Error, Result},
+    facts::{self, CoachFacts, MemberFacts, Period, TaskFacts},
+};
+
+/// Earlier results that an app is shown.
+const REFERENCES: i64 = 2;
+/// Orders of a member that app3 is shown, which looks at consumption in full detail, and the others.
+const ALL_ORDERS: i64 = 200;
+const SOME_ORDERS: i64 = 20;
+/// Notes whose clues are consolidated.
+const NOTES: i64 = 20;
+
+/// The prompt of an app about a target.
+///
+/// # Errors
+/// [`Error::NotFound`] where the site knows nothing of the target.
+pub(super) async fn of(db: &Db, job: &Job, app: App, target: &Target) -> Result<String> {
+    let site_id = job.site_id;
+    let references = references(db, site_id, app, target);
+    match (app, target) {
+        (App::Finance, Target::Filter { period, area }) => {
+            let finance = facts::finance(db, site_id, *period, area.as_deref());
+            let (finance, references) = tokio::try_join!(finance, references)?;
+            let facts = app2_finance::Facts {
+                period: *period,
+                area: area.as_deref(),
+                finance: &finance,
+            };
+            Ok(app2_finance::prompt(&facts, &references))
+        }
+        (App::FinanceArea, Target::Areas(period)) => {
+            let finance = facts::finance(db, site_id, *period, None);
+            let (finance, references) = tokio::try_join!(finance, references)?;
+            let facts = app2a_finance_area::Facts {
+                period: *period,
+                finance: &finance,
+            };
+            Ok(app2a_finance_area::prompt(&facts, &references))
+        }
+        (App::Clue, Target::Member(member_id)) => {
+            let member = facts::member(db, site_id, *member_id, ALL_ORDERS);
+            let (member, references) = tokio::try_join!(member, references)?;
+            let facts = app3_clue::Facts { member: &member };
+            Ok(app3_clue::prompt(&facts, &references))
+        }
+        (App::Analysis, target) => {
+            let about = Circumstances::of(db, job, target).await?;
+            let clues = clues(db, site_id, about.member_id);
+            let (clues, references) = tokio::try_join!(clues, references)?;
+            let facts = app4_analysis::Facts {
+                member: &about.member,
+                coach: about.coach.as_ref(),
+                task: about.task.as_ref(),
+                clues: clues.as_ref(),
+            };
+            Ok(app4_analysis::prompt(&facts, &references))
+        }
+        (App::Tactics, target) => {
+            let analysis = async {
+                let entry = cache::latest(db, site_id, App::Analysis, target).await?;
+                entry.map(|entry| entry.result).ok_or(Error::NotFound)
+            };
+            let about = Circumstances::of(db, job, target);
+            let (about, analysis, references) = tokio::try_join!(about, analysis, references)?;
+            let facts = app5_tactics::Facts {
+                analysis: &analysis,
+                member: &about.member,
+            };
+            Ok(app5_tactics::prompt(&facts, &references))
+        }
+        (App::NoteAnalysis, Target::Note(note_id)) => {
+            let (note, references) =
+                tokio::try_join!(facts::note(db, site_id, *note_id), references)?;
+            let member = facts::member(db, site_id, note.member_id, SOME_ORDERS).await?;
+            let facts = app6_note_analysis::Facts {
+                note: &note,
+                member: &member,
+            };
+            Ok(app6_note_analysis::prompt(&facts, &references))
+        }
+        (App::CustomerAnalysis, Target::Member(member_id)) => {
+            let member = facts::member(db, site_id, *member_id, SOME_ORDERS);
+            let clues = clues(db, site_id, *member_id);
+            let (member, clues, references) = tokio::try_join!(member, clues, references)?;
+            let facts = app7_customer_analysis::Facts {
+                member: &member,
+                clues: clues.as_ref(),
+            };
+            Ok(app7_customer_analysis::prompt(&facts, &references))
+        }
+        (App::ClueConsolidated, Target::Member(member_id)) => {
+            let member = facts::member(db, site_id, *member_id, 0);
+            let of_visits = cache::latest(db, site_id, App::Clue, target);
+            let of_notes = cache::about_member(db, site_id, App::NoteAnalysis, *member_id, NOTES);
+            let (member, of_visits, of_notes, references) =
+                tokio::try_join!(member, of_visits, of_notes, references)?;
+            let of_visits = of_visits.iter().map(|entry| (App::Clue, &entry.result));
+            let of_notes = of_notes.iter();
+            let of_notes = of_notes.map(|entry| (App::NoteAnalysis, &entry.result));
+            let sources: Vec<(App, &Value)> = of_visits.chain(of_notes).collect();
+            let facts = app8_clue_consolidated::Facts {
+                name: member.name(),
+                sources: &sources,
+            };
+            Ok(app8_clue_consolidated::prompt(&facts, &references))
+        }
+        _ => Err(Error::internal(
+            "an app is asked about what it does not know",
+        )),
+    }
+}
+
+/// Whom and what a coach's work is about.
+struct Circumstances {
+    member_id: i64,
+    member: MemberFacts,
+    coach: Option<CoachFacts>,
+    task: Option<TaskFacts>,
+}
+
+impl Circumstances {
+    async fn of(db: &Db, job: &Job, target: &Target) -> Result<Self> {
+        let task = match target {
+            Target::Task(task_id) => Some(facts::task(db, job.site_id, *task_id).await?),
+            _ => None,
+        };
+        let member_id = task
+            .as_ref()
+            .and_then(|task| task.member_id)
+            .or(job.member_id)
+            .ok_or(Error::NotFound)?;
+        let coach_id = task
+            .as_ref()
+            .map(|task| task.coach_id)
+            .or(id(&job.payload, "coach_id"));
+        let member = facts::member(db, job.site_id, member_id, SOME_ORDERS);
+        let coach = async {
+            match coach_id {
+                // A coach who is new has done nothing yet; that is no reason to say nothing of the member.
+                Some(id) => match facts::coach(db, job.site_id, id, Period::ThisMonth).await {
+                    Err(Error::NotFound) => Ok(None),
+                    found => found.map(Some),
+                },
+                None => Ok(None),
+            }
+        };
+        let (member, coach) = tokio::try_join!(member, coach)?;
+        Ok(Self {
+            member_id,
+            member,
+            coach,
+            task,
+        })
+    }
+}
+
+/// What is known about a member: consolidated, or else from its consumption alone.
+async fn clues(db: &Db, site_id: i64, member_id: i64) -> Result<Option<Value>> {
+    let target = Target::Member(member_id);
+    for app in [App::ClueConsolidated, App::Clue] {
+        if let Some(entry) = cache::latest(db, site_id, app, &target).await? {
+            return Ok(Some(entry.result));
+        }
+    }
+    Ok(None)
+}
+
+async fn references(db: &Db, site_id: i64, app: App, target: &Target) -> Result<Vec<Reference>> {
+    let entries = cache::history(db, site_id, app, target, REFERENCES).await?;
+    let reference = |entry: Entry| Reference {
+        created_at: entry.created_at,
+        result: entry.result,
+    };
+    Ok(entries.into_iter().map(reference).collect())
+}

@@ -1,0 +1,359 @@
+//! The table of jobs: enqueued, claimed, moved on, given back. Every move of a running job names the claim
+//! under which it runs; whoever finds no row is late.
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+
+use super::{
+    chain,
+    event::{EventType, NewEvent},
+};
+use crate::{
+    apps::{App, Validity},
+    cache::{Lease, Target},
+    db::{Bounded, Db},
+    error::{Error, Result},
+    runs::Claim,
+};
+
+/// How long a job, and the entry that it fills, belong to their worker, counted from its last sign of life.
+pub(super) const LEASE: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// By which way a job came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Connector {
+    /// Amazon EventBridge.
+    EventBus,
+    /// `POST /api/admin/ai/trigger-jobs`.
+    AdminApi,
+    /// The daily schedule.
+    Schedule,
+    /// Somebody at a terminal.
+    Command,
+    /// Another job.
+    Job,
+}
+
+impl Connector {
+    /// As in the column `connector_type`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::EventBus => "event_bus",
+            Self::AdminApi => "admin_api",
+            Self::Schedule => "schedule",
+            Self::Command => "command",
+            Self::Job => "job",
+        }
+    }
+}
+
+/// What became of an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Enqueued {
+    /// The job.
+    pub id: i64,
+    /// `pending`, or `skipped_duplicate` where the same event came before on the same business date. An event
+    /// that is delivered again is answered with its job as it stands.
+    pub status: String,
+}
+
+impl Enqueued {
+    /// Whether there is something to do.
+    pub fn is_pending(&self) -> bool {
+        self.status == "pending"
+    }
+}
+
+/// Queues what an event sets off. `event_id` is the event bus's own id: a delivery that comes twice is one event.
+///
+/// # Errors
+/// [`Error::NotFound`] where there is no such site.
+pub async fn enqueue(
+    db: &Db,
+    event: &NewEvent,
+    connector: Connector,
+    event_id: Option<&str>,
+) -> Result<Enqueued> {
+    let chain: Vec<String> = chain::of(event.kind, &event.payload)
+        .into_iter()
+        .map(|app| app.name().to_owned())
+        .collect();
+    let row = sqlx::query!(
+        "select id, status from biz.enqueue_job($1, $2, $3, $4, 'event', $5, $6, $7, $8, $9)",
+        event.site_id,
+        event.kind.name(),
+        event_id,
+        connector.name(),
+        event.member_id,
+        event.payload,
+        &chain,
+        event.subject(),
+        event.is_forced,
+    )
+    .fetch_one(db)
+    .bounded()
+    .await?;
+    match (row.id, row.status) {
+        (Some(id), Some(status)) => Ok(Enqueued { id, status }),
+        _ => Err(Error::NotFound),
+    }
+}
+
+/// A job as its worker knows it.
+#[derive(Clone, Debug)]
+pub(super) struct Job {
+    pub id: i64,
+    pub site_id: i64,
+    /// The fence: a job that was claimed again is somebody else's.
+    pub fence: i32,
+    pub event: EventType,
+    pub member_id: Option<i64>,
+    pub payload: Value,
+    pub chain: Vec<App>,
+    pub is_forced: bool,
+}
+
+impl Job {
+    /// As its runs know it.
+    pub fn claim(&self) -> Claim {
+        Claim {
+            site_id: self.site_id,
+            job_id: self.id,
+            fence: self.fence,
+        }
+    }
+
+    /// What each app of the chain answers about.
+    pub fn targets(&self) -> Result<Vec<Target>> {
+        let target = |&app| chain::target(app, self.member_id, &self.payload);
+        let targets: Option<_> = self.chain.iter().map(target).collect();
+        targets.ok_or_else(|| Error::internal("a job does not say what it is about"))
+    }
+}
+
+/// Takes jobs that are due, `most` at once. Sites take turns: who was served last comes last, however many
+/// jobs another has queued.
+pub(super) async fn claim(db: &Db, most: usize) -> Result<Vec<Job>> {
+    let rows = sqlx::query!(
+        r#"
+        with recursive sites (site_id) as (
+            -- Each site that has a pending job, by one step in the index.
+            (select j.site_id from biz.ai_trigger_jobs j where j.status = 'pending' order by j.site_id limit 1)
+            union all
+            select (select j.site_id from biz.ai_trigger_jobs j
+                    where j.status = 'pending' and j.site_id > s.site_id order by j.site_id limit 1)
+            from sites s where s.site_id is not null
+        ), turns as (
+            select s.site_id from sites s left join biz.ai_job_turns t on t.site_id = s.site_id
+            where exists (select from biz.ai_trigger_jobs j
+                          where j.site_id = s.site_id and j.status = 'pending' and j.run_after <= now())
+            order by t.claimed_at nulls first, s.site_id limit $1
+        ), next as (
+            select j.id from turns cross join lateral (
+                select p.id from biz.ai_trigger_jobs p
+                where p.site_id = turns.site_id and p.status = 'pending' and p.run_after <= now()
+                order by p.run_after, p.id
+                limit ceil($1::numeric / (select count(*) from turns)) for no key update skip locked
+            ) j limit $1
+        ), claimed as (
+            update biz.ai_trigger_jobs j set
+                status = 'running', attempts = j.attempts + 1, claims = j.claims + 1,
+                started_at = coalesce(j.started_at, clock_timestamp()), lease_until = clock_timestamp() + make_interval(secs => $2)
+            from next where j.id = next.id
+            returning j.id, j.site_id, j.claims, j.event_type, j.member_id, j.payload, j.app_chain, j.is_forced, j.run_after
+        ), served as (
+            insert into biz.ai_job_turns (site_id, claimed_at)
+            select site_id, clock_timestamp() from claimed group by site_id order by site_id
+            on conflict on constraint ai_job_turns_pkey do update set claimed_at = excluded.claimed_at
+        )
+        select id, site_id, claims, event_type, member_id, payload, app_chain, is_forced from claimed order by run_after, id
+        "#,
+        i64::try_from(most).unwrap_or(i64::MAX),
+        LEASE.as_secs_f64(),
+    )
+    .fetch_all(db)
+    .bounded()
+    .await?;
+    let jobs = rows.into_iter().filter_map(|row| {
+        let chain: Option<_> = row.app_chain.iter().map(|name| App::parse(name)).collect();
+        let known = EventType::parse(&row.event_type).zip(chain);
+        if known.is_none() {
+            // Of a newer Parlor, perhaps: its lease will run out, and its turn comes again.
+            tracing::error!(job_id = row.id, "a job of an unknown kind");
+        }
+        let (event, chain) = known?;
+        Some(Job {
+            id: row.id,
+            site_id: row.site_id,
+            fence: row.claims,
+            event,
+            member_id: row.member_id,
+            payload: row.payload,
+            chain,
+            is_forced: row.is_forced,
+        })
+    });
+    Ok(jobs.collect())
+}
+
+/// What a job has to do next.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Next {
+    /// The step of that number, for that entry.
+    Generate(usize, Lease),
+    /// Another generates for the same target. The job is pending again, until then.
+    Wait(DateTime<Utc>),
+    /// Nothing: it has succeeded.
+    Nothing,
+    /// It is no longer the caller's.
+    Lost,
+}
+
+/// Skips the steps that have a result, and makes the caller the generator of the first that has none.
+pub(super) async fn advance(db: &Db, job: &Job, targets: &[Target]) -> Result<Next> {
+    let ids: Vec<String> = targets.iter().map(Target::id).collect();
+    let valid_days: Vec<i32> = job.chain.iter().map(|app| valid_days(*app)).collect();
+    let row = sqlx::query!(
+        r#"
+        select outcome as "outcome!", step, entry_id, generation, retry_at
+        from biz.advance_job($1, $2, $3, $4, $5, $6, $7)
+        "#,
+        job.site_id,
+        job.id,
+        job.fence,
+        &ids,
+        job.member_id,
+        &valid_days,
+        LEASE.as_secs_f64(),
+    )
+    .fetch_one(db)
+    .bounded()
+    .await?;
+    Ok(
+        match (&*row.outcome, row.step, row.entry_id, row.generation) {
+            ("succeeded", ..) => Next::Nothing,
+            ("lost", ..) => Next::Lost,
+            ("wait", ..) => Next::Wait(row.retry_at.unwrap_or_default()),
+            ("generate", Some(step), Some(entry_id), Some(generation)) => Next::Generate(
+                usize::try_from(step).unwrap_or_default(),
+                Lease {
+                    entry_id,
+                    generation,
+                },
+            ),
+            _ => return Err(Error::internal("unknown outcome of biz.advance_job")),
+        },
+    )
+}
+
+/// As the column `valid_days` has it.
+fn valid_days(app: App) -> i32 {
+    match app.validity() {
+        Some(Validity::Days(days)) => days,
+        Some(Validity::Day) | None => 0,
+    }
+}
+
+/// A sign of life: what the job and its entry are leased until is put off. False where one of them is lost.
+pub(super) async fn beat(db: &Db, job: &Job, lease: Lease) -> Result<bool> {
+    let row = sqlx::query!(
+        r#"
+        with job as (
+            update biz.ai_trigger_jobs set lease_until = clock_timestamp() + make_interval(secs => $6)
+            where id = $2 and site_id = $1 and claims = $3 and status = 'running' returning 1
+        ), entry as (
+            update biz.ai_cache set lease_until = clock_timestamp() + make_interval(secs => $6)
+            where id = $4 and site_id = $1 and generation = $5 and status = 'generating' returning 1
+        )
+        select exists (select from job) and exists (select from entry) as "alive!"
+        "#,
+        job.site_id,
+        job.id,
+        job.fence,
+        lease.entry_id,
+        lease.generation,
+        LEASE.as_secs_f64(),
+    )
+    .fetch_one(db)
+    .bounded()
+    .await?;
+    Ok(row.alive)
+}
+
+/// A job that is done otherwise than by its chain.
+pub(super) async fn succeed(db: &Db, job: &Job) -> Result<()> {
+    sqlx::query!(
+        "update biz.ai_trigger_jobs set status = 'succeeded', lease_until = null, finished_at = clock_timestamp()
+         where id = $2 and site_id = $1 and claims = $3 and status = 'running'",
+        job.site_id,
+        job.id,
+        job.fence,
+    )
+    .execute(db)
+    .bounded()
+    .await?;
+    Ok(())
+}
+
+/// Why a job is given back.
+#[derive(Clone, Debug)]
+pub(super) enum GiveBack {
+    /// It could not go on before then, or not with this worker: that is no try.
+    Wait(Option<DateTime<Utc>>),
+    /// It may go better another time: in a while that doubles, five times in all.
+    Retry,
+    /// It never will.
+    Fail,
+}
+
+/// Gives a job back, and the entry that it was to fill. Answers how it stands: `pending` and until when, or
+/// `failed`; nothing where it was lost.
+pub(super) async fn give_back(
+    db: &Db,
+    job: &Job,
+    how: &GiveBack,
+    error: Option<(&'static str, String)>,
+) -> Result<Option<(String, DateTime<Utc>)>> {
+    let (word, until) = match how {
+        GiveBack::Wait(until) => ("wait", *until),
+        GiveBack::Retry => ("retry", None),
+        GiveBack::Fail => ("fail", None),
+    };
+    let (code, message) = error.unzip();
+    let row = sqlx::query!(
+        r#"
+        with moved as (
+            select id, $4 = 'fail' or ($4 = 'retry' and attempts >= 5) as over,
+                   case $4 when 'wait' then coalesce($5, clock_timestamp())
+                           else clock_timestamp() + make_interval(secs => least(600, 10 * 2 ^ (attempts - 1)) * (1 + 0.5 * random())) end as due
+            from biz.ai_trigger_jobs
+            where id = $2 and site_id = $1 and claims = $3 and status = 'running' for no key update
+        ), job as (
+            update biz.ai_trigger_jobs j set
+                status = case when moved.over then 'failed' else 'pending' end,
+                attempts = j.attempts - case $4 when 'wait' then 1 else 0 end,
+                run_after = moved.due,
+                lease_until = null,
+                error_code = $6,
+                error_message = $7,
+                finished_at = case when moved.over then clock_timestamp() end
+            from moved where j.id = moved.id
+            returning j.id, j.status, j.run_after
+        ), abandoned as (
+            delete from biz.ai_cache c using job where c.site_id = $1 and c.job_id = job.id and c.status = 'generating'
+        )
+        select status, run_after from job
+        "#,
+        job.site_id,
+        job.id,
+        job.fence,
+        word,
+        until,
+        code,
+        message,
+    )
+    .fetch_optional(db)
+    .bounded()
+    .await?;
+    Ok(row.map(|row| (row.status, row.run_after)))
+}

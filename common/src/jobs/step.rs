@@ -1,0 +1,192 @@
+//! One step of a chain: facts, prompt, call, answer. Three answers that cannot be read are the end of it.
+
+use std::time::Duration;
+
+use backon::{ExponentialBuilder, Retryable as _};
+use chrono::{DateTime, Utc};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+
+use super::{
+    question,
+    queue::{self, Job, LEASE},
+    worker::Desk,
+};
+use crate::{
+    apps::{self, App, Checked},
+    cache::{Lease, Target},
+    dashscope::{self, Call},
+    error::Error,
+    metrics,
+    runs::{self, Begun, Ended, NewRun, Run},
+};
+
+/// How often an app is asked again that does not answer as it should.
+const ASKED_AT_MOST: u32 = 3;
+/// The longest that one call may take.
+pub(super) const PATIENCE: Duration = Duration::from_secs(120);
+/// For how long the end of a call is tried to be stored. The lease lasts longer.
+const STORING: Duration = Duration::from_secs(15);
+
+/// Why a step did not come to a result.
+#[derive(Debug)]
+pub(super) enum Stuck {
+    /// Not before then: the budget is used up, or the circuit is open.
+    NotBefore(DateTime<Utc>, &'static str),
+    /// Another time it may go better.
+    Broken(&'static str, String),
+    /// It never will.
+    Hopeless(&'static str, String),
+    /// The job or its entry is somebody else's by now.
+    Lost,
+}
+
+impl From<Error> for Stuck {
+    fn from(err: Error) -> Self {
+        match err {
+            // The facts of an event may come after it.
+            Error::NotFound => Self::Broken(
+                "not_found",
+                "the site knows nothing of what the event is about".to_owned(),
+            ),
+            err => Self::Broken("unavailable", err.to_string()),
+        }
+    }
+}
+
+/// Asks the app of a step, and puts its answer into the entry.
+pub(super) async fn generate(
+    desk: &Desk,
+    job: &Job,
+    app: App,
+    target: &Target,
+    lease: Lease,
+) -> Result<(), Stuck> {
+    let Some(app_id) = desk.app_ids.find(app) else {
+        let message = format!("{} is not set: the app is disabled", app.variable());
+        return Err(Stuck::Hopeless("app_disabled", message));
+    };
+    let prompt = question::of(&desk.db, job, app, target).await?;
+    let call = Call {
+        app_id: app_id.to_owned(),
+        prompt,
+        ..Call::default()
+    };
+    let mut bad = String::new();
+    for _ in 0..ASKED_AT_MOST {
+        match ask(desk, job, app, &call, lease).await? {
+            Ok(()) => return Ok(()),
+            Err(err) => bad = err,
+        }
+    }
+    Err(Stuck::Hopeless("bad_answer", bad))
+}
+
+/// One call, a run of its own. The inner error is an answer that cannot be read.
+async fn ask(
+    desk: &Desk,
+    job: &Job,
+    app: App,
+    call: &Call,
+    lease: Lease,
+) -> Result<Result<(), String>, Stuck> {
+    let new = NewRun {
+        app,
+        member_id: job.member_id,
+        prompt: &call.prompt,
+        reserved_tokens: desk.limits.reserved_tokens,
+        lease: LEASE.as_secs_f64(),
+    };
+    let run = match runs::begin(&desk.db, job.claim(), &new).await? {
+        Begun::Run(run) => run,
+        Begun::NotBefore(at, why) => return Err(Stuck::NotBefore(at, why)),
+        Begun::Lost => return Err(Stuck::Lost),
+    };
+    let began = Instant::now();
+    let answer = tokio::select! {
+        answer = desk.dashscope.complete(call, began + PATIENCE) => Some(answer),
+        () = lost(desk, job, lease) => None,
+    };
+    let (mut ended, checked) = match &answer {
+        Some(Ok(answer)) => (
+            Ended::answered(answer),
+            Some(apps::check(app, &answer.text)),
+        ),
+        Some(Err(err)) => (Ended::failed(err), None),
+        None => (Ended::given_up(), None),
+    };
+    if let Some(Err(bad)) = &checked {
+        ended.status = "failed";
+        ended.error = Some(("bad_answer", bad.to_string()));
+    }
+    ended.latency_ms = i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX);
+    let kept = checked.as_ref().and_then(|checked| checked.as_ref().ok());
+    finish(desk, job, app, run, &ended, lease, kept).await?;
+    match answer {
+        None => Err(Stuck::Lost),
+        Some(Err(err)) => Err(stuck(&err)),
+        Some(Ok(_)) => Ok(checked.map_or(Ok(()), |checked| {
+            checked.map(drop).map_err(|bad| bad.to_string())
+        })),
+    }
+}
+
+/// Gives signs of life until they find that the job, or its entry, is somebody else's.
+async fn lost(desk: &Desk, job: &Job, lease: Lease) {
+    let mut due = interval_at(Instant::now() + LEASE / 3, LEASE / 3);
+    due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        due.tick().await;
+        match queue::beat(&desk.db, job, lease).await {
+            Ok(true) => {}
+            Ok(false) => return,
+            // The lease outlasts two that were not heard.
+            Err(err) => tracing::warn!(job_id = job.id, cause = %err, "no sign of life"),
+        }
+    }
+}
+
+/// What was paid must be stored: tried for as long as the lease surely holds.
+async fn finish(
+    desk: &Desk,
+    job: &Job,
+    app: App,
+    run: Run,
+    ended: &Ended,
+    lease: Lease,
+    kept: Option<&Checked>,
+) -> Result<(), Stuck> {
+    let until = Instant::now() + STORING;
+    let circuit = (|| runs::finish(&desk.db, job.claim(), run, ended, lease, kept))
+        .retry(
+            ExponentialBuilder::default()
+                .with_min_delay(Duration::from_millis(100))
+                .with_max_delay(Duration::from_secs(2))
+                .with_jitter()
+                .without_max_times(),
+        )
+        .when(|err| matches!(err, Error::Unavailable(_)) && Instant::now() < until)
+        .await?;
+    tracing::info!(
+        job_id = job.id,
+        run_id = run.id,
+        app = app.name(),
+        status = ended.status,
+        error_code = ended.error.as_ref().map(|error| error.0),
+        latency_ms = ended.latency_ms,
+        "run ended"
+    );
+    if let Some(change) = circuit {
+        metrics::circuit(app, &change);
+    }
+    Ok(())
+}
+
+fn stuck(err: &dashscope::Error) -> Stuck {
+    let ended = Ended::failed(err);
+    let (code, message) = ended.error.unwrap_or(("upstream_error", String::new()));
+    if err.is_retryable() || matches!(err, dashscope::Error::Timeout { .. }) {
+        Stuck::Broken(code, message)
+    } else {
+        Stuck::Hopeless(code, message)
+    }
+}

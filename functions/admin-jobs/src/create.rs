@@ -1,0 +1,81 @@
+//! `POST /api/admin/ai/trigger-jobs`: an event, from those who do not use the event bus.
+
+use axum::{extract::State, http::StatusCode};
+use common::{
+    Error, Result,
+    auth::Admin,
+    db::Db,
+    error::Reason,
+    http::{self, AdminProblem},
+    jobs::{self, Connector, Enqueued, NewEvent},
+    queue::JobQueue,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+#[derive(Deserialize, ToSchema)]
+#[schema(as = TriggerJobBody)]
+pub(crate) struct Body {
+    /// `consumption.settled`, `note.created`, `task.assigned` or `etl.finished`.
+    #[schema(required)]
+    event_type: Option<String>,
+    /// A site admin's own, where it is left out.
+    site_id: Option<i64>,
+    #[schema(minimum = 1)]
+    member_id: Option<i64>,
+    /// `order_id`, `coach_id`, `note_id`, `task_id`, and what the operator likes; at most 16 KiB.
+    #[schema(value_type = Option<Object>)]
+    payload: Option<Map<String, Value>>,
+    /// Even if the same event came before today, and even if its results still hold.
+    is_forced: Option<bool>,
+}
+
+/// What the event has become.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Created {
+    id: i64,
+    /// `pending`, or `skipped_duplicate` where the same event came before on the same business date.
+    status: String,
+}
+
+/// Queues what an event sets off.
+#[utoipa::path(
+    post, path = "/api/admin/ai/trigger-jobs", tag = "admin", security(("bearer" = [])),
+    request_body = Body,
+    responses(
+        (status = 202, body = Created),
+        (status = 400, body = AdminProblem), (status = 401, body = AdminProblem), (status = 403, body = AdminProblem),
+        (status = 404, body = AdminProblem), (status = 413, body = AdminProblem), (status = 415, body = AdminProblem),
+        (status = 422, body = AdminProblem), (status = 503, body = AdminProblem),
+    ),
+)]
+pub(crate) async fn create_job(
+    State(db): State<Db>,
+    State(queue): State<JobQueue>,
+    admin: Admin,
+    http::Json(body): http::Json<Body>,
+) -> Result<(StatusCode, axum::Json<Created>)> {
+    let event = body.parse(&admin)?;
+    let job = jobs::enqueue(&db, &event, Connector::AdminApi, None).await?;
+    if job.is_pending() {
+        queue.wake(1).await;
+    }
+    let Enqueued { id, status } = job;
+    Ok((StatusCode::ACCEPTED, axum::Json(Created { id, status })))
+}
+
+impl Body {
+    fn parse(self, admin: &Admin) -> Result<NewEvent> {
+        let event_type = self
+            .event_type
+            .ok_or(Error::invalid("event_type", Reason::Missing))?;
+        NewEvent::parse(
+            &event_type,
+            admin.site(self.site_id)?,
+            self.member_id,
+            self.payload.unwrap_or_default(),
+            self.is_forced.unwrap_or_default(),
+        )
+    }
+}

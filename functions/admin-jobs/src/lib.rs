@@ -1,0 +1,38 @@
+//! Trigger jobs for the admin web and the business backend: `POST /api/admin/ai/trigger-jobs`.
+
+mod create;
+
+use axum::extract::FromRef;
+use common::{
+    auth::{Callers, JwtSecrets},
+    config::{ConfigError, DatabaseConfig, Env},
+    db::{self, Db},
+    queue::JobQueue,
+};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+#[derive(Clone, FromRef)]
+struct Tools {
+    db: Db,
+    callers: Callers,
+    queue: JobQueue,
+}
+
+/// The function's routes.
+pub fn router(db: Db, callers: Callers, queue: JobQueue) -> OpenApiRouter {
+    OpenApiRouter::new()
+        .routes(routes!(create::create_job))
+        .with_state(Tools { db, callers, queue })
+}
+
+/// The function's routes, with the tools that the environment describes.
+pub async fn from_env(env: Env) -> Result<OpenApiRouter, ConfigError> {
+    let (database, secrets) =
+        tokio::try_join!(DatabaseConfig::from_env(&env), JwtSecrets::from_env(&env))?;
+    let db = db::connect_lazy(&database)?;
+    Ok(router(
+        db.clone(),
+        Callers::new(secrets, db),
+        JobQueue::from_env(&env),
+    ))
+}

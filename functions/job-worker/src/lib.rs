@@ -1,0 +1,75 @@
+//! Runs trigger jobs: woken by messages of the job queue, and each minute by a schedule for those that no
+//! message woke. What there is to do stands in the table alone, so a message that comes twice, late or
+//! without its job does no harm.
+
+use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
+use common::{
+    config::{ConfigError, Env},
+    jobs::{Worked, Worker},
+};
+use lambda::Invocation;
+use serde::{Deserialize, Serialize};
+
+/// What wakes it.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub enum Event {
+    /// Messages, each sent for one job.
+    Messages(SqsEvent),
+    /// A schedule, or somebody by hand.
+    Schedule {},
+}
+
+/// What it answers to each.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum Answer {
+    /// The messages that must come again.
+    Messages(SqsBatchResponse),
+    /// What was done.
+    Schedule(Worked),
+}
+
+/// Why a schedule's invocation has failed: an alarm should know. What was claimed before was done.
+#[derive(Debug, thiserror::Error)]
+#[error("jobs could not be claimed")]
+pub struct ClaimFailed;
+
+/// The worker that the environment describes.
+pub async fn from_env(env: Env) -> Result<Worker, ConfigError> {
+    Worker::from_env(&env).await
+}
+
+/// Works until nothing is due or the invocation nears its end.
+pub async fn work(worker: Worker, invocation: Invocation<Event>) -> Result<Answer, ClaimFailed> {
+    let done = worker.run(invocation.ends_at).await;
+    if done != Worked::IDLE {
+        tracing::info!(
+            claimed = done.claimed,
+            succeeded = done.succeeded,
+            failed = done.failed,
+            given_back = done.given_back,
+            drained = done.drained,
+            "worked"
+        );
+    }
+    match invocation.event {
+        Event::Messages(messages) => Ok(Answer::Messages(unanswered(messages, done))),
+        Event::Schedule {} if done.unreachable => Err(ClaimFailed),
+        Event::Schedule {} => Ok(Answer::Schedule(done)),
+    }
+}
+
+/// Each message was to wake somebody for one job. Where jobs may be left, those that woke nobody do so again.
+fn unanswered(messages: SqsEvent, worked: Worked) -> SqsBatchResponse {
+    let answered = if worked.drained {
+        messages.records.len()
+    } else {
+        usize::try_from(worked.claimed).unwrap_or(usize::MAX)
+    };
+    let mut response = SqsBatchResponse::default();
+    for message in messages.records.into_iter().skip(answered) {
+        response.add_failure(message.message_id.unwrap_or_default());
+    }
+    response
+}

@@ -1,0 +1,116 @@
+//! Queues what the business backend tells on the event bus: `source: parlor.business`, four detail types.
+
+use aws_lambda_events::eventbridge::EventBridgeEvent;
+use common::{
+    Error,
+    config::{ConfigError, DatabaseConfig, Env},
+    db::{self, Db},
+    jobs::{self, Connector, Enqueued, NewEvent},
+    queue::JobQueue,
+    telemetry,
+};
+use lambda::Invocation;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// What stands in an event's `detail`.
+#[derive(Debug, Deserialize)]
+struct Detail {
+    site_id: i64,
+    member_id: Option<i64>,
+    #[serde(default)]
+    payload: Map<String, Value>,
+    #[serde(default)]
+    is_forced: bool,
+}
+
+/// What it needs.
+#[derive(Clone)]
+pub struct Tools {
+    /// The database.
+    pub db: Db,
+    /// Wakes a worker.
+    pub queue: JobQueue,
+}
+
+/// The job that an event has become.
+#[derive(Debug, Serialize)]
+pub struct Dispatched {
+    id: i64,
+    status: String,
+}
+
+/// Why an event has become none. Lambda tries again, and then keeps it in the dead-letter queue: an event
+/// that makes no sense is for people to look at, not to be lost.
+#[derive(Debug, thiserror::Error)]
+pub enum DispatchFailed {
+    /// It will never be understood.
+    #[error("the event is refused: {0}")]
+    Refused(String),
+    /// It could not be stored. The cause is in the log.
+    #[error("the event could not be stored")]
+    Unavailable,
+}
+
+/// The tools that the environment describes.
+pub async fn from_env(env: Env) -> Result<Tools, ConfigError> {
+    Ok(Tools {
+        db: db::connect_lazy(&DatabaseConfig::from_env(&env).await?)?,
+        queue: JobQueue::from_env(&env),
+    })
+}
+
+/// Queues an event and wakes a worker for it.
+pub async fn dispatch(
+    tools: Tools,
+    invocation: Invocation<EventBridgeEvent<Value>>,
+) -> Result<Dispatched, DispatchFailed> {
+    let EventBridgeEvent {
+        id,
+        detail_type,
+        detail,
+        ..
+    } = invocation.event;
+    let event = parse(&detail_type, detail)?;
+    let job = jobs::enqueue(&tools.db, &event, Connector::EventBus, id.as_deref())
+        .await
+        .map_err(failed)?;
+    if job.is_pending() {
+        tools.queue.wake(1).await;
+    }
+    let Enqueued { id, status } = job;
+    tracing::info!(
+        job_id = id,
+        status,
+        event_type = detail_type,
+        "event queued"
+    );
+    Ok(Dispatched { id, status })
+}
+
+fn parse(detail_type: &str, detail: Value) -> Result<NewEvent, DispatchFailed> {
+    let detail: Detail = serde_json::from_value(detail)
+        .map_err(|err| DispatchFailed::Refused(format!("detail: {err}")))?;
+    NewEvent::parse(
+        detail_type,
+        detail.site_id,
+        detail.member_id,
+        detail.payload,
+        detail.is_forced,
+    )
+    .map_err(failed)
+}
+
+fn failed(err: Error) -> DispatchFailed {
+    match err {
+        Error::Invalid { .. } => DispatchFailed::Refused(err.to_string()),
+        Error::NotFound => DispatchFailed::Refused("there is no such site".to_owned()),
+        err => {
+            tracing::error!(
+                cause = telemetry::chain(&err),
+                "an event could not be stored"
+            );
+            DispatchFailed::Unavailable
+        }
+    }
+}

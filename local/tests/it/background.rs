@@ -1,0 +1,372 @@
+//! The binaries of the background, as Lambda runs them: each is given the events that it is built for, and
+//! what one puts into the job queue wakes the other.
+
+#![expect(clippy::unwrap_used, reason = "tests, and what they share")]
+
+use local::{
+    demo,
+    emulator::{FunctionError, Outcome},
+};
+use serde_json::{Value, json};
+
+use crate::harness::{
+    cloud::{Cloud, recorded, recorded_of, with_body},
+    moto::Moto,
+    routes::SITE_ADMIN,
+};
+
+/// All jobs, the oldest first, as `psql` would show them.
+async fn jobs(cloud: &Cloud) -> Vec<Value> {
+    sqlx::query_scalar("select to_jsonb(j) from biz.ai_trigger_jobs j order by id")
+        .fetch_all(&cloud.parlor.db)
+        .await
+        .unwrap()
+}
+
+async fn job(cloud: &Cloud, id: &Value) -> Value {
+    let jobs = jobs(cloud).await;
+    jobs.into_iter().find(|job| job["id"] == *id).unwrap()
+}
+
+/// A cloud whose sites have a business.
+async fn cloud_with_business() -> Cloud {
+    let cloud = Cloud::start().await;
+    demo::load_business(&cloud.parlor.db).await.unwrap();
+    cloud
+}
+
+/// A recorded event of the bus, with another id and what happened.
+fn told(id: &str, detail_type: &str, detail: &Value) -> Value {
+    let mut event = recorded("eventbridge");
+    event["id"] = id.into();
+    event["detail-type"] = detail_type.into();
+    event["detail"] = detail.clone();
+    event
+}
+
+/// A note of a member that site 1 knows.
+async fn note(cloud: &Cloud) -> (i64, i64) {
+    sqlx::query_as(
+        "select note_id, member_id from dws.member_note where site_id = 1 order by note_id limit 1",
+    )
+    .fetch_one(&cloud.parlor.db)
+    .await
+    .unwrap()
+}
+
+#[tokio::test]
+async fn an_event_of_the_bus_is_one_job_however_often_it_is_delivered() {
+    let cloud = Cloud::start().await;
+    let event = recorded("eventbridge");
+    let first = cloud.report("trigger-dispatch", &event).await;
+    assert_eq!(first["status"], "pending");
+    let again = cloud.report("trigger-dispatch", &event).await;
+    assert_eq!(again, first);
+
+    let jobs = jobs(&cloud).await;
+    assert_eq!(jobs.len(), 1, "{jobs:?}");
+    assert_eq!(jobs[0]["id"], first["id"]);
+    assert_eq!(jobs[0]["site_id"], 1);
+    assert_eq!(jobs[0]["event_type"], event["detail-type"]);
+    assert_eq!(jobs[0]["event_id"], event["id"]);
+    assert_eq!(jobs[0]["connector_type"], "event_bus");
+    assert_eq!(jobs[0]["payload"], event["detail"]["payload"]);
+}
+
+#[tokio::test]
+async fn each_kind_of_event_of_the_bus_becomes_a_job() {
+    let cloud = Cloud::start().await;
+    for (kind, detail) in [
+        (
+            "consumption.settled",
+            json!({ "site_id": 1, "member_id": 7, "payload": { "order_id": 5, "coach_id": 1001 } }),
+        ),
+        (
+            "note.created",
+            json!({ "site_id": 1, "member_id": 7, "payload": { "note_id": 3 } }),
+        ),
+        (
+            "task.assigned",
+            json!({ "site_id": 2, "payload": { "task_id": 3 } }),
+        ),
+        ("etl.finished", json!({ "site_id": 2 })),
+    ] {
+        let dispatched = cloud
+            .report("trigger-dispatch", &told(kind, kind, &detail))
+            .await;
+        assert_eq!(dispatched["status"], "pending", "{kind}");
+        let job = job(&cloud, &dispatched["id"]).await;
+        assert_eq!(job["event_type"], kind);
+        assert_eq!(job["site_id"], detail["site_id"], "{kind}");
+        assert_eq!(job["member_id"], detail["member_id"], "{kind}");
+    }
+    // Another event that says the same is known as such.
+    let repeated = told("another", "etl.finished", &json!({ "site_id": 2 }));
+    let repeated = cloud.report("trigger-dispatch", &repeated).await;
+    assert_eq!(repeated["status"], "skipped_duplicate");
+    assert_eq!(jobs(&cloud).await.len(), 5);
+}
+
+/// The error of an event that cannot be dispatched.
+async fn refused(cloud: &Cloud, event: &Value) -> FunctionError {
+    let outcome = cloud.invoke("trigger-dispatch", event).await;
+    let Outcome::Error(error) = outcome else {
+        panic!("{event}: {outcome:?}")
+    };
+    error
+}
+
+#[tokio::test]
+async fn an_event_that_makes_no_sense_fails_by_a_name_and_leaves_nothing() {
+    let cloud = Cloud::start().await;
+    for (kind, detail, why) in [
+        ("etl.finished", json!(null), "detail"),
+        ("etl.finished", json!({}), "site_id"),
+        ("etl.finished", json!({ "site_id": "1" }), "detail"),
+        (
+            "etl.finished",
+            json!({ "site_id": 1, "payload": [] }),
+            "detail",
+        ),
+        ("etl.finished", json!({ "site_id": 4_711 }), "no such site"),
+        ("etl.started", json!({ "site_id": 1 }), "event_type"),
+        ("prewarm", json!({ "site_id": 1 }), "event_type"),
+        (
+            "note.created",
+            json!({ "site_id": 1, "member_id": 7 }),
+            "note_id",
+        ),
+    ] {
+        let error = refused(&cloud, &told("made up", kind, &detail)).await;
+        // Alarms filter by it.
+        assert_eq!(error.kind, "trigger_dispatch::DispatchFailed", "{error}");
+        assert!(error.message.contains("the event is refused"), "{error}");
+        assert!(error.message.contains(why), "{error}");
+    }
+    // What is no event of a bus is refused before it is looked at.
+    refused(&cloud, &recorded("sqs")).await;
+    refused(&cloud, &json!({})).await;
+    assert!(jobs(&cloud).await.is_empty());
+    // And the next is served.
+    let event = recorded("eventbridge");
+    cloud.report("trigger-dispatch", &event).await;
+}
+
+#[tokio::test]
+async fn an_event_that_cannot_be_stored_fails_without_a_word_about_the_database() {
+    let away = "postgres://parlor:geheim@127.0.0.1:1/parlor";
+    let cloud = Cloud::start_with(|spec| set(&mut spec.env, "DATABASE_URL", away)).await;
+    let error = refused(&cloud, &recorded("eventbridge")).await;
+    assert_eq!(error.kind, "trigger_dispatch::DispatchFailed");
+    assert_eq!(error.message, "the event could not be stored");
+
+    // A worker hands all messages back, and fails what a schedule asked for, so that it is counted.
+    let answer = cloud.report("job-worker", &recorded("sqs")).await;
+    let id = &recorded("sqs")["Records"][0]["messageId"];
+    assert_eq!(
+        answer,
+        json!({ "batchItemFailures": [{ "itemIdentifier": id }] })
+    );
+    for (function, kind) in [
+        ("job-worker", "job_worker::ClaimFailed"),
+        ("prewarm", "prewarm::PrewarmFailed"),
+    ] {
+        let outcome = cloud.invoke(function, &recorded("schedule")).await;
+        let Outcome::Error(error) = outcome else {
+            panic!("{outcome:?}")
+        };
+        assert_eq!(error.kind, kind);
+    }
+
+    for function in ["trigger-dispatch", "job-worker", "prewarm"] {
+        for line in cloud.emulator.logs(function).unwrap() {
+            assert!(!line.contains("geheim"), "{line}");
+        }
+    }
+}
+
+fn set(env: &mut [(String, String)], name: &str, value: &str) {
+    for (_, was) in env.iter_mut().filter(|(known, _)| known == name) {
+        value.clone_into(was);
+    }
+}
+
+#[tokio::test]
+async fn messages_and_schedules_have_the_worker_run_what_is_due() {
+    let cloud = cloud_with_business().await;
+    let (note_id, member_id) = note(&cloud).await;
+    let detail = json!({ "site_id": 1, "member_id": member_id, "payload": { "note_id": note_id } });
+    let noted = told("1", "note.created", &detail);
+    let noted = cloud.report("trigger-dispatch", &noted).await;
+    let answer = cloud.report("job-worker", &recorded("sqs")).await;
+    assert_eq!(answer, json!({ "batchItemFailures": [] }));
+    let done = job(&cloud, &noted["id"]).await;
+    assert_eq!(done["status"], "succeeded", "{done}");
+
+    // Site 2 has no facts, so that nothing follows.
+    sqlx::query("delete from dws.finance_area_daily where site_id = 2")
+        .execute(&cloud.parlor.db)
+        .await
+        .unwrap();
+    let finished = told("2", "etl.finished", &json!({ "site_id": 2 }));
+    let finished = cloud.report("trigger-dispatch", &finished).await;
+    let worked = cloud.report("job-worker", &recorded("schedule")).await;
+    assert_eq!(
+        worked,
+        json!({ "claimed": 1, "succeeded": 1, "failed": 0, "given_back": 0, "drained": true, "unreachable": false })
+    );
+    assert_eq!(job(&cloud, &finished["id"]).await["status"], "succeeded");
+
+    // Nothing is left: one wake too many does no harm.
+    for event in [recorded("schedule"), json!({})] {
+        let idle = cloud.report("job-worker", &event).await;
+        assert_eq!(
+            (&idle["claimed"], &idle["drained"]),
+            (&json!(0), &json!(true))
+        );
+    }
+    let answer = cloud.report("job-worker", &recorded("sqs")).await;
+    assert_eq!(answer, json!({ "batchItemFailures": [] }));
+}
+
+#[tokio::test]
+async fn the_schedule_has_missing_insights_queued_once_and_a_dry_run_only_counts() {
+    let cloud = cloud_with_business().await;
+    let by_hand = json!({ "dry_run": true });
+    let would = cloud.report("prewarm", &by_hand).await;
+    assert_eq!(would["sites"], 2);
+    let missing = would["enqueued"].as_u64().unwrap();
+    assert!(missing > 0, "{would}");
+    assert!(jobs(&cloud).await.is_empty());
+
+    let one = json!({ "dry_run": true, "site_id": 1 });
+    let one = cloud.report("prewarm", &one).await;
+    assert_eq!(one["sites"], 1);
+
+    let first = cloud.report("prewarm", &recorded("schedule")).await;
+    assert_eq!(first, would);
+    let queued = jobs(&cloud).await;
+    assert_eq!(queued.len() as u64, missing);
+    assert!(queued.iter().all(|job| job["connector_type"] == "schedule"));
+    let second = cloud.report("prewarm", &recorded("schedule")).await;
+    assert_eq!(
+        (&second["enqueued"], &second["under_way"]),
+        (&json!(0), &json!(missing))
+    );
+    assert_eq!(jobs(&cloud).await.len() as u64, missing);
+}
+
+#[tokio::test]
+async fn an_admin_has_an_event_queued_through_the_gateway() {
+    let cloud = Cloud::start().await;
+    let event = recorded_of("admin-jobs", SITE_ADMIN);
+    let answer = cloud.answer("admin-jobs", &event).await;
+    assert_eq!(answer.status, 202, "{}", answer.body);
+    assert_eq!(answer.body["status"], "pending");
+    let job = job(&cloud, &answer.body["id"]).await;
+    assert_eq!(
+        (&job["site_id"], &job["event_type"], &job["connector_type"]),
+        (&json!(1), &json!("etl.finished"), &json!("admin_api"))
+    );
+    let answer = cloud.answer("admin-jobs", &recorded("admin-jobs")).await;
+    answer.refused_at("/api/admin/ai/trigger-jobs", 401, "unauthorized");
+}
+
+/// A cloud with a job queue.
+async fn cloud_with_queue() -> (Cloud, Moto, String) {
+    let moto = Moto::start().await;
+    let queue = moto.create_queue("jobs").await;
+    let cloud = Cloud::start_with(|spec| {
+        spec.env.extend(moto.variables());
+        spec.env.push(("JOB_QUEUE_URL".to_owned(), queue.clone()));
+    })
+    .await;
+    (cloud, moto, queue)
+}
+
+/// What Lambda makes of messages that were received.
+fn batch(messages: &[Value]) -> Value {
+    let records = messages.iter().map(|message| {
+        let mut record = recorded("sqs")["Records"][0].clone();
+        record["messageId"] = message["MessageId"].clone();
+        record["receiptHandle"] = message["ReceiptHandle"].clone();
+        record["body"] = message["Body"].clone();
+        record["md5OfBody"] = message["MD5OfBody"].clone();
+        record
+    });
+    json!({ "Records": records.collect::<Vec<_>>() })
+}
+
+#[tokio::test]
+async fn an_event_sends_one_message_which_has_its_job_run() {
+    let (cloud, moto, queue) = cloud_with_queue().await;
+    let event = recorded_of("admin-jobs", SITE_ADMIN);
+    let queued = cloud.answer("admin-jobs", &event).await;
+    assert_eq!(queued.body["status"], "pending");
+    assert_eq!(moto.counts(&queue).await, (1, 0));
+    let repeated = cloud.answer("admin-jobs", &event).await;
+    assert_eq!(repeated.body["status"], "skipped_duplicate");
+    assert_eq!(moto.counts(&queue).await, (1, 0));
+    run_by_its_message(&cloud, &moto, &queue, &queued.body["id"]).await;
+
+    let forced = json!({ "event_type": "etl.finished", "is_forced": true });
+    let forced = cloud.answer("admin-jobs", &with_body(event, &forced)).await;
+    assert_eq!(forced.body["status"], "pending");
+    assert_eq!(moto.counts(&queue).await, (1, 0));
+    run_by_its_message(&cloud, &moto, &queue, &forced.body["id"]).await;
+    // No business, so that no job followed.
+    assert_eq!(moto.counts(&queue).await, (0, 0));
+}
+
+/// Gives the worker the one message that is waiting, which must get this job done.
+async fn run_by_its_message(cloud: &Cloud, moto: &Moto, queue: &str, id: &Value) {
+    assert_eq!(job(cloud, id).await["status"], "pending");
+    let messages = moto.receive(queue).await;
+    assert_eq!(messages.len(), 1, "{messages:?}");
+    let answer = cloud.report("job-worker", &batch(&messages)).await;
+    assert_eq!(answer, json!({ "batchItemFailures": [] }));
+    let job = job(cloud, id).await;
+    assert_eq!(
+        (&job["status"], &job["attempts"]),
+        (&json!("succeeded"), &json!(1))
+    );
+}
+
+#[tokio::test]
+async fn whatever_queues_jobs_wakes_as_many_workers() {
+    let (cloud, moto, queue) = cloud_with_queue().await;
+    demo::load_business(&cloud.parlor.db).await.unwrap();
+    let (note_id, member_id) = note(&cloud).await;
+    let detail = json!({ "site_id": 1, "member_id": member_id, "payload": { "note_id": note_id } });
+    cloud
+        .report("trigger-dispatch", &told("1", "note.created", &detail))
+        .await;
+    assert_eq!(moto.counts(&queue).await, (1, 0));
+    // Another event that says the same has nothing to wake for.
+    let repeated = told("2", "note.created", &detail);
+    let repeated = cloud.report("trigger-dispatch", &repeated).await;
+    assert_eq!(repeated["status"], "skipped_duplicate");
+    assert_eq!(moto.counts(&queue).await, (1, 0));
+
+    let counted = cloud.report("prewarm", &json!({ "dry_run": true })).await;
+    assert_eq!(moto.counts(&queue).await, (1, 0));
+    let queued = cloud.report("prewarm", &recorded("schedule")).await;
+    assert_eq!(queued, counted);
+    let enqueued = u32::try_from(queued["enqueued"].as_u64().unwrap()).unwrap();
+    assert_eq!(moto.counts(&queue).await, (1 + enqueued.min(100), 0));
+
+    // An app that fails for now is asked again later: the worker has itself woken for it.
+    let purged = json!({ "QueueUrl": queue });
+    moto.ask("AmazonSQS.PurgeQueue", &purged).await;
+    sqlx::query("delete from biz.ai_trigger_jobs where event_type = 'prewarm'")
+        .execute(&cloud.parlor.db)
+        .await
+        .unwrap();
+    cloud
+        .parlor
+        .simulator
+        .set_scenario(None, Some("fail-mid".parse().unwrap()));
+    let worked = cloud.report("job-worker", &recorded("schedule")).await;
+    assert_eq!(worked["given_back"], 1, "{worked}");
+    assert_eq!(moto.counts(&queue).await, (0, 1));
+}

@@ -1,0 +1,425 @@
+//! An event sets off its chain of apps; each result is kept, and none is made twice.
+
+mod trouble;
+
+use common::{
+    auth::SiteScope,
+    jobs::{self, Worked},
+};
+use serde_json::{Value, json};
+
+use crate::harness::{
+    jobs::{OTHER_SITE_ADMIN, PLATFORM_ADMIN, TRIGGER, column, consumption},
+    parlor::{Parlor, Setup},
+};
+
+/// A member of site 1.
+const MEMBER: i64 = 10_001;
+
+async fn parlor() -> Parlor {
+    Parlor::with_business(Setup::default()).await
+}
+
+/// All that was claimed came to its end.
+fn succeeded(jobs: u32) -> Worked {
+    Worked {
+        claimed: jobs,
+        succeeded: jobs,
+        ..Worked::IDLE
+    }
+}
+
+impl Parlor {
+    async fn name_of(&self, member: i64) -> String {
+        sqlx::query_scalar("select name from dws.member_profile where member_id = $1")
+            .bind(member)
+            .fetch_one(&self.db)
+            .await
+            .unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_visit_becomes_clues_that_are_consolidated_and_made_into_strategies() {
+    let parlor = parlor().await;
+    let job = parlor.settled_by(MEMBER, 1).await;
+    assert_eq!(parlor.work().await, succeeded(1));
+
+    let done = parlor.job(job).await;
+    assert_eq!(
+        (&done["status"], &done["step"], &done["attempts"]),
+        (&json!("succeeded"), &json!(3), &json!(1))
+    );
+    let apps = [
+        "app3_clue",
+        "app8_clue_consolidated",
+        "app7_customer_analysis",
+    ];
+    let entries = parlor.entries().await;
+    assert_eq!(column(&entries, "cache_type"), apps);
+    let name = parlor.name_of(MEMBER).await;
+    for entry in &entries {
+        assert_eq!(entry["status"], "valid");
+        assert_eq!(entry["target_id"], format!("member:{MEMBER}"));
+        assert_eq!(
+            (&entry["site_id"], &entry["member_id"]),
+            (&json!(1), &json!(MEMBER))
+        );
+        assert_eq!(
+            (&entry["triggered_by"], &entry["job_id"]),
+            (&json!("event"), &json!(job))
+        );
+        assert!(entry["result_json"].to_string().contains(&name), "{entry}");
+    }
+
+    let runs = parlor.runs(job).await;
+    assert_eq!(column(&runs, "app_type"), apps);
+    assert_eq!(column(&runs, "id"), column(&entries, "run_id"));
+    for run in &runs {
+        assert_eq!(
+            (&run["status"], &run["trigger_type"]),
+            (&json!("success"), &json!("event"))
+        );
+        assert_eq!(
+            (&run["member_id"], &run["reserved_tokens"]),
+            (&json!(MEMBER), &json!(2000))
+        );
+        let version = run["prompt_version"].as_str().unwrap();
+        assert!(
+            version.starts_with(run["app_type"].as_str().unwrap()),
+            "{version}"
+        );
+        assert!(run["tokens_used"].as_i64().unwrap() > 0);
+        assert!(run["request_prompt"].as_str().unwrap().contains(&name));
+    }
+    // Each app is asked with what the one before it said.
+    for (result, prompt) in entries.iter().zip(&runs[1..]) {
+        let clue = result["result_json"]["clues"][0]["summary"]
+            .as_str()
+            .unwrap();
+        assert!(prompt["request_prompt"].as_str().unwrap().contains(clue));
+    }
+}
+
+#[tokio::test]
+async fn what_was_answered_is_not_asked_again_unless_it_is_forced() {
+    let parlor = parlor().await;
+    let first = parlor.settled_by(MEMBER, 1).await;
+    parlor.work().await;
+    assert_eq!(parlor.simulator.calls_count(), 3);
+
+    // The same event is no job, and says which one it would have been.
+    let same = parlor.trigger(&consumption(MEMBER, 1)).await;
+    assert_eq!(
+        (same.status.as_u16(), &same.body["status"]),
+        (202, &json!("skipped_duplicate"))
+    );
+    let skipped = parlor.job(same.body["id"].as_i64().unwrap()).await;
+    assert_eq!(skipped["duplicate_of"], first);
+    assert!(
+        skipped["error_message"]
+            .as_str()
+            .unwrap()
+            .contains(&first.to_string())
+    );
+    assert_eq!(parlor.work().await, Worked::IDLE);
+
+    // Another visit of the same day is a job, but all that it would say is there.
+    let other = parlor.settled_by(MEMBER, 2).await;
+    assert_eq!(parlor.work().await, succeeded(1));
+    assert_eq!(parlor.job(other).await["status"], "succeeded");
+    assert_eq!(parlor.simulator.calls_count(), 3);
+
+    // Forced, all is made anew, knowing what was said before; and what was said before is replaced.
+    let mut forced = consumption(MEMBER, 1);
+    forced["is_forced"] = json!(true);
+    let forced = parlor.triggered(&forced).await;
+    parlor.work().await;
+    assert_eq!(parlor.simulator.calls_count(), 6);
+    assert_eq!(parlor.runs(forced).await.len(), 3);
+    let statuses = column(&parlor.entries().await, "status");
+    assert_eq!(
+        statuses,
+        ["expired", "expired", "expired", "valid", "valid", "valid"]
+    );
+    let calls = parlor.simulator.calls();
+    assert!(!calls[0].prompt().contains("参考") && calls[3].prompt().contains("参考"));
+}
+
+#[tokio::test]
+async fn a_coach_who_took_part_gets_something_to_do_and_words_for_it() {
+    let parlor = parlor().await;
+    let mut event = consumption(MEMBER, 1);
+    event["payload"]["coach_id"] = json!(1001);
+    parlor.triggered(&event).await;
+    parlor.work().await;
+    let entries = parlor.entries().await;
+    let apps = column(&entries[3..], "cache_type");
+    assert_eq!(apps, ["app4_analysis", "app5_tactics"]);
+    let calls = parlor.simulator.calls();
+    assert!(calls[3].prompt().contains("阿杰"));
+    let analysis = entries[3]["result_json"]["one_line_summary"]
+        .as_str()
+        .unwrap();
+    assert!(calls[4].prompt().contains(analysis));
+}
+
+#[tokio::test]
+async fn a_task_and_a_note_are_answered_about_themselves() {
+    let parlor = parlor().await;
+    let note: i64 =
+        sqlx::query_scalar("select min(note_id) from dws.member_note where site_id = 1")
+            .fetch_one(&parlor.db)
+            .await
+            .unwrap();
+    let (task, member) = (1_001_004, note / 100);
+    parlor
+        .triggered(&json!({ "event_type": "task.assigned", "payload": { "task_id": task } }))
+        .await;
+    parlor
+        .triggered(&json!({ "event_type": "note.created", "member_id": member, "payload": { "note_id": note } }))
+        .await;
+    assert_eq!(parlor.work().await, succeeded(2));
+    let mut targets: Vec<String> = parlor
+        .entries()
+        .await
+        .iter()
+        .map(|entry| {
+            format!(
+                "{} {}",
+                entry["cache_type"].as_str().unwrap(),
+                entry["target_id"].as_str().unwrap()
+            )
+        })
+        .collect();
+    targets.sort();
+    assert_eq!(
+        targets,
+        [
+            format!("app4_analysis task:{task}"),
+            format!("app5_tactics task:{task}"),
+            format!("app6_note_analysis note:{note}"),
+            format!("app8_clue_consolidated member:{member}"),
+        ]
+    );
+    let scored = parlor.entries().await;
+    let scored: Vec<_> = scored
+        .iter()
+        .filter(|entry| !entry["score"].is_null())
+        .collect();
+    assert_eq!(scored.len(), 1);
+    assert_eq!(scored[0]["score"], scored[0]["result_json"]["score"]);
+}
+
+#[tokio::test]
+async fn new_facts_of_a_site_queue_its_filters_and_only_those() {
+    let parlor = parlor().await;
+    let job = parlor
+        .triggered(&json!({ "event_type": "etl.finished" }))
+        .await;
+    // Whatever a machine that is busy puts off is done later.
+    while sqlx::query_scalar(
+        "select exists (select from biz.ai_trigger_jobs where status = 'pending')",
+    )
+    .fetch_one(&parlor.db)
+    .await
+    .unwrap()
+    {
+        parlor.later().await;
+        parlor.work().await;
+    }
+    assert_eq!(parlor.job(job).await["status"], "succeeded");
+    let entries = parlor.entries().await;
+    // Eight periods of all areas together, of each of three, and with the areas compared.
+    assert_eq!(entries.len(), 8 * (1 + 3) + 8);
+    assert!(
+        entries
+            .iter()
+            .all(|entry| entry["site_id"] == 1 && entry["status"] == "valid")
+    );
+}
+
+#[tokio::test]
+async fn an_event_is_of_the_admins_own_site() {
+    let parlor = parlor().await;
+    let event = consumption(MEMBER, 1);
+    let with_site = |site: i64| {
+        let mut event = event.clone();
+        event["site_id"] = json!(site);
+        event
+    };
+    let refused = parlor.trigger(&with_site(2)).await;
+    refused.refused_at(TRIGGER, 403, "forbidden");
+    let unnamed = parlor.post(PLATFORM_ADMIN, TRIGGER, &event).await;
+    assert_eq!(
+        unnamed.refused_at(TRIGGER, 422, "invalid_request")["field"],
+        "site_id"
+    );
+    let unknown = parlor.post(PLATFORM_ADMIN, TRIGGER, &with_site(77)).await;
+    unknown.refused_at(TRIGGER, 404, "not_found");
+    assert_eq!(
+        parlor
+            .post(PLATFORM_ADMIN, TRIGGER, &with_site(1))
+            .await
+            .status,
+        202
+    );
+
+    // To the other site the member is nobody: nothing is asked, and it is tried again, for facts may come late.
+    let other = parlor.post(OTHER_SITE_ADMIN, TRIGGER, &event).await;
+    parlor.work().await;
+    let job = parlor.job(other.body["id"].as_i64().unwrap()).await;
+    assert_eq!(
+        (&job["site_id"], &job["status"], &job["error_code"]),
+        (&json!(2), &json!("pending"), &json!("not_found"))
+    );
+    assert!(
+        parlor
+            .entries()
+            .await
+            .iter()
+            .all(|entry| entry["site_id"] == 1)
+    );
+}
+
+#[tokio::test]
+async fn an_event_that_makes_no_sense_is_refused_with_its_field() {
+    let parlor = parlor().await;
+    for (event, field) in [
+        (json!({}), "event_type"),
+        (json!({ "event_type": "prewarm" }), "event_type"),
+        (json!({ "event_type": 7 }), "event_type"),
+        (json!({ "event_type": "consumption.settled" }), "member_id"),
+        (
+            json!({ "event_type": "consumption.settled", "member_id": "7" }),
+            "member_id",
+        ),
+        (
+            json!({ "event_type": "consumption.settled", "member_id": -7 }),
+            "member_id",
+        ),
+        (
+            json!({ "event_type": "note.created", "member_id": 7 }),
+            "payload.note_id",
+        ),
+        (
+            json!({ "event_type": "etl.finished", "payload": [] }),
+            "payload",
+        ),
+        (
+            json!({ "event_type": "etl.finished", "payload": { "x": "大".repeat(6_000) } }),
+            "payload",
+        ),
+        (
+            json!({ "event_type": "etl.finished", "is_forced": "yes" }),
+            "is_forced",
+        ),
+        (
+            json!({ "event_type": "etl.finished", "site_id": 1.5 }),
+            "site_id",
+        ),
+    ] {
+        let answer = parlor.trigger(&event).await;
+        let body = answer.refused_at(TRIGGER, 422, "invalid_request");
+        assert_eq!(body["field"], field, "{event}");
+    }
+    let jobs: i64 = sqlx::query_scalar("select count(*) from biz.ai_trigger_jobs")
+        .fetch_one(&parlor.db)
+        .await
+        .unwrap();
+    assert_eq!(jobs, 0);
+}
+
+#[tokio::test]
+async fn the_same_event_of_another_business_date_is_another_event() {
+    let parlor = parlor().await;
+    let statuses = async || {
+        let answer = parlor.trigger(&consumption(MEMBER, 1)).await;
+        answer.body["status"].clone()
+    };
+    assert_eq!(statuses().await, "pending");
+    assert_eq!(statuses().await, "skipped_duplicate");
+    parlor
+        .execute("update biz.sites set runtime_mode = 'sandbox', sandbox_date = biz.site_today(1) - 1 where id = 1")
+        .await;
+    assert_eq!(statuses().await, "pending");
+    assert_eq!(statuses().await, "skipped_duplicate");
+}
+
+#[tokio::test]
+async fn an_event_whose_job_came_to_nothing_may_come_again() {
+    let parlor = parlor().await;
+    let job = parlor.settled_by(MEMBER, 1).await;
+    parlor
+        .execute("update biz.ai_trigger_jobs set status = 'failed', finished_at = now()")
+        .await;
+    assert_ne!(parlor.settled_by(MEMBER, 1).await, job);
+}
+
+#[tokio::test]
+async fn skipped_duplicates_are_those_of_the_site_that_is_asked_about() {
+    let parlor = parlor().await;
+    for order in [1, 1, 1, 2] {
+        parlor.trigger(&consumption(MEMBER, order)).await;
+    }
+    for order in [1, 1] {
+        parlor
+            .post(OTHER_SITE_ADMIN, TRIGGER, &consumption(20_001, order))
+            .await;
+    }
+    let skipped = async |scope| jobs::skipped_today(&parlor.db, scope).await.unwrap();
+    assert_eq!(skipped(SiteScope::One(1)).await, 2);
+    assert_eq!(skipped(SiteScope::One(2)).await, 1);
+    assert_eq!(skipped(SiteScope::All).await, 3);
+    // Those of the days before are not today's.
+    parlor.execute("update biz.ai_trigger_jobs set created_at = created_at - interval '1 day' where site_id = 1").await;
+    assert_eq!(skipped(SiteScope::One(1)).await, 0);
+}
+
+#[tokio::test]
+async fn a_site_with_many_jobs_does_not_delay_another_by_more_than_one() {
+    let parlor = Parlor::with_business(Setup {
+        env: vec![("JOB_CONCURRENCY", "1".into())],
+        ..Setup::default()
+    })
+    .await;
+    parlor
+        .execute(
+            "insert into biz.ai_trigger_jobs (site_id, event_type, connector_type, trigger_type, member_id, app_chain)
+             select 1, 'consumption.settled', 'event_bus', 'event', 10000 + n, array['app3_clue'] from generate_series(1, 10) n",
+        )
+        .await;
+    parlor
+        .execute(
+            "insert into biz.ai_trigger_jobs (site_id, event_type, connector_type, trigger_type, member_id, app_chain)
+             select 2, 'consumption.settled', 'event_bus', 'event', 20000 + n, array['app3_clue'] from generate_series(1, 3) n",
+        )
+        .await;
+    assert_eq!(parlor.work().await, succeeded(13));
+    let order: Vec<i64> =
+        sqlx::query_scalar("select site_id from biz.ai_trigger_jobs order by started_at")
+            .fetch_all(&parlor.db)
+            .await
+            .unwrap();
+    assert_eq!(order, [1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 1, 1]);
+}
+
+#[tokio::test]
+async fn many_workers_share_the_jobs_and_each_runs_once() {
+    let parlor = parlor().await;
+    for order in 0..12 {
+        parlor.settled_by(MEMBER + order, order + 1).await;
+    }
+    let workers = (0..4).map(|_| parlor.worker.run(None));
+    let done = futures_util::future::join_all(workers).await;
+    let claimed: u32 = done.iter().map(|worked| worked.claimed).sum();
+    assert_eq!(claimed, 12);
+    assert_eq!(parlor.simulator.calls_count(), 36);
+    let twice: Vec<Value> = sqlx::query_scalar(
+        "select to_jsonb(j) from biz.ai_trigger_jobs j where status <> 'succeeded' or claims <> 1",
+    )
+    .fetch_all(&parlor.db)
+    .await
+    .unwrap();
+    assert_eq!(twice, [] as [Value; 0]);
+}

@@ -1,0 +1,337 @@
+//! What becomes of a job whose app does not answer as it should, or may not be asked.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::*;
+use crate::harness::invariants;
+
+impl Parlor {
+    async fn seconds_until_due(&self, job: i64) -> f64 {
+        sqlx::query_scalar(
+            "select extract(epoch from run_after - now())::float8 from biz.ai_trigger_jobs where id = $1",
+        )
+        .bind(job)
+        .fetch_one(&self.db)
+        .await
+        .unwrap()
+    }
+
+    fn app_does(&self, app: &str, scenario: &str) {
+        self.simulator
+            .set_scenario(Some(app), Some(scenario.parse().unwrap()));
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_cannot_be_read_is_asked_for_again_three_times_in_all() {
+    let parlor = parlor().await;
+    parlor.app_does("app8_clue_consolidated", "bad-json");
+    let job = parlor.settled_by(MEMBER, 1).await;
+    parlor.work().await;
+    let failed = parlor.job(job).await;
+    assert_eq!(
+        (
+            &failed["status"],
+            &failed["error_code"],
+            &failed["step"],
+            &failed["attempts"]
+        ),
+        (&json!("failed"), &json!("bad_answer"), &json!(1), &json!(1))
+    );
+    let runs = parlor.runs(job).await;
+    assert_eq!(
+        column(&runs, "status"),
+        ["success", "failed", "failed", "failed"]
+    );
+    assert_eq!(column(&runs[1..], "error_code"), ["bad_answer"; 3]);
+    assert_eq!(column(&runs[1..], "alert_status"), ["pending"; 3]);
+    for run in &runs {
+        assert!(
+            run["tokens_used"].as_i64().unwrap() > 0,
+            "a bad answer is paid for, too"
+        );
+        assert!(!run["response_text"].as_str().unwrap().is_empty());
+    }
+    // What was done is kept, and nothing is left half made.
+    let entries = parlor.entries().await;
+    assert_eq!(column(&entries, "cache_type"), ["app3_clue"]);
+    invariants::of_the_books(&parlor).await;
+}
+
+#[tokio::test]
+async fn a_second_answer_that_can_be_read_is_as_good_as_a_first() {
+    let parlor = parlor().await;
+    parlor.app_does("app3_clue", "bad-json-once");
+    let job = parlor.settled_by(MEMBER, 1).await;
+    assert_eq!(parlor.work().await, succeeded(1));
+    let runs = parlor.runs(job).await;
+    assert_eq!(
+        column(&runs, "status"),
+        ["failed", "success", "success", "success"]
+    );
+}
+
+#[tokio::test]
+async fn a_service_that_is_down_is_tried_five_times_in_growing_pauses() {
+    let parlor = parlor().await;
+    parlor.app_does("app7_customer_analysis", "unavailable");
+    let job = parlor.settled_by(MEMBER, 1).await;
+    let mut least = 10.0;
+    for attempt in 1..=5 {
+        parlor.work().await;
+        let stands = parlor.job(job).await;
+        assert_eq!(
+            (&stands["attempts"], &stands["step"]),
+            (&json!(attempt), &json!(2))
+        );
+        assert_eq!(stands["error_code"], "upstream_error");
+        if attempt < 5 {
+            assert_eq!(stands["status"], "pending");
+            let seconds = parlor.seconds_until_due(job).await;
+            assert!(
+                (least - 5.0..least * 1.5).contains(&seconds),
+                "{attempt}: {seconds}"
+            );
+            least *= 2.0;
+            // It does not come before its time.
+            assert_eq!(parlor.work().await, Worked::IDLE);
+            parlor.later().await;
+            parlor.execute("delete from biz.ai_circuits").await;
+        } else {
+            assert_eq!(stands["status"], "failed");
+            assert!(!stands["finished_at"].is_null());
+        }
+    }
+    let runs = parlor.runs(job).await;
+    assert_eq!(runs.len(), 2 + 5);
+    invariants::of_the_books(&parlor).await;
+}
+
+#[tokio::test]
+async fn a_job_goes_on_at_the_step_that_failed() {
+    let parlor = parlor().await;
+    parlor.app_does("app8_clue_consolidated", "unavailable");
+    let job = parlor.settled_by(MEMBER, 1).await;
+    parlor.work().await;
+    parlor
+        .simulator
+        .set_scenario(Some("app8_clue_consolidated"), None);
+    parlor.later().await;
+    assert_eq!(parlor.work().await, succeeded(1));
+    let runs = parlor.runs(job).await;
+    let asked: Vec<_> = runs
+        .iter()
+        .map(|run| format!("{} {}", run["app_type"], run["status"]))
+        .collect();
+    assert_eq!(
+        asked,
+        [
+            r#""app3_clue" "success""#,
+            r#""app8_clue_consolidated" "failed""#,
+            r#""app8_clue_consolidated" "success""#,
+            r#""app7_customer_analysis" "success""#,
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_refusal_that_will_be_the_same_next_time_is_the_end_of_the_job() {
+    let parlor = parlor().await;
+    parlor.app_does("app3_clue", "inspection");
+    let job = parlor.settled_by(MEMBER, 1).await;
+    parlor.work().await;
+    let failed = parlor.job(job).await;
+    assert_eq!(
+        (&failed["status"], &failed["attempts"]),
+        (&json!("failed"), &json!(1))
+    );
+    assert_eq!(failed["error_code"], "upstream_refused");
+}
+
+#[tokio::test]
+async fn an_app_that_is_not_configured_says_so_and_harms_no_other() {
+    let parlor = Parlor::with_business(Setup {
+        app_ids: vec![("DASHSCOPE_APP_ID_3_CLUE", "app3_clue")],
+        ..Setup::default()
+    })
+    .await;
+    let job = parlor.settled_by(MEMBER, 1).await;
+    parlor.work().await;
+    let failed = parlor.job(job).await;
+    assert_eq!(failed["error_code"], "app_disabled");
+    let message = failed["error_message"].as_str().unwrap();
+    assert!(
+        message.contains("DASHSCOPE_APP_ID_8_CLUE_CONSOLIDATED"),
+        "{message}"
+    );
+    assert_eq!(column(&parlor.entries().await, "cache_type"), ["app3_clue"]);
+}
+
+#[tokio::test]
+async fn a_job_whose_site_has_used_up_its_budget_waits_for_the_next_day() {
+    let parlor = parlor().await;
+    parlor
+        .execute("update biz.ai_budgets set daily_limit = 2100 where site_id = 1")
+        .await;
+    let job = parlor.settled_by(MEMBER, 1).await;
+    parlor.work().await;
+    let waiting = parlor.job(job).await;
+    assert_eq!(
+        (
+            &waiting["status"],
+            &waiting["error_code"],
+            &waiting["attempts"],
+            &waiting["step"]
+        ),
+        (
+            &json!("pending"),
+            &json!("budget_exceeded"),
+            &json!(0),
+            &json!(1)
+        )
+    );
+    let at_midnight: bool = sqlx::query_scalar(
+        "select run_after = (biz.local_day('Asia/Shanghai') + 1)::timestamp at time zone 'Asia/Shanghai'
+         from biz.ai_trigger_jobs where id = $1",
+    )
+    .bind(job)
+    .fetch_one(&parlor.db)
+    .await
+    .unwrap();
+    assert!(at_midnight);
+    let runs = parlor.runs(job).await;
+    assert_eq!(column(&runs, "status"), ["success", "budget_exceeded"]);
+    assert_eq!(parlor.simulator.calls_count(), 1);
+    // Another site has its own.
+    let event = consumption(20_001, 1);
+    parlor.post(OTHER_SITE_ADMIN, TRIGGER, &event).await;
+    assert_eq!(parlor.work().await, succeeded(1));
+
+    // The next day it goes on.
+    parlor
+        .execute("update biz.ai_budgets set daily_limit = 1000000 where site_id = 1")
+        .await;
+    parlor.later().await;
+    assert_eq!(parlor.work().await, succeeded(1));
+    invariants::of_the_books(&parlor).await;
+}
+
+#[tokio::test]
+async fn while_the_circuit_is_open_nothing_is_asked_and_no_try_is_used_up() {
+    let parlor = parlor().await;
+    parlor
+        .execute(
+            "insert into biz.ai_circuits (app_type, state, failures, opened_at, retry_at)
+             values ('app3_clue', 'open', 5, now(), now() + interval '60 seconds')",
+        )
+        .await;
+    let job = parlor.settled_by(MEMBER, 1).await;
+    parlor.work().await;
+    let waiting = parlor.job(job).await;
+    assert_eq!(
+        (&waiting["status"], &waiting["attempts"]),
+        (&json!("pending"), &json!(0))
+    );
+    let seconds = parlor.seconds_until_due(job).await;
+    assert!((30.0..=61.0).contains(&seconds), "{seconds}");
+    assert_eq!(column(&parlor.runs(job).await, "status"), ["circuit_open"]);
+    assert_eq!(parlor.simulator.calls_count(), 0);
+    // Due, it is the probe that closes it.
+    parlor
+        .execute("update biz.ai_circuits set retry_at = now()")
+        .await;
+    parlor.later().await;
+    assert_eq!(parlor.work().await, succeeded(1));
+    let state: Value = sqlx::query_scalar("select to_jsonb(state) from biz.ai_circuits")
+        .fetch_one(&parlor.db)
+        .await
+        .unwrap();
+    assert_eq!(state, "closed");
+}
+
+#[tokio::test]
+async fn what_another_job_is_just_making_is_waited_for_and_not_made_twice() {
+    let parlor = parlor().await;
+    let first = parlor.settled_by(MEMBER, 1).await;
+    parlor.simulator.hold_after(0);
+    let (one, two) = (parlor.worker.clone(), parlor.worker.clone());
+    let one = one.run(None);
+    let second = async {
+        parlor.simulator.held(1).await;
+        let second = parlor.settled_by(MEMBER, 2).await;
+        let done = two.run(None).await;
+        assert_eq!((done.claimed, done.given_back), (1, 1));
+        let waiting = parlor.job(second).await;
+        assert_eq!(
+            (&waiting["status"], &waiting["attempts"]),
+            (&json!("pending"), &json!(0))
+        );
+        parlor.simulator.release();
+        second
+    };
+    let (_, second) = futures_util::future::join(one, second).await;
+    parlor.later().await;
+    parlor.work().await;
+    for job in [first, second] {
+        assert_eq!(parlor.job(job).await["status"], "succeeded");
+    }
+    assert_eq!(parlor.simulator.calls_count(), 3);
+}
+
+#[tokio::test]
+async fn a_job_that_takes_its_worker_with_it_five_times_has_failed() {
+    let parlor = parlor().await;
+    let job = parlor.settled_by(MEMBER, 1).await;
+    for attempt in 1..=5 {
+        parlor
+            .execute(
+                "update biz.ai_trigger_jobs set status = 'running', attempts = attempts + 1, claims = claims + 1, lease_until = now()",
+            )
+            .await;
+        parlor.buried().await;
+        let status = if attempt < 5 { "pending" } else { "failed" };
+        let stands = parlor.job(job).await;
+        assert_eq!(
+            (&stands["status"], &stands["error_code"]),
+            (&json!(status), &json!("interrupted"))
+        );
+    }
+    assert_eq!(parlor.work().await, Worked::IDLE);
+}
+
+#[tokio::test]
+async fn a_worker_whose_time_is_nearly_over_begins_nothing_and_gives_back_what_goes_on() {
+    let parlor = parlor().await;
+    let job = parlor.settled_by(MEMBER, 1).await;
+    // A step may take two minutes, and its end is to be stored.
+    let soon = Instant::now() + Duration::from_secs(130);
+    assert_eq!(parlor.worker.run(Some(soon)).await, Worked::default());
+    assert_eq!(parlor.job(job).await["claims"], 0);
+
+    let ends_at = Instant::now() + Duration::from_secs(142);
+    parlor.simulator.hold_after(0);
+    let release = async {
+        parlor.simulator.held(1).await;
+        // Now there are less than 140 seconds left.
+        tokio::time::sleep_until(ends_at - Duration::from_secs(139)).await;
+        parlor.simulator.release();
+    };
+    let (done, ()) = futures_util::future::join(parlor.worker.run(Some(ends_at)), release).await;
+    assert_eq!((done.claimed, done.given_back, done.drained), (1, 1, false));
+    let stands = parlor.job(job).await;
+    assert_eq!(
+        (&stands["status"], &stands["step"], &stands["attempts"]),
+        (&json!("pending"), &json!(1), &json!(0))
+    );
+    let entries = parlor.entries().await;
+    assert_eq!(
+        column(&entries, "status"),
+        ["valid"],
+        "no other step was left begun"
+    );
+    assert_eq!(parlor.work().await, succeeded(1));
+    assert_eq!(parlor.simulator.calls_count(), 3);
+}
