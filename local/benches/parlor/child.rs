@@ -17,6 +17,7 @@ use common::{
     auth::JwtSecrets,
     config::{ChatLimits, DashScopeConfig, DatabaseConfig, Env},
     dashscope, db,
+    queue::JobQueue,
     replies::Replies,
     telemetry,
 };
@@ -229,6 +230,7 @@ pub fn tools(database_url: &str, upstream: String) -> Result<Tools> {
         db,
         secrets,
         replies,
+        queue: JobQueue::none(),
     })
 }
 

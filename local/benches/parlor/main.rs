@@ -7,6 +7,7 @@ mod child;
 mod client;
 mod cold_start;
 mod first_token;
+mod jobs;
 mod lists;
 mod machine;
 mod memory;
@@ -64,6 +65,8 @@ enum Subject {
     Streams,
     /// A long reply read again.
     Resume,
+    /// Steps of chains through the queue, and a prewarm.
+    Jobs,
     /// Pages of conversations and messages.
     Lists,
     /// From exec to the first question for an event.
@@ -106,6 +109,7 @@ async fn measure(arguments: &Arguments) -> Result<()> {
             Subject::Relay => relay::measure(&postgres).await?,
             Subject::Streams => streams::measure(&postgres).await?,
             Subject::Resume => resume::measure(&postgres).await?,
+            Subject::Jobs => jobs::measure(&postgres).await?,
             Subject::Lists => {
                 lists::measure(&postgres, arguments.messages, arguments.load_seconds).await?
             }

@@ -1,0 +1,249 @@
+//! Background work: how many steps of chains go through the queue, and a prewarm of many sites.
+
+use std::time::{Duration, Instant};
+
+use common::{
+    apps::{App, AppIds},
+    config::{Env, JobLimits},
+    dashscope::{self, DashScope},
+    db::Db,
+    jobs::{self, Connector, NewEvent, Worked, Worker},
+    queue::JobQueue,
+};
+use futures_util::future::try_join_all;
+use local::postgres::Binaries;
+use serde_json::{Map, Value, json};
+
+use crate::{
+    Result,
+    child::{Child, Role},
+    progress,
+    report::{Figure, Section},
+    stage::{self, Stage},
+};
+
+/// Sites, each with so many members.
+const SITES: i64 = 200;
+const MEMBERS: i64 = 20;
+/// Apps of the chain that a visit sets off.
+const STEPS: i64 = 3;
+/// Who enqueues at once, as many functions would.
+const SENDERS: i64 = 4;
+/// Workers, each with the connections and the concurrency of one function.
+const WORKERS: usize = 2;
+
+pub async fn measure(postgres: &Binaries) -> Result<Section> {
+    let mut figures = Vec::new();
+    let mut notes = Vec::new();
+    for (durable, what) in [(true, "fsync on"), (false, "fsync off")] {
+        progress(format!(
+            "jobs, {} of {STEPS} steps, {what}",
+            SITES * MEMBERS
+        ));
+        let stage = Stage::new(postgres, durable)?;
+        let (url, db) = stage.database("jobs").await?;
+        load(&db).await?;
+        let chains = chains(&url, &db).await?;
+        figures.push(
+            Figure::new(
+                format!("a step enqueued, claimed and completed, {what}"),
+                chains.step,
+                "µs",
+            )
+            .target(500.0)
+            .floor(chains.floor),
+        );
+        notes.push(format!(
+            "{what}: {:.0} steps a second; enqueued in {:.2} s by {SENDERS} senders, one statement a job, and worked off in {:.2} s \
+             by {WORKERS} workers.",
+            1e6 / chains.step,
+            chains.enqueued.as_secs_f64(),
+            chains.worked.as_secs_f64(),
+        ));
+        if durable {
+            continue;
+        }
+        progress(format!("jobs, prewarm of {SITES} sites"));
+        let prewarm = prewarm(&url, &db).await?;
+        figures.push(Figure::new("prewarm: a job queued", prewarm.queued, "µs"));
+        figures.push(Figure::new("prewarm: an insight made", prewarm.made, "ms"));
+        notes.push(prewarm.note);
+    }
+    Ok(Section {
+        title: "Jobs",
+        conditions: format!(
+            "{SITES} sites with {MEMBERS} members each. A step does nothing: its result is there and holds, so that it is skipped \
+             as it would be in a chain that goes on. A job is a visit, with a chain of {STEPS} steps; the target is 2,000 steps a \
+             second. The floor is one row updated and committed, one after another on as many connections as there are senders, \
+             once for each step. PostgreSQL, senders, workers and, for the prewarm, the simulator share the machine."
+        ),
+        figures,
+        notes,
+    })
+}
+
+/// Sites with ninety days of three areas, and members of whom everything is known.
+async fn load(db: &Db) -> Result<()> {
+    for statement in [
+        "insert into biz.sites (id, name) select n, 'site ' || n from generate_series(1, $1) n on conflict do nothing",
+        "insert into dws.finance_area_daily (site_id, business_date, area, revenue, orders)
+         select s, biz.site_today(s) - d, a, 1000 + 10 * d, 20
+         from generate_series(1, $1) s, generate_series(0, 89) d, unnest(array['大厅', '包厢', '斯诺克区']) a",
+        "insert into biz.ai_budgets (site_id, daily_limit, monthly_limit)
+         select n, 1000000000000, 1000000000000 from generate_series(1, $1) n",
+    ] {
+        sqlx::query(statement).bind(SITES).execute(db).await?;
+    }
+    sqlx::query(
+        "insert into biz.ai_cache (site_id, cache_type, target_id, member_id, status, triggered_by, business_date, valid_days,
+                                   result_json, expires_at)
+         select s, app, 'member:' || m, m, 'valid', 'event', biz.site_today(s), 7, '{}', now() + interval '7 days'
+         from generate_series(1, $1) s, generate_series(1, $2) m,
+              unnest(array['app3_clue', 'app8_clue_consolidated', 'app7_customer_analysis']) app",
+    )
+    .bind(SITES)
+    .bind(MEMBERS)
+    .execute(db)
+    .await?;
+    sqlx::query("analyze").execute(db).await?;
+    Ok(())
+}
+
+fn worker(url: &str, upstream: String) -> Result<Worker> {
+    let env = Env::from_pairs(App::ALL.map(|app| (app.variable(), app.name())));
+    let mut client = dashscope::Config::new("sk-benchmark".into());
+    client.base_url = upstream;
+    Ok(Worker::new(
+        stage::pool(url)?,
+        DashScope::new(client)?,
+        AppIds::from_env(&env),
+        JobLimits::from_env(&env)?,
+        JobQueue::none(),
+    ))
+}
+
+/// All that is due, by several workers at once.
+async fn work_off(workers: &[Worker]) -> Result<(Worked, Duration)> {
+    let began = Instant::now();
+    let tasks = workers.iter().cloned().map(|worker| {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a worker is a process of its own"
+        )]
+        tokio::spawn(async move { worker.run(None).await })
+    });
+    let mut all = Worked::default();
+    for done in try_join_all(tasks).await? {
+        all.claimed += done.claimed;
+        all.succeeded += done.succeeded;
+    }
+    Ok((all, began.elapsed()))
+}
+
+struct Chains {
+    /// Microseconds.
+    step: f64,
+    floor: f64,
+    enqueued: Duration,
+    worked: Duration,
+}
+
+async fn chains(url: &str, db: &Db) -> Result<Chains> {
+    let began = Instant::now();
+    try_join_all((0..SENDERS).map(|sender| enqueue(db, sender))).await?;
+    let enqueued = began.elapsed();
+    let nobody = "http://127.0.0.1:9/api/v1".to_owned();
+    let workers: Vec<Worker> = (0..WORKERS)
+        .map(|_| worker(url, nobody.clone()))
+        .collect::<Result<_>>()?;
+    let (done, worked) = work_off(&workers).await?;
+    if i64::from(done.succeeded) != SITES * MEMBERS {
+        return Err(format!("not every job succeeded: {done:?}").into());
+    }
+
+    let began = Instant::now();
+    try_join_all((0..SENDERS).map(async |sender| {
+        for _ in 0..SITES * MEMBERS * STEPS / SENDERS {
+            sqlx::query("update biz.sites set name = name where id = $1")
+                .bind(1 + sender)
+                .execute(db)
+                .await?;
+        }
+        Ok::<_, sqlx::Error>(())
+    }))
+    .await?;
+    let floor = began.elapsed();
+    Ok(Chains {
+        step: each(enqueued + worked, SITES * MEMBERS * STEPS),
+        floor: each(floor, SITES * MEMBERS * STEPS),
+        enqueued,
+        worked,
+    })
+}
+
+async fn enqueue(db: &Db, sender: i64) -> Result<()> {
+    let mine = (1..=SITES).filter(|site| site % SENDERS == sender);
+    for (site, member) in mine.flat_map(|site| (1..=MEMBERS).map(move |member| (site, member))) {
+        let event = NewEvent::parse("consumption.settled", site, Some(member), Map::new(), false)?;
+        jobs::enqueue(db, &event, Connector::EventBus, None).await?;
+    }
+    Ok(())
+}
+
+struct Prewarm {
+    /// Microseconds.
+    queued: f64,
+    /// Milliseconds.
+    made: f64,
+    note: String,
+}
+
+async fn prewarm(url: &str, db: &Db) -> Result<Prewarm> {
+    let began = Instant::now();
+    let found = jobs::prewarm(db, Connector::Schedule, None, false).await?;
+    let queued = began.elapsed();
+    let began = Instant::now();
+    let again = jobs::prewarm(db, Connector::Schedule, None, true).await?;
+    let looked = began.elapsed();
+    if again.enqueued != 0 {
+        return Err("a prewarm that is under way would be queued again".into());
+    }
+    let simulator = Child::start(&Role::Simulator {
+        tokens_per_second: None,
+    })?;
+    let workers: Vec<Worker> = (0..WORKERS)
+        .map(|_| worker(url, simulator.url.clone()))
+        .collect::<Result<_>>()?;
+    let (done, worked) = work_off(&workers).await?;
+    if i64::from(done.succeeded) != found.enqueued {
+        return Err(format!("not every insight was made: {done:?}").into());
+    }
+    let sizes: Value = sqlx::query_scalar(
+        "select jsonb_build_object('prompt', avg(char_length(request_prompt))::integer, 'tokens', avg(tokens_used)::integer)
+         from biz.ai_run_logs where trigger_type = 'prewarm'",
+    )
+    .fetch_one(db)
+    .await?;
+    let sizes = json!(sizes);
+    Ok(Prewarm {
+        queued: each(queued, found.enqueued),
+        made: each(worked, found.enqueued) / 1e3,
+        note: format!(
+            "Prewarm: {} filters of {} sites queued in {:.2} s, seen to be under way in {:.2} s, and made in {:.1} s by {WORKERS} \
+             workers of eight calls each, against a simulator that answers at once; prompts of {} characters on average. With the \
+             real service the time is that of its answers.",
+            found.enqueued,
+            found.sites,
+            queued.as_secs_f64(),
+            looked.as_secs_f64(),
+            worked.as_secs_f64(),
+            sizes["prompt"],
+        ),
+    })
+}
+
+/// Microseconds of one of so many.
+#[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+fn each(all: Duration, count: i64) -> f64 {
+    all.as_secs_f64() * 1e6 / count.max(1) as f64
+}
