@@ -20,6 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const UNAVAILABLE: &str = "AI 服务暂时不可用，请稍后再试";
 
 #[derive(Deserialize, ToSchema)]
+#[schema(as = SendBody)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Body {
     /// 1 to 8,000 characters after trimming.

@@ -16,6 +16,7 @@ use utoipa::ToSchema;
 use crate::events::{self, Encoding};
 
 #[derive(Deserialize, ToSchema)]
+#[schema(as = StreamBody)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Body {
     #[schema(required, minimum = 1)]
