@@ -227,10 +227,10 @@ async fn at_each_step(what: Break, kind: Kind) {
 }
 
 /// A few at a time: a connection costs a debug build much work, for which statements do not wait.
-const AT_ONCE: usize = 3;
+pub const AT_ONCE: usize = 3;
 
 /// Runs the cases side by side, and says which of them failed.
-async fn all(cases: impl Iterator<Item = (String, impl Future<Output = ()>)>) {
+pub async fn all(cases: impl Iterator<Item = (String, impl Future<Output = ()>)>) {
     let ends = cases.map(async |(name, case)| {
         let end = AssertUnwindSafe(case).catch_unwind().await;
         end.err().map(|cause| {
@@ -477,7 +477,7 @@ async fn answered(maker: &Maker, chat: i64, id: &str) -> Seen {
 }
 
 /// Finds out the connections that PostgreSQL took with it: each costs a request a 503.
-async fn renew(parlor: &Parlor) {
+pub async fn renew(parlor: &Parlor) {
     let mut held = Vec::new();
     for _ in 0..parlor.tools.db.size() {
         let mut connection = parlor.tools.db.acquire().await.unwrap();

@@ -23,6 +23,7 @@ mod fairness;
 mod faults;
 mod gateway_twin;
 mod idempotency;
+mod job_faults;
 mod jobs;
 mod laptop;
 mod limits;

@@ -96,6 +96,80 @@ const OF_THE_BOOKS: [(&str, &str); 4] = [
     ),
 ];
 
+/// Of every job, once none runs. `target` is what an app of a job answers about, as `jobs::chain` has it.
+const OF_THE_JOBS: [(&str, &str); 5] = [
+    (
+        "no job runs, and one that has ended says when",
+        "select to_jsonb(j) from biz.ai_trigger_jobs j
+         where status = 'running' or lease_until is not null or attempts < 0
+            or (finished_at is null) is distinct from (status = 'pending')",
+    ),
+    (
+        "a job that succeeded has done all of its chain",
+        "select to_jsonb(j) from biz.ai_trigger_jobs j
+         where status = 'succeeded' and event_type <> 'etl.finished' and step <> cardinality(app_chain)",
+    ),
+    (
+        "each step of a job that succeeded was answered for it, or had been answered before",
+        "select to_jsonb(j) || jsonb_build_object('app', s.app)
+         from biz.ai_trigger_jobs j cross join unnest(j.app_chain) s (app)
+         cross join lateral (select 'member:' || j.member_id, 'task:' || (j.payload ->> 'task_id'), j.payload ->> 'period') t (member, task, period)
+         cross join lateral (select case s.app
+             when 'app2_finance' then t.period || ':' || coalesce(j.payload ->> 'area', 'all')
+             when 'app2a_finance_area' then t.period
+             when 'app4_analysis' then coalesce(t.task, t.member) when 'app5_tactics' then coalesce(t.task, t.member)
+             when 'app6_note_analysis' then 'note:' || (j.payload ->> 'note_id')
+             else t.member end) a (target)
+         where j.status = 'succeeded' and j.event_type <> 'etl.finished'
+           and not exists (select from biz.ai_run_logs r where r.job_id = j.id and r.app_type = s.app and r.status = 'success')
+           and not exists (select from biz.ai_cache c
+                           where c.site_id = j.site_id and c.cache_type = s.app and c.target_id = a.target and c.finished_at <= j.finished_at)",
+    ),
+    (
+        "nothing that was answered and recorded is paid for again",
+        "select jsonb_build_array(job_id, app_type, count(*)) from biz.ai_run_logs
+         where status = 'success' group by job_id, app_type having job_id is not null and count(*) > 1",
+    ),
+    (
+        "a run is of its job's site and member",
+        "select to_jsonb(r) from biz.ai_run_logs r left join biz.ai_trigger_jobs j on j.id = r.job_id
+         where r.job_id is not null and (j.site_id, coalesce(j.member_id, 0)) is distinct from (r.site_id, coalesce(r.member_id, 0))",
+    ),
+];
+
+/// Of the results, once no job runs.
+const OF_THE_CACHE: [(&str, &str); 5] = [
+    (
+        "who generates is a job that runs",
+        "select to_jsonb(c) from biz.ai_cache c
+         where status = 'generating'
+           and not exists (select from biz.ai_trigger_jobs j where j.id = c.job_id and j.site_id = c.site_id and j.status = 'running')",
+    ),
+    (
+        "a target has one result that holds",
+        "select jsonb_agg(to_jsonb(c)) from biz.ai_cache c where status = 'valid'
+         group by site_id, cache_type, target_id having count(*) > 1",
+    ),
+    (
+        "a result is what a run of the same site, app and job was answered",
+        "select to_jsonb(c) from biz.ai_cache c
+         where status <> 'generating' and not exists (
+             select from biz.ai_run_logs r
+             where r.id = c.run_id and r.status = 'success' and r.site_id = c.site_id and r.app_type = c.cache_type and r.job_id = c.job_id)",
+    ),
+    (
+        "no run gave two results",
+        "select jsonb_agg(to_jsonb(c)) from biz.ai_cache c where run_id is not null group by run_id having count(*) > 1",
+    ),
+    (
+        "an app's entries at a site are counted",
+        "select jsonb_build_array(to_jsonb(s), counted)
+         from biz.ai_cache_sizes s
+         full join (select site_id, cache_type, count(*) as counted from biz.ai_cache group by 1, 2) c using (site_id, cache_type)
+         where coalesce(s.entries, 0) <> coalesce(counted, 0)",
+    ),
+];
+
 /// All of it, of one conversation and of the books.
 pub async fn hold(parlor: &Parlor, user: i64, chat: i64) {
     of_the_conversation(parlor, user, chat).await;
@@ -191,15 +265,31 @@ fn ends_as(end: &SseEvent, reply: &Value) {
     }
 }
 
-/// Runs, usage and what was really asked fit together.
-pub async fn of_the_books(parlor: &Parlor) {
-    for (rule, query) in OF_THE_BOOKS {
-        let found: Vec<Value> = sqlx::query_scalar(AssertSqlSafe(query))
+/// Jobs, their results and the books, once nothing runs and the dead are swept.
+pub async fn of_the_jobs(parlor: &Parlor) {
+    find_nothing(parlor, &OF_THE_JOBS).await;
+    of_the_cache(parlor).await;
+    of_the_books(parlor).await;
+}
+
+/// The results alone: where one was invalidated, its call is rightly paid again.
+pub async fn of_the_cache(parlor: &Parlor) {
+    find_nothing(parlor, &OF_THE_CACHE).await;
+}
+
+async fn find_nothing(parlor: &Parlor, rules: &[(&str, &'static str)]) {
+    for (rule, query) in rules {
+        let found: Vec<Value> = sqlx::query_scalar(AssertSqlSafe(*query))
             .fetch_all(&parlor.db)
             .await
             .unwrap();
         assert_eq!(found, [] as [Value; 0], "{rule}");
     }
+}
+
+/// Runs, usage and what was really asked fit together.
+pub async fn of_the_books(parlor: &Parlor) {
+    find_nothing(parlor, &OF_THE_BOOKS).await;
     // A maker that died could not tell how often it had asked: before the first token, and once.
     let known: i64 = sqlx::query_scalar(
         "select coalesce(sum(greatest(1, attempts)), 0)::bigint from biz.ai_run_logs
