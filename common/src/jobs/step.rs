@@ -38,6 +38,9 @@ pub(super) enum Stuck {
     Hopeless(&'static str, String),
     /// The job or its entry is somebody else's by now.
     Lost,
+    /// Whether a run began, or ended, is not known: it may yet. A job that were given back now could be asked
+    /// for again while the answer that was paid is still under way to the database.
+    Unsure(Error),
 }
 
 impl From<Error> for Stuck {
@@ -96,7 +99,8 @@ async fn ask(
         reserved_tokens: desk.limits.reserved_tokens,
         lease: LEASE.as_secs_f64(),
     };
-    let run = match runs::begin(&desk.db, job.claim(), &new).await? {
+    let opened = runs::begin(&desk.db, job.claim(), &new).await;
+    let run = match opened.map_err(Stuck::Unsure)? {
         Begun::Run(run) => run,
         Begun::NotBefore(at, why) => return Err(Stuck::NotBefore(at, why)),
         Begun::Lost => return Err(Stuck::Lost),
@@ -165,7 +169,8 @@ async fn finish(
                 .without_max_times(),
         )
         .when(|err| matches!(err, Error::Unavailable(_)) && Instant::now() < until)
-        .await?;
+        .await
+        .map_err(Stuck::Unsure)?;
     tracing::info!(
         job_id = job.id,
         run_id = run.id,

@@ -214,6 +214,8 @@ impl Worker {
                     // Where only the entry was lost, as when it was invalidated, it begins anew.
                     return self.give_back(job, GiveBack::Wait(None), None).await;
                 }
+                // The sweep settles the run together with the job.
+                Err(Stuck::Unsure(err)) => return Err(err),
                 Err(Stuck::NotBefore(at, why)) => {
                     let why = (why, format!("{} may not be asked", app.name()));
                     return self

@@ -128,6 +128,23 @@ async fn at_each_step(what: Break) {
     .await;
 }
 
+#[tokio::test]
+async fn a_run_that_its_worker_never_heard_of_is_settled_with_its_job() {
+    let step = Step(1, Point::Opened);
+    let case = Case::reach(step, Break::PostgresKilled, TestDatabase::new().await).await;
+    let Working::Here(work) = case.worker else {
+        panic!("it is in here")
+    };
+    work.await.unwrap();
+    // Given back, the job could be asked for again while it is not known what has become of the run.
+    assert_eq!(case.parlor.job(case.job).await["status"], "running");
+    case.parlor.buried().await;
+    case.parlor.later().await;
+    invariants::of_the_jobs(&case.parlor).await;
+    case.parlor.work().await;
+    is_done(step, Break::Dropped, &case.parlor, case.job).await;
+}
+
 /// A job that stands at a step.
 struct Case {
     step: Step,
@@ -253,10 +270,6 @@ async fn is_done(step: Step, what: Break, parlor: &Parlor, job: i64) {
             }
             _ => assert_eq!(asked, 1 + usize::from(was_lost), "{app}"),
         }
-    }
-    // Who began a run and lives without knowing of it cannot settle it.
-    if what == Break::PostgresKilled {
-        parlor.unsettled_runs_swept().await;
     }
     invariants::of_the_jobs(parlor).await;
     let again = parlor.trigger(&consumption(MEMBER, 1)).await;

@@ -86,13 +86,6 @@ impl Parlor {
         common::sweep::run(&self.db, 90).await.unwrap();
     }
 
-    /// As if runs that nobody settled had begun long ago, and the sweep had come.
-    pub async fn unsettled_runs_swept(&self) {
-        self.execute("update biz.ai_run_logs set created_at = created_at - interval '11 minutes' where status = 'running'")
-            .await;
-        common::sweep::run(&self.db, 90).await.unwrap();
-    }
-
     /// Runs a statement that a test needs.
     pub async fn execute(&self, statement: &'static str) {
         sqlx::query(statement).execute(&self.db).await.unwrap();
