@@ -4,6 +4,8 @@
 //! A case brings a job to a step, breaks something there, lets the dead be swept, and has another
 //! worker go on: for each step, each break.
 
+mod late;
+
 use std::sync::Arc;
 
 use common::jobs::Worked;
@@ -33,6 +35,9 @@ const APPS: [&str; 3] = [
 ];
 
 const MEMBER: i64 = 70_001;
+/// What the site knows of the member.
+const PROFILE: &str = "insert into dws.member_profile (site_id, member_id, name, level, joined_on)
+    values (1, 70001, '周思远', '金卡', '2024-01-01')";
 /// What every `biz.advance_job` of the job says, and what stands in no prompt and no answer.
 const TARGET: &str = "member:70001";
 
@@ -169,12 +174,7 @@ impl Case {
             ..Setup::default()
         })
         .await;
-        parlor
-            .execute(
-                "insert into dws.member_profile (site_id, member_id, name, level, joined_on)
-                 values (1, 70001, '周思远', '金卡', '2024-01-01')",
-            )
-            .await;
+        parlor.execute(PROFILE).await;
         for app in APPS {
             answers(&parlor, app, "");
         }

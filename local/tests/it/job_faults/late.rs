@@ -1,0 +1,411 @@
+//! Who comes too late: a worker that has lost its job or its entry, a message that is delivered again.
+
+use common::{apps::App, cache, queue::JobQueue};
+use futures_util::future::join_all;
+use job_worker::Answer;
+use lambda::Invocation;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::*;
+use crate::harness::jobs::{SITE_ADMIN, TRIGGER};
+
+/// A Parlor that knows the member, whose apps answer as [`answers`] has them.
+async fn parlor() -> Parlor {
+    parlor_with(Setup::default()).await
+}
+
+async fn parlor_with(setup: Setup) -> Parlor {
+    let parlor = Parlor::start_with(setup).await;
+    parlor.execute(PROFILE).await;
+    for app in APPS {
+        answers(&parlor, app, "");
+    }
+    parlor
+}
+
+/// The app's next calls wait, and then say this.
+fn will_say(parlor: &Parlor, words: &str, before: &str) {
+    let answer = json!({ "clues": [{ "category": "…", "summary": words, "detail": "…", "providers": ["…"] }] });
+    let scenario = format!("{before}say:{answer}").parse().unwrap();
+    parlor.simulator.set_scenario(Some(APPS[0]), Some(scenario));
+}
+
+/// A worker that goes on by itself.
+fn at_work(parlor: &Parlor) -> JoinHandle<Worked> {
+    let worker = parlor.worker.clone();
+    #[expect(clippy::disallowed_methods, reason = "workers side by side")]
+    tokio::spawn(async move { worker.run(None).await })
+}
+
+/// What was said last of the first app's target.
+async fn said(parlor: &Parlor) -> Value {
+    let entries = parlor.entries().await;
+    let entry = entries
+        .iter()
+        .find(|entry| entry["cache_type"] == APPS[0] && entry["status"] == "valid");
+    entry.unwrap()["result_json"]["clues"][0]["summary"].clone()
+}
+
+#[tokio::test]
+async fn a_worker_whose_job_another_has_finished_changes_nothing_and_its_run_is_paid() {
+    let parlor = parlor().await;
+    will_say(&parlor, "too late", "gate:0+");
+    let job = parlor.settled_by(MEMBER, 1).await;
+    let first = at_work(&parlor);
+    parlor.simulator.held(1).await;
+
+    parlor.buried().await;
+    will_say(&parlor, "in time", "");
+    parlor.work().await;
+    let (done, entries) = (parlor.job(job).await, parlor.entries().await);
+    assert_eq!(
+        (&done["status"], &done["claims"]),
+        (&json!("succeeded"), &json!(2))
+    );
+    assert_eq!(parlor.simulator.calls_count(), 4);
+
+    parlor.simulator.release();
+    let late = first.await.unwrap();
+    assert_eq!((late.claimed, late.succeeded, late.given_back), (1, 0, 1));
+    assert_eq!(parlor.job(job).await, done);
+    assert_eq!(parlor.entries().await, entries);
+    assert_eq!(said(&parlor).await, "in time");
+    let runs = parlor.runs(job).await;
+    assert_eq!(
+        (&runs[0]["status"], &runs[0]["tokens_estimated"]),
+        (&json!("failed"), &json!(true))
+    );
+    invariants::of_the_jobs(&parlor).await;
+}
+
+#[tokio::test]
+async fn of_two_workers_that_are_asking_the_one_that_holds_the_job_writes() {
+    let parlor = parlor().await;
+    will_say(&parlor, "too late", "gate:0+");
+    let job = parlor.settled_by(MEMBER, 1).await;
+    let first = at_work(&parlor);
+    parlor.simulator.held(1).await;
+    parlor.buried().await;
+    will_say(&parlor, "in time", "gate:0+");
+    let second = at_work(&parlor);
+    parlor.simulator.held(2).await;
+    parlor.simulator.release();
+    let (first, second) = (first.await.unwrap(), second.await.unwrap());
+    assert_eq!((first.succeeded, second.succeeded), (0, 1));
+    assert_eq!(said(&parlor).await, "in time");
+    assert_eq!(parlor.runs(job).await.len(), 4);
+    invariants::of_the_jobs(&parlor).await;
+}
+
+#[tokio::test]
+async fn a_generator_whose_target_another_has_taken_over_takes_what_that_one_made() {
+    let parlor = parlor().await;
+    will_say(&parlor, "too late", "gate:0+");
+    let first_job = parlor.settled_by(MEMBER, 1).await;
+    let first = at_work(&parlor);
+    parlor.simulator.held(1).await;
+
+    // It gave no sign of life for long; its job's turn at the sweep has not come.
+    parlor
+        .execute("update biz.ai_cache set lease_until = now() - interval '1 second'")
+        .await;
+    will_say(&parlor, "in time", "");
+    let second_job = parlor.settled_by(MEMBER, 2).await;
+    parlor.work().await;
+    assert_eq!(parlor.job(second_job).await["status"], "succeeded");
+    parlor.simulator.release();
+    assert_eq!(first.await.unwrap().succeeded, 1);
+    assert_eq!(parlor.job(first_job).await["status"], "succeeded");
+    assert_eq!(said(&parlor).await, "in time");
+    assert_eq!(parlor.simulator.calls_count(), 4);
+    assert_eq!(parlor.entries().await.len(), 3);
+    invariants::of_the_jobs(&parlor).await;
+}
+
+#[tokio::test]
+async fn what_is_invalidated_while_it_is_made_is_made_anew() {
+    let parlor = parlor().await;
+    will_say(&parlor, "from what was known before", "gate:0+");
+    let job = parlor.settled_by(MEMBER, 1).await;
+    let worker = at_work(&parlor);
+    parlor.simulator.held(1).await;
+    let invalidated = cache::invalidate(&parlor.db, 1, Some(App::Clue), None).await;
+    assert_eq!(invalidated.unwrap(), 0);
+    will_say(&parlor, "from what is known now", "");
+    parlor.simulator.release();
+    assert_eq!(worker.await.unwrap().succeeded, 1);
+    assert_eq!(said(&parlor).await, "from what is known now");
+    assert_eq!(parlor.job(job).await["status"], "succeeded");
+    let history = cache::history(&parlor.db, 1, App::Clue, &cache::Target::Member(MEMBER), 9).await;
+    assert_eq!(history.unwrap().len(), 1);
+    // Both calls were paid.
+    assert_eq!(column(&parlor.runs(job).await, "status"), ["success"; 4]);
+    invariants::of_the_cache(&parlor).await;
+    invariants::of_the_books(&parlor).await;
+}
+
+/// What SQS sends when these messages wait: their ids.
+fn messages(ids: &[u32]) -> job_worker::Event {
+    let records: Vec<_> = ids
+        .iter()
+        .map(|id| {
+            json!({ "messageId": id.to_string(), "receiptHandle": "r", "body": "{\"wake\":\"job-worker\"}",
+                    "attributes": {}, "messageAttributes": {}, "md5OfBody": "", "eventSource": "aws:sqs",
+                    "eventSourceARN": "arn:aws:sqs:cn-hangzhou:1:jobs", "awsRegion": "cn-hangzhou" })
+        })
+        .collect();
+    serde_json::from_value(json!({ "Records": records })).unwrap()
+}
+
+/// The ids of those that must come again.
+async fn delivered(parlor: &Parlor, ids: &[u32], ends_at: Option<Instant>) -> Vec<String> {
+    let invocation = Invocation {
+        event: messages(ids),
+        ends_at,
+    };
+    let answer = job_worker::work(parlor.worker.clone(), invocation).await;
+    let Ok(Answer::Messages(response)) = answer else {
+        panic!("{answer:?}")
+    };
+    let ids = response.batch_item_failures.into_iter();
+    ids.map(|failure| failure.item_identifier).collect()
+}
+
+const NONE: [&str; 0] = [];
+
+#[tokio::test]
+async fn messages_come_early_twice_out_of_order_and_late_and_each_job_runs_once() {
+    let parlor = parlor().await;
+    // Before there is anything to do.
+    assert_eq!(delivered(&parlor, &[3, 1], None).await, NONE);
+    parlor
+        .execute(
+            "insert into dws.member_profile (site_id, member_id, name, level, joined_on)
+             select 1, 70001 + n, '会员', '银卡', '2024-01-01' from generate_series(1, 5) n",
+        )
+        .await;
+    for member in 0..6 {
+        parlor.settled_by(MEMBER + member, 1).await;
+    }
+    let batches: [&[u32]; 5] = [&[2, 1], &[1, 2, 3], &[6, 5, 4], &[6], &[3]];
+    let deliveries = batches.map(|batch| delivered(&parlor, batch, None));
+    for left in join_all(deliveries).await {
+        assert_eq!(left, NONE);
+    }
+    assert_eq!(parlor.simulator.calls_count(), 18);
+    assert_eq!(delivered(&parlor, &[1, 2, 3, 4, 5, 6], None).await, NONE);
+    assert_eq!(parlor.simulator.calls_count(), 18);
+    invariants::of_the_jobs(&parlor).await;
+}
+
+#[tokio::test]
+async fn messages_that_find_no_time_come_again() {
+    let parlor = parlor().await;
+    let job = parlor.settled_by(MEMBER, 1).await;
+    let soon = Instant::now() + std::time::Duration::from_mins(1);
+    assert_eq!(delivered(&parlor, &[8, 9], Some(soon)).await, ["8", "9"]);
+    let untouched = parlor.job(job).await;
+    assert_eq!(
+        (&untouched["status"], &untouched["claims"]),
+        (&json!("pending"), &json!(0))
+    );
+    assert_eq!(delivered(&parlor, &[8, 9], None).await, NONE);
+    assert_eq!(parlor.job(job).await["status"], "succeeded");
+}
+
+/// The bus delivers an event; the job that it has become.
+async fn told(parlor: &Parlor, id: &str, order: i64) -> Value {
+    let event = json!({
+        "version": "0", "id": id, "detail-type": "consumption.settled", "source": "parlor.business", "account": "1",
+        "time": "2026-11-21T03:00:00Z", "region": "cn-hangzhou", "resources": [],
+        "detail": { "site_id": 1, "member_id": MEMBER, "payload": { "order_id": order } },
+    });
+    let tools = trigger_dispatch::Tools {
+        db: parlor.tools.db.clone(),
+        queue: JobQueue::none(),
+    };
+    let invocation = Invocation {
+        event: serde_json::from_value(event).unwrap(),
+        ends_at: None,
+    };
+    let job = trigger_dispatch::dispatch(tools, invocation).await;
+    serde_json::to_value(job.unwrap()).unwrap()
+}
+
+async fn statuses(parlor: &Parlor) -> Vec<(String, i64)> {
+    sqlx::query_as("select status, count(*) from biz.ai_trigger_jobs group by 1 order by 1")
+        .fetch_all(&parlor.db)
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn an_event_that_the_bus_delivers_again_is_the_same_job() {
+    let parlor = parlor().await;
+    let twice = join_all((0..10).map(|_| told(&parlor, "e-1", 1))).await;
+    assert!(twice.iter().all(|job| *job == twice[0]), "{twice:?}");
+    assert_eq!(statuses(&parlor).await, [("pending".to_owned(), 1)]);
+    parlor.work().await;
+
+    // After it is done, and on another day.
+    let done = told(&parlor, "e-1", 1).await;
+    assert_eq!(
+        (&done["id"], &done["status"]),
+        (&twice[0]["id"], &json!("succeeded"))
+    );
+    parlor
+        .execute("update biz.sites set timezone = 'Etc/GMT-14' where id = 1")
+        .await;
+    parlor
+        .execute("update biz.sites set runtime_mode = 'sandbox', sandbox_date = biz.site_today(1) + 1 where id = 1")
+        .await;
+    assert_eq!(told(&parlor, "e-1", 1).await["id"], twice[0]["id"]);
+    // Another id is another event, of another day by now.
+    assert_eq!(told(&parlor, "e-2", 1).await["status"], "pending");
+    assert_eq!(told(&parlor, "e-3", 1).await["status"], "skipped_duplicate");
+    // A duplicate that is delivered again is the same duplicate.
+    let again = join_all((0..10).map(|_| told(&parlor, "e-3", 1))).await;
+    assert!(again.iter().all(|job| *job == again[0]), "{again:?}");
+    let counts = statuses(&parlor).await;
+    assert_eq!(counts.iter().map(|(_, count)| count).sum::<i64>(), 3);
+}
+
+#[tokio::test]
+async fn the_same_event_from_ten_at_once_is_one_job_and_nine_duplicates_of_it() {
+    let parlor = parlor().await;
+    let event = consumption(MEMBER, 1);
+    let answers = join_all((0..10).map(|_| parlor.post(SITE_ADMIN, TRIGGER, &event))).await;
+    assert!(answers.iter().all(|answer| answer.status == 202));
+    assert_eq!(
+        statuses(&parlor).await,
+        [
+            ("pending".to_owned(), 1),
+            ("skipped_duplicate".to_owned(), 9)
+        ]
+    );
+    let firsts: Vec<(i64, i64)> = sqlx::query_as(
+        "select distinct d.duplicate_of, j.id from biz.ai_trigger_jobs d, biz.ai_trigger_jobs j
+         where d.status = 'skipped_duplicate' and j.status = 'pending'",
+    )
+    .fetch_all(&parlor.db)
+    .await
+    .unwrap();
+    assert!(matches!(firsts[..], [(of, job)] if of == job), "{firsts:?}");
+    parlor.work().await;
+    assert_eq!(parlor.simulator.calls_count(), 3);
+    invariants::of_the_jobs(&parlor).await;
+}
+
+#[tokio::test]
+async fn jobs_at_once_never_exceed_a_tight_budget_by_more_than_their_corrections() {
+    let parlor = parlor_with(Setup {
+        env: vec![("JOB_CONCURRENCY", "10".into())],
+        ..Setup::default()
+    })
+    .await;
+    parlor
+        .execute(
+            "insert into dws.member_profile (site_id, member_id, name, level, joined_on)
+             select 1, 70001 + n, '会员', '银卡', '2024-01-01' from generate_series(1, 9) n",
+        )
+        .await;
+    parlor
+        .execute(
+            "insert into biz.ai_budgets (site_id, daily_limit, monthly_limit) values (1, 7000, 1000000)
+             on conflict (site_id) do update set daily_limit = 7000",
+        )
+        .await;
+    for member in 0..10 {
+        parlor.settled_by(MEMBER + member, 1).await;
+    }
+    // The service does not say what it took, so that a reservation is the charge.
+    parlor
+        .simulator
+        .set_scenario(Some(APPS[0]), Some("gate:0+no-usage".parse().unwrap()));
+    let worker = at_work(&parlor);
+    parlor.simulator.held(3).await;
+    until("the others wait for another day", async || {
+        let waiting: i64 =
+            sqlx::query_scalar("select count(*) from biz.ai_trigger_jobs where error_code = 'budget_exceeded' and status = 'pending'")
+                .fetch_one(&parlor.db)
+                .await
+                .unwrap();
+        (waiting == 7).then_some(())
+    })
+    .await;
+    assert_eq!(parlor.simulator.calls_count(), 3);
+    parlor.simulator.release();
+    worker.await.unwrap();
+    let (tokens, calls, failures): (i64, i64, i64) = sqlx::query_as(
+        "select sum(tokens)::bigint, sum(calls)::bigint, sum(failures)::bigint from biz.ai_usage_daily where site_id = 1",
+    )
+    .fetch_one(&parlor.db)
+    .await
+    .unwrap();
+    // Three answered; the others, and the second apps of the three, were refused.
+    assert_eq!((tokens, calls, failures), (6_000, 13, 10));
+    invariants::of_the_books(&parlor).await;
+}
+
+#[tokio::test]
+async fn every_run_of_a_job_is_counted_whatever_became_of_it() {
+    let parlor = parlor().await;
+    let does = |app: &str, scenario: &str| {
+        let scenario = scenario.parse().unwrap();
+        parlor.simulator.set_scenario(Some(app), Some(scenario));
+    };
+    parlor.settled_by(MEMBER, 1).await;
+    does(APPS[0], "unavailable");
+    parlor.work().await;
+    parlor.later().await;
+    does(APPS[0], "bad-json");
+    parlor.work().await;
+    answers(&parlor, APPS[0], "");
+    parlor
+        .execute(
+            "insert into biz.ai_circuits (app_type, state, failures, opened_at, retry_at)
+             values ('app8_clue_consolidated', 'open', 5, now(), now() + interval '60 seconds')",
+        )
+        .await;
+    parlor.settled_by(MEMBER, 2).await;
+    parlor.work().await;
+    parlor.execute("delete from biz.ai_circuits").await;
+    parlor
+        .execute(
+            "insert into biz.ai_budgets (site_id, daily_limit, monthly_limit) values (1, 1, 1)",
+        )
+        .await;
+    parlor.later().await;
+    parlor.work().await;
+    let counted: Vec<(String, String, i64)> = sqlx::query_as(
+        "select app_type, status || coalesce(' ' || error_code, ''), count(*) from biz.ai_run_logs group by 1, 2 order by 1, 2",
+    )
+    .fetch_all(&parlor.db)
+    .await
+    .unwrap();
+    let expected = [
+        ("app3_clue", "failed bad_answer", 3),
+        ("app3_clue", "failed upstream_error", 1),
+        ("app3_clue", "success", 1),
+        (
+            "app8_clue_consolidated",
+            "budget_exceeded budget_exceeded",
+            1,
+        ),
+        ("app8_clue_consolidated", "circuit_open circuit_open", 1),
+    ];
+    let expected = expected.map(|(app, status, runs)| (app.to_owned(), status.to_owned(), runs));
+    assert_eq!(counted, expected);
+    let usage: Vec<(String, i64, i64, i64)> = sqlx::query_as(
+        "select app_type, calls, successes, failures from biz.ai_usage_daily order by 1",
+    )
+    .fetch_all(&parlor.db)
+    .await
+    .unwrap();
+    assert_eq!(
+        usage,
+        [(APPS[0].to_owned(), 5, 1, 4), (APPS[1].to_owned(), 2, 0, 2)]
+    );
+    invariants::of_the_books(&parlor).await;
+}
