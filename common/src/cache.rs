@@ -74,7 +74,8 @@ pub struct Entry {
     pub stale: bool,
 }
 
-/// The result of a target that holds. While a newer one is being made, the last there was, marked stale.
+/// The result of a target that holds. While a newer one is being made, the last there was, marked stale, unless
+/// that was invalidated.
 pub async fn latest(db: &Db, site_id: i64, app: App, target: &Target) -> Result<Option<Entry>> {
     sqlx::query_as!(
         Entry,
@@ -86,6 +87,9 @@ pub async fn latest(db: &Db, site_id: i64, app: App, target: &Target) -> Result<
             where g.site_id = c.site_id and g.cache_type = c.cache_type and g.target_id = c.target_id and g.status = 'generating')) making (newer)
         where c.site_id = $1 and c.cache_type = $2 and c.target_id = $3 and c.status in ('valid', 'expired')
           and (making.newer or biz.cache_holds(c, biz.site_today($1)))
+          and not exists (
+            select from biz.ai_cache i
+            where i.site_id = c.site_id and i.cache_type = c.cache_type and i.target_id = c.target_id and i.id > c.id and i.status = 'invalidated')
         order by c.id desc limit 1
         "#,
         site_id,

@@ -10,6 +10,7 @@ mod admin;
 mod apps;
 mod background;
 mod binaries;
+mod cache;
 mod callers;
 mod chat_history;
 mod chat_messages;
