@@ -139,11 +139,14 @@ begin
     if not found then r.outcome := 'lost'; return r; end if;
 
     -- A step that finds a result is skipped. A forced job takes only its own: those it made before it was interrupted.
-    r.step := j.step;
+    -- What it has just made counts, however short it holds; but where a job had to wait, and what it rests on has
+    -- ceased to hold, it goes back to there.
+    r.step := 0;
     while r.step < cardinality(j.app_chain) and exists (
         select from biz.ai_cache c
         where c.site_id = p_site and c.cache_type = j.app_chain[r.step + 1] and c.target_id = p_targets[r.step + 1] and c.status = 'valid'
-          and (c.job_id = j.id or (not j.is_forced and biz.cache_holds(c, v_today))))
+          and ((c.job_id = j.id and r.step >= j.step)
+               or (biz.cache_holds(c, v_today) and (not j.is_forced or r.step < j.step))))
     loop
         r.step := r.step + 1;
     end loop;

@@ -544,6 +544,38 @@ async fn results_belong_to_the_date_that_a_site_pretends_it_is() {
 }
 
 #[tokio::test]
+async fn a_chain_that_waited_while_the_date_changed_makes_what_it_needs_again() {
+    for forced in [false, true] {
+        waits_while_the_date_changes(forced).await;
+    }
+}
+
+async fn waits_while_the_date_changes(forced: bool) {
+    let parlor = Parlor::with_business(Setup::default()).await;
+    pretend(&parlor, Some(0)).await;
+    let task: i64 = sqlx::query_scalar(
+        "select min(task_id) from dws.coach_task
+         where site_id = 1 and member_id is not null and assigned_on <= biz.site_today(1) - 10",
+    )
+    .fetch_one(&parlor.db)
+    .await
+    .unwrap();
+    parlor
+        .simulator
+        .set_scenario(Some("app5_tactics"), Some("unavailable".parse().unwrap()));
+    let event = json!({ "event_type": "task.assigned", "payload": { "task_id": task }, "is_forced": forced });
+    let job = parlor.triggered(&event).await;
+    parlor.work().await;
+    assert_eq!(parlor.job(job).await["step"], 1);
+    // What app4 said is of a day that has not come yet, and app5 rests on it.
+    pretend(&parlor, Some(-1)).await;
+    parlor.simulator.set_scenario(Some("app5_tactics"), None);
+    parlor.later().await;
+    parlor.work().await;
+    assert_eq!(parlor.job(job).await["status"], "succeeded");
+}
+
+#[tokio::test]
 async fn a_job_without_budget_waits_for_the_next_day_or_month_of_its_site() {
     let parlor = Parlor::with_business(Setup::default()).await;
     let mut order = 0;
