@@ -31,6 +31,7 @@ mod limits;
 mod openapi;
 mod outage;
 mod pages;
+mod prewarm;
 mod queue;
 mod refusals;
 mod refusals_at_random;

@@ -409,3 +409,63 @@ async fn every_run_of_a_job_is_counted_whatever_became_of_it() {
     );
     invariants::of_the_books(&parlor).await;
 }
+
+#[tokio::test]
+async fn a_probe_whose_worker_died_hands_its_turn_on_when_it_is_swept() {
+    let parlor = parlor().await;
+    parlor
+        .execute(
+            "insert into biz.ai_circuits (app_type, state, failures, opened_at, retry_at)
+             values ('app3_clue', 'open', 5, now(), now())",
+        )
+        .await;
+    answers(&parlor, APPS[0], "gate:0+");
+    let job = parlor.settled_by(MEMBER, 1).await;
+    let probe = at_work(&parlor);
+    parlor.simulator.held(1).await;
+    answers(&parlor, APPS[0], "");
+    probe.abort();
+    assert!(probe.await.is_err());
+    // While it may be alive, nobody else asks.
+    let other = parlor.settled_by(MEMBER, 2).await;
+    parlor
+        .execute("update biz.ai_cache set lease_until = now() - interval '1 second'")
+        .await;
+    parlor.work().await;
+    assert_eq!(parlor.job(other).await["error_code"], "circuit_open");
+    assert_eq!(parlor.simulator.calls_count(), 1);
+    parlor.buried().await;
+    parlor.later().await;
+    parlor.work().await;
+    parlor.later().await;
+    parlor.work().await;
+    for job in [job, other] {
+        assert_eq!(parlor.job(job).await["status"], "succeeded");
+    }
+    invariants::of_the_jobs(&parlor).await;
+}
+
+#[tokio::test]
+async fn a_run_that_nobody_can_settle_is_settled_when_no_call_takes_so_long() {
+    let parlor = parlor().await;
+    let job = parlor.settled_by(MEMBER, 1).await;
+    parlor
+        .execute("update biz.ai_trigger_jobs set status = 'running', claims = 9, lease_until = now() + interval '30 seconds'")
+        .await;
+    parlor
+        .execute("select biz.begin_job_run(1, (select id from biz.ai_trigger_jobs), 9, 'app3_clue', 70001, 2000, 'p', 'app3_clue/1', 30)")
+        .await;
+    parlor
+        .execute("update biz.ai_trigger_jobs set status = 'pending', lease_until = null")
+        .await;
+    let swept = common::sweep::run(&parlor.db, 90).await.unwrap();
+    assert_eq!(swept.runs, 0);
+    parlor
+        .execute("update biz.ai_run_logs set created_at = created_at - interval '10 minutes'")
+        .await;
+    let swept = common::sweep::run(&parlor.db, 90).await.unwrap();
+    assert_eq!(swept.runs, 1);
+    parlor.work().await;
+    assert_eq!(parlor.job(job).await["status"], "succeeded");
+    invariants::of_the_books(&parlor).await;
+}
