@@ -58,7 +58,7 @@ pub(super) fn coach() -> CoachFacts {
 pub(super) fn task() -> TaskFacts {
     facts(json!({
         "title": "提醒余额", "detail": "李思远的储值卡余额不多了。", "coach": "阿杰", "status": "未完成",
-        "assigned_on": "2026-06-01", "due_on": "2026-06-08", "done_on": null, "member_id": 10_001,
+        "assigned_on": "2026-06-01", "due_on": "2026-06-08", "done_on": null, "coach_id": 1001, "member_id": 10_001,
     }))
 }
 
