@@ -83,6 +83,10 @@ pub(super) async fn of(db: &Db, job: &Job, app: App, target: &Target) -> Result<
         (App::NoteAnalysis, Target::Note(note_id)) => {
             let (note, references) =
                 tokio::try_join!(facts::note(db, site_id, *note_id), references)?;
+            // The result is kept under the event's member, whose clues it joins.
+            if job.member_id != Some(note.member_id) {
+                return Err(Error::NotFound);
+            }
             let member = facts::member(db, site_id, note.member_id, SOME_ORDERS).await?;
             let facts = app6_note_analysis::Facts {
                 note: &note,

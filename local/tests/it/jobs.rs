@@ -212,6 +212,22 @@ async fn a_task_and_a_note_are_answered_about_themselves() {
 }
 
 #[tokio::test]
+async fn a_note_about_one_member_tells_nothing_of_another() {
+    let parlor = parlor().await;
+    let note: i64 =
+        sqlx::query_scalar("select min(note_id) from dws.member_note where site_id = 1")
+            .fetch_one(&parlor.db)
+            .await
+            .unwrap();
+    let another = note / 100 + 1;
+    let event = json!({ "event_type": "note.created", "member_id": another, "payload": { "note_id": note } });
+    let job = parlor.triggered(&event).await;
+    parlor.work().await;
+    assert_eq!(parlor.job(job).await["error_code"], "not_found");
+    assert_eq!(parlor.simulator.calls_count(), 0);
+}
+
+#[tokio::test]
 async fn new_facts_of_a_site_queue_its_filters_and_only_those() {
     let parlor = parlor().await;
     let job = parlor
