@@ -203,7 +203,7 @@ async fn messages_come_early_twice_out_of_order_and_late_and_each_job_runs_once(
 async fn messages_that_find_no_time_come_again() {
     let parlor = parlor().await;
     let job = parlor.settled_by(MEMBER, 1).await;
-    let soon = Instant::now() + std::time::Duration::from_mins(1);
+    let soon = Instant::now() + Duration::from_mins(1);
     assert_eq!(delivered(&parlor, &[8, 9], Some(soon)).await, ["8", "9"]);
     let untouched = parlor.job(job).await;
     assert_eq!(
