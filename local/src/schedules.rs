@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Days, FixedOffset, NaiveTime, TimeZone as _};
+use chrono::{DateTime, Days, FixedOffset, NaiveTime, TimeZone as _, Utc};
 use common::{clock, jobs::Worker};
 use lambda::Invocation;
 use serde_json::json;
@@ -49,13 +49,13 @@ async fn repeat(every: Duration, doing: impl AsyncFn()) {
 
 async fn daily(doing: impl AsyncFn()) {
     loop {
-        sleep(until_prewarm(clock::now().with_timezone(&SHANGHAI))).await;
+        sleep(until_prewarm(clock::now())).await;
         doing().await;
     }
 }
 
-fn until_prewarm(now: DateTime<FixedOffset>) -> Duration {
-    let today = now.date_naive();
+fn until_prewarm(now: DateTime<Utc>) -> Duration {
+    let today = now.with_timezone(&SHANGHAI).date_naive();
     [Some(today), today.checked_add_days(Days::new(1))]
         .into_iter()
         .flatten()
@@ -64,7 +64,12 @@ fn until_prewarm(now: DateTime<FixedOffset>) -> Duration {
                 .from_local_datetime(&day.and_time(PREWARM_AT))
                 .single()
         })
-        .find_map(|at| (at - now).to_std().ok().filter(|left| !left.is_zero()))
+        .find_map(|at| {
+            (at.to_utc() - now)
+                .to_std()
+                .ok()
+                .filter(|left| !left.is_zero())
+        })
         .unwrap_or(EVERY_MINUTE)
 }
 
@@ -122,7 +127,7 @@ mod tests {
 
     #[test]
     fn a_prewarm_is_due_at_the_next_half_past_five_in_shanghai() {
-        let left = |time: &str| until_prewarm(DateTime::parse_from_rfc3339(time).unwrap());
+        let left = |time: &str| until_prewarm(time.parse().unwrap());
         assert_eq!(left("2026-11-21T05:29:59+08:00"), Duration::from_secs(1));
         assert_eq!(
             left("2026-11-21T05:30:00+08:00"),
