@@ -450,7 +450,7 @@ async fn reach(
     let what = format!("{name} is {point:?}");
     match point {
         Point::Due | Point::Opening | Point::Answered => {
-            until_within(LONGEST, &what, is_held).await
+            until_within(LONGEST, &what, is_held).await;
         }
         Point::Leased if app == APPS.len() => {
             until_within(LONGEST, &what, async || {
