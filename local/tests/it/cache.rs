@@ -71,7 +71,7 @@ impl Parlor {
     async fn asks(&self, event: &Value) -> usize {
         let calls = self.simulator.calls_count();
         self.triggered(event).await;
-        self.work().await;
+        self.work_off().await;
         self.simulator.calls_count() - calls
     }
 }
@@ -415,7 +415,7 @@ async fn every_result_has_an_end_by_its_app() {
         json!({ "event_type": "etl.finished" }),
     ] {
         parlor.triggered(&event).await;
-        parlor.work().await;
+        parlor.work_off().await;
     }
     let apps: i64 = sqlx::query_scalar("select count(distinct cache_type) from biz.ai_cache")
         .fetch_one(&parlor.db)

@@ -233,17 +233,7 @@ async fn new_facts_of_a_site_queue_its_filters_and_only_those() {
     let job = parlor
         .triggered(&json!({ "event_type": "etl.finished" }))
         .await;
-    // Whatever a machine that is busy puts off is done later.
-    while sqlx::query_scalar(
-        "select exists (select from biz.ai_trigger_jobs where status = 'pending')",
-    )
-    .fetch_one(&parlor.db)
-    .await
-    .unwrap()
-    {
-        parlor.later().await;
-        parlor.work().await;
-    }
+    parlor.work_off().await;
     assert_eq!(parlor.job(job).await["status"], "succeeded");
     let entries = parlor.entries().await;
     // Eight periods of all areas together, of each of three, and with the areas compared.

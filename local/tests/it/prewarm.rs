@@ -53,7 +53,7 @@ async fn what_is_missing_is_queued_once_and_again_when_it_no_longer_holds() {
             found(0, 0, FILTERS)
         );
     }
-    parlor.work().await;
+    parlor.work_off().await;
     for dry_run in [true, false] {
         assert_eq!(
             prewarm(&parlor, Some(1), dry_run).await,
@@ -66,12 +66,12 @@ async fn what_is_missing_is_queued_once_and_again_when_it_no_longer_holds() {
         .await
         .unwrap();
     assert_eq!(prewarm(&parlor, Some(1), false).await, found(8, 32, 0));
-    parlor.work().await;
+    parlor.work_off().await;
     parlor
         .execute("update biz.sites set runtime_mode = 'sandbox', sandbox_date = biz.site_today(1) - 1 where id = 1")
         .await;
     assert_eq!(prewarm(&parlor, Some(1), false).await, found(FILTERS, 0, 0));
-    parlor.work().await;
+    parlor.work_off().await;
     invariants::of_the_jobs(&parlor).await;
 }
 
@@ -88,7 +88,7 @@ async fn prewarms_at_once_queue_each_filter_of_each_active_site_once() {
     assert_eq!((one.sites, two.sites), (2, 2));
     assert_eq!(one.enqueued + two.enqueued, 2 * FILTERS);
     assert_eq!(count(&parlor).await, 2 * FILTERS);
-    parlor.work().await;
+    parlor.work_off().await;
     assert_eq!(
         i64::try_from(parlor.simulator.calls_count()).unwrap(),
         2 * FILTERS
@@ -103,7 +103,7 @@ async fn new_facts_whose_worker_died_queue_their_filters_once() {
         let before = count(&parlor).await;
         let event = json!({ "event_type": "etl.finished", "is_forced": forced });
         let job = parlor.triggered(&event).await;
-        parlor.work().await;
+        parlor.work_off().await;
         assert_eq!(count(&parlor).await, before + 1 + FILTERS);
         // As if it had died before it could say that it was done.
         sqlx::query(
@@ -115,7 +115,7 @@ async fn new_facts_whose_worker_died_queue_their_filters_once() {
         .await
         .unwrap();
         parlor.buried().await;
-        parlor.work().await;
+        parlor.work_off().await;
         assert_eq!(parlor.job(job).await["status"], "succeeded");
         assert_eq!(count(&parlor).await, before + 1 + FILTERS);
     }

@@ -75,6 +75,24 @@ impl Parlor {
             .unwrap();
     }
 
+    /// Runs what is due, and what it puts off: a machine that is busy does not always reach its database in time.
+    pub async fn work_off(&self) {
+        for _ in 0..20 {
+            self.work().await;
+            let pending: bool = sqlx::query_scalar(
+                "select exists (select from biz.ai_trigger_jobs where status = 'pending')",
+            )
+            .fetch_one(&self.db)
+            .await
+            .unwrap();
+            if !pending {
+                return;
+            }
+            self.later().await;
+        }
+        panic!("there is no end of jobs");
+    }
+
     /// As if every worker and generator had been dead for long, and the sweep had come.
     pub async fn buried(&self) {
         for update in [
