@@ -116,7 +116,7 @@ async fn ends_whole(
     mut events: Vec<SseEvent>,
 ) {
     events.extend(
-        timeout(Duration::from_secs(20), stream.rest())
+        timeout(Duration::from_secs(60), stream.rest())
             .await
             .unwrap(),
     );
