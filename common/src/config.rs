@@ -18,7 +18,7 @@
 //! | `DASHSCOPE_APP_ID_6_NOTE_ANALYSIS` | app6 | none |
 //! | `DASHSCOPE_APP_ID_7_CUSTOMER_ANALYSIS` | app7 | none |
 //! | `DASHSCOPE_APP_ID_8_CLUE_CONSOLIDATED` | app8 | none |
-//! | `CHAT_RATE_PER_MINUTE` | messages a user may send in a minute | 20 |
+//! | `CHAT_RATE_PER_MINUTE` | messages a user may send in a minute, to the chat and to bots | 20 |
 //! | `CHAT_MAX_STREAMS` | replies a user may have made at once | 2 |
 //! | `CHAT_RESERVED_TOKENS` | tokens held against the budget per message | 2000 |
 //! | `JOB_QUEUE_URL` | the SQS queue that wakes the job worker; without it the schedule alone does | none |
@@ -279,6 +279,28 @@ impl JobLimits {
 /// DashScope takes 100 requests a second of an application; a call takes seconds.
 const DEFAULT_AT_ONCE: NonZeroUsize = NonZeroUsize::new(8).expect("not zero");
 
+/// What a user may send, whoever answers it.
+#[derive(Clone, Copy, Debug)]
+pub struct SendLimits {
+    /// Messages in a minute.
+    pub rate_per_minute: i32,
+    /// Tokens held against the site's budget while a reply is made.
+    pub reserved_tokens: i64,
+}
+
+impl SendLimits {
+    /// Reads `CHAT_RATE_PER_MINUTE` and `CHAT_RESERVED_TOKENS`.
+    ///
+    /// # Errors
+    /// Names the variable that cannot be read.
+    pub fn from_env(env: &Env) -> Result<Self, ConfigError> {
+        Ok(Self {
+            rate_per_minute: env.parsed("CHAT_RATE_PER_MINUTE", "a whole number", 20)?,
+            reserved_tokens: env.parsed("CHAT_RESERVED_TOKENS", "a whole number", 2000)?,
+        })
+    }
+}
+
 /// What a user may ask for.
 #[derive(Clone, Copy, Debug)]
 pub struct ChatLimits {
@@ -296,10 +318,14 @@ impl ChatLimits {
     /// # Errors
     /// Names the variable that cannot be read.
     pub fn from_env(env: &Env) -> Result<Self, ConfigError> {
+        let SendLimits {
+            rate_per_minute,
+            reserved_tokens,
+        } = SendLimits::from_env(env)?;
         Ok(Self {
-            rate_per_minute: env.parsed("CHAT_RATE_PER_MINUTE", "a whole number", 20)?,
+            rate_per_minute,
             max_streams: env.parsed("CHAT_MAX_STREAMS", "a whole number", 2)?,
-            reserved_tokens: env.parsed("CHAT_RESERVED_TOKENS", "a whole number", 2000)?,
+            reserved_tokens,
         })
     }
 }

@@ -53,6 +53,9 @@ pub enum Error {
     /// The object's state does not allow this.
     #[error("conflict: {0}")]
     Conflict(&'static str),
+    /// The idempotency key was sent before with another body.
+    #[error("idempotency key reused")]
+    KeyReused,
     /// Too many requests of one user.
     #[error("rate limited")]
     RateLimited {
@@ -113,6 +116,20 @@ pub enum Reason {
     EventId,
     /// Beyond what there is to read.
     BeyondEnd,
+    /// Not a UUID.
+    NotAnId,
+    /// Holds something else than printable ASCII.
+    NotPrintable,
+    /// A conversation that is not with a bot.
+    NotABot,
+    /// A bot that nobody answers for.
+    NoAgent,
+    /// No message of this session.
+    NotOfThisSession,
+    /// A session that is closed.
+    Closed,
+    /// A session that is paused.
+    Paused,
 }
 
 impl Error {

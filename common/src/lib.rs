@@ -3,6 +3,7 @@
 //! Nothing here knows axum's `Router` or AWS Lambda: those are the functions' business.
 //! `dashscope` knows none of the other modules.
 
+pub mod bots;
 pub mod cache;
 pub mod conversations;
 pub mod facts;
@@ -11,6 +12,7 @@ pub mod messages;
 pub mod pages;
 pub mod replies;
 mod runs;
+pub mod sessions;
 pub mod sweep;
 
 pub mod apps;

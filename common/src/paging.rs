@@ -52,14 +52,46 @@ impl<K: DeserializeOwned> Paging<K> {
     pub fn parse(query: &QueryText, default_size: i64, scope: &str) -> Result<Self> {
         let (page, size) = numbers(query, default_size)?;
         let from = match query.text("cursor")? {
-            Some(text) => {
-                From::Key(read_cursor(text, scope).ok_or(Error::invalid("cursor", Reason::Cursor))?)
-            }
+            Some(text) => From::Key(key(text, scope)?),
             None => From::Offset((page.unwrap_or(1) - 1).saturating_mul(size)),
         };
         Ok(Self {
             page: page.unwrap_or(1),
             size,
+            from,
+        })
+    }
+}
+
+/// What part of a list is asked for by those who count items, not pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slice<K> {
+    /// The most items.
+    pub limit: i64,
+    /// How many are skipped: none where a cursor is used.
+    pub offset: i64,
+    /// Where it begins.
+    pub from: From<K>,
+}
+
+impl<K: DeserializeOwned> Slice<K> {
+    /// Reads `limit`, `offset` and `cursor`, which is bound to `scope`.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`].
+    pub fn parse(query: &QueryText, usual_limit: i64, scope: &str) -> Result<Self> {
+        let limit = query.limit("limit", usual_limit, MAX_PAGE_SIZE)?;
+        let offset = query.integer("offset", 0, i64::MAX)?;
+        let from = match (query.text("cursor")?, offset) {
+            (Some(_), Some(_)) => {
+                return Err(Error::invalid("cursor", Reason::Exclusive("offset")));
+            }
+            (Some(text), None) => From::Key(key(text, scope)?),
+            (None, offset) => From::Offset(offset.unwrap_or(0)),
+        };
+        Ok(Self {
+            limit,
+            offset: offset.unwrap_or(0),
             from,
         })
     }
@@ -84,6 +116,11 @@ pub fn write_cursor<K: Serialize>(key: &K, scope: &str) -> Option<String> {
     serde_json::to_vec(&(scope, key))
         .ok()
         .map(|json| URL_SAFE_NO_PAD.encode(json))
+}
+
+/// The key in the parameter `cursor`.
+fn key<K: DeserializeOwned>(text: &str, scope: &str) -> Result<K> {
+    read_cursor(text, scope).ok_or(Error::invalid("cursor", Reason::Cursor))
 }
 
 fn read_cursor<K: DeserializeOwned>(text: &str, scope: &str) -> Option<K> {

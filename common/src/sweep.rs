@@ -23,6 +23,8 @@ pub struct Swept {
     pub cache_expired: i32,
     /// Entries beyond the newest 20,000 of an app and site: they are gone.
     pub cache_removed: i32,
+    /// Idempotency keys that a day has passed over.
+    pub idempotency_keys: i32,
     /// Partitions of the run log made ahead.
     pub partitions_made: i32,
     /// Partitions of the run log that were old enough to go.
@@ -47,6 +49,10 @@ pub async fn run(db: &Db, keep_days: i32) -> Result<Swept> {
     .fetch_one(db)
     .bounded()
     .await?;
+    let idempotency_keys = sqlx::query_scalar!(r#"select biz.sweep_idempotency_keys() as "keys!""#)
+        .fetch_one(db)
+        .bounded()
+        .await?;
     let partitions_made =
         sqlx::query_scalar!(r#"select biz.make_run_log_partitions() as "partitions!""#)
             .fetch_one(db)
@@ -66,6 +72,7 @@ pub async fn run(db: &Db, keep_days: i32) -> Result<Swept> {
         cache_leases: cache.leases,
         cache_expired: cache.expired,
         cache_removed: cache.removed,
+        idempotency_keys,
         partitions_made,
         partitions_dropped,
     };
@@ -76,6 +83,7 @@ pub async fn run(db: &Db, keep_days: i32) -> Result<Swept> {
         ("cache_leases", swept.cache_leases),
         ("cache_expired", swept.cache_expired),
         ("cache_removed", swept.cache_removed),
+        ("idempotency_keys", swept.idempotency_keys),
         ("partitions_made", swept.partitions_made),
         ("partitions_dropped", swept.partitions_dropped),
     ] {

@@ -35,10 +35,11 @@ const HANDED_ON: [&str; 14] = [
 ];
 
 /// The functions' names and how long each may take, as in `template.yaml`.
-pub const FUNCTIONS: [(&str, Duration); 9] = [
+pub const FUNCTIONS: [(&str, Duration); 10] = [
     ("admin-jobs", Duration::from_secs(29)),
     ("chat-history", Duration::from_secs(29)),
     ("chat-messages", Duration::from_secs(150)),
+    ("chat-sessions", Duration::from_secs(29)),
     ("chat-stream", Duration::from_secs(320)),
     ("db-migrate", Duration::from_secs(300)),
     ("job-worker", Duration::from_secs(900)),

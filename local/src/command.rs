@@ -11,7 +11,7 @@ use clap::{Parser, Subcommand};
 use common::{
     apps::AppIds,
     auth::{self, JwtSecrets},
-    config::{ChatLimits, ConfigError, DatabaseConfig, Env},
+    config::{ChatLimits, ConfigError, DatabaseConfig, Env, SendLimits},
     dashscope::{self, DashScope},
     db, migrations,
     queue::JobQueue,
@@ -208,13 +208,15 @@ pub fn idle_tools() -> Result<gateway::Tools, AnyError> {
     })?;
     let secrets = JwtSecrets::new(&secret, None).ok_or(ConfigError::Missing("JWT_SECRET"))?;
     let dashscope = DashScope::new(dashscope::Config::new(secret))?;
-    let limits = ChatLimits::from_env(&Env::from_pairs::<&str, &str>([]))?;
+    let nothing = Env::from_pairs::<&str, &str>([]);
+    let limits = ChatLimits::from_env(&nothing)?;
     let replies = Replies::new(db.clone(), dashscope, AppIds::default(), limits);
     Ok(gateway::Tools {
         db,
         secrets,
         replies,
         queue: JobQueue::none(),
+        limits: SendLimits::from_env(&nothing)?,
     })
 }
 

@@ -1,4 +1,4 @@
-//! Demo data: two sites, their staff, and a conversation to begin with.
+//! Demo data: two sites, their staff, bots to talk to, and a conversation to begin with.
 
 use std::{iter, time::Duration};
 
@@ -8,6 +8,7 @@ use common::{
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::{Connection as _, Executor as _, PgConnection};
+use uuid::{Uuid, uuid};
 
 /// How long a printed token holds.
 const TOKEN_VALID_FOR: Duration = Duration::from_secs(12 * 3600);
@@ -23,6 +24,90 @@ const USERS: [(i64, Option<i64>, &str, Role, &str); 9] = [
     (2001, Some(2), "阿豪", Role::Coach, "approved"),
     (2004, Some(2), "李管理", Role::SiteAdmin, "approved"),
     (9001, None, "平台管理员", Role::Admin, "approved"),
+];
+
+/// The application behind every demo bot that has one, and one that is gone.
+const AGENTS: [(Uuid, &str, bool); 2] = [
+    (AGENT, "对话", false),
+    (
+        uuid!("00000000-0000-4000-8000-00000000a002"),
+        "旧对话",
+        true,
+    ),
+];
+const AGENT: Uuid = uuid!("00000000-0000-4000-8000-00000000a001");
+/// The name of their application, as the simulator knows it.
+const AGENT_APP_ID: &str = "app1_chat";
+
+/// A bot to talk to.
+struct Bot {
+    id: Uuid,
+    /// None: of all sites.
+    site_id: Option<i64>,
+    name: &'static str,
+    display_name: Option<&'static str>,
+    is_active: bool,
+    /// Whom it is granted to, where it is not for everybody.
+    granted_to: Option<i64>,
+    agent_id: Option<Uuid>,
+}
+
+/// The demo bots: one for each way in which a bot can be had, or not.
+const BOTS: [Bot; 6] = [
+    Bot {
+        id: uuid!("00000000-0000-4000-8000-000000000001"),
+        site_id: None,
+        name: "xiaotai",
+        display_name: Some("小台"),
+        is_active: true,
+        granted_to: None,
+        agent_id: Some(AGENT),
+    },
+    Bot {
+        id: uuid!("00000000-0000-4000-8000-000000000002"),
+        site_id: Some(1),
+        name: "manager-assistant",
+        display_name: Some("店长助手"),
+        is_active: true,
+        granted_to: Some(1003),
+        agent_id: Some(AGENT),
+    },
+    Bot {
+        id: uuid!("00000000-0000-4000-8000-000000000003"),
+        site_id: None,
+        name: "retired",
+        display_name: Some("停用的助手"),
+        is_active: false,
+        granted_to: None,
+        agent_id: Some(AGENT),
+    },
+    Bot {
+        id: uuid!("00000000-0000-4000-8000-000000000004"),
+        site_id: None,
+        name: "unfinished",
+        display_name: None,
+        is_active: true,
+        granted_to: None,
+        agent_id: None,
+    },
+    Bot {
+        id: uuid!("00000000-0000-4000-8000-000000000005"),
+        site_id: Some(2),
+        name: "night-club",
+        display_name: Some("夜场助手"),
+        is_active: true,
+        granted_to: None,
+        agent_id: Some(AGENT),
+    },
+    Bot {
+        id: uuid!("00000000-0000-4000-8000-000000000006"),
+        site_id: None,
+        name: "orphan",
+        display_name: Some("旧助手"),
+        is_active: true,
+        granted_to: None,
+        agent_id: Some(AGENTS[1].0),
+    },
 ];
 
 /// A demo user by id.
@@ -70,6 +155,43 @@ pub async fn load(db: &Db) -> Result<(), sqlx::Error> {
         .bind(status)
         .execute(db)
         .await?;
+    }
+    load_bots(db).await
+}
+
+async fn load_bots(db: &Db) -> Result<(), sqlx::Error> {
+    for (id, name, is_gone) in AGENTS {
+        sqlx::query(
+            "insert into biz.agents (id, name, app_id, deleted_at) values ($1, $2, $3, case when $4 then now() end) on conflict do nothing",
+        )
+        .bind(id)
+        .bind(name)
+        .bind(AGENT_APP_ID)
+        .bind(is_gone)
+        .execute(db)
+        .await?;
+    }
+    for bot in BOTS {
+        sqlx::query(
+            "insert into biz.bots (id, site_id, name, display_name, status, access, agent_id) values ($1, $2, $3, $4, $5, $6, $7) \
+             on conflict do nothing",
+        )
+        .bind(bot.id)
+        .bind(bot.site_id)
+        .bind(bot.name)
+        .bind(bot.display_name)
+        .bind(if bot.is_active { "active" } else { "disabled" })
+        .bind(if bot.granted_to.is_some() { "granted" } else { "public" })
+        .bind(bot.agent_id)
+        .execute(db)
+        .await?;
+        if let Some(user_id) = bot.granted_to {
+            sqlx::query("insert into biz.bot_grants (bot_id, user_id) values ($1, $2) on conflict do nothing")
+                .bind(bot.id)
+                .bind(user_id)
+                .execute(db)
+                .await?;
+        }
     }
     Ok(())
 }

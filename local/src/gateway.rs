@@ -3,6 +3,7 @@
 use axum::{Router, routing::get};
 use common::{
     auth::{Callers, JwtSecrets},
+    config::SendLimits,
     db::Db,
     queue::JobQueue,
     replies::Replies,
@@ -24,6 +25,8 @@ pub struct Tools {
     pub replies: Replies,
     /// Wakes job workers.
     pub queue: JobQueue,
+    /// What a user may send to a bot.
+    pub limits: SendLimits,
 }
 
 /// All functions, by name, each with its own router.
@@ -33,12 +36,13 @@ pub fn functions(tools: &Tools) -> Vec<(&'static str, OpenApiRouter)> {
         secrets,
         replies,
         queue,
+        limits,
     } = tools.clone();
     let callers = Callers::new(secrets, db.clone());
     vec![
         (
             "admin-jobs",
-            admin_jobs::router(db.clone(), callers.clone(), queue),
+            admin_jobs::router(db.clone(), callers.clone(), queue.clone()),
         ),
         (
             "chat-history",
@@ -46,7 +50,11 @@ pub fn functions(tools: &Tools) -> Vec<(&'static str, OpenApiRouter)> {
         ),
         (
             "chat-messages",
-            chat_messages::router(db, callers.clone(), replies.clone()),
+            chat_messages::router(db.clone(), callers.clone(), replies.clone()),
+        ),
+        (
+            "chat-sessions",
+            chat_sessions::router(db, callers.clone(), queue, limits),
         ),
         ("chat-stream", chat_stream::router(callers, replies)),
     ]

@@ -7,7 +7,7 @@ use clap::Args;
 use common::{
     apps::App,
     auth::JwtSecrets,
-    config::{ChatLimits, ConfigError, DashScopeConfig, Env, JobLimits, Retention},
+    config::{ChatLimits, ConfigError, DashScopeConfig, Env, JobLimits, Retention, SendLimits},
     db::Db,
     jobs::Worker,
     queue::JobQueue,
@@ -136,6 +136,7 @@ async fn tools(db: Db, secret: &SecretString, env: &Env) -> Result<(Tools, Worke
         secrets,
         replies,
         queue: JobQueue::from_env(env),
+        limits: SendLimits::from_env(env)?,
     };
     Ok((tools, worker))
 }

@@ -4,8 +4,6 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::prompt::MAX_PROMPT_CHARS;
-use crate::auth::Caller;
-
 /// Goes into the run log, so that a change of wording can be told in the figures.
 pub const PROMPT_VERSION: &str = "app1_chat/2";
 
@@ -63,11 +61,11 @@ pub fn prompt(page: Option<PageFacts<'_>>, history: &[Turn], message: &str) -> S
 }
 
 /// Who is asking, for the variables of the application's prompt template.
-pub fn biz_params(caller: &Caller) -> Value {
+pub fn biz_params(user_id: i64, role: &str, nickname: &str) -> Value {
     json!({ "user_prompt_params": {
-        "User_ID": caller.user_id.to_string(),
-        "Role": caller.role.name(),
-        "Nickname": caller.nickname,
+        "User_ID": user_id.to_string(),
+        "Role": role,
+        "Nickname": nickname,
     }})
 }
 

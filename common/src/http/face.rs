@@ -65,6 +65,26 @@ pub struct AdminProblem {
     retry_after: Option<i32>,
 }
 
+/// The body of an error in the words of the session API.
+#[derive(utoipa::ToSchema)]
+#[schema(as = SessionProblem)]
+#[expect(
+    dead_code,
+    reason = "it only describes the body in the OpenAPI document"
+)]
+pub struct SessionProblem {
+    /// For people, in English.
+    error: String,
+    /// For programs; stable.
+    code: String,
+    /// Also in the header `x-request-id` and in the log.
+    request_id: String,
+    /// The field that does not fit.
+    field: Option<String>,
+    /// Seconds.
+    retry_after: Option<i32>,
+}
+
 impl Face {
     /// The face that a path belongs to.
     pub fn of(path: &str) -> Self {
@@ -161,7 +181,9 @@ impl Face {
             Error::Invalid { .. } if self == Self::Session => {
                 (StatusCode::BAD_REQUEST, "invalid_request")
             }
-            Error::Invalid { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_request"),
+            Error::Invalid { .. } | Error::KeyReused => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "invalid_request")
+            }
             Error::PayloadTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large"),
             Error::UnsupportedMediaType => {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type")
@@ -201,6 +223,7 @@ fn chinese(error: &Error) -> String {
         Error::UnsupportedMediaType => "请求内容必须是 JSON".into(),
         Error::Busy { .. } => "上一条回复还在生成，请稍候".into(),
         Error::Conflict(_) => "当前状态不允许此操作".into(),
+        Error::KeyReused => "幂等键已用于其他内容".into(),
         Error::RateLimited { .. } => "发送过于频繁，请稍后再试".into(),
         Error::BudgetExceeded { .. } => "AI 用量已达上限，请稍后再试".into(),
         Error::CircuitOpen { .. } => "AI 服务暂时不可用，请稍后再试".into(),
@@ -227,6 +250,13 @@ fn invalid_in_chinese(field: &str, reason: Reason) -> String {
         Reason::Repeated => format!("参数 {field} 重复"),
         Reason::EventId => format!("参数 {field} 不是此回复的事件标识"),
         Reason::BeyondEnd => format!("参数 {field} 超出已有内容"),
+        Reason::NotAnId => format!("参数 {field} 不是有效的标识"),
+        Reason::NotPrintable => format!("参数 {field} 只能包含可打印的 ASCII 字符"),
+        Reason::NotABot => "该会话不是与机器人的会话".into(),
+        Reason::NoAgent => "该机器人没有可用的应用".into(),
+        Reason::NotOfThisSession => format!("参数 {field} 不是本会话的消息"),
+        Reason::Closed => "会话已关闭".into(),
+        Reason::Paused => "会话已暂停".into(),
     }
 }
 
@@ -244,6 +274,7 @@ fn english(error: &Error) -> String {
         Error::UnsupportedMediaType => "Body must be JSON".into(),
         Error::Busy { .. } => "A reply is being made".into(),
         Error::Conflict(what) => (*what).into(),
+        Error::KeyReused => "Idempotency-Key was used with another body".into(),
         Error::RateLimited { .. } => "Too many requests".into(),
         Error::BudgetExceeded { .. } => "AI budget is used up".into(),
         Error::CircuitOpen { .. } => "AI is unavailable".into(),
@@ -268,6 +299,13 @@ fn invalid_in_english(field: &str, reason: Reason) -> String {
         Reason::Repeated => format!("{field} is given more than once"),
         Reason::EventId => format!("{field} is not an event of this reply"),
         Reason::BeyondEnd => format!("{field} is beyond what there is"),
+        Reason::NotAnId => format!("{field} is not a valid id"),
+        Reason::NotPrintable => format!("{field} must be printable ASCII"),
+        Reason::NotABot => "Not a conversation with a bot".into(),
+        Reason::NoAgent => "The bot has no agent".into(),
+        Reason::NotOfThisSession => format!("{field} is not a message of this session"),
+        Reason::Closed => "Session is closed".into(),
+        Reason::Paused => "Session is paused".into(),
     }
 }
 

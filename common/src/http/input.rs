@@ -4,16 +4,17 @@
 //! then looks at fields (422). So the extractors of path and query never refuse: they hand
 //! over text, and the handler asks for what it needs.
 
-use std::{collections::HashMap, convert::Infallible};
+use std::{collections::HashMap, convert::Infallible, num::IntErrorKind};
 
 use axum::{
     body::Body,
     extract::{FromRequest, FromRequestParts, RawPathParams, Request},
 };
-use http::{header::CONTENT_TYPE, request::Parts};
+use http::{HeaderMap, header::CONTENT_TYPE, request::Parts};
 use http_body_util::{BodyExt as _, Limited};
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
+use uuid::Uuid;
 
 use crate::error::{Error, Reason, Result};
 
@@ -51,6 +52,25 @@ impl PathText {
         id.filter(|id| *id > 0)
             .ok_or(Error::invalid(name, Reason::Type))
     }
+
+    /// An id that is a UUID.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when it is not one.
+    pub fn uuid(&self, name: &'static str) -> Result<Uuid> {
+        uuid(name, self.0.get(name).map_or("", String::as_str))
+    }
+}
+
+/// A UUID as all clients write them: 36 characters, in either case.
+///
+/// # Errors
+/// [`Error::Invalid`] for anything else, such as the other forms that UUIDs have.
+pub fn uuid(field: &'static str, text: &str) -> Result<Uuid> {
+    let id = Uuid::try_parse(text)
+        .ok()
+        .filter(|_| text.len() == uuid::fmt::Hyphenated::LENGTH);
+    id.ok_or(Error::invalid(field, Reason::NotAnId))
 }
 
 /// The parameters of the query, still text; none where the bytes are not UTF-8.
@@ -112,6 +132,31 @@ impl QueryText {
         }
     }
 
+    /// How many of something, from 1; who asks for more than `most` gets `most`.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when it is no whole number above 0.
+    pub fn limit(&self, name: &'static str, usual: i64, most: i64) -> Result<i64> {
+        let Some(text) = self.text(name)? else {
+            return Ok(usual);
+        };
+        match text.parse::<i64>().map_err(|err| *err.kind()) {
+            Ok(..=0) => Err(Error::invalid(name, Reason::OutOfRange(1, most))),
+            Ok(limit) => Ok(limit.min(most)),
+            // More than 64 bits hold is more, too.
+            Err(IntErrorKind::PosOverflow) => Ok(most),
+            Err(_) => Err(Error::invalid(name, Reason::Type)),
+        }
+    }
+
+    /// A UUID, if it is there.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when it is not one.
+    pub fn uuid(&self, name: &'static str) -> Result<Option<Uuid>> {
+        self.text(name)?.map(|text| uuid(name, text)).transpose()
+    }
+
     /// One of a few words, if it is there.
     ///
     /// # Errors
@@ -124,6 +169,32 @@ impl QueryText {
         known
             .map(|(_, value)| Some(*value))
             .ok_or(Error::invalid(name, Reason::Unknown))
+    }
+}
+
+/// The headers, still bytes.
+pub struct HeaderText(HeaderMap);
+
+impl<S: Send + Sync> FromRequestParts<S> for HeaderText {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self(parts.headers.clone()))
+    }
+}
+
+impl HeaderText {
+    /// A header that may be there once, in whatever case it is spelt.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when it is there twice: nobody says which counts.
+    pub fn once(&self, name: &'static str) -> Result<Option<&[u8]>> {
+        let mut values = self.0.get_all(name).into_iter();
+        let value = values.next();
+        if values.next().is_some() {
+            return Err(Error::invalid(name, Reason::Repeated));
+        }
+        Ok(value.map(http::HeaderValue::as_bytes))
     }
 }
 

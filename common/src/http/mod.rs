@@ -5,5 +5,5 @@ mod face;
 mod input;
 
 pub use boundary::{Deadline, RequestId, boundary, method_not_allowed, not_found};
-pub use face::{AdminProblem, Face, Problem};
-pub use input::{Json, MAX_BODY, PathText, QueryText};
+pub use face::{AdminProblem, Face, Problem, SessionProblem};
+pub use input::{HeaderText, Json, MAX_BODY, PathText, QueryText, uuid};

@@ -19,6 +19,7 @@ pub(super) fn of(event: EventType, payload: &Value) -> Vec<App> {
         EventType::TaskAssigned => vec![App::Analysis, App::Tactics],
         // For every filter: see `prewarm`.
         EventType::EtlFinished | EventType::Prewarm => vec![App::Finance, App::FinanceArea],
+        EventType::SessionMessage => vec![App::Chat],
     };
     if event == EventType::ConsumptionSettled && id(payload, "coach_id").is_some() {
         chain.extend([App::Analysis, App::Tactics]);

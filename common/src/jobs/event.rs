@@ -32,16 +32,19 @@ pub enum EventType {
     EtlFinished,
     /// Nothing happened: results are made before anybody asks.
     Prewarm,
+    /// Somebody wrote to a bot.
+    SessionMessage,
 }
 
 impl EventType {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::ConsumptionSettled,
         Self::NoteCreated,
         Self::TaskAssigned,
         Self::EtlFinished,
         Self::Prewarm,
+        Self::SessionMessage,
     ];
 
     /// As in the column `event_type`, and the event bus's `detail-type`.
@@ -52,6 +55,7 @@ impl EventType {
             Self::TaskAssigned => "task.assigned",
             Self::EtlFinished => "etl.finished",
             Self::Prewarm => "prewarm",
+            Self::SessionMessage => "chat.session_message",
         }
     }
 
@@ -62,7 +66,7 @@ impl EventType {
 
     /// Whether a business can say that it happened.
     const fn is_business(self) -> bool {
-        !matches!(self, Self::Prewarm)
+        !matches!(self, Self::Prewarm | Self::SessionMessage)
     }
 }
 

@@ -2,7 +2,7 @@
 //! cache, where the next app, and people, find it.
 //!
 //! `event` is what may come in, `chain` which apps follow, `queue` the table and its moves, `step` how one
-//! app is asked and `question` what, `worker` what drives it all, `prewarm` what is queued before anybody
+//! app is asked and `question` what, `reply` is the reply of a bot to a message, `worker` what drives it all, `prewarm` what is queued before anybody
 //! asks, `list` what admins see.
 
 mod chain;
@@ -11,6 +11,7 @@ mod list;
 mod prewarm;
 mod question;
 mod queue;
+mod reply;
 mod step;
 mod worker;
 

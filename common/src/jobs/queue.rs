@@ -111,6 +111,8 @@ pub(super) struct Job {
     pub payload: Value,
     pub chain: Vec<App>,
     pub is_forced: bool,
+    /// Tries that count, this one included.
+    pub attempts: i32,
 }
 
 impl Job {
@@ -152,7 +154,7 @@ pub(super) async fn claim(db: &Db, most: usize) -> Result<Vec<Job>> {
             select j.id from turns cross join lateral (
                 select p.id from biz.ai_trigger_jobs p
                 where p.site_id = turns.site_id and p.status = 'pending' and p.run_after <= now()
-                order by p.run_after, p.id
+                order by p.urgency desc, p.run_after, p.id
                 limit ceil($1::numeric / (select count(*) from turns)) for no key update skip locked
             ) j limit $1
         ), claimed as (
@@ -160,13 +162,14 @@ pub(super) async fn claim(db: &Db, most: usize) -> Result<Vec<Job>> {
                 status = 'running', attempts = j.attempts + 1, claims = j.claims + 1,
                 started_at = coalesce(j.started_at, clock_timestamp()), lease_until = clock_timestamp() + make_interval(secs => $2)
             from next where j.id = next.id
-            returning j.id, j.site_id, j.claims, j.event_type, j.member_id, j.payload, j.app_chain, j.is_forced, j.run_after
+            returning j.id, j.site_id, j.claims, j.event_type, j.member_id, j.payload, j.app_chain, j.is_forced, j.run_after, j.urgency, j.attempts
         ), served as (
             insert into biz.ai_job_turns (site_id, claimed_at)
             select site_id, clock_timestamp() from claimed group by site_id order by site_id
             on conflict on constraint ai_job_turns_pkey do update set claimed_at = excluded.claimed_at
         )
-        select id, site_id, claims, event_type, member_id, payload, app_chain, is_forced from claimed order by run_after, id
+        select id, site_id, claims, event_type, member_id, payload, app_chain, is_forced, attempts
+        from claimed order by urgency desc, run_after, id
         "#,
         i64::try_from(most).unwrap_or(i64::MAX),
         LEASE.as_secs_f64(),
@@ -191,6 +194,7 @@ pub(super) async fn claim(db: &Db, most: usize) -> Result<Vec<Job>> {
             payload: row.payload,
             chain,
             is_forced: row.is_forced,
+            attempts: row.attempts,
         })
     });
     Ok(jobs.collect())
@@ -254,8 +258,9 @@ fn valid_days(app: App) -> i32 {
     }
 }
 
-/// A sign of life: what the job and its entry are leased until is put off. False where one of them is lost.
-pub(super) async fn beat(db: &Db, job: &Job, lease: Lease) -> Result<bool> {
+/// A sign of life: what the job, and the entry that it fills, are leased until is put off. False where one of
+/// them is lost.
+pub(super) async fn beat(db: &Db, job: &Job, lease: Option<Lease>) -> Result<bool> {
     let row = sqlx::query!(
         r#"
         with job as (
@@ -265,13 +270,13 @@ pub(super) async fn beat(db: &Db, job: &Job, lease: Lease) -> Result<bool> {
             update biz.ai_cache set lease_until = clock_timestamp() + make_interval(secs => $6)
             where id = $4 and site_id = $1 and generation = $5 and status = 'generating' returning 1
         )
-        select exists (select from job) and exists (select from entry) as "alive!"
+        select exists (select from job) and ($4::bigint is null or exists (select from entry)) as "alive!"
         "#,
         job.site_id,
         job.id,
         job.fence,
-        lease.entry_id,
-        lease.generation,
+        lease.map(|lease| lease.entry_id),
+        lease.map(|lease| lease.generation),
         LEASE.as_secs_f64(),
     )
     .fetch_one(db)

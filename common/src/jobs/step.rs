@@ -43,6 +43,19 @@ pub(super) enum Stuck {
     Unsure(Error),
 }
 
+impl Stuck {
+    /// As the job is told it; nothing of what is no fault of its own.
+    pub fn reason(self) -> Option<(&'static str, String)> {
+        match self {
+            Self::NotBefore(_, code) => {
+                Some((code, "the app may not be asked before then".to_owned()))
+            }
+            Self::Broken(code, message) | Self::Hopeless(code, message) => Some((code, message)),
+            Self::Lost | Self::Unsure(_) => None,
+        }
+    }
+}
+
 impl From<Error> for Stuck {
     fn from(err: Error) -> Self {
         match err {
@@ -108,7 +121,7 @@ async fn ask(
     let began = Instant::now();
     let answer = tokio::select! {
         answer = desk.dashscope.complete(call, began + PATIENCE) => Some(answer),
-        () = lost(desk, job, lease) => None,
+        () = lost(desk, job, Some(lease)) => None,
     };
     let (mut ended, checked) = match &answer {
         Some(Ok(answer)) => (
@@ -135,7 +148,7 @@ async fn ask(
 }
 
 /// Gives signs of life until they find that the job, or its entry, is somebody else's.
-async fn lost(desk: &Desk, job: &Job, lease: Lease) {
+pub(super) async fn lost(desk: &Desk, job: &Job, lease: Option<Lease>) {
     let mut due = interval_at(Instant::now() + LEASE / 3, LEASE / 3);
     due.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -150,17 +163,12 @@ async fn lost(desk: &Desk, job: &Job, lease: Lease) {
 }
 
 /// What was paid must be stored: tried for as long as the lease surely holds.
-async fn finish(
-    desk: &Desk,
-    job: &Job,
-    app: App,
-    run: Run,
-    ended: &Ended,
-    lease: Lease,
-    kept: Option<&Checked>,
-) -> Result<(), Stuck> {
+pub(super) async fn stored<T, Storing>(store: impl FnMut() -> Storing) -> Result<T, Stuck>
+where
+    Storing: Future<Output = crate::Result<T>>,
+{
     let until = Instant::now() + STORING;
-    let circuit = (|| runs::finish(&desk.db, job.claim(), run, ended, lease, kept))
+    store
         .retry(
             ExponentialBuilder::default()
                 .with_min_delay(Duration::from_millis(100))
@@ -170,7 +178,19 @@ async fn finish(
         )
         .when(|err| matches!(err, Error::Unavailable(_)) && Instant::now() < until)
         .await
-        .map_err(Stuck::Unsure)?;
+        .map_err(Stuck::Unsure)
+}
+
+async fn finish(
+    desk: &Desk,
+    job: &Job,
+    app: App,
+    run: Run,
+    ended: &Ended,
+    lease: Lease,
+    kept: Option<&Checked>,
+) -> Result<(), Stuck> {
+    let circuit = stored(|| runs::finish(&desk.db, job.claim(), run, ended, lease, kept)).await?;
     tracing::info!(
         job_id = job.id,
         run_id = run.id,
@@ -186,7 +206,7 @@ async fn finish(
     Ok(())
 }
 
-fn stuck(err: &dashscope::Error) -> Stuck {
+pub(super) fn stuck(err: &dashscope::Error) -> Stuck {
     let ended = Ended::failed(err);
     let (code, message) = ended.error.unwrap_or(("upstream_error", String::new()));
     if err.is_retryable() || matches!(err, dashscope::Error::Timeout { .. }) {

@@ -14,6 +14,7 @@ use super::{
     event::EventType,
     prewarm,
     queue::{self, GiveBack, Job, Next},
+    reply,
     step::{self, PATIENCE, Stuck},
 };
 use crate::{
@@ -181,6 +182,9 @@ impl Worker {
             queue::succeed(&desk.db, job).await?;
             return Ok(Outcome::Succeeded);
         }
+        if job.event == EventType::SessionMessage {
+            return self.reply(job).await;
+        }
         let targets = match job.targets() {
             Ok(targets) => targets,
             Err(err) => {
@@ -208,32 +212,46 @@ impl Worker {
             let (Some(&app), Some(target)) = (job.chain.get(step), targets.get(step)) else {
                 return Err(Error::internal("a step beyond its chain"));
             };
-            match step::generate(desk, job, app, target, lease).await {
-                Ok(()) => {}
-                Err(Stuck::Lost) => {
-                    // Where only the entry was lost, as when it was invalidated, it begins anew.
-                    return self.give_back(job, GiveBack::Wait(None), None).await;
-                }
-                // The sweep settles the run together with the job.
-                Err(Stuck::Unsure(err)) => return Err(err),
-                Err(Stuck::NotBefore(at, why)) => {
-                    let why = (why, format!("{} may not be asked", app.name()));
-                    return self
-                        .give_back(job, GiveBack::Wait(Some(at)), Some(why))
-                        .await;
-                }
-                Err(Stuck::Broken(code, message)) => {
-                    return self
-                        .give_back(job, GiveBack::Retry, Some((code, message)))
-                        .await;
-                }
-                Err(Stuck::Hopeless(code, message)) => {
-                    return self
-                        .give_back(job, GiveBack::Fail, Some((code, message)))
-                        .await;
-                }
+            if let Err(stuck) = step::generate(desk, job, app, target, lease).await {
+                return self.put_off(job, stuck).await;
             }
         }
+    }
+
+    /// Gives back a job that is stuck: until it may go on, for another try, or for good.
+    async fn put_off(&self, job: &Job, stuck: Stuck) -> Result<Outcome> {
+        let how = match &stuck {
+            // Where only the entry was lost, as when it was invalidated, it begins anew.
+            Stuck::Lost => GiveBack::Wait(None),
+            Stuck::NotBefore(at, _) => GiveBack::Wait(Some(*at)),
+            Stuck::Broken(..) => GiveBack::Retry,
+            Stuck::Hopeless(..) => GiveBack::Fail,
+            // The sweep settles the run together with the job.
+            Stuck::Unsure(err) => {
+                tracing::error!(
+                    job_id = job.id,
+                    cause = telemetry::chain(err),
+                    "a job was left where it was"
+                );
+                return Ok(Outcome::GivenBack);
+            }
+        };
+        self.give_back(job, how, stuck.reason()).await
+    }
+
+    /// The reply of a bot; where there is none, a message says so.
+    async fn reply(&self, job: &Job) -> Result<Outcome> {
+        let stuck = match reply::make(&self.0, job).await {
+            Ok(()) => return Ok(Outcome::Succeeded),
+            Err(stuck) => stuck,
+        };
+        if reply::goes_on(job, &stuck, clock::now()) {
+            return self.put_off(job, stuck).await;
+        }
+        let (code, message) = stuck.reason().unwrap_or_default();
+        reply::give_up(&self.0.db, job, code, &message).await?;
+        tracing::warn!(job_id = job.id, error_code = code, "a bot could not reply");
+        Ok(Outcome::Failed)
     }
 
     async fn give_back(

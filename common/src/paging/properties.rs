@@ -93,4 +93,47 @@ proptest! {
             prop_assert!(Paging::<i64>::check(&query(&pairs)).is_ok());
         }
     }
+
+    #[test]
+    fn a_slice_is_taken_exactly_when_its_limit_is_positive_and_its_offset_is_not_negative(
+        limit in proptest::option::of(number()),
+        offset in proptest::option::of(number()),
+        cursor in proptest::option::of(prop_oneof![
+            3 => any::<i64>().prop_map(|key| write_cursor(&key, "list").unwrap()),
+            1 => text(),
+        ]),
+    ) {
+        let mut pairs = Vec::new();
+        pairs.extend(limit.clone().map(|limit| ("limit", limit)));
+        pairs.extend(offset.clone().map(|offset| ("offset", offset)));
+        pairs.extend(cursor.clone().map(|cursor| ("cursor", cursor)));
+        let read = Slice::<i64>::parse(&query(&pairs), 20, "list");
+
+        let most = limit.as_deref().map_or(Some(20), at_most_100);
+        let skipped = offset.as_deref().map_or(Some(0), |text| whole(text).filter(|number| *number >= 0));
+        let key = cursor.as_ref().map(|cursor| read_cursor::<i64>(cursor, "list"));
+        let expected = match (most, skipped, key) {
+            (Some(limit), Some(0), Some(Some(key))) if offset.is_none() => {
+                Some(Slice { limit, offset: 0, from: From::Key(key) })
+            }
+            (Some(limit), Some(offset), None) => Some(Slice { limit, offset, from: From::Offset(offset) }),
+            _ => None,
+        };
+        let refused = matches!(read, Err(Error::Invalid { .. }));
+        prop_assert_eq!(read.ok(), expected, "{:?}", pairs);
+        prop_assert_eq!(refused, expected.is_none());
+    }
+}
+
+/// A limit as it is meant: a whole number above 0, however long; over 100 it is 100.
+fn at_most_100(text: &str) -> Option<i64> {
+    let digits = text.strip_prefix('+').unwrap_or(text);
+    let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let significant = digits.trim_start_matches('0');
+    match significant.len() {
+        _ if !plain => None,
+        0 => None,
+        1..=3 => significant.parse().ok().map(|limit: i64| limit.min(100)),
+        _ => Some(100),
+    }
 }

@@ -50,6 +50,8 @@ pub(super) struct Ticket {
     pub run_at: DateTime<Utc>,
     pub session_id: Option<String>,
     pub history: Vec<Turn>,
+    /// Whom to ask instead of the chat's own application, where the conversation is with a bot.
+    pub agent_app_id: Option<String>,
 }
 
 /// What came of a message.
@@ -75,7 +77,7 @@ pub(super) async fn begin(
     let row = sqlx::query!(
         r#"
         select outcome as "outcome!", user_message_id, user_message_at, message_id, message_at, run_id, run_at,
-               session_id, history as "history: Json<Vec<Turn>>", retry_after
+               session_id, history as "history: Json<Vec<Turn>>", agent_app_id, retry_after
         from biz.begin_reply($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
         "#,
         caller.site_id,
@@ -137,6 +139,7 @@ pub(super) async fn begin(
             run_at,
             session_id: row.session_id,
             history,
+            agent_app_id: row.agent_app_id,
         },
     ))
 }

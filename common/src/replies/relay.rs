@@ -166,7 +166,8 @@ impl Relay {
     /// Asks with the session while it is alive, else with the history: never with both, for
     /// then the context is paid for twice.
     async fn converse(&mut self, began: Instant) -> Outcome {
-        let Some(app_id) = self.desk.app_ids.find(App::Chat).map(str::to_owned) else {
+        let own = self.desk.app_ids.find(App::Chat).map(str::to_owned);
+        let Some(app_id) = self.ticket.agent_app_id.take().or(own) else {
             return Outcome::Disabled;
         };
         self.page.fetched().await;
@@ -181,7 +182,11 @@ impl Relay {
             let call = Call {
                 app_id: app_id.clone(),
                 session_id: session_id.take(),
-                biz_params: Some(app1_chat::biz_params(&self.caller)),
+                biz_params: Some(app1_chat::biz_params(
+                    self.caller.user_id,
+                    self.caller.role.name(),
+                    &self.caller.nickname,
+                )),
                 prompt,
             };
             let outcome = self.ask(&call, began).await;

@@ -45,6 +45,7 @@ pub async fn sweep(tools: Tools, _: Invocation<Request>) -> Result<Swept, SweepF
                 cache_leases = swept.cache_leases,
                 cache_expired = swept.cache_expired,
                 cache_removed = swept.cache_removed,
+                idempotency_keys = swept.idempotency_keys,
                 partitions_made = swept.partitions_made,
                 partitions_dropped = swept.partitions_dropped,
                 "swept"

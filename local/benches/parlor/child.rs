@@ -15,7 +15,7 @@ use clap::Parser as _;
 use common::{
     apps::{App, AppIds},
     auth::JwtSecrets,
-    config::{ChatLimits, DashScopeConfig, DatabaseConfig, Env},
+    config::{ChatLimits, DashScopeConfig, DatabaseConfig, Env, SendLimits},
     dashscope, db,
     queue::JobQueue,
     replies::Replies,
@@ -223,7 +223,8 @@ pub fn tools(database_url: &str, upstream: String) -> Result<Tools> {
     let mut client = dashscope::Config::new("sk-benchmark".into());
     client.base_url = upstream;
     let app_ids = AppIds::from_env(&Env::from_pairs([(App::Chat.variable(), "app1_chat")]));
-    let limits = ChatLimits::from_env(&Env::from_pairs::<&str, &str>([]))?;
+    let nothing = Env::from_pairs::<&str, &str>([]);
+    let limits = ChatLimits::from_env(&nothing)?;
     let replies = Replies::from_config(db.clone(), DashScopeConfig { client, app_ids }, limits)?;
     let secrets = JwtSecrets::new(&stage::SECRET.into(), None).ok_or("the secret is too short")?;
     Ok(Tools {
@@ -231,6 +232,7 @@ pub fn tools(database_url: &str, upstream: String) -> Result<Tools> {
         secrets,
         replies,
         queue: JobQueue::none(),
+        limits: SendLimits::from_env(&nothing)?,
     })
 }
 

@@ -10,8 +10,9 @@ use local::{
 use serde_json::{Value, json};
 
 use crate::harness::{
-    cloud::{Cloud, recorded, recorded_of, with_body},
+    cloud::{Cloud, about_session, recorded, recorded_of, with_body},
     moto::Moto,
+    parlor::COACH,
     routes::SITE_ADMIN,
 };
 
@@ -330,6 +331,22 @@ async fn run_by_its_message(cloud: &Cloud, moto: &Moto, queue: &str, id: &Value)
         (&job["status"], &job["attempts"]),
         (&json!("succeeded"), &json!(1))
     );
+}
+
+#[tokio::test]
+async fn a_message_to_a_bot_wakes_one_worker_and_its_repeat_none() {
+    let (cloud, moto, queue) = cloud_with_queue().await;
+    let session = cloud.parlor.begin_session(COACH).await;
+    let event = about_session(recorded_of("chat-sessions", COACH), &session);
+    let event = with_body(event, &json!({ "content": "你好" }));
+    for _ in 0..2 {
+        cloud.answer("chat-sessions", &event).await.created();
+        assert_eq!(moto.counts(&queue).await, (1, 0));
+    }
+    let other = with_body(event, &json!({ "content": "别的" }));
+    let refused = cloud.answer("chat-sessions", &other).await;
+    assert_eq!(refused.status, 422, "{}", refused.body);
+    assert_eq!(moto.counts(&queue).await, (1, 0));
 }
 
 #[tokio::test]

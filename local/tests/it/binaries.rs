@@ -11,7 +11,7 @@ use local::emulator::{Emulator, Outcome};
 use serde_json::{Value, json};
 
 use crate::harness::{
-    cloud::{Cloud, about, recorded, recorded_of, specs, with_body},
+    cloud::{Cloud, about, about_session, recorded, recorded_of, specs, with_body},
     database::TestDatabase,
     events::{terminal, text},
     parlor::{COACH, Parlor, SECRET, token},
@@ -63,6 +63,20 @@ async fn a_message_in_base64_is_answered_in_one_piece() {
 }
 
 #[tokio::test]
+async fn a_message_of_a_session_is_stored_once_though_the_event_has_each_header_twice() {
+    let cloud = Cloud::start().await;
+    let session = cloud.parlor.begin_session(COACH).await;
+    let event = about_session(recorded_of("chat-sessions", COACH), &session);
+    let content = "今天谁最忙？🎱";
+    let event = with_body(event, &json!({ "content": content }));
+    let first = cloud.answer("chat-sessions", &event).await;
+    assert_eq!(first.created()["message"]["content"], content);
+    let again = cloud.answer("chat-sessions", &event).await;
+    assert_eq!(again.created(), &first.body);
+    assert_eq!(cloud.parlor.heard(COACH, &session, "").await["count"], 1);
+}
+
+#[tokio::test]
 async fn a_reply_streams_out_of_the_binary_token_by_token() {
     let cloud = Cloud::start().await;
     let chat = cloud.parlor.open(COACH, "t").await;
@@ -84,7 +98,13 @@ async fn a_reply_streams_out_of_the_binary_token_by_token() {
 #[tokio::test]
 async fn an_event_of_the_wrong_shape_is_an_error_and_the_next_is_served() {
     let cloud = Cloud::start_with(|spec| spec.max_instances = 1).await;
-    for function in ["admin-jobs", "chat-history", "chat-messages", "chat-stream"] {
+    for function in [
+        "admin-jobs",
+        "chat-history",
+        "chat-messages",
+        "chat-sessions",
+        "chat-stream",
+    ] {
         let outcome = cloud.invoke(function, &recorded("sqs")).await;
         let Outcome::Error(error) = outcome else {
             panic!("{outcome:?}")
@@ -146,6 +166,7 @@ async fn a_function_without_its_configuration_says_what_is_missing_and_nothing_s
         ("chat-history", "DATABASE_URL"),
         ("chat-history", "JWT_SECRET"),
         ("chat-messages", "DASHSCOPE_API_KEY"),
+        ("chat-sessions", "JWT_SECRET"),
         ("chat-stream", "JWT_SECRET"),
         ("db-migrate", "DATABASE_URL"),
         ("admin-jobs", "JWT_SECRET"),

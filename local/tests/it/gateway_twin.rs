@@ -6,6 +6,7 @@ use crate::harness::{
     cloud::Cloud,
     parlor::{Answer, COACH, STAFF, answer, serve, token},
     routes::SITE_ADMIN,
+    sessions::{BOT, SESSIONS},
 };
 
 /// The names and types in a body, without what differs from call to call.
@@ -27,14 +28,53 @@ fn content_type(answer: &Answer) -> Option<&str> {
     answer.headers.get("content-type")?.to_str().ok()
 }
 
-#[tokio::test]
-async fn both_give_the_same_answers() {
+/// A cloud, and the address at which it answers as the API's gateway.
+async fn twins() -> (Cloud, String) {
     let cloud = Cloud::start().await;
     let app = cloud
         .emulator
         .router(local::cloud::routes().unwrap())
         .unwrap();
     let twin = serve(app).await;
+    (cloud, twin)
+}
+
+/// Asks both the same: they must answer alike, and with this status.
+async fn compare(
+    cloud: &Cloud,
+    twin: &str,
+    user: Option<i64>,
+    method: &str,
+    path: &str,
+    body: Option<&Value>,
+    status: u16,
+) {
+    let http = reqwest::Client::new();
+    let ask = async |address: &str| {
+        let mut request = http.request(method.parse().unwrap(), format!("{address}{path}"));
+        if let Some(user) = user {
+            request = request.bearer_auth(token(user));
+        }
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        answer(request).await
+    };
+    let (here, there) = (ask(&cloud.parlor.address).await, ask(twin).await);
+    assert_eq!(there.status, status, "{method} {path}: {}", there.body);
+    assert_eq!(here.status, status, "{method} {path}: {}", here.body);
+    assert_eq!(content_type(&here), content_type(&there), "{method} {path}");
+    if path.ends_with("/nowhere") {
+        // The gateway's own answer cannot know the face.
+        assert_eq!(here.body["code"], there.body["code"]);
+    } else {
+        assert_eq!(shape(&here.body), shape(&there.body), "{method} {path}");
+    }
+}
+
+#[tokio::test]
+async fn both_give_the_same_answers() {
+    let (cloud, twin) = twins().await;
 
     let chat = cloud.parlor.open(COACH, "t").await;
     cloud
@@ -43,7 +83,6 @@ async fn both_give_the_same_answers() {
         .await
         .ok();
     let messages = format!("/api/xcx/chat/{chat}/messages");
-    let http = reqwest::Client::new();
     for (user, method, path, body, status) in [
         (Some(COACH), "GET", "/api/xcx/chat/history", None, 200),
         (None, "GET", "/api/xcx/chat/history", None, 401),
@@ -101,25 +140,37 @@ async fn both_give_the_same_answers() {
             403,
         ),
     ] {
-        let ask = async |address: &str| {
-            let mut request = http.request(method.parse().unwrap(), format!("{address}{path}"));
-            if let Some(user) = user {
-                request = request.bearer_auth(token(user));
-            }
-            if let Some(body) = &body {
-                request = request.json(body);
-            }
-            answer(request).await
-        };
-        let (here, there) = (ask(&cloud.parlor.address).await, ask(&twin).await);
-        assert_eq!(there.status, status, "{method} {path}: {}", there.body);
-        assert_eq!(here.status, status, "{method} {path}: {}", here.body);
-        assert_eq!(content_type(&here), content_type(&there), "{method} {path}");
-        if path.ends_with("/nowhere") {
-            // The gateway's own answer cannot know the face.
-            assert_eq!(here.body["code"], there.body["code"]);
-        } else {
-            assert_eq!(shape(&here.body), shape(&there.body), "{method} {path}");
-        }
+        compare(&cloud, &twin, user, method, path, body.as_ref(), status).await;
+    }
+}
+
+#[tokio::test]
+async fn both_give_the_same_answers_about_sessions() {
+    let (cloud, twin) = twins().await;
+    let session = cloud.parlor.begin_session(COACH).await;
+    let session = format!("{SESSIONS}/{session}");
+    let read = format!("{session}/read");
+    for (user, method, path, body, status) in [
+        (
+            Some(COACH),
+            "POST",
+            "/api/chat/sessions",
+            Some(json!({ "bot_id": BOT })),
+            201,
+        ),
+        (Some(COACH), "GET", &session, None, 200),
+        (
+            Some(COACH),
+            "PATCH",
+            &session,
+            Some(json!({ "status": "paused" })),
+            200,
+        ),
+        (Some(COACH), "PUT", &read, None, 200),
+        (Some(STAFF), "DELETE", &session, None, 403),
+        (Some(COACH), "DELETE", &session, None, 200),
+        (Some(COACH), "GET", "/api/chat/sessions/1", None, 400),
+    ] {
+        compare(&cloud, &twin, user, method, path, body.as_ref(), status).await;
     }
 }

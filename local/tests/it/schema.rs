@@ -13,7 +13,7 @@ use crate::harness::database::TestDatabase;
 /// A row for each table, in an order that foreign keys allow. `$n` is another number each time.
 ///
 /// A migration that changes what a table demands keeps the insert that fits from then on.
-const ROWS: [(&str, &str); 12] = [
+const ROWS: [(&str, &str); 16] = [
     (
         "sites",
         "insert into biz.sites (id, name) values ($n, 'site')",
@@ -62,6 +62,24 @@ const ROWS: [(&str, &str); 12] = [
     (
         "ai_job_turns",
         "insert into biz.ai_job_turns (site_id, claimed_at) values ($n, now())",
+    ),
+    (
+        "agents",
+        "insert into biz.agents (name, app_id) values ('agent', 'app1_chat')",
+    ),
+    (
+        "bots",
+        "insert into biz.bots (id, name, agent_id) \
+         select ('00000000-0000-4000-8000-' || lpad('$n', 12, '0'))::uuid, 'bot', id from biz.agents limit 1",
+    ),
+    (
+        "bot_grants",
+        "insert into biz.bot_grants (bot_id, user_id) values (('00000000-0000-4000-8000-' || lpad('$n', 12, '0'))::uuid, $n)",
+    ),
+    (
+        "ai_idempotency_keys",
+        "insert into biz.ai_idempotency_keys (conversation_id, key, message_id) \
+         select conversation_id, 'key', id from biz.ai_messages where conversation_id = $n",
     ),
     (
         "ai_circuits",

@@ -59,7 +59,13 @@ const NONSENSE: &str = "neither a number nor a URL";
 const OF_THE_PROCESS: [&str; 2] = ["AWS_LAMBDA_HTTP_IGNORE_STAGE_IN_PATH", "RUST_LOG"];
 
 /// Those that wake job workers.
-const WAKE: [&str; 4] = ["admin-jobs", "job-worker", "prewarm", "trigger-dispatch"];
+const WAKE: [&str; 5] = [
+    "admin-jobs",
+    "chat-sessions",
+    "job-worker",
+    "prewarm",
+    "trigger-dispatch",
+];
 
 /// The template after the transform, which is what `CloudFormation` is given.
 fn transformed() -> &'static Value {
@@ -240,6 +246,7 @@ async fn start(function: &str, env: Env) -> Result<(), ConfigError> {
         "admin-jobs" => Box::pin(admin_jobs::from_env(env)).await.map(drop),
         "chat-history" => Box::pin(chat_history::from_env(env)).await.map(drop),
         "chat-messages" => Box::pin(chat_messages::from_env(env)).await.map(drop),
+        "chat-sessions" => Box::pin(chat_sessions::from_env(env)).await.map(drop),
         "chat-stream" => Box::pin(chat_stream::from_env(env)).await.map(drop),
         "db-migrate" => db_migrate::from_env(env).await.map(drop),
         "job-worker" => Box::pin(job_worker::from_env(env)).await.map(drop),

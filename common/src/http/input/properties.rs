@@ -158,4 +158,47 @@ proptest! {
         prop_assert_eq!(read.is_ok(), fits, "{}", said);
         prop_assert!(fits || matches!(read, Err(Error::UnsupportedMediaType)));
     }
+
+    #[test]
+    fn a_uuid_is_read_in_the_form_that_all_clients_write_and_in_no_other(
+        id in any::<u128>().prop_map(Uuid::from_u128),
+        upper in any::<bool>(),
+        odd in prop_oneof![text(), "[0-9a-f-]{30,40}", "(?s).{36}"],
+    ) {
+        let written = id.hyphenated().to_string();
+        let written = if upper { written.to_uppercase() } else { written };
+        prop_assert_eq!(uuid("id", &written).unwrap(), id);
+        prop_assert_eq!(query(&[("id", &written)]).uuid("id").unwrap(), Some(id));
+        let others = [
+            id.simple().to_string(),
+            id.braced().to_string(),
+            id.urn().to_string(),
+            format!(" {written}"),
+            written[1..].to_owned(),
+        ];
+        for other in others {
+            let refused = matches!(uuid("id", &other), Err(Error::Invalid { reason: Reason::NotAnId, .. }));
+            prop_assert!(refused, "{}", other);
+        }
+        if let Ok(id) = uuid("id", &odd) {
+            prop_assert_eq!(id.hyphenated().to_string(), odd.to_lowercase());
+        }
+    }
+
+    #[test]
+    fn a_header_is_what_it_was_sent_as_unless_it_was_sent_twice(
+        values in vec(vec(any::<u8>().prop_filter("of a header", |byte| *byte >= 32 && *byte != 127), 0..20), 0..4),
+    ) {
+        let mut headers = HeaderMap::new();
+        for value in &values {
+            headers.append("idempotency-key", http::HeaderValue::from_bytes(value).unwrap());
+        }
+        headers.append("x-other", http::HeaderValue::from_static("x"));
+        let headers = HeaderText(headers);
+        match (headers.once("Idempotency-Key"), &*values) {
+            (Ok(None), []) | (Err(Error::Invalid { reason: Reason::Repeated, .. }), [_, _, ..]) => {}
+            (Ok(Some(read)), [value]) => prop_assert_eq!(read, &**value),
+            (read, _) => prop_assert!(false, "{:?}", read),
+        }
+    }
 }

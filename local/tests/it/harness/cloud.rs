@@ -136,6 +136,14 @@ pub fn about(mut event: Value, chat: i64) -> Value {
     event
 }
 
+/// The same about a session.
+pub fn about_session(mut event: Value, id: &str) -> Value {
+    event["path"] = format!("/api/chat/sessions/{id}/messages").into();
+    event["requestContext"]["path"] = format!("/prod/api/chat/sessions/{id}/messages").into();
+    event["pathParameters"]["id"] = id.into();
+    event
+}
+
 /// The same with a body, as the event has it: text or base64.
 pub fn with_body(mut event: Value, body: &Value) -> Value {
     event["body"] = match event["isBase64Encoded"].as_bool() {

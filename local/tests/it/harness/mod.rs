@@ -12,6 +12,7 @@ pub mod parlor;
 pub mod python;
 pub mod reader;
 pub mod routes;
+pub mod sessions;
 pub mod wire;
 
 use std::time::Duration;

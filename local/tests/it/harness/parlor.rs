@@ -6,7 +6,7 @@ use axum::{Router, http::StatusCode, serve::ListenerExt as _};
 use common::{
     apps::{App, AppIds},
     auth::{JwtSecrets, User},
-    config::{ChatLimits, DatabaseConfig, Env, JobLimits},
+    config::{ChatLimits, DatabaseConfig, Env, JobLimits, SendLimits},
     dashscope::{self, DashScope},
     db::{self, Db},
     jobs::{Worked, Worker},
@@ -151,6 +151,7 @@ impl Parlor {
             secrets,
             replies,
             queue: JobQueue::none(),
+            limits: SendLimits::from_env(&env).unwrap(),
         };
         let app = gateway::app(&tools);
         let address = serve(app).await;
@@ -326,6 +327,13 @@ impl Parlor {
 }
 
 impl Answer {
+    /// The body of an answer that is 201.
+    #[track_caller]
+    pub fn created(&self) -> &Value {
+        assert_eq!(self.status, 201, "{}", self.body);
+        &self.body
+    }
+
     /// The body of an answer that is 200.
     #[track_caller]
     pub fn ok(&self) -> &Value {

@@ -41,8 +41,12 @@ impl Route {
     }
 
     fn post(template: &'static str, path: &'static str, body: Value) -> Self {
+        Self::with("POST", template, path, body)
+    }
+
+    fn with(method: &'static str, template: &'static str, path: &'static str, body: Value) -> Self {
         Self {
-            method: "POST",
+            method,
             template,
             path,
             body,
@@ -102,6 +106,44 @@ pub fn all() -> Vec<Route> {
             "/api/admin/ai/trigger-jobs",
             "/api/admin/ai/trigger-jobs",
             json!({ "event_type": "etl.finished", "site_id": 1 }),
+        ),
+        Route::get("/api/chat/bots", "/api/chat/bots"),
+        Route::get("/api/chat/sessions", "/api/chat/sessions"),
+        Route::post(
+            "/api/chat/sessions",
+            "/api/chat/sessions",
+            json!({ "bot_id": "00000000-0000-4000-8000-000000000001" }),
+        ),
+        Route::get(
+            "/api/chat/sessions/{id}",
+            "/api/chat/sessions/00000000-0000-4000-8000-00000000abcd",
+        ),
+        Route::with(
+            "PATCH",
+            "/api/chat/sessions/{id}",
+            "/api/chat/sessions/00000000-0000-4000-8000-00000000abcd",
+            json!({ "title": "你好" }),
+        ),
+        Route::with(
+            "DELETE",
+            "/api/chat/sessions/{id}",
+            "/api/chat/sessions/00000000-0000-4000-8000-00000000abcd",
+            Value::Null,
+        ),
+        Route::get(
+            "/api/chat/sessions/{id}/messages",
+            "/api/chat/sessions/00000000-0000-4000-8000-00000000abcd/messages",
+        ),
+        Route::post(
+            "/api/chat/sessions/{id}/messages",
+            "/api/chat/sessions/00000000-0000-4000-8000-00000000abcd/messages",
+            json!({ "content": "你好" }),
+        ),
+        Route::with(
+            "PUT",
+            "/api/chat/sessions/{id}/read",
+            "/api/chat/sessions/00000000-0000-4000-8000-00000000abcd/read",
+            Value::Null,
         ),
         Route::get("/api/xcx/chat/history", "/api/xcx/chat/history"),
         Route::get("/api/xcx/runtime-clock", "/api/xcx/runtime-clock"),

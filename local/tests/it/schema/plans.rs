@@ -11,7 +11,7 @@ use sqlx::{AssertSqlSafe, Executor as _};
 use super::*;
 
 /// 200 users with 10 conversations of 10 messages each, and a run for every other message. One
-/// reply, of id 1000000, is being made.
+/// reply, of id 1000000, is being made. Of another conversation, with a bot, every message has its key.
 const DATA: &str = "
     insert into biz.sites (id, name) values (1, 'site');
     insert into biz.users (id, site_id, nickname, role, status, listed_conversations)
@@ -43,10 +43,23 @@ const DATA: &str = "
     from generate_series(0, 19999) n;
     insert into biz.ai_trigger_jobs (id, site_id, event_type, connector_type, trigger_type, member_id, app_chain, status, claims, lease_until)
     overriding system value values (1000000, 1, 'consumption.settled', 'event_bus', 'event', 7, '{app3_clue}', 'running', 1, now() + interval '1 hour');
+    insert into biz.agents (id, name, app_id) values ('00000000-0000-4000-8000-0000000000a1', 'agent', 'app1_chat');
+    insert into biz.bots (id, name, agent_id)
+    values ('00000000-0000-4000-8000-0000000000b1', 'bot', '00000000-0000-4000-8000-0000000000a1');
+    insert into biz.ai_conversations (id, public_id, site_id, user_id, context_type, context_id, bot_id, agent_id, message_count)
+    overriding system value
+    values (3000000, '00000000-0000-4000-8000-0000000000bb', 1, 1, 'bot', 'b', '00000000-0000-4000-8000-0000000000b1',
+            '00000000-0000-4000-8000-0000000000a1', 5000);
+    insert into biz.ai_messages (id, conversation_id, site_id, user_id, seq, role, content, created_at)
+    overriding system value
+    select 3000000 + n, 3000000, 1, 1, n, 'user', 'hello', now() - interval '1 day' from generate_series(1, 5000) n;
+    insert into biz.ai_idempotency_keys (conversation_id, key, message_id)
+    select 3000000, 'k-' || n, 3000000 + n from generate_series(1, 5000) n;
+    alter table biz.ai_conversations alter column id restart with 4000000;
     analyze";
 
 /// Each statement by words that are in it alone, and what it is given.
-const EXAMPLES: [(&str, &str); 37] = [
+const EXAMPLES: [(&str, &str); 50] = [
     ("left(content, $3) || $4", "1, 1000000, 0, '你好', 30"),
     ("with asked as", "1, 1000000, 1"),
     (
@@ -91,6 +104,14 @@ const EXAMPLES: [(&str, &str); 37] = [
         "0, null, 50, '{today}', 'app2_finance', 'app2a_finance_area', 'all', false, 'prewarm', null, 'schedule', false",
     ),
     ("), today (began_at) as", "1"),
+    ("biz.begin_session_reply(", "1, 1000000, 1, 2000, 30"),
+    (
+        "biz.finish_session_reply(",
+        "1, 1000000, 1, 1000000, date_trunc('month', now()), 'failed', 'p', 'v1', null, 10, 20, true, 's', false, 900, 1, 'r', \
+         'upstream_error', 'x', 'failure'",
+    ),
+    ("biz.end_session_reply(", "1, 2, 1, 'upstream_error', 'x'"),
+    ("biz.sweep_idempotency_keys(", ""),
     ("biz.sweep_jobs(", ""),
     ("biz.sweep_cache(", ""),
     ("select user_id, conversation_id, reply_to", "1, 1000000"),
@@ -122,6 +143,39 @@ const EXAMPLES: [(&str, &str); 37] = [
     ("biz.open_conversation(", "1, 7, 'task', 'task-6'"),
     ("lease_until - clock_timestamp())", "1, 1000000, 1, 1, 100"),
     ("with conversation as", "1, 6, 7, true, null, 0, 50"),
+    ("biz.bot_access(b, $1, $2)", "1, 1"),
+    (
+        "left(m.content, 100) as last_content",
+        "1, 1, 'active', '00000000-0000-4000-8000-0000000000b1', null, null, 21, 0",
+    ),
+    (
+        "biz.create_session(",
+        "1, 1, '00000000-0000-4000-8000-0000000000b1', null",
+    ),
+    (
+        "select c.user_id, c.agent_id",
+        "1, '00000000-0000-4000-8000-0000000000bb'",
+    ),
+    (
+        "with session as",
+        "1, '00000000-0000-4000-8000-0000000000bb', 1, 3000005, null, 5",
+    ),
+    (
+        "biz.send_session_message(",
+        "1, 1, '00000000-0000-4000-8000-0000000000bb', '你好', 'markdown', 3000001, 'k', 20, 2000",
+    ),
+    (
+        "title = coalesce($4, c.title)",
+        "1, '00000000-0000-4000-8000-0000000000bb', 1, '你好', 'paused'",
+    ),
+    (
+        "set read_seq = c.message_count",
+        "1, '00000000-0000-4000-8000-0000000000bb', 1",
+    ),
+    (
+        "update biz.ai_conversations c set status = 'closed'",
+        "1, '00000000-0000-4000-8000-0000000000bb', 1",
+    ),
 ];
 
 #[derive(serde::Deserialize)]
@@ -194,7 +248,7 @@ async fn no_statement_of_the_product_reads_a_whole_table() {
             .unwrap();
         let scanned: Vec<String> = sqlx::query_scalar(
             "select relname::text from pg_stat_xact_user_tables \
-             where relname ~ '^ai_(messages|conversations|run_logs|cache$|trigger_jobs)' and seq_scan > 0
+             where relname ~ '^ai_(messages|conversations|run_logs|cache$|trigger_jobs|idempotency_keys)' and seq_scan > 0
              -- It is empty, so nothing is cheaper to read.
              and relname <> 'ai_run_logs_default'",
         )

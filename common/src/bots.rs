@@ -1,0 +1,43 @@
+//! Bots: what people see of those that the session API talks to.
+
+use uuid::Uuid;
+
+use crate::{
+    auth::Caller,
+    db::{Bounded, Db},
+    error::Result,
+};
+
+/// A bot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bot {
+    /// Id.
+    pub id: Uuid,
+    /// What operators call it.
+    pub name: String,
+    /// What people see; its name where there is none.
+    pub display_name: String,
+    /// URL of a picture.
+    pub avatar: Option<String>,
+    /// `active` or `disabled`.
+    pub status: String,
+}
+
+/// The bots that the caller may use, by name: those that somebody answers for.
+pub async fn list(db: &Db, caller: &Caller) -> Result<Vec<Bot>> {
+    sqlx::query_as!(
+        Bot,
+        r#"
+        select b.id, b.name, coalesce(b.display_name, b.name) as "display_name!", b.avatar, b.status
+        from biz.bots b
+        join biz.agents a on a.id = b.agent_id and a.deleted_at is null
+        where (b.site_id = $1 or b.site_id is null) and biz.bot_access(b, $1, $2) = 'allowed'
+        order by b.name, b.id
+        "#,
+        caller.site_id,
+        caller.user_id,
+    )
+    .fetch_all(db)
+    .bounded()
+    .await
+}

@@ -1,0 +1,238 @@
+//! The reply of a bot to a message of a session: asked for by a job, since nobody holds a connection for it.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use sqlx::types::Json;
+use tokio::time::Instant;
+
+use super::{
+    queue::{Job, LEASE},
+    step::{self, PATIENCE, Stuck},
+    worker::Desk,
+};
+use crate::{
+    apps::{
+        App,
+        app1_chat::{self, Turn},
+    },
+    dashscope::{self, Call, Usage},
+    db::{Bounded, Db},
+    error::Result,
+    metrics,
+    runs::Ended,
+};
+
+/// Tries of a reply: somebody waits for it.
+const TRIES: i32 = 3;
+/// The longest that a reply is put off because its app may not be asked.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// What the bot is asked.
+struct Question {
+    user_id: i64,
+    nickname: String,
+    role: String,
+    content: String,
+    app_id: String,
+    session_id: Option<String>,
+    history: Vec<Turn>,
+    run_id: i64,
+    run_at: DateTime<Utc>,
+}
+
+/// Has the bot answer, once: what was answered is stored with the end of the job.
+pub(super) async fn make(desk: &Desk, job: &Job) -> Result<(), Stuck> {
+    let question = begin(desk, job).await?;
+    let began = Instant::now();
+    // On a call that told that the session is gone.
+    let (mut spent, mut attempts) = (None, 0);
+    let mut session_id = question.session_id.clone();
+    let mut session_lost = false;
+    let (answer, prompt) = loop {
+        // One of the two, as in a chat: else the context is paid for twice.
+        let history = match session_id {
+            Some(_) => &[][..],
+            None => &question.history,
+        };
+        let call = Call {
+            app_id: question.app_id.clone(),
+            prompt: app1_chat::prompt(None, history, &question.content),
+            session_id: session_id.take(),
+            biz_params: Some(app1_chat::biz_params(
+                question.user_id,
+                &question.role,
+                &question.nickname,
+            )),
+        };
+        let answer = tokio::select! {
+            answer = desk.dashscope.complete(&call, began + PATIENCE) => Some(answer),
+            () = step::lost(desk, job, None) => None,
+        };
+        match answer {
+            Some(Err(dashscope::Error::SessionExpired { details }))
+                if call.session_id.is_some() =>
+            {
+                session_lost = true;
+                (spent, attempts) = (details.usage, details.attempts);
+            }
+            answer => break (answer, call.prompt),
+        }
+    };
+    let mut ended = match &answer {
+        Some(Ok(answer)) => Ended::answered(answer),
+        Some(Err(err)) => Ended::failed(err),
+        None => Ended::given_up(),
+    };
+    if matches!(&ended.response, Some(text) if text.trim().is_empty()) {
+        ended.status = "failed";
+        ended.error = Some(("upstream_error", "the answer has no text".to_owned()));
+    }
+    ended.usage = sum(spent, ended.usage);
+    ended.attempts += attempts;
+    ended.latency_ms = i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX);
+    step::stored(|| finish(&desk.db, job, &question, &prompt, &ended, session_lost))
+        .await
+        .map(|circuit| {
+            if let Some(change) = circuit {
+                metrics::circuit(App::Chat, &change);
+            }
+        })?;
+    tracing::info!(
+        job_id = job.id,
+        run_id = question.run_id,
+        status = ended.status,
+        latency_ms = ended.latency_ms,
+        "bot replied"
+    );
+    match (answer, ended.error) {
+        (None, _) => Err(Stuck::Lost),
+        (Some(Err(err)), _) => Err(step::stuck(&err)),
+        (Some(Ok(_)), Some((code, message))) => Err(Stuck::Broken(code, message)),
+        (Some(Ok(_)), None) => Ok(()),
+    }
+}
+
+fn sum(before: Option<Usage>, now: Option<Usage>) -> Option<Usage> {
+    match (before, now) {
+        (Some(before), Some(now)) => Some(Usage {
+            input_tokens: before.input_tokens + now.input_tokens,
+            output_tokens: before.output_tokens + now.output_tokens,
+        }),
+        (before, now) => now.or(before),
+    }
+}
+
+/// Whether a reply that is stuck is tried again; else it is given up, and says so.
+pub(super) fn goes_on(job: &Job, stuck: &Stuck, now: DateTime<Utc>) -> bool {
+    match stuck {
+        Stuck::NotBefore(at, _) => (*at - now).to_std().unwrap_or_default() <= LONGEST_WAIT,
+        Stuck::Broken(..) => job.attempts < TRIES,
+        Stuck::Hopeless(..) => false,
+        Stuck::Lost | Stuck::Unsure(_) => true,
+    }
+}
+
+async fn begin(desk: &Desk, job: &Job) -> Result<Question, Stuck> {
+    let row = sqlx::query!(
+        r#"
+        select outcome as "outcome!", user_id, nickname, role, content, app_id, session_id, history as "history: Json<Vec<Turn>>",
+               run_id, run_at, retry_at
+        from biz.begin_session_reply($1, $2, $3, $4, $5)
+        "#,
+        job.site_id,
+        job.id,
+        job.fence,
+        desk.limits.reserved_tokens,
+        LEASE.as_secs_f64(),
+    )
+    .fetch_one(&desk.db)
+    .bounded()
+    .await
+    .map_err(Stuck::Unsure)?;
+    let refused = || format!("{} may not be asked", App::Chat.name());
+    match (&*row.outcome, row.retry_at) {
+        ("running", _) => {}
+        ("lost", _) => return Err(Stuck::Lost),
+        ("agent_gone", _) => {
+            let message = "the bot's agent is gone".to_owned();
+            return Err(Stuck::Hopeless("agent_gone", message));
+        }
+        ("budget_exceeded", Some(at)) => return Err(Stuck::NotBefore(at, "budget_exceeded")),
+        ("circuit_open", Some(at)) => return Err(Stuck::NotBefore(at, "circuit_open")),
+        _ => return Err(Stuck::Hopeless("internal", refused())),
+    }
+    let (Some(run_id), Some(run_at), Some(user_id)) = (row.run_id, row.run_at, row.user_id) else {
+        return Err(Stuck::Hopeless("internal", refused()));
+    };
+    Ok(Question {
+        user_id,
+        nickname: row.nickname.unwrap_or_default(),
+        role: row.role.unwrap_or_default(),
+        content: row.content.unwrap_or_default(),
+        app_id: row.app_id.unwrap_or_default(),
+        session_id: row.session_id,
+        history: row.history.map(|history| history.0).unwrap_or_default(),
+        run_id,
+        run_at,
+    })
+}
+
+/// Settles the run and, where there is an answer, stores it and ends the job. Safe to repeat.
+async fn finish(
+    db: &Db,
+    job: &Job,
+    question: &Question,
+    prompt: &str,
+    ended: &Ended,
+    session_lost: bool,
+) -> Result<Option<String>> {
+    let error = ended.error.as_ref();
+    sqlx::query_scalar!(
+        r#"
+        select circuit
+        from biz.finish_session_reply($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)
+        "#,
+        job.site_id,
+        job.id,
+        job.fence,
+        question.run_id,
+        question.run_at,
+        ended.status,
+        prompt,
+        app1_chat::PROMPT_VERSION,
+        ended.response,
+        ended.usage.map(|usage| usage.input_tokens),
+        ended.usage.map(|usage| usage.output_tokens),
+        ended.charge_unknown,
+        ended.session_id,
+        session_lost,
+        ended.latency_ms,
+        i32::try_from(ended.attempts).unwrap_or(i32::MAX),
+        ended.request_id,
+        error.map(|error| error.0),
+        error.map(|error| &*error.1),
+        ended.circuit,
+    )
+    .fetch_one(db)
+    .bounded()
+    .await
+}
+
+/// Ends the job with a message that says that there is no reply. False where the job is lost.
+pub(super) async fn give_up(db: &Db, job: &Job, code: &str, message: &str) -> Result<bool> {
+    let ended = sqlx::query_scalar!(
+        r#"
+        select biz.end_session_reply($1, $2, $3, 'failed', biz.no_reply(), null, null, false, $4, $5) as "ended!"
+        "#,
+        job.site_id,
+        job.id,
+        job.fence,
+        code,
+        message,
+    )
+    .fetch_one(db)
+    .bounded()
+    .await?;
+    Ok(ended)
+}

@@ -1,0 +1,28 @@
+//! `GET /api/chat/bots`: whom there is to talk to.
+
+use axum::{Json, extract::State};
+use common::{Result, auth::Caller, bots, db::Db, http::SessionProblem};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::view::Bot;
+
+/// Whom the caller may talk to.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Bots {
+    bots: Vec<Bot>,
+}
+
+/// Lists the bots that the caller may use.
+#[utoipa::path(
+    get, path = "/api/chat/bots", tag = "sessions", security(("bearer" = [])),
+    responses(
+        (status = 200, body = Bots),
+        (status = 401, body = SessionProblem), (status = 403, body = SessionProblem), (status = 503, body = SessionProblem),
+    ),
+)]
+pub(crate) async fn list_bots(State(db): State<Db>, caller: Caller) -> Result<Json<Bots>> {
+    let found = bots::list(&db, &caller).await?;
+    let bots = found.into_iter().map(Bot::from).collect();
+    Ok(Json(Bots { bots }))
+}

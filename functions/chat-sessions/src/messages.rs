@@ -1,0 +1,78 @@
+//! `GET /api/chat/sessions/{id}/messages`: what was said, page by page, and what has been said since.
+
+use axum::{Json, extract::State};
+use common::{
+    Error, Result,
+    auth::Caller,
+    db::Db,
+    error::Reason,
+    http::{PathText, QueryText, SessionProblem},
+    paging::MAX_PAGE_SIZE,
+    sessions::{self, Range},
+};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::view::MessageItem;
+
+/// Messages on a page, unless the client asks for another number.
+const LIMIT: i64 = 50;
+
+/// A page of a session's messages.
+#[derive(Serialize, ToSchema)]
+#[schema(as = SessionMessagesPage)]
+pub(crate) struct MessagesPage {
+    /// Oldest first.
+    messages: Vec<MessageItem>,
+    /// On this page.
+    count: usize,
+    /// Whether there are newer ones with `after`, else whether there are older ones.
+    has_more: bool,
+}
+
+/// Lists messages of one of the caller's sessions: the newest, those before one, or those after one.
+#[utoipa::path(
+    get, path = "/api/chat/sessions/{id}/messages", tag = "sessions", security(("bearer" = [])),
+    params(
+        ("id" = uuid::Uuid, Path),
+        ("limit" = Option<i64>, Query, description = "50 unless it is given; over 100 is 100", minimum = 1),
+        ("before" = Option<i64>, Query, description = "Id of a message of this session", minimum = 1),
+        ("after" = Option<i64>, Query, description = "Id of a message of this session, for polling; not with `before`", minimum = 1),
+    ),
+    responses(
+        (status = 200, body = MessagesPage),
+        (status = 400, body = SessionProblem), (status = 401, body = SessionProblem), (status = 403, body = SessionProblem),
+        (status = 404, body = SessionProblem), (status = 503, body = SessionProblem),
+    ),
+)]
+pub(crate) async fn list_session_messages(
+    State(db): State<Db>,
+    caller: Caller,
+    path: PathText,
+    query: QueryText,
+) -> Result<Json<MessagesPage>> {
+    let id = path.uuid("id")?;
+    let limit = query.limit("limit", LIMIT, MAX_PAGE_SIZE)?;
+    let range = range(&query)?;
+    let found = sessions::messages(&db, &caller, id, range, limit).await?;
+    let (bot_id, items) = (found.bot_id, found.items.into_iter());
+    let messages: Vec<_> = items
+        .map(|message| MessageItem::new(id, &caller, bot_id, message))
+        .collect();
+    Ok(Json(MessagesPage {
+        count: messages.len(),
+        messages,
+        has_more: found.has_more,
+    }))
+}
+
+fn range(query: &QueryText) -> Result<Range> {
+    let before = query.integer("before", 1, i64::MAX)?;
+    let after = query.integer("after", 1, i64::MAX)?;
+    match (before, after) {
+        (Some(_), Some(_)) => Err(Error::invalid("after", Reason::Exclusive("before"))),
+        (Some(id), None) => Ok(Range::Before(id)),
+        (None, Some(id)) => Ok(Range::After(id)),
+        (None, None) => Ok(Range::Newest),
+    }
+}

@@ -1,0 +1,100 @@
+//! `POST /api/chat/sessions/{id}/messages`: a message, whose reply is made in the background.
+
+use axum::{Json, extract::State, http::StatusCode};
+use common::{
+    Error, Result,
+    auth::Caller,
+    config::SendLimits,
+    db::Db,
+    error::Reason,
+    http::{self, HeaderText, PathText, SessionProblem},
+    messages::Content,
+    queue::JobQueue,
+    sessions::{self, ContentType, IdempotencyKey, NewSessionMessage},
+};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::view::MessageItem;
+
+#[derive(Deserialize, ToSchema)]
+#[schema(as = SendSessionMessageBody)]
+pub(crate) struct Body {
+    /// 1 to 8,000 characters after trimming.
+    #[schema(required, min_length = 1, max_length = 8000)]
+    content: Option<String>,
+    /// Id of a message of this session.
+    reply_to: Option<i64>,
+    /// `markdown`, unless it is given, or `text`.
+    content_type: Option<String>,
+}
+
+impl Body {
+    fn parse(self, headers: &HeaderText) -> Result<NewSessionMessage> {
+        let key = headers.once("Idempotency-Key")?;
+        Ok(NewSessionMessage {
+            content: Content::parse(self.content.as_deref())?,
+            content_type: content_type(self.content_type.as_deref())?,
+            reply_to: self.reply_to,
+            key: key.map(IdempotencyKey::parse).transpose()?,
+        })
+    }
+}
+
+fn content_type(word: Option<&str>) -> Result<ContentType> {
+    let Some(word) = word else {
+        return Ok(ContentType::Markdown);
+    };
+    let known = ContentType::WORDS.iter().find(|(known, _)| *known == word);
+    known
+        .map(|(_, content_type)| *content_type)
+        .ok_or(Error::invalid("content_type", Reason::Unknown))
+}
+
+/// A message that was stored.
+#[derive(Serialize, ToSchema)]
+#[schema(as = StoredMessage)]
+pub(crate) struct Stored {
+    message: MessageItem,
+    session_id: Uuid,
+}
+
+/// Stores a message. The bot's reply appears among the messages later, unread.
+#[utoipa::path(
+    post, path = "/api/chat/sessions/{id}/messages", tag = "sessions", security(("bearer" = [])),
+    params(
+        ("id" = Uuid, Path),
+        ("Idempotency-Key" = Option<String>, Header, description = "A repeat within 24 hours is the same message; \
+            printable ASCII", min_length = 1, max_length = 64),
+    ),
+    request_body = Body,
+    responses(
+        (status = 201, body = Stored),
+        (status = 400, body = SessionProblem), (status = 401, body = SessionProblem), (status = 403, body = SessionProblem),
+        (status = 404, body = SessionProblem), (status = 413, body = SessionProblem), (status = 415, body = SessionProblem),
+        (status = 422, body = SessionProblem), (status = 429, body = SessionProblem), (status = 503, body = SessionProblem),
+    ),
+)]
+pub(crate) async fn send_session_message(
+    State(db): State<Db>,
+    State(queue): State<JobQueue>,
+    State(limits): State<SendLimits>,
+    caller: Caller,
+    path: PathText,
+    headers: HeaderText,
+    http::Json(body): http::Json<Body>,
+) -> Result<(StatusCode, Json<Stored>)> {
+    let session_id = path.uuid("id")?;
+    let message = body.parse(&headers)?;
+    let sent = sessions::send(&db, &caller, session_id, &message, limits).await?;
+    if sent.is_new {
+        queue.wake(1).await;
+    }
+    let message = MessageItem::sent(session_id, caller, &message, sent);
+    let stored = Stored {
+        message,
+        session_id,
+    };
+    Ok((StatusCode::CREATED, Json(stored)))
+}

@@ -1,0 +1,128 @@
+//! `GET`, `PATCH` and `DELETE /api/chat/sessions/{id}`: one session, and what becomes of it.
+
+use axum::{Json, extract::State};
+use common::{
+    Error, Result,
+    auth::Caller,
+    db::Db,
+    error::Reason,
+    http::{self, PathText, SessionProblem},
+    sessions::{self, Change, Status, Title},
+};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::view::Session;
+
+/// One session.
+#[derive(Serialize, ToSchema)]
+#[schema(as = FoundSession)]
+pub(crate) struct Found {
+    session: Session,
+}
+
+/// Answers one of the caller's sessions.
+#[utoipa::path(
+    get, path = "/api/chat/sessions/{id}", tag = "sessions", security(("bearer" = [])),
+    params(("id" = Uuid, Path)),
+    responses(
+        (status = 200, body = Found),
+        (status = 400, body = SessionProblem), (status = 401, body = SessionProblem), (status = 403, body = SessionProblem),
+        (status = 404, body = SessionProblem), (status = 503, body = SessionProblem),
+    ),
+)]
+pub(crate) async fn find_session(
+    State(db): State<Db>,
+    caller: Caller,
+    path: PathText,
+) -> Result<Json<Found>> {
+    let session = sessions::find(&db, &caller, path.uuid("id")?).await?;
+    Ok(Json(Found {
+        session: session.into(),
+    }))
+}
+
+#[derive(Deserialize, ToSchema)]
+#[schema(as = ChangeSessionBody)]
+pub(crate) struct Body {
+    /// 1 to 100 characters after trimming.
+    #[schema(min_length = 1, max_length = 100)]
+    title: Option<String>,
+    /// `active` or `paused`.
+    status: Option<String>,
+}
+
+impl Body {
+    fn parse(self) -> Result<Change> {
+        let status = self.status.map(|word| {
+            let status = Status::WORDS.into_iter().find(|(known, _)| *known == word);
+            // Closing is for good, and so has a method of its own.
+            let status = status.filter(|(_, status)| *status != Status::Closed);
+            status.ok_or(Error::invalid("status", Reason::Unknown))
+        });
+        Ok(Change {
+            title: self.title.as_deref().map(Title::parse).transpose()?,
+            status: status.transpose()?.map(|(_, status)| status),
+        })
+    }
+}
+
+/// Renames a session, pauses it, or has it go on.
+#[utoipa::path(
+    patch, path = "/api/chat/sessions/{id}", tag = "sessions", security(("bearer" = [])),
+    params(("id" = Uuid, Path)),
+    request_body = Body,
+    responses(
+        (status = 200, body = Found),
+        (status = 400, body = SessionProblem), (status = 401, body = SessionProblem), (status = 403, body = SessionProblem),
+        (status = 404, body = SessionProblem), (status = 409, body = SessionProblem), (status = 413, body = SessionProblem),
+        (status = 415, body = SessionProblem), (status = 503, body = SessionProblem),
+    ),
+)]
+pub(crate) async fn change_session(
+    State(db): State<Db>,
+    caller: Caller,
+    path: PathText,
+    http::Json(body): http::Json<Body>,
+) -> Result<Json<Found>> {
+    let id = path.uuid("id")?;
+    let session = sessions::change(&db, &caller, id, &body.parse()?).await?;
+    Ok(Json(Found {
+        session: session.into(),
+    }))
+}
+
+/// A session that takes no more messages.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ClosedSession)]
+pub(crate) struct Closed {
+    session_id: Uuid,
+    /// `closed`.
+    status: &'static str,
+    message: &'static str,
+}
+
+/// Closes a session for good; what was said stays. Closing twice is closing.
+#[utoipa::path(
+    delete, path = "/api/chat/sessions/{id}", tag = "sessions", security(("bearer" = [])),
+    params(("id" = Uuid, Path)),
+    responses(
+        (status = 200, body = Closed),
+        (status = 400, body = SessionProblem), (status = 401, body = SessionProblem), (status = 403, body = SessionProblem),
+        (status = 404, body = SessionProblem), (status = 503, body = SessionProblem),
+    ),
+)]
+pub(crate) async fn close_session(
+    State(db): State<Db>,
+    caller: Caller,
+    path: PathText,
+) -> Result<Json<Closed>> {
+    let session_id = path.uuid("id")?;
+    sessions::close(&db, &caller, session_id).await?;
+    Ok(Json(Closed {
+        session_id,
+        status: Status::Closed.name(),
+        message: "Session closed",
+    }))
+}

@@ -1,0 +1,124 @@
+//! `GET` and `POST /api/chat/sessions`: all sessions of somebody, and a new one.
+
+use axum::{Json, extract::State, http::StatusCode};
+use common::{
+    Error, Result,
+    auth::Caller,
+    db::Db,
+    error::Reason,
+    http::{self, QueryText, SessionProblem},
+    paging::Slice,
+    sessions::{self, ListQuery, Status, Title},
+};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::view::{ListedSession, Session};
+
+/// Sessions on a page, unless the client asks for another number.
+const LIMIT: i64 = 20;
+
+/// A page of the caller's sessions.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct SessionsPage {
+    sessions: Vec<ListedSession>,
+    /// All that fit.
+    total: i64,
+    limit: i64,
+    /// 0 where a cursor was given.
+    offset: i64,
+    #[schema(required)]
+    next_cursor: Option<String>,
+}
+
+/// Lists the caller's sessions, newest activity first.
+#[utoipa::path(
+    get, path = "/api/chat/sessions", tag = "sessions", security(("bearer" = [])),
+    params(
+        ("status" = Option<String>, Query, description = "`active`, `paused` or `closed`"),
+        ("bot_id" = Option<uuid::Uuid>, Query, description = "With this bot alone"),
+        ("limit" = Option<i64>, Query, description = "20 unless it is given; over 100 is 100", minimum = 1),
+        ("offset" = Option<i64>, Query, description = "Sessions to skip", minimum = 0),
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before; not with `offset`"),
+    ),
+    responses(
+        (status = 200, body = SessionsPage),
+        (status = 400, body = SessionProblem), (status = 401, body = SessionProblem), (status = 403, body = SessionProblem),
+        (status = 503, body = SessionProblem),
+    ),
+)]
+pub(crate) async fn list_sessions(
+    State(db): State<Db>,
+    caller: Caller,
+    query: QueryText,
+) -> Result<Json<SessionsPage>> {
+    let status = query.one_of("status", &Status::WORDS)?;
+    let bot_id = query.uuid("bot_id")?;
+    let scope = ListQuery::scope(&caller, status, bot_id);
+    let Slice {
+        limit,
+        offset,
+        from,
+    } = Slice::parse(&query, LIMIT, &scope)?;
+    let query = ListQuery {
+        status,
+        bot_id,
+        limit,
+        from,
+    };
+    let found = sessions::list(&db, &caller, &query).await?;
+    Ok(Json(SessionsPage {
+        sessions: found.items.into_iter().map(ListedSession::from).collect(),
+        total: found.total,
+        limit,
+        offset,
+        next_cursor: found.next_cursor,
+    }))
+}
+
+#[derive(Deserialize, ToSchema)]
+#[schema(as = CreateSessionBody)]
+pub(crate) struct Body {
+    #[schema(required, value_type = uuid::Uuid)]
+    bot_id: Option<String>,
+    /// 1 to 100 characters after trimming; else it is made of the bot's name.
+    #[schema(min_length = 1, max_length = 100)]
+    title: Option<String>,
+}
+
+/// A new session.
+#[derive(Serialize, ToSchema)]
+#[schema(as = CreatedSession)]
+pub(crate) struct Created {
+    session: Session,
+    message: &'static str,
+}
+
+/// Begins a session with a bot.
+#[utoipa::path(
+    post, path = "/api/chat/sessions", tag = "sessions", security(("bearer" = [])),
+    request_body = Body,
+    responses(
+        (status = 201, body = Created),
+        (status = 400, body = SessionProblem), (status = 401, body = SessionProblem), (status = 403, body = SessionProblem),
+        (status = 404, body = SessionProblem), (status = 413, body = SessionProblem), (status = 415, body = SessionProblem),
+        (status = 503, body = SessionProblem),
+    ),
+)]
+pub(crate) async fn create_session(
+    State(db): State<Db>,
+    caller: Caller,
+    http::Json(body): http::Json<Body>,
+) -> Result<(StatusCode, Json<Created>)> {
+    let bot_id = body
+        .bot_id
+        .ok_or(Error::invalid("bot_id", Reason::Missing))?;
+    let bot_id = http::uuid("bot_id", &bot_id)?;
+    let title = body.title.as_deref().map(Title::parse).transpose()?;
+    let session = sessions::create(&db, &caller, bot_id, title.as_ref()).await?;
+    let created = Created {
+        session: session.into(),
+        message: "Session created",
+    };
+    Ok((StatusCode::CREATED, Json(created)))
+}

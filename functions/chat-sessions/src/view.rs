@@ -1,0 +1,248 @@
+//! What clients see of bots, sessions and messages.
+
+use chrono::{DateTime, Utc};
+use common::{
+    auth::Caller,
+    bots,
+    sessions::{self, LastMessage, NewSessionMessage, Sent, SessionMessage},
+};
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+/// A bot.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Bot {
+    id: Uuid,
+    name: String,
+    /// Its name where it has no other.
+    display_name: String,
+    /// URL of a picture.
+    #[schema(required)]
+    avatar: Option<String>,
+    /// `active` or `disabled`.
+    status: String,
+}
+
+impl From<bots::Bot> for Bot {
+    fn from(bot: bots::Bot) -> Self {
+        Self {
+            id: bot.id,
+            name: bot.name,
+            display_name: bot.display_name,
+            avatar: bot.avatar,
+            status: bot.status,
+        }
+    }
+}
+
+/// A conversation with a bot.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Session {
+    id: Uuid,
+    user_id: i64,
+    bot_id: Uuid,
+    /// The application behind the bot when the session began.
+    #[schema(required)]
+    primary_agent_id: Option<Uuid>,
+    title: String,
+    channel_type: String,
+    /// `active`, `paused` or `closed`.
+    status: String,
+    message_count: i64,
+    /// What the bot has said since it was last read.
+    unread_count: i64,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+    /// Of its newest message, or when it was made.
+    last_active_at: DateTime<Utc>,
+    bot: Bot,
+}
+
+impl From<sessions::Session> for Session {
+    fn from(session: sessions::Session) -> Self {
+        Self {
+            id: session.id,
+            user_id: session.user_id,
+            bot_id: session.bot.id,
+            primary_agent_id: session.agent_id,
+            title: session.title,
+            channel_type: session.channel_type,
+            status: session.status,
+            message_count: session.message_count,
+            unread_count: session.unread_count,
+            created_at: session.created_at,
+            updated_at: session.updated_at,
+            last_active_at: session.last_active_at,
+            bot: session.bot.into(),
+        }
+    }
+}
+
+/// A session in a list.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ListedSession {
+    #[serde(flatten)]
+    session: Session,
+    /// Null where nothing was said yet.
+    #[schema(required)]
+    last_message: Option<Said>,
+}
+
+/// The newest message of a session.
+#[derive(Serialize, ToSchema)]
+#[schema(as = LastMessage)]
+struct Said {
+    id: i64,
+    /// Its first 100 characters.
+    content: String,
+    sender_type: Sender,
+    created_at: DateTime<Utc>,
+}
+
+impl From<(sessions::Session, Option<LastMessage>)> for ListedSession {
+    fn from((session, last): (sessions::Session, Option<LastMessage>)) -> Self {
+        Self {
+            session: session.into(),
+            last_message: last.map(|message| Said {
+                id: message.id,
+                content: message.content,
+                sender_type: Sender::of(&message.role),
+                created_at: message.created_at,
+            }),
+        }
+    }
+}
+
+/// Who said something.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum Sender {
+    User,
+    Bot,
+    System,
+}
+
+impl Sender {
+    fn of(role: &str) -> Self {
+        match role {
+            "user" => Self::User,
+            "assistant" => Self::Bot,
+            _ => Self::System,
+        }
+    }
+}
+
+/// What has become of a message on its way.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum Delivery {
+    /// Stored, to be answered by the bot.
+    Sent,
+    /// The bot's, and not read yet.
+    Delivered,
+    /// The bot's, and read.
+    Read,
+    /// In place of a reply that could not be made.
+    Failed,
+}
+
+/// Whether the other side has taken notice.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum Ack {
+    Pending,
+    /// The user's was answered, or the bot's was read.
+    Acked,
+}
+
+/// A message of a session.
+#[derive(Serialize, ToSchema)]
+#[schema(as = SessionMessage)]
+pub(crate) struct MessageItem {
+    id: i64,
+    session_id: Uuid,
+    sender_type: Sender,
+    /// Of the user or of the bot; null where it is neither's.
+    #[schema(required)]
+    sender_id: Option<String>,
+    sender_name: String,
+    /// With whom the session is, whoever speaks.
+    bot_id: Uuid,
+    /// `text`.
+    message_type: &'static str,
+    content: String,
+    /// `markdown` or `text`.
+    content_type: String,
+    /// Id of the message that it answers.
+    #[schema(required)]
+    reply_to: Option<i64>,
+    status: Delivery,
+    ack_status: Ack,
+    created_at: DateTime<Utc>,
+}
+
+impl MessageItem {
+    /// One that was read from a session.
+    pub(crate) fn new(
+        session_id: Uuid,
+        caller: &Caller,
+        bot_id: Uuid,
+        message: SessionMessage,
+    ) -> Self {
+        let sender_type = Sender::of(&message.role);
+        let status = match sender_type {
+            Sender::User => Delivery::Sent,
+            _ if message.state == "failed" => Delivery::Failed,
+            _ if message.seen => Delivery::Read,
+            _ => Delivery::Delivered,
+        };
+        Self {
+            id: message.id,
+            session_id,
+            sender_type,
+            sender_id: match sender_type {
+                Sender::User => Some(caller.user_id.to_string()),
+                Sender::Bot => Some(bot_id.to_string()),
+                Sender::System => None,
+            },
+            sender_name: message.sender_name,
+            bot_id,
+            message_type: "text",
+            content: message.content,
+            content_type: message.content_type,
+            reply_to: message.reply_to,
+            status,
+            ack_status: if message.seen {
+                Ack::Acked
+            } else {
+                Ack::Pending
+            },
+            created_at: message.created_at,
+        }
+    }
+
+    /// One that has just been sent, or was before: a repeat is told what the first was.
+    pub(crate) fn sent(
+        session_id: Uuid,
+        caller: Caller,
+        message: &NewSessionMessage,
+        sent: Sent,
+    ) -> Self {
+        Self {
+            id: sent.id,
+            session_id,
+            sender_type: Sender::User,
+            sender_id: Some(caller.user_id.to_string()),
+            sender_name: caller.nickname,
+            bot_id: sent.bot_id,
+            message_type: "text",
+            content: message.content.as_str().to_owned(),
+            content_type: message.content_type.name().to_owned(),
+            reply_to: message.reply_to,
+            status: Delivery::Sent,
+            ack_status: Ack::Pending,
+            created_at: sent.created_at,
+        }
+    }
+}

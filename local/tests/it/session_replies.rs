@@ -1,0 +1,324 @@
+//! The reply of a bot to a message of a session: made by a job, unread, once.
+
+use serde_json::{Value, json};
+
+use crate::harness::{
+    invariants,
+    parlor::{COACH, Parlor, STAFF, Setup},
+    sessions::BOT,
+};
+
+impl Parlor {
+    /// All messages of a session.
+    async fn messages_of(&self, user: i64, session: &str) -> Vec<Value> {
+        let page = self.heard(user, session, "limit=100").await;
+        page["messages"].as_array().unwrap().clone()
+    }
+
+    async fn jobs(&self) -> Vec<Value> {
+        sqlx::query_scalar("select to_jsonb(j) from biz.ai_trigger_jobs j order by id")
+            .fetch_all(&self.db)
+            .await
+            .unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_message_is_answered_by_the_bots_agent_unread() {
+    let parlor = Parlor::start().await;
+    let session = parlor.begin_session(COACH).await;
+    let message = parlor
+        .said(COACH, &session, "会员最近来得少，怎么办？")
+        .await;
+    assert_eq!(parlor.work().await.succeeded, 1);
+
+    let said = parlor.messages_of(COACH, &session).await;
+    assert_eq!(said.len(), 2);
+    let reply = &said[1];
+    assert_eq!(
+        (&reply["sender_type"], &reply["bot_id"]),
+        (&json!("bot"), &json!(BOT))
+    );
+    assert_eq!(
+        (&reply["reply_to"], &reply["status"]),
+        (&json!(message), &json!("delivered"))
+    );
+    assert_eq!(said[0]["ack_status"], "acked");
+    assert!(!reply["content"].as_str().unwrap().is_empty());
+    let detail = parlor.session(COACH, &session).await;
+    assert_eq!(
+        (&detail["message_count"], &detail["unread_count"]),
+        (&json!(2), &json!(1))
+    );
+
+    let run = parlor.last_run().await;
+    assert_eq!(
+        (&run["trigger_type"], &run["status"], &run["user_id"]),
+        (&json!("session"), &json!("success"), &json!(COACH))
+    );
+    assert_eq!(run["job_id"], parlor.jobs().await[0]["id"]);
+    let asked = parlor.simulator.calls();
+    assert_eq!(asked.len(), 1);
+    assert_eq!(asked[0].prompt(), "会员最近来得少，怎么办？");
+    invariants::of_the_books(&parlor).await;
+}
+
+#[tokio::test]
+async fn the_cloud_is_told_the_session_or_the_history_and_never_both() {
+    let parlor = Parlor::start().await;
+    let session = parlor.begin_session(COACH).await;
+    for content in ["你好", "还在吗"] {
+        parlor.said(COACH, &session, content).await;
+        parlor.work().await;
+    }
+    let asked = parlor.simulator.calls();
+    assert_eq!(asked[1].prompt(), "还在吗");
+    assert!(asked[1].session_id().is_some());
+
+    // Where the service has forgotten, it is told again, once.
+    parlor.simulator.expire_sessions();
+    parlor
+        .simulator
+        .set_scenario(None, Some("expired-session".parse().unwrap()));
+    parlor.said(COACH, &session, "第三句").await;
+    parlor.simulator.set_scenario(None, None);
+    parlor.work().await;
+    let asked = parlor.simulator.calls();
+    let last = asked.last().unwrap();
+    assert!(
+        last.session_id().is_none() && last.prompt().contains("用户: 你好"),
+        "{}",
+        last.prompt()
+    );
+    assert_eq!(parlor.messages_of(COACH, &session).await.len(), 6);
+    invariants::of_the_books(&parlor).await;
+}
+
+#[tokio::test]
+async fn a_reply_that_fails_for_good_leaves_a_message_that_says_so() {
+    let parlor = Parlor::start().await;
+    parlor
+        .simulator
+        .set_scenario(None, Some("inspection".parse().unwrap()));
+    let session = parlor.begin_session(COACH).await;
+    let message = parlor.said(COACH, &session, "你好").await;
+    assert_eq!(parlor.work().await.failed, 1);
+    let said = parlor.messages_of(COACH, &session).await;
+    assert_eq!(
+        (&said[1]["status"], &said[1]["reply_to"]),
+        (&json!("failed"), &json!(message))
+    );
+    assert!(
+        said[1]["content"]
+            .as_str()
+            .unwrap()
+            .contains("could not be made")
+    );
+    let job = &parlor.jobs().await[0];
+    assert_eq!(
+        (&job["status"], &job["error_code"]),
+        (&json!("failed"), &json!("upstream_refused"))
+    );
+    // What failed is no part of what is told next.
+    parlor.simulator.set_scenario(None, None);
+    parlor.said(COACH, &session, "再来").await;
+    parlor.work().await;
+    let asked = parlor.simulator.calls();
+    assert!(!asked.last().unwrap().prompt().contains("could not be made"));
+    invariants::of_the_books(&parlor).await;
+}
+
+#[tokio::test]
+async fn a_service_that_is_down_is_tried_three_times() {
+    let parlor = Parlor::start().await;
+    parlor
+        .simulator
+        .set_scenario(None, Some("unavailable".parse().unwrap()));
+    let session = parlor.begin_session(COACH).await;
+    parlor.said(COACH, &session, "你好").await;
+    for attempt in 1..=3 {
+        let done = parlor.work().await;
+        assert_eq!(
+            (done.given_back, done.failed),
+            if attempt < 3 { (1, 0) } else { (0, 1) }
+        );
+        parlor.later().await;
+    }
+    assert_eq!(
+        parlor.messages_of(COACH, &session).await[1]["status"],
+        "failed"
+    );
+    let runs: i64 =
+        sqlx::query_scalar("select count(*) from biz.ai_run_logs where trigger_type = 'session'")
+            .fetch_one(&parlor.db)
+            .await
+            .unwrap();
+    assert_eq!(runs, 3);
+}
+
+#[tokio::test]
+async fn what_is_closed_or_sent_while_a_reply_is_made_stays_and_the_reply_is_kept() {
+    let parlor = Parlor::start().await;
+    let session = parlor.begin_session(COACH).await;
+    parlor.said(COACH, &session, "第一句").await;
+    parlor.simulator.hold_after(0);
+    let meanwhile = async {
+        parlor.simulator.held(1).await;
+        parlor.said(COACH, &session, "第二句").await;
+        let path = format!("/api/chat/sessions/{session}");
+        let closed = parlor
+            .request_as(COACH, "DELETE", &path)
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(closed.status(), 200);
+        parlor.simulator.release();
+    };
+    futures_util::future::join(parlor.work(), meanwhile).await;
+    parlor.work().await;
+    let said = parlor.messages_of(COACH, &session).await;
+    assert_eq!(said.len(), 4);
+    let order: Vec<_> = said
+        .iter()
+        .map(|message| message["sender_type"].clone())
+        .collect();
+    assert_eq!(order, ["user", "user", "bot", "bot"]);
+    assert_eq!(
+        (&said[2]["reply_to"], &said[3]["reply_to"]),
+        (&said[0]["id"], &said[1]["id"])
+    );
+    let detail = parlor.session(COACH, &session).await;
+    assert_eq!(
+        (&detail["status"], &detail["unread_count"]),
+        (&json!("closed"), &json!(2))
+    );
+}
+
+#[tokio::test]
+async fn a_worker_that_dies_is_followed_by_one_that_answers_once() {
+    let parlor = Parlor::start().await;
+    let session = parlor.begin_session(COACH).await;
+    parlor.said(COACH, &session, "你好").await;
+    parlor.simulator.hold_after(0);
+    let dying = parlor.worker.clone();
+    tokio::select! {
+        _ = dying.run(None) => panic!("it is held"),
+        () = parlor.simulator.held(1) => {}
+    }
+    parlor.simulator.release();
+    parlor.buried().await;
+    assert_eq!(parlor.work().await.succeeded, 1);
+    let said = parlor.messages_of(COACH, &session).await;
+    assert_eq!(said.len(), 2);
+    assert_eq!(said[1]["status"], "delivered");
+    invariants::of_the_books(&parlor).await;
+}
+
+#[tokio::test]
+async fn whose_reply_takes_every_worker_with_it_is_told_so() {
+    let parlor = Parlor::start().await;
+    let session = parlor.begin_session(COACH).await;
+    parlor.said(COACH, &session, "你好").await;
+    for _ in 0..3 {
+        parlor
+            .execute("update biz.ai_trigger_jobs set status = 'running', attempts = attempts + 1, claims = claims + 1, lease_until = now()")
+            .await;
+        parlor.buried().await;
+    }
+    assert_eq!(
+        parlor.messages_of(COACH, &session).await[1]["status"],
+        "failed"
+    );
+    assert_eq!(parlor.jobs().await[0]["status"], "failed");
+}
+
+#[tokio::test]
+async fn somebody_who_waits_goes_before_what_nobody_waits_for() {
+    let parlor = Parlor::with_business(Setup {
+        env: vec![("JOB_CONCURRENCY", "1".into())],
+        ..Setup::default()
+    })
+    .await;
+    for order in 1..=3 {
+        parlor.settled_by(10_000 + order, order).await;
+    }
+    let session = parlor.begin_session(COACH).await;
+    parlor.said(COACH, &session, "你好").await;
+    parlor.work().await;
+    let first: String = sqlx::query_scalar(
+        "select event_type from biz.ai_trigger_jobs order by started_at limit 1",
+    )
+    .fetch_one(&parlor.db)
+    .await
+    .unwrap();
+    assert_eq!(first, "chat.session_message");
+}
+
+#[tokio::test]
+async fn a_site_without_budget_is_told_at_once_and_not_the_next_day() {
+    let parlor = Parlor::start().await;
+    let session = parlor.begin_session(COACH).await;
+    parlor
+        .execute(
+            "insert into biz.ai_budgets (site_id, daily_limit, monthly_limit) values (1, 100, 100)",
+        )
+        .await;
+    let path = format!("/api/chat/sessions/{session}/messages");
+    let refused = parlor
+        .post(COACH, &path, &json!({ "content": "你好" }))
+        .await;
+    refused.refused_at(&path, 429, "budget_exceeded");
+    // Used up between the two, a message says so.
+    parlor
+        .execute("delete from biz.ai_budgets where site_id = 1")
+        .await;
+    parlor.said(COACH, &session, "你好").await;
+    parlor
+        .execute(
+            "insert into biz.ai_budgets (site_id, daily_limit, monthly_limit) values (1, 100, 100)",
+        )
+        .await;
+    parlor.work().await;
+    assert_eq!(
+        parlor.messages_of(COACH, &session).await[1]["status"],
+        "failed"
+    );
+}
+
+#[tokio::test]
+async fn the_mini_program_talks_on_with_the_bot_and_has_read_what_it_sees() {
+    let parlor = Parlor::start().await;
+    let session = parlor.begin_session(STAFF).await;
+    parlor.said(STAFF, &session, "你好").await;
+    parlor.work().await;
+    let chat: i64 =
+        sqlx::query_scalar("select id from biz.ai_conversations where bot_id is not null")
+            .fetch_one(&parlor.db)
+            .await
+            .unwrap();
+    // The bot's own application, not the chat's, is asked.
+    parlor
+        .execute("update biz.agents set app_id = 'the-bots-own'")
+        .await;
+    parlor.send(STAFF, chat, "在小程序里接着问").await.ok();
+    assert_eq!(
+        parlor.simulator.calls().last().unwrap().app_id,
+        "the-bots-own"
+    );
+    let detail = parlor.session(STAFF, &session).await;
+    assert_eq!(
+        (&detail["message_count"], &detail["unread_count"]),
+        (&json!(4), &json!(0))
+    );
+    let said = parlor.messages_of(STAFF, &session).await;
+    assert_eq!(
+        (&said[1]["status"], &said[3]["status"]),
+        (&json!("read"), &json!("read"))
+    );
+    let history = parlor.get(STAFF, "/api/xcx/chat/history").await;
+    let item = &history.ok()["items"][0];
+    assert_eq!(
+        (&item["contextType"], &item["sessionId"]),
+        (&json!("bot"), &json!(session))
+    );
+}
