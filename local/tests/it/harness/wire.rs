@@ -42,6 +42,8 @@ struct Weather {
     connections: usize,
     /// The messages of connections up to this one wait.
     holds_requests_to: usize,
+    /// But a test of the connection does not, unless it comes after a message that does.
+    spares_tests: bool,
     /// The answers to connections up to this one wait.
     holds_answers_to: usize,
 }
@@ -137,16 +139,22 @@ impl Wire {
         });
     }
 
-    /// Holds back what the connections there are now say; new ones are not concerned.
+    /// Holds back what the connections there are now say, from their next statement on; new ones are
+    /// not concerned. sqlx waits without end for the answer to its own test of a connection that it has
+    /// been given back, so a connection that is just being tested gets that answer.
     pub fn hold_requests(&self) {
-        self.weather
-            .send_modify(|weather| weather.holds_requests_to = weather.connections);
+        self.weather.send_modify(|weather| {
+            weather.holds_requests_to = weather.connections;
+            weather.spares_tests = true;
+        });
     }
 
     /// Delivers what was held back, late.
     pub fn deliver(&self) {
-        self.weather
-            .send_modify(|weather| weather.holds_requests_to = 0);
+        self.weather.send_modify(|weather| {
+            weather.holds_requests_to = 0;
+            weather.spares_tests = false;
+        });
     }
 
     /// Holds back each message that says this, a parameter's text for example, on whatever
@@ -236,9 +244,12 @@ impl Relay {
                 Some(b'S') if says_something => _ = self.count.fetch_add(1, Ordering::SeqCst),
                 _ => {}
             }
+            let is_test = kind == Some(b'S') && !says_something;
             says_something = kind != Some(b'S');
             let passes = |weather: &Weather| {
-                self.number > weather.holds_requests_to && !says(&body, weather.holds.as_ref())
+                let is_spared = is_test && weather.spares_tests;
+                (self.number > weather.holds_requests_to || is_spared)
+                    && !says(&body, weather.holds.as_ref())
             };
             if !passes(&weather.borrow()) {
                 self.held.fetch_add(1, Ordering::SeqCst);
