@@ -130,6 +130,32 @@ pub struct Conversations {
 /// The last item seen: microseconds since 1970, and id.
 pub type ListKey = (i64, i64);
 
+/// Where a list of conversations, newest activity first, begins: as its statement is told.
+pub(crate) struct Start {
+    pub offset: i64,
+    pub before: Option<DateTime<Utc>>,
+    pub before_id: Option<i64>,
+}
+
+impl Start {
+    pub fn of(from: From<ListKey>) -> Self {
+        match from {
+            From::Offset(offset) => Self {
+                offset,
+                before: None,
+                before_id: None,
+            },
+            From::Key((micros, id)) => Self {
+                offset: 0,
+                before: Some(
+                    DateTime::from_timestamp_micros(micros.clamp(0, YEAR_9999)).unwrap_or_default(),
+                ),
+                before_id: Some(id),
+            },
+        }
+    }
+}
+
 /// What a cursor of a caller's history is bound to.
 pub fn list_scope(caller: &Caller) -> String {
     format!("history/{}", caller.user_id)
@@ -137,13 +163,11 @@ pub fn list_scope(caller: &Caller) -> String {
 
 /// Lists the caller's conversations that are not empty.
 pub async fn list(db: &Db, caller: &Caller, paging: &Paging<ListKey>) -> Result<Conversations> {
-    let (offset, key) = match paging.from {
-        From::Offset(offset) => (offset, None),
-        From::Key(key) => (0, Some(key)),
-    };
-    let before = key.map(|(micros, _)| {
-        DateTime::from_timestamp_micros(micros.clamp(0, YEAR_9999)).unwrap_or_default()
-    });
+    let Start {
+        offset,
+        before,
+        before_id,
+    } = Start::of(paging.from);
     // The total is the user's counter: counting rows would cost more with each conversation.
     // The join is lateral so that an empty page still has its total. One more than asked
     // for is fetched, so that a page that happens to be full is not taken for the last but one.
@@ -169,7 +193,7 @@ pub async fn list(db: &Db, caller: &Caller, paging: &Paging<ListKey>) -> Result<
         caller.site_id,
         caller.user_id,
         before,
-        key.map(|(_, id)| id),
+        before_id,
         paging.size + 1,
         offset,
     )

@@ -2,12 +2,14 @@
 
 use std::{future::Future, time::Duration};
 
+use backon::{ExponentialBuilder, Retryable as _};
 use secrecy::ExposeSecret;
 use sqlx::{
     ConnectOptions as _, PgPool,
     migrate::Migrator,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
+use tokio::time::Instant;
 
 use crate::{
     config::{ConfigError, DatabaseConfig},
@@ -62,7 +64,8 @@ pub fn connect_lazy(config: &DatabaseConfig) -> Result<Db, ConfigError> {
         })
         // A statement that was given up leaves its connection waiting, and the pool waits with
         // it. Where the network has fallen silent that is minutes, in which no connection of
-        // the pool comes back: so a given-back connection must answer in time, or is let go.
+        // the pool comes back: so a given-back connection must answer in time, or is let go. (sqlx asks
+        // once more by itself, without a limit; who falls silent between the two is gone until TCP says so.)
         .after_release(|connection, _| {
             Box::pin(async move {
                 let ping = sqlx::Connection::ping(connection);
@@ -89,4 +92,22 @@ impl<T, F: Future<Output = Result<T, sqlx::Error>> + Send> Bounded<T> for F {
             Err(_) => Err(Error::Unavailable(sqlx::Error::PoolTimedOut)),
         }
     }
+}
+
+/// Tries what must be stored again, while the database is away, until then. It must be safe to repeat: a
+/// statement whose answer is lost may have been done.
+pub(crate) async fn insist<T, Storing>(until: Instant, store: impl FnMut() -> Storing) -> Result<T>
+where
+    Storing: Future<Output = Result<T>>,
+{
+    store
+        .retry(
+            ExponentialBuilder::default()
+                .with_min_delay(Duration::from_millis(100))
+                .with_max_delay(Duration::from_secs(2))
+                .with_jitter()
+                .without_max_times(),
+        )
+        .when(|err| matches!(err, Error::Unavailable(_)) && Instant::now() < until)
+        .await
 }

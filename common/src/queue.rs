@@ -20,7 +20,7 @@ const BODY: &str = r#"{"wake":"job-worker"}"#;
 /// How many messages SQS takes at once.
 const BATCH: u32 = 10;
 /// The longest that SQS holds a message back, in seconds.
-const MAX_DELAY: u64 = 900;
+pub(crate) const MAX_DELAY: u64 = 900;
 /// How long a caller is kept, whatever becomes of its messages.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Before the first of the SDK's two retries: its own second would leave no time for the other.

@@ -8,6 +8,7 @@ use crate::{
     auth::Caller,
     bots::Bot,
     config::SendLimits,
+    conversations::{ListKey, Start},
     db::{Bounded, Db},
     error::{Error, Reason, Result},
     messages::Content,
@@ -18,8 +19,6 @@ use crate::{
 const MAX_TITLE: usize = 100;
 /// The longest idempotency key, in characters.
 const MAX_KEY: usize = 64;
-/// Microseconds since 1970; a forged cursor may name any time, PostgreSQL knows fewer.
-const YEAR_9999: i64 = 253_402_300_799_000_000;
 
 /// How a session stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -180,9 +179,6 @@ pub struct ListQuery {
     pub from: From<ListKey>,
 }
 
-/// The last session seen: microseconds since 1970, and the conversation's number.
-pub type ListKey = (i64, i64);
-
 /// A page of sessions.
 #[derive(Debug)]
 pub struct Sessions {
@@ -208,13 +204,11 @@ impl ListQuery {
 
 /// Lists the caller's sessions, with their bots and last messages, in one statement.
 pub async fn list(db: &Db, caller: &Caller, query: &ListQuery) -> Result<Sessions> {
-    let (offset, key) = match query.from {
-        From::Offset(offset) => (offset, None),
-        From::Key(key) => (0, Some(key)),
-    };
-    let before = key.map(|(micros, _)| {
-        DateTime::from_timestamp_micros(micros.clamp(0, YEAR_9999)).unwrap_or_default()
-    });
+    let Start {
+        offset,
+        before,
+        before_id,
+    } = Start::of(query.from);
     // The join is lateral so that an empty page still has its total. One more than asked for is fetched, so
     // that a page that happens to be full is not taken for the last but one.
     let rows = sqlx::query!(
@@ -248,7 +242,7 @@ pub async fn list(db: &Db, caller: &Caller, query: &ListQuery) -> Result<Session
         query.status.map(Status::name),
         query.bot_id,
         before,
-        key.map(|(_, id)| id),
+        before_id,
         query.limit + 1,
         offset,
     )

@@ -4,9 +4,10 @@ use std::{path::Path, time::Duration};
 
 use clap::Args;
 use common::{
-    config::Env,
+    config::{DashScopeConfig, Env, JobLimits},
     db::Db,
     jobs::{self, Connector, Prewarmed, Worker},
+    queue::JobQueue,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use secrecy::SecretString;
@@ -63,7 +64,10 @@ async fn prewarm(options: &Options, env: &Env, url: SecretString) -> Result<(), 
         return Ok(());
     }
     let (env, _simulator) = serve::with_upstream(env).await?;
-    let worker = serve::worker(db.clone(), &env).await?;
+    let (dashscope, app_ids) = DashScopeConfig::from_env(&env).await?.open()?;
+    let limits = JobLimits::from_env(&env)?;
+    let queue = JobQueue::from_env(&env);
+    let worker = Worker::new(db.clone(), dashscope, app_ids, limits, queue);
     let waiting = work(&db, &worker).await?;
     console::say(if waiting == 0 {
         "all that could be made is there".to_owned()

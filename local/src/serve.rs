@@ -128,30 +128,24 @@ async fn serve(
 /// What the functions share, and who does the work of the background.
 async fn tools(db: Db, secret: &SecretString, env: &Env) -> Result<(Tools, Worker), AnyError> {
     let secrets = JwtSecrets::new(secret, None).ok_or(ConfigError::Missing("JWT_SECRET"))?;
-    let worker = worker(db.clone(), env).await?;
     let (dashscope, app_ids) = DashScopeConfig::from_env(env).await?.open()?;
+    let queue = JobQueue::from_env(env);
+    let worker = Worker::new(
+        db.clone(),
+        dashscope.clone(),
+        app_ids.clone(),
+        JobLimits::from_env(env)?,
+        queue.clone(),
+    );
     let replies = Replies::new(db.clone(), dashscope, app_ids, ChatLimits::from_env(env)?);
     let tools = Tools {
         db,
         secrets,
         replies,
-        queue: JobQueue::from_env(env),
+        queue,
         limits: SendLimits::from_env(env)?,
     };
     Ok((tools, worker))
-}
-
-/// Runs jobs in this process.
-pub(crate) async fn worker(db: Db, env: &Env) -> Result<Worker, AnyError> {
-    let (dashscope, app_ids) = DashScopeConfig::from_env(env).await?.open()?;
-    let limits = JobLimits::from_env(env)?;
-    Ok(Worker::new(
-        db,
-        dashscope,
-        app_ids,
-        limits,
-        JobQueue::from_env(env),
-    ))
 }
 
 /// The real service where a key is given, else a simulator of our own.

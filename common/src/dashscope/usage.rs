@@ -32,6 +32,17 @@ impl Usage {
         self.input_tokens.saturating_add(self.output_tokens)
     }
 
+    /// Of two calls: what is known of each.
+    pub fn sum(one: Option<Self>, other: Option<Self>) -> Option<Self> {
+        match (one, other) {
+            (Some(one), Some(other)) => Some(Self {
+                input_tokens: one.input_tokens + other.input_tokens,
+                output_tokens: one.output_tokens + other.output_tokens,
+            }),
+            (one, other) => other.or(one),
+        }
+    }
+
     /// Reads a `usage` value of any documented shape. `{}`, null, or a count that is missing is
     /// `None`: never a guess.
     pub(super) fn parse(usage: &RawValue) -> Option<Self> {

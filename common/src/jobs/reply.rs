@@ -88,7 +88,7 @@ pub(super) async fn make(desk: &Desk, job: &Job) -> Result<(), Stuck> {
         ended.status = "failed";
         ended.error = Some(("upstream_error", "the answer has no text".to_owned()));
     }
-    ended.usage = sum(spent, ended.usage);
+    ended.usage = Usage::sum(spent, ended.usage);
     ended.attempts += attempts;
     ended.latency_ms = i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX);
     step::stored(|| finish(&desk.db, job, &question, &prompt, &ended, session_lost))
@@ -110,16 +110,6 @@ pub(super) async fn make(desk: &Desk, job: &Job) -> Result<(), Stuck> {
         (Some(Err(err)), _) => Err(step::stuck(&err)),
         (Some(Ok(_)), Some((code, message))) => Err(Stuck::Broken(code, message)),
         (Some(Ok(_)), None) => Ok(()),
-    }
-}
-
-fn sum(before: Option<Usage>, now: Option<Usage>) -> Option<Usage> {
-    match (before, now) {
-        (Some(before), Some(now)) => Some(Usage {
-            input_tokens: before.input_tokens + now.input_tokens,
-            output_tokens: before.output_tokens + now.output_tokens,
-        }),
-        (before, now) => now.or(before),
     }
 }
 

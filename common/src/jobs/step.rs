@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use backon::{ExponentialBuilder, Retryable as _};
 use chrono::{DateTime, Utc};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
@@ -15,6 +14,7 @@ use crate::{
     apps::{self, App, Checked},
     cache::{Lease, Target},
     dashscope::{self, Call},
+    db,
     error::Error,
     metrics,
     runs::{self, Begun, Ended, NewRun, Run},
@@ -167,16 +167,7 @@ pub(super) async fn stored<T, Storing>(store: impl FnMut() -> Storing) -> Result
 where
     Storing: Future<Output = crate::Result<T>>,
 {
-    let until = Instant::now() + STORING;
-    store
-        .retry(
-            ExponentialBuilder::default()
-                .with_min_delay(Duration::from_millis(100))
-                .with_max_delay(Duration::from_secs(2))
-                .with_jitter()
-                .without_max_times(),
-        )
-        .when(|err| matches!(err, Error::Unavailable(_)) && Instant::now() < until)
+    db::insist(Instant::now() + STORING, store)
         .await
         .map_err(Stuck::Unsure)
 }

@@ -24,15 +24,12 @@ use crate::{
     dashscope::DashScope,
     db::{self, Db},
     error::{Error, Result},
-    queue::JobQueue,
+    queue::{JobQueue, MAX_DELAY},
     telemetry,
 };
 
 /// No step is begun when so little time is left beyond what its call may take: its end must be stored, too.
 const MARGIN: Duration = Duration::from_secs(20);
-
-/// The longest that a message of SQS can be held back.
-const LONGEST_DELAY: Duration = Duration::from_secs(900);
 
 /// Runs jobs. A clone shares everything.
 #[derive(Clone)]
@@ -220,21 +217,14 @@ impl Worker {
 
     /// Gives back a job that is stuck: until it may go on, for another try, or for good.
     async fn put_off(&self, job: &Job, stuck: Stuck) -> Result<Outcome> {
-        let how = match &stuck {
+        let how = match stuck {
             // Where only the entry was lost, as when it was invalidated, it begins anew.
             Stuck::Lost => GiveBack::Wait(None),
-            Stuck::NotBefore(at, _) => GiveBack::Wait(Some(*at)),
+            Stuck::NotBefore(at, _) => GiveBack::Wait(Some(at)),
             Stuck::Broken(..) => GiveBack::Retry,
             Stuck::Hopeless(..) => GiveBack::Fail,
             // The sweep settles the run together with the job.
-            Stuck::Unsure(err) => {
-                tracing::error!(
-                    job_id = job.id,
-                    cause = telemetry::chain(err),
-                    "a job was left where it was"
-                );
-                return Ok(Outcome::GivenBack);
-            }
+            Stuck::Unsure(err) => return Err(err),
         };
         self.give_back(job, how, stuck.reason()).await
     }
@@ -277,7 +267,7 @@ impl Worker {
     /// Has a worker woken when a job is due; one that is not due for long is found by the minute's schedule.
     async fn wake_at(&self, due: DateTime<Utc>) {
         let delay = (due - clock::now()).to_std().unwrap_or_default();
-        if delay <= LONGEST_DELAY {
+        if delay <= Duration::from_secs(MAX_DELAY) {
             self.0.queue.wake_after(1, delay).await;
         }
     }

@@ -3,7 +3,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use backon::{ExponentialBuilder, Retryable as _};
 use tokio::{
     sync::mpsc,
     time::{Instant, sleep_until},
@@ -21,6 +20,7 @@ use crate::{
     apps::{App, app1_chat},
     auth::Caller,
     dashscope::{self, AnswerStream, Call},
+    db,
     error::{Error, Result},
     metrics,
 };
@@ -120,13 +120,7 @@ struct Said {
 impl Said {
     /// A call may be made twice, where a session had been forgotten: both are paid for.
     fn spend(&mut self, usage: Option<dashscope::Usage>) {
-        self.usage = match (self.usage, usage) {
-            (Some(before), Some(now)) => Some(dashscope::Usage {
-                input_tokens: before.input_tokens + now.input_tokens,
-                output_tokens: before.output_tokens + now.output_tokens,
-            }),
-            (before, now) => now.or(before),
-        };
+        self.usage = dashscope::Usage::sum(self.usage, usage);
     }
 
     /// From a call that never came to text.
@@ -288,7 +282,7 @@ impl Relay {
             error_message: ending.message,
             circuit: ending.circuit,
         };
-        let stored = (|| {
+        let stored = db::insist(until + DEADLINE_MARGIN / 2, || {
             finish(
                 &desk.db,
                 caller.site_id,
@@ -296,16 +290,6 @@ impl Relay {
                 (ticket.run_id, ticket.run_at),
                 &end,
             )
-        })
-        .retry(
-            ExponentialBuilder::default()
-                .with_min_delay(Duration::from_millis(100))
-                .with_max_delay(Duration::from_secs(2))
-                .with_jitter()
-                .without_max_times(),
-        )
-        .when(|err| {
-            matches!(err, Error::Unavailable(_)) && Instant::now() < until + DEADLINE_MARGIN / 2
         })
         .await;
         let event = match stored {
