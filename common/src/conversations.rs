@@ -6,14 +6,11 @@ use crate::{
     auth::Caller,
     db::{Bounded, Db},
     error::{Error, Reason, Result},
-    paging::{From, Paging, write_cursor},
+    paging::{Paging, Start, TimeKey, page},
 };
 
 /// The longest context id, in characters.
 const MAX_CONTEXT_ID: usize = 64;
-
-/// Microseconds since 1970; a forged cursor may name any time, PostgreSQL knows fewer.
-const YEAR_9999: i64 = 253_402_300_799_000_000;
 
 /// What a chat of the mini-program is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,42 +124,13 @@ pub struct Conversations {
     pub next_cursor: Option<String>,
 }
 
-/// The last item seen: microseconds since 1970, and id.
-pub type ListKey = (i64, i64);
-
-/// Where a list of conversations, newest activity first, begins: as its statement is told.
-pub(crate) struct Start {
-    pub offset: i64,
-    pub before: Option<DateTime<Utc>>,
-    pub before_id: Option<i64>,
-}
-
-impl Start {
-    pub fn of(from: From<ListKey>) -> Self {
-        match from {
-            From::Offset(offset) => Self {
-                offset,
-                before: None,
-                before_id: None,
-            },
-            From::Key((micros, id)) => Self {
-                offset: 0,
-                before: Some(
-                    DateTime::from_timestamp_micros(micros.clamp(0, YEAR_9999)).unwrap_or_default(),
-                ),
-                before_id: Some(id),
-            },
-        }
-    }
-}
-
 /// What a cursor of a caller's history is bound to.
 pub fn list_scope(caller: &Caller) -> String {
     format!("history/{}", caller.user_id)
 }
 
 /// Lists the caller's conversations that are not empty.
-pub async fn list(db: &Db, caller: &Caller, paging: &Paging<ListKey>) -> Result<Conversations> {
+pub async fn list(db: &Db, caller: &Caller, paging: &Paging<TimeKey>) -> Result<Conversations> {
     let Start {
         offset,
         before,
@@ -202,33 +170,23 @@ pub async fn list(db: &Db, caller: &Caller, paging: &Paging<ListKey>) -> Result<
     .await?;
 
     let total = rows.first().map_or(0, |row| row.total);
-    let page = usize::try_from(paging.size).unwrap_or(usize::MAX);
-    let more = rows.len() > page;
-    let mut last = None;
-    let mut items = Vec::with_capacity(rows.len().min(page));
-    for row in rows.into_iter().take(page) {
-        let (Some(id), Some(public_id), Some(created_at), Some(active)) =
-            (row.id, row.public_id, row.created_at, row.last_active_at)
-        else {
-            break;
-        };
-        last = Some((active.timestamp_micros(), id));
-        items.push(Conversation {
-            id,
-            public_id,
+    let rows = rows.into_iter().filter_map(|row| {
+        let key = (row.last_active_at?.timestamp_micros(), row.id?);
+        let conversation = Conversation {
+            id: row.id?,
+            public_id: row.public_id?,
             title: row.title,
-            context_type: row.context_type.unwrap_or_default(),
-            context_id: row.context_id.unwrap_or_default(),
+            context_type: row.context_type?,
+            context_id: row.context_id?,
             last_message: row.last_message,
             last_message_at: row.last_message_at,
-            message_count: row.message_count.unwrap_or_default(),
-            unread_count: row.unread_count.unwrap_or_default(),
-            created_at,
-        });
-    }
-    let next_cursor = last
-        .filter(|_| more)
-        .and_then(|key| write_cursor(&key, &list_scope(caller)));
+            message_count: row.message_count?,
+            unread_count: row.unread_count?,
+            created_at: row.created_at?,
+        };
+        Some((key, conversation))
+    });
+    let (items, next_cursor) = page(rows, paging.size, &list_scope(caller));
     Ok(Conversations {
         items,
         total,

@@ -53,6 +53,9 @@ pub enum Error {
     /// The object's state does not allow this.
     #[error("conflict: {0}")]
     Conflict(&'static str),
+    /// The object was there, and its time is over.
+    #[error("gone")]
+    Gone,
     /// The idempotency key was sent before with another body.
     #[error("idempotency key reused")]
     KeyReused,
@@ -106,6 +109,14 @@ pub enum Reason {
     Nul,
     /// Not a cursor of this list, user and order.
     Cursor,
+    /// A page so far down that only a cursor leads there.
+    TooDeep,
+    /// Neither a day nor an instant.
+    NotADate,
+    /// Ends before it begins.
+    Backwards,
+    /// A range of more days than this.
+    TooManyDays(i64),
     /// May not be given together with another field.
     Exclusive(&'static str),
     /// The same message id was sent before with other content.

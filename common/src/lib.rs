@@ -3,7 +3,9 @@
 //! Nothing here knows axum's `Router` or AWS Lambda: those are the functions' business.
 //! `dashscope` knows none of the other modules.
 
+pub mod audit;
 pub mod bots;
+pub mod budgets;
 pub mod cache;
 pub mod conversations;
 pub mod facts;
@@ -14,6 +16,7 @@ pub mod replies;
 mod runs;
 pub mod sessions;
 pub mod sweep;
+pub mod usage;
 
 pub mod apps;
 pub mod auth;
@@ -21,6 +24,7 @@ mod aws;
 pub mod clock;
 pub mod config;
 pub mod dashscope;
+pub mod dates;
 pub mod db;
 pub mod error;
 pub mod http;

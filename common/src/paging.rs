@@ -4,6 +4,7 @@
 //! last item seen, so that its cost does not grow with depth.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use chrono::{DateTime, Utc};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
@@ -13,6 +14,13 @@ use crate::{
 
 /// The most items of one page.
 pub const MAX_PAGE_SIZE: i64 = 100;
+
+/// What is counted of a list that may hold millions: beyond it a total is an estimate, and pages have no
+/// numbers but cursors.
+pub const MAX_COUNTED: i64 = 10_000;
+
+/// Microseconds since 1970; a forged cursor may name any time, PostgreSQL knows fewer.
+const YEAR_9999: i64 = 253_402_300_799_000_000;
 
 /// Where a list begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +43,19 @@ pub struct Paging<K> {
 }
 
 impl<K: DeserializeOwned> Paging<K> {
+    /// As [`Paging::parse`], of a list that may hold millions: no page is asked for by its number that
+    /// begins beyond [`MAX_COUNTED`].
+    ///
+    /// # Errors
+    /// [`Error::Invalid`].
+    pub fn parse_bounded(query: &QueryText, default_size: i64, scope: &str) -> Result<Self> {
+        let paging = Self::parse(query, default_size, scope)?;
+        match paging.from {
+            From::Offset(MAX_COUNTED..) => Err(Error::invalid("page", Reason::TooDeep)),
+            _ => Ok(paging),
+        }
+    }
+
     /// Refuses what can be refused without knowing the list: the numbers.
     ///
     /// # Errors
@@ -109,6 +130,67 @@ fn numbers(query: &QueryText, default_size: i64) -> Result<(Option<i64>, i64)> {
         return Err(Error::invalid("cursor", Reason::Exclusive("page")));
     }
     Ok((page, snake.or(camel).unwrap_or(default_size)))
+}
+
+/// The key of a list that is sorted by time and then by id: microseconds since 1970, and id.
+pub type TimeKey = (i64, i64);
+
+/// Where a list that is sorted by time and then by id, the newest first, begins: as its statement is told.
+#[derive(Clone, Copy, Debug)]
+pub struct Start {
+    /// How many are skipped.
+    pub offset: i64,
+    /// The time of the last item seen.
+    pub before: Option<DateTime<Utc>>,
+    /// Its id.
+    pub before_id: Option<i64>,
+}
+
+impl Start {
+    /// As a page or a cursor has it.
+    pub fn of(from: From<TimeKey>) -> Self {
+        match from {
+            From::Offset(offset) => Self {
+                offset,
+                before: None,
+                before_id: None,
+            },
+            From::Key((micros, id)) => Self {
+                offset: 0,
+                before: Some(
+                    DateTime::from_timestamp_micros(micros.clamp(0, YEAR_9999)).unwrap_or_default(),
+                ),
+                before_id: Some(id),
+            },
+        }
+    }
+}
+
+/// One page of a list of which one more item was fetched than asked for, and the cursor of the next page where
+/// there is one: a page that happens to be full is not taken for the last but one.
+pub fn page<K: Serialize, T>(
+    fetched: impl IntoIterator<Item = (K, T)>,
+    size: i64,
+    scope: &str,
+) -> (Vec<T>, Option<String>) {
+    let size = usize::try_from(size).unwrap_or(usize::MAX);
+    let mut fetched = fetched.into_iter();
+    let (keys, items): (Vec<K>, Vec<T>) = fetched.by_ref().take(size).unzip();
+    let last = keys.last().filter(|_| fetched.next().is_some());
+    (items, last.and_then(|key| write_cursor(key, scope)))
+}
+
+/// One page of a list that may hold millions.
+#[derive(Debug)]
+pub struct Listed<T> {
+    /// The newest first.
+    pub items: Vec<T>,
+    /// How many there are, as far as they were counted or estimated.
+    pub total: i64,
+    /// More than [`MAX_COUNTED`].
+    pub total_is_estimate: bool,
+    /// Where the next page begins, if there is one.
+    pub next_cursor: Option<String>,
 }
 
 /// The cursor of the item with this key, opaque to the client.

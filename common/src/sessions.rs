@@ -8,11 +8,10 @@ use crate::{
     auth::Caller,
     bots::Bot,
     config::SendLimits,
-    conversations::{ListKey, Start},
     db::{Bounded, Db},
     error::{Error, Reason, Result},
     messages::Content,
-    paging::{From, write_cursor},
+    paging::{From, Start, TimeKey, write_cursor},
 };
 
 /// The longest title, in characters.
@@ -176,7 +175,7 @@ pub struct ListQuery {
     /// Sessions on a page.
     pub limit: i64,
     /// Where it begins.
-    pub from: From<ListKey>,
+    pub from: From<TimeKey>,
 }
 
 /// A page of sessions.

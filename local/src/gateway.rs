@@ -41,6 +41,10 @@ pub fn functions(tools: &Tools) -> Vec<(&'static str, OpenApiRouter)> {
     let callers = Callers::new(secrets, db.clone());
     vec![
         (
+            "admin-dashboard",
+            admin_dashboard::router(db.clone(), callers.clone()),
+        ),
+        (
             "admin-jobs",
             admin_jobs::router(db.clone(), callers.clone(), queue.clone()),
         ),

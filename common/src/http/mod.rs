@@ -3,7 +3,9 @@
 mod boundary;
 mod face;
 mod input;
+mod page;
 
 pub use boundary::{Deadline, RequestId, boundary, method_not_allowed, not_found};
 pub use face::{AdminProblem, Face, Problem, SessionProblem};
 pub use input::{HeaderText, Json, MAX_BODY, PathText, QueryText, uuid};
+pub use page::AdminPage;

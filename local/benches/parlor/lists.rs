@@ -7,7 +7,7 @@ use common::{
     conversations,
     db::Db,
     messages::{self, Order},
-    paging::{From, Paging, write_cursor},
+    paging::{From, Paging, TimeKey, write_cursor},
 };
 use local::postgres::Binaries;
 use sqlx::Executor as _;
@@ -101,7 +101,7 @@ struct Page {
 }
 
 enum List {
-    History(Paging<conversations::ListKey>),
+    History(Paging<TimeKey>),
     Messages(i64, Paging<i64>),
 }
 

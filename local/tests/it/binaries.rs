@@ -15,6 +15,7 @@ use crate::harness::{
     database::TestDatabase,
     events::{terminal, text},
     parlor::{COACH, Parlor, SECRET, token},
+    routes::SITE_ADMIN,
 };
 
 /// Variables that a log must not show the values of.
@@ -33,6 +34,14 @@ async fn the_history_is_answered() {
     let answer = cloud.answer("chat-history", &event).await;
     assert_eq!(answer.ok()["items"][0]["id"], chat);
     assert_eq!(answer.body["pageSize"], 10);
+}
+
+#[tokio::test]
+async fn the_dashboard_is_answered() {
+    let cloud = Cloud::start().await;
+    let event = recorded_of("admin-dashboard", SITE_ADMIN);
+    let answer = cloud.answer("admin-dashboard", &event).await;
+    assert_eq!(answer.ok()["today_calls"], 0);
 }
 
 #[tokio::test]
@@ -99,6 +108,7 @@ async fn a_reply_streams_out_of_the_binary_token_by_token() {
 async fn an_event_of_the_wrong_shape_is_an_error_and_the_next_is_served() {
     let cloud = Cloud::start_with(|spec| spec.max_instances = 1).await;
     for function in [
+        "admin-dashboard",
         "admin-jobs",
         "chat-history",
         "chat-messages",
@@ -169,6 +179,7 @@ async fn a_function_without_its_configuration_says_what_is_missing_and_nothing_s
         ("chat-sessions", "JWT_SECRET"),
         ("chat-stream", "JWT_SECRET"),
         ("db-migrate", "DATABASE_URL"),
+        ("admin-dashboard", "JWT_SECRET"),
         ("admin-jobs", "JWT_SECRET"),
         ("job-worker", "DASHSCOPE_API_KEY"),
         ("prewarm", "DATABASE_URL"),

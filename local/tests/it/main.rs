@@ -7,6 +7,8 @@
 mod harness;
 
 mod admin;
+mod admin_dashboard;
+mod admin_settings;
 mod apps;
 mod background;
 mod binaries;

@@ -13,7 +13,7 @@ use crate::harness::database::TestDatabase;
 /// A row for each table, in an order that foreign keys allow. `$n` is another number each time.
 ///
 /// A migration that changes what a table demands keeps the insert that fits from then on.
-const ROWS: [(&str, &str); 16] = [
+const ROWS: [(&str, &str); 17] = [
     (
         "sites",
         "insert into biz.sites (id, name) values ($n, 'site')",
@@ -49,6 +49,10 @@ const ROWS: [(&str, &str); 16] = [
         "ai_cache",
         "insert into biz.ai_cache (site_id, cache_type, target_id, triggered_by, business_date, valid_days, lease_until) \
          values ($n, 'app3_clue', 'member:7', 'event', current_date, 7, now())",
+    ),
+    (
+        "ai_admin_audit",
+        "insert into biz.ai_admin_audit (site_id, user_id, action) values ($n, $n, 'budget.set')",
     ),
     (
         "ai_cache_sizes",

@@ -243,6 +243,7 @@ async fn the_emulated_cloud_has_the_functions_times_and_memory() {
 /// Starts a function as its `main` does.
 async fn start(function: &str, env: Env) -> Result<(), ConfigError> {
     match function {
+        "admin-dashboard" => Box::pin(admin_dashboard::from_env(env)).await.map(drop),
         "admin-jobs" => Box::pin(admin_jobs::from_env(env)).await.map(drop),
         "chat-history" => Box::pin(chat_history::from_env(env)).await.map(drop),
         "chat-messages" => Box::pin(chat_messages::from_env(env)).await.map(drop),

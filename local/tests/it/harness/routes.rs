@@ -20,7 +20,7 @@ const ADMIN: &str = "/api/admin/";
 
 /// A route, and a request of it that its users might make: of site 1, and where it is for admins, about
 /// site 1 by name.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Route {
     pub method: &'static str,
     pub template: &'static str,
@@ -97,16 +97,42 @@ impl Route {
     }
 }
 
-/// All routes. A route of a router that has no line here fails the test that asks, so that
-/// nothing is served that was never tried without a token.
-#[track_caller]
-pub fn all() -> Vec<Route> {
-    let lines = vec![
+/// What the admin web calls.
+fn of_admins() -> Vec<Route> {
+    vec![
+        Route::get("/api/admin/ai/audit", "/api/admin/ai/audit?site_id=1"),
+        Route::get("/api/admin/ai/budget", "/api/admin/ai/budget?site_id=1"),
+        Route::with(
+            "PUT",
+            "/api/admin/ai/budget",
+            "/api/admin/ai/budget",
+            json!({ "site_id": 1, "daily_limit": 1_000_000, "monthly_limit": 20_000_000 }),
+        ),
+        Route::get(
+            "/api/admin/ai/dashboard",
+            "/api/admin/ai/dashboard?site_id=1",
+        ),
+        Route::get(
+            "/api/admin/ai/runtime-context",
+            "/api/admin/ai/runtime-context?site_id=1",
+        ),
+        Route::with(
+            "PUT",
+            "/api/admin/ai/runtime-context",
+            "/api/admin/ai/runtime-context",
+            json!({ "site_id": 1, "mode": "live" }),
+        ),
         Route::post(
             "/api/admin/ai/trigger-jobs",
             "/api/admin/ai/trigger-jobs",
             json!({ "event_type": "etl.finished", "site_id": 1 }),
         ),
+    ]
+}
+
+/// What clients of the session API call.
+fn of_sessions() -> Vec<Route> {
+    vec![
         Route::get("/api/chat/bots", "/api/chat/bots"),
         Route::get("/api/chat/sessions", "/api/chat/sessions"),
         Route::post(
@@ -145,6 +171,12 @@ pub fn all() -> Vec<Route> {
             "/api/chat/sessions/00000000-0000-4000-8000-00000000abcd/read",
             Value::Null,
         ),
+    ]
+}
+
+/// What the mini-program calls.
+fn of_the_mini_program() -> Vec<Route> {
+    vec![
         Route::get("/api/xcx/chat/history", "/api/xcx/chat/history"),
         Route::get("/api/xcx/runtime-clock", "/api/xcx/runtime-clock"),
         Route::get(
@@ -171,7 +203,14 @@ pub fn all() -> Vec<Route> {
             "/api/xcx/chat/stream/1/stop",
             Value::Null,
         ),
-    ];
+    ]
+}
+
+/// All routes. A route of a router that has no line here fails the test that asks, so that
+/// nothing is served that was never tried without a token.
+#[track_caller]
+pub fn all() -> Vec<Route> {
+    let lines = [of_admins(), of_sessions(), of_the_mini_program()].concat();
     let listed: BTreeSet<_> = lines
         .iter()
         .map(|line| (line.method, line.template.to_owned()))

@@ -55,13 +55,33 @@ const DATA: &str = "
     select 3000000 + n, 3000000, 1, 1, n, 'user', 'hello', now() - interval '1 day' from generate_series(1, 5000) n;
     insert into biz.ai_idempotency_keys (conversation_id, key, message_id)
     select 3000000, 'k-' || n, 3000000 + n from generate_series(1, 5000) n;
+    insert into biz.ai_usage_daily (site_id, day, app_type, calls, last_status, last_call_at)
+    select 1, current_date - n, 'app1_chat', 1, 'success', now() - n * interval '1 day' from generate_series(0, 3000) n;
+    insert into biz.ai_admin_audit (site_id, user_id, action, created_at)
+    select 1, 7, 'budget.set', now() - n * interval '1 minute' from generate_series(1, 5000) n;
     alter table biz.ai_conversations alter column id restart with 4000000;
     analyze";
 
 /// Each statement by words that are in it alone, and what it is given.
-const EXAMPLES: [(&str, &str); 50] = [
+const EXAMPLES: [(&str, &str); 57] = [
     ("left(content, $3) || $4", "1, 1000000, 0, '你好', 30"),
+    ("from biz.budget_of($1)\n", "1"),
+    ("biz.set_budget(", "1, 7, 1000, 10000"),
+    ("cross join biz.budget_of($1) b", "1, 7"),
+    (
+        "unnest($2::text[]) with ordinality as a",
+        "1, '{app1_chat,app3_clue}'",
+    ),
+    (
+        "runtime_mode as mode, sandbox_date, runtime_updated_by as updated_by, runtime_updated_at as updated_at\n        from biz.sites",
+        "1",
+    ),
+    ("biz.set_runtime_context(", "1, 7, 'sandbox', '2026-05-01'"),
     ("with asked as", "1, 1000000, 1"),
+    (
+        "from biz.ai_admin_audit a",
+        "1, null, null, null, null, 'budget.set', 7, 10000, null, null, 21, 0",
+    ),
     (
         "cross join lateral (select exists (",
         "1, 'app3_clue', 'member:7'",
@@ -126,7 +146,7 @@ const EXAMPLES: [(&str, &str); 50] = [
     ("), worked as (", "1, 1001, 'this_month'"),
     ("), ranked as (", "1, 'this_month'"),
     ("from dws.coach_task\n", "1, 1001004"),
-    ("runtime_mode as mode", "1"),
+    ("runtime_mode as mode, timezone", "1"),
     ("biz.drop_run_log_partitions(", "90"),
     ("from biz.users where id = $1", "7"),
     (
@@ -248,7 +268,7 @@ async fn no_statement_of_the_product_reads_a_whole_table() {
             .unwrap();
         let scanned: Vec<String> = sqlx::query_scalar(
             "select relname::text from pg_stat_xact_user_tables \
-             where relname ~ '^ai_(messages|conversations|run_logs|cache$|trigger_jobs|idempotency_keys)' and seq_scan > 0
+             where relname ~ '^ai_(messages|conversations|run_logs|cache$|trigger_jobs|idempotency_keys|admin_audit|usage_daily)' and seq_scan > 0
              -- It is empty, so nothing is cheaper to read.
              and relname <> 'ai_run_logs_default'",
         )

@@ -1,0 +1,172 @@
+//! What admins have changed: who, what and when. Each change leaves its row in its own statement, by
+//! `biz.audit`.
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+
+use crate::{
+    auth::SiteScope,
+    dates::DateRange,
+    db::{Bounded, Db},
+    error::Result,
+    paging::{Listed, MAX_COUNTED, Paging, Start, TimeKey, page},
+};
+
+/// What may be changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Token limits of a site.
+    SetBudget,
+    /// The clock of a site.
+    SetRuntimeContext,
+    /// A failure was seen.
+    AcknowledgeAlert,
+    /// A failure is of no interest.
+    IgnoreAlert,
+    /// A business event was told by hand.
+    CreateTriggerJob,
+    /// A job was started again.
+    RetryTriggerJob,
+    /// It was asked what a batch would cost.
+    EstimateBatch,
+    /// A batch was started.
+    ConfirmBatch,
+    /// What had not begun of a batch was taken back.
+    CancelBatch,
+    /// Results were said to hold no longer.
+    InvalidateCache,
+}
+
+impl Action {
+    /// As clients and the column `action` spell them.
+    pub const WORDS: [(&'static str, Self); 10] = [
+        ("budget.set", Self::SetBudget),
+        ("runtime_context.set", Self::SetRuntimeContext),
+        ("alert.acknowledge", Self::AcknowledgeAlert),
+        ("alert.ignore", Self::IgnoreAlert),
+        ("trigger_job.create", Self::CreateTriggerJob),
+        ("trigger_job.retry", Self::RetryTriggerJob),
+        ("batch.estimate", Self::EstimateBatch),
+        ("batch.confirm", Self::ConfirmBatch),
+        ("batch.cancel", Self::CancelBatch),
+        ("cache.invalidate", Self::InvalidateCache),
+    ];
+
+    /// As clients and the column `action` spell it.
+    pub fn name(self) -> &'static str {
+        Self::WORDS
+            .iter()
+            .find(|(_, action)| *action == self)
+            .map_or("", |(name, _)| name)
+    }
+}
+
+/// One change.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Id.
+    pub id: i64,
+    /// Where.
+    pub site_id: i64,
+    /// Who.
+    pub user_id: i64,
+    /// What, by its name.
+    pub action: String,
+    /// The run, job or batch that it was done to, where there is one.
+    pub object_id: Option<String>,
+    /// What was asked for, and what it did.
+    pub details: Value,
+    /// When.
+    pub created_at: DateTime<Utc>,
+}
+
+/// Which changes are listed.
+#[derive(Clone, Copy, Debug)]
+pub struct ListQuery {
+    /// Of one site, or of all.
+    pub scope: SiteScope,
+    /// Of one kind.
+    pub action: Option<Action>,
+    /// By one admin.
+    pub user_id: Option<i64>,
+    /// Made in these days.
+    pub dates: DateRange,
+}
+
+impl ListQuery {
+    /// What a cursor of this list is bound to.
+    pub fn cursor_scope(&self) -> String {
+        let Self {
+            scope,
+            action,
+            user_id,
+            dates,
+        } = self;
+        format!("audit/{scope:?}/{action:?}/{user_id:?}/{dates}")
+    }
+}
+
+/// Lists changes, the newest first.
+pub async fn list(db: &Db, query: &ListQuery, paging: &Paging<TimeKey>) -> Result<Listed<Entry>> {
+    let start = Start::of(paging.from);
+    // The join is lateral so that an empty page still has its total.
+    let rows = sqlx::query!(
+        r#"
+        with days as materialized (
+            select began_at, ended_at from biz.date_range($1, $2, $3, $4, $5)
+        ), counted (total) as (
+            select count(*) from (
+                select from biz.ai_admin_audit a
+                where ($1::bigint is null or a.site_id = $1) and ($6::text is null or a.action = $6) and ($7::bigint is null or a.user_id = $7)
+                  and a.created_at >= (select began_at from days) and a.created_at < (select ended_at from days)
+                limit $8::bigint + 1
+            ) few
+        )
+        select counted.total as "total!", a.id as "id?", a.site_id as "site_id?", a.user_id as "user_id?", a.action as "action?",
+               a.object_id, a.details as "details?", a.created_at as "created_at?"
+        from counted left join lateral (
+            select * from biz.ai_admin_audit a
+            where ($1::bigint is null or a.site_id = $1) and ($6::text is null or a.action = $6) and ($7::bigint is null or a.user_id = $7)
+              and a.created_at >= (select began_at from days) and a.created_at < (select ended_at from days)
+              and (a.created_at, a.id) < (coalesce($9, 'infinity'::timestamptz), coalesce($10::bigint, 0))
+            order by a.created_at desc, a.id desc limit $11 offset $12
+        ) a on true
+        order by a.created_at desc, a.id desc
+        "#,
+        query.scope.site_id(),
+        query.dates.from_day(),
+        query.dates.from_at(),
+        query.dates.to_day(),
+        query.dates.to_at(),
+        query.action.map(Action::name),
+        query.user_id,
+        MAX_COUNTED,
+        start.before,
+        start.before_id,
+        paging.size + 1,
+        start.offset,
+    )
+    .fetch_all(db)
+    .bounded()
+    .await?;
+    let total = rows.first().map_or(0, |row| row.total);
+    let entries = rows.into_iter().filter_map(|row| {
+        let entry = Entry {
+            id: row.id?,
+            site_id: row.site_id?,
+            user_id: row.user_id?,
+            action: row.action?,
+            object_id: row.object_id,
+            details: row.details?,
+            created_at: row.created_at?,
+        };
+        Some(((entry.created_at.timestamp_micros(), entry.id), entry))
+    });
+    let (items, next_cursor) = page(entries, paging.size, &query.cursor_scope());
+    Ok(Listed {
+        items,
+        total: total.min(MAX_COUNTED),
+        total_is_estimate: total > MAX_COUNTED,
+        next_cursor,
+    })
+}

@@ -1,0 +1,304 @@
+//! What the apps were used for, from the daily counters: never from the run log, which has millions of rows.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Days, NaiveDate, Utc};
+
+use crate::{
+    apps::App,
+    auth::SiteScope,
+    budgets::{self, Budget},
+    db::{Bounded, Db},
+    error::Result,
+};
+
+/// Days of the trend, today included.
+const DAYS: u64 = 7;
+
+/// Upper ends of the buckets of a latency histogram but the last, which has none, in milliseconds: those of
+/// `biz.latency_bucket`.
+const BUCKETS: [u32; 15] = [
+    100, 200, 300, 500, 750, 1_000, 1_500, 2_000, 3_000, 5_000, 7_500, 10_000, 15_000, 30_000,
+    60_000,
+];
+
+/// Calls of an app on a day, or of several together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Calls {
+    /// All that have ended, those that were refused too.
+    pub count: i64,
+    /// Those that were answered.
+    pub successes: i64,
+    /// Charged.
+    pub tokens: i64,
+}
+
+impl Calls {
+    /// From 0 to 1, with 4 decimals; 0 where nothing was called.
+    pub fn success_rate(&self) -> f64 {
+        fraction(self.successes, self.count)
+    }
+
+    fn add(&mut self, other: Self) {
+        self.count += other.count;
+        self.successes += other.successes;
+        self.tokens += other.tokens;
+    }
+}
+
+/// A part of a whole, from 0 to 1, with 4 decimals; 0 of nothing.
+pub fn fraction(part: i64, whole: i64) -> f64 {
+    if whole == 0 {
+        return 0.0;
+    }
+    #[expect(clippy::cast_precision_loss, reason = "of four decimals, none is lost")]
+    let fraction = part as f64 / whole as f64;
+    (fraction * 10_000.0).round() / 10_000.0
+}
+
+/// How long calls took, in milliseconds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Latency {
+    sum: i64,
+    /// Calls by `biz.latency_bucket`: those that were made, and so none that was refused.
+    histogram: Vec<i64>,
+}
+
+impl Latency {
+    /// With 2 decimals; 0 where nothing was called.
+    pub fn average(&self) -> f64 {
+        let calls: i64 = self.histogram.iter().sum();
+        if calls == 0 {
+            return 0.0;
+        }
+        #[expect(clippy::cast_precision_loss, reason = "of two decimals, none is lost")]
+        let average = self.sum as f64 / calls as f64;
+        (average * 100.0).round() / 100.0
+    }
+
+    /// What 95 of 100 calls did not exceed, as near as the histogram tells: within a bucket calls are taken to
+    /// be spread evenly. A minute where it is more. 0 where nothing was called.
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        reason = "a number of milliseconds, rounded"
+    )]
+    pub fn p95(&self) -> i64 {
+        let calls: i64 = self.histogram.iter().sum();
+        let rank = calls as f64 * 0.95;
+        let (mut below, mut lower) = (0.0, 0.0);
+        for (count, upper) in self.histogram.iter().zip(BUCKETS) {
+            let (count, upper) = (*count as f64, f64::from(upper));
+            if count > 0.0 && below + count >= rank {
+                return (lower + (rank - below) / count * (upper - lower)).round() as i64;
+            }
+            below += count;
+            lower = upper;
+        }
+        if calls == 0 { 0 } else { lower as i64 }
+    }
+}
+
+/// What a site has used, or all together: today, by day and by app.
+#[derive(Clone, Debug)]
+pub struct Usage {
+    /// The site's real day; of all sites together, Shanghai's.
+    pub today: NaiveDate,
+    /// By day, ascending: 7, those without a call too.
+    pub trend: Vec<(NaiveDate, Calls)>,
+    /// By app, of the 7 days: those that were called, the most called first.
+    pub by_app: Vec<(String, Calls)>,
+    /// Of today.
+    pub latency: Latency,
+    /// As of now.
+    pub budget: Budget,
+}
+
+impl Usage {
+    /// All calls of today.
+    pub fn of_today(&self) -> Calls {
+        self.trend
+            .last()
+            .map(|(_, calls)| *calls)
+            .unwrap_or_default()
+    }
+
+    /// All calls of the 7 days.
+    pub fn of_all_days(&self) -> Calls {
+        let mut all = Calls::default();
+        for (_, calls) in &self.trend {
+            all.add(*calls);
+        }
+        all
+    }
+}
+
+/// What was used in the last 7 days, and the budget.
+///
+/// # Errors
+/// [`crate::Error::NotFound`] where there is no such site.
+pub async fn last_days(db: &Db, scope: SiteScope) -> Result<Usage> {
+    // The join is outer so that there is a row, with day and budget, where nothing was called.
+    let rows = sqlx::query!(
+        r#"
+        with today (day) as materialized (
+            select biz.local_day(biz.zone_of($1))
+        ), used as (
+            select u.day, u.app_type, sum(u.calls)::bigint as calls, sum(u.successes)::bigint as successes, sum(u.tokens)::bigint as tokens,
+                   sum(u.latency_sum_ms)::bigint as latency, biz.add_up(u.latency_histogram) filter (where u.day = today.day) as histogram
+            from today
+            join biz.sites s on $1::bigint is null or s.id = $1
+            join biz.ai_usage_daily u on u.site_id = s.id and u.day between today.day - $2::integer + 1 and today.day
+            group by u.day, u.app_type
+        )
+        select today.day as "today!", b.daily_used, b.daily_limit, b.monthly_used, b.monthly_limit, b.updated_by, b.updated_at,
+               used.day as "day?", used.app_type as "app_type?", used.calls as "calls?", used.successes as "successes?",
+               used.tokens as "tokens?", used.latency as "latency?", used.histogram
+        from today cross join biz.budget_of($1) b left join used on true
+        "#,
+        scope.site_id(),
+        i32::try_from(DAYS).unwrap_or_default(),
+    )
+    .fetch_all(db)
+    .bounded()
+    .await?;
+    let first = rows.first().ok_or(crate::Error::NotFound)?;
+    let today = first.today;
+    let budget = budgets::Row {
+        daily_used: first.daily_used,
+        daily_limit: first.daily_limit,
+        monthly_used: first.monthly_used,
+        monthly_limit: first.monthly_limit,
+        updated_by: first.updated_by,
+        updated_at: first.updated_at,
+    }
+    .try_into()?;
+
+    let days = (0..DAYS)
+        .rev()
+        .filter_map(|ago| today.checked_sub_days(Days::new(ago)));
+    let mut trend: BTreeMap<NaiveDate, Calls> = days.map(|day| (day, Calls::default())).collect();
+    let mut by_app: BTreeMap<String, Calls> = BTreeMap::new();
+    let mut latency = Latency {
+        sum: 0,
+        histogram: vec![0; BUCKETS.len() + 1],
+    };
+    for row in rows {
+        let (Some(day), Some(app)) = (row.day, row.app_type) else {
+            continue;
+        };
+        let calls = Calls {
+            count: row.calls.unwrap_or_default(),
+            successes: row.successes.unwrap_or_default(),
+            tokens: row.tokens.unwrap_or_default(),
+        };
+        trend.entry(day).or_default().add(calls);
+        by_app.entry(app).or_default().add(calls);
+        if day == today {
+            latency.sum += row.latency.unwrap_or_default();
+            for (all, one) in latency
+                .histogram
+                .iter_mut()
+                .zip(row.histogram.unwrap_or_default())
+            {
+                *all += one;
+            }
+        }
+    }
+    let mut by_app: Vec<_> = by_app
+        .into_iter()
+        .filter(|(_, calls)| calls.count > 0)
+        .collect();
+    by_app.sort_by_key(|(_, calls)| std::cmp::Reverse(calls.count));
+    Ok(Usage {
+        today,
+        trend: trend.into_iter().collect(),
+        by_app,
+        latency,
+        budget,
+    })
+}
+
+/// How an app does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// Its name.
+    pub app: String,
+    /// How its last call ended, at the sites that were asked for.
+    pub last_status: Option<String>,
+    /// When that call had begun.
+    pub last_call_at: Option<DateTime<Utc>>,
+    /// `closed`, `open` or `half_open`; the same for all sites.
+    pub circuit: String,
+    /// When it may be asked again, where it is not closed.
+    pub retry_at: Option<DateTime<Utc>>,
+}
+
+/// How every app does.
+pub async fn health(db: &Db, scope: SiteScope) -> Result<Vec<Health>> {
+    let apps: Vec<String> = App::ALL.map(|app| app.name().to_owned()).into();
+    sqlx::query_as!(
+        Health,
+        r#"
+        select a.app_type as "app!", last.last_status as "last_status?", last.last_call_at as "last_call_at?",
+               coalesce(k.state, 'closed') as "circuit!", k.retry_at as "retry_at?"
+        from unnest($2::text[]) with ordinality as a (app_type, place)
+        left join biz.ai_circuits k on k.app_type = a.app_type
+        left join lateral (
+            select of_site.* from biz.sites s cross join lateral (
+                select u.last_status, u.last_call_at from biz.ai_usage_daily u
+                where u.site_id = s.id and u.app_type = a.app_type and u.last_call_at is not null
+                order by u.day desc limit 1
+            ) of_site
+            where $1::bigint is null or s.id = $1
+            order by of_site.last_call_at desc limit 1
+        ) last on true
+        order by a.place
+        "#,
+        scope.site_id(),
+        &apps,
+    )
+    .fetch_all(db)
+    .bounded()
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn latency(sum: i64, counts: &[(usize, i64)]) -> Latency {
+        let mut histogram = vec![0; 16];
+        for (bucket, count) in counts {
+            histogram[bucket - 1] = *count;
+        }
+        Latency { sum, histogram }
+    }
+
+    #[test]
+    fn a_part_is_told_with_four_decimals_and_nothing_of_nothing() {
+        assert_eq!(fraction(1, 3).to_string(), "0.3333");
+        assert_eq!(fraction(2, 3).to_string(), "0.6667");
+        assert_eq!(fraction(0, 0).to_string(), "0");
+        assert_eq!(fraction(7, 7).to_string(), "1");
+    }
+
+    #[test]
+    fn the_average_is_of_calls_that_were_made() {
+        assert_eq!(latency(1_000, &[(4, 3)]).average().to_string(), "333.33");
+        assert_eq!(Latency::default().average().to_string(), "0");
+    }
+
+    #[test]
+    fn the_95th_of_100_is_found_in_its_bucket() {
+        assert_eq!(Latency::default().p95(), 0);
+        assert_eq!(latency(0, &[]).p95(), 0);
+        // All between 300 and 500 ms, spread evenly.
+        assert_eq!(latency(0, &[(4, 100)]).p95(), 490);
+        // 95 fast ones: just the end of their bucket; one less, and it is a slow one's.
+        assert_eq!(latency(0, &[(1, 95), (10, 5)]).p95(), 100);
+        assert_eq!(latency(0, &[(1, 94), (10, 6)]).p95(), 3_333);
+        assert_eq!(latency(0, &[(16, 10)]).p95(), 60_000);
+        assert_eq!(latency(0, &[(1, 1)]).p95(), 95);
+    }
+}

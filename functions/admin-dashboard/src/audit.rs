@@ -1,0 +1,88 @@
+//! `GET /api/admin/ai/audit`: who changed what.
+
+use axum::{Json, extract::State};
+use chrono::{DateTime, Utc};
+use common::{
+    Result,
+    audit::{self, Action, Entry, ListQuery},
+    auth::Admin,
+    dates::DateRange,
+    db::Db,
+    http::{AdminPage, AdminProblem, QueryText},
+    paging::Paging,
+};
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+/// Changes on a page, unless the client asks for another number.
+const PAGE_SIZE: i64 = 20;
+
+/// A change.
+#[derive(Serialize, ToSchema)]
+#[schema(as = AuditEntry)]
+pub(crate) struct EntryView {
+    id: i64,
+    site_id: i64,
+    /// Who.
+    user_id: i64,
+    /// `budget.set`, `runtime_context.set`, `alert.acknowledge`, `alert.ignore`, `trigger_job.create`,
+    /// `trigger_job.retry`, `batch.estimate`, `batch.confirm`, `batch.cancel` or `cache.invalidate`.
+    action: String,
+    /// The run, job or batch that it was done to.
+    #[schema(required)]
+    object_id: Option<String>,
+    /// What was asked for, and what it did.
+    #[schema(value_type = Object)]
+    details: Value,
+    created_at: DateTime<Utc>,
+}
+
+impl From<Entry> for EntryView {
+    fn from(entry: Entry) -> Self {
+        Self {
+            id: entry.id,
+            site_id: entry.site_id,
+            user_id: entry.user_id,
+            action: entry.action,
+            object_id: entry.object_id,
+            details: entry.details,
+            created_at: entry.created_at,
+        }
+    }
+}
+
+/// Lists what admins have changed, the newest first.
+#[utoipa::path(
+    get, path = "/api/admin/ai/audit", tag = "admin", security(("bearer" = [])),
+    params(
+        ("site_id" = Option<i64>, Query, minimum = 1),
+        ("action" = Option<String>, Query, description = "One kind of change"),
+        ("user_id" = Option<i64>, Query, description = "By one admin", minimum = 1),
+        ("date_from" = Option<String>, Query, description = "A day of the site or an instant, inclusive"),
+        ("date_to" = Option<String>, Query, description = "A day of the site or an instant, inclusive"),
+        ("page" = Option<i64>, Query, description = "From 1; beyond 10,000 items only a cursor leads", minimum = 1),
+        ("page_size" = Option<i64>, Query, minimum = 1, maximum = 100),
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before; not with `page`"),
+    ),
+    responses(
+        (status = 200, body = AdminPage<EntryView>),
+        (status = 401, body = AdminProblem), (status = 403, body = AdminProblem),
+        (status = 422, body = AdminProblem), (status = 503, body = AdminProblem),
+    ),
+)]
+pub(crate) async fn list_audit(
+    State(db): State<Db>,
+    admin: Admin,
+    query: QueryText,
+) -> Result<Json<AdminPage<EntryView>>> {
+    let list = ListQuery {
+        scope: crate::scope(&admin, &query)?,
+        action: query.one_of("action", &Action::WORDS)?,
+        user_id: query.integer("user_id", 1, i64::MAX)?,
+        dates: DateRange::parse(&query)?,
+    };
+    let paging = Paging::parse_bounded(&query, PAGE_SIZE, &list.cursor_scope())?;
+    let found = audit::list(&db, &list, &paging).await?;
+    Ok(Json(AdminPage::of(found, &paging)))
+}

@@ -1,0 +1,49 @@
+//! What AI costs and how it does, for the admin web, and what governs it: dashboard, budget, runtime
+//! context, and who changed them (`/api/admin/ai/dashboard`, `budget`, `runtime-context`, `audit`).
+
+mod audit;
+mod budget;
+mod dashboard;
+mod runtime_context;
+
+use axum::extract::FromRef;
+use common::{
+    Result,
+    auth::{Admin, Callers, JwtSecrets, SiteScope},
+    config::{ConfigError, DatabaseConfig, Env},
+    db::{self, Db},
+    http::QueryText,
+};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+#[derive(Clone, FromRef)]
+struct Tools {
+    db: Db,
+    callers: Callers,
+}
+
+/// The function's routes.
+pub fn router(db: Db, callers: Callers) -> OpenApiRouter {
+    OpenApiRouter::new()
+        .routes(routes!(dashboard::show_dashboard))
+        .routes(routes!(budget::show_budget, budget::set_budget))
+        .routes(routes!(
+            runtime_context::show_runtime_context,
+            runtime_context::set_runtime_context
+        ))
+        .routes(routes!(audit::list_audit))
+        .with_state(Tools { db, callers })
+}
+
+/// The function's routes, with the tools that the environment describes.
+pub async fn from_env(env: Env) -> Result<OpenApiRouter, ConfigError> {
+    let (database, secrets) =
+        tokio::try_join!(DatabaseConfig::from_env(&env), JwtSecrets::from_env(&env))?;
+    let db = db::connect_lazy(&database)?;
+    Ok(router(db.clone(), Callers::new(secrets, db)))
+}
+
+/// The sites that a query asks for.
+fn scope(admin: &Admin, query: &QueryText) -> Result<SiteScope> {
+    admin.scope(query.integer("site_id", 1, i64::MAX)?)
+}
