@@ -58,7 +58,7 @@ pub enum Command {
         /// Messages to add; each conversation gets 20.
         #[arg(long, default_value_t = 0)]
         messages: u32,
-        /// Runs to add, all of today.
+        /// Runs to add, spread over 90 days and both sites.
         #[arg(long, default_value_t = 0)]
         runs: u32,
     },
@@ -175,9 +175,7 @@ fn fill(messages: u32, runs: u32, home: &Path, env: &Env) -> Result<(), AnyError
     block_on(async {
         database::prepare(&url, 1).await?.close().await;
         demo::fill(&url, messages.into(), runs.into()).await?;
-        console::say(format!(
-            "{messages} messages and {runs} runs added to site 1"
-        ));
+        console::say(format!("{messages} messages and {runs} runs added"));
         Ok::<_, AnyError>(())
     })
 }

@@ -1,14 +1,17 @@
 //! Demo data: two sites, their staff, bots to talk to, and a conversation to begin with.
 
-use std::{iter, time::Duration};
+mod bulk;
+
+use std::time::Duration;
 
 use common::{
     auth::{self, Role, User},
     db::Db,
 };
-use secrecy::{ExposeSecret as _, SecretString};
-use sqlx::{Connection as _, Executor as _, PgConnection};
+use secrecy::SecretString;
 use uuid::{Uuid, uuid};
+
+pub use bulk::fill;
 
 /// How long a printed token holds.
 const TOKEN_VALID_FOR: Duration = Duration::from_secs(12 * 3600);
@@ -218,78 +221,4 @@ pub async fn conversation(db: &Db, user: &User) -> Result<i64, sqlx::Error> {
         .bind(user.id)
         .fetch_one(db)
         .await
-}
-
-/// Messages of a made-up conversation.
-const MESSAGES_EACH: i64 = 20;
-/// Rows of one statement, so that progress is kept and memory is bounded.
-const BATCH: i64 = 200_000;
-
-/// Adds made-up conversations of user 1001, and runs of today with their usage: as many rows as
-/// growth brings, with every counter right.
-///
-/// # Errors
-/// When a statement fails.
-pub async fn fill(url: &SecretString, messages: i64, runs: i64) -> Result<(), sqlx::Error> {
-    let mut session = PgConnection::connect(url.expose_secret()).await?;
-    for left in batches(messages) {
-        sqlx::query(
-            "with made as (
-                 insert into biz.ai_conversations (site_id, user_id, context_type, context_id, title, message_count,
-                                                   last_message_preview, last_message_at, last_active_at)
-                 select 1, 1001, 'customer', n::text, '今天店里生意怎么样？', $2, '比上周同期高一成。', t, t
-                 from generate_series(1, greatest(1, $1 / $2)) n, lateral (select now() - make_interval(mins => n::integer)) at (t)
-                 returning id, last_active_at
-             ), said as (
-                 insert into biz.ai_messages (conversation_id, site_id, user_id, seq, role, content, created_at, finished_at)
-                 select made.id, 1, 1001, s, case s % 2 when 1 then 'user' else 'assistant' end,
-                        case s % 2 when 1 then '今天店里生意怎么样？' else '比上周同期高一成，主要来自晚间的包厢。' end,
-                        last_active_at, last_active_at
-                 from made cross join generate_series(1, $2) s
-             )
-             update biz.users set listed_conversations = listed_conversations + (select count(*) from made)
-             where id = 1001 and site_id = 1",
-        )
-        .bind(left)
-        .bind(MESSAGES_EACH)
-        .execute(&mut session)
-        .await?;
-    }
-    for left in batches(runs) {
-        sqlx::query(
-            "with made as (
-                 insert into biz.ai_run_logs (site_id, user_id, app_type, trigger_type, status, tokens_in, tokens_out, tokens_used,
-                                              local_day, latency_ms, request_prompt, response_text, finished_at)
-                 select 1, 1001, 'app1_chat', 'chat', 'success', 30, 70, 100, biz.local_day('Asia/Shanghai'), 400,
-                        '今天店里生意怎么样？', '比上周同期高一成。', now()
-                 from generate_series(1, $1)
-                 returning local_day, tokens_used, latency_ms
-             ), total as (
-                 select local_day, count(*) as calls, sum(tokens_used)::bigint as tokens, sum(latency_ms)::bigint as latency
-                 from made group by local_day
-             )
-             insert into biz.ai_usage_daily as u (site_id, day, app_type, calls, successes, tokens, latency_sum_ms, latency_histogram)
-             select 1, local_day, 'app1_chat', calls, calls, tokens, latency,
-                    array(select case n when biz.latency_bucket(400) then calls else 0 end from generate_series(1, 16) n)
-             from total
-             on conflict on constraint ai_usage_daily_pkey do update set
-                 calls = u.calls + excluded.calls, successes = u.successes + excluded.successes,
-                 tokens = u.tokens + excluded.tokens, latency_sum_ms = u.latency_sum_ms + excluded.latency_sum_ms,
-                 latency_histogram = (select array_agg(a + b order by n)
-                                      from unnest(u.latency_histogram, excluded.latency_histogram) with ordinality as x (a, b, n))",
-        )
-        .bind(left)
-        .execute(&mut session)
-        .await?;
-    }
-    session.execute("analyze").await?;
-    Ok(())
-}
-
-fn batches(mut rows: i64) -> impl Iterator<Item = i64> {
-    iter::from_fn(move || {
-        let batch = rows.min(BATCH);
-        rows -= batch;
-        (batch > 0).then_some(batch)
-    })
 }

@@ -42,22 +42,43 @@ async fn a_command_that_is_not_there_is_named() {
 async fn made_up_data_has_every_counter_right() {
     let database = TestDatabase::empty().await;
     let status = tokio::process::Command::new(env!("CARGO_BIN_EXE_local"))
-        .args(["demo", "--messages", "400", "--runs", "30"])
+        .args(["demo", "--messages", "400", "--runs", "3000"])
         .env("DATABASE_URL", database.url())
         .status()
         .await
         .unwrap();
     assert!(status.success());
-    let counted: (i64, i64, i64, i64, i64) = sqlx::query_as(
+    let db = database.pool().await;
+    let counted: (i64, i64, i64, i64) = sqlx::query_as(
         "select (select count(*) from biz.ai_messages),
                 (select count(*) from biz.ai_conversations c where message_count
                      <> (select max(seq) from biz.ai_messages m where m.conversation_id = c.id)),
-                (select listed_conversations from biz.users where id = 1001),
-                (select count(*) from biz.ai_run_logs),
-                (select calls from biz.ai_usage_daily)",
+                (select count(*) from biz.users u where listed_conversations
+                     <> (select count(*) from biz.ai_conversations c where c.user_id = u.id and c.message_count > 0)),
+                (select count(*) from biz.ai_run_logs)",
     )
-    .fetch_one(&database.pool().await)
+    .fetch_one(&db)
     .await
     .unwrap();
-    assert_eq!(counted, (400, 0, 20, 30, 30));
+    assert_eq!(counted, (400, 0, 0, 3_000));
+    let miscounted: (i64, i64) = sqlx::query_as(
+        "with logged as (
+             select site_id, local_day, app_type, count(*) as calls, sum(tokens_used) as tokens, sum(latency_ms) as latency,
+                    count(*) filter (where status in ('success', 'stopped')) as successes
+             from biz.ai_run_logs group by 1, 2, 3
+         ), timed as (
+             select site_id, local_day, app_type, biz.latency_bucket(latency_ms) as bucket, count(*) as calls
+             from biz.ai_run_logs where latency_ms > 0 group by 1, 2, 3, 4
+         )
+         select (select count(*) from logged l
+                 full join biz.ai_usage_daily u on (u.site_id, u.day, u.app_type) = (l.site_id, l.local_day, l.app_type)
+                 where (u.calls, u.tokens, u.latency_sum_ms, u.successes) is distinct from (l.calls, l.tokens, l.latency, l.successes)),
+                (select count(*) from timed t
+                 join biz.ai_usage_daily u on (u.site_id, u.day, u.app_type) = (t.site_id, t.local_day, t.app_type)
+                 where u.latency_histogram[t.bucket] <> t.calls)",
+    )
+    .fetch_one(&db)
+    .await
+    .unwrap();
+    assert_eq!(miscounted, (0, 0));
 }

@@ -1,0 +1,401 @@
+//! Made-up conversations and runs, as many as growth brings, with every counter right. Rows go in by `COPY`: ten
+//! million of each take minutes.
+
+use std::{
+    collections::BTreeMap,
+    fmt::{Display, Write as _},
+};
+
+use chrono::{DateTime, Duration, FixedOffset, NaiveDate, Utc};
+use common::{apps::App, clock};
+use secrecy::{ExposeSecret as _, SecretString};
+use sqlx::{Connection as _, Executor as _, PgConnection, postgres::PgCopyIn};
+
+/// Those who have talked: site and user.
+const TALKERS: [(i64, i64); 6] = [
+    (1, 1001),
+    (1, 1002),
+    (1, 1003),
+    (1, 1004),
+    (2, 2001),
+    (2, 2004),
+];
+/// Messages of a made-up conversation.
+const MESSAGES_EACH: i64 = 20;
+/// Days that runs are spread over, today included.
+const DAYS: i64 = 90;
+/// Bytes that are collected before they are sent.
+const CHUNK: usize = 1 << 20;
+
+const QUESTION: &str = "今天店里生意怎么样？";
+const ANSWER: &str = "比上周同期高一成，主要来自晚间的包厢。";
+
+/// Adds conversations, and runs of the last 90 days with their usage. The budgets of the two sites grow with what
+/// they have used, so that the product can still be tried.
+///
+/// # Errors
+/// When a statement fails.
+pub async fn fill(url: &SecretString, messages: i64, runs: i64) -> Result<(), sqlx::Error> {
+    let mut session = PgConnection::connect(url.expose_secret()).await?;
+    session.execute("set statement_timeout = 0").await?;
+    let now = clock::now();
+    if messages > 0 {
+        converse(&mut session, now, messages).await?;
+    }
+    if runs > 0 {
+        let mut counted = BTreeMap::new();
+        log(&mut session, now, runs, &mut counted).await?;
+        count(&mut session, &counted).await?;
+    }
+    session
+        .execute("vacuum analyze biz.ai_conversations")
+        .await?;
+    session.execute("vacuum analyze biz.ai_messages").await?;
+    session.execute("vacuum analyze biz.ai_run_logs").await?;
+    session.execute("vacuum analyze biz.ai_usage_daily").await?;
+    Ok(())
+}
+
+/// Rows on their way, as `COPY` reads them.
+struct Rows<'a> {
+    copy: PgCopyIn<&'a mut PgConnection>,
+    text: String,
+}
+
+impl<'a> Rows<'a> {
+    async fn into(session: &'a mut PgConnection, table: &'static str) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            copy: session.copy_in_raw(table).await?,
+            text: String::with_capacity(CHUNK + 4096),
+        })
+    }
+
+    /// None of the values may hold a tab, a line feed or a backslash.
+    async fn push(&mut self, values: &[&(dyn Display + Sync)]) -> Result<(), sqlx::Error> {
+        for (place, value) in values.iter().enumerate() {
+            let end = if place + 1 == values.len() {
+                '\n'
+            } else {
+                '\t'
+            };
+            write!(self.text, "{value}{end}").ok();
+        }
+        if self.text.len() >= CHUNK {
+            self.copy.send(self.text.as_bytes()).await?;
+            self.text.clear();
+        }
+        Ok(())
+    }
+
+    async fn finish(mut self) -> Result<(), sqlx::Error> {
+        self.copy.send(self.text.as_bytes()).await?;
+        self.copy.finish().await.map(drop)
+    }
+}
+
+/// As `COPY` reads an absent value.
+const NULL: &str = "\\N";
+
+async fn converse(
+    session: &mut PgConnection,
+    now: DateTime<Utc>,
+    messages: i64,
+) -> Result<(), sqlx::Error> {
+    let conversations = (messages / MESSAGES_EACH).max(1);
+    let first: i64 = sqlx::query_scalar(
+        "select setval(pg_get_serial_sequence('biz.ai_conversations', 'id'),
+                       nextval(pg_get_serial_sequence('biz.ai_conversations', 'id')) + $1 - 1) - $1 + 1",
+    )
+    .bind(conversations)
+    .fetch_one(&mut *session)
+    .await?;
+    let talk = |n: i64| {
+        let (site, user) = TALKERS[usize::try_from(n).unwrap_or_default() % TALKERS.len()];
+        // The last one was a minute ago.
+        (site, user, now - Duration::minutes(conversations - n))
+    };
+    let mut rows = Rows::into(
+        session,
+        "copy biz.ai_conversations (id, site_id, user_id, context_type, context_id, title, message_count, last_message_preview,
+                                    last_message_at, last_active_at, created_at) from stdin",
+    )
+    .await?;
+    for n in 0..conversations {
+        let (site, user, at) = talk(n);
+        let at = at.to_rfc3339();
+        rows.push(&[
+            &(first + n),
+            &site,
+            &user,
+            &"customer",
+            &(10_001 + n % 400),
+            &QUESTION,
+            &MESSAGES_EACH,
+            &ANSWER,
+            &at,
+            &at,
+            &at,
+        ])
+        .await?;
+    }
+    rows.finish().await?;
+    let mut rows = Rows::into(
+        session,
+        "copy biz.ai_messages (conversation_id, site_id, user_id, seq, role, content, created_at, finished_at) from stdin",
+    )
+    .await?;
+    for n in 0..conversations {
+        let (site, user, at) = talk(n);
+        let at = at.to_rfc3339();
+        for seq in 1..=MESSAGES_EACH {
+            let (role, content) = if seq % 2 == 1 {
+                ("user", QUESTION)
+            } else {
+                ("assistant", ANSWER)
+            };
+            rows.push(&[&(first + n), &site, &user, &seq, &role, &content, &at, &at])
+                .await?;
+        }
+    }
+    rows.finish().await?;
+    for (place, (site, user)) in (0..).zip(TALKERS) {
+        let talkers = i64::try_from(TALKERS.len()).unwrap_or(1);
+        sqlx::query("update biz.users set listed_conversations = listed_conversations + $3 where site_id = $1 and id = $2")
+            .bind(site)
+            .bind(user)
+            .bind((conversations - place + talkers - 1) / talkers)
+            .execute(&mut *session)
+            .await?;
+    }
+    Ok(())
+}
+
+/// A made-up run.
+struct Run {
+    app: App,
+    trigger: &'static str,
+    status: &'static str,
+    tokens: i64,
+    latency_ms: i64,
+}
+
+impl Run {
+    /// Half are chats; three of a hundred come to nothing.
+    fn random(chance: &mut fastrand::Rng) -> Self {
+        let app = match chance.u8(0..100) {
+            0..50 => App::Chat,
+            50..70 => App::Finance,
+            70..75 => App::FinanceArea,
+            75..80 => App::Clue,
+            80..85 => App::Analysis,
+            85..90 => App::Tactics,
+            90..93 => App::NoteAnalysis,
+            93..97 => App::CustomerAnalysis,
+            97.. => App::ClueConsolidated,
+        };
+        let triggers = match app {
+            App::Chat => ["chat", "chat", "chat", "session"],
+            App::Finance | App::FinanceArea => ["prewarm"; 4],
+            _ => ["event", "event", "batch", "manual"],
+        };
+        let trigger = triggers[chance.usize(0..4)];
+        let status = match chance.u16(0..1000) {
+            0..15 => "failed",
+            15..20 => "timeout",
+            20..23 => "circuit_open",
+            23..25 => "budget_exceeded",
+            25..30 => "stopped",
+            _ => "success",
+        };
+        let was_asked = !matches!(status, "circuit_open" | "budget_exceeded");
+        Self {
+            app,
+            trigger,
+            status,
+            tokens: if was_asked { chance.i64(50..1_500) } else { 0 },
+            // Most are quick, a few are not.
+            latency_ms: if was_asked {
+                200 + chance.i64(0..60) * chance.i64(0..60)
+            } else {
+                0
+            },
+        }
+    }
+
+    fn is_success(&self) -> bool {
+        matches!(self.status, "success" | "stopped")
+    }
+
+    fn was_asked(&self) -> bool {
+        self.latency_ms > 0
+    }
+
+    fn is_alert(&self) -> bool {
+        matches!(self.status, "failed" | "timeout" | "circuit_open")
+    }
+
+    fn error_code(&self) -> &'static str {
+        match self.status {
+            "failed" => "upstream_error",
+            "timeout" => "upstream_timeout",
+            "circuit_open" => "circuit_open",
+            "budget_exceeded" => "budget_exceeded",
+            _ => NULL,
+        }
+    }
+}
+
+/// Of a site's day and app.
+#[derive(Default)]
+struct Counters {
+    calls: i64,
+    successes: i64,
+    tokens: i64,
+    latency_sum_ms: i64,
+    histogram: [i64; 16],
+    last: (&'static str, DateTime<Utc>),
+}
+
+impl Counters {
+    fn add(&mut self, run: &Run, at: DateTime<Utc>) {
+        /// The lower ends of the buckets but the first: those of `biz.latency_bucket`.
+        const ENDS: [i64; 15] = [
+            100, 200, 300, 500, 750, 1_000, 1_500, 2_000, 3_000, 5_000, 7_500, 10_000, 15_000,
+            30_000, 60_000,
+        ];
+        self.calls += 1;
+        self.successes += i64::from(run.is_success());
+        self.tokens += run.tokens;
+        self.latency_sum_ms += run.latency_ms;
+        if run.was_asked() {
+            self.histogram[ENDS.partition_point(|end| *end <= run.latency_ms)] += 1;
+        }
+        self.last = (run.status, at);
+    }
+}
+
+type Usage = BTreeMap<(i64, NaiveDate, App), Counters>;
+
+async fn log(
+    session: &mut PgConnection,
+    now: DateTime<Utc>,
+    runs: i64,
+    counted: &mut Usage,
+) -> Result<(), sqlx::Error> {
+    session.execute(include_str!("bulk.sql")).await?;
+    let mut rows = Rows::into(
+        session,
+        "copy biz.ai_run_logs (site_id, user_id, app_type, trigger_type, member_id, status, alert_status, prompt_version, request_prompt,
+                               response_text, tokens_in, tokens_out, tokens_used, local_day, first_token_ms, latency_ms, attempts,
+                               error_code, error_message, created_at, finished_at) from stdin",
+    )
+    .await?;
+    // The same on every machine.
+    let mut chance = fastrand::Rng::with_seed(runs.unsigned_abs());
+    let shanghai =
+        FixedOffset::east_opt(8 * 3600).unwrap_or_else(|| FixedOffset::east_opt(0).expect("UTC"));
+    let span = Duration::days(DAYS) - Duration::hours(24);
+    for n in 0..runs {
+        let run = Run::random(&mut chance);
+        let (site, user) = if chance.u8(0..10) < 7 {
+            (1, 1001)
+        } else {
+            (2, 2001)
+        };
+        let back = i128::from(span.num_milliseconds()) * i128::from(runs - n) / i128::from(runs);
+        let at = now - Duration::milliseconds(i64::try_from(back).unwrap_or_default());
+        let day = at.with_timezone(&shanghai).date_naive();
+        counted
+            .entry((site, day, run.app))
+            .or_default()
+            .add(&run, at);
+        let is_chat = run.app == App::Chat;
+        let member = 10_001 + n % 400;
+        let alert = match (run.is_alert(), n % 3) {
+            (false, _) => NULL,
+            (_, 0) => "pending",
+            (_, 1) => "acknowledged",
+            (_, _) => "ignored",
+        };
+        let (user, member): (&(dyn Display + Sync), &(dyn Display + Sync)) = if is_chat {
+            (&user, &NULL)
+        } else {
+            (&NULL, &member)
+        };
+        let latency = run.latency_ms;
+        let first_token = latency / 3;
+        let (spoken, tokens_in, ended) = (
+            run.is_success(),
+            run.tokens / 3,
+            at + Duration::milliseconds(latency),
+        );
+        rows.push(&[
+            &site,
+            user,
+            &run.app.name(),
+            &run.trigger,
+            member,
+            &run.status,
+            &alert,
+            &run.app.prompt_version(),
+            &QUESTION,
+            if spoken { &ANSWER } else { &NULL },
+            &tokens_in,
+            &(run.tokens - tokens_in),
+            &run.tokens,
+            &day,
+            if is_chat && spoken {
+                &first_token
+            } else {
+                &NULL
+            },
+            &latency,
+            &i32::from(run.was_asked()),
+            &run.error_code(),
+            if run.is_success() { &NULL } else { &"made up" },
+            &at.to_rfc3339(),
+            &ended.to_rfc3339(),
+        ])
+        .await?;
+    }
+    rows.finish().await
+}
+
+/// Adds to what the days have been used for, and to the budgets.
+async fn count(session: &mut PgConnection, counted: &Usage) -> Result<(), sqlx::Error> {
+    for ((site, day, app), counters) in counted {
+        sqlx::query(
+            "insert into biz.ai_usage_daily as u (site_id, day, app_type, calls, successes, failures, tokens, latency_sum_ms,
+                                                  latency_histogram, last_status, last_call_at)
+             values ($1, $2, $3, $4, $5, $4 - $5, $6, $7, $8, $9, $10)
+             on conflict on constraint ai_usage_daily_pkey do update set
+                 calls = u.calls + excluded.calls, successes = u.successes + excluded.successes,
+                 failures = u.failures + excluded.failures, tokens = u.tokens + excluded.tokens,
+                 latency_sum_ms = u.latency_sum_ms + excluded.latency_sum_ms,
+                 latency_histogram = biz.add_up(u.latency_histogram, excluded.latency_histogram),
+                 last_status = excluded.last_status, last_call_at = excluded.last_call_at",
+        )
+        .bind(site)
+        .bind(day)
+        .bind(app.name())
+        .bind(counters.calls)
+        .bind(counters.successes)
+        .bind(counters.tokens)
+        .bind(counters.latency_sum_ms)
+        .bind(counters.histogram)
+        .bind(counters.last.0)
+        .bind(counters.last.1)
+        .execute(&mut *session)
+        .await?;
+    }
+    session
+        .execute(
+            "insert into biz.ai_budgets (site_id, daily_limit, monthly_limit)
+             select u.site_id, max(u.tokens) * 20, sum(u.tokens) * 20 from biz.ai_usage_daily u group by u.site_id
+             on conflict on constraint ai_budgets_site_id_key do update set
+                 daily_limit = greatest(biz.ai_budgets.daily_limit, excluded.daily_limit),
+                 monthly_limit = greatest(biz.ai_budgets.monthly_limit, excluded.monthly_limit)",
+        )
+        .await?;
+    Ok(())
+}
