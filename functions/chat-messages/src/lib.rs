@@ -56,7 +56,7 @@ pub async fn from_env(env: Env) -> Result<OpenApiRouter, ConfigError> {
 #[utoipa::path(
     get, path = "/api/xcx/chat/{chatId}/messages", tag = "chat", security(("bearer" = [])),
     params(
-        ("chatId" = i64, Path, minimum = 1),
+        ("chatId" = i64, Path, minimum = 1, example = 1),
         ("page" = Option<i64>, Query, description = "From 1", minimum = 1),
         ("page_size" = Option<i64>, Query, description = "Also spelt pageSize", minimum = 1, maximum = 100),
         ("pageSize" = Option<i64>, Query, description = "Also spelt page_size", minimum = 1, maximum = 100),

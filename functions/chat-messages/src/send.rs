@@ -60,7 +60,7 @@ struct AiReply {
 /// Sends a message and waits for its reply. An AI that fails is a reply of status `failed`.
 #[utoipa::path(
     post, path = "/api/xcx/chat/{chatId}/messages", tag = "chat", security(("bearer" = [])),
-    params(("chatId" = i64, Path, minimum = 1)),
+    params(("chatId" = i64, Path, minimum = 1, example = 1)),
     request_body = Body,
     responses(
         (status = 200, body = Answer),

@@ -35,7 +35,7 @@ pub(crate) struct MessagesPage {
     get, path = "/api/chat/sessions/{id}/messages", tag = "sessions", security(("bearer" = [])),
     params(
         ("id" = uuid::Uuid, Path),
-        ("limit" = Option<i64>, Query, description = "50 unless it is given; over 100 is 100", minimum = 1),
+        ("limit" = Option<usize>, Query, description = "50 unless it is given; over 100 is 100", minimum = 1),
         ("before" = Option<i64>, Query, description = "Id of a message of this session", minimum = 1),
         ("after" = Option<i64>, Query, description = "Id of a message of this session, for polling; not with `before`", minimum = 1),
     ),

@@ -37,7 +37,7 @@ pub(crate) struct SessionsPage {
     params(
         ("status" = Option<String>, Query, description = "`active`, `paused` or `closed`"),
         ("bot_id" = Option<uuid::Uuid>, Query, description = "With this bot alone"),
-        ("limit" = Option<i64>, Query, description = "20 unless it is given; over 100 is 100", minimum = 1),
+        ("limit" = Option<usize>, Query, description = "20 unless it is given; over 100 is 100", minimum = 1),
         ("offset" = Option<i64>, Query, description = "Sessions to skip", minimum = 0),
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before; not with `offset`"),
     ),

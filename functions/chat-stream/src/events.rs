@@ -19,6 +19,7 @@ use common::{
 use futures_util::stream;
 use serde::Serialize;
 use serde_json::ser::{CompactFormatter, Formatter, Serializer};
+use utoipa::ToSchema;
 
 /// A stream that is silent for so long says that it is alive.
 const PING_AFTER: Duration = Duration::from_secs(10);
@@ -53,6 +54,22 @@ impl Encoding {
             .and_then(|()| String::from_utf8(json).ok())
             .unwrap_or_default()
     }
+}
+
+/// An event of a stream, as a client's parser hands it on.
+#[derive(ToSchema)]
+#[expect(
+    dead_code,
+    reason = "it only describes an event in the OpenAPI document"
+)]
+pub(crate) struct StreamEvent {
+    /// `<messageId>-<characters so far>`: where to read on from.
+    id: String,
+    /// `start`, `message`, `done` or `error`.
+    event: String,
+    /// JSON. `start`: `{chatId, userMessageId, messageId, createdAt}`; `message`: `{token}`; `done`: `{messageId, createdAt,
+    /// tokensUsed, status}`; `error`: `{message, code, retryable, messageId}`.
+    data: String,
 }
 
 #[derive(Serialize)]

@@ -13,7 +13,7 @@ use common::{
     replies::{Place, Replies},
 };
 
-use crate::events::{self, Encoding};
+use crate::events::{self, Encoding, StreamEvent};
 
 /// Reads a reply on: what is stored at once, then what is still being made.
 #[utoipa::path(
@@ -25,7 +25,7 @@ use crate::events::{self, Encoding};
         ("ascii" = Option<i64>, Query, description = "1: everything outside ASCII is written as \\uXXXX", minimum = 0, maximum = 1),
     ),
     responses(
-        (status = 200, content_type = "text/event-stream", body = String, description = "`start`, `message`…, then `done` or `error`"),
+        (status = 200, content_type = "text/event-stream", body = StreamEvent, description = "`start`, `message`…, then `done` or `error`"),
         (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem),
         (status = 422, body = Problem), (status = 503, body = Problem),
     ),

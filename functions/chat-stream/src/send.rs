@@ -13,13 +13,13 @@ use common::{
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use crate::events::{self, Encoding};
+use crate::events::{self, Encoding, StreamEvent};
 
 #[derive(Deserialize, ToSchema)]
 #[schema(as = StreamBody)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Body {
-    #[schema(required, minimum = 1)]
+    #[schema(required, minimum = 1, example = 1)]
     chat_id: Option<i64>,
     /// 1 to 8,000 characters after trimming.
     #[schema(required, min_length = 1, max_length = 8000)]
@@ -56,7 +56,7 @@ impl Body {
     params(("ascii" = Option<i64>, Query, description = "1: everything outside ASCII is written as \\uXXXX", minimum = 0, maximum = 1)),
     request_body = Body,
     responses(
-        (status = 200, content_type = "text/event-stream", body = String, description = "`start`, `message`…, then `done` or `error`"),
+        (status = 200, content_type = "text/event-stream", body = StreamEvent, description = "`start`, `message`…, then `done` or `error`"),
         (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem),
         (status = 404, body = Problem), (status = 409, body = Problem), (status = 413, body = Problem),
         (status = 415, body = Problem), (status = 422, body = Problem), (status = 429, body = Problem),

@@ -6,6 +6,7 @@
 mod child;
 mod client;
 mod cold_start;
+mod desk;
 mod first_token;
 mod jobs;
 mod lists;
@@ -41,7 +42,7 @@ struct Arguments {
     /// Also write the figures to this file, as Markdown.
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
-    /// The most messages that `lists` loads.
+    /// The most messages that `lists` and `desk` load, and the most runs.
     #[arg(long, default_value_t = 10_000_000)]
     messages: i64,
     /// The most seconds that `lists` loads for.
@@ -69,6 +70,8 @@ enum Subject {
     Jobs,
     /// Pages of conversations and messages.
     Lists,
+    /// What admins look at.
+    Desk,
     /// From exec to the first question for an event.
     ColdStart,
     /// Bytes of the binaries.
@@ -113,6 +116,7 @@ async fn measure(arguments: &Arguments) -> Result<()> {
             Subject::Lists => {
                 lists::measure(&postgres, arguments.messages, arguments.load_seconds).await?
             }
+            Subject::Desk => desk::measure(&postgres, arguments.messages).await?,
             Subject::ColdStart => cold_start::measure()?,
             Subject::Sizes => sizes::measure()?,
             Subject::Memory => memory::measure(&postgres).await?,
