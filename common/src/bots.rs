@@ -23,6 +23,25 @@ pub struct Bot {
     pub status: String,
 }
 
+impl Bot {
+    /// As a left join has it, whose row may be missing.
+    pub(crate) fn joined(
+        id: Option<Uuid>,
+        name: Option<String>,
+        display_name: Option<String>,
+        avatar: Option<String>,
+        status: Option<String>,
+    ) -> Option<Self> {
+        Some(Self {
+            id: id?,
+            name: name?,
+            display_name: display_name?,
+            avatar,
+            status: status?,
+        })
+    }
+}
+
 /// The bots that the caller may use, by name: those that somebody answers for.
 pub async fn list(db: &Db, caller: &Caller) -> Result<Vec<Bot>> {
     sqlx::query_as!(

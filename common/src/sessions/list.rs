@@ -1,0 +1,153 @@
+//! The sessions of somebody, a page at a time, with what was said last.
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::{Session, Status};
+use crate::{
+    auth::Caller,
+    bots::Bot,
+    db::{Bounded, Db},
+    error::Result,
+    paging::{From, Start, TimeKey, page},
+};
+
+/// The newest message of a session, in a list.
+#[derive(Clone, Debug)]
+pub struct LastMessage {
+    /// Id.
+    pub id: i64,
+    /// At most 100 characters.
+    pub content: String,
+    /// `user`, `assistant` or `system`.
+    pub role: String,
+    /// When it was stored.
+    pub created_at: DateTime<Utc>,
+}
+
+/// Which sessions are listed.
+#[derive(Clone, Debug)]
+pub struct ListQuery {
+    /// Of one status.
+    pub status: Option<Status>,
+    /// With one bot.
+    pub bot_id: Option<Uuid>,
+    /// Sessions on a page.
+    pub limit: i64,
+    /// Where it begins.
+    pub from: From<TimeKey>,
+}
+
+/// A page of sessions.
+#[derive(Debug)]
+pub struct Sessions {
+    /// Newest activity first, ties by number.
+    pub items: Vec<(Session, Option<LastMessage>)>,
+    /// All that fit.
+    pub total: i64,
+    /// Where the next page begins, if there is one.
+    pub next_cursor: Option<String>,
+}
+
+impl ListQuery {
+    /// What a cursor of this list is bound to.
+    pub fn scope(caller: &Caller, status: Option<Status>, bot_id: Option<Uuid>) -> String {
+        format!(
+            "sessions/{}/{}/{}",
+            caller.user_id,
+            status.map_or("", Status::name),
+            bot_id.map(|id| id.to_string()).unwrap_or_default()
+        )
+    }
+}
+
+/// Lists the caller's sessions, with their bots and last messages, in one statement.
+pub async fn list(db: &Db, caller: &Caller, query: &ListQuery) -> Result<Sessions> {
+    let Start {
+        offset,
+        before,
+        before_id,
+    } = Start::of(query.from);
+    // The join is lateral so that an empty page still has its total. One more than asked for is fetched, so
+    // that a page that happens to be full is not taken for the last but one.
+    let rows = sqlx::query!(
+        r#"
+        select t.total as "total!", c.id as "number?", c.public_id as "id?", c.agent_id, c.title as "title?",
+               c.channel_type as "channel_type?", c.status as "status?", c.message_count as "message_count?",
+               c.unread_count as "unread_count?", c.created_at as "created_at?", c.updated_at as "updated_at?",
+               c.last_active_at as "last_active_at?",
+               b.id as "bot_id?", b.name as "bot_name?", coalesce(b.display_name, b.name) as bot_display_name,
+               b.avatar as "bot_avatar?", b.status as "bot_status?",
+               m.id as "last_id?", left(m.content, 100) as last_content, m.role as "last_role?", m.created_at as "last_at?"
+        from (
+            select count(*) as total from biz.ai_conversations c
+            where c.site_id = $1 and c.user_id = $2 and c.bot_id is not null
+              and ($3::text is null or c.status = $3) and ($4::uuid is null or c.bot_id = $4)
+        ) t
+        left join lateral (
+            select * from biz.ai_conversations c
+            where c.site_id = $1 and c.user_id = $2 and c.bot_id is not null
+              and ($3::text is null or c.status = $3) and ($4::uuid is null or c.bot_id = $4)
+              and (c.last_active_at, c.id) < (coalesce($5, 'infinity'::timestamptz), coalesce($6::bigint, 0))
+            order by c.last_active_at desc, c.id desc
+            limit $7 offset $8
+        ) c on true
+        left join biz.bots b on b.id = c.bot_id
+        left join biz.ai_messages m on m.conversation_id = c.id and m.site_id = $1 and m.seq = c.message_count
+        order by c.last_active_at desc, c.id desc
+        "#,
+        caller.site_id,
+        caller.user_id,
+        query.status.map(Status::name),
+        query.bot_id,
+        before,
+        before_id,
+        query.limit + 1,
+        offset,
+    )
+    .fetch_all(db)
+    .bounded()
+    .await?;
+
+    let total = rows.first().map_or(0, |row| row.total);
+    let rows = rows.into_iter().filter_map(|row| {
+        let key = (row.last_active_at?.timestamp_micros(), row.number?);
+        let session = Session {
+            id: row.id?,
+            user_id: caller.user_id,
+            bot: Bot::joined(
+                row.bot_id,
+                row.bot_name,
+                row.bot_display_name,
+                row.bot_avatar,
+                row.bot_status,
+            )?,
+            agent_id: row.agent_id,
+            title: row.title.unwrap_or_default(),
+            channel_type: row.channel_type?,
+            status: row.status?,
+            message_count: row.message_count?,
+            unread_count: row.unread_count?,
+            created_at: row.created_at?,
+            updated_at: row.updated_at?,
+            last_active_at: row.last_active_at?,
+        };
+        let last_message = row
+            .last_id
+            .zip(row.last_at)
+            .map(|(message_id, created_at)| LastMessage {
+                id: message_id,
+                content: row.last_content.unwrap_or_default(),
+                role: row.last_role.unwrap_or_default(),
+                created_at,
+            });
+        Some((key, (session, last_message)))
+    });
+    let scope = ListQuery::scope(caller, query.status, query.bot_id);
+    let (items, next_cursor) = page(rows, query.limit, &scope);
+    Ok(Sessions {
+        items,
+        total,
+        next_cursor,
+    })
+}

@@ -1,0 +1,146 @@
+//! What was said in a session.
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::own;
+use crate::{
+    auth::Caller,
+    db::{Bounded, Db},
+    error::{Error, Reason, Result},
+};
+
+/// One message of a session.
+#[derive(Clone, Debug)]
+pub struct SessionMessage {
+    /// Id.
+    pub id: i64,
+    /// `user`, `assistant` or `system`.
+    pub role: String,
+    /// The user's nickname, or what people call the bot.
+    pub sender_name: String,
+    /// What was said.
+    pub content: String,
+    /// `markdown` or `text`.
+    pub content_type: String,
+    /// The message that it answers.
+    pub reply_to: Option<i64>,
+    /// `complete`, `streaming`, `stopped`, `interrupted` or `failed`.
+    pub state: String,
+    /// Of the bot's: whether the user has read it. Of the user's: whether the bot has answered it.
+    pub seen: bool,
+    /// When it was stored.
+    pub created_at: DateTime<Utc>,
+}
+
+/// Which messages of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Range {
+    /// The newest.
+    Newest,
+    /// Those before that message.
+    Before(i64),
+    /// Those after that message.
+    After(i64),
+}
+
+/// A page of a session's messages.
+#[derive(Debug)]
+pub struct SessionMessages {
+    /// With whom.
+    pub bot_id: Uuid,
+    /// Oldest first.
+    pub items: Vec<SessionMessage>,
+    /// Whether there are more in the direction that was asked for.
+    pub has_more: bool,
+}
+
+/// Reads messages of one of the caller's sessions. Sequence numbers have no gaps, so that every page is a range
+/// of them, and what lies beyond it is known without looking.
+///
+/// # Errors
+/// As [`find`]; and [`Error::Invalid`] where the message that is named is none of this session.
+pub async fn messages(
+    db: &Db,
+    caller: &Caller,
+    id: Uuid,
+    range: Range,
+    limit: i64,
+) -> Result<SessionMessages> {
+    let (before, after) = match range {
+        Range::Newest => (None, None),
+        Range::Before(message_id) => (Some(message_id), None),
+        Range::After(message_id) => (None, Some(message_id)),
+    };
+    let rows = sqlx::query!(
+        r#"
+        with session as (
+            select c.id, c.user_id, c.bot_id, c.message_count, c.read_seq, u.nickname,
+                   (select a.seq from biz.ai_messages a
+                    where a.id = coalesce($4::bigint, $5) and a.conversation_id = c.id and a.site_id = $1) as anchor
+            from biz.ai_conversations c join biz.users u on u.id = c.user_id
+            where c.public_id = $2 and c.site_id = $1
+        ), page as (
+            select s.*, case when $5::bigint is not null then s.anchor + 1
+                             else greatest(1, coalesce(s.anchor, s.message_count + 1) - $6) end as first_seq,
+                   case when $5::bigint is not null then least(s.anchor + $6, s.message_count)
+                        else coalesce(s.anchor, s.message_count + 1) - 1 end as last_seq
+            from session s
+        )
+        select p.user_id as owner, p.bot_id, ($4::bigint is null and $5::bigint is null or p.anchor is not null) as "is_known!",
+               case when $5::bigint is not null then p.last_seq < p.message_count else p.first_seq > 1 end as "has_more!",
+               p.nickname, coalesce(b.display_name, b.name, '') as "bot_name!",
+               m.id as "id?", m.role as "role?", m.content as "content?", m.content_type as "content_type?", m.reply_to,
+               m.state as "state?", m.created_at as "created_at?",
+               case m.role when 'user' then exists (
+                        select from biz.ai_messages a
+                        where a.conversation_id = p.id and a.site_id = $1 and a.seq > m.seq and a.role = 'assistant' and a.reply_to = m.id)
+                    else m.seq <= p.read_seq end as seen
+        from page p
+        left join biz.bots b on b.id = p.bot_id
+        left join biz.ai_messages m
+            on m.conversation_id = p.id and m.site_id = $1 and m.seq between p.first_seq and p.last_seq and p.user_id = $3
+        order by m.seq
+        "#,
+        caller.site_id,
+        id,
+        caller.user_id,
+        before,
+        after,
+        limit,
+    )
+    .fetch_all(db)
+    .bounded()
+    .await?;
+
+    let first = rows.first().ok_or(Error::NotFound)?;
+    let bot_id = own(caller, first.owner, first.bot_id)?;
+    if !first.is_known {
+        let field = if before.is_some() { "before" } else { "after" };
+        return Err(Error::invalid(field, Reason::NotOfThisSession));
+    }
+    let has_more = first.has_more;
+    let items = rows.into_iter().filter_map(|row| {
+        let role = row.role?;
+        Some(SessionMessage {
+            id: row.id?,
+            sender_name: if role == "user" {
+                row.nickname
+            } else {
+                row.bot_name
+            },
+            role,
+            content: row.content?,
+            content_type: row.content_type?,
+            reply_to: row.reply_to,
+            state: row.state?,
+            seen: row.seen.unwrap_or_default(),
+            created_at: row.created_at?,
+        })
+    });
+    Ok(SessionMessages {
+        bot_id,
+        items: items.collect(),
+        has_more,
+    })
+}

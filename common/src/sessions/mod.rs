@@ -1,0 +1,173 @@
+//! Sessions: conversations with bots, as the session API shows them. They are the conversations of the
+//! mini-program, found by another id.
+
+mod change;
+mod create;
+mod list;
+mod messages;
+mod read;
+mod send;
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+pub use self::{
+    change::{Change, change, close},
+    create::create,
+    list::{LastMessage, ListQuery, Sessions, list},
+    messages::{Range, SessionMessage, SessionMessages, messages},
+    read::mark_read,
+    send::{ContentType, IdempotencyKey, NewSessionMessage, Sent, send},
+};
+use crate::{
+    auth::Caller,
+    bots::Bot,
+    db::{Bounded, Db},
+    error::{Error, Reason, Result},
+};
+
+/// The longest title, in characters.
+const MAX_TITLE: usize = 100;
+
+/// How a session stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// Messages can be sent.
+    Active,
+    /// Not for now.
+    Paused,
+    /// Never again.
+    Closed,
+}
+
+impl Status {
+    /// As clients and the column `status` spell them.
+    pub const WORDS: [(&'static str, Self); 3] = [
+        ("active", Self::Active),
+        ("paused", Self::Paused),
+        ("closed", Self::Closed),
+    ];
+
+    /// As clients and the column `status` spell it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Paused => "paused",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+/// What somebody calls a session: trimmed, not empty, not too long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Title(String);
+
+impl Title {
+    /// # Errors
+    /// [`Error::Invalid`].
+    pub fn parse(text: &str) -> Result<Self> {
+        let text = text.trim();
+        if text.is_empty() {
+            return Err(Error::invalid("title", Reason::Empty));
+        }
+        if text.chars().count() > MAX_TITLE {
+            return Err(Error::invalid("title", Reason::TooLong(MAX_TITLE)));
+        }
+        if text.contains('\0') {
+            return Err(Error::invalid("title", Reason::Nul));
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A conversation with a bot.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// What the session API knows it by.
+    pub id: Uuid,
+    /// Whose.
+    pub user_id: i64,
+    /// With whom.
+    pub bot: Bot,
+    /// The bot's agent when it was made.
+    pub agent_id: Option<Uuid>,
+    /// Set when it was made, or later.
+    pub title: String,
+    /// `api`, or `miniprogram`.
+    pub channel_type: String,
+    /// `active`, `paused` or `closed`.
+    pub status: String,
+    /// All messages.
+    pub message_count: i64,
+    /// Messages of the bot that were not read.
+    pub unread_count: i64,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+    /// When anything about it changed.
+    pub updated_at: DateTime<Utc>,
+    /// Its newest message, or when it was made.
+    pub last_active_at: DateTime<Utc>,
+}
+
+/// One of the caller's sessions.
+///
+/// # Errors
+/// [`Error::NotFound`] also for another site's, [`Error::NotOwner`] for another user's, [`Error::Invalid`] for a
+/// conversation that is not with a bot.
+pub async fn find(db: &Db, caller: &Caller, id: Uuid) -> Result<Session> {
+    let row = sqlx::query!(
+        r#"
+        select c.user_id, c.agent_id, coalesce(c.title, '') as "title!", c.channel_type, c.status, c.message_count, c.unread_count,
+               c.created_at, c.updated_at, c.last_active_at,
+               b.id as "bot_id?", b.name as "bot_name?", coalesce(b.display_name, b.name) as bot_display_name,
+               b.avatar as "bot_avatar?", b.status as "bot_status?"
+        from biz.ai_conversations c
+        left join biz.bots b on b.id = c.bot_id
+        where c.public_id = $2 and c.site_id = $1
+        "#,
+        caller.site_id,
+        id,
+    )
+    .fetch_optional(db)
+    .bounded()
+    .await?
+    .ok_or(Error::NotFound)?;
+    let bot = Bot::joined(
+        row.bot_id,
+        row.bot_name,
+        row.bot_display_name,
+        row.bot_avatar,
+        row.bot_status,
+    );
+    Ok(Session {
+        id,
+        user_id: row.user_id,
+        bot: own(caller, row.user_id, bot)?,
+        agent_id: row.agent_id,
+        title: row.title,
+        channel_type: row.channel_type,
+        status: row.status,
+        message_count: row.message_count,
+        unread_count: row.unread_count,
+        created_at: row.created_at,
+        updated_at: row.updated_at,
+        last_active_at: row.last_active_at,
+    })
+}
+
+/// What a session that was asked for says of itself before it says anything else.
+/// Answers its bot.
+fn own<B>(caller: &Caller, owner: i64, bot: Option<B>) -> Result<B> {
+    if owner != caller.user_id {
+        return Err(Error::NotOwner);
+    }
+    bot.ok_or(Error::invalid("id", Reason::NotABot))
+}
+
+#[cfg(test)]
+mod properties;

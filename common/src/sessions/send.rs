@@ -1,0 +1,148 @@
+//! A message to a bot, whose reply is made in the background.
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use crate::{
+    auth::Caller,
+    config::SendLimits,
+    db::{Bounded, Db},
+    error::{Error, Reason, Result},
+    messages::Content,
+};
+
+/// The longest idempotency key, in characters.
+const MAX_KEY: usize = 64;
+
+/// The `Idempotency-Key` of a message: sent again within a day, it is the same message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdempotencyKey(String);
+
+impl IdempotencyKey {
+    /// 1 to 64 printable ASCII characters.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`].
+    pub fn parse(bytes: &[u8]) -> Result<Self> {
+        const FIELD: &str = "Idempotency-Key";
+        if bytes.is_empty() {
+            return Err(Error::invalid(FIELD, Reason::Empty));
+        }
+        if bytes.len() > MAX_KEY {
+            return Err(Error::invalid(FIELD, Reason::TooLong(MAX_KEY)));
+        }
+        let printable = bytes.iter().all(|byte| (b' '..=b'~').contains(byte));
+        match std::str::from_utf8(bytes) {
+            Ok(text) if printable => Ok(Self(text.to_owned())),
+            _ => Err(Error::invalid(FIELD, Reason::NotPrintable)),
+        }
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// How a message is to be shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ContentType {
+    /// The usual one.
+    Markdown,
+    /// As it is.
+    Text,
+}
+
+impl ContentType {
+    /// As clients and the column `content_type` spell them.
+    pub const WORDS: [(&'static str, Self); 2] =
+        [("markdown", Self::Markdown), ("text", Self::Text)];
+
+    /// As clients and the column `content_type` spell it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Markdown => "markdown",
+            Self::Text => "text",
+        }
+    }
+}
+
+/// A message that is sent to a bot.
+#[derive(Clone, Debug)]
+pub struct NewSessionMessage {
+    /// What.
+    pub content: Content,
+    /// How it is to be shown.
+    pub content_type: ContentType,
+    /// Which message it answers.
+    pub reply_to: Option<i64>,
+    /// So that a repeat can be told.
+    pub key: Option<IdempotencyKey>,
+}
+
+/// What was stored.
+#[derive(Clone, Copy, Debug)]
+pub struct Sent {
+    /// Id.
+    pub id: i64,
+    /// Who will answer it.
+    pub bot_id: Uuid,
+    /// When it was stored.
+    pub created_at: DateTime<Utc>,
+    /// Whether its reply was queued just now.
+    pub is_new: bool,
+}
+
+/// Stores a message and queues its reply, in one statement.
+///
+/// # Errors
+/// As [`find`]; [`Error::Invalid`] also where the session takes no messages, and where `reply_to` is no message of
+/// this session; [`Error::KeyReused`]; [`Error::RateLimited`] and [`Error::BudgetExceeded`].
+pub async fn send(
+    db: &Db,
+    caller: &Caller,
+    id: Uuid,
+    message: &NewSessionMessage,
+    limits: SendLimits,
+) -> Result<Sent> {
+    let row = sqlx::query!(
+        r#"
+        select s.outcome as "outcome!", s.message_id, s.message_at, s.retry_after, c.bot_id as "bot_id?"
+        from biz.send_session_message($1, $2, $3, $4, $5, $6, $7, $8, $9) s
+        left join biz.ai_conversations c on c.id = s.conversation_id and c.site_id = $1
+        "#,
+        caller.site_id,
+        caller.user_id,
+        id,
+        message.content.as_str(),
+        message.content_type.name(),
+        message.reply_to,
+        message.key.as_ref().map(IdempotencyKey::as_str),
+        limits.rate_per_minute,
+        limits.reserved_tokens,
+    )
+    .fetch_one(db)
+    .bounded()
+    .await?;
+    let retry_after = row.retry_after.unwrap_or(1);
+    match (&*row.outcome, row.message_id, row.message_at) {
+        (outcome @ ("sent" | "repeat"), Some(message_id), Some(created_at)) => Ok(Sent {
+            id: message_id,
+            bot_id: row.bot_id.unwrap_or_default(),
+            created_at,
+            is_new: outcome == "sent",
+        }),
+        ("not_found", ..) => Err(Error::NotFound),
+        ("not_owner", ..) => Err(Error::NotOwner),
+        ("not_a_bot", ..) => Err(Error::invalid("id", Reason::NotABot)),
+        ("closed", ..) => Err(Error::invalid("id", Reason::Closed)),
+        ("paused", ..) => Err(Error::invalid("id", Reason::Paused)),
+        ("reply_to", ..) => Err(Error::invalid("reply_to", Reason::NotOfThisSession)),
+        ("key_reused", ..) => Err(Error::KeyReused),
+        ("rate_limited", ..) => Err(Error::RateLimited { retry_after }),
+        ("budget_exceeded", ..) => Err(Error::BudgetExceeded { retry_after }),
+        _ => Err(Error::internal(
+            "unknown outcome of biz.send_session_message",
+        )),
+    }
+}
