@@ -18,7 +18,7 @@ pub struct Change {
     pub status: Option<Status>,
 }
 
-/// Renames a session, pauses it or has it go on.
+/// Renames a session, pauses it or has it go on. What is as it was already leaves it as it was.
 ///
 /// # Errors
 /// As [`find`]; [`Error::Conflict`] where it is closed.
@@ -32,6 +32,7 @@ pub async fn change(db: &Db, caller: &Caller, id: Uuid, change: &Change) -> Resu
             update biz.ai_conversations c set
                 title = coalesce($4, c.title), status = coalesce($5, c.status), updated_at = clock_timestamp()
             from found f where c.id = f.id and f.user_id = $3 and f.bot_id is not null and f.status <> 'closed'
+              and (coalesce($4, c.title), coalesce($5, c.status)) is distinct from (c.title, c.status)
         )
         select user_id, bot_id, status from found
         "#,

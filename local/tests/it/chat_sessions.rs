@@ -180,6 +180,32 @@ async fn a_session_is_renamed_paused_gone_on_with_and_closed_for_good() {
 }
 
 #[tokio::test]
+async fn a_change_that_changes_nothing_leaves_a_session_as_it_was() {
+    let parlor = Parlor::start().await;
+    let id = &parlor.begin_session(COACH).await;
+    let path = format!("{SESSIONS}/{id}");
+    let before = parlor.session(COACH, id).await;
+    for nothing in [
+        json!({}),
+        json!({ "title": null, "status": null }),
+        json!({ "title": before["title"], "status": "active" }),
+    ] {
+        let same = parlor.call(COACH, "PATCH", &path, &nothing).await;
+        assert_eq!(same.ok()["session"], before, "{nothing}");
+    }
+    for change in [json!({ "title": "排班" }), json!({ "status": "paused" })] {
+        let changed = parlor.call(COACH, "PATCH", &path, &change).await;
+        assert_ne!(changed.ok()["session"]["updated_at"], before["updated_at"]);
+    }
+    // Nor is it a way around what is closed.
+    answer(parlor.request_as(COACH, "DELETE", &path)).await.ok();
+    parlor
+        .call(COACH, "PATCH", &path, &json!({}))
+        .await
+        .refused_at(&path, 409, "conflict");
+}
+
+#[tokio::test]
 async fn everybody_is_shown_the_bots_that_they_may_use() {
     let parlor = Parlor::start().await;
     // Nobody answers for the others.
