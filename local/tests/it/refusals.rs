@@ -4,14 +4,12 @@ use axum::{
     body::Body,
     http::{Method, Request, Uri},
 };
-use http_body_util::BodyExt as _;
 use local::gateway;
 use serde_json::{Value, json};
-use tower::ServiceExt as _;
 
 use crate::harness::{
     faces,
-    parlor::{Answer, COACH, Parlor, answer, token},
+    parlor::{Answer, COACH, Parlor, answer, answer_of, token},
     routes::{self, OTHER_SITE_ADMIN, Route},
 };
 
@@ -32,16 +30,7 @@ async fn post(
 
 /// Past the socket, for what a well-bred client would not send.
 pub async fn send(parlor: &Parlor, request: Request<Body>) -> Answer {
-    let response = gateway::app(&parlor.tools).oneshot(request).await.unwrap();
-    let (status, headers) = (response.status(), response.headers().clone());
-    let body = response.into_body().collect().await.unwrap().to_bytes();
-    let text = String::from_utf8(body.to_vec()).unwrap();
-    let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
-    Answer {
-        status,
-        headers,
-        body,
-    }
+    answer_of(gateway::app(&parlor.tools), request).await
 }
 
 /// A JSON body of exactly so many bytes, good but for its size.

@@ -1,62 +1,100 @@
 //! `POST /api/chat/sessions/{id}/messages`: what is stored, and that nothing is lost.
 
+use std::time::Duration;
+
+use axum::{body::Body, http::Request};
 use futures_util::future::join_all;
+use local::gateway;
 use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
 
 use crate::harness::{
-    parlor::{COACH, Parlor, Setup},
+    parlor::{COACH, Parlor, Setup, answer_of},
     sessions::SESSIONS,
-    until,
 };
 
 /// The fifteenth trap: counters that were read, changed and written back.
 #[tokio::test]
-async fn fifty_messages_at_once_are_all_stored_counted_and_queued_once() {
+async fn a_thousand_messages_at_once_are_all_stored_counted_and_queued_once() {
     let parlor = Parlor::start().await;
     let id = parlor.begin_session(COACH).await;
-    let contents: Vec<String> = (0..50).map(|number| format!("第{number}问")).collect();
-    // Who comes too late for the database's patience is told so, and sends again what may have been stored.
-    let answers = join_all(contents.iter().enumerate().map(async |(number, content)| {
-        let (key, body) = (format!("k-{number}"), json!({ "content": content }));
-        until("the message is taken", async || {
-            let answer = parlor.say_once(COACH, &id, &key, &body).await;
-            assert!(matches!(answer.status.as_u16(), 201 | 503), "{answer:?}");
-            (answer.status == 201).then_some(answer)
-        })
-        .await
+    let path = format!("{SESSIONS}/{id}/messages");
+    let expected: Vec<(String, String)> = (1..=1_000)
+        .map(|number| (format!("k-{number}"), format!("第{number}问")))
+        .collect();
+    // Past the socket, for not every machine lets a test have so many connections.
+    let app = gateway::app(&parlor.tools);
+    let send = async |key: &str, content: &str| {
+        let request = parlor.request_as(COACH, "POST", &path);
+        let request = request.header("Idempotency-Key", key);
+        let request = request.json(&json!({ "content": content }));
+        let request = Request::try_from(request.build().unwrap()).unwrap();
+        answer_of(app.clone(), request.map(Body::new)).await
+    };
+    // Who comes too late for the database's patience is told so, and when to send again what may have been
+    // stored. The more often he is told so the longer he waits, and not all of them choose the same moment.
+    let give_up = Instant::now() + Duration::from_secs(180);
+    let clients = expected.iter().zip(1..);
+    let answers = join_all(clients.map(async |((key, content), number)| {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let answer = send(key, content).await;
+            if answer.status == 201 {
+                return answer;
+            }
+            assert_eq!(answer.status, 503, "{answer:?}");
+            assert!(
+                Instant::now() < give_up,
+                "waited in vain: {key} is not taken"
+            );
+            let seconds = answer.body["retry_after"].as_u64().unwrap();
+            sleep(Duration::from_millis((seconds * 1_000 + number) * tries)).await;
+        }
     }))
     .await;
-    for (answer, content) in answers.iter().zip(&contents) {
-        assert_eq!(answer.created()["message"]["content"], **content);
-    }
-    let stored: Vec<(i64, String)> =
-        sqlx::query_as("select seq, content from biz.ai_messages order by seq")
-            .fetch_all(&parlor.db)
-            .await
-            .unwrap();
-    let numbers: Vec<i64> = stored.iter().map(|(seq, _)| *seq).collect();
-    assert_eq!(numbers, (1..=50).collect::<Vec<_>>());
-    let mut found: Vec<&String> = stored.iter().map(|(_, content)| content).collect();
-    let mut expected: Vec<&String> = contents.iter().collect();
-    found.sort();
-    expected.sort();
-    assert_eq!(found, expected);
-    let session = parlor.session(COACH, &id).await;
+
+    let stored: Vec<(i64, i64, String, String, i64)> = sqlx::query_as(
+        "select m.id, m.seq, k.key, m.content, (select count(*) from biz.ai_trigger_jobs j where j.message_id = m.id)
+         from biz.ai_messages m left join biz.ai_idempotency_keys k on k.message_id = m.id
+         where m.role = 'user' order by m.seq",
+    )
+    .fetch_all(&parlor.db)
+    .await
+    .unwrap();
+    let numbers: Vec<i64> = stored.iter().map(|(_, seq, ..)| *seq).collect();
+    assert_eq!(numbers, (1..=1_000).collect::<Vec<_>>());
+    assert!(stored.iter().all(|(.., jobs)| *jobs == 1));
+    // Everybody was told of his own message.
+    let mut told: Vec<_> = (expected.iter().zip(&answers))
+        .map(|((key, content), answer)| {
+            let message = &answer.created()["message"];
+            assert_eq!(message["content"], **content);
+            (message["id"].as_i64().unwrap(), key, content)
+        })
+        .collect();
+    let mut kept: Vec<_> = (stored.iter())
+        .map(|(id, _, key, content, _)| (*id, key, content))
+        .collect();
+    told.sort_unstable();
+    kept.sort_unstable();
+    assert_eq!(told, kept);
+    let everything: (i64, i64, i64) = sqlx::query_as(
+        "select (select count(*) from biz.ai_messages), (select count(*) from biz.ai_idempotency_keys),
+                (select count(*) from biz.ai_trigger_jobs)",
+    )
+    .fetch_one(&parlor.db)
+    .await
+    .unwrap();
+    assert_eq!(everything, (1_000, 1_000, 1_000));
+
+    let list = parlor.get(COACH, SESSIONS).await;
+    let session = &list.ok()["sessions"][0];
     assert_eq!(
         (&session["message_count"], &session["unread_count"]),
-        (&json!(50), &json!(0))
+        (&json!(1_000), &json!(0))
     );
-    let list = parlor.get(COACH, SESSIONS).await;
-    assert_eq!(
-        list.ok()["sessions"][0]["last_message"]["content"],
-        stored[49].1
-    );
-    let jobs: i64 =
-        sqlx::query_scalar("select count(distinct message_id) from biz.ai_trigger_jobs")
-            .fetch_one(&parlor.db)
-            .await
-            .unwrap();
-    assert_eq!(jobs, 50);
+    assert_eq!(session["last_message"]["content"], stored[999].3);
 }
 
 /// The seventeenth trap: a reply to a message of another session was taken.

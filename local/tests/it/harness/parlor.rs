@@ -2,7 +2,12 @@
 
 use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
-use axum::{Router, http::StatusCode, serve::ListenerExt as _};
+use axum::{
+    Router,
+    body::Body,
+    http::{Request, StatusCode},
+    serve::ListenerExt as _,
+};
 use common::{
     apps::{App, AppIds},
     auth::{JwtSecrets, User},
@@ -13,6 +18,7 @@ use common::{
     queue::JobQueue,
     replies::Replies,
 };
+use http_body_util::BodyExt as _;
 use local::{
     demo,
     gateway::{self, Tools},
@@ -22,6 +28,7 @@ use reqwest::{Method, RequestBuilder};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tower::ServiceExt as _;
 
 use super::{
     database::TestDatabase,
@@ -386,6 +393,20 @@ pub async fn answer(request: RequestBuilder) -> Answer {
     let response = request.send().await.unwrap();
     let (status, headers) = (response.status(), response.headers().clone());
     let text = response.text().await.unwrap();
+    let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
+    Answer {
+        status,
+        headers,
+        body,
+    }
+}
+
+/// The same of a router, past the socket.
+pub async fn answer_of(app: Router, request: Request<Body>) -> Answer {
+    let response = app.oneshot(request).await.unwrap();
+    let (status, headers) = (response.status(), response.headers().clone());
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    let text = String::from_utf8(body.to_vec()).unwrap();
     let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
     Answer {
         status,
