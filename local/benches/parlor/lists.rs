@@ -1,4 +1,4 @@
-//! Pages of conversations and messages, few and many.
+//! Pages of conversations, of sessions and of messages, few and many.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,8 @@ use common::{
     conversations,
     db::Db,
     messages::{self, Order},
-    paging::{From, Paging, TimeKey, write_cursor},
+    paging::{From, MAX_PAGE_SIZE, Paging, TimeKey, write_cursor},
+    sessions::{self, ListQuery},
 };
 use local::postgres::Binaries;
 use sqlx::Executor as _;
@@ -27,9 +28,12 @@ const WARM_UP: usize = 200;
 const USER: i64 = 200_001;
 /// The deepest page that is asked for.
 const DEEP: i64 = 10_000;
-/// As the two lists have it by default.
+/// As the two lists have it by default; of sessions as many as there may be.
 const HISTORY_PAGE: i64 = 20;
 const MESSAGES_PAGE: i64 = 50;
+const SESSIONS_PAGE: i64 = MAX_PAGE_SIZE;
+/// The most of one user's conversations that are with a bot: no more are made by hand.
+const MAX_SESSIONS: i64 = 2_000;
 
 pub async fn measure(postgres: &Binaries, most: i64, seconds: u64) -> Result<Section> {
     let stage = Stage::new(postgres, false)?;
@@ -48,11 +52,8 @@ pub async fn measure(postgres: &Binaries, most: i64, seconds: u64) -> Result<Sec
         for page in data.pages(&db).await? {
             let (served, floor) = page.measure(&parlor, &db).await?;
             let what = format!("{}, {} messages", page.what, thousands(data.messages));
-            figures.push(
-                Figure::new(format!("{what}, p50"), served.median(), "ms")
-                    .target(1.0)
-                    .floor(floor.median()),
-            );
+            let median = Figure::new(format!("{what}, p50"), served.median(), "ms");
+            figures.push(page.list.median_of(median).floor(floor.median()));
             figures.push(
                 Figure::new(format!("{what}, p99"), served.at(0.99), "ms")
                     .target(5.0)
@@ -64,17 +65,20 @@ pub async fn measure(postgres: &Binaries, most: i64, seconds: u64) -> Result<Sec
                 .fetch_one(&db)
                 .await?;
         sizes.push(format!(
-            "{} messages in {} conversations, {} of them one user's and {} messages in one of his: {size} with indexes.",
+            "{} messages in {} conversations, {} of them one user's, {} of these with bots, and {} messages in one of his: {size} \
+             with indexes.",
             thousands(data.messages),
             thousands(data.conversations),
             thousands(data.own_conversations),
+            thousands(data.sessions),
             thousands(data.long_conversation),
         ));
     }
     Ok(Section {
         title: "Lists",
         conditions: format!(
-            "`GET /api/xcx/chat/history` (CHAT-1) and `GET /api/xcx/chat/{{chatId}}/messages` (CHAT-2a) over HTTP, \
+            "`GET /api/xcx/chat/history` (CHAT-1), `GET /api/xcx/chat/{{chatId}}/messages` (CHAT-2a) and \
+             `GET /api/chat/sessions?limit={SESSIONS_PAGE}`, with bots and last messages, over HTTP, \
              {REQUESTS} requests for each page, one at a time over a kept connection, after {WARM_UP} that are not \
              counted. A deep page is asked for by cursor: page {DEEP}, or the last but one where there are fewer. The \
              floor is the list's statement alone, in turn with it: no HTTP, no token, no JSON."
@@ -89,6 +93,7 @@ struct Data {
     messages: i64,
     conversations: i64,
     own_conversations: i64,
+    sessions: i64,
     long_conversation: i64,
     long_id: i64,
 }
@@ -103,13 +108,53 @@ struct Page {
 enum List {
     History(Paging<TimeKey>),
     Messages(i64, Paging<i64>),
+    Sessions(ListQuery),
+}
+
+impl List {
+    /// The statement alone; answers how many items it found.
+    async fn read(&self, db: &Db, caller: &Caller) -> Result<usize> {
+        Ok(match self {
+            Self::History(paging) => conversations::list(db, caller, paging).await?.items.len(),
+            Self::Messages(id, paging) => {
+                let page = messages::list(db, caller, *id, Order::Ascending, paging).await?;
+                page.items.len()
+            }
+            Self::Sessions(query) => sessions::list(db, caller, query).await?.items.len(),
+        })
+    }
+
+    /// What the items are called in the answer.
+    fn member(&self) -> &'static str {
+        match self {
+            Self::History(_) | Self::Messages(..) => "items",
+            Self::Sessions(_) => "sessions",
+        }
+    }
+
+    fn size(&self) -> i64 {
+        match self {
+            Self::History(paging) => paging.size,
+            Self::Messages(_, paging) => paging.size,
+            Self::Sessions(query) => query.limit,
+        }
+    }
+
+    /// A page of the usual size has a target; the largest that can be asked for has not.
+    fn median_of(&self, figure: Figure) -> Figure {
+        match self {
+            Self::History(_) | Self::Messages(..) => figure.target(1.0),
+            Self::Sessions(_) => figure,
+        }
+    }
 }
 
 impl Data {
-    /// A tenth of all is one user's conversations of two messages, another tenth one long
-    /// conversation of his, and the rest other people's, of 50 messages each.
+    /// A tenth of all is one user's conversations of two messages, up to half of them with bots, another
+    /// tenth one long conversation of his, and the rest other people's, of 50 messages each.
     async fn load(db: &Db, most: i64, patience: Duration) -> Result<Self> {
         let own_conversations = (most / 20).min(200_000);
+        let between_sessions = (own_conversations / MAX_SESSIONS).max(2);
         let long_conversation = (most / 10).min(600_000);
         // In one session: without foreign keys, and with time for large statements.
         let mut session = db.acquire().await?.detach();
@@ -127,19 +172,21 @@ impl Data {
         .bind(own_conversations)
         .execute(&mut session)
         .await?;
-        let (_, long_id) = converse(&mut session, USER, 1, 1, long_conversation).await?;
-        converse(&mut session, USER, 1, own_conversations, 2).await?;
+        let (_, long_id) = converse(&mut session, USER, 1, 1, long_conversation, None).await?;
+        let every = Some(between_sessions);
+        converse(&mut session, USER, 1, own_conversations, 2, every).await?;
         let mut data = Self {
             messages: long_conversation + own_conversations * 2,
             conversations: own_conversations + 1,
             own_conversations,
+            sessions: own_conversations / between_sessions,
             long_conversation,
             long_id,
         };
         let began = Instant::now();
         while data.messages < most && began.elapsed() < patience {
             let batch = ((most - data.messages) / 50).clamp(1, 10_000);
-            converse(&mut session, USER + 1, 1000, batch, 50).await?;
+            converse(&mut session, USER + 1, 1000, batch, 50, None).await?;
             data.messages += batch * 50;
             data.conversations += batch;
         }
@@ -210,26 +257,75 @@ impl Data {
                 },
             ),
         });
+        pages.extend(self.session_pages(db).await?);
         Ok(pages)
+    }
+
+    async fn session_pages(&self, db: &Db) -> Result<[Page; 2]> {
+        let path = format!("/api/chat/sessions?limit={SESSIONS_PAGE}");
+        let first = ListQuery {
+            status: None,
+            bot_id: None,
+            limit: SESSIONS_PAGE,
+            from: From::Offset(0),
+        };
+        // Where there are too few for a last but one that is deep, the last.
+        let page = (self.sessions / SESSIONS_PAGE - 1).max(2);
+        let key: TimeKey = sqlx::query_as(
+            "select (extract(epoch from last_active_at) * 1000000)::bigint, id from biz.ai_conversations
+             where site_id = $1 and user_id = $2 and bot_id is not null
+             order by last_active_at desc, id desc offset $3 limit 1",
+        )
+        .bind(stage::SITE)
+        .bind(USER)
+        .bind((page - 1) * SESSIONS_PAGE - 1)
+        .fetch_one(db)
+        .await?;
+        let scope = ListQuery::scope(&caller(), None, None);
+        let cursor = write_cursor(&key, &scope).ok_or("no cursor")?;
+        Ok([
+            Page {
+                what: format!("{SESSIONS_PAGE} sessions, page 1"),
+                path: path.clone(),
+                list: List::Sessions(first.clone()),
+            },
+            Page {
+                what: format!("{SESSIONS_PAGE} sessions, cursor page {page}"),
+                path: format!("{path}&cursor={cursor}"),
+                list: List::Sessions(ListQuery {
+                    from: From::Key(key),
+                    ..first
+                }),
+            },
+        ])
     }
 }
 
 /// Makes conversations of so many messages each for users from `user` on, in turn, a minute
-/// apart. Answers the ids of the first and the last.
+/// apart; each so-manieth with one of the demo's bots, which take turns. Answers the ids of the first
+/// and the last.
 async fn converse(
     session: &mut sqlx::PgConnection,
     user: i64,
     users: i64,
     conversations: i64,
     messages: i64,
+    between_sessions: Option<i64>,
 ) -> Result<(i64, i64)> {
     Ok(sqlx::query_as(
-        "with made as (
+        "with bots as (
+             select b.id, b.agent_id, row_number() over (order by b.id) - 1 as place, count(*) over () as bots
+             from biz.bots b join biz.agents a on a.id = b.agent_id and a.deleted_at is null
+             where b.site_id is null or b.site_id = $1
+         ), made as (
              insert into biz.ai_conversations
-                 (site_id, user_id, context_type, context_id, title, message_count, last_message_preview, last_message_at, last_active_at)
-             select $1, $2 + n % $3, 'customer', n::text, '今天店里生意怎么样？', $5, '今天的营业额比上周同期高。',
+                 (site_id, user_id, context_type, context_id, bot_id, agent_id, title, message_count, last_message_preview,
+                  last_message_at, last_active_at)
+             select $1, $2 + n % $3, case when b.id is null then 'customer' else 'bot' end, n::text, b.id, b.agent_id,
+                    '今天店里生意怎么样？', $5, '今天的营业额比上周同期高。',
                     now() - make_interval(mins => n::integer), now() - make_interval(mins => n::integer)
              from generate_series(1, $4) n
+             left join bots b on n % $6 = 0 and n / $6 % b.bots = b.place
              returning id, user_id, last_active_at
          ), said as (
              insert into biz.ai_messages (conversation_id, site_id, user_id, seq, role, content, created_at, finished_at)
@@ -246,6 +342,7 @@ async fn converse(
     .bind(users)
     .bind(conversations)
     .bind(messages)
+    .bind(between_sessions)
     .fetch_one(session)
     .await?)
 }
@@ -265,25 +362,12 @@ impl Page {
             let over_http = began.elapsed();
 
             let began = Instant::now();
-            let items = match &self.list {
-                List::History(paging) => conversations::list(db, &caller, paging)
-                    .await
-                    .map(|page| page.items.len()),
-                List::Messages(id, paging) => {
-                    messages::list(db, &caller, *id, Order::Ascending, paging)
-                        .await
-                        .map(|page| page.items.len())
-                }
-            };
+            let items = self.list.read(db, &caller).await;
             let alone = began.elapsed();
             if round == 0 {
                 let page: serde_json::Value = serde_json::from_slice(&body)?;
-                let shown = page["items"].as_array().map_or(0, Vec::len);
-                let full = match self.list {
-                    List::History(_) => HISTORY_PAGE,
-                    List::Messages(..) => MESSAGES_PAGE,
-                };
-                if items? != shown || i64::try_from(shown)? != full {
+                let shown = page[self.list.member()].as_array().map_or(0, Vec::len);
+                if items? != shown || i64::try_from(shown)? != self.list.size() {
                     return Err(format!("{}: not the page that was meant", self.what).into());
                 }
             }
