@@ -9,9 +9,12 @@ use serde_json::Value;
 
 use crate::{
     apps::App,
+    audit::Action,
+    auth::SiteScope,
     db::{Bounded, Db},
-    error::Result,
+    error::{Error, Result},
     facts::Period,
+    paging::{From, Listed, MAX_COUNTED, Paging},
 };
 
 /// What a result is about.
@@ -157,13 +160,17 @@ pub async fn about_member(
 /// Says of results that they no longer hold: those of an app, about a member, or both, or all of a site.
 /// One that is just being made was asked with what was known before: its generator loses its lease.
 /// Answers how many results were invalidated.
+///
+/// # Errors
+/// [`Error::NotFound`] where there is no such site.
 pub async fn invalidate(
     db: &Db,
     site_id: i64,
+    user_id: i64,
     app: Option<App>,
     member_id: Option<i64>,
 ) -> Result<i64> {
-    sqlx::query_scalar!(
+    let row = sqlx::query!(
         r#"
         with being_made as (
             update biz.ai_cache set generation = generation + 1, lease_until = '-infinity'
@@ -174,16 +181,198 @@ pub async fn invalidate(
             where site_id = $1 and status = 'valid'
               and ($2::text is null or cache_type = $2) and ($3::bigint is null or member_id = $3)
             returning id
+        ), counted (affected) as (
+            select count(*) from invalidated
         )
-        select count(*) as "affected!" from invalidated
+        select affected as "affected!",
+               biz.audit(s.id, $4, $5, null, jsonb_build_object('app_type', $2::text, 'member_id', $3::bigint, 'affected', affected)) is null as audited
+        from biz.sites s cross join counted where s.id = $1
         "#,
         site_id,
         app.map(App::name),
         member_id,
+        user_id,
+        Action::InvalidateCache.name(),
     )
-    .fetch_one(db)
+    .fetch_optional(db)
     .bounded()
-    .await
+    .await?;
+    row.map(|row| row.affected).ok_or(Error::NotFound)
+}
+
+/// How an entry stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// It is being made.
+    Generating,
+    /// It holds, unless its time is over by now.
+    Valid,
+    /// There is a newer one, or its time is over.
+    Expired,
+    /// Somebody said that it does not hold.
+    Invalidated,
+}
+
+impl Status {
+    /// As clients and the column `status` spell them.
+    pub const WORDS: [(&'static str, Self); 4] = [
+        ("generating", Self::Generating),
+        ("valid", Self::Valid),
+        ("expired", Self::Expired),
+        ("invalidated", Self::Invalidated),
+    ];
+}
+
+/// The apps whose answers are kept.
+pub fn apps() -> impl Iterator<Item = App> {
+    App::ALL.into_iter().filter(|app| app.validity().is_some())
+}
+
+/// Which entries are listed.
+#[derive(Clone, Debug)]
+pub struct ListQuery {
+    /// Of one site, or of all.
+    pub scope: SiteScope,
+    /// Of one app.
+    pub app: Option<App>,
+    /// About one target, as [`Target::id`] spells it.
+    pub target_id: Option<String>,
+    /// That stand so.
+    pub status: Option<Status>,
+}
+
+impl ListQuery {
+    /// What a cursor of this list is bound to.
+    pub fn cursor_scope(&self) -> String {
+        let Self {
+            scope,
+            app,
+            target_id,
+            status,
+        } = self;
+        format!("cache/{scope:?}/{app:?}/{status:?}/{target_id:?}")
+    }
+}
+
+/// An entry as admins see it.
+#[derive(Clone, Debug)]
+pub struct Listing {
+    /// Id.
+    pub id: i64,
+    /// Where.
+    pub site_id: i64,
+    /// The app, by its name.
+    pub cache_type: String,
+    /// What it is about.
+    pub target_id: String,
+    /// How it stands.
+    pub status: String,
+    /// As the app answered, once it has.
+    pub result: Option<Value>,
+    /// Where the app gives one.
+    pub score: Option<i32>,
+    /// What it was made for.
+    pub triggered_by: String,
+    /// When it was begun.
+    pub created_at: DateTime<Utc>,
+    /// Until when it holds at most.
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+/// Lists entries, the newest first.
+pub async fn list(db: &Db, query: &ListQuery, paging: &Paging<i64>) -> Result<Listed<Listing>> {
+    let (before, offset) = match paging.from {
+        From::Offset(offset) => (None, offset),
+        From::Key(id) => (Some(id), 0),
+    };
+    let app_types: Vec<String> = apps()
+        .filter(|app| query.app.is_none_or(|asked| asked == *app))
+        .map(|app| app.name().to_owned())
+        .collect();
+    let statuses: Vec<String> = Status::WORDS
+        .into_iter()
+        .filter(|(_, status)| query.status.is_none_or(|asked| asked == *status))
+        .map(|(name, _)| name.to_owned())
+        .collect();
+    // Each site, app and status is read by itself, from its newest entry on and no further than the page goes. Of
+    // one target there are few.
+    let rows = sqlx::query!(
+        r#"
+        with kinds (site_id, cache_type, status) as materialized (
+            select s.id, a.name, t.name from biz.sites s cross join unnest($2::text[]) a (name) cross join unnest($4::text[]) t (name)
+            where $1::bigint is null or s.id = $1
+        ), counted (total) as (
+            select count(*) from (
+                select 1 from kinds k cross join lateral (
+                    select from biz.ai_cache c
+                    where $3::text is null and c.site_id = k.site_id and c.cache_type = k.cache_type and c.status = k.status
+                    order by c.id desc limit $5::bigint + 1
+                ) each
+                union all
+                select 1 from kinds k cross join lateral (
+                    select from biz.ai_cache c
+                    where c.site_id = k.site_id and c.cache_type = k.cache_type and c.target_id = $3 and c.status = k.status
+                    order by c.id desc limit $5::bigint + 1
+                ) each
+                limit $5::bigint + 1
+            ) few
+        ), page (site_id, id) as (
+            select site_id, id from (
+                select k.site_id, each.id from kinds k cross join lateral (
+                    select c.id from biz.ai_cache c
+                    where $3::text is null and c.site_id = k.site_id and c.cache_type = k.cache_type and c.status = k.status
+                      and ($6::bigint is null or c.id < $6)
+                    order by c.id desc limit $7::bigint + $8::bigint
+                ) each
+                union all
+                select k.site_id, each.id from kinds k cross join lateral (
+                    select c.id from biz.ai_cache c
+                    where c.site_id = k.site_id and c.cache_type = k.cache_type and c.target_id = $3 and c.status = k.status
+                      and ($6::bigint is null or c.id < $6)
+                    order by c.id desc limit $7::bigint + $8::bigint
+                ) each
+            ) found
+            order by id desc limit $7 offset $8
+        )
+        select counted.total as "total!", c.id as "id?", c.site_id as "site_id?", c.cache_type as "cache_type?", c.target_id as "target_id?",
+               c.status as "status?", c.result_json, c.score, c.triggered_by as "triggered_by?", c.created_at as "created_at?", c.expires_at
+        from counted left join (
+            select each.* from page cross join lateral (
+                select * from biz.ai_cache c where c.id = page.id and c.site_id = page.site_id limit 1
+            ) each
+        ) c on true
+        order by c.id desc
+        "#,
+        query.scope.site_id(),
+        &app_types,
+        query.target_id,
+        &statuses,
+        MAX_COUNTED,
+        before,
+        paging.size + 1,
+        offset,
+    )
+    .fetch_all(db)
+    .bounded()
+    .await?;
+    let total = rows.first().map_or(0, |row| row.total);
+    let entries = rows.into_iter().filter_map(|row| {
+        let entry = Listing {
+            id: row.id?,
+            site_id: row.site_id?,
+            cache_type: row.cache_type?,
+            target_id: row.target_id?,
+            status: row.status?,
+            result: row.result_json,
+            score: row.score,
+            triggered_by: row.triggered_by?,
+            created_at: row.created_at?,
+            expires_at: row.expires_at,
+        };
+        Some((entry.id, entry))
+    });
+    let scope = query.cursor_scope();
+    Ok(Listed::counted(total, entries, paging.size, &scope))
 }
 
 #[cfg(test)]

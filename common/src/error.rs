@@ -101,6 +101,8 @@ pub enum Reason {
     TooLong(usize),
     /// Larger than so many bytes.
     TooLarge(usize),
+    /// A list of more than so many.
+    TooMany(usize),
     /// Not within these bounds.
     OutOfRange(i64, i64),
     /// None of the known values.

@@ -4,6 +4,7 @@
 //! `dashscope` knows none of the other modules.
 
 pub mod audit;
+pub mod batches;
 pub mod bots;
 pub mod budgets;
 pub mod cache;

@@ -193,6 +193,24 @@ pub struct Listed<T> {
     pub next_cursor: Option<String>,
 }
 
+impl<T> Listed<T> {
+    /// As [`page`] has it, of a list that was counted up to one more than [`MAX_COUNTED`].
+    pub fn counted<K: Serialize>(
+        total: i64,
+        fetched: impl IntoIterator<Item = (K, T)>,
+        size: i64,
+        scope: &str,
+    ) -> Self {
+        let (items, next_cursor) = page(fetched, size, scope);
+        Self {
+            items,
+            total: total.min(MAX_COUNTED),
+            total_is_estimate: total > MAX_COUNTED,
+            next_cursor,
+        }
+    }
+}
+
 /// The cursor of the item with this key, opaque to the client.
 pub fn write_cursor<K: Serialize>(key: &K, scope: &str) -> Option<String> {
     serde_json::to_vec(&(scope, key))

@@ -25,6 +25,8 @@ pub struct Swept {
     pub cache_removed: i32,
     /// Idempotency keys that a day has passed over.
     pub idempotency_keys: i32,
+    /// Estimates of batches that nobody confirmed, a day after they expired.
+    pub estimates: i32,
     /// Partitions of the run log made ahead.
     pub partitions_made: i32,
     /// Partitions of the run log that were old enough to go.
@@ -49,10 +51,12 @@ pub async fn run(db: &Db, keep_days: i32) -> Result<Swept> {
     .fetch_one(db)
     .bounded()
     .await?;
-    let idempotency_keys = sqlx::query_scalar!(r#"select biz.sweep_idempotency_keys() as "keys!""#)
-        .fetch_one(db)
-        .bounded()
-        .await?;
+    let forgotten = sqlx::query!(
+        r#"select biz.sweep_idempotency_keys() as "keys!", biz.sweep_batches() as "estimates!""#
+    )
+    .fetch_one(db)
+    .bounded()
+    .await?;
     let partitions_made =
         sqlx::query_scalar!(r#"select biz.make_run_log_partitions() as "partitions!""#)
             .fetch_one(db)
@@ -72,7 +76,8 @@ pub async fn run(db: &Db, keep_days: i32) -> Result<Swept> {
         cache_leases: cache.leases,
         cache_expired: cache.expired,
         cache_removed: cache.removed,
-        idempotency_keys,
+        idempotency_keys: forgotten.keys,
+        estimates: forgotten.estimates,
         partitions_made,
         partitions_dropped,
     };
@@ -84,6 +89,7 @@ pub async fn run(db: &Db, keep_days: i32) -> Result<Swept> {
         ("cache_expired", swept.cache_expired),
         ("cache_removed", swept.cache_removed),
         ("idempotency_keys", swept.idempotency_keys),
+        ("estimates", swept.estimates),
         ("partitions_made", swept.partitions_made),
         ("partitions_dropped", swept.partitions_dropped),
     ] {

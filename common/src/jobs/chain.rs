@@ -20,6 +20,8 @@ pub(super) fn of(event: EventType, payload: &Value) -> Vec<App> {
         // For every filter: see `prewarm`.
         EventType::EtlFinished | EventType::Prewarm => vec![App::Finance, App::FinanceArea],
         EventType::SessionMessage => vec![App::Chat],
+        // As the admin chose: see `batches`.
+        EventType::Batch => Vec::new(),
     };
     if event == EventType::ConsumptionSettled && id(payload, "coach_id").is_some() {
         chain.extend([App::Analysis, App::Tactics]);

@@ -34,17 +34,20 @@ pub enum EventType {
     Prewarm,
     /// Somebody wrote to a bot.
     SessionMessage,
+    /// Nothing happened: an admin asks about many members at once.
+    Batch,
 }
 
 impl EventType {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::ConsumptionSettled,
         Self::NoteCreated,
         Self::TaskAssigned,
         Self::EtlFinished,
         Self::Prewarm,
         Self::SessionMessage,
+        Self::Batch,
     ];
 
     /// As in the column `event_type`, and the event bus's `detail-type`.
@@ -56,6 +59,7 @@ impl EventType {
             Self::EtlFinished => "etl.finished",
             Self::Prewarm => "prewarm",
             Self::SessionMessage => "chat.session_message",
+            Self::Batch => "batch",
         }
     }
 
@@ -66,7 +70,7 @@ impl EventType {
 
     /// Whether a business can say that it happened.
     const fn is_business(self) -> bool {
-        !matches!(self, Self::Prewarm | Self::SessionMessage)
+        !matches!(self, Self::Prewarm | Self::SessionMessage | Self::Batch)
     }
 }
 

@@ -1,28 +1,222 @@
 //! Jobs as admins look at them.
 
+use chrono::{DateTime, Utc};
+
+use super::event::EventType;
 use crate::{
     auth::SiteScope,
+    dates::DateRange,
     db::{Bounded, Db},
     error::Result,
+    paging::{Listed, MAX_COUNTED, Paging, Start, TimeKey},
 };
 
-/// Events of today that were the same as one before. Today is the site's real day; of all sites together,
-/// Shanghai's.
-pub async fn skipped_today(db: &Db, scope: SiteScope) -> Result<i64> {
-    sqlx::query_scalar!(
-        r#"
-        with zone (name) as (
-            select coalesce((select s.timezone from biz.sites s where s.id = $1), 'Asia/Shanghai')
-        ), today (began_at) as (
-            select biz.local_day(name)::timestamp at time zone name from zone
+/// How a job stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// It waits for a worker, or for its time.
+    Pending,
+    /// A worker has it.
+    Running,
+    /// It came to its end.
+    Succeeded,
+    /// It never will.
+    Failed,
+    /// The same event came before.
+    SkippedDuplicate,
+    /// It was taken back before it ran.
+    Cancelled,
+}
+
+impl Status {
+    /// As clients and the column `status` spell them.
+    pub const WORDS: [(&'static str, Self); 6] = [
+        ("pending", Self::Pending),
+        ("running", Self::Running),
+        ("succeeded", Self::Succeeded),
+        ("failed", Self::Failed),
+        ("skipped_duplicate", Self::SkippedDuplicate),
+        ("cancelled", Self::Cancelled),
+    ];
+}
+
+/// A job in a list.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    /// Id.
+    pub id: i64,
+    /// Where.
+    pub site_id: i64,
+    /// What set it off, by its name.
+    pub event_type: String,
+    /// Whom it is about, if it is about somebody.
+    pub member_id: Option<i64>,
+    /// How it stands.
+    pub status: String,
+    /// Which apps it asks, in this order.
+    pub app_chain: Vec<String>,
+    /// Whether it asks them even where their results hold.
+    pub is_forced: bool,
+    /// When a worker first took it.
+    pub started_at: Option<DateTime<Utc>>,
+    /// When it ended.
+    pub finished_at: Option<DateTime<Utc>>,
+    /// When it was queued.
+    pub created_at: DateTime<Utc>,
+}
+
+/// Which jobs are listed.
+#[derive(Clone, Copy, Debug)]
+pub struct ListQuery {
+    /// Of one site, or of all.
+    pub scope: SiteScope,
+    /// Set off by one kind of event.
+    pub event_type: Option<EventType>,
+    /// That stand so.
+    pub status: Option<Status>,
+    /// Queued in these days.
+    pub dates: DateRange,
+}
+
+impl ListQuery {
+    /// What a cursor of this list is bound to.
+    pub fn cursor_scope(&self) -> String {
+        let Self {
+            scope,
+            event_type,
+            status,
+            dates,
+        } = self;
+        format!("trigger-jobs/{scope:?}/{event_type:?}/{status:?}/{dates}")
+    }
+
+    /// The kinds of jobs that are asked for, one by one, as the index has them; none where all are, for which
+    /// there is another index.
+    fn kinds(&self) -> (Vec<String>, Vec<String>) {
+        if self.event_type.is_none() && self.status.is_none() {
+            return (Vec::new(), Vec::new());
+        }
+        let events = EventType::ALL.into_iter();
+        let events = events.filter(|event| self.event_type.is_none_or(|asked| asked == *event));
+        let statuses = Status::WORDS.into_iter();
+        let statuses =
+            statuses.filter(|(_, status)| self.status.is_none_or(|asked| asked == *status));
+        (
+            events.map(|event| event.name().to_owned()).collect(),
+            statuses.map(|(name, _)| name.to_owned()).collect(),
         )
-        select count(*) as "skipped!" from biz.ai_trigger_jobs j
-        where j.status = 'skipped_duplicate' and ($1::bigint is null or j.site_id = $1)
-          and j.created_at >= (select began_at from today)
+    }
+}
+
+/// A page of jobs, and what is said beside it.
+#[derive(Debug)]
+pub struct Listing {
+    /// The jobs, the newest first.
+    pub jobs: Listed<Summary>,
+    /// Events of today that were the same as one before, whatever the other filters. Today is the site's real
+    /// day; of all sites together, Shanghai's.
+    pub today_skipped_duplicates: i64,
+}
+
+/// Lists jobs, the newest first.
+pub async fn list(db: &Db, query: &ListQuery, paging: &Paging<TimeKey>) -> Result<Listing> {
+    let (events, statuses) = query.kinds();
+    let start = Start::of(paging.from);
+    // Each site and kind is read by itself, from its newest job on and no further than the page goes; what is
+    // lateral and limited is read by the index, whatever the planner thinks of the filters.
+    let rows = sqlx::query!(
+        r#"
+        with days as materialized (
+            select began_at, ended_at from biz.date_range($1, $2, $3, $4, $5)
+        ), sites (id) as materialized (
+            select s.id from biz.sites s where $1::bigint is null or s.id = $1
+        ), kinds (site_id, event_type, status) as materialized (
+            select s.id, e.name, t.name from sites s cross join unnest($6::text[]) e (name) cross join unnest($7::text[]) t (name)
+        ), counted (total) as (
+            select count(*) from (
+                select 1 from sites s cross join lateral (
+                    select from biz.ai_trigger_jobs j
+                    where cardinality($6::text[]) = 0 and j.site_id = s.id
+                      and j.created_at >= (select began_at from days) and j.created_at < (select ended_at from days)
+                    order by j.created_at desc limit $8::bigint + 1
+                ) each
+                union all
+                select 1 from kinds k cross join lateral (
+                    select from biz.ai_trigger_jobs j
+                    where j.site_id = k.site_id and j.event_type = k.event_type and j.status = k.status
+                      and j.created_at >= (select began_at from days) and j.created_at < (select ended_at from days)
+                    order by j.created_at desc limit $8::bigint + 1
+                ) each
+                limit $8::bigint + 1
+            ) few
+        ), page (site_id, id) as (
+            select site_id, id from (
+                select s.id as site_id, each.id, each.created_at from sites s cross join lateral (
+                    select j.id, j.created_at from biz.ai_trigger_jobs j
+                    where cardinality($6::text[]) = 0 and j.site_id = s.id
+                      and j.created_at >= (select began_at from days) and j.created_at < (select ended_at from days)
+                      and (j.created_at, j.id) < (coalesce($9, 'infinity'::timestamptz), coalesce($10::bigint, 0))
+                    order by j.created_at desc, j.id desc limit $11::bigint + $12::bigint
+                ) each
+                union all
+                select k.site_id, each.id, each.created_at from kinds k cross join lateral (
+                    select j.id, j.created_at from biz.ai_trigger_jobs j
+                    where j.site_id = k.site_id and j.event_type = k.event_type and j.status = k.status
+                      and j.created_at >= (select began_at from days) and j.created_at < (select ended_at from days)
+                      and (j.created_at, j.id) < (coalesce($9, 'infinity'::timestamptz), coalesce($10::bigint, 0))
+                    order by j.created_at desc, j.id desc limit $11::bigint + $12::bigint
+                ) each
+            ) found
+            order by created_at desc, id desc limit $11 offset $12
+        ), skipped (today) as (
+            select count(*) from biz.ai_trigger_jobs j
+            where j.status = 'skipped_duplicate' and ($1::bigint is null or j.site_id = $1)
+              and j.created_at >= (select biz.local_day(zone)::timestamp at time zone zone from biz.zone_of($1) as zone)
+        )
+        select counted.total as "total!", skipped.today as "skipped!", j.id as "id?", j.site_id as "site_id?", j.event_type as "event_type?",
+               j.member_id, j.status as "status?", j.app_chain as "app_chain?", j.is_forced as "is_forced?", j.started_at, j.finished_at,
+               j.created_at as "created_at?"
+        from counted cross join skipped left join (
+            select each.* from page cross join lateral (
+                select * from biz.ai_trigger_jobs j where j.id = page.id and j.site_id = page.site_id limit 1
+            ) each
+        ) j on true
+        order by j.created_at desc, j.id desc
         "#,
-        scope.site_id(),
+        query.scope.site_id(),
+        query.dates.from_day(),
+        query.dates.from_at(),
+        query.dates.to_day(),
+        query.dates.to_at(),
+        &events,
+        &statuses,
+        MAX_COUNTED,
+        start.before,
+        start.before_id,
+        paging.size + 1,
+        start.offset,
     )
-    .fetch_one(db)
+    .fetch_all(db)
     .bounded()
-    .await
+    .await?;
+    let (total, skipped) = rows.first().map_or((0, 0), |row| (row.total, row.skipped));
+    let jobs = rows.into_iter().filter_map(|row| {
+        let job = Summary {
+            id: row.id?,
+            site_id: row.site_id?,
+            event_type: row.event_type?,
+            member_id: row.member_id,
+            status: row.status?,
+            app_chain: row.app_chain?,
+            is_forced: row.is_forced?,
+            started_at: row.started_at,
+            finished_at: row.finished_at,
+            created_at: row.created_at?,
+        };
+        Some(((job.created_at.timestamp_micros(), job.id), job))
+    });
+    Ok(Listing {
+        jobs: Listed::counted(total, jobs, paging.size, &query.cursor_scope()),
+        today_skipped_duplicates: skipped,
+    })
 }

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     apps::{App, Validity},
+    audit::Action,
     cache::{Lease, Target},
     db::{Bounded, Db},
     error::{Error, Result},
@@ -24,8 +25,8 @@ pub(super) const LEASE: std::time::Duration = std::time::Duration::from_secs(30)
 pub enum Connector {
     /// Amazon EventBridge.
     EventBus,
-    /// `POST /api/admin/ai/trigger-jobs`.
-    AdminApi,
+    /// `POST /api/admin/ai/trigger-jobs`, called by this admin: a job that it makes is audited.
+    AdminApi(i64),
     /// The daily schedule.
     Schedule,
     /// Somebody at a terminal.
@@ -39,10 +40,18 @@ impl Connector {
     pub const fn name(self) -> &'static str {
         match self {
             Self::EventBus => "event_bus",
-            Self::AdminApi => "admin_api",
+            Self::AdminApi(_) => "admin_api",
             Self::Schedule => "schedule",
             Self::Command => "command",
             Self::Job => "job",
+        }
+    }
+
+    /// The admin whose doing it is.
+    const fn user_id(self) -> Option<i64> {
+        match self {
+            Self::AdminApi(user_id) => Some(user_id),
+            Self::EventBus | Self::Schedule | Self::Command | Self::Job => None,
         }
     }
 }
@@ -79,7 +88,12 @@ pub async fn enqueue(
         .map(|app| app.name().to_owned())
         .collect();
     let row = sqlx::query!(
-        "select id, status from biz.enqueue_job($1, $2, $3, $4, 'event', $5, $6, $7, $8, $9)",
+        r#"
+        select id, status, case when status = 'pending' and $10::bigint is not null
+                                then biz.audit($1, $10, $11, id::text, jsonb_build_object('event_type', $2::text, 'member_id', $5::bigint,
+                                                                                          'is_forced', $9::boolean)) end is null as audited
+        from biz.enqueue_job($1, $2, $3, $4, 'event', $5, $6, $7, $8, $9)
+        "#,
         event.site_id,
         event.kind.name(),
         event_id,
@@ -89,6 +103,8 @@ pub async fn enqueue(
         &chain,
         event.subject(),
         event.is_forced,
+        connector.user_id(),
+        Action::CreateTriggerJob.name(),
     )
     .fetch_one(db)
     .bounded()

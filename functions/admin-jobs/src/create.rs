@@ -57,7 +57,7 @@ pub(crate) async fn create_job(
     http::Json(body): http::Json<Body>,
 ) -> Result<(StatusCode, axum::Json<Created>)> {
     let event = body.parse(&admin)?;
-    let job = jobs::enqueue(&db, &event, Connector::AdminApi, None).await?;
+    let job = jobs::enqueue(&db, &event, Connector::AdminApi(admin.user_id), None).await?;
     if job.is_pending() {
         queue.wake(1).await;
     }

@@ -1,6 +1,10 @@
-//! Trigger jobs for the admin web and the business backend: `POST /api/admin/ai/trigger-jobs`.
+//! Trigger jobs for the admin web and the business backend, `/api/admin/ai/trigger-jobs`, and batches of them,
+//! `/api/admin/ai/batches`.
 
+mod batches;
 mod create;
+mod jobs;
+mod retry;
 
 use axum::extract::FromRef;
 use common::{
@@ -21,7 +25,13 @@ struct Tools {
 /// The function's routes.
 pub fn router(db: Db, callers: Callers, queue: JobQueue) -> OpenApiRouter {
     OpenApiRouter::new()
-        .routes(routes!(create::create_job))
+        .routes(routes!(jobs::list_jobs, create::create_job))
+        .routes(routes!(jobs::find_job))
+        .routes(routes!(retry::retry_job))
+        .routes(routes!(batches::estimate_batch))
+        .routes(routes!(batches::find_batch))
+        .routes(routes!(batches::confirm_batch))
+        .routes(routes!(batches::cancel_batch))
         .with_state(Tools { db, callers, queue })
 }
 

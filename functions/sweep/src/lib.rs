@@ -46,6 +46,7 @@ pub async fn sweep(tools: Tools, _: Invocation<Request>) -> Result<Swept, SweepF
                 cache_expired = swept.cache_expired,
                 cache_removed = swept.cache_removed,
                 idempotency_keys = swept.idempotency_keys,
+                estimates = swept.estimates,
                 partitions_made = swept.partitions_made,
                 partitions_dropped = swept.partitions_dropped,
                 "swept"

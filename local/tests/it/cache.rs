@@ -13,7 +13,7 @@ use sqlx::AssertSqlSafe;
 
 use crate::harness::{
     invariants,
-    jobs::consumption,
+    jobs::{SITE_ADMIN, consumption},
     parlor::{Parlor, Setup},
 };
 
@@ -245,7 +245,7 @@ async fn what_was_invalidated_is_not_shown_again_nor_what_it_had_replaced() {
     let (app, target) = (App::Clue, Target::Member(MEMBER));
     parlor.make(1, app, &target, "replaced").await;
     parlor.make(1, app, &target, "wrong").await;
-    let invalidated = cache::invalidate(&parlor.db, 1, None, Some(MEMBER)).await;
+    let invalidated = cache::invalidate(&parlor.db, 1, SITE_ADMIN, None, Some(MEMBER)).await;
     assert_eq!(invalidated.unwrap(), 1);
     assert_eq!(parlor.latest(1, app, &target).await, None);
     let (entry, generation) = parlor.begin(1, app, &target).await;
@@ -288,7 +288,9 @@ async fn the_same_target_of_another_site_is_another() {
         parlor.begin(2, app, &target).await,
     );
     assert_ne!(ours.0, theirs.0);
-    cache::invalidate(&parlor.db, 1, None, None).await.unwrap();
+    cache::invalidate(&parlor.db, 1, SITE_ADMIN, None, None)
+        .await
+        .unwrap();
     assert!(!parlor.finalize(1, ours.0, ours.1, "too late").await);
     assert!(parlor.finalize(2, theirs.0, theirs.1, "theirs again").await);
     assert_eq!(

@@ -2,10 +2,7 @@
 
 mod trouble;
 
-use common::{
-    auth::SiteScope,
-    jobs::{self, Worked},
-};
+use common::jobs::Worked;
 use serde_json::{Value, json};
 
 use crate::harness::{
@@ -360,26 +357,6 @@ async fn an_event_whose_job_came_to_nothing_may_come_again() {
         .execute("update biz.ai_trigger_jobs set status = 'failed', finished_at = now()")
         .await;
     assert_ne!(parlor.settled_by(MEMBER, 1).await, job);
-}
-
-#[tokio::test]
-async fn skipped_duplicates_are_those_of_the_site_that_is_asked_about() {
-    let parlor = parlor().await;
-    for order in [1, 1, 1, 2] {
-        parlor.trigger(&consumption(MEMBER, order)).await;
-    }
-    for order in [1, 1] {
-        parlor
-            .post(OTHER_SITE_ADMIN, TRIGGER, &consumption(20_001, order))
-            .await;
-    }
-    let skipped = async |scope| jobs::skipped_today(&parlor.db, scope).await.unwrap();
-    assert_eq!(skipped(SiteScope::One(1)).await, 2);
-    assert_eq!(skipped(SiteScope::One(2)).await, 1);
-    assert_eq!(skipped(SiteScope::All).await, 3);
-    // Those of the days before are not today's.
-    parlor.execute("update biz.ai_trigger_jobs set created_at = created_at - interval '1 day' where site_id = 1").await;
-    assert_eq!(skipped(SiteScope::One(1)).await, 0);
 }
 
 #[tokio::test]

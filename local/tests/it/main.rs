@@ -7,10 +7,13 @@
 mod harness;
 
 mod admin;
+mod admin_cache;
 mod admin_dashboard;
+mod admin_jobs;
 mod admin_settings;
 mod apps;
 mod background;
+mod batches;
 mod binaries;
 mod cache;
 mod callers;

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::harness::{
     invariants,
+    jobs::SITE_ADMIN,
     parlor::{Parlor, Setup},
 };
 
@@ -62,9 +63,15 @@ async fn what_is_missing_is_queued_once_and_again_when_it_no_longer_holds() {
     }
     assert_eq!(count(&parlor).await, FILTERS);
 
-    cache::invalidate(&parlor.db, 1, Some(common::apps::App::FinanceArea), None)
-        .await
-        .unwrap();
+    cache::invalidate(
+        &parlor.db,
+        1,
+        SITE_ADMIN,
+        Some(common::apps::App::FinanceArea),
+        None,
+    )
+    .await
+    .unwrap();
     assert_eq!(prewarm(&parlor, Some(1), false).await, found(8, 32, 0));
     parlor.work_off().await;
     parlor

@@ -13,7 +13,7 @@ use crate::harness::database::TestDatabase;
 /// A row for each table, in an order that foreign keys allow. `$n` is another number each time.
 ///
 /// A migration that changes what a table demands keeps the insert that fits from then on.
-const ROWS: [(&str, &str); 17] = [
+const ROWS: [(&str, &str); 18] = [
     (
         "sites",
         "insert into biz.sites (id, name) values ($n, 'site')",
@@ -62,6 +62,11 @@ const ROWS: [(&str, &str); 17] = [
         "ai_trigger_jobs",
         "insert into biz.ai_trigger_jobs (site_id, event_type, connector_type, trigger_type, app_chain) \
          values ($n, 'etl.finished', 'event_bus', 'event', '{app2_finance}')",
+    ),
+    (
+        "ai_batches",
+        "insert into biz.ai_batches (site_id, app_types, member_ids, estimated_calls, estimated_tokens, expires_at, created_by) \
+         values ($n, '{app3_clue}', '{7}', 1, 2000, now(), $n)",
     ),
     (
         "ai_job_turns",

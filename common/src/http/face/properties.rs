@@ -82,6 +82,7 @@ fn reason() -> impl Strategy<Value = Reason> {
         Reason::Empty,
         Reason::TooLong(8_000),
         Reason::TooLarge(4_096),
+        Reason::TooMany(2_000),
         Reason::OutOfRange(1, 100),
         Reason::Unknown,
         Reason::Nul,

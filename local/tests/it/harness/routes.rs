@@ -123,9 +123,47 @@ fn of_admins() -> Vec<Route> {
             json!({ "site_id": 1, "mode": "live" }),
         ),
         Route::post(
+            "/api/admin/ai/batches/estimate",
+            "/api/admin/ai/batches/estimate",
+            json!({ "app_types": ["app3_clue"], "member_ids": [10_001], "site_id": 1 }),
+        ),
+        Route::get(
+            "/api/admin/ai/batches/{batch_id}",
+            "/api/admin/ai/batches/00000000-0000-4000-8000-00000000abcd?site_id=1",
+        ),
+        Route::post(
+            "/api/admin/ai/batches/{batch_id}/cancel",
+            "/api/admin/ai/batches/00000000-0000-4000-8000-00000000abcd/cancel?site_id=1",
+            Value::Null,
+        ),
+        Route::post(
+            "/api/admin/ai/batches/{batch_id}/confirm",
+            "/api/admin/ai/batches/00000000-0000-4000-8000-00000000abcd/confirm?site_id=1",
+            Value::Null,
+        ),
+        Route::get("/api/admin/ai/cache", "/api/admin/ai/cache?site_id=1"),
+        Route::post(
+            "/api/admin/ai/cache/invalidate",
+            "/api/admin/ai/cache/invalidate",
+            json!({ "site_id": 1 }),
+        ),
+        Route::get(
+            "/api/admin/ai/trigger-jobs",
+            "/api/admin/ai/trigger-jobs?site_id=1",
+        ),
+        Route::post(
             "/api/admin/ai/trigger-jobs",
             "/api/admin/ai/trigger-jobs",
             json!({ "event_type": "etl.finished", "site_id": 1 }),
+        ),
+        Route::get(
+            "/api/admin/ai/trigger-jobs/{id}",
+            "/api/admin/ai/trigger-jobs/1?site_id=1",
+        ),
+        Route::post(
+            "/api/admin/ai/trigger-jobs/{id}/retry",
+            "/api/admin/ai/trigger-jobs/1/retry?site_id=1",
+            Value::Null,
         ),
     ]
 }

@@ -130,7 +130,7 @@ async fn what_is_invalidated_while_it_is_made_is_made_anew() {
     let job = parlor.settled_by(MEMBER, 1).await;
     let worker = at_work(&parlor);
     parlor.simulator.held(1).await;
-    let invalidated = cache::invalidate(&parlor.db, 1, Some(App::Clue), None).await;
+    let invalidated = cache::invalidate(&parlor.db, 1, SITE_ADMIN, Some(App::Clue), None).await;
     assert_eq!(invalidated.unwrap(), 0);
     will_say(&parlor, "from what is known now", "");
     parlor.simulator.release();

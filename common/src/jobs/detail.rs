@@ -1,0 +1,109 @@
+//! One job, with all that is known of it.
+
+use serde::Deserialize;
+use serde_json::Value;
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use super::list::Summary;
+use crate::{
+    auth::SiteScope,
+    db::{Bounded, Db},
+    error::{Error, Result},
+};
+
+/// The most runs that are told of a job: one that had to wait for long has many that were refused.
+const MAX_RUNS: i64 = 100;
+
+/// A job.
+#[derive(Clone, Debug)]
+pub struct Detail {
+    /// As it is listed.
+    pub summary: Summary,
+    /// What the event said.
+    pub payload: Value,
+    /// Apps of the chain that are done.
+    pub step: i32,
+    /// Tries that count.
+    pub attempts: i32,
+    /// Why it does not go on, or did not.
+    pub error_code: Option<String>,
+    /// The same in words.
+    pub error_message: Option<String>,
+    /// By which way it came.
+    pub connector_type: String,
+    /// The job that it was to make good.
+    pub retry_of: Option<i64>,
+    /// The batch that it is of.
+    pub batch_id: Option<Uuid>,
+    /// The job that has the same event.
+    pub duplicate_of: Option<i64>,
+    /// Its calls, the oldest first.
+    pub runs: Vec<RunOfJob>,
+}
+
+/// A call that a job made.
+#[derive(Clone, Debug, Deserialize)]
+pub struct RunOfJob {
+    /// The app, by its name.
+    pub app_type: String,
+    /// Id.
+    pub run_id: i64,
+    /// What became of it.
+    pub status: String,
+}
+
+/// Finds a job.
+///
+/// # Errors
+/// [`Error::NotFound`], also for one of a site that is not asked about.
+pub async fn find(db: &Db, scope: SiteScope, id: i64) -> Result<Detail> {
+    let row = sqlx::query!(
+        r#"
+        select j.id, j.site_id, j.event_type, j.member_id, j.status, j.app_chain, j.is_forced, j.started_at, j.finished_at, j.created_at,
+               j.payload, j.step, j.attempts, j.error_code, j.error_message, j.connector_type, j.retry_of, j.batch_id, j.duplicate_of,
+               asked.runs as "runs!: Json<Vec<RunOfJob>>"
+        from biz.ai_trigger_jobs j cross join lateral (
+            select coalesce(jsonb_agg(jsonb_build_object('app_type', r.app_type, 'run_id', r.id, 'status', r.status)
+                                      order by r.created_at, r.id), '[]') as runs
+            from (
+                select l.app_type, l.id, l.status, l.created_at from biz.ai_run_logs l
+                where l.job_id = j.id and l.site_id = j.site_id and l.created_at >= j.created_at
+                order by l.created_at, l.id limit $3
+            ) r
+        ) asked
+        where j.id = $2 and ($1::bigint is null or j.site_id = $1)
+        "#,
+        scope.site_id(),
+        id,
+        MAX_RUNS,
+    )
+    .fetch_optional(db)
+    .bounded()
+    .await?
+    .ok_or(Error::NotFound)?;
+    Ok(Detail {
+        summary: Summary {
+            id: row.id,
+            site_id: row.site_id,
+            event_type: row.event_type,
+            member_id: row.member_id,
+            status: row.status,
+            app_chain: row.app_chain,
+            is_forced: row.is_forced,
+            started_at: row.started_at,
+            finished_at: row.finished_at,
+            created_at: row.created_at,
+        },
+        payload: row.payload,
+        step: row.step,
+        attempts: row.attempts,
+        error_code: row.error_code,
+        error_message: row.error_message,
+        connector_type: row.connector_type,
+        retry_of: row.retry_of,
+        batch_id: row.batch_id,
+        duplicate_of: row.duplicate_of,
+        runs: row.runs.0,
+    })
+}

@@ -1,0 +1,193 @@
+//! `GET /api/admin/ai/trigger-jobs` and `GET /api/admin/ai/trigger-jobs/{id}`: jobs as admins look at them.
+
+use axum::{Json, extract::State};
+use chrono::{DateTime, Utc};
+use common::{
+    Result,
+    auth::Admin,
+    dates::DateRange,
+    db::Db,
+    http::{AdminPage, AdminProblem, PathText, QueryText},
+    jobs::{self, Detail, EventType, ListQuery, RunOfJob, Status, Summary},
+    paging::Paging,
+};
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+/// Jobs on a page, unless the client asks for another number.
+const PAGE_SIZE: i64 = 20;
+
+/// A job in a list.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct JobItem {
+    id: i64,
+    event_type: String,
+    #[schema(required)]
+    member_id: Option<i64>,
+    /// `pending`, `running`, `succeeded`, `failed`, `skipped_duplicate` or `cancelled`.
+    status: String,
+    /// The apps that it asks, in this order.
+    app_chain: Vec<String>,
+    is_forced: bool,
+    site_id: i64,
+    #[schema(required)]
+    started_at: Option<DateTime<Utc>>,
+    #[schema(required)]
+    finished_at: Option<DateTime<Utc>>,
+    created_at: DateTime<Utc>,
+}
+
+impl From<Summary> for JobItem {
+    fn from(job: Summary) -> Self {
+        Self {
+            id: job.id,
+            event_type: job.event_type,
+            member_id: job.member_id,
+            status: job.status,
+            app_chain: job.app_chain,
+            is_forced: job.is_forced,
+            site_id: job.site_id,
+            started_at: job.started_at,
+            finished_at: job.finished_at,
+            created_at: job.created_at,
+        }
+    }
+}
+
+/// A page of jobs.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct JobsPage {
+    #[serde(flatten)]
+    page: AdminPage<JobItem>,
+    /// Events of the site's day that came twice, whatever the other filters.
+    today_skipped_duplicates: i64,
+}
+
+/// Lists jobs, the newest first.
+#[utoipa::path(
+    get, path = "/api/admin/ai/trigger-jobs", tag = "admin", security(("bearer" = [])),
+    params(
+        ("site_id" = Option<i64>, Query, description = "A platform admin sees all sites without it", minimum = 1),
+        ("event_type" = Option<String>, Query, description = "`consumption.settled`, `note.created`, `task.assigned`, `etl.finished`, `prewarm`, `chat.session_message` or `batch`"),
+        ("status" = Option<String>, Query, description = "`pending`, `running`, `succeeded`, `failed`, `skipped_duplicate` or `cancelled`"),
+        ("date_from" = Option<String>, Query, description = "A day of the site, or an instant; inclusive"),
+        ("date_to" = Option<String>, Query, description = "A day of the site, or an instant; inclusive"),
+        ("page" = Option<i64>, Query, description = "From 1", minimum = 1),
+        ("page_size" = Option<i64>, Query, minimum = 1, maximum = 100),
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before; not with `page`"),
+    ),
+    responses(
+        (status = 200, body = JobsPage),
+        (status = 401, body = AdminProblem), (status = 403, body = AdminProblem), (status = 422, body = AdminProblem),
+        (status = 503, body = AdminProblem),
+    ),
+)]
+pub(crate) async fn list_jobs(
+    State(db): State<Db>,
+    admin: Admin,
+    query: QueryText,
+) -> Result<Json<JobsPage>> {
+    let asked = ListQuery {
+        scope: admin.scope(query.integer("site_id", 1, i64::MAX)?)?,
+        event_type: query.one_of(
+            "event_type",
+            &EventType::ALL.map(|event| (event.name(), event)),
+        )?,
+        status: query.one_of("status", &Status::WORDS)?,
+        dates: DateRange::parse(&query)?,
+    };
+    let paging = Paging::parse_bounded(&query, PAGE_SIZE, &asked.cursor_scope())?;
+    let found = jobs::list(&db, &asked, &paging).await?;
+    Ok(Json(JobsPage {
+        page: AdminPage::of(found.jobs, &paging),
+        today_skipped_duplicates: found.today_skipped_duplicates,
+    }))
+}
+
+/// A job, with all that is known of it.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct JobDetail {
+    #[serde(flatten)]
+    job: JobItem,
+    #[schema(value_type = Object)]
+    payload: Value,
+    /// Apps of the chain that are done.
+    step: i32,
+    /// Tries that count: one that only had to wait does not.
+    attempts: i32,
+    #[schema(required)]
+    error_code: Option<String>,
+    #[schema(required)]
+    error_message: Option<String>,
+    connector_type: String,
+    #[schema(required)]
+    retry_of: Option<i64>,
+    #[schema(required)]
+    batch_id: Option<Uuid>,
+    #[schema(required)]
+    duplicate_of: Option<i64>,
+    /// The oldest first, at most 100.
+    runs: Vec<JobRun>,
+}
+
+/// A call that a job made.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct JobRun {
+    app_type: String,
+    run_id: i64,
+    status: String,
+}
+
+impl From<RunOfJob> for JobRun {
+    fn from(run: RunOfJob) -> Self {
+        Self {
+            app_type: run.app_type,
+            run_id: run.run_id,
+            status: run.status,
+        }
+    }
+}
+
+impl From<Detail> for JobDetail {
+    fn from(job: Detail) -> Self {
+        Self {
+            job: job.summary.into(),
+            payload: job.payload,
+            step: job.step,
+            attempts: job.attempts,
+            error_code: job.error_code,
+            error_message: job.error_message,
+            connector_type: job.connector_type,
+            retry_of: job.retry_of,
+            batch_id: job.batch_id,
+            duplicate_of: job.duplicate_of,
+            runs: job.runs.into_iter().map(JobRun::from).collect(),
+        }
+    }
+}
+
+/// Shows a job, and its calls.
+#[utoipa::path(
+    get, path = "/api/admin/ai/trigger-jobs/{id}", tag = "admin", security(("bearer" = [])),
+    params(
+        ("id" = i64, Path, minimum = 1),
+        ("site_id" = Option<i64>, Query, description = "A platform admin sees all sites without it", minimum = 1),
+    ),
+    responses(
+        (status = 200, body = JobDetail),
+        (status = 401, body = AdminProblem), (status = 403, body = AdminProblem), (status = 404, body = AdminProblem),
+        (status = 422, body = AdminProblem), (status = 503, body = AdminProblem),
+    ),
+)]
+pub(crate) async fn find_job(
+    State(db): State<Db>,
+    admin: Admin,
+    path: PathText,
+    query: QueryText,
+) -> Result<Json<JobDetail>> {
+    let scope = admin.scope(query.integer("site_id", 1, i64::MAX)?)?;
+    let job = jobs::find(&db, scope, path.id("id")?).await?;
+    Ok(Json(job.into()))
+}

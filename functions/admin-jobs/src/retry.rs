@@ -1,0 +1,46 @@
+//! `POST /api/admin/ai/trigger-jobs/{id}/retry`: a job once more.
+
+use axum::{Json, extract::State, http::StatusCode};
+use common::{
+    Result,
+    auth::Admin,
+    db::Db,
+    http::{AdminProblem, PathText, QueryText},
+    jobs,
+    queue::JobQueue,
+};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// The new job.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Retried {
+    id: i64,
+}
+
+/// Starts a job again, from the step that failed; from the first where none did. What it asks from there on is
+/// asked anew.
+#[utoipa::path(
+    post, path = "/api/admin/ai/trigger-jobs/{id}/retry", tag = "admin", security(("bearer" = [])),
+    params(
+        ("id" = i64, Path, minimum = 1),
+        ("site_id" = Option<i64>, Query, description = "A site admin's own, where it is left out", minimum = 1),
+    ),
+    responses(
+        (status = 201, body = Retried),
+        (status = 401, body = AdminProblem), (status = 403, body = AdminProblem), (status = 404, body = AdminProblem),
+        (status = 409, body = AdminProblem), (status = 422, body = AdminProblem), (status = 503, body = AdminProblem),
+    ),
+)]
+pub(crate) async fn retry_job(
+    State(db): State<Db>,
+    State(queue): State<JobQueue>,
+    admin: Admin,
+    path: PathText,
+    query: QueryText,
+) -> Result<(StatusCode, Json<Retried>)> {
+    let site_id = admin.site(query.integer("site_id", 1, i64::MAX)?)?;
+    let id = jobs::retry(&db, site_id, admin.user_id, path.id("id")?).await?;
+    queue.wake(1).await;
+    Ok((StatusCode::CREATED, Json(Retried { id })))
+}

@@ -1,0 +1,35 @@
+//! The results of the apps, for the admin web: `GET /api/admin/ai/cache` shows them, and
+//! `POST /api/admin/ai/cache/invalidate` says that they no longer hold.
+
+mod invalidate;
+mod list;
+
+use axum::extract::FromRef;
+use common::{
+    auth::{Callers, JwtSecrets},
+    config::{ConfigError, DatabaseConfig, Env},
+    db::{self, Db},
+};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+#[derive(Clone, FromRef)]
+struct Tools {
+    db: Db,
+    callers: Callers,
+}
+
+/// The function's routes.
+pub fn router(db: Db, callers: Callers) -> OpenApiRouter {
+    OpenApiRouter::new()
+        .routes(routes!(list::list_cache))
+        .routes(routes!(invalidate::invalidate_cache))
+        .with_state(Tools { db, callers })
+}
+
+/// The function's routes, with the tools that the environment describes.
+pub async fn from_env(env: Env) -> Result<OpenApiRouter, ConfigError> {
+    let (database, secrets) =
+        tokio::try_join!(DatabaseConfig::from_env(&env), JwtSecrets::from_env(&env))?;
+    let db = db::connect_lazy(&database)?;
+    Ok(router(db.clone(), Callers::new(secrets, db)))
+}

@@ -1,0 +1,232 @@
+//! The results of the apps as admins look at them, and that they no longer hold.
+
+use common::cache::{self, Status};
+use serde_json::{Value, json};
+
+use crate::harness::{
+    jobs::{OTHER_SITE_ADMIN, PLATFORM_ADMIN, SITE_ADMIN, column},
+    parlor::{Answer, Parlor},
+};
+
+const CACHE: &str = "/api/admin/ai/cache";
+const INVALIDATE: &str = "/api/admin/ai/cache/invalidate";
+
+/// One with an entry of each app and status about each of three members at site 1, and of four at site 2. What
+/// has expired is there twice.
+async fn parlor() -> Parlor {
+    let parlor = Parlor::start().await;
+    parlor
+        .execute(
+            "insert into biz.ai_cache (site_id, cache_type, target_id, member_id, status, triggered_by, business_date, valid_days,
+                                       result_json, score, expires_at, lease_until)
+             select s, a, 'member:' || m, m, t, 'event', current_date, 7,
+                    case when t <> 'generating' then jsonb_build_object('n', n) end, case when t <> 'generating' then 80 end,
+                    case when t <> 'generating' then now() + interval '1 day' end,
+                    case when t = 'generating' then now() + interval '1 hour' end
+             from generate_series(1, 2) s
+             cross join unnest(array['app2_finance', 'app2a_finance_area', 'app3_clue', 'app4_analysis', 'app5_tactics',
+                                     'app6_note_analysis', 'app7_customer_analysis', 'app8_clue_consolidated']) a
+             cross join unnest(array['generating', 'valid', 'expired', 'invalidated']) t
+             cross join lateral generate_series(1, 2 + s) m
+             cross join lateral generate_series(1, case t when 'expired' then 2 else 1 end) n",
+        )
+        .await;
+    parlor
+}
+
+impl Parlor {
+    async fn cached(&self, user: i64, query: &str) -> Answer {
+        self.get(user, &format!("{CACHE}?{query}")).await
+    }
+
+    async fn cached_total(&self, user: i64, query: &str) -> i64 {
+        let page = self.cached(user, query).await;
+        page.ok()["total"].as_i64().unwrap()
+    }
+
+    async fn invalidate(&self, user: i64, body: &Value) -> Answer {
+        self.post(user, INVALIDATE, body).await
+    }
+
+    async fn valid(&self, site: i64) -> i64 {
+        sqlx::query_scalar(
+            "select count(*) from biz.ai_cache where site_id = $1 and status = 'valid'",
+        )
+        .bind(site)
+        .fetch_one(&self.db)
+        .await
+        .unwrap()
+    }
+}
+
+#[tokio::test]
+async fn the_filters_of_results_add_up() {
+    let parlor = parlor().await;
+    for (user, members) in [(SITE_ADMIN, 3), (OTHER_SITE_ADMIN, 4), (PLATFORM_ADMIN, 7)] {
+        assert_eq!(parlor.cached_total(user, "").await, members * 8 * 5);
+        for app in cache::apps() {
+            let query = format!("app_type={}", app.name());
+            assert_eq!(parlor.cached_total(user, &query).await, members * 5);
+        }
+        for (status, _) in Status::WORDS {
+            let times = if status == "expired" { 2 } else { 1 };
+            let query = format!("status={status}");
+            assert_eq!(parlor.cached_total(user, &query).await, members * 8 * times);
+            let sites = if user == PLATFORM_ADMIN { 2 } else { 1 };
+            let query = format!("status={status}&target_id=member%3A1");
+            assert_eq!(parlor.cached_total(user, &query).await, sites * 8 * times);
+            let query = format!("status={status}&target_id=member%3A1&app_type=app3_clue");
+            assert_eq!(parlor.cached_total(user, &query).await, sites * times);
+        }
+    }
+    assert_eq!(
+        parlor
+            .cached_total(SITE_ADMIN, "target_id=member%3A4")
+            .await,
+        0
+    );
+    let query = "app_type=app3_clue&target_id=member%3A2&status=valid";
+    let page = parlor.cached(SITE_ADMIN, query).await;
+    let item = &page.ok()["items"][0];
+    for (name, value) in [
+        ("cache_type", json!("app3_clue")),
+        ("site_id", json!(1)),
+        ("target_id", json!("member:2")),
+        ("status", json!("valid")),
+        ("score", json!(80)),
+        ("triggered_by", json!("event")),
+        ("result_json", json!({ "n": 1 })),
+    ] {
+        assert_eq!(item[name], value, "{name}");
+    }
+    assert!(item["expires_at"].is_string() && item["created_at"].is_string());
+}
+
+#[tokio::test]
+async fn a_walk_over_results_meets_each_once_the_newest_first() {
+    let parlor = parlor().await;
+    for (user, query, entries) in [
+        (SITE_ADMIN, "", 120),
+        (PLATFORM_ADMIN, "", 280),
+        (PLATFORM_ADMIN, "status=expired", 112),
+        (SITE_ADMIN, "app_type=app3_clue", 15),
+        (PLATFORM_ADMIN, "target_id=member%3A1", 80),
+    ] {
+        let mut ids: Vec<i64> = Vec::new();
+        let mut cursor = String::new();
+        loop {
+            let page = parlor
+                .cached(user, &format!("page_size=11&{query}{cursor}"))
+                .await;
+            let items = page.ok()["items"].as_array().unwrap();
+            ids.extend(items.iter().map(|item| item["id"].as_i64().unwrap()));
+            match page.body["next_cursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => break,
+            }
+        }
+        assert!(ids.is_sorted_by(|a, b| a > b), "{query}: {ids:?}");
+        assert_eq!(ids.len(), entries, "{query}");
+        let second = parlor
+            .cached(user, &format!("page=2&page_size=5&{query}"))
+            .await;
+        let second = column(second.ok()["items"].as_array().unwrap(), "id");
+        assert_eq!(second, ids[5..10], "{query}");
+    }
+}
+
+#[tokio::test]
+async fn another_sites_results_are_neither_shown_nor_touched() {
+    let parlor = parlor().await;
+    for path in [
+        format!("{CACHE}?site_id=2"),
+        format!("{CACHE}?site_id=4711"),
+    ] {
+        parlor
+            .get(SITE_ADMIN, &path)
+            .await
+            .refused_at(&path, 403, "forbidden");
+    }
+    parlor
+        .invalidate(SITE_ADMIN, &json!({ "site_id": 2 }))
+        .await
+        .refused_at(CACHE, 403, "forbidden");
+    let refused = parlor.invalidate(PLATFORM_ADMIN, &json!({})).await;
+    let told = refused.refused_at(CACHE, 422, "invalid_request");
+    assert_eq!(told["field"], "site_id");
+    parlor
+        .invalidate(PLATFORM_ADMIN, &json!({ "site_id": 4711 }))
+        .await
+        .refused_at(CACHE, 404, "not_found");
+    let invalidated = parlor.invalidate(SITE_ADMIN, &json!({})).await;
+    assert_eq!(invalidated.ok(), &json!({ "affected": 24 }));
+    assert_eq!((parlor.valid(1).await, parlor.valid(2).await), (0, 32));
+    let page = parlor.cached(SITE_ADMIN, "page_size=100").await;
+    let items = page.ok()["items"].as_array().unwrap();
+    assert!(items.iter().all(|item| item["site_id"] == 1));
+}
+
+#[tokio::test]
+async fn what_was_invalidated_is_counted_exactly_and_audited() {
+    let parlor = parlor().await;
+    for (body, affected) in [
+        (json!({ "app_type": "app3_clue", "member_id": 1 }), 1),
+        (json!({ "app_type": "app3_clue", "member_id": 1 }), 0),
+        (json!({ "app_type": "app3_clue" }), 2),
+        (json!({ "member_id": 1 }), 7),
+        (json!({ "member_id": 4_711 }), 0),
+        (json!({ "site_id": 1 }), 24 - 10),
+    ] {
+        let before = parlor.valid(1).await;
+        let invalidated = parlor.invalidate(SITE_ADMIN, &body).await;
+        assert_eq!(invalidated.ok(), &json!({ "affected": affected }), "{body}");
+        assert_eq!(parlor.valid(1).await, before - affected);
+        let last: Value = sqlx::query_scalar(
+            "select to_jsonb(a) from biz.ai_admin_audit a order by id desc limit 1",
+        )
+        .fetch_one(&parlor.db)
+        .await
+        .unwrap();
+        assert_eq!(
+            (
+                &last["action"],
+                &last["user_id"],
+                &last["details"]["affected"]
+            ),
+            (
+                &json!("cache.invalidate"),
+                &json!(SITE_ADMIN),
+                &json!(affected)
+            )
+        );
+    }
+    assert_eq!(parlor.valid(2).await, 32);
+}
+
+#[tokio::test]
+async fn a_result_that_cannot_be_is_refused_by_name() {
+    let parlor = parlor().await;
+    for (query, field) in [
+        ("app_type=app1_chat", "app_type"),
+        ("app_type=clue", "app_type"),
+        ("status=stale", "status"),
+        ("target_id=%00", "target_id"),
+        ("page=501", "page"),
+        ("cursor=x", "cursor"),
+    ] {
+        let refused = parlor.cached(SITE_ADMIN, query).await;
+        let told = refused.refused_at(CACHE, 422, "invalid_request");
+        assert_eq!(told["field"], field, "{query}");
+    }
+    for (body, field) in [
+        (json!({ "app_type": "app1_chat" }), "app_type"),
+        (json!({ "app_type": "x\0" }), "app_type"),
+        (json!({ "member_id": 0 }), "member_id"),
+        (json!({ "member_id": "7" }), "member_id"),
+    ] {
+        let refused = parlor.invalidate(SITE_ADMIN, &body).await;
+        let told = refused.refused_at(CACHE, 422, "invalid_request");
+        assert_eq!(told["field"], field, "{body}");
+    }
+    assert_eq!(parlor.valid(1).await, 24);
+}
