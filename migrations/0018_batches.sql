@@ -85,20 +85,6 @@ alter table biz.ai_trigger_jobs add constraint ai_trigger_jobs_batch_id_fkey for
 create index ai_trigger_jobs_batch_idx on biz.ai_trigger_jobs (batch_id) where batch_id is not null;
 comment on column biz.ai_trigger_jobs.urgency is 'Higher goes first within a site: 1 where somebody waits, -1 where it is one of a batch';
 
-create function biz.tokens_left(p_site bigint) returns bigint language sql stable as $$
-    select greatest(0, least(
-        b.daily_limit - coalesce(sum(u.tokens + u.reserved_tokens) filter (where u.day = d.today), 0),
-        b.monthly_limit - coalesce(sum(u.tokens + u.reserved_tokens), 0)))::bigint
-    from (select biz.local_day(biz.zone_of(p_site), clock_timestamp()) as today) d
-    cross join lateral (
-        select daily_limit, monthly_limit from biz.ai_budgets
-        where site_id = p_site or site_id is null order by site_id nulls last limit 1
-    ) b
-    left join biz.ai_usage_daily u on u.site_id = p_site and u.day between date_trunc('month', d.today)::date and d.today
-    group by b.daily_limit, b.monthly_limit
-$$;
-comment on function biz.tokens_left is 'What is left of a site''s budget now: of the day or of the month, whichever is less';
-
 create type biz.estimated_batch as (
     outcome text,
     batch_id uuid,

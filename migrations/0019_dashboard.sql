@@ -34,6 +34,11 @@ create function biz.budget_of(p_site bigint) returns biz.budget_state language s
 $$;
 comment on function biz.budget_of is 'The budget of a site today; of all sites together (null), by the day of Shanghai';
 
+create function biz.tokens_left(p_site bigint) returns bigint language sql stable as $$
+    select greatest(0, least(b.daily_limit - b.daily_used, b.monthly_limit - b.monthly_used)) from biz.budget_of(p_site) b
+$$;
+comment on function biz.tokens_left is 'What is left of a site''s budget now: of the day or of the month, whichever is less';
+
 create function biz.set_budget(p_site bigint, p_user bigint, p_daily bigint, p_monthly bigint) returns biz.budget_state
 language plpgsql as $$
 declare

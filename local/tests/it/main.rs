@@ -48,3 +48,4 @@ mod session_replies;
 mod simulator;
 mod sweep;
 mod template;
+mod tenants;
