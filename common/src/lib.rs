@@ -3,6 +3,7 @@
 //! Nothing here knows axum's `Router` or AWS Lambda: those are the functions' business.
 //! `dashscope` knows none of the other modules.
 
+pub mod alerts;
 pub mod audit;
 pub mod batches;
 pub mod bots;
@@ -14,7 +15,7 @@ pub mod jobs;
 pub mod messages;
 pub mod pages;
 pub mod replies;
-mod runs;
+pub mod runs;
 pub mod sessions;
 pub mod sweep;
 pub mod usage;

@@ -49,6 +49,10 @@ pub fn functions(tools: &Tools) -> Vec<(&'static str, OpenApiRouter)> {
             admin_jobs::router(db.clone(), callers.clone(), queue.clone()),
         ),
         (
+            "admin-runs",
+            admin_runs::router(db.clone(), callers.clone()),
+        ),
+        (
             "cache-invalidate",
             cache_invalidate::router(db.clone(), callers.clone()),
         ),

@@ -1,10 +1,12 @@
 //! HTTP as all functions speak it: what is read from a request, and how an error looks.
 
+mod accept;
 mod boundary;
 mod face;
 mod input;
 mod page;
 
+pub use accept::ListFormat;
 pub use boundary::{Deadline, RequestId, boundary, method_not_allowed, not_found};
 pub use face::{AdminProblem, Face, Problem, SessionProblem};
 pub use input::{HeaderText, Json, MAX_BODY, PathText, QueryText, uuid};

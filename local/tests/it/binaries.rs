@@ -110,6 +110,7 @@ async fn an_event_of_the_wrong_shape_is_an_error_and_the_next_is_served() {
     for function in [
         "admin-dashboard",
         "admin-jobs",
+        "admin-runs",
         "cache-invalidate",
         "chat-history",
         "chat-messages",
@@ -182,6 +183,7 @@ async fn a_function_without_its_configuration_says_what_is_missing_and_nothing_s
         ("db-migrate", "DATABASE_URL"),
         ("admin-dashboard", "JWT_SECRET"),
         ("admin-jobs", "JWT_SECRET"),
+        ("admin-runs", "JWT_SECRET"),
         ("cache-invalidate", "JWT_SECRET"),
         ("job-worker", "DASHSCOPE_API_KEY"),
         ("prewarm", "DATABASE_URL"),

@@ -7,9 +7,11 @@
 mod harness;
 
 mod admin;
+mod admin_alerts;
 mod admin_cache;
 mod admin_dashboard;
 mod admin_jobs;
+mod admin_runs;
 mod admin_settings;
 mod apps;
 mod background;

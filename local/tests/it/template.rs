@@ -245,6 +245,7 @@ async fn start(function: &str, env: Env) -> Result<(), ConfigError> {
     match function {
         "admin-dashboard" => Box::pin(admin_dashboard::from_env(env)).await.map(drop),
         "admin-jobs" => Box::pin(admin_jobs::from_env(env)).await.map(drop),
+        "admin-runs" => Box::pin(admin_runs::from_env(env)).await.map(drop),
         "cache-invalidate" => Box::pin(cache_invalidate::from_env(env)).await.map(drop),
         "chat-history" => Box::pin(chat_history::from_env(env)).await.map(drop),
         "chat-messages" => Box::pin(chat_messages::from_env(env)).await.map(drop),

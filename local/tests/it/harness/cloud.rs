@@ -73,7 +73,7 @@ impl Cloud {
         ))
     }
 
-    async fn response(&self, function: &str, event: &Value) -> Response<Body> {
+    pub async fn response(&self, function: &str, event: &Value) -> Response<Body> {
         let outcome = self.invoke(function, event).await;
         assert!(matches!(outcome, Outcome::Stream(_)), "{outcome:?}");
         outcome.into_http().await.unwrap()

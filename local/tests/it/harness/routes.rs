@@ -100,6 +100,20 @@ impl Route {
 /// What the admin web calls.
 fn of_admins() -> Vec<Route> {
     vec![
+        Route::get(
+            "/api/admin/ai/alerts",
+            "/api/admin/ai/alerts?site_id=1&group=true",
+        ),
+        Route::post(
+            "/api/admin/ai/alerts/{id}/ack",
+            "/api/admin/ai/alerts/1/ack?site_id=1",
+            Value::Null,
+        ),
+        Route::post(
+            "/api/admin/ai/alerts/{id}/ignore",
+            "/api/admin/ai/alerts/1/ignore?site_id=1",
+            Value::Null,
+        ),
         Route::get("/api/admin/ai/audit", "/api/admin/ai/audit?site_id=1"),
         Route::get("/api/admin/ai/budget", "/api/admin/ai/budget?site_id=1"),
         Route::with(
@@ -111,6 +125,14 @@ fn of_admins() -> Vec<Route> {
         Route::get(
             "/api/admin/ai/dashboard",
             "/api/admin/ai/dashboard?site_id=1",
+        ),
+        Route::get(
+            "/api/admin/ai/run-logs",
+            "/api/admin/ai/run-logs?site_id=1&status=failed",
+        ),
+        Route::get(
+            "/api/admin/ai/run-logs/{id}",
+            "/api/admin/ai/run-logs/1?site_id=1",
         ),
         Route::get(
             "/api/admin/ai/runtime-context",

@@ -30,6 +30,9 @@ const DATA: &str = "
     overriding system value values (1000000, 2000, 1, 1, 11, 'assistant', 'streaming', now() + interval '1 hour');
     insert into biz.ai_run_logs (id, site_id, user_id, app_type, trigger_type, status, message_id, local_day, created_at)
     values (1000000, 1, 1, 'app1_chat', 'chat', 'running', 1000000, current_date, date_trunc('month', now()));
+    insert into biz.ai_run_logs (id, site_id, app_type, trigger_type, status, alert_status, error_code, local_day, created_at)
+    select 2000000 + n, 1, 'app3_clue', 'event', 'failed', 'pending', 'upstream_error', current_date, date_trunc('month', now()) + n * interval '1 second'
+    from generate_series(0, 999) n;
     insert into biz.ai_cache (site_id, cache_type, target_id, member_id, status, triggered_by, business_date, valid_days,
                               result_json, expires_at)
     select 1, 'app3_clue', 'member:' || n % 5000, n % 5000, case when n < 5000 then 'valid' else 'expired' end, 'event', current_date, 7,
@@ -71,7 +74,7 @@ const DATA: &str = "
     analyze";
 
 /// Each statement by words that are in it alone, and what it is given.
-const EXAMPLES: [(&str, &str); 64] = [
+const EXAMPLES: [(&str, &str); 69] = [
     ("left(content, $3) || $4", "1, 1000000, 0, '你好', 30"),
     ("from biz.budget_of($1)\n", "1"),
     ("biz.set_budget(", "1, 7, 1000, 10000"),
@@ -90,6 +93,23 @@ const EXAMPLES: [(&str, &str); 64] = [
         "from biz.ai_admin_audit a",
         "1, null, null, null, null, 'budget.set', 7, 10000, null, null, 21, 0",
     ),
+    (
+        "biz.count_alerts(",
+        "1, null, null, null, null, '{app3_clue}', '{pending}', 10000, null, null, 21, 0",
+    ),
+    (
+        "biz.count_runs(",
+        "1, null, null, null, null, '{app3_clue}', '{failed}', '{event}', 10001, null, null, 21, 0",
+    ),
+    (
+        "biz.group_alerts(",
+        "1, null, null, null, null, '{app3_clue}', '{pending}', 1000, null, null, 21, 0",
+    ),
+    (
+        "biz.settle_alert(",
+        "1, 7, 2000000, 'acknowledged', 'alert.acknowledge', true, 5000",
+    ),
+    ("from biz.ai_run_logs where id = $2 and (", "1, 2000000"),
     (
         "cross join lateral (select exists (",
         "1, 'app3_clue', 'member:7'",

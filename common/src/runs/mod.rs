@@ -1,7 +1,17 @@
-//! Runs of the background: one row for each call of an app, opened before it and settled after it. Those of
-//! replies are opened and settled with their messages (`replies`).
+//! Runs: one row for each call of an app.
+//!
+//! Here those of the background are opened before their call and settled after it; those of replies are opened and settled
+//! with their messages (`replies`). Admins list them all (`list`), look at one (`details`), or take them away (`export`).
+
+mod details;
+mod export;
+mod list;
 
 use chrono::{DateTime, Utc};
+
+pub use details::{Details, find};
+pub use export::{MAX_DAYS, export};
+pub use list::{Entry, Filters, ListQuery, STATUSES, TRIGGERS, list};
 
 use crate::{
     apps::{App, Checked},

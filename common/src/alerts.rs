@@ -1,0 +1,316 @@
+//! Alerts: runs that failed, ran out of time or met an open circuit, until an admin has seen to them.
+
+use chrono::{DateTime, Utc};
+
+use crate::{
+    apps::App,
+    audit::Action,
+    auth::SiteScope,
+    dates::DateRange,
+    db::{Bounded, Db},
+    error::{Error, Result},
+    http::QueryText,
+    paging::{Listed, MAX_COUNTED, Paging, Start, TimeKey, page},
+};
+
+/// How an alert may stand, as clients and the column `alert_status` spell it.
+pub const STATUSES: [&str; 3] = ["pending", "acknowledged", "ignored"];
+
+/// Of each app of a site, and of each of [`STATUSES`], so many of the newest alerts are looked at where they are grouped.
+pub const MAX_GROUPED: i64 = 1_000;
+
+/// The most alerts of one cause that are settled at once.
+const MAX_SETTLED: i32 = 5_000;
+
+/// A failure, or all of the same cause.
+#[derive(Clone, Debug)]
+pub struct Alert {
+    /// Of the run; of the newest of several.
+    pub id: i64,
+    /// Where.
+    pub site_id: i64,
+    /// Which app was asked, by its name.
+    pub app_type: String,
+    /// How it failed: `failed`, `timeout` or `circuit_open`.
+    pub status: String,
+    /// One of [`STATUSES`].
+    pub alert_status: String,
+    /// Why, for programs.
+    pub error_code: Option<String>,
+    /// Why, for people.
+    pub error_message: Option<String>,
+    /// When the run began; the newest of several.
+    pub created_at: DateTime<Utc>,
+    /// How many it stands for.
+    pub occurrences: i64,
+    /// When the oldest of them began.
+    pub first_at: DateTime<Utc>,
+}
+
+/// Which alerts are listed.
+#[derive(Clone, Copy, Debug)]
+pub struct ListQuery {
+    /// Of one site, or of all.
+    pub scope: SiteScope,
+    /// Of one app.
+    pub app: Option<App>,
+    /// That stand like this: one of [`STATUSES`].
+    pub alert_status: Option<&'static str>,
+    /// Begun in these days.
+    pub dates: DateRange,
+    /// Those of the same site, app, status, error code and alert status are one.
+    pub group: bool,
+}
+
+impl ListQuery {
+    /// Reads filters, dates and `group`.
+    pub fn parse(scope: SiteScope, query: &QueryText) -> Result<Self> {
+        Ok(Self {
+            scope,
+            app: query.one_of("app_type", &App::ALL.map(|app| (app.name(), app)))?,
+            alert_status: query.one_of("alert_status", &STATUSES.map(|word| (word, word)))?,
+            dates: DateRange::parse(query)?,
+            group: group(query)?,
+        })
+    }
+
+    /// What a cursor of this list is bound to.
+    pub fn cursor_scope(&self) -> String {
+        let Self {
+            scope,
+            app,
+            alert_status,
+            dates,
+            group,
+        } = self;
+        format!("alerts/{scope:?}/{app:?}/{alert_status:?}/{dates}/{group}")
+    }
+
+    fn apps(&self) -> Vec<&'static str> {
+        match self.app {
+            Some(app) => vec![app.name()],
+            None => App::ALL.map(App::name).to_vec(),
+        }
+    }
+
+    fn alert_statuses(&self) -> Vec<&'static str> {
+        self.alert_status
+            .map_or_else(|| STATUSES.to_vec(), |word| vec![word])
+    }
+}
+
+/// Reads `group`, which is `true` or `false`.
+pub fn group(query: &QueryText) -> Result<bool> {
+    let group = query.one_of("group", &[("true", true), ("false", false)])?;
+    Ok(group.unwrap_or_default())
+}
+
+/// Lists alerts, the newest first: one by one, or by cause.
+///
+/// By cause, only the newest [`MAX_GROUPED`] alerts of each app of a site and each alert status are looked at; where there are more, the
+/// total says so by being an estimate.
+pub async fn list(db: &Db, query: &ListQuery, paging: &Paging<TimeKey>) -> Result<Listed<Alert>> {
+    if query.group {
+        causes(db, query, paging).await
+    } else {
+        each(db, query, paging).await
+    }
+}
+
+async fn each(db: &Db, query: &ListQuery, paging: &Paging<TimeKey>) -> Result<Listed<Alert>> {
+    let start = Start::of(paging.from);
+    // The join is lateral so that an empty page still has its total.
+    let rows = sqlx::query!(
+        r#"
+        with days as materialized (
+            select began_at, ended_at from biz.date_range($1, $2, $3, $4, $5)
+        )
+        select counted.total as "total!", r.id as "id?", r.site_id as "site_id?", r.app_type as "app_type?", r.status as "status?",
+               r.alert_status, r.error_code, r.error_message, r.created_at as "created_at?"
+        from days cross join biz.count_alerts($1, days.began_at, days.ended_at, $6, $7, $8::bigint + 1) counted (total) left join lateral (
+            select r.* from biz.find_alerts(
+                $1, days.began_at, days.ended_at, $6, $7, coalesce($9, 'infinity'::timestamptz), coalesce($10::bigint, 0), $11, $12
+            ) k, lateral (
+                select * from biz.ai_run_logs r where r.site_id = k.site_id and r.created_at = k.created_at and r.id = k.id limit 1
+            ) r
+        ) r on true
+        order by r.created_at desc, r.id desc
+        "#,
+        query.scope.site_id(),
+        query.dates.from_day(),
+        query.dates.from_at(),
+        query.dates.to_day(),
+        query.dates.to_at(),
+        query.apps() as _,
+        query.alert_statuses() as _,
+        MAX_COUNTED,
+        start.before,
+        start.before_id,
+        paging.size + 1,
+        start.offset,
+    )
+    .fetch_all(db)
+    .bounded()
+    .await?;
+    let total = rows.first().map_or(0, |row| row.total);
+    let alerts = rows.into_iter().filter_map(|row| {
+        Some(Alert {
+            id: row.id?,
+            site_id: row.site_id?,
+            app_type: row.app_type?,
+            status: row.status?,
+            alert_status: row.alert_status?,
+            error_code: row.error_code,
+            error_message: row.error_message,
+            created_at: row.created_at?,
+            occurrences: 1,
+            first_at: row.created_at?,
+        })
+    });
+    let is_estimate = total > MAX_COUNTED;
+    Ok(listed(
+        alerts,
+        total.min(MAX_COUNTED),
+        is_estimate,
+        query,
+        paging,
+    ))
+}
+
+async fn causes(db: &Db, query: &ListQuery, paging: &Paging<TimeKey>) -> Result<Listed<Alert>> {
+    let start = Start::of(paging.from);
+    let rows = sqlx::query!(
+        r#"
+        with days as materialized (
+            select began_at, ended_at from biz.date_range($1, $2, $3, $4, $5)
+        ), causes as materialized (
+            select c.* from days, biz.group_alerts($1, days.began_at, days.ended_at, $6, $7, $8) c
+        ), counted (total, is_cut) as (
+            select count(*), coalesce(bool_or(c.is_cut), false) from causes c
+        )
+        select counted.total as "total!", counted.is_cut as "is_cut!", r.id as "id?", r.site_id as "site_id?", r.app_type as "app_type?",
+               r.status as "status?", r.alert_status, r.error_code, r.error_message, r.created_at as "created_at?", r.occurrences, r.first_at
+        from counted left join lateral (
+            select r.*, c.occurrences, c.first_at from (
+                select * from causes c
+                where (c.last_at, c.id) < (coalesce($9, 'infinity'::timestamptz), coalesce($10::bigint, 0))
+                order by c.last_at desc, c.id desc limit $11 offset $12
+            ) c, lateral (
+                select * from biz.ai_run_logs r where r.site_id = c.site_id and r.created_at = c.last_at and r.id = c.id limit 1
+            ) r
+        ) r on true
+        order by r.created_at desc, r.id desc
+        "#,
+        query.scope.site_id(),
+        query.dates.from_day(),
+        query.dates.from_at(),
+        query.dates.to_day(),
+        query.dates.to_at(),
+        query.apps() as _,
+        query.alert_statuses() as _,
+        MAX_GROUPED,
+        start.before,
+        start.before_id,
+        paging.size + 1,
+        start.offset,
+    )
+    .fetch_all(db)
+    .bounded()
+    .await?;
+    let first = rows.first();
+    let (total, is_cut) = first.map_or((0, false), |row| (row.total, row.is_cut));
+    let alerts = rows.into_iter().filter_map(|row| {
+        Some(Alert {
+            id: row.id?,
+            site_id: row.site_id?,
+            app_type: row.app_type?,
+            status: row.status?,
+            alert_status: row.alert_status?,
+            error_code: row.error_code,
+            error_message: row.error_message,
+            created_at: row.created_at?,
+            occurrences: row.occurrences?,
+            first_at: row.first_at?,
+        })
+    });
+    Ok(listed(alerts, total, is_cut, query, paging))
+}
+
+fn listed(
+    alerts: impl Iterator<Item = Alert>,
+    total: i64,
+    total_is_estimate: bool,
+    query: &ListQuery,
+    paging: &Paging<TimeKey>,
+) -> Listed<Alert> {
+    let keyed = alerts.map(|alert| ((alert.created_at.timestamp_micros(), alert.id), alert));
+    let (items, next_cursor) = page(keyed, paging.size, &query.cursor_scope());
+    Listed {
+        items,
+        total,
+        total_is_estimate,
+        next_cursor,
+    }
+}
+
+/// What an admin says to an alert.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It was seen.
+    Acknowledge,
+    /// It is of no interest.
+    Ignore,
+}
+
+impl Verdict {
+    /// How the alert stands then: one of [`STATUSES`].
+    pub const fn alert_status(self) -> &'static str {
+        match self {
+            Self::Acknowledge => "acknowledged",
+            Self::Ignore => "ignored",
+        }
+    }
+
+    const fn action(self) -> Action {
+        match self {
+            Self::Acknowledge => Action::AcknowledgeAlert,
+            Self::Ignore => Action::IgnoreAlert,
+        }
+    }
+}
+
+/// Settles an alert, and where `group` says so all pending ones of the same site, app, status and error code, at most 5,000 at once. Whoever
+/// says the same again changes nothing, and another verdict replaces the first. Answers how many it changed.
+///
+/// # Errors
+/// [`Error::NotFound`] when it is no alert of this site.
+pub async fn settle(
+    db: &Db,
+    site_id: i64,
+    user_id: i64,
+    id: i64,
+    verdict: Verdict,
+    group: bool,
+) -> Result<i64> {
+    let row = sqlx::query!(
+        r#"
+        select is_alert as "is_alert!", coalesce(affected, 0) as "affected!"
+        from biz.settle_alert($1, $2, $3, $4, $5, $6, $7)
+        "#,
+        site_id,
+        user_id,
+        id,
+        verdict.alert_status(),
+        verdict.action().name(),
+        group,
+        MAX_SETTLED,
+    )
+    .fetch_one(db)
+    .bounded()
+    .await?;
+    if row.is_alert {
+        Ok(row.affected)
+    } else {
+        Err(Error::NotFound)
+    }
+}

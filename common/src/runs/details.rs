@@ -1,0 +1,89 @@
+//! One run, with what was asked and said.
+
+use chrono::{DateTime, Utc};
+
+use super::Entry;
+use crate::{
+    auth::SiteScope,
+    db::{Bounded, Db},
+    error::{Error, Result},
+};
+
+/// All that is known of a run. Its `Debug` would show what people said, so it has none.
+pub struct Details {
+    /// As it is listed.
+    pub entry: Entry,
+    /// Who asked, where it was somebody.
+    pub user_id: Option<i64>,
+    /// The job that it was a step of.
+    pub job_id: Option<i64>,
+    /// The reply that it made.
+    pub message_id: Option<i64>,
+    /// What was asked.
+    pub request_prompt: Option<String>,
+    /// Which wording of it.
+    pub prompt_version: Option<String>,
+    /// What was answered.
+    pub response_text: Option<String>,
+    /// Of the question.
+    pub tokens_in: Option<i64>,
+    /// Of the answer.
+    pub tokens_out: Option<i64>,
+    /// Requests to DashScope, retries included.
+    pub attempts: i32,
+    /// DashScope's conversation.
+    pub session_id: Option<String>,
+    /// DashScope's name for the request.
+    pub upstream_request_id: Option<String>,
+    /// When it ended.
+    pub finished_at: Option<DateTime<Utc>>,
+}
+
+/// A run of these sites.
+///
+/// # Errors
+/// [`Error::NotFound`] for every other.
+pub async fn find(db: &Db, scope: SiteScope, id: i64) -> Result<Details> {
+    let row = sqlx::query!(
+        r#"
+        select id, site_id, app_type, trigger_type, member_id, status, tokens_used, latency_ms, first_token_ms, error_code, error_message,
+               created_at, user_id, job_id, message_id, request_prompt, prompt_version, response_text, tokens_in, tokens_out, attempts,
+               session_id, upstream_request_id, finished_at
+        from biz.ai_run_logs where id = $2 and ($1::bigint is null or site_id = $1)
+        "#,
+        scope.site_id(),
+        id,
+    )
+    .fetch_optional(db)
+    .bounded()
+    .await?
+    .ok_or(Error::NotFound)?;
+    Ok(Details {
+        entry: Entry {
+            id: row.id,
+            site_id: row.site_id,
+            app_type: row.app_type,
+            trigger_type: row.trigger_type,
+            member_id: row.member_id,
+            status: row.status,
+            tokens_used: row.tokens_used,
+            latency_ms: row.latency_ms,
+            first_token_ms: row.first_token_ms,
+            error_code: row.error_code,
+            error_message: row.error_message,
+            created_at: row.created_at,
+        },
+        user_id: row.user_id,
+        job_id: row.job_id,
+        message_id: row.message_id,
+        request_prompt: row.request_prompt,
+        prompt_version: row.prompt_version,
+        response_text: row.response_text,
+        tokens_in: row.tokens_in,
+        tokens_out: row.tokens_out,
+        attempts: row.attempts,
+        session_id: row.session_id,
+        upstream_request_id: row.upstream_request_id,
+        finished_at: row.finished_at,
+    })
+}

@@ -1,0 +1,55 @@
+//! All runs of a list, however many, page by page.
+
+use futures_util::stream::{self, Stream};
+
+use super::list::{Entry, ListQuery, read};
+use crate::{
+    db::Db,
+    error::Result,
+    paging::{From, Start, TimeKey},
+    telemetry,
+};
+
+/// The most days that are exported at once.
+pub const MAX_DAYS: u32 = 31;
+
+/// Rows that are in memory at once.
+const PAGE: i64 = 1_000;
+
+/// What comes next.
+enum Step {
+    Read(Vec<Entry>),
+    After(TimeKey),
+    End,
+}
+
+/// Reads the first page at once, so that whoever cannot be served is refused, and each other when it is asked for. No
+/// connection is held in between. Runs that begin meanwhile are not among them. The first error is the last item.
+pub async fn export(
+    db: Db,
+    query: ListQuery,
+) -> Result<impl Stream<Item = Result<Vec<Entry>>> + Send> {
+    let first = next(&db, &query, From::Offset(0)).await?;
+    let span = tracing::Span::current();
+    Ok(stream::try_unfold(Step::Read(first), move |step| {
+        let (db, span) = (db.clone(), span.clone());
+        async move {
+            let entries = match step {
+                Step::Read(entries) => entries,
+                Step::After(key) => next(&db, &query, From::Key(key)).await.inspect_err(|err| {
+                    let cause = telemetry::chain(err);
+                    span.in_scope(|| tracing::error!(cause, "export broken off"));
+                })?,
+                Step::End => return Ok(None),
+            };
+            let is_full = i64::try_from(entries.len()).is_ok_and(|rows| rows == PAGE);
+            let after = entries.last().filter(|_| is_full).map(Entry::key);
+            Ok(Some((entries, after.map_or(Step::End, Step::After))))
+        }
+    }))
+}
+
+async fn next(db: &Db, query: &ListQuery, from: From<TimeKey>) -> Result<Vec<Entry>> {
+    let found = read(db, query, &Start::of(from), PAGE, 0).await?;
+    Ok(found.entries)
+}

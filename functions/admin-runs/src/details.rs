@@ -1,0 +1,97 @@
+//! `GET /api/admin/ai/run-logs/{id}`: a run with what was asked and said.
+
+use axum::{Json, extract::State};
+use chrono::{DateTime, Utc};
+use common::{
+    Result,
+    auth::Admin,
+    db::Db,
+    http::{AdminProblem, PathText, QueryText},
+    runs::{self, Details},
+};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::{list::RunItem, site_id};
+
+/// A run with what was asked and said, as it was.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct RunDetails {
+    #[serde(flatten)]
+    item: RunItem,
+    #[schema(required)]
+    user_id: Option<i64>,
+    #[schema(required)]
+    job_id: Option<i64>,
+    #[schema(required)]
+    message_id: Option<i64>,
+    #[schema(required)]
+    request_prompt: Option<String>,
+    #[schema(required)]
+    prompt_version: Option<String>,
+    #[schema(required)]
+    response_text: Option<String>,
+    #[schema(required)]
+    tokens_in: Option<i64>,
+    #[schema(required)]
+    tokens_out: Option<i64>,
+    /// Requests to DashScope, retries included.
+    attempts: i32,
+    #[schema(required)]
+    session_id: Option<String>,
+    /// What to tell DashScope's support.
+    #[schema(required)]
+    upstream_request_id: Option<String>,
+    #[schema(required)]
+    error_code: Option<String>,
+    #[schema(required)]
+    error_message: Option<String>,
+    #[schema(required)]
+    finished_at: Option<DateTime<Utc>>,
+}
+
+impl From<Details> for RunDetails {
+    fn from(mut details: Details) -> Self {
+        Self {
+            error_code: details.entry.error_code.take(),
+            error_message: details.entry.error_message.take(),
+            item: details.entry.into(),
+            user_id: details.user_id,
+            job_id: details.job_id,
+            message_id: details.message_id,
+            request_prompt: details.request_prompt,
+            prompt_version: details.prompt_version,
+            response_text: details.response_text,
+            tokens_in: details.tokens_in,
+            tokens_out: details.tokens_out,
+            attempts: details.attempts,
+            session_id: details.session_id,
+            upstream_request_id: details.upstream_request_id,
+            finished_at: details.finished_at,
+        }
+    }
+}
+
+/// Shows a run, with what was asked and said.
+#[utoipa::path(
+    get, path = "/api/admin/ai/run-logs/{id}", tag = "admin", security(("bearer" = [])),
+    params(
+        ("id" = i64, Path, minimum = 1),
+        ("site_id" = Option<i64>, Query, description = "A site admin's own, where it is left out; a platform admin's: all", minimum = 1),
+    ),
+    responses(
+        (status = 200, body = RunDetails),
+        (status = 401, body = AdminProblem), (status = 403, body = AdminProblem), (status = 404, body = AdminProblem),
+        (status = 422, body = AdminProblem), (status = 503, body = AdminProblem),
+    ),
+)]
+pub(crate) async fn show_run(
+    State(db): State<Db>,
+    admin: Admin,
+    path: PathText,
+    query: QueryText,
+) -> Result<Json<RunDetails>> {
+    let scope = admin.scope(site_id(&query)?)?;
+    let details = runs::find(&db, scope, path.id("id")?).await?;
+    Ok(Json(details.into()))
+}

@@ -1,0 +1,50 @@
+//! Runs and alerts for the admin web: `GET /api/admin/ai/run-logs`, as pages or as a table, `GET …/{id}`,
+//! `GET /api/admin/ai/alerts`, and `POST …/{id}/ack` and `…/ignore`.
+
+mod alerts;
+mod details;
+mod list;
+mod table;
+
+use axum::extract::FromRef;
+use common::{
+    Result,
+    auth::{Callers, JwtSecrets},
+    config::{ConfigError, DatabaseConfig, Env},
+    db::{self, Db},
+    http::QueryText,
+};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+/// Items on a page, unless the client asks for another number.
+const PAGE_SIZE: i64 = 20;
+
+#[derive(Clone, FromRef)]
+struct Tools {
+    db: Db,
+    callers: Callers,
+}
+
+/// The function's routes.
+pub fn router(db: Db, callers: Callers) -> OpenApiRouter {
+    OpenApiRouter::new()
+        .routes(routes!(alerts::list_alerts))
+        .routes(routes!(alerts::acknowledge_alert))
+        .routes(routes!(alerts::ignore_alert))
+        .routes(routes!(list::list_runs))
+        .routes(routes!(details::show_run))
+        .with_state(Tools { db, callers })
+}
+
+/// The function's routes, with the tools that the environment describes.
+pub async fn from_env(env: Env) -> Result<OpenApiRouter, ConfigError> {
+    let (database, secrets) =
+        tokio::try_join!(DatabaseConfig::from_env(&env), JwtSecrets::from_env(&env))?;
+    let db = db::connect_lazy(&database)?;
+    Ok(router(db.clone(), Callers::new(secrets, db)))
+}
+
+/// The site that is asked for, if one is.
+fn site_id(query: &QueryText) -> Result<Option<i64>> {
+    query.integer("site_id", 1, i64::MAX)
+}

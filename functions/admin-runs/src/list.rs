@@ -1,0 +1,97 @@
+//! `GET /api/admin/ai/run-logs`: a page of runs, or all of them as a table.
+
+use axum::{
+    Json,
+    extract::State,
+    http::header::VARY,
+    response::{IntoResponse, Response},
+};
+use chrono::{DateTime, Utc};
+use common::{
+    Result,
+    auth::Admin,
+    db::Db,
+    http::{AdminPage, AdminProblem, ListFormat, QueryText},
+    paging::Paging,
+    runs::{self, Entry, ListQuery},
+};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::{PAGE_SIZE, site_id, table};
+
+/// A run, without what was asked and said.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct RunItem {
+    id: i64,
+    app_type: String,
+    trigger_type: String,
+    #[schema(required)]
+    member_id: Option<i64>,
+    /// As DashScope said; null where it did not.
+    #[schema(required)]
+    tokens_used: Option<i64>,
+    #[schema(required)]
+    latency_ms: Option<i64>,
+    #[schema(required)]
+    first_token_ms: Option<i64>,
+    status: String,
+    site_id: i64,
+    created_at: DateTime<Utc>,
+}
+
+impl From<Entry> for RunItem {
+    fn from(entry: Entry) -> Self {
+        Self {
+            id: entry.id,
+            app_type: entry.app_type,
+            trigger_type: entry.trigger_type,
+            member_id: entry.member_id,
+            tokens_used: entry.tokens_used,
+            latency_ms: entry.latency_ms,
+            first_token_ms: entry.first_token_ms,
+            status: entry.status,
+            site_id: entry.site_id,
+            created_at: entry.created_at,
+        }
+    }
+}
+
+/// Lists runs, the newest first.
+///
+/// With `Accept: text/csv` all of them, of at most 31 days, as a table with the columns of an item, `error_code` and `error_message`.
+#[utoipa::path(
+    get, path = "/api/admin/ai/run-logs", tag = "admin", security(("bearer" = [])),
+    params(
+        ("site_id" = Option<i64>, Query, description = "A site admin's own, where it is left out; a platform admin's: all", minimum = 1),
+        ("app_type" = Option<String>, Query, description = "`app1_chat` to `app8_clue_consolidated`"),
+        ("status" = Option<String>, Query, description = "`running`, `success`, `failed`, `timeout`, `circuit_open`, `budget_exceeded` or `stopped`"),
+        ("trigger_type" = Option<String>, Query, description = "`chat`, `session`, `event`, `prewarm`, `batch` or `manual`"),
+        ("date_from" = Option<String>, Query, description = "The first day of the site, or an instant; needed for a table"),
+        ("date_to" = Option<String>, Query, description = "The last day or instant; needed for a table"),
+        ("page" = Option<i64>, Query, description = "From 1, up to the 10,000th item; not for a table", minimum = 1),
+        ("page_size" = Option<i64>, Query, description = "Not for a table", minimum = 1, maximum = 100),
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before; not with `page`, and not for a table"),
+    ),
+    responses(
+        (status = 200, content((AdminPage<RunItem> = "application/json"), (String = "text/csv"))),
+        (status = 401, body = AdminProblem), (status = 403, body = AdminProblem), (status = 422, body = AdminProblem),
+        (status = 503, body = AdminProblem),
+    ),
+)]
+pub(crate) async fn list_runs(
+    State(db): State<Db>,
+    admin: Admin,
+    query: QueryText,
+    format: ListFormat,
+) -> Result<Response> {
+    let list = ListQuery::parse(admin.scope(site_id(&query)?)?, &query)?;
+    if format == ListFormat::Csv {
+        table::check(&query, &list)?;
+        return Ok(table::respond(runs::export(db, list).await?));
+    }
+    let paging = Paging::parse_bounded(&query, PAGE_SIZE, &list.cursor_scope())?;
+    let found = runs::list(&db, &list, &paging).await?;
+    let page: AdminPage<RunItem> = AdminPage::of(found, &paging);
+    Ok(([(VARY, "accept")], Json(page)).into_response())
+}

@@ -1,0 +1,155 @@
+//! Runs as a table in CSV (RFC 4180), made as it is sent.
+//!
+//! It begins with a byte order mark, for without one Excel takes Chinese for the code page of its machine; who reads it by program
+//! skips that (`utf-8-sig`). A table that could not be finished ends in an error: the connection is broken off, and where Lambda
+//! does not do that the last lines are `Lambda-Runtime-Function-Error-…`.
+
+use axum::{
+    body::Body,
+    http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, VARY},
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use common::{
+    Error, Result,
+    error::Reason,
+    http::QueryText,
+    runs::{self, Entry, ListQuery},
+};
+use csv::{Terminator, Writer, WriterBuilder};
+use futures_util::{Stream, StreamExt as _, stream};
+
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
+const COLUMNS: [&str; 12] = [
+    "id",
+    "app_type",
+    "trigger_type",
+    "member_id",
+    "tokens_used",
+    "latency_ms",
+    "first_token_ms",
+    "status",
+    "site_id",
+    "created_at",
+    "error_code",
+    "error_message",
+];
+
+/// What a spreadsheet takes for the beginning of a formula; the wide ones too, where it is set to Chinese.
+const FORMULAS: [char; 11] = ['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠'];
+
+/// A table has no pages, and no open end.
+pub(crate) fn check(query: &QueryText, list: &ListQuery) -> Result<()> {
+    for name in ["page", "page_size", "pageSize", "cursor"] {
+        if query.text(name)?.is_some() {
+            return Err(Error::invalid(name, Reason::Exclusive("text/csv")));
+        }
+    }
+    list.dates.at_most(runs::MAX_DAYS).map(drop)
+}
+
+/// The answer, whose body is the pages one after the other.
+pub(crate) fn respond(pages: impl Stream<Item = Result<Vec<Entry>>> + Send + 'static) -> Response {
+    let head = stream::once(async { head() });
+    let rows = pages.map(|page| rows(&page?));
+    let headers = [
+        (CONTENT_TYPE, "text/csv; charset=utf-8"),
+        (CONTENT_DISPOSITION, "attachment; filename=\"run-logs.csv\""),
+        (VARY, "accept"),
+    ];
+    (headers, Body::from_stream(head.chain(rows))).into_response()
+}
+
+fn head() -> Result<Bytes> {
+    write(BYTE_ORDER_MARK.to_vec(), |table| {
+        table.write_record(COLUMNS)
+    })
+}
+
+fn rows(entries: &[Entry]) -> Result<Bytes> {
+    write(Vec::new(), |table| {
+        entries
+            .iter()
+            .try_for_each(|entry| table.write_record(cells(entry)))
+    })
+}
+
+fn write(
+    onto: Vec<u8>,
+    write: impl FnOnce(&mut Writer<Vec<u8>>) -> csv::Result<()>,
+) -> Result<Bytes> {
+    let mut table = WriterBuilder::new()
+        .terminator(Terminator::CRLF)
+        .from_writer(onto);
+    write(&mut table).map_err(|_| Error::internal("a table could not be written"))?;
+    let bytes = table.into_inner();
+    bytes
+        .map(Bytes::from)
+        .map_err(|_| Error::internal("a table could not be written"))
+}
+
+/// In the order of [`COLUMNS`].
+fn cells(entry: &Entry) -> [String; 12] {
+    let number = |number: Option<i64>| number.map_or_else(String::new, |number| number.to_string());
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    [
+        entry.id.to_string(),
+        entry.app_type.clone(),
+        entry.trigger_type.clone(),
+        number(entry.member_id),
+        number(entry.tokens_used),
+        number(entry.latency_ms),
+        number(entry.first_token_ms),
+        entry.status.clone(),
+        entry.site_id.to_string(),
+        entry
+            .created_at
+            .to_rfc3339_opts(chrono::SecondsFormat::Micros, true),
+        text(&entry.error_code),
+        text(&entry.error_message),
+    ]
+    .map(harmless)
+}
+
+/// A cell that a spreadsheet does not calculate.
+fn harmless(cell: String) -> String {
+    if cell.starts_with(FORMULAS) {
+        format!("'{cell}")
+    } else {
+        cell
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cell_that_looks_like_a_formula_is_text() {
+        for (cell, shown) in [
+            ("=1+1", "'=1+1"),
+            ("+86 138", "'+86 138"),
+            ("-1", "'-1"),
+            ("@SUM(A1)", "'@SUM(A1)"),
+            ("\t=1", "'\t=1"),
+            ("\r=1", "'\r=1"),
+            ("＝1", "'＝1"),
+            ("1=1", "1=1"),
+            (" =1", " =1"),
+            ("'=1", "'=1"),
+            ("", ""),
+            ("超时", "超时"),
+        ] {
+            assert_eq!(harmless(cell.to_owned()), shown, "{cell:?}");
+        }
+    }
+
+    #[test]
+    fn cells_are_quoted_where_they_must_be_and_lines_end_as_excel_has_them() {
+        let written = write(Vec::new(), |table| {
+            table.write_record(["a,b", "c\"d", "e\nf", "g"])
+        });
+        assert_eq!(&*written.unwrap(), b"\"a,b\",\"c\"\"d\",\"e\nf\",g\r\n");
+    }
+}

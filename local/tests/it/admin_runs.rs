@@ -1,0 +1,666 @@
+//! The run log as admins read it: filtered, paged, one run by itself, and all of them as a table.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use axum::{body::Body, http::Request};
+use common::{
+    apps::App,
+    runs::{STATUSES, TRIGGERS},
+};
+use http_body_util::BodyExt as _;
+use local::gateway;
+use reqwest::header::HeaderMap;
+use serde_json::{Value, json};
+use tower::ServiceExt as _;
+
+use crate::harness::{
+    cloud::{Cloud, recorded_of},
+    parlor::{Answer, COACH, Parlor, token},
+    routes::{OTHER_SITE_ADMIN, PLATFORM_ADMIN, SITE_ADMIN},
+};
+
+const PATH: &str = "/api/admin/ai/run-logs";
+
+/// Runs of site 1: each app, status and trigger once, a second apart; and one of site 2.
+async fn one_of_each(parlor: &Parlor) {
+    sqlx::query(
+        "insert into biz.ai_run_logs (site_id, app_type, status, trigger_type, local_day, created_at)
+         select 1, app, status, via, date '2026-03-05', timestamptz '2026-03-05T01:00:00Z' + row_number() over () * interval '1 second'
+         from unnest($1::text[]) app, unnest($2::text[]) status, unnest($3::text[]) via
+         union all select 2, 'app1_chat', 'success', 'chat', date '2026-03-05', timestamptz '2026-03-05T01:00:00Z'",
+    )
+    .bind(App::ALL.map(App::name))
+    .bind(STATUSES)
+    .bind(TRIGGERS)
+    .execute(&parlor.db)
+    .await
+    .unwrap();
+}
+
+/// So many successful chats of a site, all of one instant where there is no step.
+async fn chats(parlor: &Parlor, site: i64, many: i64, at: &str, step: &str) {
+    sqlx::query(
+        "insert into biz.ai_run_logs (site_id, app_type, status, trigger_type, local_day, created_at, member_id)
+         select $1, 'app1_chat', 'success', 'chat', $3::timestamptz::date, $3::timestamptz + n * $4::interval, n
+         from generate_series(1, $2) n",
+    )
+    .bind(site)
+    .bind(many)
+    .bind(at)
+    .bind(step)
+    .execute(&parlor.db)
+    .await
+    .unwrap();
+}
+
+async fn list(parlor: &Parlor, user: i64, query: &str) -> Value {
+    parlor
+        .get(user, &format!("{PATH}?{query}"))
+        .await
+        .ok()
+        .clone()
+}
+
+fn items(page: &Value) -> &Vec<Value> {
+    page["items"].as_array().unwrap()
+}
+
+fn ids(page: &Value) -> Vec<i64> {
+    let ids = items(page).iter().map(|item| item["id"].as_i64());
+    ids.map(Option::unwrap).collect()
+}
+
+/// All ids, by cursor.
+async fn walk(parlor: &Parlor, user: i64, query: &str) -> Vec<i64> {
+    let mut page = list(parlor, user, query).await;
+    let mut walked = ids(&page);
+    while let Some(cursor) = page["next_cursor"].as_str() {
+        page = list(parlor, user, &format!("{query}&cursor={cursor}")).await;
+        walked.extend(ids(&page));
+    }
+    walked
+}
+
+#[tokio::test]
+async fn filters_in_any_combination_list_what_they_say_and_add_up() {
+    let parlor = Parlor::start().await;
+    one_of_each(&parlor).await;
+    let apps = App::ALL.map(App::name);
+    let columns = [
+        ("app_type", &apps[..]),
+        ("status", &STATUSES[..]),
+        ("trigger_type", &TRIGGERS[..]),
+    ];
+    let all: usize = columns.iter().map(|(_, words)| words.len()).product();
+    assert_eq!(list(&parlor, SITE_ADMIN, "").await["total"], all);
+    for (name, words) in columns {
+        for word in words {
+            let page = list(&parlor, SITE_ADMIN, &format!("{name}={word}&page_size=100")).await;
+            // Each once, so that all of them together are all.
+            assert_eq!(page["total"], all / words.len(), "{word}");
+            assert_eq!(page["total_is_estimate"], false);
+            assert_eq!(items(&page).len(), all / words.len());
+            assert!(
+                items(&page)
+                    .iter()
+                    .all(|item| item[name] == *word && item["site_id"] == 1)
+            );
+        }
+    }
+    for (query, total) in [
+        ("app_type=app3_clue&status=failed", TRIGGERS.len()),
+        ("app_type=app3_clue&trigger_type=manual", STATUSES.len()),
+        ("status=timeout&trigger_type=batch", apps.len()),
+        ("app_type=app1_chat&status=success&trigger_type=chat", 1),
+        ("site_id=1&app_type=app1_chat&date_from=2026-03-06", 0),
+    ] {
+        let page = list(&parlor, SITE_ADMIN, query).await;
+        assert_eq!(
+            (&page["total"], items(&page).len()),
+            (&json!(total), total),
+            "{query}"
+        );
+        for item in items(&page) {
+            let pairs = query.split('&').map(|pair| pair.split_once('=').unwrap());
+            assert!(
+                pairs.clone().all(|(name, word)| item[name] == *word),
+                "{item}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_item_has_what_is_documented_and_nothing_that_was_said() {
+    let parlor = Parlor::start().await;
+    let chat = parlor.open(COACH, "t").await;
+    parlor.send(COACH, chat, "[[sim:echo]]你好").await.ok();
+    parlor.settled().await;
+    let page = list(&parlor, SITE_ADMIN, "").await;
+    let item = items(&page)[0].as_object().unwrap();
+    let run = parlor.last_run().await;
+    let names = [
+        "app_type",
+        "created_at",
+        "first_token_ms",
+        "id",
+        "latency_ms",
+        "member_id",
+        "site_id",
+        "status",
+        "tokens_used",
+        "trigger_type",
+    ];
+    let found: BTreeSet<&str> = item.keys().map(String::as_str).collect();
+    assert_eq!(found, BTreeSet::from(names));
+    for name in names.iter().filter(|name| **name != "created_at") {
+        assert_eq!(item[*name], run[*name], "{name}");
+    }
+    assert!(item["tokens_used"].as_i64() > Some(0));
+    assert!(item["created_at"].as_str().unwrap().ends_with('Z'));
+}
+
+#[tokio::test]
+async fn a_cursor_walks_over_everything_once_even_within_one_instant() {
+    let parlor = Parlor::start().await;
+    chats(&parlor, 1, 45, "2026-03-05T01:00:00Z", "0").await;
+    chats(&parlor, 2, 30, "2026-03-05T01:00:00Z", "0").await;
+    chats(
+        &parlor,
+        1,
+        40,
+        "2026-03-05T02:00:00.000001Z",
+        "1 microsecond",
+    )
+    .await;
+    let order = "select array_agg(id order by created_at desc, id desc) from biz.ai_run_logs where $1 is null or site_id = $1";
+    for (user, site) in [(SITE_ADMIN, Some(1_i64)), (PLATFORM_ADMIN, None)] {
+        let expected: Vec<i64> = sqlx::query_scalar(order)
+            .bind(site)
+            .fetch_one(&parlor.db)
+            .await
+            .unwrap();
+        for query in [
+            "page_size=7",
+            "page_size=9&trigger_type=chat",
+            "page_size=45&status=success&app_type=app1_chat",
+        ] {
+            assert_eq!(walk(&parlor, user, query).await, expected, "{query}");
+        }
+        // By number they are the same pages.
+        let mut numbered = Vec::new();
+        for page in 1..=20 {
+            let page = list(
+                &parlor,
+                user,
+                &format!("page_size=7&status=success&page={page}"),
+            )
+            .await;
+            assert_eq!(page["total"], expected.len());
+            numbered.extend(ids(&page));
+        }
+        assert_eq!(numbered, expected);
+    }
+    let beyond = list(&parlor, SITE_ADMIN, "page=100").await;
+    assert_eq!(
+        (
+            items(&beyond).len(),
+            &beyond["total"],
+            &beyond["next_cursor"]
+        ),
+        (0, &json!(85), &Value::Null)
+    );
+}
+
+#[tokio::test]
+async fn a_full_last_page_has_no_next_one() {
+    let parlor = Parlor::start().await;
+    chats(&parlor, 1, 20, "2026-03-05T01:00:00Z", "1 second").await;
+    let page = list(&parlor, SITE_ADMIN, "").await;
+    assert_eq!(
+        (items(&page).len(), &page["page_size"], &page["next_cursor"]),
+        (20, &json!(20), &Value::Null)
+    );
+}
+
+#[tokio::test]
+async fn more_than_ten_thousand_are_estimated_and_reached_by_cursor_alone() {
+    let parlor = Parlor::start().await;
+    chats(&parlor, 1, 10_000, "2026-03-05T01:00:00Z", "1 second").await;
+    chats(&parlor, 1, 50, "2026-03-06T01:00:00Z", "1 second").await;
+    sqlx::query("analyze biz.ai_run_logs")
+        .execute(&parlor.db)
+        .await
+        .unwrap();
+    for (query, exact) in [
+        ("date_to=2026-03-05", Some(10_000)),
+        ("status=success&date_to=2026-03-05", Some(10_000)),
+        ("", None),
+        ("status=success", None),
+        ("trigger_type=chat&app_type=app1_chat", None),
+    ] {
+        let page = list(&parlor, SITE_ADMIN, query).await;
+        let total = page["total"].as_i64().unwrap();
+        assert_eq!(page["total_is_estimate"], exact.is_none(), "{query}");
+        match exact {
+            Some(exact) => assert_eq!(total, exact),
+            // PostgreSQL has just counted them.
+            None => assert!((10_001..=10_100).contains(&total), "{query}: {total}"),
+        }
+    }
+    let all: Vec<i64> =
+        sqlx::query_scalar("select id from biz.ai_run_logs order by created_at desc, id desc")
+            .fetch_all(&parlor.db)
+            .await
+            .unwrap();
+    for filter in ["", "&status=success"] {
+        let last = list(
+            &parlor,
+            SITE_ADMIN,
+            &format!("page_size=100&page=100{filter}"),
+        )
+        .await;
+        assert_eq!(ids(&last), all[9_900..10_000]);
+        let cursor = last["next_cursor"].as_str().unwrap();
+        let rest = list(
+            &parlor,
+            SITE_ADMIN,
+            &format!("page_size=100{filter}&cursor={cursor}"),
+        )
+        .await;
+        assert_eq!(
+            (ids(&rest), &rest["next_cursor"]),
+            (all[10_000..].to_vec(), &Value::Null)
+        );
+        let refused = parlor
+            .get(
+                SITE_ADMIN,
+                &format!("{PATH}?page_size=100&page=101{filter}"),
+            )
+            .await;
+        assert_eq!(
+            refused.refused_at(PATH, 422, "invalid_request")["field"],
+            "page"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_day_is_the_sites_own_and_an_instant_is_an_instant() {
+    let parlor = Parlor::start().await;
+    sqlx::query("update biz.sites set timezone = 'America/New_York' where id = 2")
+        .execute(&parlor.db)
+        .await
+        .unwrap();
+    // Half past midnight of March 5 in Shanghai, and in New York.
+    for (site, at) in [
+        (1, "2026-03-04T16:30:00Z"),
+        (2, "2026-03-04T16:30:00Z"),
+        (2, "2026-03-05T05:30:00Z"),
+    ] {
+        chats(&parlor, site, 1, at, "0").await;
+    }
+    for (user, query, total) in [
+        (SITE_ADMIN, "date_from=2026-03-05&date_to=2026-03-05", 1),
+        (SITE_ADMIN, "date_from=2026-03-05", 1),
+        (SITE_ADMIN, "date_to=2026-03-04", 0),
+        (SITE_ADMIN, "date_from=2026-03-06", 0),
+        (
+            OTHER_SITE_ADMIN,
+            "date_from=2026-03-04&date_to=2026-03-04",
+            1,
+        ),
+        (
+            OTHER_SITE_ADMIN,
+            "date_from=2026-03-05&date_to=2026-03-05",
+            1,
+        ),
+        (
+            OTHER_SITE_ADMIN,
+            "date_from=2026-03-05&date_to=2026-03-05&trigger_type=chat",
+            1,
+        ),
+        // All sites together have the days of Shanghai.
+        (PLATFORM_ADMIN, "date_from=2026-03-05&date_to=2026-03-05", 3),
+        (
+            PLATFORM_ADMIN,
+            "site_id=2&date_from=2026-03-05&date_to=2026-03-05",
+            1,
+        ),
+        (
+            PLATFORM_ADMIN,
+            "date_from=2026-03-04T16:30:00Z&date_to=2026-03-04T16:30:00Z",
+            2,
+        ),
+        (
+            PLATFORM_ADMIN,
+            "date_from=2026-03-05T00:30:00.000001%2B08:00",
+            1,
+        ),
+    ] {
+        let page = list(&parlor, user, query).await;
+        assert_eq!(
+            (&page["total"], items(&page).len()),
+            (&json!(total), total),
+            "{user} {query}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_known_is_refused_by_its_name() {
+    let parlor = Parlor::start().await;
+    for (query, field) in [
+        ("app_type=app9", "app_type"),
+        ("app_type=", "app_type"),
+        ("status=complete", "status"),
+        ("status=failed&status=failed", "status"),
+        ("trigger_type=%00", "trigger_type"),
+        ("site_id=x", "site_id"),
+        ("date_from=yesterday", "date_from"),
+        ("date_from=2026-03-05&date_to=2026-03-04", "date_to"),
+        ("page=0", "page"),
+        ("page=99999999999999999999", "page"),
+        ("page_size=101", "page_size"),
+        ("cursor=abc", "cursor"),
+    ] {
+        let refused = parlor.get(SITE_ADMIN, &format!("{PATH}?{query}")).await;
+        assert_eq!(
+            refused.refused_at(PATH, 422, "invalid_request")["field"],
+            field,
+            "{query}"
+        );
+    }
+    // A cursor belongs to its filters.
+    chats(&parlor, 1, 3, "2026-03-05T01:00:00Z", "1 second").await;
+    let page = list(&parlor, SITE_ADMIN, "page_size=1").await;
+    let cursor = page["next_cursor"].as_str().unwrap();
+    for query in [
+        "status=success",
+        "trigger_type=chat",
+        "app_type=app1_chat",
+        "date_from=2026-03-05",
+    ] {
+        let refused = parlor
+            .get(SITE_ADMIN, &format!("{PATH}?{query}&cursor={cursor}"))
+            .await;
+        assert_eq!(
+            refused.refused_at(PATH, 422, "invalid_request")["field"],
+            "cursor",
+            "{query}"
+        );
+    }
+    let refused = parlor.get(SITE_ADMIN, &format!("{PATH}/x")).await;
+    assert_eq!(
+        refused.refused_at(PATH, 422, "invalid_request")["field"],
+        "id"
+    );
+}
+
+#[tokio::test]
+async fn a_site_admin_sees_its_own_runs_and_a_platform_admin_all() {
+    let parlor = Parlor::start().await;
+    chats(&parlor, 1, 2, "2026-03-05T01:00:00Z", "1 second").await;
+    chats(&parlor, 2, 3, "2026-03-05T01:00:00Z", "1 second").await;
+    for (user, query, total) in [
+        (SITE_ADMIN, "", 2),
+        (SITE_ADMIN, "status=success", 2),
+        (OTHER_SITE_ADMIN, "site_id=2", 3),
+        (PLATFORM_ADMIN, "", 5),
+        (PLATFORM_ADMIN, "status=success", 5),
+        (PLATFORM_ADMIN, "site_id=2", 3),
+        (PLATFORM_ADMIN, "site_id=4711", 0),
+    ] {
+        assert_eq!(
+            list(&parlor, user, query).await["total"],
+            total,
+            "{user} {query}"
+        );
+    }
+    let refused = parlor
+        .get(SITE_ADMIN, &format!("{PATH}?site_id=2&status=success"))
+        .await;
+    refused.refused_at(PATH, 403, "forbidden");
+}
+
+#[tokio::test]
+async fn the_details_of_a_run_are_what_was_asked_and_said() {
+    let parlor = Parlor::start().await;
+    let chat = parlor.open(COACH, "t").await;
+    let question = "[[sim:echo]]会员张三的电话是 13800138000";
+    parlor.send(COACH, chat, question).await.ok();
+    parlor.settled().await;
+    let run = parlor.last_run().await;
+    for user in [SITE_ADMIN, PLATFORM_ADMIN] {
+        let answer = parlor.get(user, &format!("{PATH}/{}", run["id"])).await;
+        let details = answer.ok().as_object().unwrap();
+        assert_eq!(details.len(), 24);
+        for (name, value) in details.iter().filter(|(name, _)| !name.ends_with("_at")) {
+            assert_eq!(value, &run[name], "{name}");
+        }
+        assert!(
+            details["request_prompt"]
+                .as_str()
+                .unwrap()
+                .contains("13800138000")
+        );
+        assert!(details["response_text"].as_str().unwrap().contains("张三"));
+        assert!(details["finished_at"].as_str() >= details["created_at"].as_str());
+        assert_eq!(details["user_id"], COACH);
+        assert!(details["tokens_in"].is_i64() && details["upstream_request_id"].is_string());
+    }
+}
+
+#[tokio::test]
+async fn the_details_of_another_sites_run_do_not_exist() {
+    let parlor = Parlor::start().await;
+    let chat = parlor.open(COACH, "t").await;
+    parlor.send(COACH, chat, "[[sim:echo]]你好").await.ok();
+    parlor.settled().await;
+    let id = parlor.last_run().await["id"].clone();
+    for (user, path) in [
+        (OTHER_SITE_ADMIN, format!("{PATH}/{id}")),
+        (PLATFORM_ADMIN, format!("{PATH}/{id}?site_id=2")),
+        (SITE_ADMIN, format!("{PATH}/{}", i64::MAX)),
+    ] {
+        parlor
+            .get(user, &path)
+            .await
+            .refused_at(PATH, 404, "not_found");
+    }
+    let refused = parlor
+        .get(OTHER_SITE_ADMIN, &format!("{PATH}/{id}?site_id=1"))
+        .await;
+    refused.refused_at(PATH, 403, "forbidden");
+}
+
+/// The table of a query: headers, and the text behind the byte order mark.
+async fn table(parlor: &Parlor, user: i64, query: &str) -> (HeaderMap, String) {
+    let request = parlor.request_as(user, "GET", &format!("{PATH}?{query}"));
+    let response = request.header("accept", "text/csv").send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    let headers = response.headers().clone();
+    let text = String::from_utf8(response.bytes().await.unwrap().to_vec()).unwrap();
+    (headers, text.strip_prefix('\u{feff}').unwrap().to_owned())
+}
+
+type Row = BTreeMap<String, String>;
+
+fn rows(table: &str) -> Vec<Row> {
+    let mut reader = csv::Reader::from_reader(table.as_bytes());
+    let columns = reader.headers().unwrap().clone();
+    let records = reader.records().map(|record| {
+        let record = record.unwrap();
+        columns
+            .iter()
+            .zip(record.iter())
+            .map(|(name, cell)| (name.to_owned(), cell.to_owned()))
+            .collect()
+    });
+    records.collect()
+}
+
+const MARCH: &str = "date_from=2026-03-01&date_to=2026-03-31";
+
+#[tokio::test]
+async fn a_table_has_every_run_once_over_many_pages() {
+    let parlor = Parlor::start().await;
+    chats(&parlor, 1, 1_500, "2026-03-05T01:00:00Z", "0").await;
+    chats(&parlor, 1, 1_500, "2026-03-06T01:00:00Z", "1 second").await;
+    chats(&parlor, 2, 7, "2026-03-06T01:00:00Z", "1 second").await;
+    chats(&parlor, 1, 5, "2026-04-06T01:00:00Z", "1 second").await;
+    let order = "select r.id::text from biz.ai_run_logs r where created_at < '2026-04-01' and ($1 is null or site_id = $1) order by r.created_at desc, r.id desc";
+    for (user, site, filter) in [
+        (SITE_ADMIN, Some(1_i64), ""),
+        (SITE_ADMIN, Some(1), "&status=success"),
+        (OTHER_SITE_ADMIN, Some(2), ""),
+        (PLATFORM_ADMIN, None, "&trigger_type=chat"),
+    ] {
+        let expected: Vec<String> = sqlx::query_scalar(order)
+            .bind(site)
+            .fetch_all(&parlor.db)
+            .await
+            .unwrap();
+        let (headers, table) = table(&parlor, user, &format!("{MARCH}{filter}")).await;
+        assert_eq!(headers["content-type"], "text/csv; charset=utf-8");
+        assert_eq!(
+            headers["content-disposition"],
+            "attachment; filename=\"run-logs.csv\""
+        );
+        assert_eq!(headers["vary"], "accept");
+        let found: Vec<String> = rows(&table).iter().map(|row| row["id"].clone()).collect();
+        assert!(found == expected, "{filter}: {found:?}");
+    }
+    let (_, none) = table(
+        &parlor,
+        SITE_ADMIN,
+        "date_from=2020-03-01&date_to=2020-03-31",
+    )
+    .await;
+    assert_eq!(
+        none,
+        "id,app_type,trigger_type,member_id,tokens_used,latency_ms,first_token_ms,status,site_id,created_at,error_code,error_message\r\n"
+    );
+}
+
+#[tokio::test]
+async fn a_table_says_what_the_list_says_and_why_runs_failed_but_no_formula() {
+    let parlor = Parlor::start().await;
+    sqlx::query(
+        "insert into biz.ai_run_logs (site_id, app_type, status, trigger_type, local_day, created_at, alert_status, error_code, error_message)
+         values (1, 'app3_clue', 'failed', 'event', '2026-03-05', '2026-03-05T01:00:00Z', 'pending', 'upstream_error', $1)",
+    )
+    .bind("=cmd|'/c calc',\"超时\"\n第二行")
+    .execute(&parlor.db)
+    .await
+    .unwrap();
+    let (_, table) = table(&parlor, SITE_ADMIN, MARCH).await;
+    let rows = rows(&table);
+    let page = list(&parlor, SITE_ADMIN, MARCH).await;
+    let (row, item) = (&rows[0], &items(&page)[0]);
+    assert_eq!(rows.len(), 1);
+    for (name, value) in item
+        .as_object()
+        .unwrap()
+        .iter()
+        .filter(|(name, _)| *name != "created_at")
+    {
+        let text = value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned);
+        assert_eq!(row[name], text.replace("null", ""), "{name}");
+    }
+    assert_eq!(row["created_at"], "2026-03-05T01:00:00.000000Z");
+    assert_eq!(row["error_code"], "upstream_error");
+    assert_eq!(row["error_message"], "'=cmd|'/c calc',\"超时\"\n第二行");
+}
+
+#[tokio::test]
+async fn a_table_without_both_ends_of_too_many_days_or_with_pages_is_refused() {
+    let parlor = Parlor::start().await;
+    for (query, field) in [
+        ("", "date_from"),
+        ("date_to=2026-03-31", "date_from"),
+        ("date_from=2026-03-01", "date_to"),
+        ("date_from=2026-03-01&date_to=2026-04-01", "date_to"),
+        ("date_from=2026-03-01&date_to=2026-03-31&page=1", "page"),
+        (
+            "date_from=2026-03-01&date_to=2026-03-31&page_size=20",
+            "page_size",
+        ),
+        (
+            "date_from=2026-03-01&date_to=2026-03-31&pageSize=20",
+            "pageSize",
+        ),
+        ("date_from=2026-03-01&date_to=2026-03-31&cursor=x", "cursor"),
+        ("date_from=2026-03-01&date_to=2026-03-31&status=x", "status"),
+    ] {
+        let request = parlor.request_as(SITE_ADMIN, "GET", &format!("{PATH}?{query}"));
+        let refused: Answer =
+            crate::harness::parlor::answer(request.header("accept", "text/csv")).await;
+        assert_eq!(
+            refused.refused_at(PATH, 422, "invalid_request")["field"],
+            field,
+            "{query}"
+        );
+    }
+    let request = parlor.request_as(SITE_ADMIN, "GET", &format!("{PATH}?{MARCH}&site_id=2"));
+    let refused = crate::harness::parlor::answer(request.header("accept", "text/csv")).await;
+    refused.refused_at(PATH, 403, "forbidden");
+}
+
+#[tokio::test]
+async fn the_list_is_json_unless_a_table_is_liked_better_and_says_that_it_varies() {
+    let parlor = Parlor::start().await;
+    for (accept, kind) in [
+        ("text/csv", "text/csv; charset=utf-8"),
+        (
+            "application/json;q=0.5, text/csv",
+            "text/csv; charset=utf-8",
+        ),
+        ("text/csv;q=0.5, application/json", "application/json"),
+        ("*/*", "application/json"),
+    ] {
+        let request = parlor.request_as(SITE_ADMIN, "GET", &format!("{PATH}?{MARCH}"));
+        let response = request.header("accept", accept).send().await.unwrap();
+        assert_eq!(response.headers()["content-type"], kind, "{accept}");
+        assert_eq!(response.headers()["vary"], "accept");
+    }
+}
+
+#[tokio::test]
+async fn a_table_that_cannot_be_finished_is_broken_off() {
+    let parlor = Parlor::start().await;
+    chats(&parlor, 1, 1_500, "2026-03-05T01:00:00Z", "1 second").await;
+    let request = Request::get(format!("{PATH}?{MARCH}"))
+        .header("authorization", format!("Bearer {}", token(SITE_ADMIN)))
+        .header("accept", "text/csv")
+        .body(Body::empty())
+        .unwrap();
+    let response = gateway::app(&parlor.tools).oneshot(request).await.unwrap();
+    assert_eq!(response.status(), 200);
+    let mut body = response.into_body();
+    // The head, and a first page.
+    for _ in 0..2 {
+        body.frame().await.unwrap().unwrap();
+    }
+    parlor.tools.db.close().await;
+    assert!(body.frame().await.unwrap().is_err());
+    assert!(body.frame().await.is_none());
+}
+
+#[tokio::test]
+async fn a_table_comes_through_lambda_as_it_is() {
+    let cloud = Cloud::start().await;
+    chats(&cloud.parlor, 1, 2_500, "2026-03-05T01:00:00Z", "1 second").await;
+    let event = recorded_of("admin-runs", SITE_ADMIN);
+    let response = cloud.response("admin-runs", &event).await;
+    assert_eq!(response.status(), 200);
+    assert_eq!(
+        response.headers()["content-type"],
+        "text/csv; charset=utf-8"
+    );
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    let text = std::str::from_utf8(&body).unwrap();
+    assert_eq!(rows(text.strip_prefix('\u{feff}').unwrap()).len(), 2_500);
+}
