@@ -11,6 +11,7 @@ create index ai_run_logs_filter_idx on biz.ai_run_logs (site_id, app_type, statu
 -- the rows being read.
 create index ai_run_logs_causes_idx on biz.ai_run_logs (site_id, app_type, alert_status, created_at desc, id desc)
     include (status, error_code) where alert_status is not null;
+drop index biz.ai_run_logs_alerts_idx;
 
 -- The functions below fix how they are planned. What is to be read is a few rows of each of hundreds of places of an index; no estimate
 -- of so many conditions is any good, and where one is too low, PostgreSQL would read and sort all rows of a place. Compiling them would

@@ -177,6 +177,39 @@ async fn each(db: &Db, query: &ListQuery, paging: &Paging<TimeKey>) -> Result<Li
     ))
 }
 
+/// The newest alerts, however they stand.
+pub async fn newest(db: &Db, scope: SiteScope, most: i64) -> Result<Vec<Alert>> {
+    let rows = sqlx::query!(
+        r#"
+        select r.id, r.site_id, r.app_type, r.status, r.alert_status as "alert_status!", r.error_code, r.error_message, r.created_at
+        from biz.find_alerts($1, '-infinity', 'infinity', $2, $3, 'infinity', 0, $4, 0) k, lateral (
+            select * from biz.ai_run_logs r where r.site_id = k.site_id and r.created_at = k.created_at and r.id = k.id limit 1
+        ) r
+        order by r.created_at desc, r.id desc
+        "#,
+        scope.site_id(),
+        &App::ALL.map(App::name) as _,
+        &STATUSES as _,
+        most,
+    )
+    .fetch_all(db)
+    .bounded()
+    .await?;
+    let alerts = rows.into_iter().map(|row| Alert {
+        id: row.id,
+        site_id: row.site_id,
+        app_type: row.app_type,
+        status: row.status,
+        alert_status: row.alert_status,
+        error_code: row.error_code,
+        error_message: row.error_message,
+        created_at: row.created_at,
+        occurrences: 1,
+        first_at: row.created_at,
+    });
+    Ok(alerts.collect())
+}
+
 async fn causes(db: &Db, query: &ListQuery, paging: &Paging<TimeKey>) -> Result<Listed<Alert>> {
     let start = Start::of(paging.from);
     let rows = sqlx::query!(

@@ -4,6 +4,7 @@ use axum::{Json, extract::State};
 use chrono::{DateTime, NaiveDate, Utc};
 use common::{
     Result,
+    alerts::{self, Alert},
     auth::Admin,
     db::Db,
     http::{AdminProblem, QueryText},
@@ -13,6 +14,9 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::budget::BudgetView;
+
+/// The newest alerts that are shown.
+const ALERTS: i64 = 10;
 
 /// Of a site by its real day, whatever its runtime context; of all sites by the day of Shanghai.
 #[derive(Serialize, ToSchema)]
@@ -33,6 +37,8 @@ pub(crate) struct Dashboard {
     /// Every app.
     app_health: Vec<AppHealth>,
     budget: BudgetView,
+    /// The 10 newest, however they stand.
+    recent_alerts: Vec<RecentAlert>,
 }
 
 /// A day.
@@ -69,6 +75,21 @@ struct AppHealth {
     circuit_retry_at: Option<DateTime<Utc>>,
 }
 
+/// A run that failed.
+#[derive(Serialize, ToSchema)]
+struct RecentAlert {
+    id: i64,
+    site_id: i64,
+    app_type: String,
+    /// `failed`, `timeout` or `circuit_open`.
+    status: String,
+    /// `pending`, `acknowledged` or `ignored`.
+    alert_status: String,
+    #[schema(required)]
+    error_message: Option<String>,
+    created_at: DateTime<Utc>,
+}
+
 /// What AI costs and how it does.
 #[utoipa::path(
     get, path = "/api/admin/ai/dashboard", tag = "admin", security(("bearer" = [])),
@@ -87,11 +108,12 @@ pub(crate) async fn show_dashboard(
     let scope = crate::scope(&admin, &query)?;
     let usage = usage::last_days(&db, scope).await?;
     let health = usage::health(&db, scope).await?;
-    Ok(Json(Dashboard::of(usage, health)))
+    let alerts = alerts::newest(&db, scope, ALERTS).await?;
+    Ok(Json(Dashboard::of(usage, health, alerts)))
 }
 
 impl Dashboard {
-    fn of(usage: Usage, health: Vec<Health>) -> Self {
+    fn of(usage: Usage, health: Vec<Health>, alerts: Vec<Alert>) -> Self {
         let (today, all) = (usage.of_today(), usage.of_all_days());
         Self {
             today_calls: today.count,
@@ -111,6 +133,7 @@ impl Dashboard {
                 .collect(),
             app_health: health.into_iter().map(AppHealth::from).collect(),
             budget: usage.budget.into(),
+            recent_alerts: alerts.into_iter().map(RecentAlert::from).collect(),
         }
     }
 }
@@ -134,6 +157,20 @@ impl From<Health> for AppHealth {
             last_call_at: health.last_call_at,
             circuit: health.circuit,
             circuit_retry_at: health.retry_at,
+        }
+    }
+}
+
+impl From<Alert> for RecentAlert {
+    fn from(alert: Alert) -> Self {
+        Self {
+            id: alert.id,
+            site_id: alert.site_id,
+            app_type: alert.app_type,
+            status: alert.status,
+            alert_status: alert.alert_status,
+            error_message: alert.error_message,
+            created_at: alert.created_at,
         }
     }
 }

@@ -47,7 +47,10 @@ async fn a_site_that_has_asked_nothing_has_seven_days_of_nothing() {
             .iter()
             .all(|day| day["calls"] == 0 && day["tokens"] == 0)
     );
-    assert_eq!(told["app_distribution"], json!([]));
+    assert_eq!(
+        (&told["app_distribution"], &told["recent_alerts"]),
+        (&json!([]), &json!([]))
+    );
     let health = told["app_health"].as_array().unwrap();
     assert_eq!(health.len(), 9);
     assert!(health.iter().all(|app| {
@@ -206,6 +209,34 @@ async fn the_health_of_an_app_is_its_circuit_and_its_last_call_however_long_ago(
     );
     let told = health(&dashboard(&parlor, PLATFORM_ADMIN).await);
     assert_eq!(told["last_status"], "failed");
+}
+
+#[tokio::test]
+async fn the_ten_newest_alerts_are_shown_however_they_stand_and_none_of_another_site() {
+    let parlor = Parlor::start().await;
+    sqlx::query(
+        "insert into biz.ai_run_logs (site_id, app_type, trigger_type, status, alert_status, error_message, local_day, created_at)
+         select 1 + n % 2, case n % 4 when 0 then 'app1_chat' else 'app3_clue' end, 'chat', 'failed',
+                case n % 3 when 0 then 'pending' when 1 then 'acknowledged' else 'ignored' end, n::text, current_date,
+                now() - n * interval '1 second'
+         from generate_series(1, 40) n",
+    )
+    .execute(&parlor.db)
+    .await
+    .unwrap();
+    let told = dashboard(&parlor, SITE_ADMIN).await;
+    let alerts = told["recent_alerts"].as_array().unwrap();
+    let said: Vec<_> = alerts
+        .iter()
+        .map(|alert| alert["error_message"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        said,
+        ["2", "4", "6", "8", "10", "12", "14", "16", "18", "20"]
+    );
+    assert!(alerts.iter().all(|alert| alert["site_id"] == 1));
+    let all = dashboard(&parlor, PLATFORM_ADMIN).await;
+    assert_eq!(all["recent_alerts"][1]["error_message"], "2");
 }
 
 #[tokio::test]

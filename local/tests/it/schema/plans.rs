@@ -74,8 +74,12 @@ const DATA: &str = "
     analyze";
 
 /// Each statement by words that are in it alone, and what it is given.
-const EXAMPLES: [(&str, &str); 69] = [
+const EXAMPLES: [(&str, &str); 70] = [
     ("left(content, $3) || $4", "1, 1000000, 0, '你好', 30"),
+    (
+        "from biz.find_alerts($1, '-infinity'",
+        "1, '{app1_chat,app3_clue}', '{pending,ignored}', 10",
+    ),
     ("from biz.budget_of($1)\n", "1"),
     ("biz.set_budget(", "1, 7, 1000, 10000"),
     ("cross join biz.budget_of($1) b", "1, 7"),
