@@ -1,0 +1,53 @@
+// UTF-8 that comes in pieces. Phones have no TextDecoder, and a chunk may end inside a character.
+
+/**
+ * Makes a function from bytes (Uint8Array) to text. It keeps the beginning of a character until the rest of it comes, and
+ * reads what is not UTF-8 as U+FFFD, exactly as a TextDecoder does.
+ */
+function createDecoder() {
+  let point = 0; // What is known of the character.
+  let missing = 0; // How many bytes of it are still to come.
+  let least = 0x80; // What the next of them may be: after some first bytes not everything.
+  let most = 0xbf;
+
+  return (bytes) => {
+    let text = '';
+    for (let i = 0; i < bytes.length; i += 1) {
+      const byte = bytes[i];
+      if (missing > 0) {
+        const fits = byte >= least && byte <= most;
+        least = 0x80;
+        most = 0xbf;
+        if (fits) {
+          point = point * 64 + (byte - 0x80);
+          missing -= 1;
+          if (missing === 0) text += String.fromCodePoint(point);
+          continue;
+        }
+        missing = 0;
+        text += '\ufffd'; // And the byte begins anew.
+      }
+      if (byte < 0x80) {
+        text += String.fromCharCode(byte);
+      } else if (byte >= 0xc2 && byte <= 0xdf) {
+        missing = 1;
+        point = byte - 0xc0;
+      } else if (byte >= 0xe0 && byte <= 0xef) {
+        missing = 2;
+        point = byte - 0xe0;
+        if (byte === 0xe0) least = 0xa0;
+        if (byte === 0xed) most = 0x9f;
+      } else if (byte >= 0xf0 && byte <= 0xf4) {
+        missing = 3;
+        point = byte - 0xf0;
+        if (byte === 0xf0) least = 0x90;
+        if (byte === 0xf4) most = 0x8f;
+      } else {
+        text += '\ufffd';
+      }
+    }
+    return text;
+  };
+}
+
+module.exports = { createDecoder };
