@@ -27,6 +27,7 @@ mod chat_sessions;
 mod chat_stop;
 mod chat_stream;
 mod circuit;
+mod clients;
 mod emulator;
 mod fairness;
 mod faults;

@@ -8,6 +8,7 @@ pub mod faces;
 pub mod invariants;
 pub mod jobs;
 pub mod moto;
+pub mod node;
 pub mod parlor;
 pub mod python;
 pub mod reader;

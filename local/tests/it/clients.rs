@@ -1,0 +1,60 @@
+//! The clients in `clients/`, under Node, against the product.
+
+use std::{ffi::OsStr, fs, path::Path, time::Duration};
+
+use tokio::{process::Command, time::sleep};
+
+use crate::harness::{
+    invariants, node,
+    parlor::{COACH, Parlor, token},
+};
+
+#[tokio::test]
+async fn the_clients_end_with_what_is_stored_on_the_worst_of_networks() {
+    let parlor = Parlor::start().await;
+    let node = tokio::task::spawn_blocking(node::program).await.unwrap();
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../clients/test");
+    // Versions of Node disagree about what a directory means; about files they do not.
+    let files = fs::read_dir(tests)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension() == Some(OsStr::new("mjs")));
+    let testing = Command::new(node)
+        .arg("--test")
+        .args(files)
+        .env("PARLOR_URL", &parlor.address)
+        .env("PARLOR_TOKEN", token(COACH))
+        .env("NO_PROXY", "127.0.0.1")
+        .kill_on_drop(true)
+        .output();
+    // Bots answer when a worker is woken.
+    let working = async {
+        loop {
+            parlor.work().await;
+            sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let output = tokio::select! {
+        output = testing => output.unwrap(),
+        () = working => unreachable!("it works until the tests have ended"),
+    };
+    assert!(
+        output.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+
+    parlor.settled().await;
+    invariants::of_the_books(&parlor).await;
+    let (said, asked): (i64, i64) = sqlx::query_as(
+        "select (select count(*) from biz.ai_messages m join biz.ai_conversations c on c.id = m.conversation_id
+                 where m.role = 'user' and c.bot_id is null),
+                (select count(*) from biz.ai_run_logs where trigger_type = 'chat')",
+    )
+    .fetch_one(&parlor.db)
+    .await
+    .unwrap();
+    assert!(said > 100, "they were skipped");
+    assert_eq!(said, asked, "each message is asked and paid for once");
+}
