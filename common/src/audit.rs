@@ -9,7 +9,7 @@ use crate::{
     dates::DateRange,
     db::{Bounded, Db},
     error::Result,
-    paging::{Listed, MAX_COUNTED, Paging, Start, TimeKey, page},
+    paging::{Listed, MAX_COUNTED, Paging, Start, TimeKey},
 };
 
 /// What may be changed.
@@ -162,11 +162,10 @@ pub async fn list(db: &Db, query: &ListQuery, paging: &Paging<TimeKey>) -> Resul
         };
         Some(((entry.created_at.timestamp_micros(), entry.id), entry))
     });
-    let (items, next_cursor) = page(entries, paging.size, &query.cursor_scope());
-    Ok(Listed {
-        items,
-        total: total.min(MAX_COUNTED),
-        total_is_estimate: total > MAX_COUNTED,
-        next_cursor,
-    })
+    Ok(Listed::counted(
+        total,
+        entries,
+        paging.size,
+        &query.cursor_scope(),
+    ))
 }

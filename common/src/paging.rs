@@ -43,17 +43,17 @@ pub struct Paging<K> {
 }
 
 impl<K: DeserializeOwned> Paging<K> {
-    /// As [`Paging::parse`], of a list that may hold millions: no page is asked for by its number that
-    /// begins beyond [`MAX_COUNTED`].
+    /// As [`Paging::parse`], of a list that may hold millions: a page that begins beyond [`MAX_COUNTED`] is read as if it
+    /// began there. Where the list is no longer it is past the end; else [`Paging::reaches`] says no.
     ///
     /// # Errors
     /// [`Error::Invalid`].
     pub fn parse_bounded(query: &QueryText, default_size: i64, scope: &str) -> Result<Self> {
-        let paging = Self::parse(query, default_size, scope)?;
-        match paging.from {
-            From::Offset(MAX_COUNTED..) => Err(Error::invalid("page", Reason::TooDeep)),
-            _ => Ok(paging),
+        let mut paging = Self::parse(query, default_size, scope)?;
+        if let From::Offset(MAX_COUNTED..) = paging.from {
+            paging.from = From::Offset(MAX_COUNTED);
         }
+        Ok(paging)
     }
 
     /// Refuses what can be refused without knowing the list: the numbers.
@@ -81,6 +81,20 @@ impl<K: DeserializeOwned> Paging<K> {
             size,
             from,
         })
+    }
+}
+
+impl<K> Paging<K> {
+    /// Whether the page was read where it begins, of a list so long.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a page so far down that only a cursor leads there.
+    pub fn reaches<T>(&self, found: &Listed<T>) -> Result<()> {
+        let is_far_down = (self.page - 1).saturating_mul(self.size) >= MAX_COUNTED;
+        if is_far_down && found.total_is_estimate {
+            return Err(Error::invalid("page", Reason::TooDeep));
+        }
+        Ok(())
     }
 }
 

@@ -3,7 +3,10 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::paging::{Listed, Paging};
+use crate::{
+    Result,
+    paging::{Listed, Paging},
+};
 
 /// One page of a list of the admin web.
 #[derive(Serialize, ToSchema)]
@@ -25,17 +28,21 @@ pub struct AdminPage<T> {
 
 impl<T> AdminPage<T> {
     /// What was found, as it was asked for.
-    pub fn of<K, R>(found: Listed<R>, paging: &Paging<K>) -> Self
+    ///
+    /// # Errors
+    /// [`crate::Error::Invalid`] for a page so far down that only a cursor leads there.
+    pub fn of<K, R>(found: Listed<R>, paging: &Paging<K>) -> Result<Self>
     where
         T: From<R>,
     {
-        Self {
+        paging.reaches(&found)?;
+        Ok(Self {
             items: found.items.into_iter().map(T::from).collect(),
             total: found.total,
             total_is_estimate: found.total_is_estimate,
             page: paging.page,
             page_size: paging.size,
             next_cursor: found.next_cursor,
-        }
+        })
     }
 }

@@ -46,7 +46,8 @@ pub struct Details {
 pub async fn find(db: &Db, scope: SiteScope, id: i64) -> Result<Details> {
     let row = sqlx::query!(
         r#"
-        select id, site_id, app_type, trigger_type, member_id, status, tokens_used, latency_ms, first_token_ms, error_code, error_message,
+        select id, site_id, app_type, trigger_type, member_id, status, tokens_used,
+               coalesce(tokens_used, case when tokens_estimated then reserved_tokens else 0 end) as "tokens_charged!", latency_ms, first_token_ms, error_code, error_message,
                created_at, user_id, job_id, message_id, request_prompt, prompt_version, response_text, tokens_in, tokens_out, attempts,
                session_id, upstream_request_id, finished_at
         from biz.ai_run_logs where id = $2 and ($1::bigint is null or site_id = $1)
@@ -67,6 +68,7 @@ pub async fn find(db: &Db, scope: SiteScope, id: i64) -> Result<Details> {
             member_id: row.member_id,
             status: row.status,
             tokens_used: row.tokens_used,
+            tokens_charged: row.tokens_charged,
             latency_ms: row.latency_ms,
             first_token_ms: row.first_token_ms,
             error_code: row.error_code,

@@ -50,6 +50,8 @@ pub struct Entry {
     pub status: String,
     /// As DashScope said.
     pub tokens_used: Option<i64>,
+    /// What the budget and the dashboard count: the reservation, where the service did not say.
+    pub tokens_charged: i64,
     /// Until the answer was whole.
     pub latency_ms: Option<i64>,
     /// Until it began.
@@ -190,7 +192,9 @@ pub(super) async fn read(
         )
         select counted.total as "total!", nullif(days.began_at, '-infinity') as began_at, nullif(days.ended_at, 'infinity') as ended_at,
                r.id as "id?", r.site_id as "site_id?", r.app_type as "app_type?", r.trigger_type as "trigger_type?", r.member_id,
-               r.status as "status?", r.tokens_used, r.latency_ms, r.first_token_ms, r.error_code, r.error_message, r.created_at as "created_at?"
+               r.status as "status?", r.tokens_used,
+               coalesce(r.tokens_used, case when r.tokens_estimated then r.reserved_tokens else 0 end) as "tokens_charged!",
+               r.latency_ms, r.first_token_ms, r.error_code, r.error_message, r.created_at as "created_at?"
         from days cross join biz.count_runs($1, days.began_at, days.ended_at, $6, $7, $8, $9) counted (total) left join lateral (
             select r.* from biz.find_runs(
                 $1, days.began_at, days.ended_at, $6, $7, $8, coalesce($10, 'infinity'::timestamptz), coalesce($11::bigint, 0), $12, $13
@@ -229,6 +233,7 @@ pub(super) async fn read(
             member_id: row.member_id,
             status: row.status?,
             tokens_used: row.tokens_used,
+            tokens_charged: row.tokens_charged,
             latency_ms: row.latency_ms,
             first_token_ms: row.first_token_ms,
             error_code: row.error_code,

@@ -84,5 +84,5 @@ pub(crate) async fn list_audit(
     };
     let paging = Paging::parse_bounded(&query, PAGE_SIZE, &list.cursor_scope())?;
     let found = audit::list(&db, &list, &paging).await?;
-    Ok(Json(AdminPage::of(found, &paging)))
+    Ok(Json(AdminPage::of(found, &paging)?))
 }

@@ -101,7 +101,7 @@ pub(crate) async fn list_jobs(
     let paging = Paging::parse_bounded(&query, PAGE_SIZE, &asked.cursor_scope())?;
     let found = jobs::list(&db, &asked, &paging).await?;
     Ok(Json(JobsPage {
-        page: AdminPage::of(found.jobs, &paging),
+        page: AdminPage::of(found.jobs, &paging)?,
         today_skipped_duplicates: found.today_skipped_duplicates,
     }))
 }

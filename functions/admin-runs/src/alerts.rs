@@ -95,7 +95,7 @@ pub(crate) async fn list_alerts(
     let list = ListQuery::parse(admin.scope(site_id(&query)?)?, &query)?;
     let paging = Paging::parse_bounded(&query, PAGE_SIZE, &list.cursor_scope())?;
     let found = alerts::list(&db, &list, &paging).await?;
-    Ok(Json(AdminPage::of(found, &paging)))
+    Ok(Json(AdminPage::of(found, &paging)?))
 }
 
 /// Marks an alert as seen.

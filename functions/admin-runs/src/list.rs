@@ -31,6 +31,8 @@ pub(crate) struct RunItem {
     /// As DashScope said; null where it did not.
     #[schema(required)]
     tokens_used: Option<i64>,
+    /// What budget and dashboard count: what was reserved, where DashScope did not say.
+    tokens_charged: i64,
     #[schema(required)]
     latency_ms: Option<i64>,
     #[schema(required)]
@@ -48,6 +50,7 @@ impl From<Entry> for RunItem {
             trigger_type: entry.trigger_type,
             member_id: entry.member_id,
             tokens_used: entry.tokens_used,
+            tokens_charged: entry.tokens_charged,
             latency_ms: entry.latency_ms,
             first_token_ms: entry.first_token_ms,
             status: entry.status,
@@ -92,6 +95,6 @@ pub(crate) async fn list_runs(
     }
     let paging = Paging::parse_bounded(&query, PAGE_SIZE, &list.cursor_scope())?;
     let found = runs::list(&db, &list, &paging).await?;
-    let page: AdminPage<RunItem> = AdminPage::of(found, &paging);
+    let page: AdminPage<RunItem> = AdminPage::of(found, &paging)?;
     Ok(([(VARY, "accept")], Json(page)).into_response())
 }

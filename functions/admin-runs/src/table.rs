@@ -21,12 +21,13 @@ use futures_util::{Stream, StreamExt as _, stream};
 
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
-const COLUMNS: [&str; 12] = [
+const COLUMNS: [&str; 13] = [
     "id",
     "app_type",
     "trigger_type",
     "member_id",
     "tokens_used",
+    "tokens_charged",
     "latency_ms",
     "first_token_ms",
     "status",
@@ -90,7 +91,7 @@ fn write(
 }
 
 /// In the order of [`COLUMNS`].
-fn cells(entry: &Entry) -> [String; 12] {
+fn cells(entry: &Entry) -> [String; 13] {
     let number = |number: Option<i64>| number.map_or_else(String::new, |number| number.to_string());
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     [
@@ -99,6 +100,7 @@ fn cells(entry: &Entry) -> [String; 12] {
         entry.trigger_type.clone(),
         number(entry.member_id),
         number(entry.tokens_used),
+        entry.tokens_charged.to_string(),
         number(entry.latency_ms),
         number(entry.first_token_ms),
         entry.status.clone(),

@@ -89,5 +89,5 @@ pub(crate) async fn list_cache(
     };
     let paging = Paging::parse_bounded(&query, PAGE_SIZE, &asked.cursor_scope())?;
     let found = cache::list(&db, &asked, &paging).await?;
-    Ok(Json(AdminPage::of(found, &paging)))
+    Ok(Json(AdminPage::of(found, &paging)?))
 }

@@ -157,6 +157,13 @@ async fn the_dashboard_adds_up_with_the_run_log() {
         .await
         .unwrap();
         let told = dashboard(&parlor, user).await;
+        let listed = parlor.get(user, "/api/admin/ai/run-logs").await;
+        let charged = listed.ok()["items"].as_array().unwrap().iter();
+        let charged: i64 = charged
+            .map(|run| run["tokens_charged"].as_i64().unwrap())
+            .sum();
+        assert_eq!(told["today_tokens"], charged);
+        assert_eq!(told["today_calls"], listed.body["total"]);
         assert_eq!(told["today_calls"], logged["calls"]);
         assert_eq!(told["trend_7d"][6]["calls"], logged["calls"]);
         assert_eq!(told["today_tokens"], logged["tokens"]);

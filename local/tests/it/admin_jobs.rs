@@ -239,7 +239,6 @@ async fn a_filter_that_is_none_is_refused_by_name() {
         ("date_from=yesterday", "date_from"),
         ("date_from=2026-03-02&date_to=2026-03-01", "date_to"),
         ("page=0", "page"),
-        ("page=501", "page"),
         ("page=99999999999999999999", "page"),
         ("page_size=101", "page_size"),
         ("cursor=x", "cursor"),

@@ -148,12 +148,15 @@ async fn an_item_has_what_is_documented_and_nothing_that_was_said() {
         "member_id",
         "site_id",
         "status",
+        "tokens_charged",
         "tokens_used",
         "trigger_type",
     ];
     let found: BTreeSet<&str> = item.keys().map(String::as_str).collect();
     assert_eq!(found, BTreeSet::from(names));
-    for name in names.iter().filter(|name| **name != "created_at") {
+    assert_eq!(item["tokens_charged"], item["tokens_used"]);
+    let stored = |name: &&&str| !matches!(**name, "created_at" | "tokens_charged");
+    for name in names.iter().filter(stored) {
         assert_eq!(item[*name], run[*name], "{name}");
     }
     assert!(item["tokens_used"].as_i64() > Some(0));
@@ -434,8 +437,10 @@ async fn the_details_of_a_run_are_what_was_asked_and_said() {
     for user in [SITE_ADMIN, PLATFORM_ADMIN] {
         let answer = parlor.get(user, &format!("{PATH}/{}", run["id"])).await;
         let details = answer.ok().as_object().unwrap();
-        assert_eq!(details.len(), 24);
-        for (name, value) in details.iter().filter(|(name, _)| !name.ends_with("_at")) {
+        assert_eq!(details.len(), 25);
+        assert_eq!(details["tokens_charged"], run["tokens_used"]);
+        let stored = |name: &str| !name.ends_with("_at") && name != "tokens_charged";
+        for (name, value) in details.iter().filter(|(name, _)| stored(name)) {
             assert_eq!(value, &run[name], "{name}");
         }
         assert!(
@@ -539,7 +544,7 @@ async fn a_table_has_every_run_once_over_many_pages() {
     .await;
     assert_eq!(
         none,
-        "id,app_type,trigger_type,member_id,tokens_used,latency_ms,first_token_ms,status,site_id,created_at,error_code,error_message\r\n"
+        "id,app_type,trigger_type,member_id,tokens_used,tokens_charged,latency_ms,first_token_ms,status,site_id,created_at,error_code,error_message\r\n"
     );
 }
 
