@@ -4,7 +4,10 @@ use axum::extract::{FromRef, FromRequestParts};
 use http::request::Parts;
 
 use super::{Callers, Role, User, identified};
-use crate::error::{Error, Reason, Result};
+use crate::{
+    error::{Error, Reason, Result},
+    http::QueryText,
+};
 
 /// How a site is named in query and body.
 const SITE_ID: &str = "site_id";
@@ -18,7 +21,7 @@ pub struct Admin {
     reach: SiteScope,
 }
 
-/// The sites that something is read of.
+/// The sites that something is read of: what the query asks for with `site_id`, or all that the admin has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SiteScope {
     /// One site.
@@ -49,6 +52,14 @@ impl Admin {
             SiteScope::One(site_id) => Ok(site_id),
             SiteScope::All => Err(Error::invalid(SITE_ID, Reason::Missing)),
         }
+    }
+
+    /// The site that a query without a body names with `site_id`.
+    ///
+    /// # Errors
+    /// As [`Admin::site`], and [`Error::Invalid`] where it is no id.
+    pub fn site_in(&self, query: &QueryText) -> Result<i64> {
+        self.site(site_id(query)?)
     }
 
     /// The sites that something is read of: those asked for, or all that this admin has.
@@ -90,6 +101,25 @@ where
         }
         Ok(admin)
     }
+}
+
+impl<S> FromRequestParts<S> for SiteScope
+where
+    S: Send + Sync,
+    Callers: FromRef<S>,
+{
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
+        let admin = Admin::from_request_parts(parts, state).await?;
+        let Ok(query) = QueryText::from_request_parts(parts, state).await;
+        admin.scope(site_id(&query)?)
+    }
+}
+
+/// The site that is asked for, if one is.
+fn site_id(query: &QueryText) -> Result<Option<i64>> {
+    query.integer(SITE_ID, 1, i64::MAX)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use common::{
     Result,
     audit::{self, Action, Entry, ListQuery},
-    auth::Admin,
+    auth::SiteScope,
     dates::DateRange,
     db::Db,
     http::{AdminPage, AdminProblem, QueryText},
@@ -73,11 +73,11 @@ impl From<Entry> for EntryView {
 )]
 pub(crate) async fn list_audit(
     State(db): State<Db>,
-    admin: Admin,
+    scope: SiteScope,
     query: QueryText,
 ) -> Result<Json<AdminPage<EntryView>>> {
     let list = ListQuery {
-        scope: crate::scope(&admin, &query)?,
+        scope,
         action: query.one_of("action", &Action::WORDS)?,
         user_id: query.integer("user_id", 1, i64::MAX)?,
         dates: DateRange::parse(&query)?,

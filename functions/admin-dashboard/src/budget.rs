@@ -4,10 +4,10 @@ use axum::{Json, extract::State};
 use chrono::{DateTime, Utc};
 use common::{
     Result,
-    auth::Admin,
+    auth::{Admin, SiteScope},
     budgets::{self, Budget, Limits},
     db::Db,
-    http::{self, AdminProblem, QueryText},
+    http::{self, AdminProblem},
     usage::fraction,
 };
 use serde::{Deserialize, Serialize};
@@ -59,10 +59,8 @@ impl From<Budget> for BudgetView {
 )]
 pub(crate) async fn show_budget(
     State(db): State<Db>,
-    admin: Admin,
-    query: QueryText,
+    scope: SiteScope,
 ) -> Result<Json<BudgetView>> {
-    let scope = crate::scope(&admin, &query)?;
     Ok(Json(budgets::get(&db, scope).await?.into()))
 }
 

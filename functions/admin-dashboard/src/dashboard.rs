@@ -5,9 +5,9 @@ use chrono::{DateTime, NaiveDate, Utc};
 use common::{
     Result,
     alerts::{self, Alert},
-    auth::Admin,
+    auth::SiteScope,
     db::Db,
-    http::{AdminProblem, QueryText},
+    http::AdminProblem,
     usage::{self, Calls, Health, Usage, fraction},
 };
 use serde::Serialize;
@@ -102,10 +102,8 @@ struct RecentAlert {
 )]
 pub(crate) async fn show_dashboard(
     State(db): State<Db>,
-    admin: Admin,
-    query: QueryText,
+    scope: SiteScope,
 ) -> Result<Json<Dashboard>> {
-    let scope = crate::scope(&admin, &query)?;
     let usage = usage::last_days(&db, scope).await?;
     let health = usage::health(&db, scope).await?;
     let alerts = alerts::newest(&db, scope, ALERTS).await?;

@@ -8,11 +8,9 @@ mod runtime_context;
 
 use axum::extract::FromRef;
 use common::{
-    Result,
-    auth::{Admin, Callers, JwtSecrets, SiteScope},
+    auth::{Callers, JwtSecrets},
     config::{ConfigError, DatabaseConfig, Env},
     db::{self, Db},
-    http::QueryText,
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -41,9 +39,4 @@ pub async fn from_env(env: Env) -> Result<OpenApiRouter, ConfigError> {
         tokio::try_join!(DatabaseConfig::from_env(&env), JwtSecrets::from_env(&env))?;
     let db = db::connect_lazy(&database)?;
     Ok(router(db.clone(), Callers::new(secrets, db)))
-}
-
-/// The sites that a query asks for.
-fn scope(admin: &Admin, query: &QueryText) -> Result<SiteScope> {
-    admin.scope(query.integer("site_id", 1, i64::MAX)?)
 }

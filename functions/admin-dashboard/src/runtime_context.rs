@@ -8,7 +8,7 @@ use common::{
     clock::{self, Mode, RuntimeContext},
     db::Db,
     error::Error,
-    http::{self, AdminProblem, QueryText},
+    http::{self, AdminProblem},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -61,10 +61,8 @@ impl From<RuntimeContext> for ContextView {
 )]
 pub(crate) async fn show_runtime_context(
     State(db): State<Db>,
-    admin: Admin,
-    query: QueryText,
+    scope: SiteScope,
 ) -> Result<Json<Contexts>> {
-    let scope = crate::scope(&admin, &query)?;
     let mut items = clock::contexts(&db, scope)
         .await?
         .into_iter()

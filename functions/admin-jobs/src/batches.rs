@@ -4,7 +4,7 @@ use axum::{Json, extract::State, http::StatusCode};
 use chrono::{DateTime, Utc};
 use common::{
     Error, Result,
-    auth::Admin,
+    auth::{Admin, SiteScope},
     batches::{self, Batch, Estimate, NewBatch},
     db::Db,
     error::Reason,
@@ -119,7 +119,7 @@ pub(crate) async fn confirm_batch(
     path: PathText,
     query: QueryText,
 ) -> Result<(StatusCode, Json<ConfirmedBatch>)> {
-    let site_id = admin.site(query.integer("site_id", 1, i64::MAX)?)?;
+    let site_id = admin.site_in(&query)?;
     let batch_id = path.uuid("batch_id")?;
     let jobs = batches::confirm(&db, site_id, admin.user_id, batch_id).await?;
     queue
@@ -202,11 +202,9 @@ impl From<Batch> for BatchState {
 )]
 pub(crate) async fn find_batch(
     State(db): State<Db>,
-    admin: Admin,
+    scope: SiteScope,
     path: PathText,
-    query: QueryText,
 ) -> Result<Json<BatchState>> {
-    let scope = admin.scope(query.integer("site_id", 1, i64::MAX)?)?;
     let batch = batches::find(&db, scope, path.uuid("batch_id")?).await?;
     Ok(Json(batch.into()))
 }
@@ -240,7 +238,7 @@ pub(crate) async fn cancel_batch(
     path: PathText,
     query: QueryText,
 ) -> Result<Json<CancelledBatch>> {
-    let site_id = admin.site(query.integer("site_id", 1, i64::MAX)?)?;
+    let site_id = admin.site_in(&query)?;
     let batch_id = path.uuid("batch_id")?;
     let found = batches::cancel(&db, site_id, admin.user_id, batch_id).await?;
     Ok(Json(CancelledBatch {

@@ -4,7 +4,7 @@ use axum::{Json, extract::State};
 use chrono::{DateTime, Utc};
 use common::{
     Result,
-    auth::Admin,
+    auth::SiteScope,
     dates::DateRange,
     db::Db,
     http::{AdminPage, AdminProblem, PathText, QueryText},
@@ -86,11 +86,11 @@ pub(crate) struct JobsPage {
 )]
 pub(crate) async fn list_jobs(
     State(db): State<Db>,
-    admin: Admin,
+    scope: SiteScope,
     query: QueryText,
 ) -> Result<Json<JobsPage>> {
     let asked = ListQuery {
-        scope: admin.scope(query.integer("site_id", 1, i64::MAX)?)?,
+        scope,
         event_type: query.one_of(
             "event_type",
             &EventType::ALL.map(|event| (event.name(), event)),
@@ -183,11 +183,9 @@ impl From<Detail> for JobDetail {
 )]
 pub(crate) async fn find_job(
     State(db): State<Db>,
-    admin: Admin,
+    scope: SiteScope,
     path: PathText,
-    query: QueryText,
 ) -> Result<Json<JobDetail>> {
-    let scope = admin.scope(query.integer("site_id", 1, i64::MAX)?)?;
     let job = jobs::find(&db, scope, path.id("id")?).await?;
     Ok(Json(job.into()))
 }

@@ -39,7 +39,7 @@ pub(crate) async fn retry_job(
     path: PathText,
     query: QueryText,
 ) -> Result<(StatusCode, Json<Retried>)> {
-    let site_id = admin.site(query.integer("site_id", 1, i64::MAX)?)?;
+    let site_id = admin.site_in(&query)?;
     let id = jobs::retry(&db, site_id, admin.user_id, path.id("id")?).await?;
     queue.wake(1).await;
     Ok((StatusCode::CREATED, Json(Retried { id })))

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use common::{
     Result,
     alerts::{self, Alert, ListQuery, Verdict},
-    auth::Admin,
+    auth::{Admin, SiteScope},
     db::Db,
     http::{AdminPage, AdminProblem, PathText, QueryText},
     paging::Paging,
@@ -13,7 +13,7 @@ use common::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{PAGE_SIZE, site_id};
+use crate::PAGE_SIZE;
 
 /// A run that failed, or the newest of several that failed alike.
 #[derive(Serialize, ToSchema)]
@@ -89,10 +89,10 @@ pub(crate) struct SettledAlert {
 )]
 pub(crate) async fn list_alerts(
     State(db): State<Db>,
-    admin: Admin,
+    scope: SiteScope,
     query: QueryText,
 ) -> Result<Json<AdminPage<AlertItem>>> {
-    let list = ListQuery::parse(admin.scope(site_id(&query)?)?, &query)?;
+    let list = ListQuery::parse(scope, &query)?;
     let paging = Paging::parse_bounded(&query, PAGE_SIZE, &list.cursor_scope())?;
     let found = alerts::list(&db, &list, &paging).await?;
     Ok(Json(AdminPage::of(found, &paging)?))
@@ -151,7 +151,7 @@ async fn settle(
     query: &QueryText,
     verdict: Verdict,
 ) -> Result<Json<SettledAlert>> {
-    let site_id = admin.site(site_id(query)?)?;
+    let site_id = admin.site_in(query)?;
     let (id, group) = (path.id("id")?, alerts::group(query)?);
     let affected = alerts::settle(db, site_id, admin.user_id, id, verdict, group).await?;
     Ok(Json(SettledAlert {

@@ -4,15 +4,15 @@ use axum::{Json, extract::State};
 use chrono::{DateTime, Utc};
 use common::{
     Result,
-    auth::Admin,
+    auth::SiteScope,
     db::Db,
-    http::{AdminProblem, PathText, QueryText},
+    http::{AdminProblem, PathText},
     runs::{self, Details},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{list::RunItem, site_id};
+use crate::list::RunItem;
 
 /// A run with what was asked and said, as it was.
 #[derive(Serialize, ToSchema)]
@@ -87,11 +87,9 @@ impl From<Details> for RunDetails {
 )]
 pub(crate) async fn show_run(
     State(db): State<Db>,
-    admin: Admin,
+    scope: SiteScope,
     path: PathText,
-    query: QueryText,
 ) -> Result<Json<RunDetails>> {
-    let scope = admin.scope(site_id(&query)?)?;
     let details = runs::find(&db, scope, path.id("id")?).await?;
     Ok(Json(details.into()))
 }

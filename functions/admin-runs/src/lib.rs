@@ -12,7 +12,6 @@ use common::{
     auth::{Callers, JwtSecrets},
     config::{ConfigError, DatabaseConfig, Env},
     db::{self, Db},
-    http::QueryText,
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -42,9 +41,4 @@ pub async fn from_env(env: Env) -> Result<OpenApiRouter, ConfigError> {
         tokio::try_join!(DatabaseConfig::from_env(&env), JwtSecrets::from_env(&env))?;
     let db = db::connect_lazy(&database)?;
     Ok(router(db.clone(), Callers::new(secrets, db)))
-}
-
-/// The site that is asked for, if one is.
-fn site_id(query: &QueryText) -> Result<Option<i64>> {
-    query.integer("site_id", 1, i64::MAX)
 }

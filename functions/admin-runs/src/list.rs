@@ -9,7 +9,7 @@ use axum::{
 use chrono::{DateTime, Utc};
 use common::{
     Result,
-    auth::Admin,
+    auth::SiteScope,
     db::Db,
     http::{AdminPage, AdminProblem, ListFormat, QueryText},
     paging::Paging,
@@ -18,7 +18,7 @@ use common::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{PAGE_SIZE, site_id, table};
+use crate::{PAGE_SIZE, table};
 
 /// A run, without what was asked and said.
 #[derive(Serialize, ToSchema)]
@@ -84,11 +84,11 @@ impl From<Entry> for RunItem {
 )]
 pub(crate) async fn list_runs(
     State(db): State<Db>,
-    admin: Admin,
+    scope: SiteScope,
     query: QueryText,
     format: ListFormat,
 ) -> Result<Response> {
-    let list = ListQuery::parse(admin.scope(site_id(&query)?)?, &query)?;
+    let list = ListQuery::parse(scope, &query)?;
     if format == ListFormat::Csv {
         table::check(&query, &list)?;
         return Ok(table::respond(runs::export(db, list).await?));

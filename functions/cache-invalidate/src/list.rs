@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use common::{
     Result,
     apps::App,
-    auth::Admin,
+    auth::SiteScope,
     cache::{self, ListQuery, Listing, Status},
     db::Db,
     http::{AdminPage, AdminProblem, QueryText},
@@ -77,12 +77,12 @@ impl From<Listing> for CacheItem {
 )]
 pub(crate) async fn list_cache(
     State(db): State<Db>,
-    admin: Admin,
+    scope: SiteScope,
     query: QueryText,
 ) -> Result<Json<AdminPage<CacheItem>>> {
     let apps: Vec<(&str, App)> = cache::apps().map(|app| (app.name(), app)).collect();
     let asked = ListQuery {
-        scope: admin.scope(query.integer("site_id", 1, i64::MAX)?)?,
+        scope,
         app: query.one_of("app_type", &apps)?,
         target_id: query.text("target_id")?.map(str::to_owned),
         status: query.one_of("status", &Status::WORDS)?,

@@ -4,8 +4,8 @@
 use axum::{Json as Answered, routing::get};
 use common::{
     Result,
-    auth::{Admin, Callers},
-    http::{Json, QueryText},
+    auth::{Admin, Callers, SiteScope},
+    http::Json,
 };
 use local::demo;
 use reqwest::RequestBuilder;
@@ -26,9 +26,7 @@ struct Limit {
     limit: i64,
 }
 
-async fn read(admin: Admin, query: QueryText) -> Result<Answered<Value>> {
-    let asked = query.integer("site_id", 1, i64::MAX)?;
-    let scope = admin.scope(asked)?;
+async fn read(scope: SiteScope) -> Result<Answered<Value>> {
     Ok(Answered(json!({ "site_id": scope.site_id() })))
 }
 
