@@ -38,7 +38,7 @@ for (const kind of KINDS) {
           await assertStored(chatId, content, outcome);
           if (retryable === undefined) assert.equal(outcome.done.status, end);
           else assert.deepEqual([outcome.error.code, outcome.error.retryable, outcome.error.kept], [end, retryable, false]);
-          assert.equal(network.requests.length, 1, 'nothing was lost, so nothing was asked again');
+          assert.equal(network.served(), 1, 'nothing was lost, so nothing was asked again');
           assert.equal(storage.size, 0, 'an answer that is known is not waited for');
         });
       });
@@ -54,7 +54,7 @@ for (const kind of KINDS) {
         const outcome = await ask(client.chat, chatId, SHORT);
         await assertStored(chatId, SHORT, outcome);
         assertOneMessage(client.network);
-        assert.ok(client.network.requests.length <= 2, JSON.stringify(place));
+        assert.ok(client.network.served() <= 2, JSON.stringify(place));
         assert.equal(client.storage.size, 0);
       });
     });
@@ -77,7 +77,7 @@ for (const kind of KINDS) {
         const outcome = await ask(client.chat, chatId, content);
         await assertStored(chatId, content, outcome);
         assertOneMessage(client.network);
-        assert.ok(client.network.requests.length <= 7);
+        assert.ok(client.network.served() <= 7);
       });
     });
 
@@ -134,7 +134,7 @@ for (const kind of KINDS) {
         });
         await assertStored(chatId, content, await hidden);
         assertOneMessage(client.network);
-        assert.ok(client.network.requests.length <= 3);
+        assert.ok(client.network.served() <= 3);
       });
     });
 
@@ -233,14 +233,14 @@ for (const kind of KINDS) {
       );
       const unknown = (await ask(chat, 999999999, '你好')).error;
       assert.deepEqual([unknown.status, unknown.code], [404, 'not_found']);
-      assert.equal(network.requests.length, 2);
+      assert.equal(network.served(), 2);
       assert.equal(storage.size, 0);
 
       // With a new token it is the same message.
       const stranger = createClient(kind, { token: () => 'no token', storage });
       const { error } = await ask(stranger.chat, chatId, '[[sim:echo]]你好');
       assert.deepEqual([error.status, error.code, error.detail, error.kept], [401, 'unauthorized', '请先登录', true]);
-      assert.equal(stranger.network.requests.length, 1);
+      assert.equal(stranger.network.served(), 1);
       await assert.rejects(stranger.chat.stop(1), (refusal) => refusal.code === 'unauthorized');
       const again = createClient(kind, { storage });
       await assertStored(chatId, '[[sim:echo]]你好', await ask(again.chat, chatId, '[[sim:echo]]你好'));
@@ -269,7 +269,7 @@ for (const kind of KINDS) {
       const chatId = await newChat();
       const content = '[[sim:echo]]耐心';
       await assertStored(chatId, content, await ask(client.chat, chatId, content));
-      assert.equal(client.network.requests.length, 2);
+      assert.equal(client.network.served(), 2);
       assertOneMessage(client.network);
 
       // Something in front of Parlor says it in the header alone; and half a minute is the most.
@@ -323,7 +323,7 @@ test('mini-program: where chunks are not known, all of it comes at the end', { s
   await assertStored(chatId, content, await ask(chat, chatId, content));
   const { error } = await ask(chat, chatId, '');
   assert.deepEqual([error.status, error.detail], [422, '消息内容不能为空']);
-  assert.equal(network.requests.length, 2);
+  assert.equal(network.served(), 2);
 });
 
 test('with ?ascii=1 a byte is a character, and no decoder is needed', { skip }, async () => {

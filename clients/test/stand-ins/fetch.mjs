@@ -12,6 +12,7 @@ export function createFetch(network) {
     signal.addEventListener('abort', forget);
     if (plan.early) setTimeout(forget, Math.random() * 20);
     const response = await fetch(url, { method, headers, body, signal: own.signal });
+    network.answered(response.status);
     if (plan.at === -1) {
       own.abort();
       throw new TypeError('fetch failed');

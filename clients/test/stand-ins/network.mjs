@@ -24,7 +24,12 @@ export function atRandom(bytes) {
  * that knows no chunks.
  */
 export function createNetwork({ cut = whole, trouble = () => undefined } = {}) {
-  const network = { requests: [], bytes: [] };
+  const network = { requests: [], bytes: [], busy: 0 };
+  /** Requests, but for those that the product, on a machine that is busy with other things, asked patience for. */
+  network.served = () => network.requests.length - network.busy;
+  network.answered = (status) => {
+    if (status === 503) network.busy += 1;
+  };
   network.begin = (request) => {
     const n = network.requests.push(request) - 1;
     network.bytes[n] = 0;

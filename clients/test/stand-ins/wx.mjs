@@ -30,6 +30,7 @@ function request(network, { url, method = 'GET', data, header = {}, enableChunke
     if (plan.early) setTimeout(() => broken('early'), Math.random() * 20);
   });
   sent.on('response', (response) => {
+    if (enableChunked) network.answered(response.statusCode);
     if (plan.at === -1) {
       broken('no head');
       return;
