@@ -59,7 +59,7 @@ pub struct SessionMessages {
 /// of them, and what lies beyond it is known without looking.
 ///
 /// # Errors
-/// As [`find`]; and [`Error::Invalid`] where the message that is named is none of this session.
+/// As [`super::find`]; and [`Error::Invalid`] where the message that is named is none of this session.
 pub async fn messages(
     db: &Db,
     caller: &Caller,

@@ -13,7 +13,7 @@ use crate::{
 /// that were.
 ///
 /// # Errors
-/// As [`find`].
+/// As [`super::find`].
 pub async fn mark_read(db: &Db, caller: &Caller, id: Uuid) -> Result<i64> {
     let row = sqlx::query!(
         r#"

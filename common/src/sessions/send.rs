@@ -96,7 +96,7 @@ pub struct Sent {
 /// Stores a message and queues its reply, in one statement.
 ///
 /// # Errors
-/// As [`find`]; [`Error::Invalid`] also where the session takes no messages, and where `reply_to` is no message of
+/// As [`super::find`]; [`Error::Invalid`] also where the session takes no messages, and where `reply_to` is no message of
 /// this session; [`Error::KeyReused`]; [`Error::RateLimited`] and [`Error::BudgetExceeded`].
 pub async fn send(
     db: &Db,
