@@ -47,6 +47,13 @@ pub struct Alert {
     pub first_at: DateTime<Utc>,
 }
 
+impl Alert {
+    /// With its place in the list.
+    fn keyed(self) -> (TimeKey, Self) {
+        ((self.created_at.timestamp_micros(), self.id), self)
+    }
+}
+
 /// Which alerts are listed.
 #[derive(Clone, Copy, Debug)]
 pub struct ListQuery {
@@ -167,14 +174,9 @@ async fn each(db: &Db, query: &ListQuery, paging: &Paging<TimeKey>) -> Result<Li
             first_at: row.created_at?,
         })
     });
-    let is_estimate = total > MAX_COUNTED;
-    Ok(listed(
-        alerts,
-        total.min(MAX_COUNTED),
-        is_estimate,
-        query,
-        paging,
-    ))
+    let scope = query.cursor_scope();
+    let keyed = alerts.map(Alert::keyed);
+    Ok(Listed::counted(total, keyed, paging.size, &scope))
 }
 
 /// The newest alerts, however they stand.
@@ -266,24 +268,14 @@ async fn causes(db: &Db, query: &ListQuery, paging: &Paging<TimeKey>) -> Result<
             first_at: row.first_at?,
         })
     });
-    Ok(listed(alerts, total, is_cut, query, paging))
-}
-
-fn listed(
-    alerts: impl Iterator<Item = Alert>,
-    total: i64,
-    total_is_estimate: bool,
-    query: &ListQuery,
-    paging: &Paging<TimeKey>,
-) -> Listed<Alert> {
-    let keyed = alerts.map(|alert| ((alert.created_at.timestamp_micros(), alert.id), alert));
+    let keyed = alerts.map(Alert::keyed);
     let (items, next_cursor) = page(keyed, paging.size, &query.cursor_scope());
-    Listed {
+    Ok(Listed {
         items,
         total,
-        total_is_estimate,
+        total_is_estimate: is_cut,
         next_cursor,
-    }
+    })
 }
 
 /// What an admin says to an alert.

@@ -10,6 +10,20 @@ use crate::{
 /// The years that a date may be of: PostgreSQL knows more, nobody's log does.
 const YEARS: std::ops::RangeInclusive<&str> = "0001"..="9999";
 
+/// As a day is spelt.
+const DAY: &str = "2026-11-21";
+
+/// Reads a day that is spelt out.
+pub(crate) fn day(text: &str) -> Option<NaiveDate> {
+    let is_spelt_out = text.len() == DAY.len() && has_a_year(text);
+    let day = || NaiveDate::parse_from_str(text, "%Y-%m-%d").ok();
+    is_spelt_out.then(day).flatten()
+}
+
+fn has_a_year(text: &str) -> bool {
+    text.get(..4).is_some_and(|year| YEARS.contains(&year))
+}
+
 /// One end of a range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moment {
@@ -22,14 +36,11 @@ pub enum Moment {
 impl Moment {
     /// Reads `2026-11-21`, or an instant with its offset as RFC 3339 has it.
     fn parse(text: &str) -> Option<Self> {
-        if !text.get(..4).is_some_and(|year| YEARS.contains(&year)) {
-            return None;
+        if text.len() == DAY.len() {
+            return day(text).map(Self::Day);
         }
-        let day = || NaiveDate::parse_from_str(text, "%Y-%m-%d").ok();
-        if text.len() == "2026-11-21".len() {
-            return day().map(Self::Day);
-        }
-        let at = DateTime::parse_from_rfc3339(text).ok()?;
+        let at = DateTime::parse_from_rfc3339(text).ok();
+        let at = at.filter(|_| has_a_year(text))?;
         Some(Self::At(at.with_timezone(&Utc)))
     }
 

@@ -25,12 +25,12 @@ pub(crate) const TARGET: &str = "metric";
 /// What all metrics are found under.
 const NAMESPACE: &str = "Parlor";
 
-/// The circuit of an app changed: `CircuitOpened` (again, too, after a probe that failed) or
-/// `CircuitClosed`, by `app`.
-pub fn circuit(app: App, change: &str) {
-    let name = match change {
-        "opened" => "CircuitOpened",
-        "closed" => "CircuitClosed",
+/// What the end of a call did to the circuit of its app, if anything: `CircuitOpened` (again, too, after a probe
+/// that failed) or `CircuitClosed`, by `app`.
+pub fn circuit(app: App, change: Option<&str>) {
+    let (name, change) = match change {
+        Some(change @ "opened") => ("CircuitOpened", change),
+        Some(change @ "closed") => ("CircuitClosed", change),
         _ => return,
     };
     tracing::warn!(target: TARGET, metric = name, unit = "Count", value = 1_u64, app = app.name(), "circuit {change}");

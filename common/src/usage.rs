@@ -17,7 +17,7 @@ const DAYS: u64 = 7;
 
 /// Upper ends of the buckets of a latency histogram but the last, which has none, in milliseconds: those of
 /// `biz.latency_bucket`.
-const BUCKETS: [u32; 15] = [
+pub const BUCKETS: [u32; 15] = [
     100, 200, 300, 500, 750, 1_000, 1_500, 2_000, 3_000, 5_000, 7_500, 10_000, 15_000, 30_000,
     60_000,
 ];

@@ -93,11 +93,7 @@ pub(super) async fn make(desk: &Desk, job: &Job) -> Result<(), Stuck> {
     ended.latency_ms = i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX);
     step::stored(|| finish(&desk.db, job, &question, &prompt, &ended, session_lost))
         .await
-        .map(|circuit| {
-            if let Some(change) = circuit {
-                metrics::circuit(App::Chat, &change);
-            }
-        })?;
+        .map(|circuit| metrics::circuit(App::Chat, circuit.as_deref()))?;
     tracing::info!(
         job_id = job.id,
         run_id = question.run_id,

@@ -191,9 +191,7 @@ async fn finish(
         latency_ms = ended.latency_ms,
         "run ended"
     );
-    if let Some(change) = circuit {
-        metrics::circuit(app, &change);
-    }
+    metrics::circuit(app, circuit.as_deref());
     Ok(())
 }
 

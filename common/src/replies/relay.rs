@@ -306,9 +306,7 @@ impl Relay {
                     error_code = end.error_code,
                     "reply ended"
                 );
-                if let Some(change) = &finished.circuit {
-                    metrics::circuit(App::Chat, change);
-                }
+                metrics::circuit(App::Chat, finished.circuit.as_deref());
                 if !finished.applied && finished.state != end.state {
                     // The sweep was first: what it stored is what counts.
                     return;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use chrono::{DateTime, Duration, FixedOffset, NaiveDate, Utc};
-use common::{apps::App, clock};
+use common::{apps::App, clock, usage::BUCKETS};
 use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::{Connection as _, Executor as _, PgConnection, postgres::PgCopyIn};
 
@@ -252,23 +252,19 @@ struct Counters {
     successes: i64,
     tokens: i64,
     latency_sum_ms: i64,
-    histogram: [i64; 16],
+    /// As the column has it.
+    histogram: [i64; BUCKETS.len() + 1],
     last: (&'static str, DateTime<Utc>),
 }
 
 impl Counters {
     fn add(&mut self, run: &Run, at: DateTime<Utc>) {
-        /// The lower ends of the buckets but the first: those of `biz.latency_bucket`.
-        const ENDS: [i64; 15] = [
-            100, 200, 300, 500, 750, 1_000, 1_500, 2_000, 3_000, 5_000, 7_500, 10_000, 15_000,
-            30_000, 60_000,
-        ];
         self.calls += 1;
         self.successes += i64::from(run.is_success());
         self.tokens += run.tokens;
         self.latency_sum_ms += run.latency_ms;
         if run.was_asked() {
-            self.histogram[ENDS.partition_point(|end| *end <= run.latency_ms)] += 1;
+            self.histogram[BUCKETS.partition_point(|end| i64::from(*end) <= run.latency_ms)] += 1;
         }
         self.last = (run.status, at);
     }
