@@ -184,14 +184,14 @@ pub async fn newest(db: &Db, scope: SiteScope, most: i64) -> Result<Vec<Alert>> 
     let rows = sqlx::query!(
         r#"
         select r.id, r.site_id, r.app_type, r.status, r.alert_status as "alert_status!", r.error_code, r.error_message, r.created_at
-        from biz.find_alerts($1, '-infinity', 'infinity', $2, $3, 'infinity', 0, $4, 0) k, lateral (
-            select * from biz.ai_run_logs r where r.site_id = k.site_id and r.created_at = k.created_at and r.id = k.id limit 1
+        from biz.sites s cross join lateral (
+            select * from biz.ai_run_logs r where r.site_id = s.id and r.alert_status is not null
+            order by r.created_at desc, r.id desc limit $2
         ) r
-        order by r.created_at desc, r.id desc
+        where $1::bigint is null or s.id = $1
+        order by r.created_at desc, r.id desc limit $2
         "#,
         scope.site_id(),
-        &App::ALL.map(App::name) as _,
-        &STATUSES as _,
         most,
     )
     .fetch_all(db)

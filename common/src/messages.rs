@@ -160,6 +160,9 @@ pub async fn list(
             where m.conversation_id = c.id and m.site_id = $1 and c.user_id = $3
               and m.seq > case when $4 then c.newest - $7 else coalesce($5, $6) end
               and m.seq <= case when $4 then c.newest else coalesce($5, $6) + $7 end
+            -- The range is no longer than that; said again, so that in a conversation that is a good part of
+            -- the table the planner does not take it for a good part of the table, too, and read all of it.
+            order by m.seq limit $7
         ) m on true
         order by m.seq
         "#,

@@ -98,8 +98,12 @@ pub async fn messages(
                     else m.seq <= p.read_seq end as seen
         from page p
         left join biz.bots b on b.id = p.bot_id
-        left join biz.ai_messages m
-            on m.conversation_id = p.id and m.site_id = $1 and m.seq between p.first_seq and p.last_seq and p.user_id = $3
+        left join lateral (
+            select * from biz.ai_messages m
+            where m.conversation_id = p.id and m.site_id = $1 and m.seq between p.first_seq and p.last_seq and p.user_id = $3
+            -- For the planner, as in a conversation's messages: the range is no longer than that.
+            order by m.seq limit $6
+        ) m on true
         order by m.seq
         "#,
         caller.site_id,

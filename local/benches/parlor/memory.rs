@@ -2,10 +2,14 @@
 
 use std::{net::Ipv4Addr, path::Path};
 
-use common::config::Env;
-use local::{cloud, emulator::Emulator, postgres::Binaries as Postgres};
+use common::{apps::App, config::Env};
+use local::{
+    cloud,
+    emulator::{Emulator, Outcome},
+    postgres::Binaries as Postgres,
+};
 use reqwest::{Client, RequestBuilder};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     Result,
@@ -19,6 +23,19 @@ use crate::{
 const REQUESTS: usize = 1_000;
 /// Below the limit of 20 a minute.
 const REQUESTS_EACH: usize = 15;
+/// The admin of the site.
+const ADMIN: i64 = 1004;
+/// The first member of the site.
+const MEMBER: usize = 10_001;
+const MEMBERS: usize = 50;
+/// The list of each function that has one.
+const READ_BY_PEOPLE: [&str; 2] = ["/api/xcx/chat/history", "/api/chat/sessions"];
+const READ_BY_ADMINS: [&str; 4] = [
+    "/api/admin/ai/dashboard",
+    "/api/admin/ai/run-logs",
+    "/api/admin/ai/trigger-jobs",
+    "/api/admin/ai/cache",
+];
 const CONTENT: &str = "今天店里生意怎么样？[[sim:long:200]]";
 
 pub async fn measure(postgres: &Postgres) -> Result<Section> {
@@ -49,13 +66,30 @@ pub async fn measure(postgres: &Postgres) -> Result<Section> {
             .json(&json!({ "content": CONTENT }))
     })
     .await?;
-    each(streaming, |person| {
-        http.get(format!("{base}/api/xcx/chat/history"))
-            .bearer_auth(&person.token)
-    })
-    .await?;
-    for _ in 0..REQUESTS {
-        emulator.invoke("db-migrate", &json!({})).await?;
+    for path in READ_BY_PEOPLE {
+        each(streaming, |person| {
+            http.get(format!("{base}{path}")).bearer_auth(&person.token)
+        })
+        .await?;
+    }
+    let admin = [Person {
+        id: ADMIN,
+        token: stage::token(ADMIN)?,
+        chat_id: 0,
+    }];
+    for path in READ_BY_ADMINS {
+        each(&admin, |person| {
+            http.get(format!("{base}{path}")).bearer_auth(&person.token)
+        })
+        .await?;
+    }
+    for request in 0..REQUESTS {
+        tell(emulator, "trigger-dispatch", &visit(request)).await?;
+    }
+    for function in ["prewarm", "job-worker", "sweep", "db-migrate"] {
+        for _ in 0..REQUESTS {
+            tell(emulator, function, &json!({})).await?;
+        }
     }
 
     let mut figures = Vec::new();
@@ -69,8 +103,9 @@ pub async fn measure(postgres: &Postgres) -> Result<Section> {
         title: "Memory",
         conditions: format!(
             "Resident set of each `release` binary after {REQUESTS} requests, one at a time, through the emulated \
-             Runtime API: pages of the history; replies in one piece; replies as streams, of 200 tokens each; migrations \
-             with nothing to do."
+             Runtime API: first pages of the lists; replies in one piece; replies as streams, of 200 tokens each; visits of \
+             {MEMBERS} members; the jobs of these visits and of the insights made ahead, all at the worker's first request; \
+             sweeps and migrations with nothing to do."
         ),
         figures,
         notes: Vec::new(),
@@ -86,11 +121,12 @@ struct Functions {
 impl Functions {
     /// Behind the emulated gateway.
     async fn start(directory: &Path, database_url: &str, upstream: &str) -> Result<Self> {
-        let env = Env::from_pairs([
+        let apps = App::ALL.map(|app| (app.variable(), app.name()));
+        let service = [
             ("DASHSCOPE_API_KEY", "sk-benchmark"),
             ("DASHSCOPE_BASE_URL", upstream),
-            ("DASHSCOPE_APP_ID_1_CHAT", "app1_chat"),
-        ]);
+        ];
+        let env = Env::from_pairs(apps.into_iter().chain(service));
         let specs = cloud::specs(directory, &env, &database_url.into(), &stage::SECRET.into());
         let emulator = Emulator::start(specs)?;
         let router = emulator.router(cloud::routes()?)?;
@@ -106,8 +142,27 @@ impl Functions {
     }
 }
 
+async fn tell(emulator: &Emulator, function: &str, event: &Value) -> Result<()> {
+    match emulator.invoke(function, event).await? {
+        Outcome::Error(error) => Err(format!("{function}: {error}").into()),
+        Outcome::Response(_) | Outcome::Stream(_) => Ok(()),
+    }
+}
+
+/// A member's visit, as the event bus tells it.
+fn visit(number: usize) -> Value {
+    json!({
+        "source": "parlor.business",
+        "detail-type": "consumption.settled",
+        "detail": { "site_id": stage::SITE, "member_id": MEMBER + number % MEMBERS, "payload": {} },
+    })
+}
+
 async fn each(people: &[Person], request: impl Fn(&Person) -> RequestBuilder) -> Result<()> {
-    let rounds = people.iter().flat_map(|person| [person; REQUESTS_EACH]);
+    let each = REQUESTS_EACH.max(REQUESTS.div_ceil(people.len()));
+    let rounds = people
+        .iter()
+        .flat_map(|person| std::iter::repeat_n(person, each));
     for person in rounds.take(REQUESTS) {
         let answer = request(person).send().await?;
         if !answer.status().is_success() {
