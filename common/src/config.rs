@@ -24,6 +24,7 @@
 //! | `JOB_QUEUE_URL` | the SQS queue that wakes the job worker; without it the schedule alone does | none |
 //! | `JOB_CONCURRENCY` | calls of apps that a worker has under way at once | 8 |
 //! | `JOB_RESERVED_TOKENS` | tokens held against the budget per call of a job | 2000 |
+//! | `CORS_ALLOWED_ORIGINS` | exact origins whose pages may call, separated by commas | none |
 //! | `RUN_LOG_RETENTION_DAYS` | how long a run stays in the log at least; whole months go | 90 |
 //! | `RUST_LOG` | log filter | `info` |
 

@@ -7,15 +7,16 @@
 
 mod invocation;
 
-use axum::{Router, middleware};
+use axum::{Router, extract::Request, middleware};
 use common::{
     config::{ConfigError, Env},
-    http, telemetry,
+    http::{self, Cors},
+    telemetry,
 };
 use lambda_http::RequestExt as _;
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use serde::{Serialize, de::DeserializeOwned};
-use tower::ServiceExt as _;
+use tower::{Layer as _, ServiceExt};
 use tracing::Instrument as _;
 use utoipa_axum::router::OpenApiRouter;
 
@@ -24,11 +25,35 @@ pub use lambda_runtime::Error;
 
 /// A router as clients meet it: with answers for unknown paths and methods, and inside the
 /// boundary that renders every error.
-pub fn app(router: OpenApiRouter) -> Router {
-    Router::from(router)
+///
+/// The rules for pages of other origins are outermost, so that such a page can read errors, too.
+/// They go around the router as a whole: a layer of its own would have axum add the path's
+/// methods to the answer of a preflight.
+pub fn app(router: OpenApiRouter, cors: &Cors) -> Router {
+    let app = Router::from(router)
         .fallback(http::not_found)
         .method_not_allowed_fallback(http::method_not_allowed)
-        .layer(middleware::from_fn(http::boundary))
+        .layer(middleware::from_fn(http::boundary));
+    let Some(cors) = cors.layer() else {
+        return app;
+    };
+    let open = ServiceExt::<Request>::map_response(cors.layer(app), http::hide_rules);
+    Router::new().fallback_service(open)
+}
+
+/// The same of a function, as the environment describes it.
+///
+/// # Errors
+/// Names the variable that is missing or cannot be read.
+pub async fn app_from_env<Pending>(
+    env: Env,
+    from_env: impl FnOnce(Env) -> Pending,
+) -> Result<Router, ConfigError>
+where
+    Pending: Future<Output = Result<OpenApiRouter, ConfigError>>,
+{
+    let cors = Cors::from_env(&env)?;
+    Ok(app(from_env(env).await?, &cors))
 }
 
 /// Serves HTTP events (API Gateway REST and HTTP API payloads), one at a time, until the
@@ -45,7 +70,7 @@ pub async fn serve<Pending>(from_env: impl FnOnce(Env) -> Pending) -> Result<(),
 where
     Pending: Future<Output = Result<OpenApiRouter, ConfigError>>,
 {
-    run(app(start(from_env).await?)).await
+    run(start(|env| app_from_env(env, from_env)).await?).await
 }
 
 /// Serves HTTP events with a router as it is, outside any boundary.

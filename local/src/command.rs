@@ -13,7 +13,9 @@ use common::{
     auth::{self, JwtSecrets},
     config::{ChatLimits, ConfigError, DatabaseConfig, Env, SendLimits},
     dashscope::{self, DashScope},
-    db, migrations,
+    db,
+    http::Cors,
+    migrations,
     queue::JobQueue,
     replies::Replies,
     telemetry,
@@ -215,6 +217,7 @@ pub fn idle_tools() -> Result<gateway::Tools, AnyError> {
         replies,
         queue: JobQueue::none(),
         limits: SendLimits::from_env(&nothing)?,
+        cors: Cors::closed(),
     })
 }
 

@@ -5,6 +5,7 @@ use common::{
     auth::{Callers, JwtSecrets},
     config::SendLimits,
     db::Db,
+    http::Cors,
     queue::JobQueue,
     replies::Replies,
 };
@@ -27,6 +28,8 @@ pub struct Tools {
     pub queue: JobQueue,
     /// What a user may send to a bot.
     pub limits: SendLimits,
+    /// Which web pages may call.
+    pub cors: Cors,
 }
 
 /// All functions, by name, each with its own router.
@@ -37,6 +40,7 @@ pub fn functions(tools: &Tools) -> Vec<(&'static str, OpenApiRouter)> {
         replies,
         queue,
         limits,
+        cors: _,
     } = tools.clone();
     let callers = Callers::new(secrets, db.clone());
     vec![
@@ -77,7 +81,7 @@ pub fn app(tools: &Tools) -> Router {
     let all = functions(tools)
         .into_iter()
         .fold(OpenApiRouter::new(), |all, (_, router)| all.merge(router));
-    lambda::app(all).merge(Router::new().route("/healthz", get(async || "ok")))
+    lambda::app(all, &tools.cors).merge(Router::new().route("/healthz", get(async || "ok")))
 }
 
 /// The document that describes them.

@@ -9,6 +9,7 @@ use common::{
     auth::JwtSecrets,
     config::{ChatLimits, ConfigError, DashScopeConfig, Env, JobLimits, Retention, SendLimits},
     db::Db,
+    http::Cors,
     jobs::Worker,
     queue::JobQueue,
     replies::Replies,
@@ -144,6 +145,7 @@ async fn tools(db: Db, secret: &SecretString, env: &Env) -> Result<(Tools, Worke
         replies,
         queue,
         limits: SendLimits::from_env(env)?,
+        cors: Cors::from_env(env)?,
     };
     Ok((tools, worker))
 }

@@ -16,7 +16,7 @@ use tracing::Instrument as _;
 use super::face::Face;
 use crate::{clock, error::Error, telemetry};
 
-const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The id of a request: Lambda's own, or a fresh one where there is none. What a client
 /// sends under that name is not believed, for it goes into the log.

@@ -17,6 +17,7 @@ use common::{
     auth::JwtSecrets,
     config::{ChatLimits, DashScopeConfig, DatabaseConfig, Env, SendLimits},
     dashscope, db,
+    http::Cors,
     queue::JobQueue,
     replies::Replies,
     telemetry,
@@ -233,6 +234,7 @@ pub fn tools(database_url: &str, upstream: String) -> Result<Tools> {
         replies,
         queue: JobQueue::none(),
         limits: SendLimits::from_env(&nothing)?,
+        cors: Cors::closed(),
     })
 }
 

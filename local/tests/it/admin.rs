@@ -5,7 +5,7 @@ use axum::{Json as Answered, routing::get};
 use common::{
     Result,
     auth::{Admin, Callers, SiteScope},
-    http::Json,
+    http::{Cors, Json},
 };
 use local::demo;
 use reqwest::RequestBuilder;
@@ -45,7 +45,7 @@ async fn start() -> (Parlor, AdminWeb) {
         .route(PATH, get(read).put(set))
         .with_state(Callers::new(tools.secrets, tools.db));
     let web = AdminWeb {
-        address: serve(lambda::app(router)).await,
+        address: serve(lambda::app(router, &Cors::closed())).await,
         http: reqwest::Client::new(),
     };
     (parlor, web)

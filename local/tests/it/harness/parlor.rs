@@ -14,6 +14,7 @@ use common::{
     config::{ChatLimits, DatabaseConfig, Env, JobLimits, SendLimits},
     dashscope::{self, DashScope},
     db::{self, Db},
+    http::Cors,
     jobs::{Worked, Worker},
     queue::JobQueue,
     replies::Replies,
@@ -159,6 +160,7 @@ impl Parlor {
             replies,
             queue: JobQueue::none(),
             limits: SendLimits::from_env(&env).unwrap(),
+            cors: Cors::from_env(&env).unwrap(),
         };
         let app = gateway::app(&tools);
         let address = serve(app).await;
