@@ -12,15 +12,18 @@ use crate::{
     gateway,
 };
 
-/// As in `template.yaml`.
+/// As in `template.yaml`, where somebody waits or much is done at once.
 const MEMORY_MB: u32 = 512;
+/// As in `template.yaml`, for those that mostly wait for PostgreSQL, and nobody for them.
+const SMALL: (u32, [&str; 4]) = (256, ["db-migrate", "prewarm", "sweep", "trigger-dispatch"]);
 /// Processes of one function at once.
 const MAX_INSTANCES: usize = 10;
 /// Variables of this process that the functions are given, as the template gives them; each app's id is too.
-const HANDED_ON: [&str; 14] = [
+const HANDED_ON: [&str; 15] = [
     "CHAT_MAX_STREAMS",
     "CHAT_RATE_PER_MINUTE",
     "CHAT_RESERVED_TOKENS",
+    "CORS_ALLOWED_ORIGINS",
     "DASHSCOPE_API_KEY",
     "DASHSCOPE_BASE_URL",
     "DASHSCOPE_WORKSPACE",
@@ -100,19 +103,29 @@ pub fn specs(
             binary: directory.join(name),
             env: variables.clone(),
             timeout,
-            memory_mb: MEMORY_MB,
+            memory_mb: memory_mb(name),
             max_instances: MAX_INSTANCES,
         })
         .collect()
 }
 
-/// Every route of every function. All answer in the streaming form: see `lambda::serve`.
+fn memory_mb(function: &str) -> u32 {
+    let (small, those) = SMALL;
+    if those.contains(&function) {
+        small
+    } else {
+        MEMORY_MB
+    }
+}
+
+/// Every route of every function, and the preflight of each path. All answer in the streaming form: see
+/// `lambda::serve`.
 pub fn routes() -> Result<Vec<Route>, AnyError> {
     let tools = command::idle_tools()?;
     let mut routes = Vec::new();
     for (function, router) in gateway::functions(&tools) {
         for (path, item) in &router.get_openapi().paths.paths {
-            for method in gateway::methods(item) {
+            for method in gateway::methods(item).into_iter().chain(["OPTIONS"]) {
                 routes.push(Route {
                     method: method.parse()?,
                     path: path.clone(),

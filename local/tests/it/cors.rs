@@ -5,6 +5,7 @@ use local::gateway;
 use reqwest::{RequestBuilder, header::HeaderMap};
 
 use crate::harness::{
+    cloud::Cloud,
     parlor::{Answer, COACH, Parlor, Setup, answer, serve},
     routes,
 };
@@ -198,6 +199,36 @@ async fn a_table_differs_by_origin_and_by_what_is_accepted_in_one_line() {
     let values: Vec<_> = table.headers.get_all("vary").into_iter().collect();
     assert_eq!(values.len(), 1, "{values:?}");
     assert!(words(&table.headers, "vary").contains(&"accept".to_owned()));
+}
+
+#[tokio::test]
+async fn behind_the_gateway_it_is_as_on_one_port() {
+    let cloud = Cloud::start_with(|spec| {
+        let origins = ("CORS_ALLOWED_ORIGINS".to_owned(), DESK.to_owned());
+        spec.env.push(origins);
+    })
+    .await;
+    let routes = local::cloud::routes().unwrap();
+    let twin = serve(cloud.emulator.router(routes).unwrap()).await;
+    let http = reqwest::Client::new();
+    let history = format!("{twin}/api/xcx/chat/history");
+    let ask = |method: &str, origin: &'static str| {
+        let request = http.request(method.parse().unwrap(), &history);
+        answer(
+            request
+                .header("origin", origin)
+                .header("access-control-request-method", "GET"),
+        )
+    };
+
+    let allowed = ask("OPTIONS", DESK).await;
+    assert_eq!(allowed.status, 200, "{}", allowed.body);
+    assert_eq!(allowed.headers["access-control-allow-origin"], DESK);
+    readable_by(DESK, &ask("GET", DESK).await);
+    for method in ["OPTIONS", "GET"] {
+        let refused = ask(method, STRANGERS[1]).await;
+        assert!(rules(&refused.headers).is_empty(), "{:?}", refused.headers);
+    }
 }
 
 #[tokio::test]

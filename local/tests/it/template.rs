@@ -1,6 +1,9 @@
 //! `template.yaml`, as SAM's own transform understands it, says what the code says: the same
 //! routes, streamed, the same events and schedules, and to each function its variables, its
-//! secrets, its queues and no more.
+//! secrets, its queues and no more. What is there to run it by is in `observed` and `deployed`.
+
+mod deployed;
+mod observed;
 
 use std::{collections::BTreeSet, path::Path, process::Command, sync::OnceLock};
 
@@ -12,6 +15,7 @@ use common::{
 };
 use local::{cloud, command, gateway, schedules};
 use serde_json::{Value, json};
+use utoipa_axum::router::OpenApiRouter;
 
 use crate::harness::python;
 
@@ -43,10 +47,11 @@ const SECRETS: [(&str, &str, &str, &str); 3] = [
 
 /// Variables whose values a function checks when it starts: those it reads, it does not start with
 /// this in them.
-const CHECKED: [&str; 8] = [
+const CHECKED: [&str; 9] = [
     "CHAT_MAX_STREAMS",
     "CHAT_RATE_PER_MINUTE",
     "CHAT_RESERVED_TOKENS",
+    "CORS_ALLOWED_ORIGINS",
     "DASHSCOPE_BASE_URL",
     "DATABASE_MAX_CONNECTIONS",
     "JOB_CONCURRENCY",
@@ -124,6 +129,11 @@ fn arn_of(logical_id: &str) -> Value {
     json!({"Fn::GetAtt": [logical_id, "Arn"]})
 }
 
+/// As everything refers to a function that invokes it: by its alias.
+fn alias_of(function: &str) -> Value {
+    json!({"Ref": format!("{}Aliaslive", resource(function).0)})
+}
+
 /// What a parameter is unless it is told; anything else is what it is.
 fn by_default(value: &'static Value) -> &'static Value {
     match value["Ref"].as_str() {
@@ -155,7 +165,7 @@ fn function_of(operation: &Value) -> String {
         .into_iter()
         .map(|(function, _)| function)
         .find(|function| {
-            integration_uri(operation).contains(&format!("${{{}.Arn}}", resource(function).0))
+            integration_uri(operation).contains(&format!("${{{}Aliaslive}}", resource(function).0))
         })
         .expect("a function of ours")
         .to_owned()
@@ -184,8 +194,10 @@ async fn template_routers_and_openapi_document_have_the_same_routes() {
             methods.map(move |method| (method.to_owned(), path.clone()))
         })
         .collect();
+    // A browser's question before a request is nothing that clients ask.
     let routed = template
         .into_iter()
+        .filter(|(method, ..)| method != "OPTIONS")
         .map(|(method, path, _)| (method, path))
         .collect();
     assert_eq!(described, routed);
@@ -240,17 +252,27 @@ async fn the_emulated_cloud_has_the_functions_times_and_memory() {
     }
 }
 
+/// Starts a function that serves HTTP.
+async fn http<Pending>(from_env: impl FnOnce(Env) -> Pending, env: Env) -> Result<(), ConfigError>
+where
+    Pending: Future<Output = Result<OpenApiRouter, ConfigError>>,
+{
+    Box::pin(lambda::app_from_env(env, from_env))
+        .await
+        .map(drop)
+}
+
 /// Starts a function as its `main` does.
 async fn start(function: &str, env: Env) -> Result<(), ConfigError> {
     match function {
-        "admin-dashboard" => Box::pin(admin_dashboard::from_env(env)).await.map(drop),
-        "admin-jobs" => Box::pin(admin_jobs::from_env(env)).await.map(drop),
-        "admin-runs" => Box::pin(admin_runs::from_env(env)).await.map(drop),
-        "cache-invalidate" => Box::pin(cache_invalidate::from_env(env)).await.map(drop),
-        "chat-history" => Box::pin(chat_history::from_env(env)).await.map(drop),
-        "chat-messages" => Box::pin(chat_messages::from_env(env)).await.map(drop),
-        "chat-sessions" => Box::pin(chat_sessions::from_env(env)).await.map(drop),
-        "chat-stream" => Box::pin(chat_stream::from_env(env)).await.map(drop),
+        "admin-dashboard" => http(admin_dashboard::from_env, env).await,
+        "admin-jobs" => http(admin_jobs::from_env, env).await,
+        "admin-runs" => http(admin_runs::from_env, env).await,
+        "cache-invalidate" => http(cache_invalidate::from_env, env).await,
+        "chat-history" => http(chat_history::from_env, env).await,
+        "chat-messages" => http(chat_messages::from_env, env).await,
+        "chat-sessions" => http(chat_sessions::from_env, env).await,
+        "chat-stream" => http(chat_stream::from_env, env).await,
         "db-migrate" => db_migrate::from_env(env).await.map(drop),
         "job-worker" => Box::pin(job_worker::from_env(env)).await.map(drop),
         "prewarm" => prewarm::from_env(env).await.map(drop),
@@ -492,13 +514,16 @@ fn no_policy_says_more_than_it_must() {
         assert!(!part.to_string().contains('*'), "{part}");
     }
 
-    // Of AWS's own policies, which name all resources, those for logs and network interfaces alone.
+    // Of AWS's own policies, which name all resources, those for logs, network interfaces and traces,
+    // and CodeDeploy's for functions.
     for (role, resource) in resources("AWS::IAM::Role") {
         for policy in list(&resource["Properties"]["ManagedPolicyArns"]) {
             let text = policy.to_string();
             let known = [
+                "AWSCodeDeployRoleForLambda",
                 "AWSLambdaBasicExecutionRole",
                 "AWSLambdaVPCAccessExecutionRole",
+                "AWSXrayWriteOnlyAccess",
                 "DecryptSecrets",
             ];
             assert!(
@@ -527,10 +552,9 @@ fn the_rule_passes_on_the_events_that_the_code_understands() {
         understood.filter(|name| NewEvent::parse(name, 1, Some(1), payload.clone(), false).is_ok());
     assert_eq!(passed, understood.collect());
 
-    let (dispatch, _) = resource("trigger-dispatch");
     let targets = list(&rule["Targets"]);
     assert_eq!(targets.len(), 1);
-    assert_eq!(targets[0]["Arn"], arn_of(dispatch));
+    assert_eq!(targets[0]["Arn"], alias_of("trigger-dispatch"));
     for output in ["BusinessEventBusName", "BusinessEventBusArn"] {
         assert!(transformed()["Outputs"][output].is_object(), "{output}");
     }
@@ -570,9 +594,9 @@ fn an_event_that_became_no_job_is_kept() {
 
 #[test]
 fn messages_that_nobody_answers_come_again_and_do_not_come_for_ever() {
-    let (worker, function) = resource("job-worker");
+    let (_, function) = resource("job-worker");
     let messages = one("AWS::Lambda::EventSourceMapping", |_| true);
-    assert_eq!(messages["FunctionName"], json!({"Ref": worker}));
+    assert_eq!(messages["FunctionName"], alias_of("job-worker"));
     assert_eq!(messages["EventSourceArn"], arn_of("JobQueue"));
     assert_eq!(
         messages["FunctionResponseTypes"],
@@ -612,9 +636,8 @@ fn queues_are_encrypted_and_dead_letters_kept_as_long_as_sqs_can() {
 
 /// Properties of the one schedule of a function.
 fn schedule_of(function: &str) -> &'static Value {
-    let (logical_id, _) = resource(function);
     one("AWS::Scheduler::Schedule", |schedule| {
-        schedule["Target"]["Arn"] == arn_of(logical_id)
+        schedule["Target"]["Arn"] == alias_of(function)
     })
 }
 
@@ -664,6 +687,10 @@ fn two_stacks_of_one_account_do_not_take_each_others_names() {
         ("AWS::SQS::Queue", "QueueName"),
         ("AWS::Events::EventBus", "Name"),
         ("AWS::ApiGateway::RestApi", "Name"),
+        ("AWS::ApiGateway::UsagePlan", "UsagePlanName"),
+        ("AWS::CloudWatch::Alarm", "AlarmName"),
+        ("AWS::CloudWatch::Dashboard", "DashboardName"),
+        ("AWS::SNS::Topic", "TopicName"),
     ] {
         for (logical_id, resource) in resources(kind) {
             let name = resource["Properties"][name].to_string();

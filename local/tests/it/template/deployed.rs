@@ -1,0 +1,304 @@
+//! How a new version comes, what it may cost, and what an operator may choose.
+
+use std::collections::BTreeSet;
+
+use local::cloud;
+use serde_json::{Value, json};
+
+use super::{
+    alias_of, by_default, integration_uri, list, one, operations, resource, resources, transformed,
+};
+
+/// Functions that answer clients.
+pub fn that_serve_http() -> BTreeSet<String> {
+    operations()
+        .map(|(_, _, operation)| super::function_of(operation))
+        .collect()
+}
+
+/// What `Fn::If` chooses from: the condition, what it is then, and what else.
+#[track_caller]
+fn choice(value: &Value) -> (&str, &Value, &Value) {
+    let parts = value["Fn::If"].as_array().expect("a choice");
+    (
+        parts[0].as_str().expect("a condition"),
+        &parts[1],
+        &parts[2],
+    )
+}
+
+#[test]
+fn whatever_invokes_a_function_invokes_its_alias() {
+    let aliases: Vec<_> = cloud::FUNCTIONS
+        .map(|(function, _)| alias_of(function))
+        .into();
+    for (path, method, operation) in operations() {
+        let uri = integration_uri(operation);
+        assert!(uri.contains("Aliaslive}/"), "{method} {path}: {uri}");
+    }
+    let mut invoked = 0;
+    for (id, permission) in resources("AWS::Lambda::Permission") {
+        let function = &permission["Properties"]["FunctionName"];
+        assert!(aliases.contains(function), "{id}: {function}");
+        invoked += 1;
+    }
+    assert!(invoked > 30, "{invoked}");
+    for (id, schedule) in resources("AWS::Scheduler::Schedule") {
+        let target = &schedule["Properties"]["Target"]["Arn"];
+        assert!(aliases.contains(target), "{id}: {target}");
+    }
+    for (id, config) in resources("AWS::Lambda::EventInvokeConfig") {
+        assert_eq!(config["Properties"]["Qualifier"], "live", "{id}");
+    }
+}
+
+/// SAM sees that code or template has changed. A parameter's value it does not see.
+#[test]
+fn changed_parameters_come_with_a_version_of_their_own() {
+    let release = json!({"Ref": "Release"});
+    assert_eq!(
+        resources("AWS::Lambda::Version").count(),
+        cloud::FUNCTIONS.len()
+    );
+    for (id, version) in resources("AWS::Lambda::Version") {
+        assert_eq!(version["Properties"]["Description"], release, "{id}");
+    }
+    for (function, _) in cloud::FUNCTIONS {
+        let (id, resource) = resource(function);
+        assert_eq!(resource["Properties"]["Description"], release, "{id}");
+    }
+}
+
+#[test]
+fn alarms_take_a_new_version_back_and_do_not_wait_for_it() {
+    let ids: Vec<_> = resources("AWS::CodeDeploy::DeploymentGroup").collect();
+    // The schema comes at once.
+    assert_eq!(ids.len(), cloud::FUNCTIONS.len() - 1);
+    for (id, group) in ids {
+        let properties = &group["Properties"];
+        let (condition, alarms, none) = choice(&properties["AlarmConfiguration"]);
+        assert_eq!((condition, none), ("AlarmsRollBack", &json!({})), "{id}");
+        assert_eq!(
+            alarms["Alarms"],
+            json!([{"Name": {"Ref": "ServerErrorsAlarm"}}, {"Name": {"Ref": "FunctionErrorsAlarm"}}]),
+            "{id}"
+        );
+        let rollback = properties["AutoRollbackConfiguration"]["Events"].to_string();
+        assert!(
+            rollback.contains("DEPLOYMENT_STOP_ON_ALARM"),
+            "{id}: {rollback}"
+        );
+    }
+    assert_eq!(
+        transformed()["Parameters"]["DeploymentType"]["Default"],
+        "AllAtOnce"
+    );
+    assert!(transformed()["Resources"]["DbMigrateFunctionAliaslive"]["UpdatePolicy"].is_null());
+
+    // The aliases wait for these; if these waited for a function or the API, nothing could be made.
+    for alarm in ["ServerErrorsAlarm", "FunctionErrorsAlarm"] {
+        let text = transformed()["Resources"][alarm]["Properties"].to_string();
+        for (function, _) in cloud::FUNCTIONS {
+            let id = format!("\"{}\"", resource(function).0);
+            assert!(!text.contains(&id), "{alarm} waits for {id}");
+        }
+        assert!(!text.contains("\"Api\""), "{alarm}");
+    }
+}
+
+#[test]
+fn what_costs_money_is_throttled_more_tightly() {
+    let stage = one("AWS::ApiGateway::Stage", |_| true);
+    let settings = list(&stage["MethodSettings"]);
+    let limits = |method: &str, path: &str| {
+        let setting = settings
+            .iter()
+            .find(|setting| setting["HttpMethod"] == method && setting["ResourcePath"] == path)
+            .unwrap_or_else(|| panic!("{method} {path} has no limits"));
+        let limit = |name: &str| by_default(&setting[name]).as_u64().expect("a limit");
+        (limit("ThrottlingRateLimit"), limit("ThrottlingBurstLimit"))
+    };
+    let all = limits("*", "/*");
+    let mut sends = 0;
+    for (path, method, _) in operations() {
+        let sends_a_message =
+            method == "POST" && (path.ends_with("/messages") || path.ends_with("/stream"));
+        if sends_a_message {
+            let escaped = format!("/{}", path.replace('/', "~1"));
+            let (rate, burst) = limits("POST", &escaped);
+            assert!(rate < all.0 && burst < all.1, "{path}");
+            sends += 1;
+        }
+    }
+    assert_eq!(settings.len(), sends + 1);
+
+    let plan = one("AWS::ApiGateway::UsagePlan", |_| true);
+    assert_eq!(
+        plan["ApiStages"],
+        json!([{"ApiId": {"Ref": "Api"}, "Stage": {"Ref": "ApiStage"}}])
+    );
+    assert!(plan["Throttle"]["RateLimit"].is_object());
+}
+
+#[test]
+fn instances_that_live_long_can_be_bounded() {
+    for function in ["chat-messages", "chat-stream"] {
+        let bound = &resource(function).1["Properties"]["ReservedConcurrentExecutions"];
+        assert_eq!(
+            choice(bound),
+            (
+                "ChatIsBounded",
+                &json!({"Ref": "ChatMaxInstances"}),
+                &json!({"Ref": "AWS::NoValue"})
+            )
+        );
+    }
+    assert_eq!(
+        transformed()["Parameters"]["ChatMaxInstances"]["Default"],
+        0
+    );
+}
+
+#[test]
+fn cors_is_closed_unless_somebody_opens_it() {
+    for function in that_serve_http() {
+        let origins = &super::variables(&function)["CORS_ALLOWED_ORIGINS"];
+        assert_eq!(*origins, json!({"Ref": "CorsAllowedOrigins"}), "{function}");
+        assert_eq!(by_default(origins), "", "{function}");
+    }
+}
+
+#[test]
+fn a_web_acl_and_a_rotation_are_there_for_those_who_have_them() {
+    let resources = &transformed()["Resources"];
+    let acl = &resources["WebAclOfApi"];
+    assert_eq!(acl["Condition"], "HasWebAcl");
+    assert_eq!(acl["Properties"]["WebACLArn"], json!({"Ref": "WebAclArn"}));
+    assert!(
+        acl["Properties"]["ResourceArn"]
+            .to_string()
+            .contains("/stages/${ApiStage}")
+    );
+
+    let rotation = &resources["DatabaseSecretRotation"];
+    assert_eq!(rotation["Condition"], "DatabaseSecretIsRotated");
+    assert_eq!(
+        rotation["Properties"]["SecretId"],
+        json!({"Ref": "DatabaseUrlSecretArn"})
+    );
+    for parameter in [
+        "WebAclArn",
+        "DatabaseRotationLambdaArn",
+        "AlarmEmail",
+        "AlarmTopicKmsKeyArn",
+    ] {
+        assert_eq!(
+            transformed()["Parameters"][parameter]["Default"],
+            "",
+            "{parameter}"
+        );
+    }
+}
+
+/// Those that `CloudFormation` gives no tags, and the two that it gives them nowhere but in new
+/// regions, or SAM does not: the stack's own tags, which `samconfig.toml` sets, reach them.
+const UNTAGGED: [&str; 12] = [
+    "AWS::ApiGateway::Deployment",
+    "AWS::CloudWatch::Dashboard",
+    "AWS::Events::Rule",
+    "AWS::IAM::ManagedPolicy",
+    "AWS::Lambda::Alias",
+    "AWS::Lambda::EventInvokeConfig",
+    "AWS::Lambda::Permission",
+    "AWS::Lambda::Version",
+    "AWS::SNS::Subscription",
+    "AWS::SQS::QueuePolicy",
+    "AWS::Scheduler::Schedule",
+    "AWS::SecretsManager::RotationSchedule",
+];
+
+#[test]
+fn everything_is_tagged_with_service_and_stage() {
+    let all = transformed()["Resources"].as_object().expect("resources");
+    for (id, resource) in all {
+        let kind = resource["Type"].as_str().expect("a type");
+        let has_none = UNTAGGED.contains(&kind)
+            || kind == "AWS::WAFv2::WebACLAssociation"
+            || kind.starts_with("Custom::")
+            || kind == "AWS::CloudFormation::CustomResource";
+        if has_none {
+            continue;
+        }
+        let tags = list(&resource["Properties"]["Tags"]);
+        for tag in [
+            json!({"Key": "Service", "Value": "parlor"}),
+            json!({"Key": "Stage", "Value": {"Ref": "StageName"}}),
+        ] {
+            assert!(tags.contains(&&tag), "{id} ({kind}) has no {tag}");
+        }
+    }
+}
+
+#[test]
+fn there_is_a_configuration_for_each_stage_and_it_names_parameters_that_exist() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let config = std::fs::read_to_string(path.join("samconfig.toml")).expect("read samconfig.toml");
+    let parameters = transformed()["Parameters"].as_object().expect("parameters");
+    for stage in ["dev", "staging", "prod"] {
+        assert!(
+            config.contains(&format!("[{stage}.deploy.parameters]")),
+            "{stage}"
+        );
+        assert!(
+            config.contains(&format!("\"StageName={stage}\"")),
+            "{stage}"
+        );
+    }
+    let lines = config.lines().map(str::trim);
+    let quoted = lines.filter_map(|line| line.strip_prefix('"')?.strip_suffix("\","));
+    let named = quoted.filter_map(|text| text.split_once('='));
+    let mut count = 0;
+    for (name, value) in named {
+        let parameter = &parameters
+            .get(name)
+            .unwrap_or_else(|| panic!("there is no {name}"));
+        let allowed = list_of(&parameter["AllowedValues"]);
+        assert!(
+            allowed.is_empty() || allowed.contains(&value.to_owned()),
+            "{name}={value}"
+        );
+        count += 1;
+    }
+    assert!(count > 8, "{count}");
+
+    // What a stranger copies names all that must be given, and nothing that does not exist.
+    let example = std::fs::read_to_string(path.join("deploy/example.yaml"))
+        .expect("read deploy/example.yaml");
+    let given: BTreeSet<_> = example
+        .lines()
+        .filter_map(|line| line.trim_start_matches("# ").split_once(": "))
+        .map(|(name, _)| name)
+        .filter(|name| name.chars().all(char::is_alphanumeric))
+        .collect();
+    for name in &given {
+        assert!(
+            parameters.contains_key(*name),
+            "deploy/example.yaml: {name}"
+        );
+    }
+    for (name, parameter) in parameters {
+        if parameter["Default"].is_null() {
+            assert!(
+                given.contains(name.as_str()),
+                "deploy/example.yaml has no {name}"
+            );
+        }
+    }
+}
+
+/// The words of a list, numbers too.
+fn list_of(values: &Value) -> Vec<String> {
+    let values = values.as_array().into_iter().flatten();
+    let text = |value: &Value| value.as_str().map_or(value.to_string(), str::to_owned);
+    values.map(text).collect()
+}
