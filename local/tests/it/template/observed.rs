@@ -174,21 +174,20 @@ fn the_dashboard_shows_each_function_and_app_in_the_stacks_region() {
     }
     let shown = body.to_string();
     for (function, _) in cloud::FUNCTIONS {
-        assert!(
-            shown.contains(&format!("\"${{AWS::StackName}}-{function}\"")),
-            "{function}"
-        );
-        assert!(
-            shown.contains(&format!("/aws/lambda/${{AWS::StackName}}-{function}'")),
-            "{function}'s log"
-        );
+        for metric in ["Duration", "Errors", "Throttles", "ConcurrentExecutions"] {
+            let line = format!(
+                "[\"AWS/Lambda\",\"{metric}\",\"FunctionName\",\"${{AWS::StackName}}-{function}\""
+            );
+            assert!(shown.contains(&line), "{line}");
+        }
+        let log = format!("SOURCE '/aws/lambda/${{AWS::StackName}}-{function}'");
+        assert!(shown.contains(&log), "{log}");
     }
     for app in App::ALL {
-        assert!(
-            shown.contains(&format!("\"{}\"", app.name())),
-            "{}",
-            app.name()
-        );
+        for metric in ["UpstreamLatency", "UpstreamErrors", "Tokens"] {
+            let line = format!("[\"{OWN}\",\"{metric}\",\"app\",\"{}\"", app.name());
+            assert!(shown.contains(&line), "{line}");
+        }
     }
     for (_, namespace, metric) in ALARMS {
         let part = format!("[\"{namespace}\",\"{metric}\"");
