@@ -26,6 +26,7 @@
 //! | `JOB_RESERVED_TOKENS` | tokens held against the budget per call of a job | 2000 |
 //! | `CORS_ALLOWED_ORIGINS` | exact origins whose pages may call, separated by commas | none |
 //! | `RUN_LOG_RETENTION_DAYS` | how long a run stays in the log at least; whole months go | 90 |
+//! | `METRICS_NAMESPACE` | what CloudWatch finds the metrics under | `Parlor` |
 //! | `RUST_LOG` | log filter | `info` |
 
 use std::{collections::HashMap, num::NonZeroUsize, str::FromStr};

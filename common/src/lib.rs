@@ -19,6 +19,7 @@ pub mod runs;
 pub mod sessions;
 pub mod sweep;
 pub mod usage;
+pub mod vitals;
 
 pub mod apps;
 pub mod auth;
@@ -32,6 +33,7 @@ pub mod error;
 pub mod http;
 pub mod metrics;
 pub mod migrations;
+pub mod origin;
 pub mod paging;
 pub mod queue;
 pub mod secrets;

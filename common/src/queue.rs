@@ -1,7 +1,8 @@
 //! The job queue: messages that wake a worker, and say nothing else.
 //!
 //! The truth about jobs is in a table, which the worker also looks into once a minute. So a
-//! message that is lost costs a minute at most, and one too many finds nothing to do.
+//! message that is lost costs a minute at most, and one too many finds nothing to do. Beside it goes the trace of whoever
+//! sends it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,11 +10,19 @@ use aws_sdk_sqs::{
     Client,
     config::{Builder, retry::RetryConfig},
     error::BoxError,
-    types::SendMessageBatchRequestEntry,
+    types::{
+        MessageSystemAttributeNameForSends, MessageSystemAttributeValue,
+        SendMessageBatchRequestEntry,
+    },
 };
 use tokio::{sync::OnceCell, time};
 
-use crate::{aws, config::Env, telemetry};
+use crate::{
+    aws,
+    config::Env,
+    origin::{Origin, Trace},
+    telemetry,
+};
 
 /// What a message says.
 const BODY: &str = r#"{"wake":"job-worker"}"#;
@@ -90,11 +99,12 @@ impl Queue {
     /// Sends batch after batch. `taken` is right even where this is not waited for to its end.
     async fn send(&self, jobs: u32, delay: i32, taken: &mut u32) -> Result<(), SendError> {
         let client = self.client.get_or_init(client).await;
+        let origin = Origin::current();
         let mut refused = None;
         let mut left = jobs;
         while left > 0 {
             let size = left.min(BATCH);
-            let entries = (0..size).map(|id| entry(id, delay));
+            let entries = (0..size).map(|id| entry(id, delay, origin.trace()));
             let answer = client
                 .send_message_batch()
                 .queue_url(&self.url)
@@ -120,13 +130,25 @@ async fn client() -> Client {
     Client::from_conf(config.build())
 }
 
-fn entry(id: u32, delay: i32) -> Result<SendMessageBatchRequestEntry, SendError> {
-    SendMessageBatchRequestEntry::builder()
+fn entry(
+    id: u32,
+    delay: i32,
+    trace: Option<&Trace>,
+) -> Result<SendMessageBatchRequestEntry, SendError> {
+    let mut entry = SendMessageBatchRequestEntry::builder()
         .id(id.to_string())
         .message_body(BODY)
-        .delay_seconds(delay)
-        .build()
-        .map_err(|err| SendError::Failed(err.into()))
+        .delay_seconds(delay);
+    if let Some(trace) = trace {
+        let header = MessageSystemAttributeValue::builder()
+            .data_type("String")
+            .string_value(trace.header())
+            .build()
+            .map_err(|err| SendError::Failed(err.into()))?;
+        entry = entry
+            .message_system_attributes(MessageSystemAttributeNameForSends::AwsTraceHeader, header);
+    }
+    entry.build().map_err(|err| SendError::Failed(err.into()))
 }
 
 /// Rounded up, for a worker that is woken too early finds nothing to do.

@@ -8,15 +8,23 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
-use crate::metrics::{self, EmbeddedMetrics};
+use crate::{
+    config::Env,
+    metrics::{self, EmbeddedMetrics},
+};
 
 /// What is logged unless `RUST_LOG` says otherwise. PostgreSQL's notices are not news.
 pub const DEFAULT_FILTER: &str = "info,sqlx=warn";
 
-/// Starts the log. `filter` is a directive list such as `info` or `info,sqlx=warn`; one
-/// that cannot be read counts as `info`. Called twice, the second has no effect.
-pub fn start(filter: &str) {
-    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
+/// Starts the log. `RUST_LOG` is a directive list such as `info` or `info,sqlx=warn`; one
+/// that cannot be read counts as none. `METRICS_NAMESPACE` is what the metrics are found under.
+/// Called twice, the second has no effect.
+pub fn start(env: &Env) {
+    let filter = env.text("RUST_LOG").unwrap_or(DEFAULT_FILTER);
+    // Metrics are counted however quiet the log is.
+    let filter = EnvFilter::try_new(format!("{filter},{}=info", metrics::TARGET))
+        .unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
+    let namespace = env.text("METRICS_NAMESPACE").unwrap_or(metrics::NAMESPACE);
     let json = fmt::layer()
         .json()
         .flatten_event(true)
@@ -25,7 +33,7 @@ pub fn start(filter: &str) {
         .with_target(false)
         .with_filter(filter_fn(|event| event.target() != metrics::TARGET));
     let metrics = fmt::layer()
-        .event_format(EmbeddedMetrics)
+        .event_format(EmbeddedMetrics::new(namespace))
         .with_filter(filter_fn(|event| event.target() == metrics::TARGET));
     tracing_subscriber::registry()
         .with(filter)

@@ -3,7 +3,10 @@
 use std::time::{Duration, SystemTime};
 
 use axum::http::Extensions;
-use common::http::{Deadline, RequestId};
+use common::{
+    http::{Deadline, RequestId},
+    origin::Trace,
+};
 use lambda_runtime::Context;
 use tokio::time::Instant;
 
@@ -16,12 +19,20 @@ pub struct Invocation<Event> {
     pub ends_at: Option<Instant>,
 }
 
-/// Puts Lambda's request id and, where there is one, the deadline beside the request.
+/// Puts Lambda's request id and, where there are such, trace and deadline beside the request.
 pub(crate) fn introduce(context: &Context, extensions: &mut Extensions) {
     extensions.insert(RequestId(context.request_id.as_str().into()));
+    if let Some(trace) = trace(context) {
+        extensions.insert(trace);
+    }
     if let Some(at) = ends_at(context) {
         extensions.insert(Deadline(at));
     }
+}
+
+/// The trace of an invocation.
+pub(crate) fn trace(context: &Context) -> Option<Trace> {
+    Trace::parse(context.xray_trace_id.as_deref()?)
 }
 
 /// When Lambda ends an invocation; `None` where its context only holds a placeholder.
@@ -74,6 +85,20 @@ mod tests {
         assert!(at > before && at <= Instant::now() + Duration::from_secs(60));
         let at = ends_at(&context(in_a_minute())).unwrap();
         assert!(at > before && at <= Instant::now() + Duration::from_secs(60));
+    }
+
+    #[test]
+    fn a_trace_is_kept_where_it_is_one() {
+        let mut context = context(0);
+        let mut introduced = |header: &str| {
+            context.xray_trace_id = Some(header.to_owned());
+            let mut extensions = Extensions::new();
+            introduce(&context, &mut extensions);
+            extensions.remove::<Trace>()
+        };
+        let trace = introduced("Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=1").unwrap();
+        assert_eq!(trace.root(), "1-5759e988-bd862e3fe1be46a994272793");
+        assert_eq!(introduced(""), None);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use axum::{Router, extract::Request, middleware};
 use common::{
     config::{ConfigError, Env},
     http::{self, Cors},
+    origin::Origin,
     telemetry,
 };
 use lambda_http::RequestExt as _;
@@ -87,7 +88,7 @@ pub async fn run(router: Router) -> Result<(), Error> {
 /// The handler's error becomes the invocation's: its `Display` is what Lambda logs and hands
 /// to a caller, so it must hold nothing secret. An event that is no `Event` is answered with
 /// an error without the handler being called. Every line that the handler logs has the
-/// request id.
+/// request id and, where there is a trace, its root.
 ///
 /// # Errors
 /// As [`serve`].
@@ -110,8 +111,14 @@ where
             ends_at: invocation::ends_at(&context),
         };
         let answer = handler(tools.clone(), invocation);
-        let span = tracing::info_span!("invocation", request_id = context.request_id);
-        async { answer.await.map_err(diagnostic) }.instrument(span)
+        let origin = Origin::new(&context.request_id, invocation::trace(&context));
+        let span = tracing::info_span!(
+            "invocation",
+            request_id = origin.request_id(),
+            trace_id = origin.trace_id()
+        );
+        let answer = async { answer.await.map_err(diagnostic) };
+        origin.scope(answer).instrument(span)
     };
     lambda_runtime::run(lambda_runtime::service_fn(service)).await
 }
@@ -122,7 +129,7 @@ where
     Pending: Future<Output = Result<Tools, ConfigError>>,
 {
     let env = Env::from_process();
-    telemetry::start(env.text("RUST_LOG").unwrap_or(telemetry::DEFAULT_FILTER));
+    telemetry::start(&env);
     // Boxed, for the SDK's futures are large and are needed once.
     Box::pin(from_env(env)).await.map_err(|err| {
         tracing::error!(cause = telemetry::chain(&err), "cannot start");

@@ -32,6 +32,7 @@ const HANDED_ON: [&str; 15] = [
     "JOB_QUEUE_URL",
     "JOB_RESERVED_TOKENS",
     "JWT_SECRET_PREVIOUS",
+    "METRICS_NAMESPACE",
     "PATH",
     "RUN_LOG_RETENTION_DAYS",
     "RUST_LOG",

@@ -3,6 +3,7 @@
 
 use std::io::Write as _;
 
+use common::metrics;
 use tracing_subscriber::EnvFilter;
 
 /// Prints a line. A closed pipe is not worth a panic.
@@ -12,7 +13,9 @@ pub fn say(line: impl AsRef<str>) {
 
 /// Starts a log that people can read.
 pub fn start_log(filter: &str) {
-    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    // What is counted for CloudWatch is no news to a person, unless it is a warning.
+    let filter = EnvFilter::try_new(format!("{filter},{}=warn", metrics::TARGET))
+        .unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use http::HeaderValue;
 use serde_json::Value;
 
 /// One question to one application. It is never changed by asking, so it can be asked again.
@@ -17,6 +18,8 @@ pub struct Call {
     /// Variables for the application: `user_prompt_params` and its kin, or a workflow's start
     /// variables.
     pub biz_params: Option<Value>,
+    /// What `X-Amzn-Trace-Id` is to say, for whoever follows a request through the machines.
+    pub trace: Option<HeaderValue>,
 }
 
 /// Without the prompt and its variables, which must not reach a log.

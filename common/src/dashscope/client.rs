@@ -22,6 +22,7 @@ use super::{Call, retry};
 
 const SSE: HeaderName = HeaderName::from_static("x-dashscope-sse");
 const WORKSPACE: HeaderName = HeaderName::from_static("x-dashscope-workspace");
+const TRACE: HeaderName = HeaderName::from_static("x-amzn-trace-id");
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// Idle connections of five minutes were found dead by others; the service's own limit is not
@@ -93,8 +94,7 @@ impl DashScope {
             source: Some(Box::new(source)),
         })?;
         let body = Bytes::from(body);
-        let session_id = call.session_id.as_deref();
-        let attempt = || self.attempt(url.clone(), body.clone(), session_id, streaming, end);
+        let attempt = || self.attempt(url.clone(), body.clone(), call, streaming, end);
         let (mut answer, attempts) = retry::run(&self.inner.retries, end.at, attempt).await?;
         answer.attempts = attempts;
         Ok(answer)
@@ -104,10 +104,11 @@ impl DashScope {
         &self,
         url: Url,
         body: Bytes,
-        session_id: Option<&str>,
+        call: &Call,
         streaming: bool,
         end: End,
     ) -> Result<AnswerStream, Error> {
+        let session_id = call.session_id.as_deref();
         let timeouts = &self.inner.timeouts;
         let first_token = streaming.then(|| Instant::now() + timeouts.first_token);
         let wait = match first_token {
@@ -133,6 +134,9 @@ impl DashScope {
                 .header(CACHE_CONTROL, "no-cache");
         } else {
             request = request.header(ACCEPT, "application/json");
+        }
+        if let Some(trace) = &call.trace {
+            request = request.header(TRACE, trace.clone());
         }
         let response = match timeout_at(wait.at, request.send()).await {
             Ok(Ok(response)) => response,

@@ -1,5 +1,7 @@
 //! The outermost layer of every router: it gives a request its id, turns a panic or an
 //! error into the body that the client's face asks for, and writes the one log line.
+//!
+//! A trace is Lambda's, where it gives one, else the client's.
 
 use std::{panic::AssertUnwindSafe, sync::Arc};
 
@@ -14,7 +16,12 @@ use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use super::face::Face;
-use crate::{clock, error::Error, telemetry};
+use crate::{
+    clock,
+    error::Error,
+    origin::{Origin, Trace},
+    telemetry,
+};
 
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -55,17 +62,21 @@ pub async fn boundary(mut request: Request, next: Next) -> Response {
         .remove::<RequestId>()
         .unwrap_or_else(|| RequestId(clock::request_id().into()));
     request.extensions_mut().insert(id.clone());
+    let trace = request.extensions_mut().remove::<Trace>();
+    let trace = trace.or_else(|| Trace::of(request.headers()));
+    let origin = Origin::new(&id.0, trace);
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or("unknown", MatchedPath::as_str);
     let span = tracing::info_span!(
         "request",
         request_id = &*id.0,
+        trace_id = origin.trace_id(),
         site_id = tracing::field::Empty,
         user_id = tracing::field::Empty
     );
 
-    let answer = AssertUnwindSafe(next.run(request))
+    let answer = AssertUnwindSafe(origin.clone().scope(next.run(request)))
         .catch_unwind()
         .instrument(span.clone())
         .await;
@@ -81,17 +92,21 @@ pub async fn boundary(mut request: Request, next: Next) -> Response {
     }
 
     let status = response.status().as_u16();
+    // Of an answer that streams, only until its head: how long the rest took, "reply ended" says.
+    let upstream_latency_ms = origin.upstream_ms();
     let latency_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     match &error {
         // An open circuit is a refusal like others; that it opened has been told.
         Some(error) if status >= 500 && !matches!(**error, Error::CircuitOpen { .. }) => {
             let cause = telemetry::chain(&**error);
-            tracing::error!(%method, route, status, latency_ms, cause, "request failed");
+            tracing::error!(%method, route, status, latency_ms, upstream_latency_ms, cause, "request failed");
         }
         Some(error) => {
-            tracing::info!(%method, route, status, latency_ms, refusal = %error, "request refused");
+            tracing::info!(%method, route, status, latency_ms, upstream_latency_ms, refusal = %error, "request refused");
         }
-        None => tracing::info!(%method, route, status, latency_ms, "request answered"),
+        None => {
+            tracing::info!(%method, route, status, latency_ms, upstream_latency_ms, "request answered");
+        }
     }
     response
 }

@@ -16,10 +16,11 @@ use crate::{
         App,
         app1_chat::{self, Turn},
     },
-    dashscope::{self, Call, Usage},
+    dashscope::{self, Answer, Call, Usage},
     db::{Bounded, Db},
     error::Result,
     metrics,
+    origin::Origin,
     runs::Ended,
 };
 
@@ -47,6 +48,7 @@ pub(super) async fn make(desk: &Desk, job: &Job) -> Result<(), Stuck> {
     let began = Instant::now();
     // On a call that told that the session is gone.
     let (mut spent, mut attempts) = (None, 0);
+    let mut asked = Duration::ZERO;
     let mut session_id = question.session_id.clone();
     let mut session_lost = false;
     let (answer, prompt) = loop {
@@ -64,11 +66,16 @@ pub(super) async fn make(desk: &Desk, job: &Job) -> Result<(), Stuck> {
                 &question.role,
                 &question.nickname,
             )),
+            trace: Origin::current().trace_value(),
         };
+        let asked_at = Instant::now();
         let answer = tokio::select! {
             answer = desk.dashscope.complete(&call, began + PATIENCE) => Some(answer),
             () = step::lost(desk, job, None) => None,
         };
+        let took = asked_at.elapsed();
+        asked += took;
+        metrics::upstream(App::Chat, took, failure(answer.as_ref()));
         match answer {
             Some(Err(dashscope::Error::SessionExpired { details }))
                 if call.session_id.is_some() =>
@@ -94,11 +101,15 @@ pub(super) async fn make(desk: &Desk, job: &Job) -> Result<(), Stuck> {
     step::stored(|| finish(&desk.db, job, &question, &prompt, &ended, session_lost))
         .await
         .map(|circuit| metrics::circuit(App::Chat, circuit.as_deref()))?;
+    metrics::tokens(App::Chat, ended.charged(desk.limits.reserved_tokens));
     tracing::info!(
         job_id = job.id,
         run_id = question.run_id,
+        app = App::Chat.name(),
         status = ended.status,
+        error_code = ended.error.as_ref().map(|error| error.0),
         latency_ms = ended.latency_ms,
+        upstream_latency_ms = u64::try_from(asked.as_millis()).unwrap_or(u64::MAX),
         "bot replied"
     );
     match (answer, ended.error) {
@@ -106,6 +117,15 @@ pub(super) async fn make(desk: &Desk, job: &Job) -> Result<(), Stuck> {
         (Some(Err(err)), _) => Err(step::stuck(&err)),
         (Some(Ok(_)), Some((code, message))) => Err(Stuck::Broken(code, message)),
         (Some(Ok(_)), None) => Ok(()),
+    }
+}
+
+/// How DashScope failed a call, if it did. A session that it has forgotten is no failure, for then it is asked once more.
+fn failure(answer: Option<&Result<Answer, dashscope::Error>>) -> Option<&'static str> {
+    match answer? {
+        Ok(answer) => answer.text.trim().is_empty().then_some(metrics::EMPTY),
+        Err(dashscope::Error::SessionExpired { .. }) => None,
+        Err(err) => Some(err.code()),
     }
 }
 

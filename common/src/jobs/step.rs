@@ -17,6 +17,7 @@ use crate::{
     db,
     error::Error,
     metrics,
+    origin::Origin,
     runs::{self, Begun, Ended, NewRun, Run},
 };
 
@@ -85,6 +86,7 @@ pub(super) async fn generate(
     let call = Call {
         app_id: app_id.to_owned(),
         prompt,
+        trace: Origin::current().trace_value(),
         ..Call::default()
     };
     let mut bad = String::new();
@@ -123,6 +125,9 @@ async fn ask(
         answer = desk.dashscope.complete(call, began + PATIENCE) => Some(answer),
         () = lost(desk, job, Some(lease)) => None,
     };
+    let took = began.elapsed();
+    let failure = answer.as_ref().and_then(|answer| answer.as_ref().err());
+    metrics::upstream(app, took, failure.map(dashscope::Error::code));
     let (mut ended, checked) = match &answer {
         Some(Ok(answer)) => (
             Ended::answered(answer),
@@ -135,7 +140,7 @@ async fn ask(
         ended.status = "failed";
         ended.error = Some(("bad_answer", bad.to_string()));
     }
-    ended.latency_ms = i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX);
+    ended.latency_ms = i64::try_from(took.as_millis()).unwrap_or(i64::MAX);
     let kept = checked.as_ref().and_then(|checked| checked.as_ref().ok());
     finish(desk, job, app, run, &ended, lease, kept).await?;
     match answer {
@@ -189,8 +194,11 @@ async fn finish(
         status = ended.status,
         error_code = ended.error.as_ref().map(|error| error.0),
         latency_ms = ended.latency_ms,
+        // Such a run is its call.
+        upstream_latency_ms = ended.latency_ms,
         "run ended"
     );
+    metrics::tokens(app, ended.charged(desk.limits.reserved_tokens));
     metrics::circuit(app, circuit.as_deref());
     Ok(())
 }

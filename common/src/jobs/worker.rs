@@ -9,6 +9,7 @@ use futures_util::{
     stream::FuturesUnordered,
 };
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use super::{
     event::EventType,
@@ -24,6 +25,7 @@ use crate::{
     dashscope::DashScope,
     db::{self, Db},
     error::{Error, Result},
+    origin::Origin,
     queue::{JobQueue, MAX_DELAY},
     telemetry,
 };
@@ -135,7 +137,10 @@ impl Worker {
                     Ok(jobs) => {
                         worked.drained = jobs.len() < asked;
                         worked.claimed += u32::try_from(jobs.len()).unwrap_or(u32::MAX);
-                        running.extend(jobs.into_iter().map(|job| self.work(job, ends_at).boxed()));
+                        running.extend(jobs.into_iter().map(|job| {
+                            let span = span(&job);
+                            self.work(job, ends_at).instrument(span).boxed()
+                        }));
                     }
                     Err(err) => {
                         tracing::error!(cause = telemetry::chain(&err), "no job could be claimed");
@@ -271,6 +276,17 @@ impl Worker {
             self.0.queue.wake_after(1, delay).await;
         }
     }
+}
+
+/// Of each line about a job: whose it is, and which invocation works on it.
+fn span(job: &Job) -> tracing::Span {
+    let origin = Origin::current();
+    tracing::info_span!(
+        "job",
+        request_id = origin.request_id(),
+        trace_id = origin.trace_id(),
+        site_id = job.site_id
+    )
 }
 
 /// Whether a step that begins now can end in time.

@@ -5,6 +5,7 @@ use super::{Failure, State, keeper::Verdict};
 use crate::{
     apps::App,
     dashscope::{self, TimeoutKind},
+    metrics::EMPTY,
 };
 
 /// How the conversation with DashScope ended.
@@ -26,6 +27,29 @@ impl From<Verdict> for Outcome {
         match verdict {
             Verdict::Stop => Self::Stopped,
             Verdict::Lost => Self::Lost,
+        }
+    }
+}
+
+impl Outcome {
+    /// How DashScope failed the call, if it did: not by our own end, and not by having forgotten a session, for then it is
+    /// asked once more.
+    pub fn upstream_failure(&self) -> Option<&'static str> {
+        match self {
+            Self::Empty => Some(EMPTY),
+            Self::Complete
+            | Self::Stopped
+            | Self::Lost
+            | Self::Deadline
+            | Self::Disabled
+            | Self::Failed(
+                dashscope::Error::SessionExpired { .. }
+                | dashscope::Error::Timeout {
+                    which: TimeoutKind::Deadline,
+                    ..
+                },
+            ) => None,
+            Self::Failed(err) => Some(err.code()),
         }
     }
 }
@@ -111,6 +135,45 @@ impl Ending {
                     ..failed(failure, err.to_string())
                 }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_dashscope_fails_is_its_failure() {
+        let timeout = |which| {
+            Outcome::Failed(dashscope::Error::Timeout {
+                which,
+                details: Box::default(),
+            })
+        };
+        for (outcome, failure) in [
+            (Outcome::Complete, None),
+            (Outcome::Stopped, None),
+            (Outcome::Lost, None),
+            (Outcome::Deadline, None),
+            (Outcome::Disabled, None),
+            (timeout(TimeoutKind::Deadline), None),
+            (timeout(TimeoutKind::Idle), Some("timeout_idle")),
+            (Outcome::Empty, Some("empty")),
+            (
+                Outcome::Failed(dashscope::Error::SessionExpired {
+                    details: Box::default(),
+                }),
+                None,
+            ),
+            (
+                Outcome::Failed(dashscope::Error::Refused {
+                    details: Box::default(),
+                }),
+                Some("refused"),
+            ),
+        ] {
+            assert_eq!(outcome.upstream_failure(), failure);
         }
     }
 }

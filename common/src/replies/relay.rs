@@ -23,6 +23,7 @@ use crate::{
     db,
     error::{Error, Result},
     metrics,
+    origin::Origin,
 };
 
 /// Pieces on their way to a client. When so many wait, the client is too slow: it is let
@@ -71,7 +72,9 @@ pub(super) async fn undisturbed<T: Send + 'static>(
         clippy::disallowed_methods,
         reason = "whoever asked waits for it, unless the server drops a request whose client left"
     )]
-    let task = tokio::spawn(tracing::Instrument::in_current_span(beginning));
+    let task = tokio::spawn(tracing::Instrument::in_current_span(
+        Origin::current().scope(beginning),
+    ));
     task.await
         .map_err(|err| Error::Internal("a beginning broke off".into(), Some(err.into())))?
 }
@@ -102,7 +105,9 @@ pub(super) fn spawn(
         clippy::disallowed_methods,
         reason = "a reply outlives its request; the stream that it feeds keeps a Lambda awake"
     )]
-    tokio::spawn(tracing::Instrument::in_current_span(relay.run()));
+    tokio::spawn(tracing::Instrument::in_current_span(
+        Origin::current().scope(relay.run()),
+    ));
 }
 
 /// What DashScope said besides text.
@@ -115,6 +120,8 @@ struct Said {
     request_id: Option<String>,
     attempts: u32,
     first_token: Option<Duration>,
+    /// How long it was asked, all calls together.
+    asked: Option<Duration>,
 }
 
 impl Said {
@@ -181,6 +188,7 @@ impl Relay {
                     self.caller.role.name(),
                     &self.caller.nickname,
                 )),
+                trace: Origin::current().trace_value(),
                 prompt,
             };
             let outcome = self.ask(&call, began).await;
@@ -198,6 +206,16 @@ impl Relay {
     }
 
     async fn ask(&mut self, call: &Call, began: Instant) -> Outcome {
+        let asked_at = Instant::now();
+        let outcome = self.call(call, began).await;
+        let took = asked_at.elapsed();
+        *self.said.asked.get_or_insert_default() += took;
+        Origin::current().asked(took);
+        metrics::upstream(App::Chat, took, outcome.upstream_failure());
+        outcome
+    }
+
+    async fn call(&mut self, call: &Call, began: Instant) -> Outcome {
         let dashscope = self.desk.dashscope.clone();
         let mut stream = tokio::select! {
             stream = dashscope.stream(call, self.until) => match stream {
@@ -297,15 +315,28 @@ impl Relay {
                 tracing::info!(
                     message_id = ticket.message_id,
                     run_id = ticket.run_id,
+                    app = App::Chat.name(),
                     state = finished.state.name(),
                     applied = finished.applied,
                     first_token_ms = end.first_token_ms,
                     latency_ms = end.latency_ms,
+                    upstream_latency_ms = said.asked.map(millis),
                     tokens_in = end.tokens.map(|tokens| tokens.0),
                     tokens_out = end.tokens.map(|tokens| tokens.1),
                     error_code = end.error_code,
                     "reply ended"
                 );
+                if let Some(first_token) = said.first_token {
+                    metrics::first_token(App::Chat, first_token);
+                }
+                if finished.applied {
+                    let unknown = if end.charge_unknown {
+                        desk.limits.reserved_tokens
+                    } else {
+                        0
+                    };
+                    metrics::tokens(App::Chat, said.usage.map_or(unknown, |usage| usage.total()));
+                }
                 metrics::circuit(App::Chat, finished.circuit.as_deref());
                 if !finished.applied && finished.state != end.state {
                     // The sweep was first: what it stored is what counts.

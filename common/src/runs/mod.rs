@@ -125,6 +125,12 @@ impl Ended {
         }
     }
 
+    /// What the budget is charged with, of a run that held so many tokens.
+    pub fn charged(&self, reserved: i64) -> i64 {
+        let unknown = if self.charge_unknown { reserved } else { 0 };
+        self.usage.map_or(unknown, |usage| usage.total())
+    }
+
     /// A call that was broken off, for nobody wants its answer any more.
     pub fn given_up() -> Self {
         Self {

@@ -6,6 +6,7 @@ use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use common::{
     config::{ConfigError, Env},
     jobs::{Worked, Worker},
+    origin::{self, Trace},
 };
 use lambda::Invocation;
 use serde::{Deserialize, Serialize};
@@ -42,7 +43,7 @@ pub async fn from_env(env: Env) -> Result<Worker, ConfigError> {
 
 /// Works until nothing is due or the invocation nears its end.
 pub async fn work(worker: Worker, invocation: Invocation<Event>) -> Result<Answer, ClaimFailed> {
-    let done = worker.run(invocation.ends_at).await;
+    let done = origin::follow(trace(&invocation.event), worker.run(invocation.ends_at)).await;
     if done != Worked::IDLE {
         tracing::info!(
             claimed = done.claimed,
@@ -58,6 +59,16 @@ pub async fn work(worker: Worker, invocation: Invocation<Event>) -> Result<Answe
         Event::Schedule {} if done.unreachable => Err(ClaimFailed),
         Event::Schedule {} => Ok(Answer::Schedule(done)),
     }
+}
+
+/// The trace of whoever sent the first message that has one: one invocation has one, whatever it finds to do.
+fn trace(event: &Event) -> Option<Trace> {
+    let Event::Messages(messages) = event else {
+        return None;
+    };
+    let headers = messages.records.iter();
+    let mut headers = headers.filter_map(|message| message.attributes.get("AWSTraceHeader"));
+    headers.find_map(|header| Trace::parse(header))
 }
 
 /// Each message was to wake somebody for one job. Where jobs may be left, those that woke nobody do so again.

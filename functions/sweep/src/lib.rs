@@ -4,6 +4,7 @@ use common::{
     config::{ConfigError, DatabaseConfig, Env, Retention},
     db::{self, Db},
     sweep::{self, Swept},
+    vitals,
 };
 use lambda::Invocation;
 use serde::Deserialize;
@@ -34,9 +35,11 @@ pub async fn from_env(env: Env) -> Result<Tools, ConfigError> {
     })
 }
 
-/// Does what there is to do.
+/// Does what there is to do, and has the alarms told how everything is.
 pub async fn sweep(tools: Tools, _: Invocation<Request>) -> Result<Swept, SweepFailed> {
-    match sweep::run(&tools.db, tools.retention.run_log_days).await {
+    let swept = sweep::run(&tools.db, tools.retention.run_log_days).await;
+    vitals::tell(&tools.db).await;
+    match swept {
         Ok(swept) => {
             tracing::info!(
                 replies = swept.replies,

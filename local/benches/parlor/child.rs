@@ -195,7 +195,7 @@ async fn serve(role: Role) -> Result<()> {
             database_url,
             upstream,
         } => {
-            telemetry::start(telemetry::DEFAULT_FILTER);
+            telemetry::start(&Env::from_process());
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
             announce(&format!("http://{}", listener.local_addr()?))?;
             let app = gateway::app(&tools(&database_url, upstream)?);

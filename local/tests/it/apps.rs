@@ -36,6 +36,7 @@ impl Parlor {
             prompt: prompt.to_owned(),
             session_id: None,
             biz_params: None,
+            trace: None,
         };
         let deadline = Instant::now() + Duration::from_secs(20);
         let client = DashScope::new(config).unwrap();

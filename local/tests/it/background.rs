@@ -293,6 +293,7 @@ fn batch(messages: &[Value]) -> Value {
         record["receiptHandle"] = message["ReceiptHandle"].clone();
         record["body"] = message["Body"].clone();
         record["md5OfBody"] = message["MD5OfBody"].clone();
+        record["attributes"] = message["Attributes"].clone();
         record
     });
     json!({ "Records": records.collect::<Vec<_>>() })
@@ -331,6 +332,101 @@ async fn run_by_its_message(cloud: &Cloud, moto: &Moto, queue: &str, id: &Value)
         (&job["status"], &job["attempts"]),
         (&json!("succeeded"), &json!(1))
     );
+}
+
+/// A function's line that says this.
+async fn said(cloud: &Cloud, function: &str, message: &str) -> Value {
+    cloud
+        .logged(function, |line| {
+            (line["message"] == message).then(|| line.clone())
+        })
+        .await
+}
+
+#[tokio::test]
+async fn a_worker_that_a_message_woke_works_under_the_trace_of_its_sender() {
+    let (cloud, moto, queue) = cloud_with_queue().await;
+    demo::load_business(&cloud.parlor.db).await.unwrap();
+    let (note_id, member_id) = note(&cloud).await;
+    let detail = json!({ "site_id": 1, "member_id": member_id, "payload": { "note_id": note_id } });
+    cloud
+        .report("trigger-dispatch", &told("1", "note.created", &detail))
+        .await;
+    let sent = said(&cloud, "trigger-dispatch", "event queued").await;
+    let trace = &sent["span"]["trace_id"];
+    assert!(trace.is_string(), "{sent}");
+
+    let messages = moto.receive(&queue).await;
+    let mut event = batch(&messages);
+    // moto forgets it of a message that was sent in a batch; that it is sent, the queue's own tests show.
+    let header = format!("Root={};Sampled=0", trace.as_str().unwrap());
+    event["Records"][0]["attributes"]["AWSTraceHeader"] = header.clone().into();
+    cloud.report("job-worker", &event).await;
+    let worked = said(&cloud, "job-worker", "worked").await;
+    assert_eq!(&worked["span"]["trace_id"], trace);
+    let id = &worked["span"]["request_id"];
+    assert_ne!(id, &sent["span"]["request_id"]);
+    for message in ["run ended", "job succeeded"] {
+        let line = said(&cloud, "job-worker", message).await;
+        assert_eq!(
+            (&line["span"]["trace_id"], &line["span"]["request_id"]),
+            (trace, id),
+            "{line}"
+        );
+        assert_eq!(line["span"]["site_id"], 1, "{line}");
+    }
+    let calls = cloud.parlor.simulator.calls();
+    assert_eq!(calls.len(), 2);
+    for call in calls {
+        assert_eq!(call.header("x-amzn-trace-id"), Some(&*header));
+    }
+
+    // A schedule's invocation has one of its own.
+    let forced = json!({ "event_type": "etl.finished", "is_forced": true });
+    let event = with_body(recorded_of("admin-jobs", SITE_ADMIN), &forced);
+    cloud.answer("admin-jobs", &event).await;
+    cloud.report("job-worker", &recorded("schedule")).await;
+    let other = cloud
+        .logged("job-worker", |line| {
+            let other = line["message"] == "worked" && line["span"]["request_id"] != *id;
+            other.then(|| line.clone())
+        })
+        .await;
+    assert!(other["span"]["trace_id"].is_string(), "{other}");
+    assert_ne!(&other["span"]["trace_id"], trace);
+}
+
+#[tokio::test]
+async fn each_call_of_a_job_is_counted_by_its_app() {
+    let cloud = cloud_with_business().await;
+    let (note_id, member_id) = note(&cloud).await;
+    let detail = json!({ "site_id": 1, "member_id": member_id, "payload": { "note_id": note_id } });
+    cloud
+        .report("trigger-dispatch", &told("1", "note.created", &detail))
+        .await;
+    cloud.report("job-worker", &recorded("schedule")).await;
+    for app in ["app6_note_analysis", "app8_clue_consolidated"] {
+        for metric in ["UpstreamLatency", "Tokens"] {
+            let counted = |line: &Value| {
+                let name = &line["_aws"]["CloudWatchMetrics"][0]["Metrics"][0]["Name"];
+                (name == metric && line["app"] == app).then(|| line[metric].clone())
+            };
+            assert!(cloud.logged("job-worker", counted).await.is_u64(), "{app}");
+        }
+        let run: i64 = sqlx::query_scalar(
+            "select tokens_used from biz.ai_run_logs where app_type = $1 and status = 'success'",
+        )
+        .bind(app)
+        .fetch_one(&cloud.parlor.db)
+        .await
+        .unwrap();
+        let charged = cloud
+            .logged("job-worker", |line| {
+                line["Tokens"].as_i64().filter(|_| line["app"] == app)
+            })
+            .await;
+        assert_eq!(charged, run, "{app}");
+    }
 }
 
 #[tokio::test]

@@ -230,19 +230,26 @@ async fn logs_are_json_lines_without_prompt_answer_or_token() {
     cloud.answer("chat-messages", &send).await.ok();
     let history = recorded_of("chat-history", COACH);
     cloud.answer("chat-history", &history).await.ok();
+    let session = cloud.parlor.begin_session(COACH).await;
+    let event = about_session(recorded_of("chat-sessions", COACH), &session);
+    let event = with_body(event, &json!({ "content": content }));
+    cloud.answer("chat-sessions", &event).await.created();
+    cloud.report("job-worker", &recorded("schedule")).await;
 
-    for function in ["chat-stream", "chat-messages", "chat-history"] {
+    for (function, last) in [
+        ("chat-stream", "request answered"),
+        ("chat-messages", "request answered"),
+        ("chat-history", "request answered"),
+        ("chat-sessions", "request answered"),
+        ("job-worker", "worked"),
+    ] {
         cloud
-            .logged(function, |line| {
-                (line["message"] == "request answered").then_some(())
-            })
+            .logged(function, |line| (line["message"] == last).then_some(()))
             .await;
         for line in cloud.emulator.logs(function).unwrap() {
             let object: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("{line}"));
-            assert!(
-                object["level"].is_string() && object["timestamp"].is_string(),
-                "{line}"
-            );
+            let is_line = object["level"].is_string() && object["timestamp"].is_string();
+            assert!(is_line || object["_aws"].is_object(), "{line}");
             let token = token(COACH);
             for private in [
                 "张三",

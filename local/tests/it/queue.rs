@@ -102,6 +102,31 @@ async fn as_many_messages_are_sent_as_there_are_jobs() {
     assert!(warnings_so_far(&emulator).is_empty());
 }
 
+/// moto forgets it of a message that was sent in a batch, so this is what is asked of SQS.
+#[tokio::test]
+async fn each_message_has_the_trace_of_whoever_sends_it() {
+    let (asked, mut entries) = tokio::sync::mpsc::unbounded_channel();
+    let url = serve(Router::new().fallback(async move |body: String| {
+        asked.send(body).unwrap();
+        let kind = [("content-type", "application/x-amz-json-1.0")];
+        (kind, taken(0..2, 0..0).1.to_string())
+    }))
+    .await;
+    let queue = format!("{url}/123456789012/jobs");
+    let emulator = function_with_queue(moto::variables(&url), &queue).await;
+    wake(&emulator, json!({ "jobs": 2 })).await;
+    let request: Value = serde_json::from_str(&entries.recv().await.unwrap()).unwrap();
+    let headers = [0, 1].map(|entry| {
+        let attributes = &request["Entries"][entry]["MessageSystemAttributes"];
+        let header = &attributes["AWSTraceHeader"];
+        assert_eq!(header["DataType"], "String", "{request}");
+        header["StringValue"].as_str().unwrap()
+    });
+    assert_eq!(headers[0], headers[1]);
+    assert!(headers[0].starts_with("Root=1-"), "{request}");
+    assert!(warnings_so_far(&emulator).is_empty());
+}
+
 #[tokio::test]
 async fn messages_are_held_back_as_long_as_sqs_can() {
     let moto = Moto::start().await;

@@ -13,7 +13,7 @@ use crate::harness::database::TestDatabase;
 /// A row for each table, in an order that foreign keys allow. `$n` is another number each time.
 ///
 /// A migration that changes what a table demands keeps the insert that fits from then on.
-const ROWS: [(&str, &str); 18] = [
+const ROWS: [(&str, &str); 19] = [
     (
         "sites",
         "insert into biz.sites (id, name) values ($n, 'site')",
@@ -67,6 +67,10 @@ const ROWS: [(&str, &str); 18] = [
         "ai_batches",
         "insert into biz.ai_batches (site_id, app_types, member_ids, estimated_calls, estimated_tokens, expires_at, created_by) \
          values ($n, '{app3_clue}', '{7}', 1, 2000, now(), $n)",
+    ),
+    (
+        "ai_usage_before",
+        "insert into biz.ai_usage_before (site_id, day, tokens) values ($n, '2026-11-21', 1)",
     ),
     (
         "ai_job_turns",

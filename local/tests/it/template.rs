@@ -61,7 +61,11 @@ const CHECKED: [&str; 9] = [
 const NONSENSE: &str = "neither a number nor a URL";
 
 /// What every function is given, for the process and not for itself.
-const OF_THE_PROCESS: [&str; 2] = ["AWS_LAMBDA_HTTP_IGNORE_STAGE_IN_PATH", "RUST_LOG"];
+const OF_THE_PROCESS: [&str; 3] = [
+    "AWS_LAMBDA_HTTP_IGNORE_STAGE_IN_PATH",
+    "METRICS_NAMESPACE",
+    "RUST_LOG",
+];
 
 /// Those that wake job workers.
 const WAKE: [&str; 5] = [

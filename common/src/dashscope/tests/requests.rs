@@ -101,6 +101,35 @@ async fn a_whole_answer_is_asked_for_without_a_word_of_streams() {
 }
 
 #[tokio::test]
+async fn a_trace_goes_with_every_try_of_a_call_that_has_one() {
+    let server = Server::start(vec![
+        json_response(503, "{}"),
+        sse(DELTA),
+        json_response(200, OK),
+        sse(DELTA),
+    ])
+    .await;
+    let client = client(&server);
+    let call_with_trace = Call {
+        trace: Some(http::HeaderValue::from_static("Root=1-a-b")),
+        ..call()
+    };
+    events(&client, &call_with_trace).await.1.unwrap();
+    client.complete(&call_with_trace, soon()).await.unwrap();
+    events(&client, &call()).await.1.unwrap();
+    let requests = server.requests();
+    let traces: Vec<_> = requests
+        .iter()
+        .map(|request| {
+            let (_, headers, _) = parts(request);
+            value(&headers, "x-amzn-trace-id").map(str::to_owned)
+        })
+        .collect();
+    let trace = Some("Root=1-a-b".to_owned());
+    assert_eq!(traces, [trace.clone(), trace.clone(), trace, None]);
+}
+
+#[tokio::test]
 async fn the_same_call_asked_twice_gives_the_same_body() {
     let server = Server::start(vec![sse(DELTA)]).await;
     let client = client(&server);

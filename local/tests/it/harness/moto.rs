@@ -93,7 +93,8 @@ impl Moto {
 
     /// Messages that are waiting, ten at most.
     pub async fn receive(&self, queue: &str) -> Vec<Value> {
-        let asked = json!({ "QueueUrl": queue, "MaxNumberOfMessages": 10 });
+        let asked =
+            json!({ "QueueUrl": queue, "MaxNumberOfMessages": 10, "AttributeNames": ["All"] });
         let answer = self.ask("AmazonSQS.ReceiveMessage", &asked).await;
         let messages = answer["Messages"].as_array();
         messages.cloned().unwrap_or_default()

@@ -81,7 +81,7 @@ const SCANNED: &str = "
       and seq_scan > 0 and seq_tup_read > 0";
 
 /// Each statement by words that are in it alone, and what it is given.
-const EXAMPLES: [(&str, &str); 70] = [
+const EXAMPLES: [(&str, &str); 72] = [
     ("left(content, $3) || $4", "1, 1000000, 0, '你好', 30"),
     (
         "where r.site_id = s.id and r.alert_status is not null",
@@ -170,6 +170,7 @@ const EXAMPLES: [(&str, &str); 70] = [
         "biz.batch_status(b)",
         "1, '00000000-0000-4000-8000-0000000000bc'",
     ),
+    ("with recursive queues", ""),
     ("with recursive sites", "8, 30"),
     (
         "biz.advance_job(",
@@ -203,6 +204,7 @@ const EXAMPLES: [(&str, &str); 70] = [
     ("biz.end_session_reply(", "1, 2, 1, 'upstream_error', 'x'"),
     ("biz.sweep_idempotency_keys(", ""),
     ("biz.sweep_jobs(", ""),
+    ("biz.sum_up_usage(", ""),
     ("biz.sweep_cache(", ""),
     ("select user_id, conversation_id, reply_to", "1, 1000000"),
     ("biz.sweep_replies(", ""),
