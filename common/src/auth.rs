@@ -10,7 +10,9 @@ use std::{
 
 use axum::extract::{FromRef, FromRequestParts};
 use http::{header::AUTHORIZATION, request::Parts};
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, TokenData, Validation};
+use jsonwebtoken::{
+    Algorithm, DecodingKey, EncodingKey, Header, TokenData, Validation, errors::ErrorKind,
+};
 use lru::LruCache;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
@@ -20,6 +22,7 @@ use crate::{
     clock,
     db::{Bounded, Db},
     error::{Error, Result},
+    secrets::Renewable,
 };
 
 pub use admin::{Admin, SiteScope};
@@ -117,16 +120,9 @@ impl JwtSecrets {
     /// # Errors
     /// [`Error::Unauthorized`].
     pub fn verify(&self, token: &str) -> Result<Claims> {
-        let mut validation = Validation::new(Algorithm::HS256);
-        validation.leeway = LEEWAY;
-        validation.validate_nbf = true;
-        validation.validate_aud = false;
-        validation.set_required_spec_claims(&["exp", "sub"]);
         let TokenData { header, claims } = self
-            .0
-            .iter()
-            .find_map(|key| jsonwebtoken::decode::<Claims>(token, key, &validation).ok())
-            .ok_or(Error::Unauthorized("token does not hold"))?;
+            .decode(token)
+            .map_err(|_| Error::Unauthorized("token does not hold"))?;
         // RFC 7515, 4.1.11: whoever does not understand what it lists must refuse the token.
         if header.crit.is_some() {
             return Err(Error::Unauthorized("token asks for an extension"));
@@ -137,6 +133,46 @@ impl JwtSecrets {
             Err(Error::Unauthorized("not an access token"))
         }
     }
+
+    /// Whether it may be a secret that is not known which signed this token: none that is known did, and
+    /// nothing else speaks against it.
+    fn may_not_know(&self, token: &str) -> bool {
+        let decoded = self.decode(token);
+        decoded.is_err_and(|err| is_about_signature(&err)) && says_it_holds(token)
+    }
+
+    /// With the first secret that signed it; else the first failure that is not about the signature.
+    fn decode(&self, token: &str) -> Result<TokenData<Claims>, jsonwebtoken::errors::Error> {
+        let mut validation = Validation::new(Algorithm::HS256);
+        validation.leeway = LEEWAY;
+        validation.validate_nbf = true;
+        validation.validate_aud = false;
+        validation.set_required_spec_claims(&["exp", "sub"]);
+        let mut refusal = ErrorKind::InvalidSignature.into();
+        for key in &*self.0 {
+            match jsonwebtoken::decode(token, key, &validation) {
+                Err(err) if is_about_signature(&err) => {}
+                Err(err) => refusal = err,
+                decoded => return decoded,
+            }
+        }
+        Err(refusal)
+    }
+}
+
+fn is_about_signature(err: &jsonwebtoken::errors::Error) -> bool {
+    matches!(err.kind(), ErrorKind::InvalidSignature)
+}
+
+/// Whether a token says that it still holds, whoever signed it.
+fn says_it_holds(token: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Expiry {
+        exp: f64,
+    }
+    let now = u32::try_from(clock::now().timestamp()).map_or(f64::MAX, f64::from);
+    jsonwebtoken::dangerous::insecure_decode_claims::<Expiry>(token)
+        .is_ok_and(|said| said.exp > now)
 }
 
 /// Signs an access token. For the laptop and the tests: in the cloud the business backend signs.
@@ -193,16 +229,16 @@ pub async fn find_user(db: &Db, id: i64) -> Result<Option<User>> {
 /// Tells who calls. A clone shares what is remembered.
 #[derive(Clone)]
 pub struct Callers {
-    secrets: JwtSecrets,
+    secrets: Renewable<JwtSecrets>,
     db: Db,
     remembered: Arc<Mutex<LruCache<i64, (Instant, User)>>>,
 }
 
 impl Callers {
     /// Nobody is remembered yet.
-    pub fn new(secrets: JwtSecrets, db: Db) -> Self {
+    pub fn new(secrets: impl Into<Renewable<JwtSecrets>>, db: Db) -> Self {
         Self {
-            secrets,
+            secrets: secrets.into(),
             db,
             remembered: Arc::new(Mutex::new(LruCache::new(REMEMBERED_USERS))),
         }
@@ -210,7 +246,7 @@ impl Callers {
 
     /// The approved user behind a token.
     async fn identify(&self, token: &str) -> Result<User> {
-        let claims = self.secrets.verify(token)?;
+        let claims = self.verify(token).await?;
         let id = claims
             .sub
             .parse()
@@ -221,6 +257,19 @@ impl Callers {
         } else {
             Err(Error::NotApproved)
         }
+    }
+
+    /// What a token says, if need be under a secret that was rotated in since this instance began.
+    async fn verify(&self, token: &str) -> Result<Claims> {
+        let secrets = self.secrets.get();
+        let verified = secrets.verify(token);
+        if verified.is_err()
+            && secrets.may_not_know(token)
+            && let Some(secrets) = self.secrets.instead_of(&secrets).await
+        {
+            return secrets.verify(token);
+        }
+        verified
     }
 
     /// Only approvals are remembered, so that a new one is seen at once.
@@ -325,7 +374,7 @@ mod tests {
         let secret = SecretString::from("x".repeat(MIN_SECRET));
         let url = SecretString::from("postgres://127.0.0.1:1/none");
         let config = DatabaseConfig {
-            url,
+            url: url.into(),
             max_connections: 1,
         };
         let callers = Callers::new(
@@ -354,5 +403,35 @@ mod tests {
         assert!(identified(Duration::from_secs(20)).await.is_ok());
         let asked_again = identified(Duration::from_secs(31)).await;
         assert!(matches!(asked_again, Err(Error::Unavailable(_))));
+    }
+
+    fn secret(fill: &str) -> SecretString {
+        SecretString::from(fill.repeat(MIN_SECRET))
+    }
+
+    fn token(secret: &SecretString, valid_for: Duration) -> String {
+        let user = User {
+            id: 7,
+            site_id: Some(1),
+            nickname: String::new(),
+            role: Role::Staff,
+            approved: true,
+        };
+        sign(secret, &user, valid_for).unwrap()
+    }
+
+    #[test]
+    fn only_a_token_that_would_hold_but_for_its_key_may_be_of_an_unknown_secret() {
+        let secrets = JwtSecrets::new(&secret("a"), Some(&secret("b"))).unwrap();
+        let young = Duration::from_secs(60);
+        assert!(secrets.may_not_know(&token(&secret("c"), young)));
+        for known in ["a", "b"] {
+            assert!(!secrets.may_not_know(&token(&secret(known), young)));
+        }
+        assert!(!secrets.may_not_know(&token(&secret("c"), Duration::ZERO)));
+        let altered = token(&secret("c"), young).replacen('.', ".x", 1);
+        for token in ["", "a.b.c", &*altered] {
+            assert!(!secrets.may_not_know(token), "{token}");
+        }
     }
 }

@@ -29,20 +29,32 @@
 //! | `METRICS_NAMESPACE` | what CloudWatch finds the metrics under | `Parlor` |
 //! | `RUST_LOG` | log filter | `info` |
 
-use std::{collections::HashMap, num::NonZeroUsize, str::FromStr};
+use std::{collections::HashMap, num::NonZeroUsize, str::FromStr, sync::Arc, time::Duration};
 
-use secrecy::SecretString;
+use futures_util::future::BoxFuture;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::{
     apps::AppIds,
     auth::JwtSecrets,
     dashscope::{self, DashScope},
-    secrets::{self, SecretError},
+    secrets::{self, Renewable, SecretError, SecretStore, Version},
 };
 
-/// Where variables come from: the process, or a test's table.
+/// How often a secret is read again at most, however often it is refused: anybody can send tokens
+/// of an unknown key.
+const PAUSE: Duration = Duration::from_secs(60);
+/// The same for the database's, which only the database refuses. A rotation changes the password first
+/// and the secret a moment later; who has read it in between must not wait a minute.
+const DATABASE_PAUSE: Duration = Duration::from_secs(5);
+
+/// Where variables come from: the process, or a test's table. And where the secrets come from
+/// that they name.
 #[derive(Clone)]
-pub struct Env(HashMap<String, String>);
+pub struct Env {
+    table: HashMap<String, String>,
+    secrets: SecretStore,
+}
 
 /// Why a function cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -72,32 +84,33 @@ pub enum ConfigError {
 impl Env {
     /// The environment of this process.
     pub fn from_process() -> Self {
-        Self(std::env::vars().collect())
+        Self::from_pairs(std::env::vars())
     }
 
     /// A table, for one process that holds several functions, and for tests.
     pub fn from_pairs<K: Into<String>, V: Into<String>>(
         pairs: impl IntoIterator<Item = (K, V)>,
     ) -> Self {
-        Self(
-            pairs
-                .into_iter()
+        let pairs = pairs.into_iter();
+        Self {
+            table: pairs
                 .map(|(name, value)| (name.into(), value.into()))
                 .collect(),
-        )
+            secrets: SecretStore::default(),
+        }
     }
 
     /// The same with one variable set.
     #[must_use]
     pub fn with(&self, name: &str, value: &str) -> Self {
-        let mut table = self.0.clone();
-        table.insert(name.to_owned(), value.to_owned());
-        Self(table)
+        let mut env = self.clone();
+        env.table.insert(name.to_owned(), value.to_owned());
+        env
     }
 
     /// The variable, unless it is unset or empty.
     pub fn text(&self, name: &str) -> Option<&str> {
-        self.0
+        self.table
             .get(name)
             .map(String::as_str)
             .filter(|value| !value.is_empty())
@@ -132,7 +145,9 @@ impl Env {
     async fn secret(&self, name: &'static str) -> Result<SecretString, ConfigError> {
         let arn_name = secret_arn_name(name);
         if let Some(arn) = self.text(&arn_name) {
-            return secrets::fetch(arn, secrets::Version::Current)
+            return self
+                .secrets
+                .fetch(arn, Version::Current)
                 .await
                 .map_err(|source| ConfigError::Secret {
                     name: arn_name,
@@ -142,6 +157,23 @@ impl Env {
         self.text(name)
             .map(SecretString::from)
             .ok_or(ConfigError::Missing(name))
+    }
+
+    /// What is made of a secret: now, and where Secrets Manager has it whenever it is refused.
+    async fn renewable<T: Send + Sync + 'static>(
+        &self,
+        name: &'static str,
+        pause: Duration,
+        read: fn(Self) -> BoxFuture<'static, Result<T, ConfigError>>,
+    ) -> Result<Renewable<T>, ConfigError> {
+        let value = read(self.clone()).await?;
+        if self.text(&secret_arn_name(name)).is_none() {
+            return Ok(value.into());
+        }
+        let env = self.clone();
+        Ok(Renewable::new(value, name, pause, move || {
+            read(env.clone())
+        }))
     }
 }
 
@@ -153,7 +185,7 @@ fn secret_arn_name(name: &str) -> String {
 /// Where the data is.
 pub struct DatabaseConfig {
     /// PostgreSQL URL.
-    pub url: SecretString,
+    pub url: Renewable<SecretString>,
     /// Connections of one instance. An instance serves one event at a time; a reply in the
     /// making and the request that follows it may overlap.
     pub max_connections: u32,
@@ -165,53 +197,64 @@ impl DatabaseConfig {
     /// # Errors
     /// Names the variable that is missing or cannot be read.
     pub async fn from_env(env: &Env) -> Result<Self, ConfigError> {
+        let name = "DATABASE_URL";
         Ok(Self {
-            url: secrets::database_url(env.secret("DATABASE_URL").await?).ok_or(
-                ConfigError::Invalid {
-                    name: env.source_of("DATABASE_URL"),
-                    expected: "a postgres:// URL or an RDS secret",
-                },
-            )?,
+            url: env
+                .renewable(name, DATABASE_PAUSE, |env| Box::pin(database_url(env)))
+                .await?,
             max_connections: env.parsed("DATABASE_MAX_CONNECTIONS", "a whole number", 4)?,
         })
     }
 }
 
+async fn database_url(env: Env) -> Result<SecretString, ConfigError> {
+    let name = "DATABASE_URL";
+    secrets::database_url(env.secret(name).await?).ok_or_else(|| ConfigError::Invalid {
+        name: env.source_of(name),
+        expected: "a postgres:// URL or an RDS secret",
+    })
+}
+
 impl JwtSecrets {
     /// Reads `JWT_SECRET` and `JWT_SECRET_PREVIOUS`; with `JWT_SECRET_ARN`, the versions
-    /// `AWSCURRENT` and, while there is one, `AWSPREVIOUS`.
+    /// `AWSCURRENT` and, while there is one, `AWSPREVIOUS`, and both again when a token fits neither.
     ///
     /// # Errors
     /// Names the variable that is missing or cannot be read.
-    pub async fn from_env(env: &Env) -> Result<Self, ConfigError> {
-        let name = "JWT_SECRET";
-        let arn_name = secret_arn_name(name);
-        let (current, previous) = match env.text(&arn_name) {
-            Some(arn) => {
-                let (current, previous) = tokio::join!(
-                    secrets::fetch(arn, secrets::Version::Current),
-                    secrets::fetch(arn, secrets::Version::Previous)
-                );
-                let previous = match previous {
-                    Err(SecretError::NotFound) => Ok(None),
-                    other => other.map(Some),
-                };
-                let named = |source| ConfigError::Secret {
-                    name: arn_name.clone(),
-                    source,
-                };
-                (current.map_err(named)?, previous.map_err(named)?)
-            }
-            None => (
-                env.secret(name).await?,
-                env.text("JWT_SECRET_PREVIOUS").map(SecretString::from),
-            ),
-        };
-        Self::new(&current, previous.as_ref()).ok_or(ConfigError::Invalid {
-            name: env.source_of(name),
-            expected: "at least 32 bytes",
-        })
+    pub async fn from_env(env: &Env) -> Result<Renewable<Self>, ConfigError> {
+        env.renewable("JWT_SECRET", PAUSE, |env| Box::pin(jwt_secrets(env)))
+            .await
     }
+}
+
+async fn jwt_secrets(env: Env) -> Result<JwtSecrets, ConfigError> {
+    let name = "JWT_SECRET";
+    let arn_name = secret_arn_name(name);
+    let (current, previous) = match env.text(&arn_name) {
+        Some(arn) => {
+            let (current, previous) = tokio::join!(
+                env.secrets.fetch(arn, Version::Current),
+                env.secrets.fetch(arn, Version::Previous)
+            );
+            let previous = match previous {
+                Err(SecretError::NotFound) => Ok(None),
+                other => other.map(Some),
+            };
+            let named = |source| ConfigError::Secret {
+                name: arn_name.clone(),
+                source,
+            };
+            (current.map_err(named)?, previous.map_err(named)?)
+        }
+        None => (
+            env.secret(name).await?,
+            env.text("JWT_SECRET_PREVIOUS").map(SecretString::from),
+        ),
+    };
+    JwtSecrets::new(&current, previous.as_ref()).ok_or_else(|| ConfigError::Invalid {
+        name: env.source_of(name),
+        expected: "at least 32 bytes",
+    })
 }
 
 /// How DashScope is asked.
@@ -228,7 +271,13 @@ impl DashScopeConfig {
     /// # Errors
     /// Names the variable that is missing or cannot be read.
     pub async fn from_env(env: &Env) -> Result<Self, ConfigError> {
-        let mut client = dashscope::Config::new(env.secret("DASHSCOPE_API_KEY").await?);
+        let key = env
+            .renewable("DASHSCOPE_API_KEY", PAUSE, |env| {
+                Box::pin(async move { env.secret("DASHSCOPE_API_KEY").await })
+            })
+            .await?;
+        let mut client = dashscope::Config::new(SecretString::clone(&key.get()));
+        client.key_source = Some(Arc::new(key));
         if let Some(base_url) = env.text("DASHSCOPE_BASE_URL") {
             base_url.clone_into(&mut client.base_url);
         }
@@ -236,6 +285,22 @@ impl DashScopeConfig {
         Ok(Self {
             client,
             app_ids: AppIds::from_env(env),
+        })
+    }
+}
+
+impl dashscope::KeySource for Renewable<SecretString> {
+    fn instead_of<'a>(&'a self, refused: &'a SecretString) -> BoxFuture<'a, Option<SecretString>> {
+        Box::pin(async move {
+            let is_another =
+                |key: &Arc<SecretString>| key.expose_secret() != refused.expose_secret();
+            let known = self.get();
+            let key = if is_another(&known) {
+                Some(known)
+            } else {
+                self.instead_of(&known).await
+            };
+            key.filter(is_another).map(|key| SecretString::clone(&key))
         })
     }
 }

@@ -1,23 +1,44 @@
 //! The pool, the migrations, and the bound on every statement.
 
-use std::{future::Future, time::Duration};
+use std::{
+    fmt,
+    future::Future,
+    ops::Deref,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use backon::{ExponentialBuilder, Retryable as _};
-use secrecy::ExposeSecret;
+use futures_util::{
+    FutureExt as _, StreamExt as _, TryFutureExt as _, TryStreamExt as _,
+    future::BoxFuture,
+    stream::{self, BoxStream},
+};
+use secrecy::{ExposeSecret, SecretString};
 use sqlx::{
-    ConnectOptions as _, PgPool,
+    ConnectOptions as _, Describe, Either, Execute, Executor, PgPool, Postgres, SqlStr,
     migrate::Migrator,
-    postgres::{PgConnectOptions, PgPoolOptions},
+    pool::PoolConnection,
+    postgres::{PgConnectOptions, PgPoolOptions, PgQueryResult, PgRow, PgStatement, PgTypeInfo},
 };
 use tokio::time::Instant;
 
 use crate::{
     config::{ConfigError, DatabaseConfig},
     error::{Error, Result},
+    secrets::Renewable,
 };
 
-/// A pool of connections; a clone is a handle to the same pool.
-pub type Db = PgPool;
+/// A pool of connections; a clone is a handle to the same pool. Statements are made on it as on a
+/// [`PgPool`]. Where the database refuses the password, it is read again and the connection tried
+/// once more; those that are open go on.
+#[derive(Clone)]
+pub struct Db {
+    pool: PgPool,
+    url: Renewable<SecretString>,
+    /// The version of the URL that the pool connects with.
+    applied: Arc<Mutex<Arc<SecretString>>>,
+}
 
 /// The schema, in order. Applied by `db-migrate`, by the local run and by the tests.
 pub static MIGRATOR: Migrator = sqlx::migrate!("../migrations");
@@ -31,25 +52,36 @@ const STATEMENT_TIMEOUT: Duration = Duration::from_millis(1400);
 /// # Errors
 /// When the URL cannot be parsed.
 pub fn connect_lazy(config: &DatabaseConfig) -> Result<Db, ConfigError> {
+    let url = config.url.get();
+    let pool = pool(config.max_connections, options(&url)?);
+    Ok(Db {
+        pool,
+        url: config.url.clone(),
+        applied: Arc::new(Mutex::new(url)),
+    })
+}
+
+fn options(url: &SecretString) -> Result<PgConnectOptions, ConfigError> {
     let options: PgConnectOptions =
-        config
-            .url
-            .expose_secret()
+        url.expose_secret()
             .parse()
             .map_err(|_| ConfigError::Invalid {
                 name: "DATABASE_URL".to_owned(),
                 expected: "a postgres:// URL",
             })?;
     // A statement that the client has given up must not go on burning the server.
-    let options = options
+    Ok(options
         .application_name("parlor")
         .options([
             ("statement_timeout", "5000"),
             ("idle_in_transaction_session_timeout", "10000"),
         ])
-        .disable_statement_logging();
-    Ok(PgPoolOptions::new()
-        .max_connections(config.max_connections)
+        .disable_statement_logging())
+}
+
+fn pool(max_connections: u32, options: PgConnectOptions) -> PgPool {
+    PgPoolOptions::new()
+        .max_connections(max_connections)
         .acquire_timeout(STATEMENT_TIMEOUT)
         // A frozen sandbox's connection may be long dead when it wakes; asking costs one
         // round trip only after a pause, for `before_acquire` sees how long it idled.
@@ -76,7 +108,128 @@ pub fn connect_lazy(config: &DatabaseConfig) -> Result<Db, ConfigError> {
             })
         })
         .idle_timeout(Duration::from_secs(300))
-        .connect_lazy_with(options))
+        .connect_lazy_with(options)
+}
+
+impl Db {
+    /// A connection of the pool, if need be with a password that was rotated in since this instance
+    /// began.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn acquire(&self) -> Result<PoolConnection<Postgres>, sqlx::Error> {
+        let used = self.applied();
+        match self.pool.acquire().await {
+            Err(err) if is_refused(&err) && self.renew(&used).await => self.pool.acquire().await,
+            outcome => outcome,
+        }
+    }
+
+    fn applied(&self) -> Arc<SecretString> {
+        let applied = self.applied.lock();
+        Arc::clone(&applied.unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether there is something else to connect with than what was refused; then the pool has it.
+    async fn renew(&self, refused: &Arc<SecretString>) -> bool {
+        let Some(url) = self.url.instead_of(refused).await else {
+            return false;
+        };
+        let is_another = url.expose_secret() != refused.expose_secret();
+        let Ok(options) = options(&url) else {
+            return false;
+        };
+        let mut applied = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
+        self.pool.set_connect_options(options);
+        // One that says the same, too: what is refused next is that version.
+        *applied = url;
+        is_another
+    }
+}
+
+/// Whether the server knows neither user nor password, or lets them in no longer.
+fn is_refused(err: &sqlx::Error) -> bool {
+    let refusal = err.as_database_error();
+    let code = refusal.and_then(sqlx::error::DatabaseError::code);
+    code.is_some_and(|code| ["28P01", "28000"].contains(&&*code))
+}
+
+/// A pool that somebody else made, whose password is what it is.
+impl From<PgPool> for Db {
+    fn from(pool: PgPool) -> Self {
+        let url = Renewable::from(SecretString::default());
+        let applied = Arc::new(Mutex::new(url.get()));
+        Self { pool, url, applied }
+    }
+}
+
+impl Deref for Db {
+    type Target = PgPool;
+
+    fn deref(&self) -> &PgPool {
+        &self.pool
+    }
+}
+
+impl fmt::Debug for Db {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Db").finish_non_exhaustive()
+    }
+}
+
+/// As sqlx does it for its own pool, but that rows are read to their end before the first is handed
+/// on: nobody here reads them one by one.
+impl<'p> Executor<'p> for &'_ Db {
+    type Database = Postgres;
+
+    fn fetch_many<'e, 'q: 'e, E>(
+        self,
+        query: E,
+    ) -> BoxStream<'e, Result<Either<PgQueryResult, PgRow>, sqlx::Error>>
+    where
+        'p: 'e,
+        E: 'q + Execute<'q, Postgres>,
+    {
+        let db = self.clone();
+        let all = async move {
+            let mut connection = db.acquire().await?;
+            let rows: Vec<_> = connection.fetch_many(query).try_collect().await?;
+            Ok(stream::iter(rows).map(Ok))
+        };
+        all.try_flatten_stream().boxed()
+    }
+
+    fn fetch_optional<'e, 'q: 'e, E>(
+        self,
+        query: E,
+    ) -> BoxFuture<'e, Result<Option<PgRow>, sqlx::Error>>
+    where
+        'p: 'e,
+        E: 'q + Execute<'q, Postgres>,
+    {
+        let db = self.clone();
+        async move { db.acquire().await?.fetch_optional(query).await }.boxed()
+    }
+
+    fn prepare_with<'e>(
+        self,
+        sql: SqlStr,
+        parameters: &'e [PgTypeInfo],
+    ) -> BoxFuture<'e, Result<PgStatement, sqlx::Error>>
+    where
+        'p: 'e,
+    {
+        let db = self.clone();
+        async move { db.acquire().await?.prepare_with(sql, parameters).await }.boxed()
+    }
+
+    fn describe<'e>(self, sql: SqlStr) -> BoxFuture<'e, Result<Describe<Postgres>, sqlx::Error>>
+    where
+        'p: 'e,
+    {
+        let db = self.clone();
+        async move { db.acquire().await?.describe(sql).await }.boxed()
+    }
 }
 
 /// Bounds a statement and gives its failure a meaning.

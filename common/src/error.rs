@@ -170,9 +170,9 @@ impl From<sqlx::Error> for Error {
             | sqlx::Error::PoolClosed
             | sqlx::Error::WorkerCrashed
             | sqlx::Error::Protocol(_) => true,
-            // 08: connection; 53: out of resources; 57: shut down, starting up or cancelled; 55P03, 40001, 40P01: locks.
+            // 08: connection; 28: not let in, as for the moment between a new password and its secret; 53: out of resources; 57: shut down, starting up or cancelled; 55P03, 40001, 40P01: locks.
             sqlx::Error::Database(database) => database.code().is_some_and(|code| {
-                ["08", "53", "57"]
+                ["08", "28", "53", "57"]
                     .iter()
                     .any(|class| code.starts_with(class))
                     || ["55P03", "40001", "40P01", "25006"].contains(&&*code)

@@ -1,15 +1,22 @@
-//! Secrets Manager, asked only when an ARN is configured.
-//!
-//! A client is made per start, not kept: a function asks for two or three secrets and never again.
+//! Secrets Manager, asked only when an ARN is configured: at the start, and when what it said then is
+//! refused ([`Renewable`]).
 
+mod renewable;
+
+use std::sync::Arc;
+
+use aws_sdk_secretsmanager::Client;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
+use tokio::sync::OnceCell;
 
 use crate::aws;
 
+pub use renewable::Renewable;
+
 /// Which version of a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Version {
+pub(crate) enum Version {
     /// `AWSCURRENT`.
     Current,
     /// `AWSPREVIOUS`: what a rotation replaced.
@@ -30,29 +37,41 @@ pub enum SecretError {
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// Fetches one secret by ARN or name.
-///
-/// # Errors
-/// See [`SecretError`].
-pub async fn fetch(arn: &str, version: Version) -> Result<SecretString, SecretError> {
-    let stage = match version {
-        Version::Current => "AWSCURRENT",
-        Version::Previous => "AWSPREVIOUS",
-    };
-    let answer = aws_sdk_secretsmanager::Client::new(&aws::config().await)
-        .get_secret_value()
-        .secret_id(arn)
-        .version_stage(stage)
-        .send()
-        .await
-        .map_err(|err| match err.as_service_error() {
-            Some(service) if service.is_resource_not_found_exception() => SecretError::NotFound,
-            _ => SecretError::Unavailable(Box::new(err)),
-        })?;
-    answer
-        .secret_string()
-        .map(SecretString::from)
-        .ok_or(SecretError::NotText)
+/// Where secrets come from. A clone shares the client, which is made for the first of them: reading the
+/// system's root certificates costs milliseconds of a cold start.
+#[derive(Clone, Default)]
+pub(crate) struct SecretStore(Arc<OnceCell<Client>>);
+
+impl SecretStore {
+    /// Fetches one secret by ARN or name.
+    pub(crate) async fn fetch(
+        &self,
+        arn: &str,
+        version: Version,
+    ) -> Result<SecretString, SecretError> {
+        let stage = match version {
+            Version::Current => "AWSCURRENT",
+            Version::Previous => "AWSPREVIOUS",
+        };
+        let client = self
+            .0
+            .get_or_init(async || Client::new(&aws::config().await));
+        let answer = client
+            .await
+            .get_secret_value()
+            .secret_id(arn)
+            .version_stage(stage)
+            .send()
+            .await
+            .map_err(|err| match err.as_service_error() {
+                Some(service) if service.is_resource_not_found_exception() => SecretError::NotFound,
+                _ => SecretError::Unavailable(Box::new(err)),
+            })?;
+        answer
+            .secret_string()
+            .map(SecretString::from)
+            .ok_or(SecretError::NotText)
+    }
 }
 
 /// What RDS keeps for a database: <https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_secret_json_structure.html>

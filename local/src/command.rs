@@ -203,7 +203,7 @@ pub fn idle_tools() -> Result<gateway::Tools, AnyError> {
     let secret = SecretString::from("x".repeat(32));
     let url = SecretString::from("postgres://127.0.0.1/none");
     let db = db::connect_lazy(&DatabaseConfig {
-        url,
+        url: url.into(),
         max_connections: 1,
     })?;
     let secrets = JwtSecrets::new(&secret, None).ok_or(ConfigError::Missing("JWT_SECRET"))?;

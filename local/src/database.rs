@@ -44,7 +44,7 @@ pub(crate) fn given_or_private(
 pub(crate) async fn prepare(url: &SecretString, max_connections: u32) -> Result<Db, AnyError> {
     create(url).await?;
     let db = db::connect_lazy(&DatabaseConfig {
-        url: url.clone(),
+        url: url.clone().into(),
         max_connections,
     })?;
     migrations::apply(&db).await?;
@@ -87,7 +87,7 @@ pub(crate) fn lend(command: &[OsString], home: &Path, env: &Env) -> Result<ExitC
 async fn catch_up(db: &Db) -> Result<(), AnyError> {
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../migrations");
     if sources.is_dir() {
-        Migrator::new(sources).await?.run(db).await?;
+        Migrator::new(sources).await?.run(&**db).await?;
     }
     Ok(())
 }

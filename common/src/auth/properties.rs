@@ -153,7 +153,7 @@ fn is_refusal(result: &Result<Claims>) -> bool {
 fn callers(runtime: &tokio::runtime::Runtime, user: &User) -> Callers {
     let _entered = runtime.enter();
     let config = DatabaseConfig {
-        url: SecretString::from("postgres://127.0.0.1:1/none"),
+        url: SecretString::from("postgres://127.0.0.1:1/none").into(),
         max_connections: 1,
     };
     let callers = Callers::new(secrets(), db::connect_lazy(&config).unwrap());

@@ -1,6 +1,7 @@
 //! The client itself: one request, and what its response means.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,11 +11,11 @@ use http::header::{
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Response, Url};
 use rustls::crypto::ring;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use tokio::time::{Instant, timeout_at};
 
 use super::answer::{Answer, AnswerStream, header};
-use super::config::{Config, ConfigError, Retries, Timeouts, check_workspace};
+use super::config::{Config, ConfigError, KeySource, Retries, Timeouts, check_workspace};
 use super::error::{Details, Error, TimeoutKind};
 use super::frames::{Frame, FrameReader};
 use super::wire::{Payload, request_body};
@@ -39,7 +40,7 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'~');
 
-/// A client of one deployment with one key. Clones share their connections.
+/// A client of one deployment with one key at a time. Clones share their connections.
 #[derive(Debug, Clone)]
 pub struct DashScope {
     inner: Arc<Inner>,
@@ -48,10 +49,28 @@ pub struct DashScope {
 #[derive(Debug)]
 struct Inner {
     base_url: String,
+    key: RwLock<Arc<Key>>,
+    key_source: Option<Arc<dyn KeySource>>,
     headers: HeaderMap,
     timeouts: Timeouts,
     retries: Retries,
     http: OnceLock<reqwest::Client>,
+}
+
+/// A key, and the header that shows it.
+#[derive(Debug)]
+struct Key {
+    secret: SecretString,
+    header: HeaderValue,
+}
+
+/// One request, whatever the key.
+struct Request<'a> {
+    url: Url,
+    body: Bytes,
+    call: &'a Call,
+    streaming: bool,
+    end: End,
 }
 
 impl DashScope {
@@ -61,7 +80,9 @@ impl DashScope {
         Ok(Self {
             inner: Arc::new(Inner {
                 base_url: check_base_url(config.base_url)?,
-                headers: headers(config.api_key.expose_secret(), config.workspace)?,
+                key: RwLock::new(Arc::new(Key::new(config.api_key)?)),
+                key_source: config.key_source,
+                headers: headers(config.workspace)?,
                 timeouts: config.timeouts,
                 retries: config.retries,
                 http: OnceLock::new(),
@@ -94,20 +115,74 @@ impl DashScope {
             source: Some(Box::new(source)),
         })?;
         let body = Bytes::from(body);
-        let attempt = || self.attempt(url.clone(), body.clone(), call, streaming, end);
-        let (mut answer, attempts) = retry::run(&self.inner.retries, end.at, attempt).await?;
-        answer.attempts = attempts;
-        Ok(answer)
+        let request = Request {
+            url,
+            body,
+            call,
+            streaming,
+            end,
+        };
+        let with_other_keys = AtomicU32::new(0);
+        let attempt = || self.attempt(&request, &with_other_keys);
+        let outcome = retry::run(&self.inner.retries, end.at, attempt).await;
+        let more = with_other_keys.into_inner();
+        match outcome {
+            Ok((mut answer, attempts)) => {
+                answer.attempts = attempts + more;
+                Ok(answer)
+            }
+            Err(mut error) => {
+                error.details_mut().attempts += more;
+                Err(error)
+            }
+        }
     }
 
+    /// Where the key is refused and another is known, asks once more with that. The refusal then is
+    /// nobody's failure.
     async fn attempt(
         &self,
-        url: Url,
-        body: Bytes,
-        call: &Call,
-        streaming: bool,
-        end: End,
+        request: &Request<'_>,
+        with_other_keys: &AtomicU32,
     ) -> Result<AnswerStream, Error> {
+        let key = self.key();
+        let refusal = match self.attempt_with(&key, request).await {
+            Err(error) if error.is_about_the_key() => error,
+            outcome => return outcome,
+        };
+        let Some(key) = self.key_instead_of(&key, request.end).await else {
+            return Err(refusal);
+        };
+        with_other_keys.fetch_add(1, Ordering::Relaxed);
+        self.attempt_with(&key, request).await
+    }
+
+    fn key(&self) -> Arc<Key> {
+        let key = self.inner.key.read();
+        Arc::clone(&key.unwrap_or_else(PoisonError::into_inner))
+    }
+
+    async fn key_instead_of(&self, refused: &Arc<Key>, end: End) -> Option<Arc<Key>> {
+        let known = self.key();
+        if !Arc::ptr_eq(&known, refused) {
+            return Some(known);
+        }
+        let source = self.inner.key_source.as_ref()?;
+        let secret = timeout_at(end.at, source.instead_of(&refused.secret)).await;
+        let key = Arc::new(Key::new(secret.ok()??).ok()?);
+        let kept = self.inner.key.write();
+        *kept.unwrap_or_else(PoisonError::into_inner) = Arc::clone(&key);
+        Some(key)
+    }
+
+    async fn attempt_with(&self, key: &Key, request: &Request<'_>) -> Result<AnswerStream, Error> {
+        let Request {
+            ref url,
+            ref body,
+            call,
+            streaming,
+            end,
+        } = *request;
         let session_id = call.session_id.as_deref();
         let timeouts = &self.inner.timeouts;
         let first_token = streaming.then(|| Instant::now() + timeouts.first_token);
@@ -123,9 +198,10 @@ impl DashScope {
         }
         let mut request = self
             .http()?
-            .post(url)
+            .post(url.clone())
             .headers(self.inner.headers.clone())
-            .body(body);
+            .header(AUTHORIZATION, key.header.clone())
+            .body(body.clone());
         if streaming {
             request = request
                 .header(SSE, "enable")
@@ -239,15 +315,21 @@ fn check_base_url(base_url: String) -> Result<String, ConfigError> {
     }
 }
 
-fn headers(api_key: &str, workspace: Option<String>) -> Result<HeaderMap, ConfigError> {
-    if api_key.trim().is_empty() {
-        return Err(ConfigError::ApiKey);
+impl Key {
+    fn new(secret: SecretString) -> Result<Self, ConfigError> {
+        let key = secret.expose_secret().trim();
+        if key.is_empty() {
+            return Err(ConfigError::ApiKey);
+        }
+        let mut header =
+            HeaderValue::try_from(format!("Bearer {key}")).map_err(|_| ConfigError::ApiKey)?;
+        header.set_sensitive(true);
+        Ok(Self { secret, header })
     }
-    let mut bearer = HeaderValue::try_from(format!("Bearer {}", api_key.trim()))
-        .map_err(|_| ConfigError::ApiKey)?;
-    bearer.set_sensitive(true);
+}
+
+fn headers(workspace: Option<String>) -> Result<HeaderMap, ConfigError> {
     let mut headers = HeaderMap::new();
-    headers.insert(AUTHORIZATION, bearer);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     if let Some(id) = workspace {
         check_workspace(&id)?;

@@ -1,8 +1,11 @@
 //! Where the service is and how patient the client is.
 
+use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use secrecy::SecretString;
 
 /// Base URL of the Beijing deployment.
@@ -17,6 +20,8 @@ pub const HONG_KONG: &str = "https://cn-hongkong.dashscope.aliyuncs.com/api/v1";
 pub struct Config {
     /// An API key. Keys belong to one region.
     pub api_key: SecretString,
+    /// Who is asked for another key, once the service refuses the one there is.
+    pub key_source: Option<Arc<dyn KeySource>>,
     /// Up to and including `/api/v1`: [`BEIJING`], another region's, a workspace's
     /// ([`Region::workspace_base_url`]) or a simulator's.
     pub base_url: String,
@@ -33,12 +38,20 @@ impl Config {
     pub fn new(api_key: SecretString) -> Self {
         Self {
             api_key,
+            key_source: None,
             base_url: BEIJING.to_owned(),
             workspace: None,
             timeouts: Timeouts::default(),
             retries: Retries::default(),
         }
     }
+}
+
+/// Knows which key is in force by now.
+pub trait KeySource: fmt::Debug + Send + Sync {
+    /// A key to try instead of one that the service refused; `None` where there is no other. It must
+    /// take no longer than the caller of an application would wait.
+    fn instead_of<'a>(&'a self, refused: &'a SecretString) -> BoxFuture<'a, Option<SecretString>>;
 }
 
 /// How long to wait. Each ends the call with an error of its own.

@@ -167,6 +167,18 @@ impl Error {
         )
     }
 
+    /// Whether the service does not take the key. It says so with the code, some of its gateways with the
+    /// status alone.
+    pub(super) fn is_about_the_key(&self) -> bool {
+        match self {
+            Self::Misconfigured { details } => match &details.code {
+                Some(code) => code == "InvalidApiKey",
+                None => details.status == Some(401),
+            },
+            _ => false,
+        }
+    }
+
     /// The kind of failure, short and stable, for a run log. The service's own code is in
     /// [`Error::details`].
     pub fn code(&self) -> &'static str {

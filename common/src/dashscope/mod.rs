@@ -6,6 +6,8 @@
 //! * [`DashScope::stream`] asks for an answer in pieces, [`DashScope::complete`] for a whole one.
 //! * Failures before the first piece of text are tried again inside, as [`Retries`] says; after it
 //!   never, since the text would repeat.
+//! * A key that the service refuses is exchanged, where a [`KeySource`] knows another, and the question
+//!   asked once more.
 //! * An answer is finished when the service says so (`finish_reason`). A connection that just ends
 //!   is [`Error::Truncated`], however complete the text looks.
 //! * Pieces are taken as they come, one after the other. `incremental_output: true` is always sent,
@@ -32,6 +34,8 @@ mod tests;
 pub use answer::{Answer, AnswerStream, Event};
 pub use call::Call;
 pub use client::DashScope;
-pub use config::{BEIJING, Config, ConfigError, HONG_KONG, Region, Retries, SINGAPORE, Timeouts};
+pub use config::{
+    BEIJING, Config, ConfigError, HONG_KONG, KeySource, Region, Retries, SINGAPORE, Timeouts,
+};
 pub use error::{Details, Error, TimeoutKind};
 pub use usage::Usage;

@@ -218,7 +218,7 @@ fn announce(url: &str) -> io::Result<()> {
 /// As a function makes them from its environment, with its defaults.
 pub fn tools(database_url: &str, upstream: String) -> Result<Tools> {
     let db = db::connect_lazy(&DatabaseConfig {
-        url: database_url.into(),
+        url: secrecy::SecretString::from(database_url).into(),
         max_connections: 4,
     })?;
     let mut client = dashscope::Config::new("sk-benchmark".into());

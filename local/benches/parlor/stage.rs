@@ -84,7 +84,7 @@ impl Stage {
             .await?;
         let url = cluster.url(name);
         let db = pool(&url)?;
-        MIGRATOR.run(&db).await?;
+        MIGRATOR.run(&*db).await?;
         demo::load(&db).await?;
         db.execute("update biz.ai_budgets set daily_limit = 1e15, monthly_limit = 1e15")
             .await?;
@@ -102,7 +102,7 @@ impl Drop for Stage {
 /// Connections as a function has them.
 pub fn pool(url: &str) -> Result<Db> {
     Ok(db::connect_lazy(&DatabaseConfig {
-        url: url.into(),
+        url: secrecy::SecretString::from(url).into(),
         max_connections: 4,
     })?)
 }

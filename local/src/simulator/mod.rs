@@ -124,6 +124,11 @@ impl Simulator {
         };
     }
 
+    /// Takes this key alone from the next call on, as after another was replaced by it; `None`: any key.
+    pub fn take_only_key(&self, key: Option<&str>) {
+        self.shared.state().only_key = key.map(str::to_owned);
+    }
+
     /// Forgets all sessions, as after an hour.
     pub fn expire_sessions(&self) {
         self.shared.state().sessions.clear();

@@ -57,15 +57,16 @@ pub(super) fn wants_stream(headers: &HeaderMap) -> bool {
         || header("accept").contains("text/event-stream")
 }
 
-/// Refuses what the headers alone give reason to refuse.
-pub(super) fn check_headers(headers: &HeaderMap) -> Result<(), Refusal> {
+/// Refuses what the headers alone give reason to refuse. Any key will do that looks like one, unless
+/// there is only one.
+pub(super) fn check_headers(headers: &HeaderMap, only_key: Option<&str>) -> Result<(), Refusal> {
     let key = headers
         .get("authorization")
         .and_then(|value| value.to_str().ok());
     let key = key
         .and_then(|value| value.strip_prefix("Bearer "))
         .unwrap_or_default();
-    if !key.starts_with("sk-") {
+    if !key.starts_with("sk-") || only_key.is_some_and(|only| only != key) {
         return Err(Refusal::invalid_api_key());
     }
     if headers.contains_key("x-dashscope-async") {

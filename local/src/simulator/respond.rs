@@ -103,7 +103,8 @@ async fn accept(
         body: body.as_ref().cloned().unwrap_or(Value::Null),
         stream,
     });
-    request::check_headers(headers).map_err(as_json)?;
+    let only_key = shared.state().only_key.clone();
+    request::check_headers(headers, only_key.as_deref()).map_err(as_json)?;
     let body = body.map_err(as_json)?;
     if app_id.is_empty() || !shared.knows_app(&app_id) {
         return Err((Refusal::app_denied(), Form::FirstFrame));

@@ -34,6 +34,8 @@ pub(super) struct State {
     pub records: Records,
     /// By app id; `None` is for all.
     pub scenarios: HashMap<Option<String>, Scenario>,
+    /// The key that is taken; `None`: any.
+    pub only_key: Option<String>,
     refusals: LruCache<String, u32>,
 }
 
@@ -47,6 +49,7 @@ impl Shared {
             sessions: Sessions::new(options.session_lifetime, options.session_rounds),
             records: Records::new(options.record),
             scenarios: scenarios.collect(),
+            only_key: None,
             refusals: LruCache::new(COUNTED_QUESTIONS),
         };
         Self {

@@ -3,7 +3,9 @@
 
 #![expect(clippy::unwrap_used, reason = "tests, and what they share")]
 
-use local::emulator::{Emulator, Outcome};
+mod rotation;
+
+use local::emulator::{Emulator, FunctionSpec, Outcome};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -38,7 +40,14 @@ async fn functions_with(
     aws: &[(String, String)],
     arns: &[(&str, &str)],
 ) -> Emulator {
-    let mut specs = specs(parlor).await;
+    start(specs(parlor).await, aws, arns)
+}
+
+fn start(
+    mut specs: Vec<FunctionSpec>,
+    aws: &[(String, String)],
+    arns: &[(&str, &str)],
+) -> Emulator {
     for spec in &mut specs {
         for (name, arn) in arns {
             let plain = match *name {

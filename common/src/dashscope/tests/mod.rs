@@ -2,6 +2,7 @@
 
 mod answers;
 mod errors;
+mod keys;
 mod requests;
 mod server;
 mod waiting;

@@ -2,12 +2,26 @@
 
 #![expect(clippy::unwrap_used, reason = "tests, and what they share")]
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
+use axum::{
+    Router,
+    body::{Body, Bytes},
+    extract::State,
+    http::{HeaderMap, Response},
+};
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use super::{
     child::{self, Program},
+    parlor::serve,
     python, until_within,
 };
 
@@ -104,6 +118,81 @@ impl Moto {
     pub fn variables(&self) -> [(String, String); 4] {
         variables(&self.url)
     }
+}
+
+/// Something between functions and their AWS: it counts what they ask, and holds it back.
+pub struct Front {
+    url: String,
+    post: Arc<Post>,
+}
+
+struct Post {
+    behind: String,
+    http: reqwest::Client,
+    asked: AtomicUsize,
+    /// How many must have asked before any is answered.
+    together: watch::Sender<usize>,
+    waiting: watch::Sender<usize>,
+}
+
+impl Front {
+    pub async fn of(moto: &Moto) -> Self {
+        let post = Arc::new(Post {
+            behind: moto.url.clone(),
+            http: reqwest::Client::new(),
+            asked: AtomicUsize::new(0),
+            together: watch::Sender::default(),
+            waiting: watch::Sender::default(),
+        });
+        let app = Router::new()
+            .fallback(hand_on)
+            .with_state(Arc::clone(&post));
+        let url = serve(app).await;
+        Self { url, post }
+    }
+
+    /// What leads a function to it.
+    pub fn variables(&self) -> [(String, String); 4] {
+        variables(&self.url)
+    }
+
+    /// How many requests there were.
+    pub fn asked(&self) -> usize {
+        self.post.asked.load(Ordering::SeqCst)
+    }
+
+    /// Answers nobody until so many are waiting at once.
+    pub fn answer_together(&self, requests: usize) {
+        self.post.together.send_replace(requests);
+    }
+
+    /// Answers nobody.
+    pub fn fall_silent(&self) {
+        self.answer_together(usize::MAX);
+    }
+}
+
+async fn hand_on(State(post): State<Arc<Post>>, headers: HeaderMap, body: Bytes) -> Response<Body> {
+    post.asked.fetch_add(1, Ordering::SeqCst);
+    post.waiting.send_modify(|waiting| *waiting += 1);
+    loop {
+        let (mut waiting, mut together) = (post.waiting.subscribe(), post.together.subscribe());
+        if *waiting.borrow_and_update() >= *together.borrow_and_update() {
+            break;
+        }
+        tokio::select! {
+            _ = waiting.changed() => {}
+            _ = together.changed() => {}
+        }
+    }
+    // Those that waited together need no others any more.
+    post.together.send_replace(0);
+    let request = post.http.post(&post.behind).headers(headers).body(body);
+    let response = request.send().await.unwrap();
+    let status = response.status();
+    let mut answer = Response::new(Body::from(response.bytes().await.unwrap()));
+    *answer.status_mut() = status;
+    answer
 }
 
 /// What leads a function to an AWS at this address.

@@ -18,6 +18,7 @@ use common::{
     jobs::{Worked, Worker},
     queue::JobQueue,
     replies::Replies,
+    secrets::Renewable,
 };
 use http_body_util::BodyExt as _;
 use local::{
@@ -75,6 +76,8 @@ pub struct Setup {
     pub env: Vec<(&'static str, String)>,
     /// Overrides the database URL, for a proxy in front of it.
     pub database_url: Option<String>,
+    /// The same, from where it may change.
+    pub renewable_url: Option<Renewable<SecretString>>,
     pub database: Option<Arc<TestDatabase>>,
     /// Overrides its own simulator, which then has nothing to do.
     pub dashscope_url: Option<String>,
@@ -89,6 +92,7 @@ impl Default for Setup {
         Self {
             env: Vec::new(),
             database_url: None,
+            renewable_url: None,
             database: None,
             dashscope_url: None,
             max_connections: 8,
@@ -118,17 +122,18 @@ impl Parlor {
         )
         .await
         .unwrap();
-        let url = SecretString::from(
-            setup
-                .database_url
-                .unwrap_or_else(|| database.url().to_owned()),
-        );
+        let url = setup
+            .database_url
+            .unwrap_or_else(|| database.url().to_owned());
+        let url = setup
+            .renewable_url
+            .unwrap_or_else(|| SecretString::from(url).into());
         let db = db::connect_lazy(&DatabaseConfig {
             url,
             max_connections: setup.max_connections,
         })
         .unwrap();
-        let own = database.pool().await;
+        let own = Db::from(database.pool().await);
         demo::load(&own).await.unwrap();
 
         let mut client = dashscope::Config::new("sk-test".into());

@@ -1,0 +1,349 @@
+//! Secrets that are replaced while requests go on. A warm instance is told by nobody: it finds out when
+//! what it knows is refused, and reads it again.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use common::secrets::Renewable;
+use futures_util::future::{join_all, try_join_all};
+use secrecy::SecretString;
+use sqlx::{AssertSqlSafe, Executor as _};
+use tokio::time::timeout;
+
+use super::*;
+use crate::harness::{cloud::with_body, moto::Front, parlor::Setup};
+
+const STRANGER: &str = "a secret that nobody has ever been told of";
+const NEWEST: &str = "the secret that will be rotated in by and by";
+
+/// Functions of one process each, so that what an instance knows can be told.
+async fn single(parlor: &Parlor, aws: &[(String, String)], arns: &[(&str, &str)]) -> Emulator {
+    let mut specs = specs(parlor).await;
+    for spec in &mut specs {
+        spec.max_instances = 1;
+    }
+    start(specs, aws, arns)
+}
+
+async fn statuses(emulator: &Emulator, event: &Value, times: usize) -> Vec<u16> {
+    join_all((0..times).map(|_| status(emulator, event))).await
+}
+
+/// What no route is, and so asks the database nothing: it only makes an instance warm.
+async fn warm(emulator: &Emulator, function: &str) {
+    let mut event = recorded_of("chat-history", COACH);
+    event["path"] = "/none".into();
+    let outcome = emulator.invoke(function, &event).await.unwrap();
+    assert_eq!(outcome.into_http().await.unwrap().status(), 404);
+}
+
+#[tokio::test]
+async fn old_and_new_tokens_pass_while_the_secret_is_rotated_under_load() {
+    let (parlor, moto) = (Parlor::start().await, Moto::start().await);
+    let arn = create(&moto, "jwt", json!({ "SecretString": PREVIOUS_SECRET })).await;
+    let emulator = functions(&parlor, &moto, &[("JWT_SECRET_ARN", &arn)]).await;
+    let (old, new) = (signed_with(PREVIOUS_SECRET), signed_with(SECRET));
+    assert_eq!(statuses(&emulator, &old, 4).await, [200; 4]);
+
+    let rotation = async {
+        put(&moto, &arn, SECRET).await;
+        // From here on the business backend signs with the new one.
+        for _ in 0..10 {
+            assert_eq!(statuses(&emulator, &new, 4).await, [200; 4]);
+        }
+    };
+    let before = async {
+        for _ in 0..20 {
+            assert_eq!(statuses(&emulator, &old, 4).await, [200; 4]);
+        }
+    };
+    tokio::join!(rotation, before);
+    assert_eq!(status(&emulator, &signed_with(STRANGER)).await, 401);
+}
+
+#[tokio::test]
+async fn a_flood_of_bad_tokens_costs_one_more_reading() {
+    let (parlor, moto) = (Parlor::start().await, Moto::start().await);
+    let front = Front::of(&moto).await;
+    let arn = create(&moto, "jwt", json!({ "SecretString": SECRET })).await;
+    let emulator = single(&parlor, &front.variables(), &[("JWT_SECRET_ARN", &arn)]).await;
+    assert_eq!(status(&emulator, &signed_with(SECRET)).await, 200);
+    // The current version and the one before, which there is none of.
+    assert_eq!(front.asked(), 2);
+    let bad = signed_with(STRANGER);
+    for _ in 0..10 {
+        assert_eq!(statuses(&emulator, &bad, 50).await, [401; 50]);
+    }
+    assert_eq!(front.asked(), 4);
+    assert_eq!(status(&emulator, &signed_with(SECRET)).await, 200);
+}
+
+#[tokio::test]
+async fn a_token_that_is_refused_for_something_else_reads_nothing_again() {
+    let (parlor, moto) = (Parlor::start().await, Moto::start().await);
+    let front = Front::of(&moto).await;
+    let arn = create(&moto, "jwt", json!({ "SecretString": SECRET })).await;
+    let emulator = single(&parlor, &front.variables(), &[("JWT_SECRET_ARN", &arn)]).await;
+    assert_eq!(status(&emulator, &signed_with(SECRET)).await, 200);
+    let asked = front.asked();
+    let unsigned =
+        "eyJhbGciOiJub25lIn0.eyJzdWIiOiIxMDAxIiwiZXhwIjo5OTk5OTk5OTk5LCJ0eXBlIjoiYWNjZXNzIn0.";
+    for token in ["nothing like a token", "a.b.c", unsigned] {
+        let mut event = signed_with(SECRET);
+        event["multiValueHeaders"]["Authorization"] = json!([format!("Bearer {token}")]);
+        event["headers"]["Authorization"] = format!("Bearer {token}").into();
+        assert_eq!(status(&emulator, &event).await, 401, "{token}");
+    }
+    assert_eq!(front.asked(), asked);
+}
+
+#[tokio::test]
+async fn a_manager_that_has_fallen_silent_changes_no_refusal() {
+    let (parlor, moto) = (Parlor::start().await, Moto::start().await);
+    let front = Front::of(&moto).await;
+    let arn = create(&moto, "jwt", json!({ "SecretString": SECRET })).await;
+    let emulator = single(&parlor, &front.variables(), &[("JWT_SECRET_ARN", &arn)]).await;
+    assert_eq!(status(&emulator, &signed_with(SECRET)).await, 200);
+    front.fall_silent();
+    let bad = signed_with(STRANGER);
+    let refused = timeout(Duration::from_secs(10), statuses(&emulator, &bad, 20)).await;
+    assert_eq!(refused.unwrap(), [401; 20]);
+    assert_eq!(status(&emulator, &signed_with(SECRET)).await, 200);
+    for line in emulator.logs("chat-history").unwrap() {
+        assert!(!line.contains(SECRET) && !line.contains("eyJ"), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn a_secret_that_would_not_do_is_not_taken() {
+    let (parlor, moto) = (Parlor::start().await, Moto::start().await);
+    let arn = create(&moto, "jwt", json!({ "SecretString": SECRET })).await;
+    let emulator = single(&parlor, &moto.variables(), &[("JWT_SECRET_ARN", &arn)]).await;
+    assert_eq!(status(&emulator, &signed_with(SECRET)).await, 200);
+    put(&moto, &arn, "short").await;
+    assert_eq!(status(&emulator, &signed_with(NEWEST)).await, 401);
+    assert_eq!(status(&emulator, &signed_with(SECRET)).await, 200);
+}
+
+#[tokio::test]
+async fn a_key_of_dashscope_is_replaced_and_no_reply_is_lost() {
+    let (parlor, moto) = (Parlor::start().await, Moto::start().await);
+    let arn = create(&moto, "key", json!({ "SecretString": "sk-the-old-one" })).await;
+    let emulator = functions(&parlor, &moto, &[("DASHSCOPE_API_KEY_SECRET_ARN", &arn)]).await;
+    parlor.simulator.take_only_key(Some("sk-the-old-one"));
+    let chats = [1, 2, 3, 4].map(|task| task.to_string());
+    let chats = join_all(chats.iter().map(|task| parlor.open(COACH, task))).await;
+    let emulator = &emulator;
+    let replies = |round: usize| {
+        join_all(chats.iter().map(|chat| async move {
+            let content = format!("[[sim:echo]]{chat}: 第 {round} 次");
+            let body = json!({ "chatId": chat, "content": content });
+            let event = with_body(recorded_of("chat-stream", COACH), &body);
+            let outcome = emulator.invoke("chat-stream", &event).await.unwrap();
+            let response = outcome.into_http().await.unwrap();
+            let said = axum::body::to_bytes(response.into_body(), usize::MAX).await;
+            let said = String::from_utf8(said.unwrap().to_vec()).unwrap();
+            assert!(said.contains("event: done"), "{said}");
+        }))
+    };
+    replies(1).await;
+    put(&moto, &arn, "sk-the-new-one").await;
+    // Both are in force for a while, then one is gone.
+    replies(2).await;
+    parlor.simulator.take_only_key(Some("sk-the-new-one"));
+    let calls = parlor.simulator.calls_count();
+    replies(3).await;
+    let instances = emulator.instances("chat-stream").unwrap().len();
+    assert!(
+        parlor.simulator.calls_count() - calls <= chats.len() + instances,
+        "each instance learns it once"
+    );
+    replies(4).await;
+
+    parlor.settled().await;
+    let (runs, failed): (i64, i64) = sqlx::query_as(
+        "select count(*), count(*) filter (where status <> 'success') from biz.ai_run_logs",
+    )
+    .fetch_one(&parlor.db)
+    .await
+    .unwrap();
+    assert_eq!((runs, failed), (16, 0));
+    for line in emulator.logs("chat-stream").unwrap() {
+        assert!(!line.contains("sk-the"), "{line}");
+    }
+}
+
+/// A role of a test's own, with all rights, and the URL with which it comes to the database.
+struct DatabaseRole {
+    name: String,
+    database: Arc<TestDatabase>,
+}
+
+impl DatabaseRole {
+    async fn new(password: &str) -> Self {
+        let database = Arc::new(TestDatabase::new().await);
+        let name = reqwest::Url::parse(database.url()).unwrap();
+        let name = format!("role_of_{}", name.path().trim_start_matches('/'));
+        let role = Self { name, database };
+        role.alter("create", password).await;
+        role
+    }
+
+    /// Gives it another password; who is connected stays so.
+    async fn change(&self, password: &str) {
+        self.alter("alter", password).await;
+    }
+
+    async fn alter(&self, verb: &str, password: &str) {
+        let name = &self.name;
+        let statement = format!("{verb} role {name} superuser login password '{password}'");
+        let pool = self.database.pool().await;
+        pool.execute(AssertSqlSafe(statement)).await.unwrap();
+        pool.close().await;
+    }
+
+    fn url(&self, password: &str) -> String {
+        let mut url = reqwest::Url::parse(self.database.url()).unwrap();
+        url.set_username(&self.name).unwrap();
+        url.set_password(Some(password)).unwrap();
+        url.to_string()
+    }
+}
+
+#[tokio::test]
+async fn a_new_connection_takes_the_password_that_was_rotated_in() {
+    let (role, moto) = (DatabaseRole::new("first").await, Moto::start().await);
+    let parlor = Parlor::start_with(Setup {
+        database: Some(Arc::clone(&role.database)),
+        ..Setup::default()
+    })
+    .await;
+    let front = Front::of(&moto).await;
+    let value = json!({ "SecretString": role.url("first") });
+    let arn = create(&moto, "database", value).await;
+    let arns = [("DATABASE_URL_SECRET_ARN", &*arn)];
+    let emulator = single(&parlor, &front.variables(), &arns).await;
+    warm(&emulator, "chat-history").await;
+    assert_eq!(front.asked(), 1);
+
+    // It knows the old one, and has no connection yet.
+    role.change("second").await;
+    put(&moto, &arn, &role.url("second")).await;
+    let event = signed_with(SECRET);
+    assert_eq!(statuses(&emulator, &event, 8).await, [200; 8]);
+    assert_eq!(front.asked(), 2);
+}
+
+/// A Parlor that finds its database's URL where a test puts it.
+async fn told(role: &DatabaseRole, url: &Arc<Mutex<Option<String>>>) -> Parlor {
+    let first = url.lock().unwrap().clone().unwrap();
+    let source = Arc::clone(url);
+    let read = move || {
+        let url = source.lock().unwrap().clone();
+        async move {
+            let missing = common::config::ConfigError::Missing("DATABASE_URL");
+            url.map(SecretString::from).ok_or(missing)
+        }
+    };
+    let pause = Duration::ZERO;
+    Parlor::start_with(Setup {
+        database: Some(Arc::clone(&role.database)),
+        renewable_url: Some(Renewable::new(first.into(), "DATABASE_URL", pause, read)),
+        ..Setup::default()
+    })
+    .await
+}
+
+#[tokio::test]
+async fn requests_go_on_while_the_password_of_the_database_is_rotated() {
+    let role = DatabaseRole::new("first").await;
+    let url = Arc::new(Mutex::new(Some(role.url("first"))));
+    let parlor = told(&role, &url).await;
+    let db = &parlor.tools.db;
+    for password in ["second", "third", "fourth"] {
+        let mut open = try_join_all((0..2).map(|_| db.acquire())).await.unwrap();
+        role.change(password).await;
+        *url.lock().unwrap() = Some(role.url(password));
+        // Too few are open for all that come at once; those that are go on.
+        let answers = join_all((0..2).map(|_| parlor.get(COACH, "/api/xcx/chat/history"))).await;
+        for answer in answers {
+            answer.ok();
+        }
+        for connection in &mut open {
+            connection.execute("select 1").await.unwrap();
+        }
+        // The next rotation finds none.
+        drop(open);
+        for connection in try_join_all((0..db.size()).map(|_| db.acquire()))
+            .await
+            .unwrap()
+        {
+            connection.close().await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_password_that_nobody_can_tell_is_a_503_until_it_can_be_told() {
+    let role = DatabaseRole::new("first").await;
+    let url = Arc::new(Mutex::new(Some(role.url("first"))));
+    let parlor = told(&role, &url).await;
+    role.change("second").await;
+    let history = || parlor.get(COACH, "/api/xcx/chat/history");
+    // As in the moment before a rotation has changed the secret, too.
+    history().await.refused(503, "unavailable");
+    *url.lock().unwrap() = None;
+    let refused = timeout(Duration::from_secs(10), join_all((0..4).map(|_| history()))).await;
+    for answer in refused.unwrap() {
+        answer.refused(503, "unavailable");
+    }
+    *url.lock().unwrap() = Some(role.url("second"));
+    until("it is asked for again", async || {
+        (history().await.status == 200).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn all_secrets_of_a_function_are_fetched_at_once() {
+    let (parlor, moto) = (Parlor::start().await, Moto::start().await);
+    let database = json!({ "SecretString": parlor.database.url() });
+    let database = create(&moto, "database", database).await;
+    let jwt = create(&moto, "jwt", json!({ "SecretString": SECRET })).await;
+    let key = create(&moto, "key", json!({ "SecretString": "sk-test" })).await;
+    let arns = [
+        ("DATABASE_URL_SECRET_ARN", &*database),
+        ("JWT_SECRET_ARN", &jwt),
+        ("DASHSCOPE_API_KEY_SECRET_ARN", &key),
+    ];
+    for (function, secrets) in [
+        ("admin-dashboard", 3),
+        ("admin-jobs", 3),
+        ("admin-runs", 3),
+        ("cache-invalidate", 3),
+        ("chat-history", 3),
+        ("chat-messages", 4),
+        ("chat-sessions", 3),
+        ("chat-stream", 4),
+        ("job-worker", 2),
+    ] {
+        let front = Front::of(&moto).await;
+        // None is answered before all are asked for.
+        front.answer_together(secrets);
+        let emulator = functions_with(&parlor, &front.variables(), &arns).await;
+        let answered = timeout(Duration::from_secs(10), async {
+            if function == "job-worker" {
+                let outcome = emulator.invoke(function, &json!({})).await.unwrap();
+                assert!(matches!(outcome, Outcome::Response(_)), "{outcome:?}");
+            } else {
+                warm(&emulator, function).await;
+            }
+        });
+        answered
+            .await
+            .unwrap_or_else(|_| panic!("{function} asks one after another"));
+        assert_eq!(front.asked(), secrets, "{function}");
+    }
+}
