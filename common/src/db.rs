@@ -4,7 +4,7 @@ use std::{
     fmt,
     future::Future,
     ops::Deref,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, LazyLock, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -41,7 +41,12 @@ pub struct Db {
 }
 
 /// The schema, in order. Applied by `db-migrate`, by the local run and by the tests.
-pub static MIGRATOR: Migrator = sqlx::migrate!("../migrations");
+pub static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
+    let mut migrator = sqlx::migrate!("../migrations");
+    // The newer ones, which `migrations::apply` tells from those that were taken away.
+    migrator.set_ignore_missing(true);
+    migrator
+});
 
 /// How long one statement may take, connecting included. A request makes at most two
 /// before it answers, so an absent database is refused within 3 s.

@@ -22,8 +22,11 @@ pub struct Migrated {
 /// Applies what is missing, one at a time under sqlx's advisory lock, and makes the
 /// partitions of the months ahead. Whoever comes second waits, and finds nothing to do.
 ///
+/// A schema that is ahead is fine: migrations keep older code working, and a deployment that is
+/// rolled back asks that older code for it.
+///
 /// # Errors
-/// When a migration fails, or one that was applied has been changed since.
+/// When a migration fails, or one that was applied has been changed or taken away since.
 pub async fn apply(db: &Db) -> Result<Migrated, MigrateError> {
     // A connection that is closed afterwards, and the lock with it, whatever happens.
     let mut connection = db.acquire().await?.detach();
@@ -32,30 +35,37 @@ pub async fn apply(db: &Db) -> Result<Migrated, MigrateError> {
         .execute(&mut connection)
         .await?;
     connection.lock().await?;
+    let newest = MIGRATOR.iter().map(|migration| migration.version).max();
     let before = applied(&mut connection).await?;
+    let gone = before
+        .iter()
+        .find(|version| Some(**version) < newest && !MIGRATOR.version_exists(**version));
+    if let Some(version) = gone {
+        return Err(MigrateError::VersionMissing(*version));
+    }
     MIGRATOR.run(&mut connection).await?;
     let partitions = sqlx::query_scalar!(r#"select biz.make_run_log_partitions() as "made!""#)
         .fetch_one(&mut connection)
         .await?;
+    let after = applied(&mut connection).await?;
     connection.unlock().await?;
-    let version = MIGRATOR
-        .iter()
-        .map(|migration| migration.version)
-        .max()
-        .unwrap_or_default();
     Ok(Migrated {
-        applied: MIGRATOR.iter().count().saturating_sub(before),
-        version,
+        applied: after.len().saturating_sub(before.len()),
+        version: after.into_iter().max().unwrap_or_default(),
         partitions,
     })
 }
 
-async fn applied(connection: &mut PgConnection) -> Result<usize, MigrateError> {
+/// The versions that the schema has.
+async fn applied(connection: &mut PgConnection) -> Result<Vec<i64>, MigrateError> {
     connection
         .ensure_migrations_table("_sqlx_migrations")
         .await?;
-    Ok(connection
+    let applied = connection
         .list_applied_migrations("_sqlx_migrations")
-        .await?
-        .len())
+        .await?;
+    Ok(applied
+        .into_iter()
+        .map(|migration| migration.version)
+        .collect())
 }

@@ -39,6 +39,7 @@ mod jobs;
 mod laptop;
 mod limits;
 mod metrics;
+mod migration;
 mod openapi;
 mod outage;
 mod pages;

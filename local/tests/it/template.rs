@@ -277,7 +277,7 @@ async fn start(function: &str, env: Env) -> Result<(), ConfigError> {
         "chat-messages" => http(chat_messages::from_env, env).await,
         "chat-sessions" => http(chat_sessions::from_env, env).await,
         "chat-stream" => http(chat_stream::from_env, env).await,
-        "db-migrate" => db_migrate::from_env(env).await.map(drop),
+        "db-migrate" => db_migrate::open(&env).await.map(drop),
         "job-worker" => Box::pin(job_worker::from_env(env)).await.map(drop),
         "prewarm" => prewarm::from_env(env).await.map(drop),
         "sweep" => sweep::from_env(env).await.map(drop),
@@ -680,6 +680,52 @@ fn the_prewarm_is_due_in_the_cloud_when_it_is_due_on_a_laptop() {
     );
     let zone = by_default(&schedule["ScheduleExpressionTimezone"]);
     assert_eq!(zone, "Asia/Shanghai");
+}
+
+/// What a resource must wait for, by its own words.
+fn waits_for(resource: &Value) -> Vec<&str> {
+    let named = &resource["DependsOn"];
+    let one = named.as_str().into_iter();
+    let many = named.as_array().into_iter().flatten();
+    one.chain(many.filter_map(Value::as_str)).collect()
+}
+
+#[test]
+fn no_function_is_made_or_changed_before_the_schema_but_the_one_that_changes_it() {
+    for (name, _) in cloud::FUNCTIONS {
+        let (_, function) = resource(name);
+        let waits = waits_for(function).contains(&"Migration");
+        assert_eq!(waits, name != "db-migrate", "{name}");
+    }
+}
+
+#[test]
+fn each_new_build_migrates_with_its_own_code() {
+    let (_, migration) = resources("Custom::Migration").next().expect("a migration");
+    let properties = &migration["Properties"];
+    let (function, _) = resource("db-migrate");
+    // Neither an alias nor a version: what a rollback is asked of is the code of before.
+    assert_eq!(
+        properties["ServiceToken"],
+        json!({ "Fn::GetAtt": [function, "Arn"] })
+    );
+    let version = properties["Build"]["Ref"].as_str().expect("a version");
+    let (_, version) = resources("AWS::Lambda::Version")
+        .find(|(id, _)| *id == version)
+        .expect("the version that the build makes");
+    assert_eq!(
+        version["Properties"]["FunctionName"],
+        json!({ "Ref": function })
+    );
+    assert_eq!(
+        properties["Database"],
+        json!({ "Ref": "DatabaseUrlSecretArn" })
+    );
+    let timeout = cloud::FUNCTIONS
+        .iter()
+        .find(|(name, _)| *name == "db-migrate");
+    let timeout = timeout.expect("a function").1.as_secs();
+    assert!(properties["ServiceTimeout"].as_u64() > Some(timeout));
 }
 
 #[test]
