@@ -22,6 +22,29 @@ use crate::harness::{
 const SECRETS: [&str; 2] = [SECRET, "sk-for-tests"];
 
 #[tokio::test]
+async fn each_function_starts_and_serves_the_event_that_it_is_for() {
+    let cloud = Cloud::start().await;
+    for (function, _) in local::cloud::FUNCTIONS {
+        let event = match function {
+            "db-migrate" => json!({}),
+            "job-worker" | "prewarm" | "sweep" => recorded("schedule"),
+            "trigger-dispatch" => recorded("eventbridge"),
+            function => recorded(function),
+        };
+        let outcome = cloud.invoke(function, &event).await;
+        match outcome {
+            Outcome::Response(_) => {}
+            // A recorded event has nobody's token.
+            Outcome::Stream(_) => {
+                let status = outcome.into_http().await.unwrap().status();
+                assert_eq!(status, 401, "{function}");
+            }
+            Outcome::Error(error) => panic!("{function}: {error}"),
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_history_is_answered() {
     let cloud = Cloud::start().await;
     let chat = cloud.parlor.open(COACH, "t").await;

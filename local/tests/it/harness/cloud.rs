@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "tests, and what they share")]
 
+use std::path::Path;
+
 use axum::body::Body;
 use axum::http::Response;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
@@ -103,13 +105,32 @@ pub async fn specs(parlor: &Parlor) -> Vec<FunctionSpec> {
     let env = App::ALL
         .into_iter()
         .fold(env, |env, app| env.with(app.variable(), app.name()));
-    let directory = binaries::build().await.unwrap();
-    cloud::specs(
+    // What `sam build` made, where `.ci/artifacts` says so.
+    let process = Env::from_process();
+    let artifacts = process.text("PARLOR_ARTIFACTS").map(Path::new);
+    let directory = match artifacts {
+        Some(directory) => directory.to_owned(),
+        None => binaries::build().await.unwrap(),
+    };
+    let mut specs = cloud::specs(
         &directory,
         &env,
         &parlor.database.url().into(),
         &SECRET.into(),
-    )
+    );
+    for spec in specs.iter_mut().filter(|_| artifacts.is_some()) {
+        spec.binary = directory.join(logical_id(&spec.name)).join("bootstrap");
+    }
+    specs
+}
+
+/// What `template.yaml` calls a function: `ChatStreamFunction` for `chat-stream`.
+fn logical_id(function: &str) -> String {
+    let words = function.split('-').map(|word| {
+        let (first, rest) = word.split_at(1);
+        first.to_uppercase() + rest
+    });
+    words.collect::<String>() + "Function"
 }
 
 /// A recorded event: of API Gateway (REST), of SQS, of the event bus, of a schedule.
