@@ -147,7 +147,7 @@ impl Env {
         if let Some(arn) = self.text(&arn_name) {
             return self
                 .secrets
-                .fetch(arn, Version::Current)
+                .fetch(self, arn, Version::Current)
                 .await
                 .map_err(|source| ConfigError::Secret {
                     name: arn_name,
@@ -233,8 +233,8 @@ async fn jwt_secrets(env: Env) -> Result<JwtSecrets, ConfigError> {
     let (current, previous) = match env.text(&arn_name) {
         Some(arn) => {
             let (current, previous) = tokio::join!(
-                env.secrets.fetch(arn, Version::Current),
-                env.secrets.fetch(arn, Version::Previous)
+                env.secrets.fetch(&env, arn, Version::Current),
+                env.secrets.fetch(&env, arn, Version::Previous)
             );
             let previous = match previous {
                 Err(SecretError::NotFound) => Ok(None),

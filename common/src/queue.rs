@@ -4,7 +4,10 @@
 //! message that is lost costs a minute at most, and one too many finds nothing to do. Beside it goes the trace of whoever
 //! sends it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use aws_sdk_sqs::{
     Client,
@@ -15,7 +18,7 @@ use aws_sdk_sqs::{
         SendMessageBatchRequestEntry,
     },
 };
-use tokio::{sync::OnceCell, time};
+use tokio::time;
 
 use crate::{
     aws,
@@ -41,7 +44,9 @@ pub struct JobQueue(Option<Arc<Queue>>);
 
 struct Queue {
     url: String,
-    client: OnceCell<Client>,
+    /// What the client is made from.
+    env: Env,
+    client: OnceLock<Client>,
 }
 
 /// Why messages were not sent.
@@ -66,7 +71,8 @@ impl JobQueue {
         Self(env.text("JOB_QUEUE_URL").map(|url| {
             Arc::new(Queue {
                 url: url.to_owned(),
-                client: OnceCell::new(),
+                env: env.clone(),
+                client: OnceLock::new(),
             })
         }))
     }
@@ -98,7 +104,7 @@ impl JobQueue {
 impl Queue {
     /// Sends batch after batch. `taken` is right even where this is not waited for to its end.
     async fn send(&self, jobs: u32, delay: i32, taken: &mut u32) -> Result<(), SendError> {
-        let client = self.client.get_or_init(client).await;
+        let client = self.client.get_or_init(|| client(&self.env));
         let origin = Origin::current();
         let mut refused = None;
         let mut left = jobs;
@@ -124,8 +130,8 @@ impl Queue {
     }
 }
 
-async fn client() -> Client {
-    let config = Builder::from(&aws::config().await)
+fn client(env: &Env) -> Client {
+    let config = Builder::from(&aws::config(env))
         .retry_config(RetryConfig::standard().with_initial_backoff(BACKOFF));
     Client::from_conf(config.build())
 }

@@ -3,14 +3,13 @@
 
 mod renewable;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use aws_sdk_secretsmanager::Client;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
-use tokio::sync::OnceCell;
 
-use crate::aws;
+use crate::{aws, config::Env};
 
 pub use renewable::Renewable;
 
@@ -40,12 +39,13 @@ pub enum SecretError {
 /// Where secrets come from. A clone shares the client, which is made for the first of them: reading the
 /// system's root certificates costs milliseconds of a cold start.
 #[derive(Clone, Default)]
-pub(crate) struct SecretStore(Arc<OnceCell<Client>>);
+pub(crate) struct SecretStore(Arc<OnceLock<Client>>);
 
 impl SecretStore {
     /// Fetches one secret by ARN or name.
     pub(crate) async fn fetch(
         &self,
+        env: &Env,
         arn: &str,
         version: Version,
     ) -> Result<SecretString, SecretError> {
@@ -53,11 +53,8 @@ impl SecretStore {
             Version::Current => "AWSCURRENT",
             Version::Previous => "AWSPREVIOUS",
         };
-        let client = self
-            .0
-            .get_or_init(async || Client::new(&aws::config().await));
+        let client = self.0.get_or_init(|| Client::new(&aws::config(env)));
         let answer = client
-            .await
             .get_secret_value()
             .secret_id(arn)
             .version_stage(stage)

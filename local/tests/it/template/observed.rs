@@ -125,6 +125,25 @@ fn of_queue(id: &str) -> Value {
 }
 
 #[test]
+fn errors_of_each_app_are_watched() {
+    let alarms = alarms();
+    let metrics = list(&alarms["upstream-errors"]["Metrics"]);
+    let watched: Vec<_> = metrics
+        .into_iter()
+        .filter(|part| part["Expression"].is_null())
+        .map(|part| &part["MetricStat"]["Metric"])
+        .collect();
+    let expected = App::ALL.map(|app| {
+        json!({
+            "Namespace": {"Fn::Sub": OWN},
+            "MetricName": "UpstreamErrors",
+            "Dimensions": [{"Name": "app", "Value": app.name()}],
+        })
+    });
+    assert_eq!(watched, expected.iter().collect::<Vec<_>>());
+}
+
+#[test]
 fn failures_of_each_function_are_counted_once() {
     let alarms = alarms();
     let mut watched: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
