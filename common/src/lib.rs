@@ -1,7 +1,7 @@
 //! Parlor's nouns: their types, their rules and their SQL, one module each.
 //!
 //! Nothing here knows axum's `Router` or AWS Lambda: those are the functions' business.
-//! `dashscope` knows none of the other modules.
+//! `dashscope` knows none of the other modules but `outbound`.
 
 pub mod alerts;
 pub mod audit;
@@ -34,6 +34,7 @@ pub mod http;
 pub mod metrics;
 pub mod migrations;
 pub mod origin;
+pub mod outbound;
 pub mod paging;
 pub mod queue;
 pub mod secrets;

@@ -11,7 +11,7 @@ use std::{
 
 use aws_sdk_sqs::{
     Client,
-    config::{Builder, retry::RetryConfig},
+    config::Builder,
     error::BoxError,
     types::{
         MessageSystemAttributeNameForSends, MessageSystemAttributeValue,
@@ -131,8 +131,8 @@ impl Queue {
 }
 
 fn client(env: &Env) -> Client {
-    let config = Builder::from(&aws::config(env))
-        .retry_config(RetryConfig::standard().with_initial_backoff(BACKOFF));
+    let config =
+        Builder::from(&aws::config(env)).retry_config(aws::retries().with_initial_backoff(BACKOFF));
     Client::from_conf(config.build())
 }
 

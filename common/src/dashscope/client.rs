@@ -10,7 +10,6 @@ use http::header::{
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Response, Url};
-use rustls::crypto::ring;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::{Instant, timeout_at};
 
@@ -20,15 +19,13 @@ use super::error::{Details, Error, TimeoutKind};
 use super::frames::{Frame, FrameReader};
 use super::wire::{Payload, request_body};
 use super::{Call, retry};
+use crate::outbound;
 
 const SSE: HeaderName = HeaderName::from_static("x-dashscope-sse");
 const WORKSPACE: HeaderName = HeaderName::from_static("x-dashscope-workspace");
 const TRACE: HeaderName = HeaderName::from_static("x-amzn-trace-id");
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
-/// Idle connections of five minutes were found dead by others; the service's own limit is not
-/// known.
-const POOL_IDLE: Duration = Duration::from_secs(30);
 /// As much of an error's body as is read, in bytes, and the time that may take.
 const ERROR_BODY: usize = 64 * 1024;
 const ERROR_BODY_TIME: Duration = Duration::from_secs(5);
@@ -267,12 +264,16 @@ impl DashScope {
         if let Some(http) = self.inner.http.get() {
             return Ok(http);
         }
-        let http =
-            build_http(self.inner.timeouts.connect).map_err(|source| Error::Unavailable {
-                details: Box::default(),
-                source: Some(source),
-            })?;
+        let http = self.build_http().map_err(|source| Error::Unavailable {
+            details: Box::default(),
+            source: Some(source),
+        })?;
         Ok(self.inner.http.get_or_init(|| http))
+    }
+
+    fn build_http(&self) -> Result<reqwest::Client, Box<dyn std::error::Error + Send + Sync>> {
+        let http = outbound::client()?.connect_timeout(self.inner.timeouts.connect);
+        Ok(http.build()?)
     }
 }
 
@@ -337,27 +338,6 @@ fn headers(workspace: Option<String>) -> Result<HeaderMap, ConfigError> {
         headers.insert(WORKSPACE, value);
     }
     Ok(headers)
-}
-
-/// The bundled roots: reading the system's takes milliseconds of a cold start. No proxy from the
-/// environment, which only the configuration may read; no redirects, which would carry the prompt
-/// elsewhere.
-fn build_http(
-    connect: Duration,
-) -> Result<reqwest::Client, Box<dyn std::error::Error + Send + Sync>> {
-    let roots: rustls::RootCertStore = webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect();
-    let tls = rustls::ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let http = reqwest::Client::builder()
-        .tls_backend_preconfigured(tls)
-        .connect_timeout(connect)
-        .pool_idle_timeout(POOL_IDLE)
-        .redirect(reqwest::redirect::Policy::none())
-        .no_proxy()
-        .build()?;
-    Ok(http)
 }
 
 /// A request that got no response. Unless not even a connection came about, it may have arrived.

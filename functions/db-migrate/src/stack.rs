@@ -1,11 +1,11 @@
 //! How `CloudFormation` asks for a custom resource, and how it wants to be told what became of it:
 //! <https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/crpg-ref.html>
 
-use std::{fmt::Display, net::Ipv4Addr, sync::Arc, time::Duration};
+use std::{fmt::Display, net::Ipv4Addr, time::Duration};
 
 use backon::{ExponentialBuilder, Retryable as _};
-use reqwest::{Client, StatusCode, Url, header::CONTENT_TYPE, redirect::Policy};
-use rustls::{ClientConfig, RootCertStore, crypto::ring};
+use common::outbound;
+use reqwest::{StatusCode, Url, header::CONTENT_TYPE};
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout_at};
 
@@ -149,7 +149,8 @@ pub(crate) async fn tell(
 async fn put(url: &str, answer: String) -> Result<(), Unheard> {
     let url = Url::parse(url).ok().filter(is_trusted);
     let url = url.ok_or(Unheard::Address)?;
-    let client = client()?;
+    let client = outbound::client().map_err(|_| Unheard::Address)?;
+    let client = client.timeout(PATIENCE).build()?;
     let attempt = async || {
         let request = client
             .put(url.clone())
@@ -176,22 +177,6 @@ async fn put(url: &str, answer: String) -> Result<(), Unheard> {
 fn is_trusted(url: &Url) -> bool {
     let here = Ipv4Addr::LOCALHOST.to_string();
     url.scheme() == "https" || (url.scheme() == "http" && url.host_str() == Some(&*here))
-}
-
-/// With the roots that the rest of the program has.
-fn client() -> Result<Client, Unheard> {
-    let roots: RootCertStore = webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect();
-    let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|_| Unheard::Address)?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(Client::builder()
-        .tls_backend_preconfigured(tls)
-        .timeout(PATIENCE)
-        .redirect(Policy::none())
-        .no_proxy()
-        .build()?)
 }
 
 #[cfg(test)]

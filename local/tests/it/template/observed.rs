@@ -63,6 +63,7 @@ fn every_alarm_wakes_somebody_and_says_what_to_do() {
         .iter()
         .map(|(name, ..)| *name)
         .chain(SUMS.map(|(name, _)| name))
+        .chain(["upstream-errors"])
         .collect();
     let alarms = alarms();
     assert_eq!(
