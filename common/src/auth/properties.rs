@@ -1,3 +1,5 @@
+//! Whatever comes as a token, only what we would sign ourselves is one.
+
 use axum::extract::FromRequestParts as _;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{HeaderValue, Request};

@@ -1,3 +1,5 @@
+//! Whatever comes as a date, it is a range that PostgreSQL takes, or refused.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! What is typed, and its id, are taken exactly by the documented rules.
+
 use proptest::{collection::vec, prelude::*, sample::select};
 
 use super::*;

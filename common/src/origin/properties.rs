@@ -1,3 +1,5 @@
+//! Whatever comes as a trace header, what is passed on is one.
+
 use proptest::{collection::vec, option, prelude::*, sample::select};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Page contexts are taken exactly by the documented rule.
+
 use proptest::{prelude::*, sample::select};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Whatever comes as a page or a cursor, it is ours or refused.
+
 use proptest::{prelude::*, sample::select};
 use serde_json::{Value, json};
 

@@ -1,3 +1,5 @@
+//! Whatever a database secret holds, it is a URL or none.
+
 use proptest::prelude::*;
 use serde_json::json;
 use sqlx::postgres::PgConnectOptions;

@@ -1,3 +1,5 @@
+//! Titles and idempotency keys are taken exactly by the documented rules.
+
 use proptest::{collection::vec, prelude::*};
 
 use super::*;

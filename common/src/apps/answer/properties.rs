@@ -1,3 +1,5 @@
+//! Whatever an app answers, what is taken can be stored.
+
 use proptest::{prelude::*, sample::select};
 
 use super::*;

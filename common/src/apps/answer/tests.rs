@@ -1,3 +1,5 @@
+//! Answers as apps give them, good and bad.
+
 use serde_json::json;
 
 use super::*;

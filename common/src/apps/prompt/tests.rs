@@ -1,3 +1,5 @@
+//! How prompts are worded, and what is left out where facts are too many.
+
 use insta::assert_snapshot;
 use serde_json::json;
 

@@ -1,3 +1,5 @@
+//! Frames as the service writes them.
+
 use super::*;
 use crate::dashscope::tests::golden;
 

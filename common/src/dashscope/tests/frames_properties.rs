@@ -1,3 +1,5 @@
+//! However bytes are cut, the frames are the same.
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;

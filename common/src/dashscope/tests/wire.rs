@@ -1,3 +1,5 @@
+//! Payloads in each shape that the service has.
+
 use super::*;
 
 fn parse(json: &str) -> Payload {

@@ -1,3 +1,5 @@
+//! Whatever the service answers, it is read or an error.
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;

@@ -1,3 +1,5 @@
+//! Whatever went wrong, every face tells it as documented, and nothing from inside.
+
 use std::collections::BTreeSet;
 
 use futures_util::FutureExt as _;

@@ -1,3 +1,5 @@
+//! Whatever comes as path, query, header or body, it is read or refused by its field.
+
 use futures_util::FutureExt as _;
 use proptest::{collection::vec, prelude::*, sample::select};
 use serde::Deserialize;

@@ -1,3 +1,5 @@
+//! The simulator's answers are those that apps should give.
+
 use common::apps;
 use serde_json::json;
 
