@@ -5,7 +5,7 @@
 //!
 //! To add one, write a function here with one event of [`TARGET`]: the fields `metric` (its name), `unit` (as CloudWatch
 //! spells it) and `value`, a message if it needs one, and what it is told apart by. Of that, only what is in
-//! [`DIMENSIONS`] becomes a dimension; everything else is a property of the line, which queries of the log find. Each value of a
+//! `DIMENSIONS` becomes a dimension; everything else is a property of the line, which queries of the log find. Each value of a
 //! dimension is a metric of its own, which is paid for: what has many values, as a site has, is a property.
 //!
 //! [embedded metric format]: https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
