@@ -381,13 +381,7 @@ mod tests {
             JwtSecrets::new(&secret, None).unwrap(),
             db::connect_lazy(&config).unwrap(),
         );
-        let user = User {
-            id: 7,
-            site_id: Some(1),
-            nickname: String::new(),
-            role: Role::Staff,
-            approved: true,
-        };
+        let user = staff();
         let asked = Instant::now().checked_sub(ago).unwrap();
         callers
             .remembered
@@ -405,19 +399,22 @@ mod tests {
         assert!(matches!(asked_again, Err(Error::Unavailable(_))));
     }
 
-    fn secret(fill: &str) -> SecretString {
-        SecretString::from(fill.repeat(MIN_SECRET))
-    }
-
-    fn token(secret: &SecretString, valid_for: Duration) -> String {
-        let user = User {
+    fn staff() -> User {
+        User {
             id: 7,
             site_id: Some(1),
             nickname: String::new(),
             role: Role::Staff,
             approved: true,
-        };
-        sign(secret, &user, valid_for).unwrap()
+        }
+    }
+
+    fn secret(fill: &str) -> SecretString {
+        SecretString::from(fill.repeat(MIN_SECRET))
+    }
+
+    fn token(secret: &SecretString, valid_for: Duration) -> String {
+        sign(secret, &staff(), valid_for).unwrap()
     }
 
     #[test]

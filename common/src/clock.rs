@@ -2,6 +2,8 @@
 //!
 //! The time of a row is always the database's: function instances disagree by seconds.
 
+use std::time::Duration;
+
 use chrono::{DateTime, NaiveDate, Utc};
 use uuid::Uuid;
 
@@ -21,6 +23,11 @@ pub fn now() -> DateTime<Utc> {
 /// Now, as CloudWatch counts it.
 pub fn unix_millis() -> i64 {
     now().timestamp_millis()
+}
+
+/// Whole milliseconds, as the log, metrics and columns have them.
+pub(crate) fn millis(took: Duration) -> i64 {
+    i64::try_from(took.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// A fresh request id, for where Lambda gives none.

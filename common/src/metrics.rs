@@ -39,7 +39,7 @@ pub(crate) const EMPTY: &str = "empty";
 /// How long the first words of a reply of the chat took: `FirstToken` by `app`.
 pub(crate) fn first_token(app: App, took: Duration) {
     tracing::info!(
-        target: TARGET, metric = "FirstToken", unit = "Milliseconds", value = millis(took), app = app.name()
+        target: TARGET, metric = "FirstToken", unit = "Milliseconds", value = clock::millis(took), app = app.name()
     );
 }
 
@@ -47,7 +47,7 @@ pub(crate) fn first_token(app: App, took: Duration) {
 pub(crate) fn upstream(app: App, took: Duration, failure: Option<&str>) {
     let app = app.name();
     tracing::info!(
-        target: TARGET, metric = "UpstreamLatency", unit = "Milliseconds", value = millis(took), app
+        target: TARGET, metric = "UpstreamLatency", unit = "Milliseconds", value = clock::millis(took), app
     );
     if let Some(code) = failure {
         tracing::info!(
@@ -88,10 +88,6 @@ pub(crate) fn vitals(vitals: &Vitals) {
     tracing::info!(
         target: TARGET, metric = "BudgetUsed", unit = "Percent", value = vitals.budget_used, site_id = vitals.site_id
     );
-}
-
-fn millis(took: Duration) -> u64 {
-    u64::try_from(took.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Writes the events of [`TARGET`].

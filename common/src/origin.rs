@@ -5,12 +5,15 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicI64, Ordering},
 };
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::task::futures::TaskLocalFuture;
+use tracing::{Instrument as _, instrument::Instrumented};
+
+use crate::clock;
 
 const X_AMZN_TRACE_ID: HeaderName = HeaderName::from_static("x-amzn-trace-id");
 /// No header of AWS comes near it.
@@ -26,7 +29,7 @@ pub struct Origin {
     request_id: Option<Arc<str>>,
     trace: Option<Trace>,
     /// Milliseconds for which DashScope was asked, all clones together.
-    upstream: Arc<AtomicU64>,
+    upstream: Arc<AtomicI64>,
 }
 
 impl Origin {
@@ -71,14 +74,19 @@ impl Origin {
 
     /// Notes that DashScope was asked for so long.
     pub(crate) fn asked(&self, took: Duration) {
-        let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        self.upstream.fetch_add(millis.max(1), Ordering::Relaxed);
+        let millis = clock::millis(took).max(1);
+        self.upstream.fetch_add(millis, Ordering::Relaxed);
     }
 
     /// For how long DashScope was asked by now, in milliseconds; nothing where it was not.
-    pub(crate) fn upstream_ms(&self) -> Option<u64> {
+    pub(crate) fn upstream_ms(&self) -> Option<i64> {
         Some(self.upstream.load(Ordering::Relaxed)).filter(|millis| *millis > 0)
     }
+}
+
+/// Work for a task of its own, which goes on under the origin and the log span of whoever starts it.
+pub(crate) fn carried<Work: Future>(work: Work) -> Instrumented<TaskLocalFuture<Origin, Work>> {
+    Origin::current().scope(work).in_current_span()
 }
 
 /// Has work done that a message set off: its trace is the sender's, where there is one.

@@ -94,7 +94,7 @@ pub async fn boundary(mut request: Request, next: Next) -> Response {
     let status = response.status().as_u16();
     // Of an answer that streams, only until its head: how long the rest took, "reply ended" says.
     let upstream_latency_ms = origin.upstream_ms();
-    let latency_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let latency_ms = clock::millis(began.elapsed());
     match &error {
         // An open circuit is a refusal like others; that it opened has been told.
         Some(error) if status >= 500 && !matches!(**error, Error::CircuitOpen { .. }) => {

@@ -16,6 +16,7 @@ use crate::{
         App,
         app1_chat::{self, Turn},
     },
+    clock,
     dashscope::{self, Answer, Call, Usage},
     db::{Bounded, Db},
     error::Result,
@@ -97,7 +98,7 @@ pub(super) async fn make(desk: &Desk, job: &Job) -> Result<(), Stuck> {
     }
     ended.usage = Usage::sum(spent, ended.usage);
     ended.attempts += attempts;
-    ended.latency_ms = i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX);
+    ended.latency_ms = clock::millis(began.elapsed());
     step::stored(|| finish(&desk.db, job, &question, &prompt, &ended, session_lost))
         .await
         .map(|circuit| metrics::circuit(App::Chat, circuit.as_deref()))?;
@@ -109,7 +110,7 @@ pub(super) async fn make(desk: &Desk, job: &Job) -> Result<(), Stuck> {
         status = ended.status,
         error_code = ended.error.as_ref().map(|error| error.0),
         latency_ms = ended.latency_ms,
-        upstream_latency_ms = u64::try_from(asked.as_millis()).unwrap_or(u64::MAX),
+        upstream_latency_ms = clock::millis(asked),
         "bot replied"
     );
     match (answer, ended.error) {

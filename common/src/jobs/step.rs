@@ -13,6 +13,7 @@ use super::{
 use crate::{
     apps::{self, App, Checked},
     cache::{Lease, Target},
+    clock,
     dashscope::{self, Call},
     db,
     error::Error,
@@ -140,7 +141,7 @@ async fn ask(
         ended.status = "failed";
         ended.error = Some(("bad_answer", bad.to_string()));
     }
-    ended.latency_ms = i64::try_from(took.as_millis()).unwrap_or(i64::MAX);
+    ended.latency_ms = clock::millis(took);
     let kept = checked.as_ref().and_then(|checked| checked.as_ref().ok());
     finish(desk, job, app, run, &ended, lease, kept).await?;
     match answer {

@@ -19,11 +19,13 @@ use super::{
 use crate::{
     apps::{App, app1_chat},
     auth::Caller,
+    clock,
     dashscope::{self, AnswerStream, Call},
     db,
     error::{Error, Result},
     metrics,
-    origin::Origin,
+    origin::{self, Origin},
+    runs,
 };
 
 /// Pieces on their way to a client. When so many wait, the client is too slow: it is let
@@ -72,9 +74,7 @@ pub(super) async fn undisturbed<T: Send + 'static>(
         clippy::disallowed_methods,
         reason = "whoever asked waits for it, unless the server drops a request whose client left"
     )]
-    let task = tokio::spawn(tracing::Instrument::in_current_span(
-        Origin::current().scope(beginning),
-    ));
+    let task = tokio::spawn(origin::carried(beginning));
     task.await
         .map_err(|err| Error::Internal("a beginning broke off".into(), Some(err.into())))?
 }
@@ -105,9 +105,7 @@ pub(super) fn spawn(
         clippy::disallowed_methods,
         reason = "a reply outlives its request; the stream that it feeds keeps a Lambda awake"
     )]
-    tokio::spawn(tracing::Instrument::in_current_span(
-        Origin::current().scope(relay.run()),
-    ));
+    tokio::spawn(origin::carried(relay.run()));
 }
 
 /// What DashScope said besides text.
@@ -288,8 +286,8 @@ impl Relay {
             session_lost: said.session_lost,
             prompt: said.prompt,
             prompt_version: app1_chat::PROMPT_VERSION,
-            first_token_ms: said.first_token.map(millis),
-            latency_ms: millis(latency),
+            first_token_ms: said.first_token.map(clock::millis),
+            latency_ms: clock::millis(latency),
             attempts: i32::try_from(said.attempts).unwrap_or(i32::MAX),
             upstream_request_id: said.request_id,
             // A reply without its page's facts is a reply, but its run says so.
@@ -320,7 +318,7 @@ impl Relay {
                     applied = finished.applied,
                     first_token_ms = end.first_token_ms,
                     latency_ms = end.latency_ms,
-                    upstream_latency_ms = said.asked.map(millis),
+                    upstream_latency_ms = said.asked.map(clock::millis),
                     tokens_in = end.tokens.map(|tokens| tokens.0),
                     tokens_out = end.tokens.map(|tokens| tokens.1),
                     error_code = end.error_code,
@@ -330,12 +328,9 @@ impl Relay {
                     metrics::first_token(App::Chat, first_token);
                 }
                 if finished.applied {
-                    let unknown = if end.charge_unknown {
-                        desk.limits.reserved_tokens
-                    } else {
-                        0
-                    };
-                    metrics::tokens(App::Chat, said.usage.map_or(unknown, |usage| usage.total()));
+                    let reserved = desk.limits.reserved_tokens;
+                    let charged = runs::charged(said.usage, end.charge_unknown, reserved);
+                    metrics::tokens(App::Chat, charged);
                 }
                 metrics::circuit(App::Chat, finished.circuit.as_deref());
                 if !finished.applied && finished.state != end.state {
@@ -363,8 +358,4 @@ impl Relay {
         };
         client.send(Piece::End(event));
     }
-}
-
-fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

@@ -61,6 +61,12 @@ pub(crate) enum Begun {
     Lost,
 }
 
+/// What the budget is charged with: what was used or, where nobody knows that and it may have cost, what was reserved.
+pub(crate) fn charged(usage: Option<dashscope::Usage>, charge_unknown: bool, reserved: i64) -> i64 {
+    let unknown = if charge_unknown { reserved } else { 0 };
+    usage.map_or(unknown, |usage| usage.total())
+}
+
 /// The round trip before a call: fence, budget, circuit, reservation, log.
 pub(crate) async fn begin(db: &Db, claim: Claim, run: &NewRun<'_>) -> Result<Begun> {
     let row = sqlx::query!(
@@ -127,8 +133,7 @@ impl Ended {
 
     /// What the budget is charged with, of a run that held so many tokens.
     pub fn charged(&self, reserved: i64) -> i64 {
-        let unknown = if self.charge_unknown { reserved } else { 0 };
-        self.usage.map_or(unknown, |usage| usage.total())
+        charged(self.usage, self.charge_unknown, reserved)
     }
 
     /// A call that was broken off, for nobody wants its answer any more.

@@ -45,14 +45,16 @@ fn told(id: &str, detail_type: &str, detail: &Value) -> Value {
     event
 }
 
-/// A note of a member that site 1 knows.
-async fn note(cloud: &Cloud) -> (i64, i64) {
-    sqlx::query_as(
+/// A note that site 1 has was written, told under this id.
+async fn note_created(id: &str, cloud: &Cloud) -> Value {
+    let (note_id, member_id): (i64, i64) = sqlx::query_as(
         "select note_id, member_id from dws.member_note where site_id = 1 order by note_id limit 1",
     )
     .fetch_one(&cloud.parlor.db)
     .await
-    .unwrap()
+    .unwrap();
+    let detail = json!({ "site_id": 1, "member_id": member_id, "payload": { "note_id": note_id } });
+    told(id, "note.created", &detail)
 }
 
 #[tokio::test]
@@ -195,9 +197,7 @@ fn set(env: &mut [(String, String)], name: &str, value: &str) {
 #[tokio::test]
 async fn messages_and_schedules_have_the_worker_run_what_is_due() {
     let cloud = cloud_with_business().await;
-    let (note_id, member_id) = note(&cloud).await;
-    let detail = json!({ "site_id": 1, "member_id": member_id, "payload": { "note_id": note_id } });
-    let noted = told("1", "note.created", &detail);
+    let noted = note_created("1", &cloud).await;
     let noted = cloud.report("trigger-dispatch", &noted).await;
     let answer = cloud.report("job-worker", &recorded("sqs")).await;
     assert_eq!(answer, json!({ "batchItemFailures": [] }));
@@ -334,25 +334,13 @@ async fn run_by_its_message(cloud: &Cloud, moto: &Moto, queue: &str, id: &Value)
     );
 }
 
-/// A function's line that says this.
-async fn said(cloud: &Cloud, function: &str, message: &str) -> Value {
-    cloud
-        .logged(function, |line| {
-            (line["message"] == message).then(|| line.clone())
-        })
-        .await
-}
-
 #[tokio::test]
 async fn a_worker_that_a_message_woke_works_under_the_trace_of_its_sender() {
     let (cloud, moto, queue) = cloud_with_queue().await;
     demo::load_business(&cloud.parlor.db).await.unwrap();
-    let (note_id, member_id) = note(&cloud).await;
-    let detail = json!({ "site_id": 1, "member_id": member_id, "payload": { "note_id": note_id } });
-    cloud
-        .report("trigger-dispatch", &told("1", "note.created", &detail))
-        .await;
-    let sent = said(&cloud, "trigger-dispatch", "event queued").await;
+    let noted = note_created("1", &cloud).await;
+    cloud.report("trigger-dispatch", &noted).await;
+    let sent = cloud.said("trigger-dispatch", "event queued").await;
     let trace = &sent["span"]["trace_id"];
     assert!(trace.is_string(), "{sent}");
 
@@ -362,12 +350,12 @@ async fn a_worker_that_a_message_woke_works_under_the_trace_of_its_sender() {
     let header = format!("Root={};Sampled=0", trace.as_str().unwrap());
     event["Records"][0]["attributes"]["AWSTraceHeader"] = header.clone().into();
     cloud.report("job-worker", &event).await;
-    let worked = said(&cloud, "job-worker", "worked").await;
+    let worked = cloud.said("job-worker", "worked").await;
     assert_eq!(&worked["span"]["trace_id"], trace);
     let id = &worked["span"]["request_id"];
     assert_ne!(id, &sent["span"]["request_id"]);
     for message in ["run ended", "job succeeded"] {
-        let line = said(&cloud, "job-worker", message).await;
+        let line = cloud.said("job-worker", message).await;
         assert_eq!(
             (&line["span"]["trace_id"], &line["span"]["request_id"]),
             (trace, id),
@@ -399,11 +387,8 @@ async fn a_worker_that_a_message_woke_works_under_the_trace_of_its_sender() {
 #[tokio::test]
 async fn each_call_of_a_job_is_counted_by_its_app() {
     let cloud = cloud_with_business().await;
-    let (note_id, member_id) = note(&cloud).await;
-    let detail = json!({ "site_id": 1, "member_id": member_id, "payload": { "note_id": note_id } });
-    cloud
-        .report("trigger-dispatch", &told("1", "note.created", &detail))
-        .await;
+    let noted = note_created("1", &cloud).await;
+    cloud.report("trigger-dispatch", &noted).await;
     cloud.report("job-worker", &recorded("schedule")).await;
     for app in ["app6_note_analysis", "app8_clue_consolidated"] {
         for metric in ["UpstreamLatency", "Tokens"] {
@@ -449,14 +434,11 @@ async fn a_message_to_a_bot_wakes_one_worker_and_its_repeat_none() {
 async fn whatever_queues_jobs_wakes_as_many_workers() {
     let (cloud, moto, queue) = cloud_with_queue().await;
     demo::load_business(&cloud.parlor.db).await.unwrap();
-    let (note_id, member_id) = note(&cloud).await;
-    let detail = json!({ "site_id": 1, "member_id": member_id, "payload": { "note_id": note_id } });
-    cloud
-        .report("trigger-dispatch", &told("1", "note.created", &detail))
-        .await;
+    let noted = note_created("1", &cloud).await;
+    cloud.report("trigger-dispatch", &noted).await;
     assert_eq!(moto.counts(&queue).await, (1, 0));
     // Another event that says the same has nothing to wake for.
-    let repeated = told("2", "note.created", &detail);
+    let repeated = note_created("2", &cloud).await;
     let repeated = cloud.report("trigger-dispatch", &repeated).await;
     assert_eq!(repeated["status"], "skipped_duplicate");
     assert_eq!(moto.counts(&queue).await, (1, 0));

@@ -92,6 +92,14 @@ impl Cloud {
         })
         .await
     }
+
+    /// A function's line that says this.
+    pub async fn said(&self, function: &str, message: &str) -> Value {
+        self.logged(function, |line| {
+            (line["message"] == message).then(|| line.clone())
+        })
+        .await
+    }
 }
 
 /// What `template.yaml` says of each function.
