@@ -68,8 +68,9 @@ pub async fn list(db: &Db, caller: &Caller, query: &ListQuery) -> Result<Session
         before,
         before_id,
     } = Start::of(query.from);
-    // The join is lateral so that an empty page still has its total. One more than asked for is fetched, so
-    // that a page that happens to be full is not taken for the last but one.
+    // The total of all is the user's counter; only what a filter leaves is counted. The join is lateral so that an
+    // empty page still has its total. One more than asked for is fetched, so that a page that happens to be full
+    // is not taken for the last but one.
     let rows = sqlx::query!(
         r#"
         select t.total as "total!", c.id as "number?", c.public_id as "id?", c.agent_id, c.title as "title?",
@@ -80,9 +81,12 @@ pub async fn list(db: &Db, caller: &Caller, query: &ListQuery) -> Result<Session
                b.avatar as "bot_avatar?", b.status as "bot_status?",
                m.id as "last_id?", left(m.content, 100) as last_content, m.role as "last_role?", m.created_at as "last_at?"
         from (
-            select count(*) as total from biz.ai_conversations c
-            where c.site_id = $1 and c.user_id = $2 and c.bot_id is not null
-              and ($3::text is null or c.status = $3) and ($4::uuid is null or c.bot_id = $4)
+            select case when $3::text is null and $4::uuid is null then u.listed_sessions else (
+                select count(*) from biz.ai_conversations c
+                where c.site_id = $1 and c.user_id = $2 and c.bot_id is not null
+                  and ($3::text is null or c.status = $3) and ($4::uuid is null or c.bot_id = $4)
+            ) end as total
+            from biz.users u where u.id = $2 and u.site_id = $1
         ) t
         left join lateral (
             select * from biz.ai_conversations c

@@ -155,6 +155,7 @@ impl Data {
     async fn load(db: &Db, most: i64, patience: Duration) -> Result<Self> {
         let own_conversations = (most / 20).min(200_000);
         let between_sessions = (own_conversations / MAX_SESSIONS).max(2);
+        let sessions = own_conversations / between_sessions;
         let long_conversation = (most / 10).min(600_000);
         // In one session: without foreign keys, and with time for large statements.
         let mut session = db.acquire().await?.detach();
@@ -163,13 +164,14 @@ impl Data {
             .await?;
         session.execute("set statement_timeout = 0").await?;
         sqlx::query(
-            "insert into biz.users (id, site_id, nickname, role, status, listed_conversations)
-             select n, $2, 'coach ' || n, 'coach', 'approved', case n when $1 then $3 + 1 else 0 end
+            "insert into biz.users (id, site_id, nickname, role, status, listed_conversations, listed_sessions)
+             select n, $2, 'coach ' || n, 'coach', 'approved', case n when $1 then $3 + 1 else 0 end, case n when $1 then $4 else 0 end
              from generate_series($1, $1 + 1000) n",
         )
         .bind(USER)
         .bind(stage::SITE)
         .bind(own_conversations)
+        .bind(sessions)
         .execute(&mut session)
         .await?;
         let (_, long_id) = converse(&mut session, USER, 1, 1, long_conversation, None).await?;
@@ -179,7 +181,7 @@ impl Data {
             messages: long_conversation + own_conversations * 2,
             conversations: own_conversations + 1,
             own_conversations,
-            sessions: own_conversations / between_sessions,
+            sessions,
             long_conversation,
             long_id,
         };

@@ -58,7 +58,7 @@ const OF_A_CONVERSATION: [(&str, &str); 6] = [
 ];
 
 /// Of everything there is.
-const OF_THE_BOOKS: [(&str, &str); 4] = [
+const OF_THE_BOOKS: [(&str, &str); 5] = [
     (
         "no run goes on",
         "select to_jsonb(r) from biz.ai_run_logs r where status = 'running' or finished_at is null",
@@ -93,6 +93,12 @@ const OF_THE_BOOKS: [(&str, &str); 4] = [
         "select to_jsonb(u) from biz.users u
          where listed_conversations <> (
              select count(*) from biz.ai_conversations c where c.user_id = u.id and c.message_count > 0)",
+    ),
+    (
+        "as many sessions are listed as there are",
+        "select to_jsonb(u) from biz.users u
+         where listed_sessions <> (
+             select count(*) from biz.ai_conversations c where c.user_id = u.id and c.bot_id is not null)",
     ),
 ];
 
