@@ -376,6 +376,7 @@ mod tests {
         let config = DatabaseConfig {
             url: url.into(),
             max_connections: 1,
+            behind_proxy: false,
         };
         let callers = Callers::new(
             JwtSecrets::new(&secret, None).unwrap(),

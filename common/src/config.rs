@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `DATABASE_URL` or `DATABASE_URL_SECRET_ARN` | all | required |
 //! | `DATABASE_MAX_CONNECTIONS` | all | 4 |
+//! | `DATABASE_BEHIND_PROXY` | all; `true` where a proxy refuses the settings that connections begin with | `false` |
 //! | `JWT_SECRET` or `JWT_SECRET_ARN` | all HTTP functions | required |
 //! | `JWT_SECRET_PREVIOUS` | the secret being rotated out | none |
 //! | `DASHSCOPE_API_KEY` or `DASHSCOPE_API_KEY_SECRET_ARN` | functions that ask an app | required |
@@ -189,10 +190,13 @@ pub struct DatabaseConfig {
     /// Connections of one instance. An instance serves one event at a time; a reply in the
     /// making and the request that follows it may overlap.
     pub max_connections: u32,
+    /// Whether there is a proxy in front that refuses settings in the start-up message, as RDS Proxy and
+    /// `PgBouncer` do: they are made by a statement then.
+    pub behind_proxy: bool,
 }
 
 impl DatabaseConfig {
-    /// Reads `DATABASE_URL` (also an RDS secret in JSON) and `DATABASE_MAX_CONNECTIONS`.
+    /// Reads `DATABASE_URL` (also an RDS secret in JSON), `DATABASE_MAX_CONNECTIONS` and `DATABASE_BEHIND_PROXY`.
     ///
     /// # Errors
     /// Names the variable that is missing or cannot be read.
@@ -203,6 +207,7 @@ impl DatabaseConfig {
                 .renewable(name, DATABASE_PAUSE, |env| Box::pin(database_url(env)))
                 .await?,
             max_connections: env.parsed("DATABASE_MAX_CONNECTIONS", "a whole number", 4)?,
+            behind_proxy: env.parsed("DATABASE_BEHIND_PROXY", "`true` or `false`", false)?,
         })
     }
 }

@@ -16,7 +16,8 @@ use futures_util::{
 };
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::{
-    ConnectOptions as _, Describe, Either, Execute, Executor, PgPool, Postgres, SqlStr,
+    AssertSqlSafe, ConnectOptions as _, Describe, Either, Execute, Executor, PgConnection, PgPool,
+    Postgres, SqlStr,
     migrate::Migrator,
     pool::PoolConnection,
     postgres::{PgConnectOptions, PgPoolOptions, PgQueryResult, PgRow, PgStatement, PgTypeInfo},
@@ -38,6 +39,7 @@ pub struct Db {
     url: Renewable<SecretString>,
     /// The version of the URL that the pool connects with.
     applied: Arc<Mutex<Arc<SecretString>>>,
+    behind_proxy: bool,
 }
 
 /// The schema, in order. Applied by `db-migrate`, by the local run and by the tests.
@@ -58,15 +60,26 @@ const STATEMENT_TIMEOUT: Duration = Duration::from_millis(1400);
 /// When the URL cannot be parsed.
 pub fn connect_lazy(config: &DatabaseConfig) -> Result<Db, ConfigError> {
     let url = config.url.get();
-    let pool = pool(config.max_connections, options(&url)?);
+    let options = options(&url, config.behind_proxy)?;
     Ok(Db {
-        pool,
+        pool: pool(config, options),
         url: config.url.clone(),
         applied: Arc::new(Mutex::new(url)),
+        behind_proxy: config.behind_proxy,
     })
 }
 
-fn options(url: &SecretString) -> Result<PgConnectOptions, ConfigError> {
+/// Of each connection.
+const SETTINGS: [(&str, &str); 3] = [
+    // A statement that the client has given up must not go on burning the server.
+    ("statement_timeout", "5000"),
+    ("idle_in_transaction_session_timeout", "10000"),
+    // A statement is planned once for a connection, not for each call: that takes longer than most statements
+    // do. The plans of all are tested.
+    ("plan_cache_mode", "force_generic_plan"),
+];
+
+fn options(url: &SecretString, behind_proxy: bool) -> Result<PgConnectOptions, ConfigError> {
     let options: PgConnectOptions =
         url.expose_secret()
             .parse()
@@ -74,19 +87,38 @@ fn options(url: &SecretString) -> Result<PgConnectOptions, ConfigError> {
                 name: "DATABASE_URL".to_owned(),
                 expected: "a postgres:// URL",
             })?;
-    // A statement that the client has given up must not go on burning the server.
-    Ok(options
+    let options = options
         .application_name("parlor")
-        .options([
-            ("statement_timeout", "5000"),
-            ("idle_in_transaction_session_timeout", "10000"),
-        ])
-        .disable_statement_logging())
+        .disable_statement_logging();
+    Ok(if behind_proxy {
+        options
+    } else {
+        options.options(SETTINGS)
+    })
 }
 
-fn pool(max_connections: u32, options: PgConnectOptions) -> PgPool {
+/// Settings that a proxy lets through: a round trip more for each connection.
+async fn set(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let statements = SETTINGS.map(|(name, value)| format!("set {name} = {value};"));
+    let statements = AssertSqlSafe(statements.concat());
+    sqlx::raw_sql(statements)
+        .execute(connection)
+        .await
+        .map(drop)
+}
+
+fn pool(config: &DatabaseConfig, options: PgConnectOptions) -> PgPool {
+    let behind_proxy = config.behind_proxy;
     PgPoolOptions::new()
-        .max_connections(max_connections)
+        .max_connections(config.max_connections)
+        .after_connect(move |connection, _| {
+            Box::pin(async move {
+                if behind_proxy {
+                    set(connection).await?;
+                }
+                Ok(())
+            })
+        })
         .acquire_timeout(STATEMENT_TIMEOUT)
         // A frozen sandbox's connection may be long dead when it wakes; asking costs one
         // round trip only after a pause, for `before_acquire` sees how long it idled.
@@ -141,7 +173,7 @@ impl Db {
             return false;
         };
         let is_another = url.expose_secret() != refused.expose_secret();
-        let Ok(options) = options(&url) else {
+        let Ok(options) = options(&url, self.behind_proxy) else {
             return false;
         };
         let mut applied = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
@@ -164,7 +196,12 @@ impl From<PgPool> for Db {
     fn from(pool: PgPool) -> Self {
         let url = Renewable::from(SecretString::default());
         let applied = Arc::new(Mutex::new(url.get()));
-        Self { pool, url, applied }
+        Self {
+            pool,
+            url,
+            applied,
+            behind_proxy: false,
+        }
     }
 }
 

@@ -205,6 +205,7 @@ pub fn idle_tools() -> Result<gateway::Tools, AnyError> {
     let db = db::connect_lazy(&DatabaseConfig {
         url: url.into(),
         max_connections: 1,
+        behind_proxy: false,
     })?;
     let secrets = JwtSecrets::new(&secret, None).ok_or(ConfigError::Missing("JWT_SECRET"))?;
     let dashscope = DashScope::new(dashscope::Config::new(secret))?;

@@ -46,6 +46,7 @@ pub(crate) async fn prepare(url: &SecretString, max_connections: u32) -> Result<
     let db = db::connect_lazy(&DatabaseConfig {
         url: url.clone().into(),
         max_connections,
+        behind_proxy: false,
     })?;
     migrations::apply(&db).await?;
     demo::load(&db).await?;

@@ -157,6 +157,7 @@ fn callers(runtime: &tokio::runtime::Runtime, user: &User) -> Callers {
     let config = DatabaseConfig {
         url: SecretString::from("postgres://127.0.0.1:1/none").into(),
         max_connections: 1,
+        behind_proxy: false,
     };
     let callers = Callers::new(secrets(), db::connect_lazy(&config).unwrap());
     let remembered = (Instant::now(), user.clone());

@@ -220,6 +220,7 @@ pub fn tools(database_url: &str, upstream: String) -> Result<Tools> {
     let db = db::connect_lazy(&DatabaseConfig {
         url: secrecy::SecretString::from(database_url).into(),
         max_connections: 4,
+        behind_proxy: false,
     })?;
     let mut client = dashscope::Config::new("sk-benchmark".into());
     client.base_url = upstream;

@@ -104,6 +104,7 @@ pub fn pool(url: &str) -> Result<Db> {
     Ok(db::connect_lazy(&DatabaseConfig {
         url: secrecy::SecretString::from(url).into(),
         max_connections: 4,
+        behind_proxy: false,
     })?)
 }
 

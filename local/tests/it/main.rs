@@ -28,6 +28,7 @@ mod chat_stop;
 mod chat_stream;
 mod circuit;
 mod clients;
+mod connections;
 mod cors;
 mod emulator;
 mod fairness;

@@ -47,12 +47,13 @@ const SECRETS: [(&str, &str, &str, &str); 3] = [
 
 /// Variables whose values a function checks when it starts: those it reads, it does not start with
 /// this in them.
-const CHECKED: [&str; 9] = [
+const CHECKED: [&str; 10] = [
     "CHAT_MAX_STREAMS",
     "CHAT_RATE_PER_MINUTE",
     "CHAT_RESERVED_TOKENS",
     "CORS_ALLOWED_ORIGINS",
     "DASHSCOPE_BASE_URL",
+    "DATABASE_BEHIND_PROXY",
     "DATABASE_MAX_CONNECTIONS",
     "JOB_CONCURRENCY",
     "JOB_RESERVED_TOKENS",

@@ -82,6 +82,7 @@ pub struct Setup {
     /// Overrides its own simulator, which then has nothing to do.
     pub dashscope_url: Option<String>,
     pub max_connections: u32,
+    pub behind_proxy: bool,
     pub timeouts: dashscope::Timeouts,
     pub retries: dashscope::Retries,
     pub app_ids: Vec<(&'static str, &'static str)>,
@@ -96,6 +97,7 @@ impl Default for Setup {
             database: None,
             dashscope_url: None,
             max_connections: 8,
+            behind_proxy: false,
             timeouts: dashscope::Timeouts::default(),
             retries: dashscope::Retries {
                 delays: vec![Duration::from_millis(5); 3],
@@ -131,6 +133,7 @@ impl Parlor {
         let db = db::connect_lazy(&DatabaseConfig {
             url,
             max_connections: setup.max_connections,
+            behind_proxy: setup.behind_proxy,
         })
         .unwrap();
         let own = Db::from(database.pool().await);

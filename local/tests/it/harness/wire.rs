@@ -2,6 +2,7 @@
 //! all that is said or for what says certain words.
 
 use std::{
+    io::ErrorKind,
     net::Ipv4Addr,
     sync::{
         Arc,
@@ -33,6 +34,8 @@ pub struct Wire {
 #[derive(Clone, Default)]
 struct Weather {
     down: bool,
+    /// Connections that begin with settings are closed, as proxies do that would have to remember them.
+    refuses_settings: bool,
     /// How often all connections were cut.
     cuts: usize,
     /// Messages that say this wait, and with them what comes after them on their connection.
@@ -125,6 +128,12 @@ impl Wire {
         self.weather.send_modify(|weather| weather.down = true);
     }
 
+    /// Takes no connections that begin with settings.
+    pub fn refuse_settings(&self) {
+        self.weather
+            .send_modify(|weather| weather.refuses_settings = true);
+    }
+
     /// Swallows what every connection says, new ones too, as a network does that drops packets.
     pub fn fall_silent(&self) {
         self.weather
@@ -187,7 +196,7 @@ impl Wire {
 }
 
 /// Whether a message holds these words.
-fn says(message: &[u8], words: Option<&String>) -> bool {
+fn says(message: &[u8], words: Option<&str>) -> bool {
     words.is_some_and(|words| {
         message
             .windows(words.len())
@@ -216,9 +225,12 @@ impl Relay {
             // First, so that nothing is delivered that a cut has swallowed.
             biased;
             _ = weather.wait_for(|weather| weather.down || weather.cuts > self.cuts) => {}
-            // A client that leaves does not undo what it has said: the server hears it to its end.
             () = async {
-                self.forth(from_client, to_server).await.ok();
+                let ended = self.forth(from_client, to_server).await;
+                if ended.is_err_and(|err| err.kind() == ErrorKind::Unsupported) {
+                    return;
+                }
+                // A client that leaves does not undo what it has said: the server hears it to its end.
                 std::future::pending::<()>().await;
             } => {}
             _ = self.back(from_server, to_client) => {}
@@ -244,19 +256,22 @@ impl Relay {
                 Some(b'S') if says_something => _ = self.count.fetch_add(1, Ordering::SeqCst),
                 _ => {}
             }
+            if kind.is_none() && weather.borrow().refuses_settings && says(&body, Some("options")) {
+                return Err(ErrorKind::Unsupported.into());
+            }
             let is_test = kind == Some(b'S') && !says_something;
             says_something = kind != Some(b'S');
             let passes = |weather: &Weather| {
                 let is_spared = is_test && weather.spares_tests;
                 (self.number > weather.holds_requests_to || is_spared)
-                    && !says(&body, weather.holds.as_ref())
+                    && !says(&body, weather.holds.as_deref())
             };
             if !passes(&weather.borrow()) {
                 self.held.fetch_add(1, Ordering::SeqCst);
                 weather.wait_for(passes).await.ok();
                 self.was_held.store(true, Ordering::SeqCst);
             }
-            if says(&body, weather.borrow().loses_answers_to.as_ref()) {
+            if says(&body, weather.borrow().loses_answers_to.as_deref()) {
                 self.is_deaf.store(true, Ordering::SeqCst);
             }
             let mut message: Vec<u8> = kind.into_iter().collect();

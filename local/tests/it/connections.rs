@@ -1,0 +1,55 @@
+//! What each connection to the database is set to, and a proxy in between that will not hear of it.
+
+use std::sync::Arc;
+
+use crate::harness::{
+    database::TestDatabase,
+    parlor::{COACH, Parlor, Setup},
+    wire::Wire,
+};
+
+const HISTORY: &str = "/api/xcx/chat/history";
+
+async fn behind_a_proxy_that_refuses_settings(behind_proxy: bool) -> Parlor {
+    let database = Arc::new(TestDatabase::new().await);
+    let wire = Wire::before(database.url()).await;
+    wire.refuse_settings();
+    Parlor::start_with(Setup {
+        database_url: Some(wire.url),
+        database: Some(database),
+        behind_proxy,
+        ..Setup::default()
+    })
+    .await
+}
+
+/// Statements are bounded, transactions too, and none is planned for each call.
+async fn is_set(parlor: &Parlor) {
+    let set: Vec<String> = sqlx::query_scalar(
+        "select setting || coalesce(unit, '') from pg_settings
+         where name in ('statement_timeout', 'idle_in_transaction_session_timeout', 'plan_cache_mode') order by name",
+    )
+    .fetch_all(&parlor.tools.db)
+    .await
+    .unwrap();
+    assert_eq!(set, ["10000ms", "force_generic_plan", "5000ms"]);
+}
+
+#[tokio::test]
+async fn a_connection_begins_with_its_settings() {
+    is_set(&Parlor::start().await).await;
+}
+
+#[tokio::test]
+async fn behind_a_proxy_that_refuses_them_settings_are_made_by_a_statement() {
+    let parlor = behind_a_proxy_that_refuses_settings(true).await;
+    parlor.get(COACH, HISTORY).await.ok();
+    is_set(&parlor).await;
+}
+
+#[tokio::test]
+async fn who_does_not_say_that_there_is_a_proxy_is_told_503() {
+    let parlor = behind_a_proxy_that_refuses_settings(false).await;
+    let answer = parlor.get(COACH, HISTORY).await;
+    answer.refused_at(HISTORY, 503, "unavailable");
+}
