@@ -1,12 +1,13 @@
 -- The total of somebody's sessions is kept with the user, as that of conversations is: of 2,000 sessions, counting them was a
 -- third of the list. Only a list by status or bot still counts.
 
+-- Whoever makes one meanwhile waits until it is counted here. First of all, for who makes one looks at the users afterwards.
+lock table biz.ai_conversations in share row exclusive mode;
+
 alter table biz.users add column listed_sessions bigint not null default 0
     constraint users_listed_sessions_counted check (listed_sessions >= 0);
 comment on column biz.users.listed_sessions is 'Conversations with a bot: the total of the list of sessions, so that it is never counted';
 
--- Whoever makes one meanwhile waits until it is counted here.
-lock table biz.ai_conversations in share row exclusive mode;
 update biz.users u set listed_sessions = s.sessions
 from (select c.user_id, c.site_id, count(*) as sessions from biz.ai_conversations c where c.bot_id is not null group by c.user_id, c.site_id) s
 where u.id = s.user_id and u.site_id = s.site_id;

@@ -179,20 +179,20 @@ async fn each(db: &Db, query: &ListQuery, paging: &Paging<TimeKey>) -> Result<Li
     Ok(Listed::counted(total, keyed, paging.size, &scope))
 }
 
-/// The newest alerts, however they stand.
-pub async fn newest(db: &Db, scope: SiteScope, most: i64) -> Result<Vec<Alert>> {
+/// The ten newest alerts, however they stand.
+pub async fn newest(db: &Db, scope: SiteScope) -> Result<Vec<Alert>> {
+    // How many is said in the statement: planned for any number, it would read and sort them all.
     let rows = sqlx::query!(
         r#"
         select r.id, r.site_id, r.app_type, r.status, r.alert_status as "alert_status!", r.error_code, r.error_message, r.created_at
         from biz.sites s cross join lateral (
             select * from biz.ai_run_logs r where r.site_id = s.id and r.alert_status is not null
-            order by r.created_at desc, r.id desc limit $2
+            order by r.created_at desc, r.id desc limit 10
         ) r
         where $1::bigint is null or s.id = $1
-        order by r.created_at desc, r.id desc limit $2
+        order by r.created_at desc, r.id desc limit 10
         "#,
         scope.site_id(),
-        most,
     )
     .fetch_all(db)
     .bounded()

@@ -114,22 +114,30 @@ pub async fn list(db: &Db, query: &ListQuery, paging: &Paging<TimeKey>) -> Resul
         r#"
         with days as materialized (
             select began_at, ended_at from biz.date_range($1, $2, $3, $4, $5)
+        ), sites (id) as materialized (
+            select s.id from biz.sites s where $1::bigint is null or s.id = $1
         ), counted (total) as (
             select count(*) from (
-                select from biz.ai_admin_audit a
-                where ($1::bigint is null or a.site_id = $1) and ($6::text is null or a.action = $6) and ($7::bigint is null or a.user_id = $7)
-                  and a.created_at >= (select began_at from days) and a.created_at < (select ended_at from days)
+                select from sites s cross join lateral (
+                    select from biz.ai_admin_audit a
+                    where a.site_id = s.id and ($6::text is null or a.action = $6) and ($7::bigint is null or a.user_id = $7)
+                      and a.created_at >= (select began_at from days) and a.created_at < (select ended_at from days)
+                    order by a.created_at desc limit $8::bigint + 1
+                ) each
                 limit $8::bigint + 1
             ) few
         )
         select counted.total as "total!", a.id as "id?", a.site_id as "site_id?", a.user_id as "user_id?", a.action as "action?",
                a.object_id, a.details as "details?", a.created_at as "created_at?"
         from counted left join lateral (
-            select * from biz.ai_admin_audit a
-            where ($1::bigint is null or a.site_id = $1) and ($6::text is null or a.action = $6) and ($7::bigint is null or a.user_id = $7)
-              and a.created_at >= (select began_at from days) and a.created_at < (select ended_at from days)
-              and (a.created_at, a.id) < (coalesce($9, 'infinity'::timestamptz), coalesce($10::bigint, 0))
-            order by a.created_at desc, a.id desc limit $11 offset $12
+            select each.* from sites s cross join lateral (
+                select * from biz.ai_admin_audit a
+                where a.site_id = s.id and ($6::text is null or a.action = $6) and ($7::bigint is null or a.user_id = $7)
+                  and a.created_at >= (select began_at from days) and a.created_at < (select ended_at from days)
+                  and (a.created_at, a.id) < (coalesce($9, 'infinity'::timestamptz), coalesce($10::bigint, 0))
+                order by a.created_at desc, a.id desc limit $11::bigint + $12::bigint
+            ) each
+            order by each.created_at desc, each.id desc limit $11 offset $12
         ) a on true
         order by a.created_at desc, a.id desc
         "#,

@@ -170,34 +170,18 @@ pub async fn invalidate(
     app: Option<App>,
     member_id: Option<i64>,
 ) -> Result<i64> {
-    let row = sqlx::query!(
-        r#"
-        with being_made as (
-            update biz.ai_cache set generation = generation + 1, lease_until = '-infinity'
-            where site_id = $1 and status = 'generating'
-              and ($2::text is null or cache_type = $2) and ($3::bigint is null or member_id = $3)
-        ), invalidated as (
-            update biz.ai_cache set status = 'invalidated'
-            where site_id = $1 and status = 'valid'
-              and ($2::text is null or cache_type = $2) and ($3::bigint is null or member_id = $3)
-            returning id
-        ), counted (affected) as (
-            select count(*) from invalidated
-        )
-        select affected as "affected!",
-               biz.audit(s.id, $4, $5, null, jsonb_build_object('app_type', $2::text, 'member_id', $3::bigint, 'affected', affected)) is null as audited
-        from biz.sites s cross join counted where s.id = $1
-        "#,
+    let affected = sqlx::query_scalar!(
+        "select biz.invalidate_cache($1, $2, $3, $4, $5)",
         site_id,
-        app.map(App::name),
-        member_id,
         user_id,
         Action::InvalidateCache.name(),
+        app.map(App::name),
+        member_id,
     )
-    .fetch_optional(db)
+    .fetch_one(db)
     .bounded()
     .await?;
-    row.map(|row| row.affected).ok_or(Error::NotFound)
+    affected.ok_or(Error::NotFound)
 }
 
 /// How an entry stands.

@@ -54,6 +54,9 @@ pub static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
 /// before it answers, so an absent database is refused within 3 s.
 const STATEMENT_TIMEOUT: Duration = Duration::from_millis(1400);
 
+/// More than a statement and its answer are ever under way.
+const ROUND_TRIP: Duration = Duration::from_millis(200);
+
 /// A pool that connects at its first statement, so that a cold start waits for nothing.
 ///
 /// # Errors
@@ -91,7 +94,7 @@ fn options(url: &SecretString, behind_proxy: bool) -> Result<PgConnectOptions, C
         .application_name("parlor")
         .disable_statement_logging();
     Ok(if behind_proxy {
-        options
+        options.extra_float_digits(None)
     } else {
         options.options(SETTINGS)
     })
@@ -160,6 +163,20 @@ impl Db {
             Err(err) if is_refused(&err) && self.renew(&used).await => self.pool.acquire().await,
             outcome => outcome,
         }
+    }
+
+    /// A connection for what must not begin once its caller has given up, and for how many milliseconds that may yet
+    /// wait for locks: less, the longer connecting took.
+    pub(crate) async fn acquire_patiently(
+        &self,
+    ) -> Result<(PoolConnection<Postgres>, i32), sqlx::Error> {
+        let began = Instant::now();
+        let connection = Box::pin(self.acquire()).await?;
+        let left = STATEMENT_TIMEOUT.saturating_sub(began.elapsed() + ROUND_TRIP);
+        Ok((
+            connection,
+            i32::try_from(left.as_millis()).unwrap_or(i32::MAX),
+        ))
     }
 
     fn applied(&self) -> Arc<SecretString> {

@@ -47,8 +47,8 @@ pub enum Error {
     /// A reply is being made in this conversation.
     #[error("conversation is busy")]
     Busy {
-        /// The reply that is being made.
-        message_id: i64,
+        /// The reply that is being made; a bot's is no message before it is done.
+        message_id: Option<i64>,
     },
     /// The object's state does not allow this.
     #[error("conflict: {0}")]

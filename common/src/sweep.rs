@@ -37,40 +37,42 @@ pub struct Swept {
 ///
 /// `keep_days` is how long runs are kept: a month goes when all of it is older.
 pub async fn run(db: &Db, keep_days: i32) -> Result<Swept> {
+    // Each by itself: what one of them cannot do keeps the others from nothing.
     let replies = sqlx::query_scalar!(r#"select biz.sweep_replies() as "replies!""#)
         .fetch_one(db)
         .bounded()
-        .await?;
+        .await;
     let jobs = sqlx::query!(r#"select jobs as "jobs!", runs as "runs!" from biz.sweep_jobs()"#)
         .fetch_one(db)
         .bounded()
-        .await?;
+        .await;
     let cache = sqlx::query!(
         r#"select leases as "leases!", expired as "expired!", removed as "removed!" from biz.sweep_cache()"#
     )
     .fetch_one(db)
     .bounded()
-    .await?;
+    .await;
     let forgotten = sqlx::query!(
         r#"select biz.sweep_idempotency_keys() as "keys!", biz.sweep_batches() as "estimates!""#
     )
     .fetch_one(db)
     .bounded()
-    .await?;
+    .await;
     let partitions_made =
         sqlx::query_scalar!(r#"select biz.make_run_log_partitions() as "partitions!""#)
             .fetch_one(db)
             .bounded()
-            .await?;
+            .await;
     let partitions_dropped = sqlx::query_scalar!(
         r#"select biz.drop_run_log_partitions($1) as "partitions!""#,
         keep_days
     )
     .fetch_one(db)
     .bounded()
-    .await?;
+    .await;
+    let (jobs, cache, forgotten) = (jobs?, cache?, forgotten?);
     let swept = Swept {
-        replies,
+        replies: replies?,
         jobs: jobs.jobs,
         runs: jobs.runs,
         cache_leases: cache.leases,
@@ -78,8 +80,8 @@ pub async fn run(db: &Db, keep_days: i32) -> Result<Swept> {
         cache_removed: cache.removed,
         idempotency_keys: forgotten.keys,
         estimates: forgotten.estimates,
-        partitions_made,
-        partitions_dropped,
+        partitions_made: partitions_made?,
+        partitions_dropped: partitions_dropped?,
     };
     for (what, count) in [
         ("replies", swept.replies),

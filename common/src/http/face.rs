@@ -128,7 +128,9 @@ impl Face {
             Error::Invalid { field, .. } => {
                 body.insert("field".into(), Value::from(&**field));
             }
-            Error::Busy { message_id } => {
+            Error::Busy {
+                message_id: Some(message_id),
+            } => {
                 body.insert(
                     self.spell("messageId", "message_id").into(),
                     json!(message_id),

@@ -23,4 +23,4 @@ pub use list::{ListQuery, Listing, Status, Summary, list};
 pub use prewarm::{Prewarmed, prewarm};
 pub use queue::{Connector, Enqueued, enqueue};
 pub use retry::retry;
-pub use worker::{Worked, Worker};
+pub use worker::{Worked, Worker, after_a_minute};

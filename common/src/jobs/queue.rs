@@ -150,29 +150,45 @@ impl Job {
 }
 
 /// Takes jobs that are due, `most` at once. Sites take turns: who was served last comes last, however many
-/// jobs another has queued.
+/// jobs another has queued. A message of a conversation waits until those before it are answered.
 pub(super) async fn claim(db: &Db, most: usize) -> Result<Vec<Job>> {
     let rows = sqlx::query!(
         r#"
-        with recursive sites (site_id) as (
-            -- Each site that has a pending job, by one step in the index.
-            (select j.site_id from biz.ai_trigger_jobs j where j.status = 'pending' order by j.site_id limit 1)
+        with recursive queues (site_id, urgency) as (
+            -- Each kind of a site's pending jobs, by one step in the index.
+            (select j.site_id, j.urgency from biz.ai_trigger_jobs j where j.status = 'pending' order by j.site_id, j.urgency desc limit 1)
             union all
-            select (select j.site_id from biz.ai_trigger_jobs j
-                    where j.status = 'pending' and j.site_id > s.site_id order by j.site_id limit 1)
-            from sites s where s.site_id is not null
+            select next.site_id, next.urgency from queues q cross join lateral (
+                (select j.site_id, j.urgency from biz.ai_trigger_jobs j
+                 where j.status = 'pending' and j.site_id = q.site_id and j.urgency < q.urgency order by j.urgency desc limit 1)
+                union all
+                (select j.site_id, j.urgency from biz.ai_trigger_jobs j
+                 where j.status = 'pending' and j.site_id > q.site_id order by j.site_id, j.urgency desc limit 1)
+                order by site_id limit 1
+            ) next
         ), turns as (
-            select s.site_id from sites s left join biz.ai_job_turns t on t.site_id = s.site_id
+            select q.site_id from queues q left join biz.ai_job_turns t on t.site_id = q.site_id
             where exists (select from biz.ai_trigger_jobs j
-                          where j.site_id = s.site_id and j.status = 'pending' and j.run_after <= now())
-            order by t.claimed_at nulls first, s.site_id limit $1
+                          where j.site_id = q.site_id and j.urgency = q.urgency and j.status = 'pending' and j.run_after <= now()
+                            and (j.conversation_id is null or not exists (
+                                select from biz.ai_trigger_jobs e where e.conversation_id = j.conversation_id
+                                  and e.message_id < j.message_id and e.status in ('pending', 'running'))))
+            group by q.site_id, t.claimed_at
+            order by t.claimed_at nulls first, q.site_id limit $1
         ), next as (
-            select j.id from turns cross join lateral (
-                select p.id from biz.ai_trigger_jobs p
-                where p.site_id = turns.site_id and p.status = 'pending' and p.run_after <= now()
-                order by p.urgency desc, p.run_after, p.id
-                limit ceil($1::numeric / (select count(*) from turns)) for no key update skip locked
-            ) j limit $1
+            select id from (
+                select p.id, row_number() over (partition by q.site_id order by q.urgency desc, p.run_after, p.id) as place
+                from turns join queues q on q.site_id = turns.site_id cross join lateral (
+                    select p.id, p.run_after from biz.ai_trigger_jobs p
+                    where p.site_id = q.site_id and p.urgency = q.urgency and p.status = 'pending' and p.run_after <= now()
+                      and (p.conversation_id is null or not exists (
+                          select from biz.ai_trigger_jobs e where e.conversation_id = p.conversation_id
+                            and e.message_id < p.message_id and e.status in ('pending', 'running')))
+                    order by p.run_after, p.id
+                    limit ceil($1::numeric / (select count(*) from turns)) for no key update skip locked
+                ) p
+            ) due
+            where place <= ceil($1::numeric / (select count(*) from turns)) limit $1
         ), claimed as (
             update biz.ai_trigger_jobs j set
                 status = 'running', attempts = j.attempts + 1, claims = j.claims + 1,

@@ -136,27 +136,30 @@ pub(super) fn goes_on(job: &Job, stuck: &Stuck, now: DateTime<Utc>) -> bool {
         Stuck::NotBefore(at, _) => (*at - now).to_std().unwrap_or_default() <= LONGEST_WAIT,
         Stuck::Broken(..) => job.attempts < TRIES,
         Stuck::Hopeless(..) => false,
-        Stuck::Lost | Stuck::Unsure(_) => true,
+        Stuck::Lost | Stuck::OutOfTime | Stuck::Unsure(_) => true,
     }
 }
 
 async fn begin(desk: &Desk, job: &Job) -> Result<Question, Stuck> {
-    let row = sqlx::query!(
+    let begun = async {
+        let (mut connection, patience) = desk.db.acquire_patiently().await?;
+        sqlx::query!(
         r#"
         select outcome as "outcome!", user_id, nickname, role, content, app_id, session_id, history as "history: Json<Vec<Turn>>",
                run_id, run_at, retry_at
-        from biz.begin_session_reply($1, $2, $3, $4, $5)
+        from biz.begin_session_reply($1, $2, $3, $4, $5, $6)
         "#,
         job.site_id,
         job.id,
         job.fence,
         desk.limits.reserved_tokens,
         LEASE.as_secs_f64(),
+        patience,
     )
-    .fetch_one(&desk.db)
-    .bounded()
+    .fetch_one(&mut *connection)
     .await
-    .map_err(Stuck::Unsure)?;
+    };
+    let row = begun.bounded().await.map_err(Stuck::Unsure)?;
     let refused = || format!("{} may not be asked", App::Chat.name());
     match (&*row.outcome, row.retry_at) {
         ("running", _) => {}
@@ -167,6 +170,7 @@ async fn begin(desk: &Desk, job: &Job) -> Result<Question, Stuck> {
         }
         ("budget_exceeded", Some(at)) => return Err(Stuck::NotBefore(at, "budget_exceeded")),
         ("circuit_open", Some(at)) => return Err(Stuck::NotBefore(at, "circuit_open")),
+        ("busy", Some(at)) => return Err(Stuck::NotBefore(at, "busy")),
         _ => return Err(Stuck::Hopeless("internal", refused())),
     }
     let (Some(run_id), Some(run_at), Some(user_id)) = (row.run_id, row.run_at, row.user_id) else {

@@ -28,11 +28,18 @@ const ASKED_AT_MOST: u32 = 3;
 pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 /// For how long the end of a call is tried to be stored. The lease lasts longer.
 const STORING: Duration = Duration::from_secs(15);
+/// No call is begun when so little time is left beyond what it may take: its end must be stored, too.
+pub(super) const MARGIN: Duration = Duration::from_secs(20);
+
+/// Whether a call that begins now can end in time.
+pub(super) fn time_is_left(ends_at: Option<Instant>) -> bool {
+    ends_at.is_none_or(|at| Instant::now() + PATIENCE + MARGIN < at)
+}
 
 /// Why a step did not come to a result.
 #[derive(Debug)]
 pub(super) enum Stuck {
-    /// Not before then: the budget is used up, or the circuit is open.
+    /// Not before then: the budget is used up, the circuit is open, or another reply is being made.
     NotBefore(DateTime<Utc>, &'static str),
     /// Another time it may go better.
     Broken(&'static str, String),
@@ -40,6 +47,8 @@ pub(super) enum Stuck {
     Hopeless(&'static str, String),
     /// The job or its entry is somebody else's by now.
     Lost,
+    /// The function nears its end: another will ask.
+    OutOfTime,
     /// Whether a run began, or ended, is not known: it may yet. A job that were given back now could be asked
     /// for again while the answer that was paid is still under way to the database.
     Unsure(Error),
@@ -53,7 +62,7 @@ impl Stuck {
                 Some((code, "the app may not be asked before then".to_owned()))
             }
             Self::Broken(code, message) | Self::Hopeless(code, message) => Some((code, message)),
-            Self::Lost | Self::Unsure(_) => None,
+            Self::Lost | Self::OutOfTime | Self::Unsure(_) => None,
         }
     }
 }
@@ -78,6 +87,7 @@ pub(super) async fn generate(
     app: App,
     target: &Target,
     lease: Lease,
+    ends_at: Option<Instant>,
 ) -> Result<(), Stuck> {
     let Some(app_id) = desk.app_ids.find(app) else {
         let message = format!("{} is not set: the app is disabled", app.variable());
@@ -92,6 +102,9 @@ pub(super) async fn generate(
     };
     let mut bad = String::new();
     for _ in 0..ASKED_AT_MOST {
+        if !time_is_left(ends_at) {
+            return Err(Stuck::OutOfTime);
+        }
         match ask(desk, job, app, &call, lease).await? {
             Ok(()) => return Ok(()),
             Err(err) => bad = err,

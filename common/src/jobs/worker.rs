@@ -16,7 +16,7 @@ use super::{
     prewarm,
     queue::{self, GiveBack, Job, Next},
     reply,
-    step::{self, PATIENCE, Stuck},
+    step::{self, MARGIN, PATIENCE, Stuck, time_is_left},
 };
 use crate::{
     apps::AppIds,
@@ -30,8 +30,10 @@ use crate::{
     telemetry,
 };
 
-/// No step is begun when so little time is left beyond what its call may take: its end must be stored, too.
-const MARGIN: Duration = Duration::from_secs(20);
+/// When an invocation ends that may claim jobs for a minute.
+pub fn after_a_minute() -> Instant {
+    Instant::now() + Duration::from_secs(60) + PATIENCE + MARGIN
+}
 
 /// Runs jobs. A clone shares everything.
 #[derive(Clone)]
@@ -208,13 +210,10 @@ impl Worker {
                 }
                 Next::Lost => return Ok(Outcome::GivenBack),
             };
-            if !time_is_left(ends_at) {
-                return self.give_back(job, GiveBack::Wait(None), None).await;
-            }
             let (Some(&app), Some(target)) = (job.chain.get(step), targets.get(step)) else {
                 return Err(Error::internal("a step beyond its chain"));
             };
-            if let Err(stuck) = step::generate(desk, job, app, target, lease).await {
+            if let Err(stuck) = step::generate(desk, job, app, target, lease, ends_at).await {
                 return self.put_off(job, stuck).await;
             }
         }
@@ -224,7 +223,7 @@ impl Worker {
     async fn put_off(&self, job: &Job, stuck: Stuck) -> Result<Outcome> {
         let how = match stuck {
             // Where only the entry was lost, as when it was invalidated, it begins anew.
-            Stuck::Lost => GiveBack::Wait(None),
+            Stuck::Lost | Stuck::OutOfTime => GiveBack::Wait(None),
             Stuck::NotBefore(at, _) => GiveBack::Wait(Some(at)),
             Stuck::Broken(..) => GiveBack::Retry,
             Stuck::Hopeless(..) => GiveBack::Fail,
@@ -287,9 +286,4 @@ fn span(job: &Job) -> tracing::Span {
         trace_id = origin.trace_id(),
         site_id = job.site_id
     )
-}
-
-/// Whether a step that begins now can end in time.
-fn time_is_left(ends_at: Option<Instant>) -> bool {
-    ends_at.is_none_or(|at| Instant::now() + PATIENCE + MARGIN < at)
 }

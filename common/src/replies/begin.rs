@@ -74,11 +74,13 @@ pub(super) async fn begin(
     app: App,
     limits: ChatLimits,
 ) -> Result<Begun> {
-    let row = sqlx::query!(
+    let begun = async {
+        let (mut connection, patience) = db.acquire_patiently().await?;
+        sqlx::query!(
         r#"
         select outcome as "outcome!", user_message_id, user_message_at, message_id, message_at, run_id, run_at,
                session_id, history as "history: Json<Vec<Turn>>", agent_app_id, retry_after
-        from biz.begin_reply($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+        from biz.begin_reply($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
         "#,
         caller.site_id,
         caller.user_id,
@@ -90,10 +92,12 @@ pub(super) async fn begin(
         limits.rate_per_minute,
         limits.max_streams,
         LEASE.as_secs_f64(),
+        patience,
     )
-    .fetch_one(db)
-    .bounded()
-    .await?;
+    .fetch_one(&mut *connection)
+    .await
+    };
+    let row = begun.bounded().await?;
 
     let retry_after = row.retry_after.unwrap_or(1);
     match &*row.outcome {
@@ -104,9 +108,10 @@ pub(super) async fn begin(
         "closed" => return Err(Error::Conflict("conversation is not active")),
         "busy" => {
             return Err(Error::Busy {
-                message_id: row.message_id.unwrap_or_default(),
+                message_id: row.message_id,
             });
         }
+        "agent_gone" => return Err(Error::Conflict("the bot's agent is gone")),
         "rate_limited" => return Err(Error::RateLimited { retry_after }),
         "budget_exceeded" => return Err(Error::BudgetExceeded { retry_after }),
         "circuit_open" => return Err(Error::CircuitOpen { retry_after }),

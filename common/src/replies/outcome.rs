@@ -106,10 +106,14 @@ impl Ending {
                 Failure::Upstream { retryable: false },
                 format!("{} is not set: the app is disabled", App::Chat.variable()),
             ),
-            Outcome::Empty => failed(
-                Failure::Upstream { retryable: true },
-                "the answer has no text".into(),
-            ),
+            Outcome::Empty => Self {
+                // It was asked, and said that it was done.
+                charge_unknown: true,
+                ..failed(
+                    Failure::Upstream { retryable: true },
+                    "the answer has no text".into(),
+                )
+            },
             Outcome::Failed(err) => {
                 let (failure, run_status) = match err {
                     dashscope::Error::Timeout {

@@ -69,24 +69,28 @@ pub(crate) fn charged(usage: Option<dashscope::Usage>, charge_unknown: bool, res
 
 /// The round trip before a call: fence, budget, circuit, reservation, log.
 pub(crate) async fn begin(db: &Db, claim: Claim, run: &NewRun<'_>) -> Result<Begun> {
-    let row = sqlx::query!(
-        r#"
+    let begun = async {
+        let (mut connection, patience) = db.acquire_patiently().await?;
+        sqlx::query!(
+            r#"
         select outcome as "outcome!", run_id, run_at, retry_at
-        from biz.begin_job_run($1, $2, $3, $4, $5, $6, $7, $8, $9)
+        from biz.begin_job_run($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
         "#,
-        claim.site_id,
-        claim.job_id,
-        claim.fence,
-        run.app.name(),
-        run.member_id,
-        run.reserved_tokens,
-        run.prompt,
-        run.app.prompt_version(),
-        run.lease,
-    )
-    .fetch_one(db)
-    .bounded()
-    .await?;
+            claim.site_id,
+            claim.job_id,
+            claim.fence,
+            run.app.name(),
+            run.member_id,
+            run.reserved_tokens,
+            run.prompt,
+            run.app.prompt_version(),
+            run.lease,
+            patience,
+        )
+        .fetch_one(&mut *connection)
+        .await
+    };
+    let row = begun.bounded().await?;
     Ok(
         match (&*row.outcome, row.run_id, row.run_at, row.retry_at) {
             ("running", Some(id), Some(created_at), _) => Begun::Run(Run { id, created_at }),

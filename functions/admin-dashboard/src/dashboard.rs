@@ -15,9 +15,6 @@ use utoipa::ToSchema;
 
 use crate::budget::BudgetView;
 
-/// The newest alerts that are shown.
-const ALERTS: i64 = 10;
-
 /// Of a site by its real day, whatever its runtime context; of all sites by the day of Shanghai.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Dashboard {
@@ -106,7 +103,7 @@ pub(crate) async fn show_dashboard(
 ) -> Result<Json<Dashboard>> {
     let usage = usage::last_days(&db, scope).await?;
     let health = usage::health(&db, scope).await?;
-    let alerts = alerts::newest(&db, scope, ALERTS).await?;
+    let alerts = alerts::newest(&db, scope).await?;
     Ok(Json(Dashboard::of(usage, health, alerts)))
 }
 

@@ -5,7 +5,7 @@
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use common::{
     config::{ConfigError, Env},
-    jobs::{Worked, Worker},
+    jobs::{self, Worked, Worker},
     origin::{self, Trace},
 };
 use lambda::Invocation;
@@ -41,9 +41,17 @@ pub async fn from_env(env: Env) -> Result<Worker, ConfigError> {
     Worker::from_env(&env).await
 }
 
-/// Works until nothing is due or the invocation nears its end.
+/// Works until nothing is due or the invocation nears its end. One that the schedule began claims for a minute: then
+/// there is the next, and those that messages wake, which alone are bounded in number.
 pub async fn work(worker: Worker, invocation: Invocation<Event>) -> Result<Answer, ClaimFailed> {
-    let done = origin::follow(trace(&invocation.event), worker.run(invocation.ends_at)).await;
+    let ends_at = match &invocation.event {
+        Event::Messages(_) => invocation.ends_at,
+        Event::Schedule {} => Some(jobs::after_a_minute())
+            .into_iter()
+            .chain(invocation.ends_at)
+            .min(),
+    };
+    let done = origin::follow(trace(&invocation.event), worker.run(ends_at)).await;
     if done != Worked::IDLE {
         tracing::info!(
             claimed = done.claimed,

@@ -178,7 +178,7 @@ async fn floor(db: &Db) -> Result<Samples> {
         let began = Instant::now();
         usage::last_days(db, SiteScope::One(SITE)).await?;
         usage::health(db, SiteScope::One(SITE)).await?;
-        alerts::newest(db, SiteScope::One(SITE), 10).await?;
+        alerts::newest(db, SiteScope::One(SITE)).await?;
         if round >= WARM_UP {
             samples.push(began.elapsed());
         }

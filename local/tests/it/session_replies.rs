@@ -1,5 +1,6 @@
 //! The reply of a bot to a message of a session: made by a job, unread, once.
 
+use local::simulator::RecordedCall;
 use serde_json::{Value, json};
 
 use crate::harness::{
@@ -321,4 +322,137 @@ async fn the_mini_program_talks_on_with_the_bot_and_has_read_what_it_sees() {
         (&item["contextType"], &item["sessionId"]),
         (&json!("bot"), &json!(session))
     );
+}
+
+#[tokio::test]
+async fn the_messages_of_a_session_are_answered_one_after_the_other_and_in_one_context() {
+    let parlor = Parlor::start().await;
+    let session = parlor.begin_session(COACH).await;
+    let mut asked = Vec::new();
+    for content in ["第一句", "第二句", "第三句"] {
+        asked.push(json!(parlor.said(COACH, &session, content).await));
+    }
+    // Somebody else's waits for none of them.
+    let other = parlor.begin_session(STAFF).await;
+    parlor.said(STAFF, &other, "别的会话").await;
+
+    parlor.simulator.hold_after(0);
+    let another_worker = parlor.worker.clone();
+    let looking = async {
+        parlor.simulator.held(2).await;
+        // Whoever looks now finds nothing due.
+        assert_eq!(another_worker.run(None).await.claimed, 0);
+        assert_eq!(parlor.simulator.calls_count(), 2);
+        parlor.simulator.release();
+    };
+    let (worked, ()) = futures_util::future::join(parlor.work(), looking).await;
+    assert_eq!(worked.succeeded, 4);
+
+    let said = parlor.messages_of(COACH, &session).await;
+    let answered: Vec<_> = said[3..]
+        .iter()
+        .map(|reply| reply["reply_to"].clone())
+        .collect();
+    assert_eq!(answered, asked);
+    let calls = parlor.simulator.calls();
+    let of_this = calls.iter().filter(|call| {
+        ["第一句", "第二句", "第三句"]
+            .iter()
+            .any(|content| call.prompt().ends_with(content))
+    });
+    let sessions: Vec<_> = of_this.map(RecordedCall::session_id).collect();
+    assert_eq!(sessions.len(), 3);
+    assert!(
+        sessions[0].is_none() && sessions[1].is_some() && sessions[1] == sessions[2],
+        "{sessions:?}"
+    );
+    invariants::of_the_books(&parlor).await;
+}
+
+/// The conversation behind a session.
+async fn chat_of(parlor: &Parlor) -> i64 {
+    sqlx::query_scalar("select id from biz.ai_conversations where bot_id is not null")
+        .fetch_one(&parlor.db)
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn while_a_bot_replies_the_mini_program_is_told_that_the_conversation_is_busy() {
+    let parlor = Parlor::start().await;
+    let session = parlor.begin_session(STAFF).await;
+    parlor.said(STAFF, &session, "你好").await;
+    let chat = chat_of(&parlor).await;
+    parlor.simulator.hold_after(0);
+    let meanwhile = async {
+        parlor.simulator.held(1).await;
+        let answer = parlor.send(STAFF, chat, "同时再问").await;
+        answer.refused(409, "busy");
+        // There is no message yet that could be read on.
+        assert_eq!(answer.body.get("messageId"), None);
+        parlor.simulator.release();
+    };
+    futures_util::future::join(parlor.work(), meanwhile).await;
+    parlor.send(STAFF, chat, "现在再问").await.ok();
+    assert_eq!(parlor.messages_of(STAFF, &session).await.len(), 4);
+}
+
+#[tokio::test]
+async fn a_bot_waits_for_the_end_of_what_is_streamed_in_its_conversation() {
+    let parlor = Parlor::start().await;
+    let session = parlor.begin_session(STAFF).await;
+    let chat = chat_of(&parlor).await;
+    parlor.simulator.hold_after(1);
+    let mut stream = parlor
+        .stream(STAFF, chat, "[[sim:long:8]]在小程序里问")
+        .await;
+    stream.expect("start").await;
+    stream.expect("message").await;
+    parlor.said(STAFF, &session, "同时在别处问").await;
+    assert_eq!(parlor.work().await.given_back, 1);
+    let job = &parlor.jobs().await[0];
+    assert_eq!(
+        (&job["status"], &job["attempts"], &job["error_code"]),
+        (&json!("pending"), &json!(0), &json!("busy"))
+    );
+    parlor.simulator.release();
+    stream.rest().await;
+    parlor.later().await;
+    assert_eq!(parlor.work().await.succeeded, 1);
+    let said = parlor.messages_of(STAFF, &session).await;
+    assert_eq!(said.len(), 4);
+    assert_eq!(said[3]["reply_to"], said[2]["id"]);
+    invariants::of_the_books(&parlor).await;
+}
+
+#[tokio::test]
+async fn a_bot_without_its_agent_answers_nobody_in_the_mini_program_either() {
+    let parlor = Parlor::start().await;
+    parlor.begin_session(STAFF).await;
+    let chat = chat_of(&parlor).await;
+    parlor
+        .execute("update biz.agents set deleted_at = now()")
+        .await;
+    let answer = parlor.send(STAFF, chat, "你好").await;
+    answer.refused(409, "conflict");
+    assert_eq!(parlor.simulator.calls_count(), 0);
+    assert!(parlor.messages(STAFF, chat).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_session_that_the_cloud_has_forgotten_is_forgotten_though_there_was_no_answer() {
+    let parlor = Parlor::start().await;
+    let session = parlor.begin_session(COACH).await;
+    parlor.said(COACH, &session, "你好").await;
+    parlor.work().await;
+    parlor.simulator.expire_sessions();
+    parlor.said(COACH, &session, "[[sim:empty]]").await;
+    parlor.work().await;
+    let kept: Option<String> = sqlx::query_scalar(
+        "select dashscope_session_id from biz.ai_conversations where bot_id is not null",
+    )
+    .fetch_one(&parlor.db)
+    .await
+    .unwrap();
+    assert_eq!(kept, None);
 }

@@ -2,7 +2,7 @@
 
 use common::sweep::{self, Swept};
 use serde_json::json;
-use sqlx::Executor as _;
+use sqlx::{AssertSqlSafe, Executor as _};
 
 use crate::harness::{
     cloud::{Cloud, recorded},
@@ -186,14 +186,14 @@ async fn months_are_made_ahead_and_go_when_all_of_them_is_old() {
         .map(|name| format!("drop table biz.{name}"))
         .collect();
     for drop in drop_all {
-        sqlx::query(sqlx::AssertSqlSafe(drop))
+        sqlx::query(AssertSqlSafe(drop))
             .execute(&parlor.db)
             .await
             .unwrap();
     }
     for month in ["202301", "202302"] {
         let first = format!("{}-{}-01", &month[..4], &month[4..]);
-        sqlx::query(sqlx::AssertSqlSafe(format!(
+        sqlx::query(AssertSqlSafe(format!(
             "create table biz.ai_run_logs_{month} partition of biz.ai_run_logs
              for values from ('{first} 00:00Z') to (timestamptz '{first} 00:00Z' + interval '1 month')"
         )))
@@ -289,4 +289,48 @@ async fn the_function_says_what_it_did() {
         (&metric["Swept"], &metric["what"]),
         (&json!(1), &json!("replies"))
     );
+}
+
+#[tokio::test]
+async fn a_sweep_waits_for_nobody_who_holds_a_conversation() {
+    let parlor = Parlor::start().await;
+    let mut chats = Vec::new();
+    for context in ["a", "b", "c"] {
+        let chat = parlor.open(COACH, context).await;
+        parlor.begin_and_die(COACH, chat, "你好", "说到一半").await;
+        chats.push(chat);
+    }
+    // As one does who sends there again, and waits for the usage that the sweep has written.
+    let mut other = parlor.db.acquire().await.unwrap();
+    other.execute("begin").await.unwrap();
+    sqlx::query("select from biz.ai_conversations where id = $1 for no key update")
+        .bind(chats[1])
+        .execute(&mut *other)
+        .await
+        .unwrap();
+    assert_eq!(sweep::run(&parlor.db, 90).await.unwrap().replies, 2);
+    other.execute("rollback").await.unwrap();
+    assert_eq!(sweep::run(&parlor.db, 90).await.unwrap().replies, 1);
+}
+
+#[tokio::test]
+async fn what_a_sweep_cannot_do_keeps_it_from_nothing_else() {
+    let parlor = Parlor::start().await;
+    let chat = parlor.open(COACH, "t").await;
+    parlor.begin_and_die(COACH, chat, "你好", "说到一半").await;
+    for broken in ["sweep_replies", "sweep_jobs", "sweep_cache"] {
+        let statement = format!("alter function biz.{broken} rename to gone_{broken}");
+        parlor.db.execute(AssertSqlSafe(statement)).await.unwrap();
+    }
+    let months = months(&parlor).await;
+    parlor
+        .db
+        .execute(AssertSqlSafe(format!(
+            "drop table biz.{}",
+            months.last().unwrap()
+        )))
+        .await
+        .unwrap();
+    assert!(sweep::run(&parlor.db, 90).await.is_err());
+    assert_eq!(self::months(&parlor).await, months);
 }

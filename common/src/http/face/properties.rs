@@ -26,7 +26,10 @@ fn documented(error: &Error) -> (u16, &'static str, &'static [&'static str]) {
         Error::Invalid { .. } => (422, "invalid_request", &["field"]),
         Error::PayloadTooLarge => (413, "payload_too_large", &[]),
         Error::UnsupportedMediaType => (415, "unsupported_media_type", &[]),
-        Error::Busy { .. } => (409, "busy", &["messageId"]),
+        Error::Busy {
+            message_id: Some(_),
+        } => (409, "busy", &["messageId"]),
+        Error::Busy { message_id: None } => (409, "busy", &[]),
         Error::Conflict(_) => (409, "conflict", &[]),
         Error::Gone => (410, "gone", &[]),
         Error::KeyReused => (422, "invalid_request", &[]),
@@ -53,7 +56,10 @@ fn errors(inner: &str, number: i64, seconds: i32, reason: Reason) -> Vec<Error> 
         Error::invalid(inner.to_owned(), reason),
         Error::PayloadTooLarge,
         Error::UnsupportedMediaType,
-        Error::Busy { message_id: number },
+        Error::Busy {
+            message_id: Some(number),
+        },
+        Error::Busy { message_id: None },
         Error::Conflict("Session is closed"),
         Error::Gone,
         Error::KeyReused,
@@ -159,7 +165,7 @@ proptest! {
                 prop_assert_eq!(headers.contains_key(RETRY_AFTER), more.contains(&"retryAfter"));
                 match &error {
                     Error::Invalid { field, .. } => prop_assert_eq!(&body["field"], &**field),
-                    Error::Busy { message_id } => prop_assert_eq!(&body[&spelt("messageId")], *message_id),
+                    Error::Busy { message_id: Some(id) } => prop_assert_eq!(&body[&spelt("messageId")], *id),
                     Error::RateLimited { retry_after }
                     | Error::BudgetExceeded { retry_after }
                     | Error::CircuitOpen { retry_after } => {

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use serde_json::Value;
-use sqlx::{AssertSqlSafe, Executor as _};
+use sqlx::{AssertSqlSafe, Executor as _, PgConnection};
 
 use super::*;
 
@@ -70,6 +70,12 @@ const DATA: &str = "
     values ('00000000-0000-4000-8000-0000000000bc', 1, '{app3_clue}', '{7,8}', 2, 4000, now() + interval '1 hour', now(), 7);
     insert into biz.ai_trigger_jobs (site_id, event_type, connector_type, trigger_type, member_id, app_chain, batch_id)
     select 1, 'batch', 'batch', 'batch', n, '{app3_clue}', '00000000-0000-4000-8000-0000000000bc' from generate_series(7, 8) n;
+    insert into biz.sites (id, name) select n, 'another' from generate_series(2, 20) n;
+    insert into biz.ai_cache (site_id, cache_type, target_id, member_id, status, triggered_by, business_date, valid_days, result_json, expires_at)
+    select 2 + n % 19, 'app3_clue', 'member:' || n, n, 'valid', 'event', current_date, 7, '{}', now() + interval '1 day'
+    from generate_series(1, 20000) n;
+    insert into biz.ai_admin_audit (site_id, user_id, action, created_at)
+    select 2 + n % 19, 7, 'budget.set', now() - n * interval '1 second' from generate_series(1, 50000) n;
     alter table biz.ai_conversations alter column id restart with 4000000;
     analyze";
 
@@ -83,10 +89,7 @@ const SCANNED: &str = "
 /// Each statement by words that are in it alone, and what it is given.
 const EXAMPLES: [(&str, &str); 72] = [
     ("left(content, $3) || $4", "1, 1000000, 0, '你好', 30"),
-    (
-        "where r.site_id = s.id and r.alert_status is not null",
-        "1, 10",
-    ),
+    ("where r.site_id = s.id and r.alert_status is not null", "1"),
     ("from biz.budget_of($1)\n", "1"),
     ("biz.set_budget(", "1, 7, 1000, 10000"),
     ("cross join biz.budget_of($1) b", "1, 7"),
@@ -134,8 +137,8 @@ const EXAMPLES: [(&str, &str); 72] = [
         "1, 7, 'app6_note_analysis', 20",
     ),
     (
-        "with being_made as",
-        "1, 'app3_clue', 7, 7, 'cache.invalidate'",
+        "biz.invalidate_cache(",
+        "1, 7, 'cache.invalidate', 'app3_clue', 7",
     ),
     (
         "with kinds (site_id, cache_type",
@@ -170,8 +173,8 @@ const EXAMPLES: [(&str, &str); 72] = [
         "biz.batch_status(b)",
         "1, '00000000-0000-4000-8000-0000000000bc'",
     ),
-    ("with recursive queues", ""),
-    ("with recursive sites", "8, 30"),
+    ("), oldest (due) as", ""),
+    ("), turns as (", "8, 30"),
     (
         "biz.advance_job(",
         "1, 1000000, 1, '{member:7}', 7, '{7}', 30",
@@ -184,7 +187,7 @@ const EXAMPLES: [(&str, &str); 72] = [
     ("set status = 'succeeded', lease_until", "1, 1000000, 1"),
     (
         "biz.begin_job_run(",
-        "1, 1000000, 1, 'app3_clue', 7, 2000, '{}', 'app3_clue/1', 30",
+        "1, 1000000, 1, 'app3_clue', 7, 2000, '{}', 'app3_clue/1', 30, 1200",
     ),
     (
         "biz.finish_job_run(",
@@ -195,7 +198,7 @@ const EXAMPLES: [(&str, &str); 72] = [
         "with page as",
         "0, null, 50, '{today}', 'app2_finance', 'app2a_finance_area', 'all', false, 'prewarm', null, 'schedule', false",
     ),
-    ("biz.begin_session_reply(", "1, 1000000, 1, 2000, 30"),
+    ("biz.begin_session_reply(", "1, 1000000, 1, 2000, 30, 1200"),
     (
         "biz.finish_session_reply(",
         "1, 1000000, 1, 1000000, date_trunc('month', now()), 'failed', 'p', 'v1', null, 10, 20, true, 's', false, 900, 1, 'r', \
@@ -223,7 +226,7 @@ const EXAMPLES: [(&str, &str); 72] = [
     ("from biz.users where id = $1", "7"),
     (
         "from biz.begin_reply(",
-        "1, 7, 6, '你好', 'm-1', 'app1_chat', 2000, 20, 2, 30",
+        "1, 7, 6, '你好', 'm-1', 'app1_chat', 2000, 20, 2, 30, 1200",
     ),
     (
         "select u.listed_conversations as total",
@@ -356,6 +359,63 @@ async fn no_statement_of_the_product_reads_a_whole_table() {
                 .await
                 .unwrap();
         }
+    }
+}
+
+/// How many blocks a statement touches, once what it calls is planned.
+async fn blocks(connection: &mut PgConnection, statement: &Prepared) -> i64 {
+    let prepare = format!(
+        "begin; prepare statement{} as {}; savepoint before",
+        statement.types(),
+        statement.query
+    );
+    connection.execute(AssertSqlSafe(prepare)).await.unwrap();
+    let explain = format!(
+        "explain (analyze, buffers, timing off, format json) {}",
+        statement.call()
+    );
+    let mut blocks = 0;
+    for _ in 0..2 {
+        let plan: Value = sqlx::query_scalar(AssertSqlSafe(explain.clone()))
+            .fetch_one(&mut *connection)
+            .await
+            .unwrap();
+        let plan = &plan[0]["Plan"];
+        let touched = ["Shared Hit Blocks", "Shared Read Blocks"];
+        blocks = touched
+            .map(|kind| plan[kind].as_i64().unwrap())
+            .iter()
+            .sum();
+        connection.execute("rollback to before").await.unwrap();
+    }
+    connection
+        .execute("rollback; deallocate statement")
+        .await
+        .unwrap();
+    blocks
+}
+
+#[tokio::test]
+async fn no_statement_costs_much_more_when_it_is_planned_for_any_parameters() {
+    let database = TestDatabase::new().await;
+    let mut connection = database.pool().await.acquire().await.unwrap().detach();
+    connection.execute(DATA).await.unwrap();
+    for statement in &statements() {
+        let mut cost = [0, 0];
+        for (mode, cost) in ["force_custom_plan", "force_generic_plan"]
+            .iter()
+            .zip(&mut cost)
+        {
+            let set = format!("set plan_cache_mode = {mode}");
+            connection.execute(AssertSqlSafe(set)).await.unwrap();
+            *cost = blocks(&mut connection, statement).await;
+        }
+        let [for_these, for_any] = cost;
+        assert!(
+            for_any <= 4 * for_these + 40,
+            "{for_these} blocks became {for_any}: {}",
+            statement.query
+        );
     }
 }
 
