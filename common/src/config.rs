@@ -3,6 +3,7 @@
 //! | variable | for | default |
 //! |---|---|---|
 //! | `DATABASE_URL` or `DATABASE_URL_SECRET_ARN` | all | required |
+//! | `DATABASE_HOST`, `DATABASE_NAME` | all; where the database is, if its secret is JSON that does not say it | the secret's |
 //! | `DATABASE_MAX_CONNECTIONS` | all | 4 |
 //! | `DATABASE_BEHIND_PROXY` | all; `true` where a proxy refuses the settings that connections begin with | `false` |
 //! | `JWT_SECRET` or `JWT_SECRET_ARN` | all HTTP functions | required |
@@ -196,7 +197,8 @@ pub struct DatabaseConfig {
 }
 
 impl DatabaseConfig {
-    /// Reads `DATABASE_URL` (also an RDS secret in JSON), `DATABASE_MAX_CONNECTIONS` and `DATABASE_BEHIND_PROXY`.
+    /// Reads `DATABASE_URL` (also an RDS secret in JSON, with `DATABASE_HOST` and `DATABASE_NAME`),
+    /// `DATABASE_MAX_CONNECTIONS` and `DATABASE_BEHIND_PROXY`.
     ///
     /// # Errors
     /// Names the variable that is missing or cannot be read.
@@ -214,9 +216,14 @@ impl DatabaseConfig {
 
 async fn database_url(env: Env) -> Result<SecretString, ConfigError> {
     let name = "DATABASE_URL";
-    secrets::database_url(env.secret(name).await?).ok_or_else(|| ConfigError::Invalid {
+    let whereabouts = secrets::Whereabouts {
+        host: env.text("DATABASE_HOST"),
+        name: env.text("DATABASE_NAME"),
+    };
+    let secret = env.secret(name).await?;
+    secrets::database_url(secret, whereabouts).ok_or_else(|| ConfigError::Invalid {
         name: env.source_of(name),
-        expected: "a postgres:// URL or an RDS secret",
+        expected: "a postgres:// URL or an RDS secret; where that has no `host`, DATABASE_HOST is needed",
     })
 }
 

@@ -71,18 +71,28 @@ impl SecretStore {
     }
 }
 
-/// What RDS keeps for a database: <https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_secret_json_structure.html>
+/// What Secrets Manager keeps for a database: <https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_secret_json_structure.html>.
+/// One that RDS manages itself has user and password alone.
 #[derive(Deserialize)]
 struct RdsSecret {
     username: String,
     password: SecretString,
-    host: String,
+    host: Option<String>,
     port: Option<u16>,
     dbname: Option<String>,
 }
 
-/// The URL in a database secret: either it is one, or it is RDS's JSON.
-pub fn database_url(secret: SecretString) -> Option<SecretString> {
+/// Where a database is, whatever its secret in JSON says: the secret may not say it, or name the server behind a proxy.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Whereabouts<'a> {
+    /// A name or an address, with `:port` where that is not the secret's, or 5432.
+    pub host: Option<&'a str>,
+    /// The database on it.
+    pub name: Option<&'a str>,
+}
+
+/// The URL in a database secret: either it is one, or it is RDS's JSON, and whereabouts count.
+pub fn database_url(secret: SecretString, whereabouts: Whereabouts<'_>) -> Option<SecretString> {
     let text = secret.expose_secret().trim();
     if text.starts_with("postgres://") || text.starts_with("postgresql://") {
         return Some(secret);
@@ -91,13 +101,18 @@ pub fn database_url(secret: SecretString) -> Option<SecretString> {
     let escaped = |part: &str| {
         percent_encoding::utf8_percent_encode(part, percent_encoding::NON_ALPHANUMERIC).to_string()
     };
+    let host = whereabouts.host.or(rds.host.as_deref())?;
+    let host = if host.contains(':') {
+        host.to_owned()
+    } else {
+        format!("{host}:{}", rds.port.unwrap_or(5432))
+    };
+    let name = whereabouts.name.or(rds.dbname.as_deref());
     Some(SecretString::from(format!(
-        "postgres://{}:{}@{}:{}/{}?sslmode=require",
+        "postgres://{}:{}@{host}/{}?sslmode=require",
         escaped(&rds.username),
         escaped(rds.password.expose_secret()),
-        rds.host,
-        rds.port.unwrap_or(5432),
-        rds.dbname.as_deref().unwrap_or("postgres"),
+        escaped(name.unwrap_or("postgres")),
     )))
 }
 
@@ -110,14 +125,18 @@ mod tests {
 
     #[test]
     fn a_url_is_taken_as_it_is() {
-        let url = database_url(SecretString::from("postgres://u:p@h/d")).unwrap();
+        let elsewhere = Whereabouts {
+            host: Some("elsewhere"),
+            name: Some("other"),
+        };
+        let url = database_url(SecretString::from("postgres://u:p@h/d"), elsewhere).unwrap();
         assert_eq!(url.expose_secret(), "postgres://u:p@h/d");
     }
 
     #[test]
     fn the_secret_that_rds_makes_becomes_a_url_with_its_password_escaped() {
         let secret = r#"{"username":"parlor","password":"p@ss/w:rd","host":"db.local","port":5433,"dbname":"parlor","engine":"postgres"}"#;
-        let url = database_url(SecretString::from(secret)).unwrap();
+        let url = database_url(SecretString::from(secret), Whereabouts::default()).unwrap();
         assert_eq!(
             url.expose_secret(),
             "postgres://parlor:p%40ss%2Fw%3Ard@db.local:5433/parlor?sslmode=require"
@@ -125,8 +144,42 @@ mod tests {
     }
 
     #[test]
+    fn where_the_database_is_may_be_said_beside_its_secret_and_counts_more() {
+        let managed = r#"{"username":"parlor","password":"p"}"#;
+        let whole =
+            r#"{"username":"parlor","password":"p","host":"db.local","port":5433,"dbname":"d"}"#;
+        for (secret, host, url) in [
+            (
+                managed,
+                "proxy",
+                "postgres://parlor:p@proxy:5432/own?sslmode=require",
+            ),
+            (
+                managed,
+                "proxy:6432",
+                "postgres://parlor:p@proxy:6432/own?sslmode=require",
+            ),
+            (
+                whole,
+                "proxy",
+                "postgres://parlor:p@proxy:5433/own?sslmode=require",
+            ),
+        ] {
+            let whereabouts = Whereabouts {
+                host: Some(host),
+                name: Some("own"),
+            };
+            let made = database_url(SecretString::from(secret), whereabouts).unwrap();
+            assert_eq!(made.expose_secret(), url);
+        }
+    }
+
+    #[test]
     fn anything_else_is_refused() {
-        assert!(database_url(SecretString::from("mysql://x")).is_none());
-        assert!(database_url(SecretString::from("")).is_none());
+        for text in ["mysql://x", "", r#"{"username":"u","password":"p"}"#] {
+            let secret = SecretString::from(text);
+            let url = database_url(secret, Whereabouts::default());
+            assert!(url.is_none(), "{text}");
+        }
     }
 }

@@ -19,7 +19,7 @@ const SMALL: (u32, [&str; 4]) = (256, ["db-migrate", "prewarm", "sweep", "trigge
 /// Processes of one function at once.
 const MAX_INSTANCES: usize = 10;
 /// Variables of this process that the functions are given, as the template gives them; each app's id is too.
-const HANDED_ON: [&str; 17] = [
+const HANDED_ON: [&str; 19] = [
     "CHAT_MAX_STREAMS",
     "CHAT_RATE_PER_MINUTE",
     "CHAT_RESERVED_TOKENS",
@@ -28,7 +28,9 @@ const HANDED_ON: [&str; 17] = [
     "DASHSCOPE_BASE_URL",
     "DASHSCOPE_WORKSPACE",
     "DATABASE_BEHIND_PROXY",
+    "DATABASE_HOST",
     "DATABASE_MAX_CONNECTIONS",
+    "DATABASE_NAME",
     "JOB_CONCURRENCY",
     "JOB_QUEUE_URL",
     "JOB_RESERVED_TOKENS",

@@ -101,6 +101,9 @@ async fn streamed(mut stream: ResponseStream) -> Result<Response<Body>, Function
     head.with(Body::from_stream(first.chain(stream.into_stream())))
 }
 
+const REMAPPED_WWW_AUTHENTICATE: HeaderName =
+    HeaderName::from_static("x-amzn-remapped-www-authenticate");
+
 impl Head {
     fn with(self, body: Body) -> Result<Response<Body>, FunctionError> {
         let mut response = Response::new(body);
@@ -128,6 +131,10 @@ impl Head {
         }
         for name in HOP_BY_HOP {
             headers.remove(name);
+        }
+        // What API Gateway keeps for itself, it hands on under another name.
+        if let Some(challenge) = headers.remove(header::WWW_AUTHENTICATE) {
+            headers.insert(REMAPPED_WWW_AUTHENTICATE, challenge);
         }
         Ok(headers)
     }

@@ -34,7 +34,7 @@ pub struct Wire {
 #[derive(Clone, Default)]
 struct Weather {
     down: bool,
-    /// Connections that begin with settings are closed, as proxies do that would have to remember them.
+    /// Connections that begin with more than [`REMEMBERED`] are closed, as `PgBouncer` does.
     refuses_settings: bool,
     /// How often all connections were cut.
     cuts: usize,
@@ -128,7 +128,7 @@ impl Wire {
         self.weather.send_modify(|weather| weather.down = true);
     }
 
-    /// Takes no connections that begin with settings.
+    /// Takes no connections that begin with settings which a proxy would have to remember.
     pub fn refuse_settings(&self) {
         self.weather
             .send_modify(|weather| weather.refuses_settings = true);
@@ -195,6 +195,23 @@ impl Wire {
     }
 }
 
+/// Parameters of a start-up message that every proxy knows.
+const REMEMBERED: [&str; 6] = [
+    "user",
+    "database",
+    "application_name",
+    "client_encoding",
+    "DateStyle",
+    "TimeZone",
+];
+
+/// Whether a start-up message says more. It is a version, then names and values, each ended by a NUL.
+fn has_settings(start: &[u8]) -> bool {
+    let parameters = start.get(4..).unwrap_or_default().split(|byte| *byte == 0);
+    let mut names = parameters.step_by(2).take_while(|name| !name.is_empty());
+    names.any(|name| !REMEMBERED.iter().any(|known| known.as_bytes() == name))
+}
+
 /// Whether a message holds these words.
 fn says(message: &[u8], words: Option<&str>) -> bool {
     words.is_some_and(|words| {
@@ -256,7 +273,7 @@ impl Relay {
                 Some(b'S') if says_something => _ = self.count.fetch_add(1, Ordering::SeqCst),
                 _ => {}
             }
-            if kind.is_none() && weather.borrow().refuses_settings && says(&body, Some("options")) {
+            if kind.is_none() && weather.borrow().refuses_settings && has_settings(&body) {
                 return Err(ErrorKind::Unsupported.into());
             }
             let is_test = kind == Some(b'S') && !says_something;

@@ -202,13 +202,15 @@ fn a_web_acl_and_a_rotation_are_there_for_those_who_have_them() {
 
 /// Those that `CloudFormation` gives no tags, and the two that it gives them nowhere but in new
 /// regions, or SAM does not: the stack's own tags, which `samconfig.toml` sets, reach them.
-const UNTAGGED: [&str; 12] = [
+const UNTAGGED: [&str; 13] = [
     "AWS::ApiGateway::Deployment",
     "AWS::CloudWatch::Dashboard",
     "AWS::Events::Rule",
     "AWS::IAM::ManagedPolicy",
     "AWS::Lambda::Alias",
     "AWS::Lambda::EventInvokeConfig",
+    // In China it must have none.
+    "AWS::Lambda::EventSourceMapping",
     "AWS::Lambda::Permission",
     "AWS::Lambda::Version",
     "AWS::SNS::Subscription",
