@@ -43,7 +43,11 @@ pub async fn measure(postgres: &Binaries) -> Result<Section> {
     let mut notes = Vec::new();
     for count in STREAMS {
         progress(format!("streams, {count} through Parlor"));
-        let ours = through_parlor(&stage, &url, &people[..count])?;
+        let simulator = simulator()?;
+        let parlor = Child::local(&url, &simulator.url)?;
+        stage::lift_budgets(&db).await?;
+        let ours = through_parlor(&stage, &parlor, &simulator, &people[..count])?;
+        drop((parlor, simulator));
         progress(format!("streams, {count} through hyper"));
         let floor = through_proxy(count)?;
         let (late, latest) = (ours.delay.median(), ours.delay.at(0.99));
@@ -93,9 +97,12 @@ pub async fn measure(postgres: &Binaries) -> Result<Section> {
 }
 
 /// Through the product: read, stored and written anew.
-fn through_parlor(stage: &Stage, url: &str, people: &[Person]) -> Result<Seen> {
-    let simulator = simulator()?;
-    let parlor = Child::local(url, &simulator.url)?;
+fn through_parlor(
+    stage: &Stage,
+    parlor: &Child,
+    simulator: &Child,
+    people: &[Person],
+) -> Result<Seen> {
     let load = |people: &[Person], tokens| Load {
         path: "/api/xcx/chat/stream".into(),
         asked: people
@@ -108,8 +115,8 @@ fn through_parlor(stage: &Stage, url: &str, people: &[Person]) -> Result<Seen> {
         end: b"\"status\":\"complete\"",
         tokens,
     };
-    load(&people[..WARM], 20).run(&parlor, Vec::new)?;
-    load(people, tokens_of(people.len())).run(&parlor, || {
+    load(&people[..WARM], 20).run(parlor, Vec::new)?;
+    load(people, tokens_of(people.len())).run(parlor, || {
         vec![
             ("Parlor", parlor.cpu()),
             ("PostgreSQL", stage.cpu()),
