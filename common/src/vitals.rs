@@ -26,19 +26,8 @@ pub async fn read(db: &Db) -> Result<Vitals> {
     // today is added up. The days before are not, just after midnight, while they are being summed up.
     let row = sqlx::query!(
         r#"
-        with recursive queues (site_id, urgency) as (
-            (select j.site_id, j.urgency from biz.ai_trigger_jobs j where j.status = 'pending' order by j.site_id, j.urgency desc limit 1)
-            union all
-            select next.site_id, next.urgency from queues q cross join lateral (
-                (select j.site_id, j.urgency from biz.ai_trigger_jobs j
-                 where j.status = 'pending' and j.site_id = q.site_id and j.urgency < q.urgency order by j.urgency desc limit 1)
-                union all
-                (select j.site_id, j.urgency from biz.ai_trigger_jobs j
-                 where j.status = 'pending' and j.site_id > q.site_id order by j.site_id, j.urgency desc limit 1)
-                order by site_id limit 1
-            ) next
-        ), oldest (due) as (
-            select min(first.run_after) from queues q cross join lateral (
+        with oldest (due) as (
+            select min(first.run_after) from biz.job_queues q cross join lateral (
                 select j.run_after from biz.ai_trigger_jobs j
                 where j.status = 'pending' and j.site_id = q.site_id and j.urgency = q.urgency and j.run_after <= now()
                 order by j.run_after limit 1

@@ -154,18 +154,8 @@ impl Job {
 pub(super) async fn claim(db: &Db, most: usize) -> Result<Vec<Job>> {
     let rows = sqlx::query!(
         r#"
-        with recursive queues (site_id, urgency) as (
-            -- Each kind of a site's pending jobs, by one step in the index.
-            (select j.site_id, j.urgency from biz.ai_trigger_jobs j where j.status = 'pending' order by j.site_id, j.urgency desc limit 1)
-            union all
-            select next.site_id, next.urgency from queues q cross join lateral (
-                (select j.site_id, j.urgency from biz.ai_trigger_jobs j
-                 where j.status = 'pending' and j.site_id = q.site_id and j.urgency < q.urgency order by j.urgency desc limit 1)
-                union all
-                (select j.site_id, j.urgency from biz.ai_trigger_jobs j
-                 where j.status = 'pending' and j.site_id > q.site_id order by j.site_id, j.urgency desc limit 1)
-                order by site_id limit 1
-            ) next
+        with queues as materialized (
+            select site_id, urgency from biz.job_queues
         ), turns as (
             select q.site_id from queues q left join biz.ai_job_turns t on t.site_id = q.site_id
             where exists (select from biz.ai_trigger_jobs j

@@ -79,6 +79,9 @@ const DATA: &str = "
     alter table biz.ai_conversations alter column id restart with 4000000;
     analyze";
 
+/// For the parameters of a call, and for any.
+const MODES: [&str; 2] = ["force_custom_plan", "force_generic_plan"];
+
 /// Tables of some size that the transaction has read as a whole. Nothing is cheaper to read than what is empty, as are
 /// the months to come.
 const SCANNED: &str = "
@@ -173,7 +176,7 @@ const EXAMPLES: [(&str, &str); 72] = [
         "biz.batch_status(b)",
         "1, '00000000-0000-4000-8000-0000000000bc'",
     ),
-    ("), oldest (due) as", ""),
+    ("with oldest (due) as", ""),
     ("), turns as (", "8, 30"),
     (
         "biz.advance_job(",
@@ -303,6 +306,11 @@ impl Prepared {
         }
     }
 
+    /// A transaction in which it is prepared.
+    fn begin(&self) -> String {
+        format!("begin; prepare statement{} as {}", self.types(), self.query)
+    }
+
     fn types(&self) -> String {
         let types = self.describe.parameters["Left"].as_array().unwrap().iter();
         let names: Vec<_> = types
@@ -333,13 +341,13 @@ async fn no_statement_of_the_product_reads_a_whole_table() {
     let statements = statements();
     assert!(!statements.is_empty());
     // Connections are set to plan for any parameters; whoever uses another setting must not be slow either.
-    for mode in ["force_custom_plan", "force_generic_plan"] {
+    for mode in MODES {
         let set = format!("set plan_cache_mode = {mode}");
         connection.execute(AssertSqlSafe(set)).await.unwrap();
         for statement in &statements {
-            let (types, call) = (statement.types(), statement.call());
-            let prepare = format!("begin; prepare statement{types} as {}", statement.query);
-            connection.execute(AssertSqlSafe(prepare)).await.unwrap();
+            let call = statement.call();
+            let begin = AssertSqlSafe(statement.begin());
+            connection.execute(begin).await.unwrap();
             connection
                 .execute(AssertSqlSafe(call.clone()))
                 .await
@@ -364,12 +372,8 @@ async fn no_statement_of_the_product_reads_a_whole_table() {
 
 /// How many blocks a statement touches, once what it calls is planned.
 async fn blocks(connection: &mut PgConnection, statement: &Prepared) -> i64 {
-    let prepare = format!(
-        "begin; prepare statement{} as {}; savepoint before",
-        statement.types(),
-        statement.query
-    );
-    connection.execute(AssertSqlSafe(prepare)).await.unwrap();
+    let begin = AssertSqlSafe(statement.begin() + "; savepoint before");
+    connection.execute(begin).await.unwrap();
     let explain = format!(
         "explain (analyze, buffers, timing off, format json) {}",
         statement.call()
@@ -402,10 +406,7 @@ async fn no_statement_costs_much_more_when_it_is_planned_for_any_parameters() {
     connection.execute(DATA).await.unwrap();
     for statement in &statements() {
         let mut cost = [0, 0];
-        for (mode, cost) in ["force_custom_plan", "force_generic_plan"]
-            .iter()
-            .zip(&mut cost)
-        {
+        for (mode, cost) in MODES.iter().zip(&mut cost) {
             let set = format!("set plan_cache_mode = {mode}");
             connection.execute(AssertSqlSafe(set)).await.unwrap();
             *cost = blocks(&mut connection, statement).await;
