@@ -144,20 +144,20 @@ async fn begin(desk: &Desk, job: &Job) -> Result<Question, Stuck> {
     let begun = async {
         let (mut connection, patience) = desk.db.acquire_patiently().await?;
         sqlx::query!(
-        r#"
+            r#"
         select outcome as "outcome!", user_id, nickname, role, content, app_id, session_id, history as "history: Json<Vec<Turn>>",
                run_id, run_at, retry_at
         from biz.begin_session_reply($1, $2, $3, $4, $5, $6)
         "#,
-        job.site_id,
-        job.id,
-        job.fence,
-        desk.limits.reserved_tokens,
-        LEASE.as_secs_f64(),
-        patience,
-    )
-    .fetch_one(&mut *connection)
-    .await
+            job.site_id,
+            job.id,
+            job.fence,
+            desk.limits.reserved_tokens,
+            LEASE.as_secs_f64(),
+            patience,
+        )
+        .fetch_one(&mut *connection)
+        .await
     };
     let row = begun.bounded().await.map_err(Stuck::Unsure)?;
     let refused = || format!("{} may not be asked", App::Chat.name());

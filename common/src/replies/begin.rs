@@ -77,25 +77,25 @@ pub(super) async fn begin(
     let begun = async {
         let (mut connection, patience) = db.acquire_patiently().await?;
         sqlx::query!(
-        r#"
+            r#"
         select outcome as "outcome!", user_message_id, user_message_at, message_id, message_at, run_id, run_at,
                session_id, history as "history: Json<Vec<Turn>>", agent_app_id, retry_after
         from biz.begin_reply($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
         "#,
-        caller.site_id,
-        caller.user_id,
-        message.conversation_id,
-        message.content.as_str(),
-        message.client_message_id.as_ref().map(ClientMessageId::as_str),
-        app.name(),
-        limits.reserved_tokens,
-        limits.rate_per_minute,
-        limits.max_streams,
-        LEASE.as_secs_f64(),
-        patience,
-    )
-    .fetch_one(&mut *connection)
-    .await
+            caller.site_id,
+            caller.user_id,
+            message.conversation_id,
+            message.content.as_str(),
+            message.client_message_id.as_ref().map(ClientMessageId::as_str),
+            app.name(),
+            limits.reserved_tokens,
+            limits.rate_per_minute,
+            limits.max_streams,
+            LEASE.as_secs_f64(),
+            patience,
+        )
+        .fetch_one(&mut *connection)
+        .await
     };
     let row = begun.bounded().await?;
 

@@ -46,10 +46,10 @@ pub async fn from_env(env: Env) -> Result<Worker, ConfigError> {
 pub async fn work(worker: Worker, invocation: Invocation<Event>) -> Result<Answer, ClaimFailed> {
     let ends_at = match &invocation.event {
         Event::Messages(_) => invocation.ends_at,
-        Event::Schedule {} => Some(jobs::after_a_minute())
-            .into_iter()
-            .chain(invocation.ends_at)
-            .min(),
+        Event::Schedule {} => {
+            let at = jobs::after_a_minute();
+            Some(invocation.ends_at.map_or(at, |ends_at| ends_at.min(at)))
+        }
     };
     let done = origin::follow(trace(&invocation.event), worker.run(ends_at)).await;
     if done != Worked::IDLE {

@@ -24,6 +24,14 @@ impl Parlor {
     }
 }
 
+/// The conversation behind the only session.
+async fn chat_of(parlor: &Parlor) -> i64 {
+    sqlx::query_scalar("select id from biz.ai_conversations where bot_id is not null")
+        .fetch_one(&parlor.db)
+        .await
+        .unwrap()
+}
+
 #[tokio::test]
 async fn a_message_is_answered_by_the_bots_agent_unread() {
     let parlor = Parlor::start().await;
@@ -292,11 +300,7 @@ async fn the_mini_program_talks_on_with_the_bot_and_has_read_what_it_sees() {
     let session = parlor.begin_session(STAFF).await;
     parlor.said(STAFF, &session, "你好").await;
     parlor.work().await;
-    let chat: i64 =
-        sqlx::query_scalar("select id from biz.ai_conversations where bot_id is not null")
-            .fetch_one(&parlor.db)
-            .await
-            .unwrap();
+    let chat = chat_of(&parlor).await;
     // The bot's own application, not the chat's, is asked.
     parlor
         .execute("update biz.agents set app_id = 'the-bots-own'")
@@ -367,14 +371,6 @@ async fn the_messages_of_a_session_are_answered_one_after_the_other_and_in_one_c
         "{sessions:?}"
     );
     invariants::of_the_books(&parlor).await;
-}
-
-/// The conversation behind a session.
-async fn chat_of(parlor: &Parlor) -> i64 {
-    sqlx::query_scalar("select id from biz.ai_conversations where bot_id is not null")
-        .fetch_one(&parlor.db)
-        .await
-        .unwrap()
 }
 
 #[tokio::test]
