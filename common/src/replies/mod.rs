@@ -1,13 +1,14 @@
 //! Replies: a message is stored, DashScope is asked, what it says is relayed and stored.
 //!
 //! `begin` is the one round trip before the call and `finish` the one after it; `relay` is
-//! the task between them, which no client can stop by leaving; `watch` is what a client
-//! sees of it, from memory while it keeps up and from the database when it does not; `resume`
+//! the task between them, which no client can stop by leaving; `live` hands on what it says; `watch` is what a
+//! client sees of it, from memory while it keeps up and from the database when it does not; `resume`
 //! and `stop` reach a reply from any other instance.
 
 mod begin;
 mod finish;
 mod keeper;
+mod live;
 mod outcome;
 mod page;
 mod relay;
@@ -217,22 +218,22 @@ impl Replies {
         .min()
         .unwrap_or(began);
         let (desk, maker) = (Arc::clone(&self.0), caller.clone());
-        let (start, receiver) = relay::undisturbed(async move {
+        let (start, listener) = relay::undisturbed(async move {
             let mut page = Page::of(message.page.as_ref(), &desk.db, &maker);
             let storing = begin::begin(&desk.db, &maker, &message, App::Chat, desk.limits);
             match page.meanwhile(storing).await? {
                 Begun::New(start, ticket) => {
-                    let (sender, receiver) = relay::channel();
-                    relay::spawn(desk, maker, message, page, ticket, sender, until);
-                    Ok((start, Some(receiver)))
+                    let (speaker, listener) = live::channel();
+                    relay::spawn(desk, maker, message, page, ticket, speaker, until);
+                    Ok((start, Some(listener)))
                 }
                 Begun::Repeat(start) => Ok((start, None)),
             }
         })
         .await?;
         let (db, message_id) = (self.0.db.clone(), start.message_id);
-        let watch = match receiver {
-            Some(receiver) => Watch::live(db, caller, message_id, killed_at, receiver),
+        let watch = match listener {
+            Some(listener) => Watch::live(db, caller, message_id, killed_at, listener),
             None => Watch::stored(db, caller, message_id, killed_at, 0),
         };
         Ok((start, watch))

@@ -3,16 +3,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{
-    sync::mpsc,
-    time::{Instant, sleep_until},
-};
+use tokio::time::{Instant, sleep_until};
 
 use super::{
     DEADLINE_MARGIN, Desk, Event, Failure, NewMessage, State,
     begin::Ticket,
     finish::{Finish, finish},
     keeper::Keeper,
+    live::Speaker,
     outcome::{Ending, Outcome},
     page::Page,
 };
@@ -27,43 +25,6 @@ use crate::{
     origin::{self, Origin},
     runs,
 };
-
-/// Pieces on their way to a client. When so many wait, the client is too slow: it is let
-/// go, and reads the rest from the database.
-const PIECES: usize = 64;
-/// The largest piece, in bytes; with [`PIECES`], what a slow client costs at most.
-const PIECE: usize = 2 * 1024;
-
-/// One step of a reply on its way to the client.
-pub(super) enum Piece {
-    Text(String),
-    End(Event),
-}
-
-pub(super) type Receiver = mpsc::Receiver<Piece>;
-
-pub(super) fn channel() -> (Client, Receiver) {
-    let (sender, receiver) = mpsc::channel(PIECES);
-    (Client(Some(sender)), receiver)
-}
-
-/// The client's end, for as long as it keeps up.
-pub(super) struct Client(Option<mpsc::Sender<Piece>>);
-
-impl Client {
-    fn text(&mut self, mut text: &str) {
-        while !text.is_empty() {
-            let (piece, rest) = text.split_at(text.floor_char_boundary(PIECE));
-            self.send(Piece::Text(piece.to_owned()));
-            text = rest;
-        }
-    }
-
-    fn send(&mut self, piece: Piece) {
-        // Closed without an end, the channel tells a slow client to look in the database.
-        self.0.take_if(|sender| sender.try_send(piece).is_err());
-    }
-}
 
 /// Begins a reply even if the client that asked for it leaves meanwhile: one that is begun must
 /// be made, and nobody else would know of it.
@@ -86,7 +47,7 @@ pub(super) fn spawn(
     message: NewMessage,
     page: Page,
     ticket: Ticket,
-    client: Client,
+    client: Speaker,
     until: Instant,
 ) {
     let keeper = Keeper::new(desk.db.clone(), caller.site_id, ticket.message_id);
@@ -143,7 +104,7 @@ struct Relay {
     page: Page,
     ticket: Ticket,
     keeper: Keeper,
-    client: Client,
+    client: Speaker,
     until: Instant,
     said: Said,
 }
@@ -266,7 +227,7 @@ impl Relay {
             ticket,
             page,
             keeper,
-            mut client,
+            client,
             until,
             said,
             ..
@@ -356,6 +317,6 @@ impl Relay {
                 }
             }
         };
-        client.send(Piece::End(event));
+        client.end(event);
     }
 }

@@ -4,10 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::{
-    CHECKPOINT_EVERY, DEADLINE_MARGIN, Failure, LEASE, State,
-    relay::{Piece, Receiver},
-};
+use super::{CHECKPOINT_EVERY, DEADLINE_MARGIN, Failure, LEASE, State, live::Listener};
 use crate::{
     auth::Caller,
     db::{Bounded, Db},
@@ -66,7 +63,7 @@ pub struct Watch {
 }
 
 enum Source {
-    Live(Receiver),
+    Live(Listener),
     /// As stored: what is known of its end, or when to look again.
     Stored(Next),
     Ended,
@@ -93,10 +90,10 @@ impl Watch {
         caller: &Caller,
         message_id: i64,
         killed_at: Option<Instant>,
-        receiver: Receiver,
+        listener: Listener,
     ) -> Self {
         Self {
-            source: Source::Live(receiver),
+            source: Source::Live(listener),
             ..Self::stored(db, caller, message_id, killed_at, 0)
         }
     }
@@ -129,10 +126,10 @@ impl Watch {
 
     /// What happens next. None after the end.
     pub async fn next(&mut self) -> Option<Event> {
-        if let Source::Live(receiver) = &mut self.source {
-            match receiver.recv().await {
-                Some(Piece::Text(text)) => return Some(self.text(text)),
-                Some(Piece::End(event)) => return Some(self.end(event)),
+        if let Source::Live(listener) = &mut self.source {
+            match listener.next().await {
+                Some(Event::Text(text)) => return Some(self.text(text)),
+                Some(end) => return Some(self.end(end)),
                 // We were too slow for the relay, or it died: the database knows the rest.
                 None => self.source = Source::Stored(Next::Look(Instant::now())),
             }

@@ -518,13 +518,13 @@ async fn reach(step: Step, parlor: &Parlor, wire: &Wire, send: impl FnOnce() -> 
             let mut reader = asked(parlor, send).await;
             wire.hold_what_says(PIECES[0]);
             simulator.hold_after(2);
-            reader.read(2).await;
+            reader.read(&PIECES[..2].concat()).await;
             reader
         }
         Step::Checkpointed => {
             let mut reader = asked(parlor, send).await;
             simulator.hold_after(2);
-            reader.read(2).await;
+            reader.read(&PIECES[..2].concat()).await;
             until("a checkpoint", async || {
                 let stored = stored(parlor).await?;
                 (stored.content == PIECES[..2].concat()).then_some(())
@@ -532,7 +532,7 @@ async fn reach(step: Step, parlor: &Parlor, wire: &Wire, send: impl FnOnce() -> 
             .await;
             wire.hold_what_says(PIECES[2]);
             simulator.hold_after(4);
-            reader.read(4).await;
+            reader.read(&PIECES[..4].concat()).await;
             reader
         }
         Step::Said => {
@@ -540,7 +540,7 @@ async fn reach(step: Step, parlor: &Parlor, wire: &Wire, send: impl FnOnce() -> 
             let held = wire.held();
             wire.hold_what_says(PROMPT_VERSION);
             simulator.release();
-            reader.read(PIECES.len()).await;
+            reader.read(&PIECES.concat()).await;
             until("the end waits", async || (wire.held() > held).then_some(())).await;
             reader
         }
@@ -548,7 +548,7 @@ async fn reach(step: Step, parlor: &Parlor, wire: &Wire, send: impl FnOnce() -> 
             let mut reader = asked(parlor, send).await;
             wire.lose_answers_to(PROMPT_VERSION);
             simulator.release();
-            reader.read(PIECES.len()).await;
+            reader.read(&PIECES.concat()).await;
             until("the end is stored", async || {
                 (stored(parlor).await?.state == "complete").then_some(())
             })

@@ -126,7 +126,7 @@ impl<'a> Town<'a> {
                 json!({ "chatId": chat, "content": content, "clientMessageId": "half-said" });
             let stream = parlor.request_as(user, "POST", "/api/xcx/chat/stream");
             let mut reader = Reader::of(stream.json(&body));
-            reader.read(2).await;
+            reader.read("数据库不在，").await;
             half_said.push(reader);
         }
         let habits = [Habit::Streams, Habit::Sends, Habit::Lists];

@@ -47,10 +47,9 @@ impl Reader {
         seen
     }
 
-    /// Waits until it has read so many pieces of text.
-    pub async fn read(&mut self, pieces: usize) -> Seen {
-        let enough = |seen: &Seen| seen.pieces() >= pieces;
-        self.until(&format!("{pieces} pieces"), enough).await
+    /// Waits until it has read this, in however many events.
+    pub async fn read(&mut self, text: &str) -> Seen {
+        self.until(text, |seen| seen.text().starts_with(text)).await
     }
 
     /// All that it gets.
@@ -93,11 +92,6 @@ impl Seen {
     /// `start`, once it has come.
     pub fn start(&self) -> Option<&SseEvent> {
         self.events.first()
-    }
-
-    pub fn pieces(&self) -> usize {
-        let tokens = self.events.iter().filter(|event| event.name == "message");
-        tokens.count()
     }
 
     pub fn text(&self) -> String {
