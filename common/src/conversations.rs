@@ -101,9 +101,9 @@ pub struct Conversation {
     pub context_type: String,
     /// As the client named it.
     pub context_id: String,
-    /// At most 100 characters.
+    /// The newest message that has text, at most 100 characters of it.
     pub last_message: String,
-    /// When that was.
+    /// When that was stored.
     pub last_message_at: Option<DateTime<Utc>>,
     /// All messages of the conversation.
     pub message_count: i64,

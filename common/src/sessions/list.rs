@@ -12,7 +12,7 @@ use crate::{
     paging::{From, Start, TimeKey, page},
 };
 
-/// The newest message of a session, in a list.
+/// The newest message of a session that has text, in a list.
 #[derive(Clone, Debug)]
 pub struct LastMessage {
     /// Id.
@@ -79,7 +79,7 @@ pub async fn list(db: &Db, caller: &Caller, query: &ListQuery) -> Result<Session
                c.last_active_at as "last_active_at?",
                b.id as "bot_id?", b.name as "bot_name?", coalesce(b.display_name, b.name) as bot_display_name,
                b.avatar as "bot_avatar?", b.status as "bot_status?",
-               m.id as "last_id?", left(m.content, 100) as last_content, m.role as "last_role?", m.created_at as "last_at?"
+               c.last_message_id, c.last_message_role, c.last_message_preview, c.last_message_at
         from (
             select case when $3::text is null and $4::uuid is null then u.listed_sessions else (
                 select count(*) from biz.ai_conversations c
@@ -97,7 +97,6 @@ pub async fn list(db: &Db, caller: &Caller, query: &ListQuery) -> Result<Session
             limit $7 offset $8
         ) c on true
         left join biz.bots b on b.id = c.bot_id
-        left join biz.ai_messages m on m.conversation_id = c.id and m.site_id = $1 and m.seq = c.message_count
         order by c.last_active_at desc, c.id desc
         "#,
         caller.site_id,
@@ -137,12 +136,12 @@ pub async fn list(db: &Db, caller: &Caller, query: &ListQuery) -> Result<Session
             last_active_at: row.last_active_at?,
         };
         let last_message = row
-            .last_id
-            .zip(row.last_at)
-            .map(|(message_id, created_at)| LastMessage {
-                id: message_id,
-                content: row.last_content.unwrap_or_default(),
-                role: row.last_role.unwrap_or_default(),
+            .last_message_id
+            .zip(row.last_message_at)
+            .map(|(id, created_at)| LastMessage {
+                id,
+                content: row.last_message_preview.unwrap_or_default(),
+                role: row.last_message_role.unwrap_or_default(),
                 created_at,
             });
         Some((key, (session, last_message)))

@@ -103,6 +103,7 @@ struct HistoryItem {
     /// At most 100 characters.
     last_message: String,
     #[schema(required)]
+    /// When that was stored; of a reply, when it began.
     last_message_at: Option<DateTime<Utc>>,
     message_count: i64,
     unread_count: i64,

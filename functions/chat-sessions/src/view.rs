@@ -89,7 +89,7 @@ pub(crate) struct ListedSession {
     last_message: Option<Said>,
 }
 
-/// The newest message of a session.
+/// The newest message of a session that has text.
 #[derive(Serialize, ToSchema)]
 #[schema(as = LastMessage)]
 struct Said {

@@ -195,6 +195,8 @@ impl Data {
         session
             .execute("vacuum analyze biz.ai_conversations, biz.ai_messages, biz.users")
             .await?;
+        // What was loaded is written now, and not while pages are read.
+        session.execute("checkpoint").await?;
         Ok(data)
     }
 
@@ -314,18 +316,16 @@ async fn converse(
     messages: i64,
     between_sessions: Option<i64>,
 ) -> Result<(i64, i64)> {
-    Ok(sqlx::query_as(
+    let made: (i64, i64) = sqlx::query_as(
         "with bots as (
              select b.id, b.agent_id, row_number() over (order by b.id) - 1 as place, count(*) over () as bots
              from biz.bots b join biz.agents a on a.id = b.agent_id and a.deleted_at is null
              where b.site_id is null or b.site_id = $1
          ), made as (
              insert into biz.ai_conversations
-                 (site_id, user_id, context_type, context_id, bot_id, agent_id, title, message_count, last_message_preview,
-                  last_message_at, last_active_at)
+                 (site_id, user_id, context_type, context_id, bot_id, agent_id, title, message_count, last_active_at)
              select $1, $2 + n % $3, case when b.id is null then 'customer' else 'bot' end, n::text, b.id, b.agent_id,
-                    '今天店里生意怎么样？', $5, '今天的营业额比上周同期高。',
-                    now() - make_interval(mins => n::integer), now() - make_interval(mins => n::integer)
+                    '今天店里生意怎么样？', $5, now() - make_interval(mins => n::integer)
              from generate_series(1, $4) n
              left join bots b on n % $6 = 0 and n / $6 % b.bots = b.place
              returning id, user_id, last_active_at
@@ -345,8 +345,20 @@ async fn converse(
     .bind(conversations)
     .bind(messages)
     .bind(between_sessions)
-    .fetch_one(session)
-    .await?)
+    .fetch_one(&mut *session)
+    .await?;
+    sqlx::query(
+        "update biz.ai_conversations c set
+             (last_message_id, last_message_role, last_message_preview, last_message_at) = (
+                 select m.id, m.role, left(m.content, 100), m.created_at from biz.ai_messages m
+                 where m.conversation_id = c.id order by m.seq desc limit 1)
+         where id between $1 and $2",
+    )
+    .bind(made.0)
+    .bind(made.1)
+    .execute(session)
+    .await?;
+    Ok(made)
 }
 
 impl Page {

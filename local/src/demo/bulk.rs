@@ -96,19 +96,25 @@ impl<'a> Rows<'a> {
 /// As `COPY` reads an absent value.
 const NULL: &str = "\\N";
 
+/// Takes so many ids that nobody else gets, and answers the first.
+async fn reserve(session: &mut PgConnection, table: &str, ids: i64) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar(
+        "select setval(s, nextval(s) + $2 - 1) - $2 + 1 from (select pg_get_serial_sequence($1, 'id')::regclass) t (s)",
+    )
+    .bind(table)
+    .bind(ids)
+    .fetch_one(session)
+    .await
+}
+
 async fn converse(
     session: &mut PgConnection,
     now: DateTime<Utc>,
     messages: i64,
 ) -> Result<(), sqlx::Error> {
     let conversations = (messages / MESSAGES_EACH).max(1);
-    let first: i64 = sqlx::query_scalar(
-        "select setval(pg_get_serial_sequence('biz.ai_conversations', 'id'),
-                       nextval(pg_get_serial_sequence('biz.ai_conversations', 'id')) + $1 - 1) - $1 + 1",
-    )
-    .bind(conversations)
-    .fetch_one(&mut *session)
-    .await?;
+    let first = reserve(session, "biz.ai_conversations", conversations).await?;
+    let first_message = reserve(session, "biz.ai_messages", conversations * MESSAGES_EACH).await?;
     let talk = |n: i64| {
         let (site, user) = TALKERS[usize::try_from(n).unwrap_or_default() % TALKERS.len()];
         // The last one was a minute ago.
@@ -116,8 +122,8 @@ async fn converse(
     };
     let mut rows = Rows::into(
         session,
-        "copy biz.ai_conversations (id, site_id, user_id, context_type, context_id, title, message_count, last_message_preview,
-                                    last_message_at, last_active_at, created_at) from stdin",
+        "copy biz.ai_conversations (id, site_id, user_id, context_type, context_id, title, message_count, last_message_id,
+                                    last_message_role, last_message_preview, last_message_at, last_active_at, created_at) from stdin",
     )
     .await?;
     for n in 0..conversations {
@@ -131,6 +137,8 @@ async fn converse(
             &(10_001 + n % 400),
             &QUESTION,
             &MESSAGES_EACH,
+            &(first_message + (n + 1) * MESSAGES_EACH - 1),
+            &"assistant",
             &ANSWER,
             &at,
             &at,
@@ -141,7 +149,7 @@ async fn converse(
     rows.finish().await?;
     let mut rows = Rows::into(
         session,
-        "copy biz.ai_messages (conversation_id, site_id, user_id, seq, role, content, created_at, finished_at) from stdin",
+        "copy biz.ai_messages (id, conversation_id, site_id, user_id, seq, role, content, created_at, finished_at) from stdin",
     )
     .await?;
     for n in 0..conversations {
@@ -153,8 +161,19 @@ async fn converse(
             } else {
                 ("assistant", ANSWER)
             };
-            rows.push(&[&(first + n), &site, &user, &seq, &role, &content, &at, &at])
-                .await?;
+            let id = first_message + n * MESSAGES_EACH + seq - 1;
+            rows.push(&[
+                &id,
+                &(first + n),
+                &site,
+                &user,
+                &seq,
+                &role,
+                &content,
+                &at,
+                &at,
+            ])
+            .await?;
         }
     }
     rows.finish().await?;

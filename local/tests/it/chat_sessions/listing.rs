@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use sqlx::Executor as _;
 
 use crate::harness::{
     database::TestDatabase,
     parlor::{COACH, Parlor, STAFF, Setup},
     sessions::{BOT, SESSIONS, WITHOUT_AGENT, ids},
+    until,
     wire::Wire,
 };
 
@@ -149,6 +151,61 @@ async fn a_last_message_is_cut_between_characters() {
     assert_eq!(
         (&shown["content"], &shown["sender_type"]),
         (&json!("🎱".repeat(100)), &json!("user"))
+    );
+}
+
+#[tokio::test]
+async fn the_last_message_is_the_newest_that_has_text_also_where_a_reply_ends_later() {
+    let parlor = Parlor::start().await;
+    let id = parlor.begin_session(STAFF).await;
+    let last = async || {
+        let list = parlor.get(STAFF, SESSIONS).await;
+        list.ok()["sessions"][0]["last_message"].clone()
+    };
+    let chat: i64 =
+        sqlx::query_scalar("select id from biz.ai_conversations where public_id = $1::uuid")
+            .bind(&id)
+            .fetch_one(&parlor.db)
+            .await
+            .unwrap();
+    parlor.simulator.hold_after(0);
+    let mut stream = parlor.stream(STAFF, chat, "[[sim:long:8]]问").await;
+    let start = stream.expect("start").await;
+    assert_eq!(last().await["id"], start.data["userMessageId"]);
+
+    // The end of the reply waits for somebody who is about to say something.
+    let mut meanwhile = parlor.db.acquire().await.unwrap();
+    meanwhile.execute("begin").await.unwrap();
+    sqlx::query("select from biz.ai_conversations where id = $1 for no key update")
+        .bind(chat)
+        .execute(&mut *meanwhile)
+        .await
+        .unwrap();
+    parlor.simulator.release();
+    until("the end waits", async || {
+        let waiting: i64 = sqlx::query_scalar(
+            "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
+        )
+        .fetch_one(&parlor.db)
+        .await
+        .unwrap();
+        (waiting > 0).then_some(())
+    })
+    .await;
+    let said: i64 = sqlx::query_scalar(
+        "select message_id from biz.send_session_message(1, $1, $2::uuid, '同时在别处问', 'text', null, null, 100, 1)",
+    )
+    .bind(STAFF)
+    .bind(&id)
+    .fetch_one(&mut *meanwhile)
+    .await
+    .unwrap();
+    meanwhile.execute("commit").await.unwrap();
+    assert_eq!(stream.rest().await.last().unwrap().name, "done");
+    let last = last().await;
+    assert_eq!(
+        (&last["id"], &last["content"]),
+        (&json!(said), &json!("同时在别处问"))
     );
 }
 

@@ -51,9 +51,11 @@ const OF_A_CONVERSATION: [(&str, &str); 6] = [
     (
         "the list shows the newest text",
         "select to_jsonb(c) from biz.ai_conversations c
-         where id = $1 and last_message_preview is distinct from (
-             select left(content, 100) from biz.ai_messages
-             where conversation_id = c.id and content <> '' order by seq desc limit 1)",
+         left join lateral (
+             select * from biz.ai_messages m where m.conversation_id = c.id and m.content <> '' order by m.seq desc limit 1
+         ) m on true
+         where c.id = $1 and (last_message_id, last_message_role, last_message_preview, last_message_at)
+               is distinct from (m.id, m.role, left(m.content, 100), m.created_at)",
     ),
 ];
 

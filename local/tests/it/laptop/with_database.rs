@@ -49,10 +49,14 @@ async fn made_up_data_has_every_counter_right() {
         .unwrap();
     assert!(status.success());
     let db = database.pool().await;
-    let counted: (i64, i64, i64, i64) = sqlx::query_as(
+    let counted: (i64, i64, i64, i64, i64) = sqlx::query_as(
         "select (select count(*) from biz.ai_messages),
                 (select count(*) from biz.ai_conversations c where message_count
                      <> (select max(seq) from biz.ai_messages m where m.conversation_id = c.id)),
+                (select count(*) from biz.ai_conversations c
+                 where (last_message_id, last_message_role, last_message_preview, last_message_at) is distinct from (
+                     select (m.id, m.role, left(m.content, 100), m.created_at) from biz.ai_messages m
+                     where m.conversation_id = c.id order by m.seq desc limit 1)),
                 (select count(*) from biz.users u where listed_conversations
                      <> (select count(*) from biz.ai_conversations c where c.user_id = u.id and c.message_count > 0)),
                 (select count(*) from biz.ai_run_logs)",
@@ -60,7 +64,7 @@ async fn made_up_data_has_every_counter_right() {
     .fetch_one(&db)
     .await
     .unwrap();
-    assert_eq!(counted, (400, 0, 0, 3_000));
+    assert_eq!(counted, (400, 0, 0, 0, 3_000));
     let miscounted: (i64, i64) = sqlx::query_as(
         "with logged as (
              select site_id, local_day, app_type, count(*) as calls, sum(tokens_used) as tokens, sum(latency_ms) as latency,

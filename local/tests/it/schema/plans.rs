@@ -246,7 +246,7 @@ const EXAMPLES: [(&str, &str); 72] = [
     ("with conversation as", "1, 3000000, 1, false, null, 0, 50"),
     ("biz.bot_access(b, $1, $2)", "1, 1"),
     (
-        "left(m.content, 100) as last_content",
+        "u.listed_sessions",
         "1, 1, 'active', '00000000-0000-4000-8000-0000000000b1', null, null, 21, 0",
     ),
     (
