@@ -54,6 +54,9 @@ pub static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
 /// before it answers, so an absent database is refused within 3 s.
 const STATEMENT_TIMEOUT: Duration = Duration::from_millis(1400);
 
+/// How long a connection may take to be made: longer than anybody waits for it, for the next one may use it.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// More than a statement and its answer are ever under way.
 const ROUND_TRIP: Duration = Duration::from_millis(200);
 
@@ -122,7 +125,7 @@ fn pool(config: &DatabaseConfig, options: PgConnectOptions) -> PgPool {
                 Ok(())
             })
         })
-        .acquire_timeout(STATEMENT_TIMEOUT)
+        .acquire_timeout(CONNECT_TIMEOUT)
         // A frozen sandbox's connection may be long dead when it wakes; asking costs one
         // round trip only after a pause, for `before_acquire` sees how long it idled.
         .test_before_acquire(false)
@@ -140,8 +143,14 @@ fn pool(config: &DatabaseConfig, options: PgConnectOptions) -> PgPool {
         // once more by itself, without a limit; who falls silent between the two is gone until TCP says so.)
         .after_release(|connection, _| {
             Box::pin(async move {
-                let ping = sqlx::Connection::ping(connection);
-                tokio::time::timeout(STATEMENT_TIMEOUT, ping)
+                let answers = async {
+                    match sqlx::Connection::ping(connection).await {
+                        // What was given up has failed meanwhile: that says nothing of the connection.
+                        Err(sqlx::Error::Database(_)) => sqlx::Connection::ping(connection).await,
+                        answered => answered,
+                    }
+                };
+                tokio::time::timeout(STATEMENT_TIMEOUT, answers)
                     .await
                     .unwrap_or(Err(sqlx::Error::PoolTimedOut))?;
                 Ok(true)
@@ -159,10 +168,25 @@ impl Db {
     /// When there is none.
     pub async fn acquire(&self) -> Result<PoolConnection<Postgres>, sqlx::Error> {
         let used = self.applied();
-        match self.pool.acquire().await {
-            Err(err) if is_refused(&err) && self.renew(&used).await => self.pool.acquire().await,
+        match self.take().await {
+            Err(err) if is_refused(&err) && self.renew(&used).await => self.take().await,
             outcome => outcome,
         }
+    }
+
+    /// What is idle, or what is given back first, or a new connection, which is made to its end also where whoever asked
+    /// gives up: a process that is short of time would else make connections for ever, and have none.
+    async fn take(&self) -> Result<PoolConnection<Postgres>, sqlx::Error> {
+        let pool = self.pool.clone();
+        if pool.num_idle() > 0 || pool.size() >= pool.options().get_max_connections() {
+            return pool.acquire().await;
+        }
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "it ends by itself, and what a frozen sandbox leaves half done is seen when it wakes"
+        )]
+        let connecting = tokio::spawn(async move { pool.acquire().await });
+        connecting.await.unwrap_or(Err(sqlx::Error::WorkerCrashed))
     }
 
     /// A connection for what must not begin once its caller has given up, and for how many milliseconds that may yet

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::harness::{
     database::TestDatabase,
     parlor::{COACH, Parlor, Setup},
+    until,
     wire::Wire,
 };
 
@@ -52,4 +53,28 @@ async fn who_does_not_say_that_there_is_a_proxy_is_told_503() {
     let parlor = behind_a_proxy_that_refuses_settings(false).await;
     let answer = parlor.get(COACH, HISTORY).await;
     answer.refused_at(HISTORY, 503, "unavailable");
+}
+
+/// Else a process that is short of time makes connections for ever, and never has one.
+#[tokio::test]
+async fn a_connection_that_nobody_waits_for_any_longer_is_made_all_the_same() {
+    let database = Arc::new(TestDatabase::new().await);
+    let wire = Wire::before(database.url()).await;
+    let parlor = Parlor::start_with(Setup {
+        database_url: Some(wire.url.clone()),
+        database: Some(database),
+        ..Setup::default()
+    })
+    .await;
+    wire.hold_what_says("application_name");
+    let answer = parlor.get(COACH, HISTORY).await;
+    answer.refused_at(HISTORY, 503, "unavailable");
+    assert_eq!((wire.connections(), parlor.tools.db.num_idle()), (1, 0));
+    wire.mind_nothing();
+    until("it is made", async || {
+        (parlor.tools.db.num_idle() == 1).then_some(())
+    })
+    .await;
+    assert_eq!(wire.connections(), 1);
+    parlor.get(COACH, HISTORY).await.ok();
 }

@@ -108,6 +108,11 @@ impl Wire {
         self.round_trips.load(Ordering::SeqCst)
     }
 
+    /// Connections that were taken, so far.
+    pub fn connections(&self) -> usize {
+        self.weather.borrow().connections
+    }
+
     /// Messages that were made to wait, so far.
     pub fn held(&self) -> usize {
         self.held.load(Ordering::SeqCst)
