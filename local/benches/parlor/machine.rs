@@ -1,6 +1,6 @@
 //! What it was measured on.
 
-use std::{fs, path::Path, process::Command, thread};
+use std::{fs, path::Path, process::Command, thread, time::Duration};
 
 use local::postgres::Binaries;
 
@@ -48,6 +48,50 @@ pub fn describe(postgres: &Binaries) -> Vec<(String, String)> {
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into()
+}
+
+/// CPU time since the machine started, in ticks: what was used, and what the machine's own host gave to others though it was
+/// wanted here.
+#[derive(Clone, Copy, Default)]
+pub struct Ticks {
+    used: u64,
+    stolen: u64,
+}
+
+impl Ticks {
+    pub fn now() -> Self {
+        let text = read("/proc/stat");
+        let ticks: Vec<u64> = text
+            .split_whitespace()
+            .skip(1)
+            .take(8)
+            .filter_map(|ticks| ticks.parse().ok())
+            .collect();
+        let [user, nice, system, _idle, _waiting, irq, softirq, stolen] = ticks[..] else {
+            return Self::default();
+        };
+        Self {
+            used: user + nice + system + irq + softirq,
+            stolen,
+        }
+    }
+
+    /// As a time: a tick is 10 ms wherever Linux runs.
+    pub fn used(self) -> Duration {
+        Duration::from_millis(self.used * 10)
+    }
+
+    /// What a reader of times that were measured since then should know.
+    pub fn words(self) -> String {
+        let now = Self::now();
+        let (used, stolen) = (now.used - self.used, now.stolen - self.stolen);
+        #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+        let share = stolen as f64 / (used + stolen).max(1) as f64;
+        format!(
+            "Of the CPU time that was wanted meanwhile, the machine's host gave {:.1} % to others (steal).",
+            share * 100.0
+        )
+    }
 }
 
 fn read(path: &str) -> String {

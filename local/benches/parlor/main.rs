@@ -28,6 +28,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 use local::postgres::Binaries;
+use machine::Ticks;
 use report::Section;
 
 /// Anything that ends a benchmark.
@@ -107,7 +108,8 @@ async fn measure(arguments: &Arguments) -> Result<()> {
     let machine = machine::describe(&postgres);
     let mut sections: Vec<Section> = Vec::new();
     for subject in subjects {
-        sections.push(match subject {
+        let before = Ticks::now();
+        let mut section = match subject {
             Subject::FirstToken => first_token::measure(&postgres).await?,
             Subject::Relay => relay::measure(&postgres).await?,
             Subject::Streams => streams::measure(&postgres).await?,
@@ -120,7 +122,9 @@ async fn measure(arguments: &Arguments) -> Result<()> {
             Subject::ColdStart => cold_start::measure()?,
             Subject::Sizes => sizes::measure()?,
             Subject::Memory => memory::measure(&postgres).await?,
-        });
+        };
+        section.notes.push(before.words());
+        sections.push(section);
     }
     #[expect(clippy::print_stdout, reason = "the report")]
     {

@@ -16,6 +16,7 @@ use tokio::{
 use crate::{
     Result,
     child::{Child, Role},
+    machine::Ticks,
     progress,
     report::{Figure, Section},
     stage::{self, Person, Stage},
@@ -122,6 +123,7 @@ fn through_parlor(
             ("PostgreSQL", stage.cpu()),
             ("simulator", simulator.cpu()),
             ("client", cpu_of_this_thread()),
+            ("all of the machine", Ok(Ticks::now().used())),
         ]
     })
 }
@@ -148,6 +150,7 @@ fn through_proxy(streams: usize) -> Result<Seen> {
             ("the proxy", proxy.cpu()),
             ("simulator", simulator.cpu()),
             ("client", cpu_of_this_thread()),
+            ("all of the machine", Ok(Ticks::now().used())),
         ]
     })
 }
