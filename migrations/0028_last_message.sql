@@ -1,17 +1,9 @@
 -- The newest message that has text is kept with its conversation, whole as lists show it: of 100 sessions, looking each one up was half
 -- of the list. Before, the first characters alone were kept, and the time was when the conversation was last counted.
--- First the conversations, which everybody who writes messages locks first: whoever does so meanwhile goes on with what is said below.
+-- First everybody who writes does so; what was written before comes in the next migration, also what is being written now.
 alter table biz.ai_conversations
     add column last_message_id bigint,
     add column last_message_role text;
-
-update biz.ai_conversations c set
-    (last_message_id, last_message_role, last_message_preview, last_message_at) = (
-        select m.id, m.role, left(m.content, 100), m.created_at from biz.ai_messages m
-        where m.conversation_id = c.id and m.site_id = c.site_id and m.content <> '' order by m.seq desc limit 1);
-
-alter table biz.ai_conversations add constraint ai_conversations_last_message_whole
-    check (num_nulls(last_message_id, last_message_role, last_message_preview, last_message_at) in (0, 4));
 comment on column biz.ai_conversations.last_message_id is 'The newest message that has text; null where there is none';
 comment on column biz.ai_conversations.last_message_role is 'Who said it';
 comment on column biz.ai_conversations.last_message_preview is 'Its first 100 characters';
@@ -91,9 +83,9 @@ begin
         -- What somebody has said meanwhile is newer, also where this had to wait for it.
         (last_message_id, last_message_role, last_message_preview, last_message_at) = (
             select n.id, n.role, n.preview, n.at
-            from (values (last_message_id, last_message_role, last_message_preview, last_message_at),
-                         (m.id, m.role, left(m.content, 100), m.created_at)) n (id, role, preview, at)
-            where n.preview <> '' order by n.id desc limit 1),
+            from (values (last_message_id, last_message_role, last_message_preview, last_message_at, 1),
+                         (m.id, m.role, left(m.content, 100), m.created_at, 2)) n (id, role, preview, at, known)
+            where n.preview <> '' order by n.id desc nulls last, n.known desc limit 1),
         last_active_at = v_now,
         updated_at = v_now,
         dashscope_session_rounds = case

@@ -103,7 +103,7 @@ pub struct Conversation {
     pub context_id: String,
     /// The newest message that has text, at most 100 characters of it.
     pub last_message: String,
-    /// When that was stored.
+    /// When that was stored; of a reply, when it began.
     pub last_message_at: Option<DateTime<Utc>>,
     /// All messages of the conversation.
     pub message_count: i64,

@@ -22,7 +22,7 @@ use sqlx::{
     pool::PoolConnection,
     postgres::{PgConnectOptions, PgPoolOptions, PgQueryResult, PgRow, PgStatement, PgTypeInfo},
 };
-use tokio::time::Instant;
+use tokio::{runtime::Handle, sync::Semaphore, task::JoinHandle, time::Instant};
 
 use crate::{
     config::{ConfigError, DatabaseConfig},
@@ -40,6 +40,8 @@ pub struct Db {
     /// The version of the URL that the pool connects with.
     applied: Arc<Mutex<Arc<SecretString>>>,
     behind_proxy: bool,
+    /// As many as there may be connections.
+    connecting: Arc<Semaphore>,
 }
 
 /// The schema, in order. Applied by `db-migrate`, by the local run and by the tests.
@@ -54,8 +56,9 @@ pub static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
 /// before it answers, so an absent database is refused within 3 s.
 const STATEMENT_TIMEOUT: Duration = Duration::from_millis(1400);
 
-/// How long a connection may take to be made: longer than anybody waits for it, for the next one may use it.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a connection may take to be made: longer than anybody waits for it, for the next one may use it. While the database
+/// is silent, it takes the place of one.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// More than a statement and its answer are ever under way.
 const ROUND_TRIP: Duration = Duration::from_millis(200);
@@ -72,7 +75,14 @@ pub fn connect_lazy(config: &DatabaseConfig) -> Result<Db, ConfigError> {
         url: config.url.clone(),
         applied: Arc::new(Mutex::new(url)),
         behind_proxy: config.behind_proxy,
+        connecting: turns(config.max_connections),
     })
+}
+
+fn turns(max_connections: u32) -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(
+        usize::try_from(max_connections).unwrap_or(usize::MAX),
+    ))
 }
 
 /// Of each connection.
@@ -126,6 +136,8 @@ fn pool(config: &DatabaseConfig, options: PgConnectOptions) -> PgPool {
             })
         })
         .acquire_timeout(CONNECT_TIMEOUT)
+        // Whoever waits too long is told so, and that is logged, at the boundary.
+        .acquire_slow_threshold(CONNECT_TIMEOUT)
         // A frozen sandbox's connection may be long dead when it wakes; asking costs one
         // round trip only after a pause, for `before_acquire` sees how long it idled.
         .test_before_acquire(false)
@@ -160,6 +172,17 @@ fn pool(config: &DatabaseConfig, options: PgConnectOptions) -> PgPool {
         .connect_lazy_with(options)
 }
 
+/// Whoever waits for a connection to come back, and may be making one instead when it gives up.
+struct Waiting<'a>(Option<&'a Db>);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if let Some(db) = self.0.filter(|_| Handle::try_current().is_ok()) {
+            db.connect();
+        }
+    }
+}
+
 impl Db {
     /// A connection of the pool, if need be with a password that was rotated in since this instance
     /// began.
@@ -174,19 +197,33 @@ impl Db {
         }
     }
 
-    /// What is idle, or what is given back first, or a new connection, which is made to its end also where whoever asked
-    /// gives up: a process that is short of time would else make connections for ever, and have none.
     async fn take(&self) -> Result<PoolConnection<Postgres>, sqlx::Error> {
+        if let Some(connecting) = self.connect() {
+            return connecting.await.unwrap_or(Err(sqlx::Error::WorkerCrashed));
+        }
+        let mut waiting = Waiting(Some(self));
+        let outcome = self.pool.acquire().await;
+        waiting.0 = None;
+        outcome
+    }
+
+    /// Begins a connection where nothing is idle and there is room. It is made to its end, also where whoever asked gives
+    /// up: a process that is short of time would else begin connections for ever, and have none.
+    fn connect(&self) -> Option<JoinHandle<Result<PoolConnection<Postgres>, sqlx::Error>>> {
         let pool = self.pool.clone();
         if pool.num_idle() > 0 || pool.size() >= pool.options().get_max_connections() {
-            return pool.acquire().await;
+            return None;
         }
+        let turn = Arc::clone(&self.connecting).try_acquire_owned().ok()?;
         #[expect(
             clippy::disallowed_methods,
             reason = "it ends by itself, and what a frozen sandbox leaves half done is seen when it wakes"
         )]
-        let connecting = tokio::spawn(async move { pool.acquire().await });
-        connecting.await.unwrap_or(Err(sqlx::Error::WorkerCrashed))
+        Some(tokio::spawn(async move {
+            let connection = pool.acquire().await;
+            drop(turn);
+            connection
+        }))
     }
 
     /// A connection for what must not begin once its caller has given up, and for how many milliseconds that may yet
@@ -237,7 +274,9 @@ impl From<PgPool> for Db {
     fn from(pool: PgPool) -> Self {
         let url = Renewable::from(SecretString::default());
         let applied = Arc::new(Mutex::new(url.get()));
+        let connecting = turns(pool.options().get_max_connections());
         Self {
+            connecting,
             pool,
             url,
             applied,

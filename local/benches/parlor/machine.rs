@@ -84,7 +84,8 @@ impl Ticks {
     /// What a reader of times that were measured since then should know.
     pub fn words(self) -> String {
         let now = Self::now();
-        let (used, stolen) = (now.used - self.used, now.stolen - self.stolen);
+        let used = now.used.saturating_sub(self.used);
+        let stolen = now.stolen.saturating_sub(self.stolen);
         #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
         let share = stolen as f64 / (used + stolen).max(1) as f64;
         format!(

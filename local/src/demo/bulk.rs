@@ -96,7 +96,7 @@ impl<'a> Rows<'a> {
 /// As `COPY` reads an absent value.
 const NULL: &str = "\\N";
 
-/// Takes so many ids that nobody else gets, and answers the first.
+/// Takes so many ids, and answers the first.
 async fn reserve(session: &mut PgConnection, table: &str, ids: i64) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar(
         "select setval(s, nextval(s) + $2 - 1) - $2 + 1 from (select pg_get_serial_sequence($1, 'id')::regclass) t (s)",
