@@ -70,18 +70,11 @@ const ROUND_TRIP: Duration = Duration::from_millis(200);
 pub fn connect_lazy(config: &DatabaseConfig) -> Result<Db, ConfigError> {
     let url = config.url.get();
     let options = options(&url, config.behind_proxy)?;
-    Ok(Db {
-        pool: pool(config, options),
-        url: config.url.clone(),
-        applied: Arc::new(Mutex::new(url)),
-        behind_proxy: config.behind_proxy,
-        connecting: turns(config.max_connections),
-    })
-}
-
-fn turns(max_connections: u32) -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(
-        usize::try_from(max_connections).unwrap_or(usize::MAX),
+    Ok(Db::over(
+        pool(config, options),
+        config.url.clone(),
+        url,
+        config.behind_proxy,
     ))
 }
 
@@ -184,6 +177,23 @@ impl Drop for Waiting<'_> {
 }
 
 impl Db {
+    fn over(
+        pool: PgPool,
+        url: Renewable<SecretString>,
+        applied: Arc<SecretString>,
+        behind_proxy: bool,
+    ) -> Self {
+        let most = pool.options().get_max_connections();
+        let connecting = Semaphore::new(usize::try_from(most).unwrap_or(usize::MAX));
+        Self {
+            pool,
+            url,
+            applied: Arc::new(Mutex::new(applied)),
+            behind_proxy,
+            connecting: Arc::new(connecting),
+        }
+    }
+
     /// A connection of the pool, if need be with a password that was rotated in since this instance
     /// began.
     ///
@@ -210,10 +220,11 @@ impl Db {
     /// Begins a connection where nothing is idle and there is room. It is made to its end, also where whoever asked gives
     /// up: a process that is short of time would else begin connections for ever, and have none.
     fn connect(&self) -> Option<JoinHandle<Result<PoolConnection<Postgres>, sqlx::Error>>> {
-        let pool = self.pool.clone();
+        let pool = &self.pool;
         if pool.num_idle() > 0 || pool.size() >= pool.options().get_max_connections() {
             return None;
         }
+        let pool = pool.clone();
         let turn = Arc::clone(&self.connecting).try_acquire_owned().ok()?;
         #[expect(
             clippy::disallowed_methods,
@@ -273,15 +284,8 @@ fn is_refused(err: &sqlx::Error) -> bool {
 impl From<PgPool> for Db {
     fn from(pool: PgPool) -> Self {
         let url = Renewable::from(SecretString::default());
-        let applied = Arc::new(Mutex::new(url.get()));
-        let connecting = turns(pool.options().get_max_connections());
-        Self {
-            connecting,
-            pool,
-            url,
-            applied,
-            behind_proxy: false,
-        }
+        let applied = url.get();
+        Self::over(pool, url, applied, false)
     }
 }
 

@@ -102,8 +102,8 @@ struct HistoryItem {
     context_id: String,
     /// At most 100 characters.
     last_message: String,
-    #[schema(required)]
     /// When that was stored; of a reply, when it began.
+    #[schema(required)]
     last_message_at: Option<DateTime<Utc>>,
     message_count: i64,
     unread_count: i64,

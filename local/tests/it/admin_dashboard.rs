@@ -248,15 +248,8 @@ async fn the_ten_newest_alerts_are_shown_however_they_stand_and_none_of_another_
 
 #[tokio::test]
 async fn a_dashboard_takes_three_statements_at_most() {
-    use crate::harness::{database::TestDatabase, parlor::Setup, wire::Wire};
-    let database = std::sync::Arc::new(TestDatabase::new().await);
-    let wire = Wire::before(database.url()).await;
-    let parlor = Parlor::start_with(Setup {
-        database_url: Some(wire.url.clone()),
-        database: Some(database),
-        ..Setup::default()
-    })
-    .await;
+    use crate::harness::parlor::Setup;
+    let (parlor, wire) = Parlor::wired(Setup::default()).await;
     // Statements are prepared, and the caller's approval is remembered.
     for _ in 0..2 {
         dashboard(&parlor, SITE_ADMIN).await;

@@ -118,7 +118,7 @@ async fn a_client_that_leaves_while_its_message_is_stored_loses_nothing() {
 async fn a_client_that_reads_slowly_gets_every_character_in_the_end() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
-    // Far more than the sockets and the relay's channel hold.
+    // Far more than the sockets hold and what may wait for it.
     let stream = parlor.stream(COACH, chat, "[[sim:huge]]").await;
     parlor.settled().await;
     let mut stream = stream;

@@ -1,27 +1,20 @@
 //! What each connection to the database is set to, and a proxy in between that will not hear of it.
 
-use std::sync::Arc;
-
 use crate::harness::{
-    database::TestDatabase,
     parlor::{COACH, Parlor, Setup},
     until,
-    wire::Wire,
 };
 
 const HISTORY: &str = "/api/xcx/chat/history";
 
 async fn behind_a_proxy_that_refuses_settings(behind_proxy: bool) -> Parlor {
-    let database = Arc::new(TestDatabase::new().await);
-    let wire = Wire::before(database.url()).await;
-    wire.refuse_settings();
-    Parlor::start_with(Setup {
-        database_url: Some(wire.url),
-        database: Some(database),
+    let (parlor, wire) = Parlor::wired(Setup {
         behind_proxy,
         ..Setup::default()
     })
-    .await
+    .await;
+    wire.refuse_settings();
+    parlor
 }
 
 /// Statements are bounded, transactions too, and none is planned for each call.
@@ -58,14 +51,7 @@ async fn who_does_not_say_that_there_is_a_proxy_is_told_503() {
 /// Else a process that is short of time makes connections for ever, and never has one.
 #[tokio::test]
 async fn a_connection_that_nobody_waits_for_any_longer_is_made_all_the_same() {
-    let database = Arc::new(TestDatabase::new().await);
-    let wire = Wire::before(database.url()).await;
-    let parlor = Parlor::start_with(Setup {
-        database_url: Some(wire.url.clone()),
-        database: Some(database),
-        ..Setup::default()
-    })
-    .await;
+    let (parlor, wire) = Parlor::wired(Setup::default()).await;
     wire.hold_what_says("application_name");
     let answer = parlor.get(COACH, HISTORY).await;
     answer.refused_at(HISTORY, 503, "unavailable");

@@ -36,7 +36,7 @@ pub fn message(conversation_id: i64, content: &str) -> NewMessage {
 async fn a_reader_that_never_reads_holds_up_nothing_and_little_waits_for_it() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
-    let pieces = vec!["一二三四"; 1_500].join("|");
+    let pieces = vec!["一二三四"; 8_000].join("|");
     let scenario = format!("say:{pieces}").parse().unwrap();
     parlor.simulator.set_scenario(None, Some(scenario));
     let replies = parlor.tools.replies.clone();
@@ -65,7 +65,7 @@ async fn a_reader_that_never_reads_holds_up_nothing_and_little_waits_for_it() {
         "{end:?}"
     );
     assert_eq!(said, pieces.replace('|', ""));
-    // The few that the channel holds, and the rest from the database in large parts.
+    // What may wait for it, joined, and the rest from the database in large parts.
     assert!(events < 80, "{events} pieces were kept for it");
     assert!(watch.next().await.is_none());
 }

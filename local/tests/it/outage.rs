@@ -1,6 +1,6 @@
 //! The database goes away: cut off, fallen silent, or losing what was said.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use common::{
     auth::{Caller, Role},
@@ -13,7 +13,6 @@ use tokio::time::{Instant, timeout};
 use crate::{
     fairness::message,
     harness::{
-        database::TestDatabase,
         events::{EventStream, SseEvent, terminal, text},
         invariants,
         parlor::{Answer, COACH, Parlor, Setup, answer},
@@ -24,19 +23,7 @@ use crate::{
 };
 
 async fn wired() -> (Parlor, Wire) {
-    wired_with(Setup::default()).await
-}
-
-async fn wired_with(setup: Setup) -> (Parlor, Wire) {
-    let database = Arc::new(TestDatabase::new().await);
-    let wire = Wire::before(database.url()).await;
-    let parlor = Parlor::start_with(Setup {
-        database_url: Some(wire.url.clone()),
-        database: Some(database),
-        ..setup
-    })
-    .await;
-    (parlor, wire)
+    Parlor::wired(Setup::default()).await
 }
 
 /// Asks, and gives up after ten seconds; the spec's three are for people to look at.
@@ -255,7 +242,7 @@ async fn late_checkpoint(
 #[tokio::test]
 async fn a_checkpoint_that_arrives_late_takes_no_text_back() {
     // Of a single connection the statement is prepared, so that all of it is on its way.
-    let (parlor, wire) = wired_with(Setup {
+    let (parlor, wire) = Parlor::wired(Setup {
         max_connections: 1,
         ..Setup::default()
     })
@@ -286,7 +273,7 @@ async fn a_checkpoint_that_arrives_late_takes_no_text_back() {
 
 #[tokio::test]
 async fn a_checkpoint_that_arrives_after_the_end_changes_nothing() {
-    let (parlor, wire) = wired_with(Setup {
+    let (parlor, wire) = Parlor::wired(Setup {
         max_connections: 1,
         ..Setup::default()
     })

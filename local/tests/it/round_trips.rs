@@ -1,23 +1,13 @@
 //! How often the database is asked: counted on the wire, not believed.
 
-use std::sync::Arc;
-
 use crate::harness::{
-    database::TestDatabase,
     parlor::{COACH, Parlor, Setup},
     wire::Wire,
 };
 
 /// Parlor behind a counting wire, its statements prepared and its caller remembered.
 async fn warm() -> (Parlor, Wire, i64) {
-    let database = Arc::new(TestDatabase::new().await);
-    let wire = Wire::before(database.url()).await;
-    let parlor = Parlor::start_with(Setup {
-        database_url: Some(wire.url.clone()),
-        database: Some(database),
-        ..Setup::default()
-    })
-    .await;
+    let (parlor, wire) = Parlor::wired(Setup::default()).await;
     let chat = parlor.open(COACH, "t").await;
     for _ in 0..2 {
         parlor.send(COACH, chat, "你好").await.ok();

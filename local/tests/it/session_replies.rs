@@ -25,7 +25,7 @@ impl Parlor {
 }
 
 /// The conversation behind the only session.
-async fn chat_of(parlor: &Parlor) -> i64 {
+pub async fn chat_of(parlor: &Parlor) -> i64 {
     sqlx::query_scalar("select id from biz.ai_conversations where bot_id is not null")
         .fetch_one(&parlor.db)
         .await

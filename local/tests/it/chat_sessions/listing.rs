@@ -1,16 +1,15 @@
 //! `GET /api/chat/sessions`: order, filters, pages, and what it costs.
 
-use std::sync::Arc;
-
 use serde_json::{Value, json};
 use sqlx::Executor as _;
 
-use crate::harness::{
-    database::TestDatabase,
-    parlor::{COACH, Parlor, STAFF, Setup},
-    sessions::{BOT, SESSIONS, WITHOUT_AGENT, ids},
-    until,
-    wire::Wire,
+use crate::{
+    harness::{
+        parlor::{COACH, Parlor, STAFF, Setup},
+        sessions::{BOT, SESSIONS, WITHOUT_AGENT, ids},
+        until,
+    },
+    session_replies::chat_of,
 };
 
 #[tokio::test]
@@ -162,12 +161,7 @@ async fn the_last_message_is_the_newest_that_has_text_also_where_a_reply_ends_la
         let list = parlor.get(STAFF, SESSIONS).await;
         list.ok()["sessions"][0]["last_message"].clone()
     };
-    let chat: i64 =
-        sqlx::query_scalar("select id from biz.ai_conversations where public_id = $1::uuid")
-            .bind(&id)
-            .fetch_one(&parlor.db)
-            .await
-            .unwrap();
+    let chat = chat_of(&parlor).await;
     parlor.simulator.hold_after(0);
     let mut stream = parlor.stream(STAFF, chat, "[[sim:long:8]]问").await;
     let start = stream.expect("start").await;
@@ -212,14 +206,7 @@ async fn the_last_message_is_the_newest_that_has_text_also_where_a_reply_ends_la
 /// The eleventh trap: three queries for each row.
 #[tokio::test]
 async fn a_list_is_one_statement_however_many_sessions_it_has() {
-    let database = Arc::new(TestDatabase::new().await);
-    let wire = Wire::before(database.url()).await;
-    let parlor = Parlor::start_with(Setup {
-        database_url: Some(wire.url.clone()),
-        database: Some(database),
-        ..Setup::default()
-    })
-    .await;
+    let (parlor, wire) = Parlor::wired(Setup::default()).await;
     let mut newest = String::new();
     for _ in 0..8 {
         newest = parlor.begin_session(COACH).await;

@@ -36,6 +36,7 @@ use super::{
     database::TestDatabase,
     events::{EventStream, SseEvent},
     faces,
+    wire::Wire,
 };
 
 /// The secret that tests sign with.
@@ -111,6 +112,19 @@ impl Default for Setup {
 impl Parlor {
     pub async fn start() -> Self {
         Self::start_with(Setup::default()).await
+    }
+
+    /// Parlor with a wire between it and its database.
+    pub async fn wired(setup: Setup) -> (Self, Wire) {
+        let database = Arc::new(TestDatabase::new().await);
+        let wire = Wire::before(database.url()).await;
+        let parlor = Self::start_with(Setup {
+            database_url: Some(wire.url.clone()),
+            database: Some(database),
+            ..setup
+        })
+        .await;
+        (parlor, wire)
     }
 
     pub async fn start_with(setup: Setup) -> Self {
