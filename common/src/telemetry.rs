@@ -3,8 +3,12 @@
 //! Messages say what happened, fields say to what. No prompt, answer or token is ever a
 //! field: what a person typed is in the database alone.
 
+use tracing::Level;
 use tracing_subscriber::{
-    EnvFilter, Layer as _, filter::filter_fn, fmt, layer::SubscriberExt as _,
+    Layer as _,
+    filter::{Targets, filter_fn},
+    fmt,
+    layer::SubscriberExt as _,
     util::SubscriberInitExt as _,
 };
 
@@ -22,8 +26,7 @@ pub const DEFAULT_FILTER: &str = "info,sqlx=warn";
 pub fn start(env: &Env) {
     let filter = env.text("RUST_LOG").unwrap_or(DEFAULT_FILTER);
     // Metrics are counted however quiet the log is.
-    let filter = EnvFilter::try_new(format!("{filter},{}=info", metrics::TARGET))
-        .unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
+    let filter = targets(filter).with_target(metrics::TARGET, Level::INFO);
     let namespace = env.text("METRICS_NAMESPACE").unwrap_or(metrics::NAMESPACE);
     let json = fmt::layer()
         .json()
@@ -51,6 +54,18 @@ pub fn start(env: &Env) {
     }));
 }
 
+/// What a list of directives lets through, such as `info,sqlx=warn`; one that cannot be read counts as
+/// [`DEFAULT_FILTER`].
+pub fn targets(directives: &str) -> Targets {
+    let directives = directives.split(',').map(str::trim);
+    let directives: Vec<_> = directives.filter(|word| !word.is_empty()).collect();
+    directives
+        .join(",")
+        .parse()
+        .or_else(|_| DEFAULT_FILTER.parse())
+        .unwrap_or_default()
+}
+
 /// An error and its sources, outermost first.
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -61,4 +76,25 @@ pub fn chain(error: &dyn std::error::Error) -> String {
         source = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_of_directives_says_what_is_logged_and_one_that_cannot_be_read_is_the_default() {
+        let directives = " warn, sqlx=error ,common::replies=debug,";
+        let filter = targets(directives);
+        assert!(filter.would_enable("common", &Level::WARN));
+        assert!(!filter.would_enable("common", &Level::INFO));
+        assert!(filter.would_enable("common::replies::live", &Level::DEBUG));
+        assert!(!filter.would_enable("sqlx::query", &Level::WARN));
+
+        for unreadable in ["info=warn=error", "sqlx=loud"] {
+            let filter = targets(unreadable);
+            assert!(filter.would_enable("common", &Level::INFO), "{unreadable}");
+            assert!(!filter.would_enable("sqlx", &Level::INFO), "{unreadable}");
+        }
+    }
 }

@@ -3,8 +3,9 @@
 
 use std::io::Write as _;
 
-use common::metrics;
-use tracing_subscriber::EnvFilter;
+use common::{metrics, telemetry};
+use tracing::Level;
+use tracing_subscriber::{fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
 /// Prints a line. A closed pipe is not worth a panic.
 pub fn say(line: impl AsRef<str>) {
@@ -14,13 +15,14 @@ pub fn say(line: impl AsRef<str>) {
 /// Starts a log that people can read.
 pub fn start_log(filter: &str) {
     // What is counted for CloudWatch is no news to a person, unless it is a warning.
-    let filter = EnvFilter::try_new(format!("{filter},{}=warn", metrics::TARGET))
-        .unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let filter = telemetry::targets(filter).with_target(metrics::TARGET, Level::WARN);
+    let text = fmt::layer()
         .with_writer(std::io::stderr)
         .with_target(false)
-        .compact()
+        .compact();
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(text)
         .try_init()
         .ok();
 }

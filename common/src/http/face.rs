@@ -9,6 +9,7 @@ use http::{
 };
 use serde_json::{Map, Value, json};
 
+use super::Json;
 use crate::error::{Error, Reason};
 
 /// Whose words an error is told in; the path says.
@@ -146,7 +147,7 @@ impl Face {
             );
         }
 
-        let mut response = (status, axum::Json(Value::Object(body))).into_response();
+        let mut response = (status, Json(Value::Object(body))).into_response();
         if let Some(allow) = headers.get(ALLOW) {
             response.headers_mut().insert(ALLOW, allow.clone());
         }

@@ -1,4 +1,4 @@
-//! Path, query and body, read so that refusals come in the documented order.
+//! Path, query and headers, read so that refusals come in the documented order.
 //!
 //! A handler first takes its `Caller` (401, 403), then its body (413, 415, 400), and only
 //! then looks at fields (422). So the extractors of path and query never refuse: they hand
@@ -6,20 +6,12 @@
 
 use std::{collections::HashMap, convert::Infallible, num::IntErrorKind};
 
-use axum::{
-    body::Body,
-    extract::{FromRequest, FromRequestParts, RawPathParams, Request},
-};
-use http::{HeaderMap, header::CONTENT_TYPE, request::Parts};
-use http_body_util::{BodyExt as _, Limited};
+use axum::extract::{FromRequestParts, RawPathParams};
+use http::{HeaderMap, request::Parts};
 use percent_encoding::percent_decode_str;
-use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use crate::error::{Error, Reason, Result};
-
-/// The largest body that is read, in bytes.
-pub const MAX_BODY: usize = 128 * 1024;
 
 /// The parameters of the path, still text.
 pub struct PathText(HashMap<String, String>);
@@ -196,65 +188,6 @@ impl HeaderText {
         }
         Ok(value.map(http::HeaderValue::as_bytes))
     }
-}
-
-/// A JSON body. Its fields are refused by name, with 422.
-pub struct Json<T>(pub T);
-
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
-    type Rejection = Error;
-
-    async fn from_request(request: Request, _: &S) -> Result<Self> {
-        let (parts, body) = request.into_parts();
-        let bytes = read(body).await?;
-        if !is_json(&parts) {
-            return Err(Error::UnsupportedMediaType);
-        }
-        // In two steps, since a wrong field is another refusal than wrong syntax.
-        let value: serde_json::Value =
-            serde_json::from_slice(&bytes).map_err(|_| Error::InvalidJson)?;
-        if !value.is_object() {
-            return Err(Error::invalid("body", Reason::Type));
-        }
-        serde_path_to_error::deserialize(value)
-            .map(Self)
-            .map_err(|err| {
-                let field = err.path().to_string();
-                Error::invalid(
-                    if field == "." {
-                        "body".to_owned()
-                    } else {
-                        field
-                    },
-                    Reason::Type,
-                )
-            })
-    }
-}
-
-async fn read(body: Body) -> Result<bytes::Bytes> {
-    match Limited::new(body, MAX_BODY).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(err) if err.is::<http_body_util::LengthLimitError>() => Err(Error::PayloadTooLarge),
-        // The client went away in the middle; nobody reads this answer.
-        Err(_) => Err(Error::InvalidJson),
-    }
-}
-
-fn is_json(parts: &Parts) -> bool {
-    let value = parts
-        .headers
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
-    let essence = value
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .to_ascii_lowercase();
-    essence == "application/json"
-        || (essence.starts_with("application/") && essence.ends_with("+json"))
 }
 
 #[cfg(test)]

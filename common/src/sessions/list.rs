@@ -1,5 +1,7 @@
 //! The sessions of somebody, a page at a time, with what was said last.
 
+use std::cmp::Reverse;
+
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
@@ -71,7 +73,7 @@ pub async fn list(db: &Db, caller: &Caller, query: &ListQuery) -> Result<Session
     // The total of all is the user's counter; only what a filter leaves is counted. The join is lateral so that an
     // empty page still has its total. One more than asked for is fetched, so that a page that happens to be full
     // is not taken for the last but one.
-    let rows = sqlx::query!(
+    let mut rows = sqlx::query!(
         r#"
         select t.total as "total!", c.id as "number?", c.public_id as "id?", c.agent_id, c.title as "title?",
                c.channel_type as "channel_type?", c.status as "status?", c.message_count as "message_count?",
@@ -97,7 +99,6 @@ pub async fn list(db: &Db, caller: &Caller, query: &ListQuery) -> Result<Session
             limit $7 offset $8
         ) c on true
         left join biz.bots b on b.id = c.bot_id
-        order by c.last_active_at desc, c.id desc
         "#,
         caller.site_id,
         caller.user_id,
@@ -111,6 +112,9 @@ pub async fn list(db: &Db, caller: &Caller, query: &ListQuery) -> Result<Session
     .fetch_all(db)
     .bounded()
     .await?;
+
+    // As the subquery found them, most likely; but what comes through joins is in no order.
+    rows.sort_by_key(|row| Reverse((row.last_active_at, row.number)));
 
     let total = rows.first().map_or(0, |row| row.total);
     let rows = rows.into_iter().filter_map(|row| {

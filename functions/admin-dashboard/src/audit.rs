@@ -1,6 +1,6 @@
 //! `GET /api/admin/ai/audit`: who changed what.
 
-use axum::{Json, extract::State};
+use axum::extract::State;
 use chrono::{DateTime, Utc};
 use common::{
     Result,
@@ -8,7 +8,7 @@ use common::{
     auth::SiteScope,
     dates::DateRange,
     db::Db,
-    http::{AdminPage, AdminProblem, QueryText},
+    http::{AdminPage, AdminProblem, Json, QueryText},
     paging::Paging,
 };
 use serde::Serialize;

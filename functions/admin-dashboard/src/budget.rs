@@ -1,13 +1,13 @@
 //! `GET` and `PUT /api/admin/ai/budget`.
 
-use axum::{Json, extract::State};
+use axum::extract::State;
 use chrono::{DateTime, Utc};
 use common::{
     Result,
     auth::{Admin, SiteScope},
     budgets::{self, Budget, Limits},
     db::Db,
-    http::{self, AdminProblem},
+    http::{AdminProblem, Json},
     usage::fraction,
 };
 use serde::{Deserialize, Serialize};
@@ -90,7 +90,7 @@ pub(crate) struct Body {
 pub(crate) async fn set_budget(
     State(db): State<Db>,
     admin: Admin,
-    http::Json(body): http::Json<Body>,
+    Json(body): Json<Body>,
 ) -> Result<Json<BudgetView>> {
     let site_id = admin.site(body.site_id)?;
     let limits = Limits::parse(body.daily_limit, body.monthly_limit)?;

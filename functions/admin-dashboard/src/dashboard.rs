@@ -1,13 +1,13 @@
 //! `GET /api/admin/ai/dashboard`: what AI costs, whether it is healthy, what went wrong.
 
-use axum::{Json, extract::State};
+use axum::extract::State;
 use chrono::{DateTime, NaiveDate, Utc};
 use common::{
     Result,
     alerts::{self, Alert},
     auth::SiteScope,
     db::Db,
-    http::AdminProblem,
+    http::{AdminProblem, Json},
     usage::{self, Calls, Health, Usage, fraction},
 };
 use serde::Serialize;

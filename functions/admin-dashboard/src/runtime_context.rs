@@ -1,6 +1,6 @@
 //! `GET` and `PUT /api/admin/ai/runtime-context`: what day it is for a site.
 
-use axum::{Json, extract::State};
+use axum::extract::State;
 use chrono::{DateTime, NaiveDate, Utc};
 use common::{
     Result,
@@ -8,7 +8,7 @@ use common::{
     clock::{self, Mode, RuntimeContext},
     db::Db,
     error::Error,
-    http::{self, AdminProblem},
+    http::{AdminProblem, Json},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -102,7 +102,7 @@ pub(crate) struct Body {
 pub(crate) async fn set_runtime_context(
     State(db): State<Db>,
     admin: Admin,
-    http::Json(body): http::Json<Body>,
+    Json(body): Json<Body>,
 ) -> Result<Json<ContextView>> {
     let site_id = admin.site(body.site_id)?;
     let mode = Mode::parse(body.mode.as_deref(), body.sandbox_date.as_deref())?;

@@ -1,6 +1,6 @@
 //! `/api/admin/ai/batches/…`: apps asked about many members, once it was seen what that costs.
 
-use axum::{Json, extract::State, http::StatusCode};
+use axum::{extract::State, http::StatusCode};
 use chrono::{DateTime, Utc};
 use common::{
     Error, Result,
@@ -8,7 +8,7 @@ use common::{
     batches::{self, Batch, Estimate, NewBatch},
     db::Db,
     error::Reason,
-    http::{self, AdminProblem, PathText, QueryText},
+    http::{AdminProblem, Json, PathText, QueryText},
     queue::JobQueue,
 };
 use serde::{Deserialize, Serialize};
@@ -82,7 +82,7 @@ impl From<Estimate> for BatchEstimate {
 pub(crate) async fn estimate_batch(
     State(db): State<Db>,
     admin: Admin,
-    http::Json(body): http::Json<Body>,
+    Json(body): Json<Body>,
 ) -> Result<Json<BatchEstimate>> {
     let (site_id, batch) = body.parse(&admin)?;
     let estimate = batches::estimate(&db, site_id, admin.user_id, &batch).await?;

@@ -6,7 +6,7 @@ use common::{
     auth::Admin,
     db::Db,
     error::Reason,
-    http::{self, AdminProblem},
+    http::{AdminProblem, Json},
     jobs::{self, Connector, Enqueued, NewEvent},
     queue::JobQueue,
 };
@@ -54,15 +54,15 @@ pub(crate) async fn create_job(
     State(db): State<Db>,
     State(queue): State<JobQueue>,
     admin: Admin,
-    http::Json(body): http::Json<Body>,
-) -> Result<(StatusCode, axum::Json<Created>)> {
+    Json(body): Json<Body>,
+) -> Result<(StatusCode, Json<Created>)> {
     let event = body.parse(&admin)?;
     let job = jobs::enqueue(&db, &event, Connector::AdminApi(admin.user_id), None).await?;
     if job.is_pending() {
         queue.wake(1).await;
     }
     let Enqueued { id, status } = job;
-    Ok((StatusCode::ACCEPTED, axum::Json(Created { id, status })))
+    Ok((StatusCode::ACCEPTED, Json(Created { id, status })))
 }
 
 impl Body {

@@ -1,13 +1,13 @@
 //! `GET /api/admin/ai/trigger-jobs` and `GET /api/admin/ai/trigger-jobs/{id}`: jobs as admins look at them.
 
-use axum::{Json, extract::State};
+use axum::extract::State;
 use chrono::{DateTime, Utc};
 use common::{
     Result,
     auth::SiteScope,
     dates::DateRange,
     db::Db,
-    http::{AdminPage, AdminProblem, PathText, QueryText},
+    http::{AdminPage, AdminProblem, Json, PathText, QueryText},
     jobs::{self, Detail, EventType, ListQuery, RunOfJob, Status, Summary},
     paging::Paging,
 };

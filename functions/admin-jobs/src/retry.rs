@@ -1,11 +1,11 @@
 //! `POST /api/admin/ai/trigger-jobs/{id}/retry`: a job once more.
 
-use axum::{Json, extract::State, http::StatusCode};
+use axum::{extract::State, http::StatusCode};
 use common::{
     Result,
     auth::Admin,
     db::Db,
-    http::{AdminProblem, PathText, QueryText},
+    http::{AdminProblem, Json, PathText, QueryText},
     jobs,
     queue::JobQueue,
 };

@@ -1,13 +1,13 @@
 //! `GET /api/admin/ai/alerts`, and `POST …/{id}/ack` and `…/ignore`: what failed, and what became of it.
 
-use axum::{Json, extract::State};
+use axum::extract::State;
 use chrono::{DateTime, Utc};
 use common::{
     Result,
     alerts::{self, Alert, ListQuery, Verdict},
     auth::{Admin, SiteScope},
     db::Db,
-    http::{AdminPage, AdminProblem, PathText, QueryText},
+    http::{AdminPage, AdminProblem, Json, PathText, QueryText},
     paging::Paging,
 };
 use serde::Serialize;

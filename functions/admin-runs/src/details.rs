@@ -1,12 +1,12 @@
 //! `GET /api/admin/ai/run-logs/{id}`: a run with what was asked and said.
 
-use axum::{Json, extract::State};
+use axum::extract::State;
 use chrono::{DateTime, Utc};
 use common::{
     Result,
     auth::SiteScope,
     db::Db,
-    http::{AdminProblem, PathText},
+    http::{AdminProblem, Json, PathText},
     runs::{self, Details},
 };
 use serde::Serialize;

@@ -1,7 +1,6 @@
 //! `GET /api/admin/ai/run-logs`: a page of runs, or all of them as a table.
 
 use axum::{
-    Json,
     extract::State,
     http::header::VARY,
     response::{IntoResponse, Response},
@@ -11,7 +10,7 @@ use common::{
     Result,
     auth::SiteScope,
     db::Db,
-    http::{AdminPage, AdminProblem, ListFormat, QueryText},
+    http::{AdminPage, AdminProblem, Json, ListFormat, QueryText},
     paging::Paging,
     runs::{self, Entry, ListQuery},
 };

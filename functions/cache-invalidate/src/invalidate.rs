@@ -8,7 +8,7 @@ use common::{
     cache,
     db::Db,
     error::Reason,
-    http::{self, AdminProblem},
+    http::{AdminProblem, Json},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -46,15 +46,15 @@ pub(crate) struct Invalidated {
 pub(crate) async fn invalidate_cache(
     State(db): State<Db>,
     admin: Admin,
-    http::Json(body): http::Json<Body>,
-) -> Result<axum::Json<Invalidated>> {
+    Json(body): Json<Body>,
+) -> Result<Json<Invalidated>> {
     let site_id = admin.site(body.site_id)?;
     let app = body.app_type.as_deref().map(kept_app).transpose()?;
     if body.member_id.is_some_and(|id| id < 1) {
         return Err(Error::invalid("member_id", Reason::Type));
     }
     let affected = cache::invalidate(&db, site_id, admin.user_id, app, body.member_id).await?;
-    Ok(axum::Json(Invalidated { affected }))
+    Ok(Json(Invalidated { affected }))
 }
 
 /// An app whose answers are kept.

@@ -1,6 +1,6 @@
 //! `GET /api/admin/ai/cache`: the results of the apps.
 
-use axum::{Json, extract::State};
+use axum::extract::State;
 use chrono::{DateTime, Utc};
 use common::{
     Result,
@@ -8,7 +8,7 @@ use common::{
     auth::SiteScope,
     cache::{self, ListQuery, Listing, Status},
     db::Db,
-    http::{AdminPage, AdminProblem, QueryText},
+    http::{AdminPage, AdminProblem, Json, QueryText},
     paging::Paging,
 };
 use serde::Serialize;

@@ -1,13 +1,13 @@
 //! `GET /api/xcx/runtime-clock`.
 
-use axum::{Json, extract::State};
+use axum::extract::State;
 use chrono::{DateTime, NaiveDate, Utc};
 use common::{
     Result,
     auth::Caller,
     clock::{self, RuntimeClock},
     db::Db,
-    http::Problem,
+    http::{Json, Problem},
 };
 use serde::Serialize;
 use utoipa::ToSchema;

@@ -3,10 +3,7 @@
 
 mod clock;
 
-use axum::{
-    Json,
-    extract::{FromRef, State},
-};
+use axum::extract::{FromRef, State};
 use chrono::{DateTime, Utc};
 use common::{
     Result,
@@ -14,7 +11,7 @@ use common::{
     config::{ConfigError, DatabaseConfig, Env},
     conversations::{self, Conversation},
     db::{self, Db},
-    http::{Problem, QueryText},
+    http::{Json, Problem, QueryText},
     paging::Paging,
 };
 use serde::Serialize;

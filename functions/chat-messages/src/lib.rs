@@ -6,17 +6,14 @@
 mod send;
 mod view;
 
-use axum::{
-    Json,
-    extract::{FromRef, State},
-};
+use axum::extract::{FromRef, State};
 use common::{
     Result,
     auth::{Caller, Callers},
     config::{ConfigError, Env},
     conversations::{self, Context, ContextType},
     db::Db,
-    http::{PathText, Problem, QueryText},
+    http::{Json, PathText, Problem, QueryText},
     messages::{self, Order},
     paging::Paging,
     replies::Replies,

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use common::{
     Result,
     auth::Caller,
-    http::{self, Deadline, PathText, Problem},
+    http::{Deadline, Json, PathText, Problem},
     messages::{ClientMessageId, Content},
     replies::{NewMessage, Replies, Reply, State as ReplyState},
 };
@@ -75,8 +75,8 @@ pub(crate) async fn send_message(
     caller: Caller,
     path: PathText,
     deadline: Option<Extension<Deadline>>,
-    http::Json(body): http::Json<Body>,
-) -> Result<axum::Json<Answer>> {
+    Json(body): Json<Body>,
+) -> Result<Json<Answer>> {
     let message = NewMessage {
         conversation_id: path.id("chatId")?,
         content: Content::parse(body.content.as_deref())?,
@@ -89,7 +89,7 @@ pub(crate) async fn send_message(
         .send(&caller, message, killed_at, Some(PATIENCE))
         .await?;
     let reply = watch.collect(PATIENCE).await;
-    Ok(axum::Json(Answer {
+    Ok(Json(Answer {
         user_message: UserMessage {
             id: start.user_message_id,
             content,

@@ -1,7 +1,13 @@
 //! `GET /api/chat/bots`: whom there is to talk to.
 
-use axum::{Json, extract::State};
-use common::{Result, auth::Caller, bots, db::Db, http::SessionProblem};
+use axum::extract::State;
+use common::{
+    Result,
+    auth::Caller,
+    bots,
+    db::Db,
+    http::{Json, SessionProblem},
+};
 use serde::Serialize;
 use utoipa::ToSchema;
 

@@ -1,12 +1,12 @@
 //! `GET /api/chat/sessions/{id}/messages`: what was said, page by page, and what has been said since.
 
-use axum::{Json, extract::State};
+use axum::extract::State;
 use common::{
     Error, Result,
     auth::Caller,
     db::Db,
     error::Reason,
-    http::{PathText, QueryText, SessionProblem},
+    http::{Json, PathText, QueryText, SessionProblem},
     paging::MAX_PAGE_SIZE,
     sessions::{self, Range},
 };

@@ -1,11 +1,11 @@
 //! `PUT /api/chat/sessions/{id}/read`: what the bot has said so far was read.
 
-use axum::{Json, extract::State};
+use axum::extract::State;
 use common::{
     Result,
     auth::Caller,
     db::Db,
-    http::{PathText, SessionProblem},
+    http::{Json, PathText, SessionProblem},
     sessions,
 };
 use serde::Serialize;

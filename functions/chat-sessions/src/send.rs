@@ -1,13 +1,13 @@
 //! `POST /api/chat/sessions/{id}/messages`: a message, whose reply is made in the background.
 
-use axum::{Json, extract::State, http::StatusCode};
+use axum::{extract::State, http::StatusCode};
 use common::{
     Error, Result,
     auth::Caller,
     config::SendLimits,
     db::Db,
     error::Reason,
-    http::{self, HeaderText, PathText, SessionProblem},
+    http::{HeaderText, Json, PathText, SessionProblem},
     messages::Content,
     queue::JobQueue,
     sessions::{self, ContentType, IdempotencyKey, NewSessionMessage},
@@ -83,7 +83,7 @@ pub(crate) async fn send_session_message(
     caller: Caller,
     path: PathText,
     headers: HeaderText,
-    http::Json(body): http::Json<Body>,
+    Json(body): Json<Body>,
 ) -> Result<(StatusCode, Json<Stored>)> {
     let session_id = path.uuid("id")?;
     let message = body.parse(&headers)?;

@@ -1,12 +1,12 @@
 //! `GET`, `PATCH` and `DELETE /api/chat/sessions/{id}`: one session, and what becomes of it.
 
-use axum::{Json, extract::State};
+use axum::extract::State;
 use common::{
     Error, Result,
     auth::Caller,
     db::Db,
     error::Reason,
-    http::{self, PathText, SessionProblem},
+    http::{Json, PathText, SessionProblem},
     sessions::{self, Change, Status, Title},
 };
 use serde::{Deserialize, Serialize};
@@ -84,7 +84,7 @@ pub(crate) async fn change_session(
     State(db): State<Db>,
     caller: Caller,
     path: PathText,
-    http::Json(body): http::Json<Body>,
+    Json(body): Json<Body>,
 ) -> Result<Json<Found>> {
     let id = path.uuid("id")?;
     let session = sessions::change(&db, &caller, id, &body.parse()?).await?;

@@ -1,12 +1,12 @@
 //! `GET` and `POST /api/chat/sessions`: all sessions of somebody, and a new one.
 
-use axum::{Json, extract::State, http::StatusCode};
+use axum::{extract::State, http::StatusCode};
 use common::{
     Error, Result,
     auth::Caller,
     db::Db,
     error::Reason,
-    http::{self, QueryText, SessionProblem},
+    http::{self, Json, QueryText, SessionProblem},
     paging::Slice,
     sessions::{self, ListQuery, Status, Title},
 };
@@ -108,7 +108,7 @@ pub(crate) struct Created {
 pub(crate) async fn create_session(
     State(db): State<Db>,
     caller: Caller,
-    http::Json(body): http::Json<Body>,
+    Json(body): Json<Body>,
 ) -> Result<(StatusCode, Json<Created>)> {
     let bot_id = body
         .bot_id

@@ -1,10 +1,10 @@
 //! `POST /api/xcx/chat/stream/{messageId}/stop`: no more of a reply (CHAT-6).
 
-use axum::{Json, extract::State, http::StatusCode};
+use axum::{extract::State, http::StatusCode};
 use common::{
     Result,
     auth::Caller,
-    http::{PathText, Problem},
+    http::{Json, PathText, Problem},
     replies::{Replies, Stop},
 };
 use serde::Serialize;

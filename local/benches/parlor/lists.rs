@@ -16,6 +16,7 @@ use sqlx::Executor as _;
 use crate::{
     Result,
     child::{Child, Role},
+    machine::Calm,
     progress,
     report::{Figure, Section},
     stage::{self, Stage},
@@ -38,7 +39,8 @@ const MAX_SESSIONS: i64 = 2_000;
 pub async fn measure(postgres: &Binaries, most: i64, seconds: u64) -> Result<Section> {
     let stage = Stage::new(postgres, false)?;
     let mut figures = Vec::new();
-    let mut sizes = Vec::new();
+    let mut notes = Vec::new();
+    let mut calm = Calm::default();
     for (name, most) in [("few", 10_000), ("many", most)] {
         let (url, db) = stage.database(name).await?;
         progress(format!("lists, loading up to {most} messages"));
@@ -50,7 +52,9 @@ pub async fn measure(postgres: &Binaries, most: i64, seconds: u64) -> Result<Sec
             upstream,
         })?;
         for page in data.pages(&db).await? {
-            let (served, floor) = page.measure(&parlor, &db).await?;
+            let (served, floor) = calm
+                .round(async || page.measure(&parlor, &db).await)
+                .await?;
             let what = format!("{}, {} messages", page.what, thousands(data.messages));
             let median = Figure::new(format!("{what}, p50"), served.median(), "ms");
             figures.push(page.list.median_of(median).floor(floor.median()));
@@ -64,7 +68,7 @@ pub async fn measure(postgres: &Binaries, most: i64, seconds: u64) -> Result<Sec
             sqlx::query_scalar("select pg_size_pretty(pg_total_relation_size('biz.ai_messages'))")
                 .fetch_one(&db)
                 .await?;
-        sizes.push(format!(
+        notes.push(format!(
             "{} messages in {} conversations, {} of them one user's, {} of these with bots, and {} messages in one of his: {size} \
              with indexes.",
             thousands(data.messages),
@@ -74,6 +78,7 @@ pub async fn measure(postgres: &Binaries, most: i64, seconds: u64) -> Result<Sec
             thousands(data.long_conversation),
         ));
     }
+    notes.push(calm.words());
     Ok(Section {
         title: "Lists",
         conditions: format!(
@@ -84,7 +89,7 @@ pub async fn measure(postgres: &Binaries, most: i64, seconds: u64) -> Result<Sec
              floor is the list's statement alone, in turn with it: no HTTP, no token, no JSON."
         ),
         figures,
-        notes: sizes,
+        notes,
     })
 }
 

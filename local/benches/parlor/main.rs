@@ -30,6 +30,7 @@ use clap::{Parser, ValueEnum};
 use local::postgres::Binaries;
 use machine::Ticks;
 use report::Section;
+use tokio::runtime::{Builder, Runtime};
 
 /// Anything that ends a benchmark.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -92,13 +93,39 @@ fn main() -> Result<()> {
     rustls::crypto::ring::default_provider()
         .install_default()
         .ok();
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?
-        .block_on(measure(&arguments))
+    measure(&arguments)
 }
 
-async fn measure(arguments: &Arguments) -> Result<()> {
+impl Subject {
+    /// What its client runs on. Where one request is made at a time, it is one thread: a second one would only
+    /// add its waking up to what is measured.
+    fn runtime(self) -> Result<Runtime> {
+        let mut runtime = match self {
+            Self::FirstToken | Self::Lists | Self::Desk => Builder::new_current_thread(),
+            _ => Builder::new_multi_thread(),
+        };
+        Ok(runtime.enable_all().build()?)
+    }
+
+    async fn measure(self, arguments: &Arguments, postgres: &Binaries) -> Result<Section> {
+        match self {
+            Self::FirstToken => first_token::measure(postgres).await,
+            Self::Relay => relay::measure(postgres).await,
+            Self::Streams => streams::measure(postgres).await,
+            Self::Resume => resume::measure(postgres).await,
+            Self::Jobs => jobs::measure(postgres).await,
+            Self::Lists => {
+                lists::measure(postgres, arguments.messages, arguments.load_seconds).await
+            }
+            Self::Desk => desk::measure(postgres, arguments.messages).await,
+            Self::ColdStart => cold_start::measure(),
+            Self::Sizes => sizes::measure(),
+            Self::Memory => memory::measure(postgres).await,
+        }
+    }
+}
+
+fn measure(arguments: &Arguments) -> Result<()> {
     let subjects = if arguments.subjects.is_empty() {
         Subject::value_variants()
     } else {
@@ -109,20 +136,8 @@ async fn measure(arguments: &Arguments) -> Result<()> {
     let mut sections: Vec<Section> = Vec::new();
     for subject in subjects {
         let before = Ticks::now();
-        let mut section = match subject {
-            Subject::FirstToken => first_token::measure(&postgres).await?,
-            Subject::Relay => relay::measure(&postgres).await?,
-            Subject::Streams => streams::measure(&postgres).await?,
-            Subject::Resume => resume::measure(&postgres).await?,
-            Subject::Jobs => jobs::measure(&postgres).await?,
-            Subject::Lists => {
-                lists::measure(&postgres, arguments.messages, arguments.load_seconds).await?
-            }
-            Subject::Desk => desk::measure(&postgres, arguments.messages).await?,
-            Subject::ColdStart => cold_start::measure()?,
-            Subject::Sizes => sizes::measure()?,
-            Subject::Memory => memory::measure(&postgres).await?,
-        };
+        let measured = subject.measure(arguments, &postgres);
+        let mut section = subject.runtime()?.block_on(measured)?;
         section.notes.push(before.words());
         sections.push(section);
     }

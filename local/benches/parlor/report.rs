@@ -187,6 +187,6 @@ Written by `cargo bench -p local -- --markdown docs/benchmarks.md`; nothing here
 `cargo bench -p local -- first-token relay streams resume lists cold-start sizes memory`.
 
 A *floor*, from the same run, is what the same thing costs without Parlor; each section says which.
-Timings inside the benchmark are of the `bench` profile (optimised, no LTO), Parlor being one process with
-one thread, as on Lambda, unless a section says otherwise; cold start, size and memory are of the `release` binaries that are deployed.
+Timings inside the benchmark are of the profile that is deployed, Parlor being one process with one thread, as on
+Lambda, unless a section says otherwise; cold start, size and memory are of the binaries that are deployed.
 ";

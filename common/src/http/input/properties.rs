@@ -1,40 +1,9 @@
-//! Whatever comes as path, query, header or body, it is read or refused by its field.
+//! Whatever comes as path, query or header, it is read or refused by its field.
 
-use futures_util::FutureExt as _;
 use proptest::{collection::vec, prelude::*, sample::select};
-use serde::Deserialize;
-use serde_json::{Value, json};
 
 use super::*;
-use crate::properties::{cases, encoded, json, number, query, raw_query, text, whole};
-
-/// A body as the handlers have them.
-#[derive(Debug, Deserialize, PartialEq)]
-#[serde(rename_all = "camelCase")]
-struct Body {
-    chat_id: Option<i64>,
-    content: Option<String>,
-    page_context: Option<Value>,
-}
-
-const NAMES: &[&str] = &["chatId", "content", "pageContext", "title"];
-
-fn read_body(content_type: &[u8], body: Vec<u8>) -> Result<Json<Body>> {
-    let request = Request::builder()
-        .header(CONTENT_TYPE, content_type)
-        .body(body.into());
-    let read = Json::from_request(request.unwrap(), &());
-    read.now_or_never().unwrap()
-}
-
-fn object() -> impl Strategy<Value = Value> {
-    let value = prop_oneof![
-        any::<i64>().prop_map(Value::from),
-        text().prop_map(Value::from),
-        json(NAMES),
-    ];
-    vec((select(NAMES), value), 0..4).prop_map(Value::from_iter)
-}
+use crate::properties::{cases, encoded, number, query, raw_query, text, whole};
 
 proptest! {
     #![proptest_config(cases(256))]
@@ -93,72 +62,6 @@ proptest! {
         let fits = whole(&text).filter(|id| *id > 0);
         prop_assert_eq!(path.id("chatId").ok(), fits);
         prop_assert!(path.id("messageId").is_err());
-    }
-
-    #[test]
-    fn a_body_of_any_bytes_is_refused_as_documented(
-        body in prop_oneof![
-            4 => vec(any::<u8>(), 0..200),
-            1 => (0..200_000_usize).prop_map(|length| vec![b'['; length]),
-            1 => (MAX_BODY - 20..MAX_BODY + 20).prop_map(|length| vec![b' '; length]),
-        ],
-        kind in vec(prop_oneof![32..127_u8, 128..=255_u8], 0..40),
-    ) {
-        let length = body.len();
-        match read_body(b"application/json", body.clone()) {
-            Err(Error::PayloadTooLarge) => prop_assert!(length > MAX_BODY),
-            Err(Error::InvalidJson) => prop_assert!(length <= MAX_BODY),
-            Err(Error::Invalid { field, .. }) => prop_assert_eq!(field, "body"),
-            other => prop_assert!(false, "{:?}", other.map(|Json(body)| body)),
-        }
-        // What it is declared as is looked at after its size.
-        match read_body(&kind, body) {
-            Err(Error::PayloadTooLarge) => prop_assert!(length > MAX_BODY),
-            Err(Error::UnsupportedMediaType) => prop_assert!(length <= MAX_BODY),
-            other => prop_assert!(false, "{:?}", other.map(|Json(body)| body)),
-        }
-    }
-
-    #[test]
-    fn a_body_of_any_json_is_read_or_refused_by_the_name_of_its_field(body in prop_oneof![4 => object(), 1 => json(NAMES)]) {
-        let wrong: Vec<&str> = [
-            ("chatId", body["chatId"].is_null() || body["chatId"].is_i64()),
-            ("content", body["content"].is_null() || body["content"].is_string()),
-        ]
-        .into_iter()
-        .filter_map(|(name, fits)| (!fits).then_some(name))
-        .collect();
-        match read_body(b"application/json; charset=utf-8", body.to_string().into_bytes()) {
-            Ok(Json(read)) => {
-                prop_assert!(body.is_object() && wrong.is_empty());
-                let expected = Body {
-                    chat_id: body["chatId"].as_i64(),
-                    content: body["content"].as_str().map(str::to_owned),
-                    page_context: body.get("pageContext").filter(|context| !context.is_null()).cloned(),
-                };
-                prop_assert_eq!(read, expected);
-            }
-            Err(Error::Invalid { field, reason }) => {
-                prop_assert_eq!(reason, Reason::Type);
-                let expected: &[&str] = if body.is_object() { &wrong } else { &["body"] };
-                prop_assert!(expected.contains(&&*field), "{} in {}", field, body);
-            }
-            Err(error) => prop_assert!(false, "{} in {}", error, body),
-        }
-    }
-
-    #[test]
-    fn only_json_is_taken_for_json(
-        kind in select(vec!["application", "text", "APPLICATION", " application", ""]),
-        name in select(vec!["json", "JSON", "problem+json", "x+json", "jsonx", "xml", "json+x", ""]),
-        parameters in select(vec!["", ";charset=utf-8", "; charset=\"x\"", " ;", ";,"]),
-    ) {
-        let said = format!("{kind}/{name}{parameters}");
-        let name = name.to_lowercase();
-        let fits = kind.trim().eq_ignore_ascii_case("application") && (name == "json" || name.ends_with("+json"));
-        let read = read_body(said.as_bytes(), json!({}).to_string().into_bytes());
-        prop_assert_eq!(read.is_ok(), fits, "{}", said);
-        prop_assert!(fits || matches!(read, Err(Error::UnsupportedMediaType)));
     }
 
     #[test]

@@ -1,0 +1,90 @@
+//! JSON, as it is read from a request and written as an answer.
+
+use axum::{
+    body::Body,
+    extract::{FromRequest, Request},
+    response::{IntoResponse, Response},
+};
+use http::{HeaderValue, header::CONTENT_TYPE, request::Parts};
+use http_body_util::{BodyExt as _, Limited};
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::error::{Error, Reason, Result};
+
+/// The largest body that is read, in bytes.
+const MAX_BODY: usize = 128 * 1024;
+
+/// A JSON body. Of a request, its fields are refused by name, with 422. An answer is written into plain memory, which
+/// costs a long list less than axum's own.
+pub struct Json<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self> {
+        let (parts, body) = request.into_parts();
+        let bytes = read(body).await?;
+        if !is_json(&parts) {
+            return Err(Error::UnsupportedMediaType);
+        }
+        // In two steps, since a wrong field is another refusal than wrong syntax.
+        let value: serde_json::Value =
+            serde_json::from_slice(&bytes).map_err(|_| Error::InvalidJson)?;
+        if !value.is_object() {
+            return Err(Error::invalid("body", Reason::Type));
+        }
+        serde_path_to_error::deserialize(value)
+            .map(Self)
+            .map_err(|err| {
+                let field = err.path().to_string();
+                Error::invalid(
+                    if field == "." {
+                        "body".to_owned()
+                    } else {
+                        field
+                    },
+                    Reason::Type,
+                )
+            })
+    }
+}
+
+impl<T: Serialize> IntoResponse for Json<T> {
+    fn into_response(self) -> Response {
+        match serde_json::to_vec(&self.0) {
+            Ok(bytes) => {
+                let json = HeaderValue::from_static("application/json");
+                ([(CONTENT_TYPE, json)], bytes).into_response()
+            }
+            Err(_) => Error::internal("an answer that is no JSON").into_response(),
+        }
+    }
+}
+
+async fn read(body: Body) -> Result<bytes::Bytes> {
+    match Limited::new(body, MAX_BODY).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(err) if err.is::<http_body_util::LengthLimitError>() => Err(Error::PayloadTooLarge),
+        // The client went away in the middle; nobody reads this answer.
+        Err(_) => Err(Error::InvalidJson),
+    }
+}
+
+fn is_json(parts: &Parts) -> bool {
+    let value = parts
+        .headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let essence = value
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
+    essence == "application/json"
+        || (essence.starts_with("application/") && essence.ends_with("+json"))
+}
+
+#[cfg(test)]
+mod properties;
