@@ -1,6 +1,6 @@
 //! The clients in `clients/`, under Node, against the product.
 
-use std::{ffi::OsStr, fs, path::Path, time::Duration};
+use std::{cell::Cell, ffi::OsStr, fs, path::Path, time::Duration};
 
 use tokio::{process::Command, time::sleep};
 
@@ -19,25 +19,28 @@ async fn the_clients_end_with_what_is_stored_on_the_worst_of_networks() {
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.extension() == Some(OsStr::new("mjs")));
-    let testing = Command::new(node)
+    let mut command = Command::new(node);
+    command
         .arg("--test")
         .args(files)
         .env("PARLOR_URL", &parlor.address)
         .env("PARLOR_TOKEN", token(COACH))
         .env("NO_PROXY", "127.0.0.1")
-        .kill_on_drop(true)
-        .output();
-    // Bots answer when a worker is woken.
+        .kill_on_drop(true);
+    let ended = Cell::new(false);
+    let testing = async {
+        let output = command.output().await.unwrap();
+        ended.set(true);
+        output
+    };
+    // Bots answer when a worker is woken. A worker that is dropped in the middle would leave its reply to the sweep.
     let working = async {
-        loop {
+        while !ended.get() {
             parlor.work().await;
             sleep(Duration::from_millis(100)).await;
         }
     };
-    let output = tokio::select! {
-        output = testing => output.unwrap(),
-        () = working => unreachable!("it works until the tests have ended"),
-    };
+    let (output, ()) = tokio::join!(testing, working);
     assert!(
         output.status.success(),
         "{}{}",
