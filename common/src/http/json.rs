@@ -56,7 +56,9 @@ impl<T: Serialize> IntoResponse for Json<T> {
                 let json = HeaderValue::from_static("application/json");
                 ([(CONTENT_TYPE, json)], bytes).into_response()
             }
-            Err(_) => Error::internal("an answer that is no JSON").into_response(),
+            Err(err) => {
+                Error::Internal("an answer is not JSON".into(), Some(err.into())).into_response()
+            }
         }
     }
 }

@@ -136,11 +136,8 @@ impl Calm {
 
     /// What a reader of what was measured in rounds should know.
     pub fn words(&self) -> String {
-        let mut steals = self.steals.clone();
-        steals.sort_by(f64::total_cmp);
-        let [least, .., most] = *steals else {
-            return String::new();
-        };
+        let least = self.steals.iter().copied().fold(f64::INFINITY, f64::min);
+        let most = self.steals.iter().copied().fold(0.0, f64::max);
         format!(
             "Where the machine's host took more than {:.0} % of the CPU time that was wanted, a line was measured again, {ROUNDS} \
              times at most; what stands here is the round in which it took least, {:.1} to {:.1} %.",

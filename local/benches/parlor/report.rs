@@ -184,7 +184,7 @@ const PREFACE: &str = "\
 
 Written by `cargo bench -p local -- --markdown docs/benchmarks.md`; nothing here is asserted by a test.
 `cargo bench -p local` prints the same to the terminal, and subjects can be named:
-`cargo bench -p local -- first-token relay streams resume lists cold-start sizes memory`.
+`cargo bench -p local -- first-token relay streams resume jobs lists desk cold-start sizes memory`.
 
 A *floor*, from the same run, is what the same thing costs without Parlor; each section says which.
 Timings inside the benchmark are of the profile that is deployed, Parlor being one process with one thread, as on

@@ -4,7 +4,7 @@ use chrono::{Days, NaiveDate};
 use serde_json::{Value, json};
 
 use crate::harness::{
-    parlor::{COACH, OTHER_SITE, Parlor, answer},
+    parlor::{COACH, OTHER_SITE, Parlor, Setup, answer},
     routes::{OTHER_SITE_ADMIN, PLATFORM_ADMIN, SITE_ADMIN},
 };
 
@@ -248,7 +248,6 @@ async fn the_ten_newest_alerts_are_shown_however_they_stand_and_none_of_another_
 
 #[tokio::test]
 async fn a_dashboard_takes_three_statements_at_most() {
-    use crate::harness::parlor::Setup;
     let (parlor, wire) = Parlor::wired(Setup::default()).await;
     // Statements are prepared, and the caller's approval is remembered.
     for _ in 0..2 {
