@@ -1,4 +1,4 @@
-// A chat about a task. `app.globalData` has the address of Parlor and the token of the moment.
+// A chat about a task. `app.globalData.parlor` has the address of Parlor and the current token.
 
 const { createChat } = require('./chat');
 
@@ -12,7 +12,7 @@ Page({
       this.chatId = chatId;
       this.setData({ messages: items });
       const newest = items[items.length - 1];
-      // A message of which nobody knows whether it arrived; else a reply that is still being made.
+      // First look for a message without a known answer, then for a reply in progress.
       if (this.chat.recover(chatId, this.callbacks())) this.setData({ busy: true });
       else if (newest && newest.status === 'streaming') this.readOn(newest);
     }, (error) => this.show(error));
@@ -50,7 +50,7 @@ Page({
   },
 
   stop() {
-    // Until `start` there is nothing to stop by name.
+    // Before `start` there is no id yet. Then `onStart` stops the reply.
     this.stopWanted = true;
     if (this.replyId) this.chat.stop(this.replyId).catch((error) => this.show(error));
   },
@@ -64,12 +64,23 @@ Page({
     return {
       onStart: ({ userMessageId, messageId, createdAt }) => {
         this.replyId = messageId;
-        // What is kept when the app is closed may be in the list already.
-        const known = this.data.messages.find((message) => message.id === userMessageId);
-        const question = known || { id: userMessageId, role: 'user', content: this.sent || '', createdAt, status: 'complete' };
-        const shown = this.data.messages.find((message) => message.id === messageId);
-        const reply = shown || { id: messageId, role: 'assistant', content: '', createdAt, status: 'streaming' };
-        const others = this.data.messages.filter((message) => message.id !== userMessageId && message.id !== messageId);
+        // After `recover` and `resume`, both messages may be in the list already.
+        const { messages } = this.data;
+        const others = messages.filter(({ id }) => id !== userMessageId && id !== messageId);
+        const question = messages.find(({ id }) => id === userMessageId) || {
+          id: userMessageId,
+          role: 'user',
+          content: this.sent || '',
+          createdAt,
+          status: 'complete',
+        };
+        const reply = messages.find(({ id }) => id === messageId) || {
+          id: messageId,
+          role: 'assistant',
+          content: '',
+          createdAt,
+          status: 'streaming',
+        };
         this.setData({ messages: [...others, question, reply], draft: '' });
         if (this.stopWanted) this.stop();
       },
@@ -99,7 +110,10 @@ Page({
     this.setData({ busy: false });
   },
 
-  /** Shows what went wrong. Where the message is kept, `retry` goes on with it; else the draft is still there to be sent. */
+  /**
+   * Shows an error. If the message is kept, `retry` continues with it. If not, the draft is still
+   * in the input field.
+   */
   show({ detail, kept }) {
     this.setData({ hint: detail, canRetry: kept === true });
   },

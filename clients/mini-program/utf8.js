@@ -1,13 +1,13 @@
-// UTF-8 that comes in pieces. Phones have no TextDecoder, and a chunk may end inside a character.
+// Decodes UTF-8 in pieces. Phones have no TextDecoder, and a chunk may end inside a character.
 
 /**
- * Makes a function from bytes (Uint8Array) to text. It keeps the beginning of a character until the rest of it comes, and
- * reads what is not UTF-8 as U+FFFD, exactly as a TextDecoder does.
+ * Returns a function from bytes (Uint8Array) to text. The function keeps the start of a character
+ * until the rest arrives. It replaces invalid bytes with U+FFFD, exactly as TextDecoder does.
  */
 function createDecoder() {
-  let point = 0; // What is known of the character.
-  let missing = 0; // How many bytes of it are still to come.
-  let least = 0x80; // What the next of them may be: after some first bytes not everything.
+  let point = 0; // The bits of the current character so far.
+  let missing = 0; // The number of its bytes that have not arrived.
+  let least = 0x80; // The valid range of its next byte. Some first bytes narrow the range.
   let most = 0xbf;
 
   return (bytes) => {
@@ -25,7 +25,7 @@ function createDecoder() {
           continue;
         }
         missing = 0;
-        text += '\ufffd'; // And the byte begins anew.
+        text += '\ufffd'; // The byte itself may start a character.
       }
       if (byte < 0x80) {
         text += String.fromCharCode(byte);

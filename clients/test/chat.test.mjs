@@ -3,9 +3,11 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 
-import { createParser } from '../browser/sse.js';
+import '../core.js';
 import { KINDS, ask, assertStored, baseUrl, createClient, each, listen, newChat, skip, stored, token, whileFailing } from './stand-ins/clients.mjs';
 import { atRandom, byteByByte, whole } from './stand-ins/network.mjs';
+
+const { createParser } = globalThis.parlorCore;
 
 const ODD = '今晚 7 点🎱👨‍👩‍👧‍👦 e\u0301 “引号”\\ \u{10ffff}\u{7f}末';
 const SHORT = '[[sim:say:好🎱|é|行\u{10ffff}|末]]';
@@ -101,7 +103,7 @@ for (const kind of KINDS) {
 
     test('silence is a lost connection', async () => {
       await each([0, 60, 300], 3, async (stall) => {
-        const client = createClient(kind, { silenceMs: 1500, mostAttempts: 30, trouble: (n) => (n === 0 ? { stall } : undefined) });
+        const client = createClient(kind, { silenceMs: 1500, maxAttempts: 30, trouble: (n) => (n === 0 ? { stall } : undefined) });
         const chatId = await newChat();
         const outcome = await ask(client.chat, chatId, '[[sim:echo]]没有声音了');
         await assertStored(chatId, '[[sim:echo]]没有声音了', outcome);
@@ -194,7 +196,7 @@ for (const kind of KINDS) {
       const content = '[[sim:echo]]还在吗';
       for (const at of [-1, 200]) {
         const chatId = await newChat();
-        const gone = createClient(kind, { mostAttempts: 2, trouble: () => ({ at }) });
+        const gone = createClient(kind, { maxAttempts: 2, trouble: () => ({ at }) });
         const { error } = await ask(gone.chat, chatId, content);
         assert.deepEqual([error.code, error.retryable, error.kept], ['lost', true, true]);
         const { storage } = gone;
@@ -215,7 +217,7 @@ for (const kind of KINDS) {
 
     test('what was kept for too long is not said any more', async () => {
       const chatId = await newChat();
-      const gone = createClient(kind, { mostAttempts: 1, trouble: () => ({ answer: { status: 502, headers: {}, body: '<html>' } }) });
+      const gone = createClient(kind, { maxAttempts: 1, trouble: () => ({ answer: { status: 502, headers: {}, body: '<html>' } }) });
       await ask(gone.chat, chatId, '[[sim:echo]]昨天的话');
       const { storage } = gone;
       const next = createClient(kind, { storage, keepMs: 0 });
@@ -275,7 +277,7 @@ for (const kind of KINDS) {
       // Something in front of Parlor says it in the header alone; and half a minute is the most.
       for (const [headers, retryAfter] of [[{ 'retry-after': '1' }, 1], [{ 'RETRY-AFTER': '3600' }, 3600]]) {
         const late = { status: 429, headers, body: 'slow down' };
-        const patient = createClient(kind, { mostWaitMs: 900, trouble: () => ({ answer: late }) });
+        const patient = createClient(kind, { maxWaitMs: 900, trouble: () => ({ answer: late }) });
         const { error } = await ask(patient.chat, await newChat(), content);
         assert.deepEqual([error.status, error.code, error.retryAfter, error.retryable, error.kept], [429, 'http_429', retryAfter, true, true]);
         assert.equal(patient.network.requests.length, 1);
@@ -284,7 +286,7 @@ for (const kind of KINDS) {
 
     test('attempts are counted', async () => {
       const busy = { status: 500, headers: {}, body: '{"code":"internal","detail":"服务器内部错误"}' };
-      const { chat, network } = createClient(kind, { mostAttempts: 4, trouble: () => ({ answer: busy }) });
+      const { chat, network } = createClient(kind, { maxAttempts: 4, trouble: () => ({ answer: busy }) });
       const { error } = await ask(chat, await newChat(), '你好');
       assert.deepEqual([error.code, error.kept], ['internal', true]);
       assert.equal(network.requests.length, 4);

@@ -18,7 +18,7 @@ export const KINDS = ['mini-program', 'browser'];
 /** A client of this kind on a network of its own. It is in more of a hurry than people are. */
 export function createClient(kind, { cut, trouble, storage = new Map(), ...limits } = {}) {
   const network = createNetwork({ cut, trouble });
-  const options = { baseUrl, token: () => token, backoffMs: 5, mostBackoffMs: 50, silenceMs: 10000, ...limits };
+  const options = { baseUrl, token: () => token, backoffMs: 5, maxBackoffMs: 50, silenceMs: 10000, ...limits };
   if (kind === 'mini-program') {
     const { createChat } = load('chat', { wx: createWx(network, storage) });
     return { chat: createChat(options), network, storage };

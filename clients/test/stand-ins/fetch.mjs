@@ -3,7 +3,7 @@
 /** A `fetch` on this network. */
 export function createFetch(network) {
   return async (url, { method, headers, body, signal }) => {
-    if (!/\/stream(\/\d+)?$/.test(url)) return fetch(url, { method, headers, body, signal });
+    if (!/\/stream(\/\d+\?after=\d+)?$/.test(url)) return fetch(url, { method, headers, body, signal });
     const plan = network.begin({ method, url, header: headers, body: body && JSON.parse(body) });
     if (plan.answer) return new Response(plan.answer.body, { status: plan.answer.status, headers: plan.answer.headers });
 
