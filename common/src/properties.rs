@@ -8,7 +8,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use proptest::{collection::vec, prelude::*, sample::select};
 use serde_json::{Map, Number, Value};
 
-use crate::http::QueryText;
+use crate::web::QueryText;
 
 /// What proptest does of its own accord.
 const PROPTEST_CASES: u64 = 256;

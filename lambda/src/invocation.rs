@@ -4,8 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use axum::http::Extensions;
 use common::{
-    http::{Deadline, RequestId},
-    origin::Trace,
+    platform::request_context::Trace,
+    web::{Deadline, RequestId},
 };
 use lambda_runtime::Context;
 use tokio::time::Instant;

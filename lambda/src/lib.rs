@@ -9,10 +9,12 @@ mod invocation;
 
 use axum::{Router, extract::Request, middleware};
 use common::{
-    config::{ConfigError, Env},
-    http::{self, Cors},
-    origin::Origin,
-    telemetry,
+    platform::{
+        env::{ConfigError, Env},
+        request_context::RequestContext,
+        telemetry,
+    },
+    web::{self, Cors},
 };
 use lambda_http::RequestExt as _;
 use lambda_runtime::{Diagnostic, LambdaEvent};
@@ -32,13 +34,13 @@ pub use lambda_runtime::Error;
 /// methods to the answer of a preflight.
 pub fn app(router: OpenApiRouter, cors: &Cors) -> Router {
     let app = Router::from(router)
-        .fallback(http::not_found)
-        .method_not_allowed_fallback(http::method_not_allowed)
-        .layer(middleware::from_fn(http::boundary));
+        .fallback(web::not_found)
+        .method_not_allowed_fallback(web::method_not_allowed)
+        .layer(middleware::from_fn(web::boundary));
     let Some(cors) = cors.layer() else {
         return app;
     };
-    let open = ServiceExt::<Request>::map_response(cors.layer(app), http::hide_rules);
+    let open = ServiceExt::<Request>::map_response(cors.layer(app), web::hide_rules);
     Router::new().fallback_service(open)
 }
 
@@ -92,13 +94,13 @@ pub async fn run(router: Router) -> Result<(), Error> {
 ///
 /// # Errors
 /// As [`serve`].
-pub async fn handle<Tools, Starting, Event, Answer, Failure, Pending>(
+pub async fn handle<AppState, Starting, Event, Answer, Failure, Pending>(
     from_env: impl FnOnce(Env) -> Starting,
-    handler: impl Fn(Tools, Invocation<Event>) -> Pending,
+    handler: impl Fn(AppState, Invocation<Event>) -> Pending,
 ) -> Result<(), Error>
 where
-    Tools: Clone,
-    Starting: Future<Output = Result<Tools, ConfigError>>,
+    AppState: Clone,
+    Starting: Future<Output = Result<AppState, ConfigError>>,
     Pending: Future<Output = Result<Answer, Failure>>,
     Event: DeserializeOwned,
     Answer: Serialize,
@@ -111,7 +113,7 @@ where
             ends_at: invocation::ends_at(&context),
         };
         let answer = handler(tools.clone(), invocation);
-        let origin = Origin::new(&context.request_id, invocation::trace(&context));
+        let origin = RequestContext::new(&context.request_id, invocation::trace(&context));
         let span = tracing::info_span!(
             "invocation",
             request_id = origin.request_id(),
@@ -124,9 +126,9 @@ where
 }
 
 /// What every function does once, before its first event.
-async fn start<Tools, Pending>(from_env: impl FnOnce(Env) -> Pending) -> Result<Tools, Error>
+async fn start<AppState, Pending>(from_env: impl FnOnce(Env) -> Pending) -> Result<AppState, Error>
 where
-    Pending: Future<Output = Result<Tools, ConfigError>>,
+    Pending: Future<Output = Result<AppState, ConfigError>>,
 {
     let env = Env::from_process();
     telemetry::start(&env);

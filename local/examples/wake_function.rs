@@ -2,7 +2,7 @@
 
 use std::{convert::Infallible, time::Duration};
 
-use common::queue::JobQueue;
+use common::platform::sqs::JobQueue;
 use lambda::Invocation;
 use serde::Deserialize;
 
@@ -22,10 +22,10 @@ async fn wake(
     Invocation { event, .. }: Invocation<Wake>,
 ) -> Result<(), Infallible> {
     match event.delay_ms {
-        None => queue.wake(event.jobs).await,
+        None => queue.notify_workers(event.jobs).await,
         Some(delay) => {
             let delay = Duration::from_millis(delay);
-            queue.wake_after(event.jobs, delay).await;
+            queue.notify_workers_after(event.jobs, delay).await;
         }
     }
     Ok(())

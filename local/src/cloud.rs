@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use axum::{Router, routing::get};
-use common::{apps::App, config::Env};
+use common::{governance::apps::App, platform::env::Env};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::{

@@ -9,16 +9,23 @@ use std::{
 
 use clap::{Parser, Subcommand};
 use common::{
-    apps::AppIds,
-    auth::{self, JwtSecrets},
-    config::{ChatLimits, ConfigError, DatabaseConfig, Env, SendLimits},
+    chat::{
+        messages::SendLimits,
+        replies::{ChatLimits, Replies},
+    },
     dashscope::{self, DashScope},
-    db,
-    http::Cors,
-    migrations,
-    queue::JobQueue,
-    replies::Replies,
-    telemetry,
+    governance::{
+        apps::AppIds,
+        auth::{self, JwtSecrets},
+    },
+    platform::{
+        db::{self, DatabaseConfig},
+        env::{ConfigError, Env},
+        migrations,
+        sqs::JobQueue,
+        telemetry,
+    },
+    web::Cors,
 };
 use secrecy::SecretString;
 
@@ -195,11 +202,11 @@ pub fn openapi_json() -> Result<String, AnyError> {
     Ok(gateway::openapi(&idle_tools()?).to_pretty_json()?)
 }
 
-/// Tools with no database or service behind them, for what only wants to know the routes.
+/// State with no database or service behind it, for commands that only need the routes.
 ///
 /// # Errors
 /// Never in practice.
-pub fn idle_tools() -> Result<gateway::Tools, AnyError> {
+pub fn idle_tools() -> Result<gateway::AppState, AnyError> {
     let secret = SecretString::from("x".repeat(32));
     let url = SecretString::from("postgres://127.0.0.1/none");
     let db = db::connect_lazy(&DatabaseConfig {
@@ -212,7 +219,7 @@ pub fn idle_tools() -> Result<gateway::Tools, AnyError> {
     let nothing = Env::from_pairs::<&str, &str>([]);
     let limits = ChatLimits::from_env(&nothing)?;
     let replies = Replies::new(db.clone(), dashscope, AppIds::default(), limits);
-    Ok(gateway::Tools {
+    Ok(gateway::AppState {
         db,
         secrets,
         replies,

@@ -3,7 +3,7 @@
 
 use std::io::Write as _;
 
-use common::{metrics, telemetry};
+use common::platform::{metrics, telemetry};
 use tracing::Level;
 use tracing_subscriber::{fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 

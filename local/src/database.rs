@@ -2,9 +2,9 @@
 
 use std::{ffi::OsString, fs, os::unix::fs::PermissionsExt as _, path::Path, process::ExitCode};
 
-use common::{
-    config::{DatabaseConfig, Env},
-    db::{self, Db},
+use common::platform::{
+    db::{self, DatabaseConfig, Db},
+    env::Env,
     migrations,
 };
 use secrecy::{ExposeSecret as _, SecretString};

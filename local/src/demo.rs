@@ -5,8 +5,8 @@ mod bulk;
 use std::time::Duration;
 
 use common::{
-    auth::{self, Role, User},
-    db::Db,
+    governance::auth::{self, Role, User},
+    platform::db::Db,
 };
 use secrecy::SecretString;
 use uuid::{Uuid, uuid};

@@ -2,12 +2,10 @@
 
 use axum::{Router, routing::get};
 use common::{
-    auth::{Callers, JwtSecrets},
-    config::SendLimits,
-    db::Db,
-    http::Cors,
-    queue::JobQueue,
-    replies::Replies,
+    chat::{messages::SendLimits, replies::Replies},
+    governance::auth::{Callers, JwtSecrets},
+    platform::{db::Db, sqs::JobQueue},
+    web::Cors,
 };
 use utoipa::openapi::{
     InfoBuilder, OpenApi, PathItem,
@@ -17,7 +15,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 /// What the functions need.
 #[derive(Clone)]
-pub struct Tools {
+pub struct AppState {
     /// The database.
     pub db: Db,
     /// The secrets that tokens are signed with.
@@ -33,8 +31,8 @@ pub struct Tools {
 }
 
 /// All functions, by name, each with its own router.
-pub fn functions(tools: &Tools) -> Vec<(&'static str, OpenApiRouter)> {
-    let Tools {
+pub fn functions(tools: &AppState) -> Vec<(&'static str, OpenApiRouter)> {
+    let AppState {
         db,
         secrets,
         replies,
@@ -77,7 +75,7 @@ pub fn functions(tools: &Tools) -> Vec<(&'static str, OpenApiRouter)> {
 }
 
 /// The routes of all functions, and `GET /healthz`.
-pub fn app(tools: &Tools) -> Router {
+pub fn app(tools: &AppState) -> Router {
     let all = functions(tools)
         .into_iter()
         .fold(OpenApiRouter::new(), |all, (_, router)| all.merge(router));
@@ -85,7 +83,7 @@ pub fn app(tools: &Tools) -> Router {
 }
 
 /// The document that describes them.
-pub fn openapi(tools: &Tools) -> OpenApi {
+pub fn openapi(tools: &AppState) -> OpenApi {
     let all = functions(tools)
         .into_iter()
         .fold(OpenApiRouter::new(), |all, (_, router)| all.merge(router));

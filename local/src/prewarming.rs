@@ -4,10 +4,10 @@ use std::{path::Path, time::Duration};
 
 use clap::Args;
 use common::{
-    config::{DashScopeConfig, Env, JobLimits},
-    db::Db,
-    jobs::{self, Connector, Prewarmed, Worker},
-    queue::JobQueue,
+    chat::session_replies,
+    governance::apps,
+    insights::jobs::{self, Connector, JobLimits, Prewarmed, Worker},
+    platform::{db::Db, env::Env, sqs::JobQueue},
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use secrecy::SecretString;
@@ -64,10 +64,10 @@ async fn prewarm(options: &Options, env: &Env, url: SecretString) -> Result<(), 
         return Ok(());
     }
     let (env, _simulator) = serve::with_upstream(env).await?;
-    let (dashscope, app_ids) = DashScopeConfig::from_env(&env).await?.open()?;
+    let (dashscope, app_ids) = apps::dashscope_from_env(&env).await?;
     let limits = JobLimits::from_env(&env)?;
     let queue = JobQueue::from_env(&env);
-    let worker = Worker::new(db.clone(), dashscope, app_ids, limits, queue);
+    let worker = session_replies::worker(db.clone(), dashscope, app_ids, limits, queue);
     let waiting = work(&db, &worker).await?;
     console::say(if waiting == 0 {
         "all that could be made is there".to_owned()

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Days, FixedOffset, NaiveTime, TimeZone as _, Utc};
-use common::{clock, jobs::Worker};
+use common::{insights::jobs::Worker, platform::clock};
 use lambda::Invocation;
 use serde_json::json;
 use tokio::time::{MissedTickBehavior, interval, sleep};
@@ -21,8 +21,8 @@ const SHANGHAI: FixedOffset = FixedOffset::east_opt(8 * 3600).expect("an offset"
 pub(crate) enum Workers {
     /// This process.
     Own {
-        sweep: sweep::Tools,
-        prewarm: prewarm::Tools,
+        sweep: sweep::AppState,
+        prewarm: prewarm::AppState,
         worker: Worker,
     },
     /// The real binaries.

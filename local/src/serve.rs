@@ -5,14 +5,23 @@ use std::{path::Path, time::Duration};
 use axum::{Router, serve::ListenerExt as _};
 use clap::Args;
 use common::{
-    apps::App,
-    auth::JwtSecrets,
-    config::{ChatLimits, ConfigError, DashScopeConfig, Env, JobLimits, Retention, SendLimits},
-    db::Db,
-    http::Cors,
-    jobs::Worker,
-    queue::JobQueue,
-    replies::Replies,
+    chat::{
+        messages::SendLimits,
+        replies::{ChatLimits, Replies},
+        session_replies,
+    },
+    governance::{
+        apps::{self, App},
+        auth::JwtSecrets,
+        runs::Retention,
+    },
+    insights::jobs::{JobLimits, Worker},
+    platform::{
+        db::Db,
+        env::{ConfigError, Env},
+        sqs::JobQueue,
+    },
+    web::Cors,
 };
 use secrecy::SecretString;
 use tokio::net::TcpListener;
@@ -21,7 +30,7 @@ use crate::{
     cloud,
     command::{self, AnyError},
     console, database, demo,
-    gateway::{self, Tools},
+    gateway::{self, AppState},
     schedules::{self, Workers},
     simulator::{self, Simulator},
 };
@@ -106,11 +115,11 @@ async fn serve(
     } else {
         let (tools, worker) = tools(db.clone(), &secret, &env).await?;
         let workers = Workers::Own {
-            sweep: sweep::Tools {
+            sweep: sweep::AppState {
                 db: db.clone(),
                 retention: Retention::from_env(&env)?,
             },
-            prewarm: prewarm::Tools {
+            prewarm: prewarm::AppState {
                 db: db.clone(),
                 queue: tools.queue.clone(),
             },
@@ -127,11 +136,11 @@ async fn serve(
 }
 
 /// What the functions share, and who does the work of the background.
-async fn tools(db: Db, secret: &SecretString, env: &Env) -> Result<(Tools, Worker), AnyError> {
+async fn tools(db: Db, secret: &SecretString, env: &Env) -> Result<(AppState, Worker), AnyError> {
     let secrets = JwtSecrets::new(secret, None).ok_or(ConfigError::Missing("JWT_SECRET"))?;
-    let (dashscope, app_ids) = DashScopeConfig::from_env(env).await?.open()?;
+    let (dashscope, app_ids) = apps::dashscope_from_env(env).await?;
     let queue = JobQueue::from_env(env);
-    let worker = Worker::new(
+    let worker = session_replies::worker(
         db.clone(),
         dashscope.clone(),
         app_ids.clone(),
@@ -139,7 +148,7 @@ async fn tools(db: Db, secret: &SecretString, env: &Env) -> Result<(Tools, Worke
         queue.clone(),
     );
     let replies = Replies::new(db.clone(), dashscope, app_ids, ChatLimits::from_env(env)?);
-    let tools = Tools {
+    let tools = AppState {
         db,
         secrets,
         replies,

@@ -3,9 +3,11 @@
 use uuid::Uuid;
 
 use crate::{
-    auth::Caller,
-    db::{Bounded, Db},
-    error::Result,
+    governance::auth::Caller,
+    platform::{
+        db::{Db, StatementTimeout},
+        error::Result,
+    },
 };
 
 /// A bot.
@@ -57,6 +59,6 @@ pub async fn list(db: &Db, caller: &Caller) -> Result<Vec<Bot>> {
         caller.user_id,
     )
     .fetch_all(db)
-    .bounded()
+    .with_statement_timeout()
     .await
 }

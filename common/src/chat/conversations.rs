@@ -3,10 +3,12 @@
 use chrono::{DateTime, Utc};
 
 use crate::{
-    auth::Caller,
-    db::{Bounded, Db},
-    error::{Error, Reason, Result},
-    paging::{Paging, Start, TimeKey, page},
+    governance::auth::Caller,
+    platform::{
+        db::{Db, StatementTimeout},
+        error::{Error, Reason, Result},
+        paging::{Paging, Start, TimeKey, page},
+    },
 };
 
 /// The longest context id, in characters.
@@ -29,7 +31,7 @@ pub enum ContextType {
 
 impl ContextType {
     /// As clients and the column `context_type` spell them.
-    pub const WORDS: [(&'static str, Self); 5] = [
+    pub const ALL: [(&'static str, Self); 5] = [
         ("general", Self::General),
         ("task", Self::Task),
         ("customer", Self::Customer),
@@ -38,7 +40,7 @@ impl ContextType {
     ];
 
     fn name(self) -> &'static str {
-        Self::WORDS
+        Self::ALL
             .iter()
             .find(|(_, word)| *word == self)
             .map_or("general", |(name, _)| name)
@@ -84,7 +86,7 @@ pub async fn open(db: &Db, caller: &Caller, context: &Context) -> Result<i64> {
         context.id
     )
     .fetch_one(db)
-    .bounded()
+    .with_statement_timeout()
     .await
 }
 
@@ -166,7 +168,7 @@ pub async fn list(db: &Db, caller: &Caller, paging: &Paging<TimeKey>) -> Result<
         offset,
     )
     .fetch_all(db)
-    .bounded()
+    .with_statement_timeout()
     .await?;
 
     let total = rows.first().map_or(0, |row| row.total);

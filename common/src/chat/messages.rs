@@ -3,10 +3,13 @@
 use chrono::{DateTime, Utc};
 
 use crate::{
-    auth::Caller,
-    db::{Bounded, Db},
-    error::{Error, Reason, Result},
-    paging::{From, Paging, write_cursor},
+    governance::auth::Caller,
+    platform::{
+        db::{Db, StatementTimeout},
+        env::{ConfigError, Env},
+        error::{Error, Reason, Result},
+        paging::{PageStart, Paging, write_cursor},
+    },
 };
 
 /// The longest message, in Unicode scalar values.
@@ -102,7 +105,7 @@ pub enum Order {
 
 impl Order {
     /// As clients spell them.
-    pub const WORDS: [(&'static str, Self); 2] =
+    pub const ALL: [(&'static str, Self); 2] =
         [("asc", Self::Ascending), ("desc", Self::Descending)];
 }
 
@@ -137,9 +140,9 @@ pub async fn list(
     paging: &Paging<i64>,
 ) -> Result<Messages> {
     let (offset, key) = match paging.from {
-        From::Offset(offset) => (offset, None),
+        PageStart::Offset(offset) => (offset, None),
         // A forged cursor reaches nothing, but must not overflow either.
-        From::Key(key) => (0, Some(key.clamp(0, FAR))),
+        PageStart::Key(key) => (0, Some(key.clamp(0, FAR))),
     };
     let descending = order == Order::Descending;
     let rows = sqlx::query!(
@@ -175,7 +178,7 @@ pub async fn list(
         paging.size,
     )
     .fetch_all(db)
-    .bounded()
+    .with_statement_timeout()
     .await?;
 
     let Some(first) = rows.first() else {
@@ -219,3 +222,25 @@ pub async fn list(
 
 #[cfg(test)]
 mod properties;
+
+/// What a user may send, whoever answers it.
+#[derive(Clone, Copy, Debug)]
+pub struct SendLimits {
+    /// Messages in a minute.
+    pub rate_per_minute: i32,
+    /// Tokens held against the site's budget while a reply is made.
+    pub reserved_tokens: i64,
+}
+
+impl SendLimits {
+    /// Reads `CHAT_RATE_PER_MINUTE` and `CHAT_RESERVED_TOKENS`.
+    ///
+    /// # Errors
+    /// Names the variable that cannot be read.
+    pub fn from_env(env: &Env) -> Result<Self, ConfigError> {
+        Ok(Self {
+            rate_per_minute: env.parsed("CHAT_RATE_PER_MINUTE", "a whole number", 20)?,
+            reserved_tokens: env.parsed("CHAT_RESERVED_TOKENS", "a whole number", 2000)?,
+        })
+    }
+}

@@ -1,34 +1,103 @@
 //! The reply of a bot to a message of a session: asked for by a job, since nobody holds a connection for it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
+use futures_util::{FutureExt as _, future::BoxFuture};
 use sqlx::types::Json;
 use tokio::time::Instant;
 
-use super::{
-    queue::{Job, LEASE},
-    step::{self, PATIENCE, Stuck},
-    worker::Desk,
-};
 use crate::{
-    apps::{
-        App,
-        app1_chat::{self, Turn},
+    dashscope::{self, Answer, Call, DashScope, Usage},
+    governance::{
+        apps::{self, App, AppIds},
+        runs::Ended,
     },
-    clock,
-    dashscope::{self, Answer, Call, Usage},
-    db::{Bounded, Db},
-    error::Result,
-    metrics,
-    origin::Origin,
-    runs::Ended,
+    insights::{
+        apps::app1_chat::{self, Turn},
+        jobs::{
+            self, Job, JobContext, JobLimits, LEASE, PATIENCE, SessionReplyOutcome, StepError,
+            Worker,
+        },
+    },
+    platform::{
+        clock,
+        db::{self, DatabaseConfig, Db, StatementTimeout},
+        env::{ConfigError, Env},
+        error::Result,
+        metrics,
+        request_context::RequestContext,
+        sqs::JobQueue,
+    },
 };
 
 /// Tries of a reply: somebody waits for it.
 const TRIES: i32 = 3;
 /// The longest that a reply is put off because its app may not be asked.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// A worker for all jobs, those of sessions included. It connects to nothing yet.
+pub fn worker(
+    db: Db,
+    dashscope: DashScope,
+    app_ids: AppIds,
+    limits: JobLimits,
+    queue: JobQueue,
+) -> Worker {
+    let context = JobContext {
+        db,
+        dashscope,
+        app_ids,
+        limits,
+        queue,
+    };
+    Worker::new(context, Arc::new(SessionReplies))
+}
+
+/// The same, from the environment.
+///
+/// # Errors
+/// Names the variable that is missing or cannot be read.
+pub async fn worker_from_env(env: &Env) -> Result<Worker, ConfigError> {
+    // Boxed, for the SDK's futures are large and are needed once.
+    let (database, (dashscope, app_ids)) = tokio::try_join!(
+        Box::pin(DatabaseConfig::from_env(env)),
+        Box::pin(apps::dashscope_from_env(env))
+    )?;
+    Ok(worker(
+        db::connect_lazy(&database)?,
+        dashscope,
+        app_ids,
+        JobLimits::from_env(env)?,
+        JobQueue::from_env(env),
+    ))
+}
+
+struct SessionReplies;
+
+impl jobs::SessionReplies for SessionReplies {
+    fn reply<'a>(
+        &'a self,
+        context: &'a JobContext,
+        job: &'a Job,
+    ) -> BoxFuture<'a, Result<SessionReplyOutcome>> {
+        reply(context, job).boxed()
+    }
+}
+
+async fn reply(context: &JobContext, job: &Job) -> Result<SessionReplyOutcome> {
+    let error = match make(context, job).await {
+        Ok(()) => return Ok(SessionReplyOutcome::Replied),
+        Err(error) => error,
+    };
+    if is_tried_again(job, &error, clock::now()) {
+        return Ok(SessionReplyOutcome::Later(error));
+    }
+    let (code, message) = error.reason().unwrap_or_default();
+    give_up(&context.db, job, code, &message).await?;
+    tracing::warn!(job_id = job.id, error_code = code, "a bot could not reply");
+    Ok(SessionReplyOutcome::GaveUp)
+}
 
 /// What the bot is asked.
 struct Question {
@@ -44,8 +113,8 @@ struct Question {
 }
 
 /// Has the bot answer, once: what was answered is stored with the end of the job.
-pub(super) async fn make(desk: &Desk, job: &Job) -> Result<(), Stuck> {
-    let question = begin(desk, job).await?;
+async fn make(context: &JobContext, job: &Job) -> Result<(), StepError> {
+    let question = begin(context, job).await?;
     let began = Instant::now();
     // On a call that told that the session is gone.
     let (mut spent, mut attempts) = (None, 0);
@@ -67,16 +136,16 @@ pub(super) async fn make(desk: &Desk, job: &Job) -> Result<(), Stuck> {
                 &question.role,
                 &question.nickname,
             )),
-            trace: Origin::current().trace_value(),
+            trace: RequestContext::current().trace_value(),
         };
         let asked_at = Instant::now();
         let answer = tokio::select! {
-            answer = desk.dashscope.complete(&call, began + PATIENCE) => Some(answer),
-            () = step::lost(desk, job, None) => None,
+            answer = context.dashscope.complete(&call, began + PATIENCE) => Some(answer),
+            () = jobs::lease_lost(context, job, None) => None,
         };
         let took = asked_at.elapsed();
         asked += took;
-        metrics::upstream(App::Chat, took, failure(answer.as_ref()));
+        metrics::upstream(App::Chat.name(), took, failure(answer.as_ref()));
         match answer {
             Some(Err(dashscope::Error::SessionExpired { details }))
                 if call.session_id.is_some() =>
@@ -99,10 +168,13 @@ pub(super) async fn make(desk: &Desk, job: &Job) -> Result<(), Stuck> {
     ended.usage = Usage::sum(spent, ended.usage);
     ended.attempts += attempts;
     ended.latency_ms = clock::millis(began.elapsed());
-    step::stored(|| finish(&desk.db, job, &question, &prompt, &ended, session_lost))
+    jobs::retry_storing(|| finish(&context.db, job, &question, &prompt, &ended, session_lost))
         .await
-        .map(|circuit| metrics::circuit(App::Chat, circuit.as_deref()))?;
-    metrics::tokens(App::Chat, ended.charged(desk.limits.reserved_tokens));
+        .map(|circuit| metrics::circuit(App::Chat.name(), circuit.as_deref()))?;
+    metrics::tokens(
+        App::Chat.name(),
+        ended.charged(context.limits.reserved_tokens),
+    );
     tracing::info!(
         job_id = job.id,
         run_id = question.run_id,
@@ -114,9 +186,9 @@ pub(super) async fn make(desk: &Desk, job: &Job) -> Result<(), Stuck> {
         "bot replied"
     );
     match (answer, ended.error) {
-        (None, _) => Err(Stuck::Lost),
-        (Some(Err(err)), _) => Err(step::stuck(&err)),
-        (Some(Ok(_)), Some((code, message))) => Err(Stuck::Broken(code, message)),
+        (None, _) => Err(StepError::Lost),
+        (Some(Err(err)), _) => Err(jobs::step_error(&err)),
+        (Some(Ok(_)), Some((code, message))) => Err(StepError::Broken(code, message)),
         (Some(Ok(_)), None) => Ok(()),
     }
 }
@@ -131,18 +203,18 @@ fn failure(answer: Option<&Result<Answer, dashscope::Error>>) -> Option<&'static
 }
 
 /// Whether a reply that is stuck is tried again; else it is given up, and says so.
-pub(super) fn goes_on(job: &Job, stuck: &Stuck, now: DateTime<Utc>) -> bool {
-    match stuck {
-        Stuck::NotBefore(at, _) => (*at - now).to_std().unwrap_or_default() <= LONGEST_WAIT,
-        Stuck::Broken(..) => job.attempts < TRIES,
-        Stuck::Hopeless(..) => false,
-        Stuck::Lost | Stuck::OutOfTime | Stuck::Unsure(_) => true,
+fn is_tried_again(job: &Job, error: &StepError, now: DateTime<Utc>) -> bool {
+    match error {
+        StepError::NotBefore(at, _) => (*at - now).to_std().unwrap_or_default() <= LONGEST_WAIT,
+        StepError::Broken(..) => job.attempts < TRIES,
+        StepError::Hopeless(..) => false,
+        StepError::Lost | StepError::OutOfTime | StepError::Unsure(_) => true,
     }
 }
 
-async fn begin(desk: &Desk, job: &Job) -> Result<Question, Stuck> {
+async fn begin(context: &JobContext, job: &Job) -> Result<Question, StepError> {
     let begun = async {
-        let (mut connection, patience) = desk.db.acquire_patiently().await?;
+        let (mut connection, patience) = context.db.acquire_patiently().await?;
         sqlx::query!(
             r#"
         select outcome as "outcome!", user_id, nickname, role, content, app_id, session_id, history as "history: Json<Vec<Turn>>",
@@ -152,29 +224,32 @@ async fn begin(desk: &Desk, job: &Job) -> Result<Question, Stuck> {
             job.site_id,
             job.id,
             job.fence,
-            desk.limits.reserved_tokens,
+            context.limits.reserved_tokens,
             LEASE.as_secs_f64(),
             patience,
         )
         .fetch_one(&mut *connection)
         .await
     };
-    let row = begun.bounded().await.map_err(Stuck::Unsure)?;
+    let row = begun
+        .with_statement_timeout()
+        .await
+        .map_err(StepError::Unsure)?;
     let refused = || format!("{} may not be asked", App::Chat.name());
     match (&*row.outcome, row.retry_at) {
         ("running", _) => {}
-        ("lost", _) => return Err(Stuck::Lost),
+        ("lost", _) => return Err(StepError::Lost),
         ("agent_gone", _) => {
             let message = "the bot's agent is gone".to_owned();
-            return Err(Stuck::Hopeless("agent_gone", message));
+            return Err(StepError::Hopeless("agent_gone", message));
         }
-        ("budget_exceeded", Some(at)) => return Err(Stuck::NotBefore(at, "budget_exceeded")),
-        ("circuit_open", Some(at)) => return Err(Stuck::NotBefore(at, "circuit_open")),
-        ("busy", Some(at)) => return Err(Stuck::NotBefore(at, "busy")),
-        _ => return Err(Stuck::Hopeless("internal", refused())),
+        ("budget_exceeded", Some(at)) => return Err(StepError::NotBefore(at, "budget_exceeded")),
+        ("circuit_open", Some(at)) => return Err(StepError::NotBefore(at, "circuit_open")),
+        ("busy", Some(at)) => return Err(StepError::NotBefore(at, "busy")),
+        _ => return Err(StepError::Hopeless("internal", refused())),
     }
     let (Some(run_id), Some(run_at), Some(user_id)) = (row.run_id, row.run_at, row.user_id) else {
-        return Err(Stuck::Hopeless("internal", refused()));
+        return Err(StepError::Hopeless("internal", refused()));
     };
     Ok(Question {
         user_id,
@@ -226,12 +301,12 @@ async fn finish(
         ended.circuit,
     )
     .fetch_one(db)
-    .bounded()
+    .with_statement_timeout()
     .await
 }
 
 /// Ends the job with a message that says that there is no reply. False where the job is lost.
-pub(super) async fn give_up(db: &Db, job: &Job, code: &str, message: &str) -> Result<bool> {
+async fn give_up(db: &Db, job: &Job, code: &str, message: &str) -> Result<bool> {
     let ended = sqlx::query_scalar!(
         r#"
         select biz.end_session_reply($1, $2, $3, 'failed', biz.no_reply(), null, null, false, $4, $5) as "ended!"
@@ -243,7 +318,7 @@ pub(super) async fn give_up(db: &Db, job: &Job, code: &str, message: &str) -> Re
         message,
     )
     .fetch_one(db)
-    .bounded()
+    .with_statement_timeout()
     .await?;
     Ok(ended)
 }

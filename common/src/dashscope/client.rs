@@ -19,7 +19,7 @@ use super::error::{Details, Error, TimeoutKind};
 use super::frames::{Frame, FrameReader};
 use super::wire::{Payload, request_body};
 use super::{Call, retry};
-use crate::outbound;
+use crate::platform::http_client;
 
 const SSE: HeaderName = HeaderName::from_static("x-dashscope-sse");
 const WORKSPACE: HeaderName = HeaderName::from_static("x-dashscope-workspace");
@@ -147,7 +147,7 @@ impl DashScope {
             Err(error) if error.is_about_the_key() => error,
             outcome => return outcome,
         };
-        let Some(key) = self.key_instead_of(&key, request.end).await else {
+        let Some(key) = self.key_refresh_after_rejection(&key, request.end).await else {
             return Err(refusal);
         };
         with_other_keys.fetch_add(1, Ordering::Relaxed);
@@ -159,13 +159,13 @@ impl DashScope {
         Arc::clone(&key.unwrap_or_else(PoisonError::into_inner))
     }
 
-    async fn key_instead_of(&self, refused: &Arc<Key>, end: End) -> Option<Arc<Key>> {
+    async fn key_refresh_after_rejection(&self, refused: &Arc<Key>, end: End) -> Option<Arc<Key>> {
         let known = self.key();
         if !Arc::ptr_eq(&known, refused) {
             return Some(known);
         }
         let source = self.inner.key_source.as_ref()?;
-        let secret = timeout_at(end.at, source.instead_of(&refused.secret)).await;
+        let secret = timeout_at(end.at, source.refresh_after_rejection(&refused.secret)).await;
         let key = Arc::new(Key::new(secret.ok()??).ok()?);
         let kept = self.inner.key.write();
         *kept.unwrap_or_else(PoisonError::into_inner) = Arc::clone(&key);
@@ -272,7 +272,7 @@ impl DashScope {
     }
 
     fn build_http(&self) -> Result<reqwest::Client, Box<dyn std::error::Error + Send + Sync>> {
-        let http = outbound::client()?.connect_timeout(self.inner.timeouts.connect);
+        let http = http_client::client()?.connect_timeout(self.inner.timeouts.connect);
         Ok(http.build()?)
     }
 }

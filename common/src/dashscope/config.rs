@@ -1,19 +1,16 @@
 //! Where the service is and how patient the client is.
 
 use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
+
+use crate::platform::{env, secrets::RotatingSecret};
 
 /// Base URL of the Beijing deployment.
 pub const BEIJING: &str = "https://dashscope.aliyuncs.com/api/v1";
-/// Base URL of the Singapore deployment.
-pub const SINGAPORE: &str = "https://dashscope-intl.aliyuncs.com/api/v1";
-/// Base URL of the Hong Kong deployment.
-pub const HONG_KONG: &str = "https://cn-hongkong.dashscope.aliyuncs.com/api/v1";
 
 /// All that [`DashScope::new`](super::DashScope::new) needs.
 #[derive(Debug, Clone)]
@@ -22,8 +19,8 @@ pub struct Config {
     pub api_key: SecretString,
     /// Who is asked for another key, once the service refuses the one there is.
     pub key_source: Option<Arc<dyn KeySource>>,
-    /// Up to and including `/api/v1`: [`BEIJING`], another region's, a workspace's
-    /// ([`Region::workspace_base_url`]) or a simulator's.
+    /// Up to and including `/api/v1`: [`BEIJING`], or the URL of another region, of a workspace, or of
+    /// a simulator.
     pub base_url: String,
     /// The workspace of the applications, when it is not the key's default one.
     pub workspace: Option<String>,
@@ -45,13 +42,55 @@ impl Config {
             retries: Retries::default(),
         }
     }
+
+    /// Reads `DASHSCOPE_API_KEY`, `DASHSCOPE_BASE_URL` and `DASHSCOPE_WORKSPACE`.
+    ///
+    /// # Errors
+    /// Names the variable that is missing or cannot be read.
+    pub async fn from_env(env: &env::Env) -> Result<Self, env::ConfigError> {
+        let name = "DASHSCOPE_API_KEY";
+        let key = env
+            .rotating(name, env::REREAD_PAUSE, |env| {
+                Box::pin(async move { env.secret("DASHSCOPE_API_KEY").await })
+            })
+            .await?;
+        let mut config = Self::new(SecretString::clone(&key.get()));
+        config.key_source = Some(Arc::new(key));
+        if let Some(base_url) = env.text("DASHSCOPE_BASE_URL") {
+            base_url.clone_into(&mut config.base_url);
+        }
+        config.workspace = env.text("DASHSCOPE_WORKSPACE").map(str::to_owned);
+        Ok(config)
+    }
 }
 
 /// Knows which key is in force by now.
 pub trait KeySource: fmt::Debug + Send + Sync {
     /// A key to try instead of one that the service refused; `None` where there is no other. It must
     /// take no longer than the caller of an application would wait.
-    fn instead_of<'a>(&'a self, refused: &'a SecretString) -> BoxFuture<'a, Option<SecretString>>;
+    fn refresh_after_rejection<'a>(
+        &'a self,
+        refused: &'a SecretString,
+    ) -> BoxFuture<'a, Option<SecretString>>;
+}
+
+impl KeySource for RotatingSecret<SecretString> {
+    fn refresh_after_rejection<'a>(
+        &'a self,
+        refused: &'a SecretString,
+    ) -> BoxFuture<'a, Option<SecretString>> {
+        Box::pin(async move {
+            let is_another =
+                |key: &Arc<SecretString>| key.expose_secret() != refused.expose_secret();
+            let known = self.get();
+            let key = if is_another(&known) {
+                Some(known)
+            } else {
+                self.refresh_after_rejection(&known).await
+            };
+            key.filter(is_another).map(|key| SecretString::clone(&key))
+        })
+    }
 }
 
 /// How long to wait. Each ends the call with an error of its own.
@@ -113,74 +152,6 @@ impl Retries {
     }
 }
 
-/// A region of the service.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Region {
-    /// `cn-beijing`
-    Beijing,
-    /// `ap-southeast-1`
-    Singapore,
-    /// `cn-hongkong`
-    HongKong,
-    /// `us-east-1`
-    Virginia,
-    /// `eu-central-1`
-    Frankfurt,
-    /// `ap-northeast-1`
-    Tokyo,
-}
-
-impl Region {
-    /// The name in host names.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Beijing => "cn-beijing",
-            Self::Singapore => "ap-southeast-1",
-            Self::HongKong => "cn-hongkong",
-            Self::Virginia => "us-east-1",
-            Self::Frankfurt => "eu-central-1",
-            Self::Tokyo => "ap-northeast-1",
-        }
-    }
-
-    /// The base URL that all workspaces of the region share; not every region has one.
-    pub fn base_url(self) -> Option<&'static str> {
-        match self {
-            Self::Beijing => Some(BEIJING),
-            Self::Singapore => Some(SINGAPORE),
-            Self::HongKong => Some(HONG_KONG),
-            Self::Virginia | Self::Frankfurt | Self::Tokyo => None,
-        }
-    }
-
-    /// The base URL of one workspace's own host.
-    pub fn workspace_base_url(self, workspace: &str) -> Result<String, ConfigError> {
-        check_workspace(workspace)?;
-        Ok(format!(
-            "https://{workspace}.{}.maas.aliyuncs.com/api/v1",
-            self.name()
-        ))
-    }
-}
-
-impl FromStr for Region {
-    type Err = ConfigError;
-
-    fn from_str(name: &str) -> Result<Self, ConfigError> {
-        [
-            Self::Beijing,
-            Self::Singapore,
-            Self::HongKong,
-            Self::Virginia,
-            Self::Frankfurt,
-            Self::Tokyo,
-        ]
-        .into_iter()
-        .find(|region| region.name() == name)
-        .ok_or_else(|| ConfigError::Region(name.to_owned()))
-    }
-}
-
 /// A setting that cannot work.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -193,9 +164,6 @@ pub enum ConfigError {
     /// Not 1 to 64 of `A-Z a-z 0-9 _ -`, the first a letter or digit.
     #[error("{0:?} is not a DashScope workspace id")]
     Workspace(String),
-    /// None that is known.
-    #[error("{0:?} is not a DashScope region")]
-    Region(String),
 }
 
 pub(super) fn check_workspace(id: &str) -> Result<(), ConfigError> {
@@ -214,16 +182,6 @@ pub(super) fn check_workspace(id: &str) -> Result<(), ConfigError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_workspace_has_a_host_in_each_region() {
-        let region: Region = "ap-southeast-1".parse().unwrap();
-        assert_eq!(
-            region.workspace_base_url("llm-ws123").unwrap(),
-            "https://llm-ws123.ap-southeast-1.maas.aliyuncs.com/api/v1"
-        );
-        assert!("mars-north-1".parse::<Region>().is_err());
-    }
 
     #[test]
     fn workspace_ids_cannot_leave_their_place() {

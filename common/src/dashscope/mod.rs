@@ -34,8 +34,6 @@ mod tests;
 pub use answer::{Answer, AnswerStream, Event};
 pub use call::Call;
 pub use client::DashScope;
-pub use config::{
-    BEIJING, Config, ConfigError, HONG_KONG, KeySource, Region, Retries, SINGAPORE, Timeouts,
-};
+pub use config::{BEIJING, Config, ConfigError, KeySource, Retries, Timeouts};
 pub use error::{Details, Error, TimeoutKind};
 pub use usage::Usage;

@@ -3,14 +3,13 @@
 use chrono::{DateTime, Utc};
 
 use crate::{
-    apps::App,
-    audit::Action,
-    auth::SiteScope,
-    dates::DateRange,
-    db::{Bounded, Db},
-    error::{Error, Result},
-    http::QueryText,
-    paging::{Listed, MAX_COUNTED, Paging, Start, TimeKey, page},
+    governance::{apps::App, audit::Action, auth::SiteScope},
+    platform::{
+        dates::DateRange,
+        db::{Db, StatementTimeout},
+        error::{Error, Result},
+        paging::{MAX_COUNTED, Page, Paging, Start, TimeKey, page},
+    },
 };
 
 /// How an alert may stand, as clients and the column `alert_status` spell it.
@@ -56,7 +55,7 @@ impl Alert {
 
 /// Which alerts are listed.
 #[derive(Clone, Copy, Debug)]
-pub struct ListQuery {
+pub struct AlertQuery {
     /// Of one site, or of all.
     pub scope: SiteScope,
     /// Of one app.
@@ -69,18 +68,7 @@ pub struct ListQuery {
     pub group: bool,
 }
 
-impl ListQuery {
-    /// Reads filters, dates and `group`.
-    pub fn parse(scope: SiteScope, query: &QueryText) -> Result<Self> {
-        Ok(Self {
-            scope,
-            app: query.one_of("app_type", &App::ALL.map(|app| (app.name(), app)))?,
-            alert_status: query.one_of("alert_status", &STATUSES.map(|word| (word, word)))?,
-            dates: DateRange::parse(query)?,
-            group: group(query)?,
-        })
-    }
-
+impl AlertQuery {
     /// What a cursor of this list is bound to.
     pub fn cursor_scope(&self) -> String {
         let Self {
@@ -106,17 +94,11 @@ impl ListQuery {
     }
 }
 
-/// Reads `group`, which is `true` or `false`.
-pub fn group(query: &QueryText) -> Result<bool> {
-    let group = query.one_of("group", &[("true", true), ("false", false)])?;
-    Ok(group.unwrap_or_default())
-}
-
 /// Lists alerts, the newest first: one by one, or by cause.
 ///
 /// By cause, only the newest [`MAX_GROUPED`] alerts of each app of a site and each alert status are looked at; where there are more, the
 /// total says so by being an estimate.
-pub async fn list(db: &Db, query: &ListQuery, paging: &Paging<TimeKey>) -> Result<Listed<Alert>> {
+pub async fn list(db: &Db, query: &AlertQuery, paging: &Paging<TimeKey>) -> Result<Page<Alert>> {
     if query.group {
         causes(db, query, paging).await
     } else {
@@ -124,7 +106,7 @@ pub async fn list(db: &Db, query: &ListQuery, paging: &Paging<TimeKey>) -> Resul
     }
 }
 
-async fn each(db: &Db, query: &ListQuery, paging: &Paging<TimeKey>) -> Result<Listed<Alert>> {
+async fn each(db: &Db, query: &AlertQuery, paging: &Paging<TimeKey>) -> Result<Page<Alert>> {
     let start = Start::of(paging.from);
     // The join is lateral so that an empty page still has its total.
     let rows = sqlx::query!(
@@ -157,7 +139,7 @@ async fn each(db: &Db, query: &ListQuery, paging: &Paging<TimeKey>) -> Result<Li
         start.offset,
     )
     .fetch_all(db)
-    .bounded()
+    .with_statement_timeout()
     .await?;
     let total = rows.first().map_or(0, |row| row.total);
     let alerts = rows.into_iter().filter_map(|row| {
@@ -176,7 +158,7 @@ async fn each(db: &Db, query: &ListQuery, paging: &Paging<TimeKey>) -> Result<Li
     });
     let scope = query.cursor_scope();
     let keyed = alerts.map(Alert::keyed);
-    Ok(Listed::counted(total, keyed, paging.size, &scope))
+    Ok(Page::counted(total, keyed, paging.size, &scope))
 }
 
 /// The ten newest alerts, however they stand.
@@ -195,7 +177,7 @@ pub async fn newest(db: &Db, scope: SiteScope) -> Result<Vec<Alert>> {
         scope.site_id(),
     )
     .fetch_all(db)
-    .bounded()
+    .with_statement_timeout()
     .await?;
     let alerts = rows.into_iter().map(|row| Alert {
         id: row.id,
@@ -212,7 +194,7 @@ pub async fn newest(db: &Db, scope: SiteScope) -> Result<Vec<Alert>> {
     Ok(alerts.collect())
 }
 
-async fn causes(db: &Db, query: &ListQuery, paging: &Paging<TimeKey>) -> Result<Listed<Alert>> {
+async fn causes(db: &Db, query: &AlertQuery, paging: &Paging<TimeKey>) -> Result<Page<Alert>> {
     let start = Start::of(paging.from);
     let rows = sqlx::query!(
         r#"
@@ -250,7 +232,7 @@ async fn causes(db: &Db, query: &ListQuery, paging: &Paging<TimeKey>) -> Result<
         start.offset,
     )
     .fetch_all(db)
-    .bounded()
+    .with_statement_timeout()
     .await?;
     let first = rows.first();
     let (total, is_cut) = first.map_or((0, false), |row| (row.total, row.is_cut));
@@ -270,7 +252,7 @@ async fn causes(db: &Db, query: &ListQuery, paging: &Paging<TimeKey>) -> Result<
     });
     let keyed = alerts.map(Alert::keyed);
     let (items, next_cursor) = page(keyed, paging.size, &query.cursor_scope());
-    Ok(Listed {
+    Ok(Page {
         items,
         total,
         total_is_estimate: is_cut,
@@ -331,7 +313,7 @@ pub async fn settle(
         MAX_SETTLED,
     )
     .fetch_one(db)
-    .bounded()
+    .with_statement_timeout()
     .await?;
     if row.is_alert {
         Ok(row.affected)

@@ -1,15 +1,17 @@
-//! What admins have changed: who, what and when. Each change leaves its row in its own statement, by
-//! `biz.audit`.
+//! What admins changed: who, what and when. [`record`] writes a row in the transaction of the change.
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
+use sqlx::PgConnection;
 
 use crate::{
-    auth::SiteScope,
-    dates::DateRange,
-    db::{Bounded, Db},
-    error::Result,
-    paging::{Listed, MAX_COUNTED, Paging, Start, TimeKey},
+    governance::auth::SiteScope,
+    platform::{
+        dates::DateRange,
+        db::{Db, StatementTimeout},
+        error::Result,
+        paging::{MAX_COUNTED, Page, Paging, Start, TimeKey},
+    },
 };
 
 /// What may be changed.
@@ -39,7 +41,7 @@ pub enum Action {
 
 impl Action {
     /// As clients and the column `action` spell them.
-    pub const WORDS: [(&'static str, Self); 10] = [
+    pub const ALL: [(&'static str, Self); 10] = [
         ("budget.set", Self::SetBudget),
         ("runtime_context.set", Self::SetRuntimeContext),
         ("alert.acknowledge", Self::AcknowledgeAlert),
@@ -54,11 +56,36 @@ impl Action {
 
     /// As clients and the column `action` spell it.
     pub fn name(self) -> &'static str {
-        Self::WORDS
+        Self::ALL
             .iter()
             .find(|(_, action)| *action == self)
             .map_or("", |(name, _)| name)
     }
+}
+
+/// Writes a row of the audit, in the transaction that makes the change. This is the one place that
+/// does.
+pub(crate) async fn record(
+    tx: &mut PgConnection,
+    action: Action,
+    site_id: i64,
+    user_id: i64,
+    object_id: Option<&str>,
+    details: Value,
+) -> Result<()> {
+    sqlx::query!(
+        "insert into biz.ai_admin_audit (site_id, user_id, action, object_id, details)
+         values ($1, $2, $3, $4, $5)",
+        site_id,
+        user_id,
+        action.name(),
+        object_id,
+        details,
+    )
+    .execute(tx)
+    .with_statement_timeout()
+    .await?;
+    Ok(())
 }
 
 /// One change.
@@ -82,7 +109,7 @@ pub struct Entry {
 
 /// Which changes are listed.
 #[derive(Clone, Copy, Debug)]
-pub struct ListQuery {
+pub struct AuditQuery {
     /// Of one site, or of all.
     pub scope: SiteScope,
     /// Of one kind.
@@ -93,7 +120,7 @@ pub struct ListQuery {
     pub dates: DateRange,
 }
 
-impl ListQuery {
+impl AuditQuery {
     /// What a cursor of this list is bound to.
     pub fn cursor_scope(&self) -> String {
         let Self {
@@ -107,7 +134,7 @@ impl ListQuery {
 }
 
 /// Lists changes, the newest first.
-pub async fn list(db: &Db, query: &ListQuery, paging: &Paging<TimeKey>) -> Result<Listed<Entry>> {
+pub async fn list(db: &Db, query: &AuditQuery, paging: &Paging<TimeKey>) -> Result<Page<Entry>> {
     let start = Start::of(paging.from);
     // The join is lateral so that an empty page still has its total.
     let rows = sqlx::query!(
@@ -155,7 +182,7 @@ pub async fn list(db: &Db, query: &ListQuery, paging: &Paging<TimeKey>) -> Resul
         start.offset,
     )
     .fetch_all(db)
-    .bounded()
+    .with_statement_timeout()
     .await?;
     let total = rows.first().map_or(0, |row| row.total);
     let entries = rows.into_iter().filter_map(|row| {
@@ -170,7 +197,7 @@ pub async fn list(db: &Db, query: &ListQuery, paging: &Paging<TimeKey>) -> Resul
         };
         Some(((entry.created_at.timestamp_micros(), entry.id), entry))
     });
-    Ok(Listed::counted(
+    Ok(Page::counted(
         total,
         entries,
         paging.size,

@@ -1,6 +1,7 @@
 //! Who may call: the token says who somebody claims to be, the database whether they may.
 
 mod admin;
+mod tokens;
 
 use std::{
     num::NonZeroUsize,
@@ -8,35 +9,22 @@ use std::{
     time::Duration,
 };
 
-use axum::extract::{FromRef, FromRequestParts};
-use http::{header::AUTHORIZATION, request::Parts};
-use jsonwebtoken::{
-    Algorithm, DecodingKey, EncodingKey, Header, TokenData, Validation, errors::ErrorKind,
-};
 use lru::LruCache;
-use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use crate::{
-    clock,
-    db::{Bounded, Db},
+use crate::platform::{
+    db::{Db, StatementTimeout},
     error::{Error, Result},
-    secrets::Renewable,
+    secrets::RotatingSecret,
 };
 
-pub use admin::{Admin, SiteScope};
+pub use admin::{Admin, SITE_ID, SiteScope};
+pub use tokens::{Claims, JwtSecrets, sign};
 
 /// How long an approval may be remembered: for so long a disabled user may go on.
 const REMEMBERED: Duration = Duration::from_secs(30);
 /// How many users one instance remembers.
 const REMEMBERED_USERS: NonZeroUsize = NonZeroUsize::new(10_000).expect("not zero");
-/// How far clocks may be apart, in seconds.
-const LEEWAY: u64 = 30;
-
-/// The shortest secret that is taken, in bytes: HS256 is no stronger than its key (RFC 7518, 3.2).
-const MIN_SECRET: usize = 32;
-
 /// What somebody is at a site.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -77,118 +65,6 @@ impl Role {
     }
 }
 
-/// What a token says. Of what it says about the user only the site is read, to be compared:
-/// role and name are the table's, so nothing that they may be makes a token fail.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Claims {
-    /// User id.
-    pub sub: String,
-    /// Absent for a platform admin.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub site_id: Option<i64>,
-    /// As it was when the token was made.
-    #[serde(skip_deserializing)]
-    pub role: String,
-    /// As it was when the token was made.
-    #[serde(skip_deserializing)]
-    pub nickname: String,
-    /// `access`.
-    #[serde(rename = "type", default)]
-    pub kind: String,
-    /// Seconds since 1970. [`JwtSecrets::verify`] has checked it, and does not say it again: in a
-    /// token it may have a fraction.
-    #[serde(skip_deserializing)]
-    pub exp: i64,
-}
-
-/// The secrets that tokens may be signed with: the current one, and during a rotation the one before.
-#[derive(Clone)]
-pub struct JwtSecrets(Arc<[DecodingKey]>);
-
-impl JwtSecrets {
-    /// None when a secret is shorter than 32 bytes.
-    pub fn new(current: &SecretString, previous: Option<&SecretString>) -> Option<Self> {
-        let keys = std::iter::once(current).chain(previous).map(|secret| {
-            let bytes = secret.expose_secret().as_bytes();
-            (bytes.len() >= MIN_SECRET).then(|| DecodingKey::from_secret(bytes))
-        });
-        keys.collect::<Option<_>>().map(Self)
-    }
-
-    /// Checks signature, algorithm, times and type.
-    ///
-    /// # Errors
-    /// [`Error::Unauthorized`].
-    pub fn verify(&self, token: &str) -> Result<Claims> {
-        let TokenData { header, claims } = self
-            .decode(token)
-            .map_err(|_| Error::Unauthorized("token does not hold"))?;
-        // RFC 7515, 4.1.11: whoever does not understand what it lists must refuse the token.
-        if header.crit.is_some() {
-            return Err(Error::Unauthorized("token asks for an extension"));
-        }
-        if claims.kind == "access" {
-            Ok(claims)
-        } else {
-            Err(Error::Unauthorized("not an access token"))
-        }
-    }
-
-    /// Whether it may be a secret that is not known which signed this token: none that is known did, and
-    /// nothing else speaks against it.
-    fn may_not_know(&self, token: &str) -> bool {
-        let decoded = self.decode(token);
-        decoded.is_err_and(|err| is_about_signature(&err)) && says_it_holds(token)
-    }
-
-    /// With the first secret that signed it; else the first failure that is not about the signature.
-    fn decode(&self, token: &str) -> Result<TokenData<Claims>, jsonwebtoken::errors::Error> {
-        let mut validation = Validation::new(Algorithm::HS256);
-        validation.leeway = LEEWAY;
-        validation.validate_nbf = true;
-        validation.validate_aud = false;
-        validation.set_required_spec_claims(&["exp", "sub"]);
-        let mut refusal = ErrorKind::InvalidSignature.into();
-        for key in &*self.0 {
-            match jsonwebtoken::decode(token, key, &validation) {
-                Err(err) if is_about_signature(&err) => {}
-                Err(err) => refusal = err,
-                decoded => return decoded,
-            }
-        }
-        Err(refusal)
-    }
-}
-
-fn is_about_signature(err: &jsonwebtoken::errors::Error) -> bool {
-    matches!(err.kind(), ErrorKind::InvalidSignature)
-}
-
-/// Whether a token says that it still holds, whoever signed it.
-fn says_it_holds(token: &str) -> bool {
-    #[derive(Deserialize)]
-    struct Expiry {
-        exp: f64,
-    }
-    let now = u32::try_from(clock::now().timestamp()).map_or(f64::MAX, f64::from);
-    jsonwebtoken::dangerous::insecure_decode_claims::<Expiry>(token)
-        .is_ok_and(|said| said.exp > now)
-}
-
-/// Signs an access token. For the laptop and the tests: in the cloud the business backend signs.
-pub fn sign(secret: &SecretString, user: &User, valid_for: Duration) -> Option<String> {
-    let claims = Claims {
-        sub: user.id.to_string(),
-        site_id: user.site_id,
-        role: user.role.name().to_owned(),
-        nickname: user.nickname.clone(),
-        kind: "access".to_owned(),
-        exp: (clock::now() + valid_for).timestamp(),
-    };
-    let key = EncodingKey::from_secret(secret.expose_secret().as_bytes());
-    jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &key).ok()
-}
-
 /// A row of `biz.users`.
 #[derive(Clone, Debug)]
 pub struct User {
@@ -211,7 +87,7 @@ pub async fn find_user(db: &Db, id: i64) -> Result<Option<User>> {
         id
     )
     .fetch_optional(db)
-    .bounded()
+    .with_statement_timeout()
     .await?;
     row.map(|row| {
         Ok(User {
@@ -229,14 +105,14 @@ pub async fn find_user(db: &Db, id: i64) -> Result<Option<User>> {
 /// Tells who calls. A clone shares what is remembered.
 #[derive(Clone)]
 pub struct Callers {
-    secrets: Renewable<JwtSecrets>,
+    secrets: RotatingSecret<JwtSecrets>,
     db: Db,
     remembered: Arc<Mutex<LruCache<i64, (Instant, User)>>>,
 }
 
 impl Callers {
     /// Nobody is remembered yet.
-    pub fn new(secrets: impl Into<Renewable<JwtSecrets>>, db: Db) -> Self {
+    pub fn new(secrets: impl Into<RotatingSecret<JwtSecrets>>, db: Db) -> Self {
         Self {
             secrets: secrets.into(),
             db,
@@ -245,7 +121,7 @@ impl Callers {
     }
 
     /// The approved user behind a token.
-    async fn identify(&self, token: &str) -> Result<User> {
+    pub(crate) async fn identify(&self, token: &str) -> Result<User> {
         let claims = self.verify(token).await?;
         let id = claims
             .sub
@@ -265,7 +141,7 @@ impl Callers {
         let verified = secrets.verify(token);
         if verified.is_err()
             && secrets.may_not_know(token)
-            && let Some(secrets) = self.secrets.instead_of(&secrets).await
+            && let Some(secrets) = self.secrets.refresh_after_rejection(&secrets).await
         {
             return secrets.verify(token);
         }
@@ -311,63 +187,15 @@ pub struct Caller {
     pub role: Role,
 }
 
-impl<S> FromRequestParts<S> for Caller
-where
-    S: Send + Sync,
-    Callers: FromRef<S>,
-{
-    type Rejection = Error;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
-        let user = identified(parts, state).await?;
-        // A platform admin belongs to no site, and so has no chats.
-        let site_id = user.site_id.ok_or(Error::Forbidden)?;
-        tracing::Span::current().record("site_id", site_id);
-        Ok(Self {
-            site_id,
-            user_id: user.id,
-            nickname: user.nickname,
-            role: user.role,
-        })
-    }
-}
-
-/// The approved user who calls, whom the request's log line then names.
-async fn identified<S>(parts: &Parts, state: &S) -> Result<User>
-where
-    Callers: FromRef<S>,
-{
-    let user = Callers::from_ref(state).identify(bearer(parts)?).await?;
-    tracing::Span::current().record("user_id", user.id);
-    Ok(user)
-}
-
-fn bearer(parts: &Parts) -> Result<&str> {
-    let mut values = parts.headers.get_all(AUTHORIZATION).iter();
-    let value = values.next().ok_or(Error::Unauthorized("no token"))?;
-    // A gateway may have checked the one and we the other.
-    if values.next().is_some() {
-        return Err(Error::Unauthorized("more than one token"));
-    }
-    let (scheme, token) = value
-        .to_str()
-        .ok()
-        .and_then(|text| text.split_once(' '))
-        .ok_or(Error::Unauthorized("not a bearer token"))?;
-    if scheme.eq_ignore_ascii_case("bearer") {
-        Ok(token.trim())
-    } else {
-        Err(Error::Unauthorized("not a bearer token"))
-    }
-}
-
 #[cfg(test)]
 mod properties;
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::{config::DatabaseConfig, db};
+    use secrecy::SecretString;
+
+    use super::{tokens::MIN_SECRET, *};
+    use crate::platform::db::{self, DatabaseConfig};
 
     /// Somebody whose approval was read so long ago, where no database can be asked again.
     async fn identified(ago: Duration) -> Result<User> {

@@ -2,11 +2,18 @@
 //! run is admitted, in `biz.admit_run`.
 
 use chrono::{DateTime, Utc};
+use serde_json::json;
+use sqlx::PgExecutor;
 
 use crate::{
-    auth::{Admin, SiteScope},
-    db::{Bounded, Db},
-    error::{Error, Reason, Result},
+    governance::{
+        audit::{self, Action},
+        auth::{Admin, SiteScope},
+    },
+    platform::{
+        db::{Db, StatementTimeout},
+        error::{Error, Reason, Result},
+    },
 };
 
 /// Nobody's budget is larger, in tokens.
@@ -55,45 +62,74 @@ impl Limits {
     }
 }
 
-/// A site's budget, or that of all.
+/// The budget of a site, or of all sites together.
 ///
 /// # Errors
 /// [`Error::NotFound`] where there is no such site.
 pub async fn get(db: &Db, scope: SiteScope) -> Result<Budget> {
+    read(db, scope.site_id()).await
+}
+
+async fn read(db: impl PgExecutor<'_>, site_id: Option<i64>) -> Result<Budget> {
     let row = sqlx::query_as!(
         Row,
         r#"
         select daily_used, daily_limit, monthly_used, monthly_limit, updated_by, updated_at
         from biz.budget_of($1)
         "#,
-        scope.site_id(),
+        site_id,
     )
     .fetch_one(db)
-    .bounded()
+    .with_statement_timeout()
     .await?;
     row.try_into()
 }
 
-/// Sets a site's limits. They hold from the next call on: what is under way ends.
+/// Sets the limits of a site. They apply from the next call on; calls under way finish.
 ///
 /// # Errors
 /// [`Error::NotFound`] where there is no such site.
 pub async fn set(db: &Db, admin: &Admin, site_id: i64, limits: Limits) -> Result<Budget> {
-    let row = sqlx::query_as!(
-        Row,
-        r#"
-        select daily_used, daily_limit, monthly_used, monthly_limit, updated_by, updated_at
-        from biz.set_budget($1, $2, $3, $4)
-        "#,
+    let mut tx = db.transaction().await?;
+    // The lock that a reservation takes, so that the two come one after the other.
+    sqlx::query!(
+        "select from biz.sites where id = $1 for no key update",
+        site_id
+    )
+    .execute(&mut *tx)
+    .with_statement_timeout()
+    .await?;
+    let before = read(&mut *tx, Some(site_id)).await?;
+    sqlx::query!(
+        "insert into biz.ai_budgets (site_id, daily_limit, monthly_limit, updated_by, updated_at)
+         values ($1, $2, $3, $4, clock_timestamp())
+         on conflict on constraint ai_budgets_site_id_key do update set
+             daily_limit = excluded.daily_limit, monthly_limit = excluded.monthly_limit,
+             updated_by = excluded.updated_by, updated_at = excluded.updated_at",
         site_id,
-        admin.user_id,
         limits.daily,
         limits.monthly,
+        admin.user_id,
     )
-    .fetch_one(db)
-    .bounded()
+    .execute(&mut *tx)
+    .with_statement_timeout()
     .await?;
-    row.try_into()
+    let details = json!({
+        "before": { "daily_limit": before.daily_limit, "monthly_limit": before.monthly_limit },
+        "after": { "daily_limit": limits.daily, "monthly_limit": limits.monthly },
+    });
+    audit::record(
+        &mut tx,
+        Action::SetBudget,
+        site_id,
+        admin.user_id,
+        None,
+        details,
+    )
+    .await?;
+    let after = read(&mut *tx, Some(site_id)).await?;
+    tx.commit().await?;
+    Ok(after)
 }
 
 /// As `biz.budget_of` answers: nulls where there is no such site.

@@ -1,27 +1,14 @@
 //! How Parlor is at this minute, all sites together: what alarms watch.
 
-use crate::{
-    db::{Bounded, Db},
+use crate::platform::{
+    db::{Db, StatementTimeout},
     error::Result,
-    metrics, telemetry,
+    metrics::{self, Gauges},
+    telemetry,
 };
 
-/// The signs of life.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Vitals {
-    /// For how many seconds the oldest job has been due that no worker has claimed; 0 where none is.
-    pub queue_age: f64,
-    /// Apps that may not be asked, or by one call alone, because they failed.
-    pub circuits_open: i64,
-    /// The most that a site has used of a limit of its budget, of the day or of the month, in percent; of those that
-    /// asked anything today. What runs under way hold is used. A limit of 0 is meant, and counts as none.
-    pub budget_used: f64,
-    /// The site that has.
-    pub site_id: Option<i64>,
-}
-
 /// Looks, in one round trip, which does not grow with the runs that were.
-pub async fn read(db: &Db) -> Result<Vitals> {
+pub async fn read(db: &Db) -> Result<Gauges> {
     // Each kind of a site's due jobs, and its first, is one step in the index, however many wait; and of a month only
     // today is added up. The days before are not, just after midnight, while they are being summed up.
     let row = sqlx::query!(
@@ -54,9 +41,9 @@ pub async fn read(db: &Db) -> Result<Vitals> {
         "#
     )
     .fetch_one(db)
-    .bounded()
+    .with_statement_timeout()
     .await?;
-    Ok(Vitals {
+    Ok(Gauges {
         queue_age: row.queue_age,
         circuits_open: row.circuits_open,
         budget_used: row.budget_used,
@@ -70,22 +57,22 @@ pub async fn read(db: &Db) -> Result<Vitals> {
 pub async fn sum_up(db: &Db) -> Result<i32> {
     sqlx::query_scalar!(r#"select biz.sum_up_usage() as "sites!""#)
         .fetch_one(db)
-        .bounded()
+        .with_statement_timeout()
         .await
 }
 
 /// Looks, and counts what it sees as metrics. Where it cannot look it says so, and an alarm finds no data.
-pub async fn tell(db: &Db) {
-    let vitals = async {
+pub async fn write(db: &Db) {
+    let gauges = async {
         sum_up(db).await?;
         read(db).await
     };
-    match vitals.await {
-        Ok(vitals) => metrics::vitals(&vitals),
+    match gauges.await {
+        Ok(gauges) => metrics::gauges(&gauges),
         Err(err) => {
             tracing::error!(
                 cause = telemetry::chain(&err),
-                "the vitals could not be read"
+                "the gauges could not be read"
             );
         }
     }

@@ -5,11 +5,15 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Days, NaiveDate, Utc};
 
 use crate::{
-    apps::App,
-    auth::SiteScope,
-    budgets::{self, Budget},
-    db::{Bounded, Db},
-    error::Result,
+    governance::{
+        apps::App,
+        auth::SiteScope,
+        budgets::{self, Budget},
+    },
+    platform::{
+        db::{Db, StatementTimeout},
+        error::Result,
+    },
 };
 
 /// Days of the trend, today included.
@@ -164,7 +168,7 @@ pub async fn last_days(db: &Db, scope: SiteScope) -> Result<Usage> {
         i32::try_from(DAYS).unwrap_or_default(),
     )
     .fetch_all(db)
-    .bounded()
+    .with_statement_timeout()
     .await?;
     let first = rows.first().ok_or(crate::Error::NotFound)?;
     let today = first.today;
@@ -263,7 +267,7 @@ pub async fn health(db: &Db, scope: SiteScope) -> Result<Vec<Health>> {
         &apps,
     )
     .fetch_all(db)
-    .bounded()
+    .with_statement_timeout()
     .await
 }
 

@@ -7,10 +7,11 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::{
-    apps::App,
-    auth::SiteScope,
-    db::{Bounded, Db},
-    error::{Error, Reason, Result},
+    governance::{apps::App, auth::SiteScope},
+    platform::{
+        db::{Db, StatementTimeout},
+        error::{Error, Reason, Result},
+    },
 };
 
 /// The apps that need to know of nothing but a member, each after those whose results it reads.
@@ -108,7 +109,7 @@ pub async fn estimate(db: &Db, site_id: i64, user_id: i64, batch: &NewBatch) -> 
         &batch.member_ids,
     )
     .fetch_one(db)
-    .bounded()
+    .with_statement_timeout()
     .await?;
     match &*row.outcome {
         "not_found" => return Err(Error::NotFound),
@@ -140,7 +141,7 @@ pub async fn confirm(db: &Db, site_id: i64, user_id: i64, id: Uuid) -> Result<i6
         id,
     )
     .fetch_one(db)
-    .bounded()
+    .with_statement_timeout()
     .await?;
     match (&*row.outcome, row.jobs) {
         ("confirmed", Some(jobs)) => Ok(jobs),
@@ -207,7 +208,7 @@ pub async fn find(db: &Db, scope: SiteScope, id: Uuid) -> Result<Batch> {
         id,
     )
     .fetch_optional(db)
-    .bounded()
+    .with_statement_timeout()
     .await?;
     batch.ok_or(Error::NotFound)
 }
@@ -233,12 +234,20 @@ pub async fn cancel(db: &Db, site_id: i64, user_id: i64, id: Uuid) -> Result<Can
         id,
     )
     .fetch_one(db)
-    .bounded()
+    .with_statement_timeout()
     .await?;
     match (row.status, row.cancelled) {
         (Some(status), Some(cancelled)) => Ok(Cancelled { status, cancelled }),
         _ => Err(Error::NotFound),
     }
+}
+
+/// Deletes estimates that expired more than a day ago and were never confirmed; returns how many.
+pub async fn sweep(db: &Db) -> Result<i32> {
+    sqlx::query_scalar!(r#"select biz.sweep_batches() as "estimates!""#)
+        .fetch_one(db)
+        .with_statement_timeout()
+        .await
 }
 
 #[cfg(test)]

@@ -4,10 +4,12 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::{
-    auth::Caller,
-    db::Db,
-    error::{Error, Reason, Result},
-    facts::{self, Period},
+    governance::auth::Caller,
+    insights::facts::{self, Period},
+    platform::{
+        db::Db,
+        error::{Error, Reason, Result},
+    },
 };
 
 /// The largest page context, in bytes of JSON.
@@ -36,7 +38,7 @@ pub enum Page {
 }
 
 impl Page {
-    const WORDS: [(&'static str, Self); 7] = [
+    const ALL: [(&'static str, Self); 7] = [
         ("board-finance", Self::BoardFinance),
         ("board-customer", Self::BoardCustomer),
         ("board-coach", Self::BoardCoach),
@@ -48,7 +50,7 @@ impl Page {
 
     /// As clients spell it.
     pub const fn name(self) -> &'static str {
-        Self::WORDS[self as usize].0
+        Self::ALL[self as usize].0
     }
 }
 
@@ -81,7 +83,7 @@ impl PageRequest {
         let Some(name) = source_page else {
             return Ok(None);
         };
-        let page = Page::WORDS
+        let page = Page::ALL
             .iter()
             .find(|(word, _)| *word == name)
             .ok_or(Error::invalid("sourcePage", Reason::Unknown))?
@@ -126,7 +128,7 @@ impl PageRequest {
 
     fn period(&self) -> Period {
         let name = self.context["period"].as_str();
-        let known = Period::WORDS.iter().find(|(word, _)| Some(*word) == name);
+        let known = Period::ALL.iter().find(|(word, _)| Some(*word) == name);
         known.map_or(Period::ThisMonth, |(_, period)| *period)
     }
 
@@ -179,7 +181,7 @@ mod tests {
 
     #[test]
     fn a_page_is_called_by_its_own_name() {
-        for (name, page) in Page::WORDS {
+        for (name, page) in Page::ALL {
             assert_eq!(page.name(), name);
         }
     }

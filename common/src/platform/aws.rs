@@ -18,7 +18,7 @@ use aws_smithy_runtime_api::{
 use aws_types::SdkConfig;
 use reqwest::Method;
 
-use crate::{config::Env, outbound};
+use crate::platform::{env::Env, http_client};
 
 /// How long a connection may take; what the SDK grants one.
 const CONNECT: Duration = Duration::from_millis(3100);
@@ -63,7 +63,7 @@ struct Http(Option<reqwest::Client>);
 
 impl Http {
     fn new() -> Self {
-        let client = outbound::client()
+        let client = http_client::client()
             .map(|client| client.connect_timeout(CONNECT).timeout(PATIENCE))
             .ok()
             .and_then(|client| client.build().ok());

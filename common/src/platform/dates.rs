@@ -2,10 +2,7 @@
 
 use chrono::{DateTime, Days, NaiveDate, Utc};
 
-use crate::{
-    error::{Error, Reason, Result},
-    http::QueryText,
-};
+use super::error::{Error, Reason, Result};
 
 /// The years that a date may be of: PostgreSQL knows more, nobody's log does.
 const YEARS: std::ops::RangeInclusive<&str> = "0001"..="9999";
@@ -65,7 +62,7 @@ impl Moment {
     }
 }
 
-/// From when to when; both ends are inclusive, and none is open.
+/// A date range, both ends inclusive. `None` means open.
 ///
 /// A statement is given the four parts, and asks `biz.date_range` what they are at its site.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -75,19 +72,18 @@ pub struct DateRange {
 }
 
 impl DateRange {
-    /// Reads `date_from` and `date_to`.
+    /// Reads the texts of `date_from` and `date_to`.
     ///
     /// # Errors
     /// [`Error::Invalid`] when one is neither a day nor an instant, or the second is before the first.
-    pub fn parse(query: &QueryText) -> Result<Self> {
-        let moment = |name| {
-            let text = query.text(name)?;
+    pub fn new(from: Option<&str>, to: Option<&str>) -> Result<Self> {
+        let moment = |name, text: Option<&str>| {
             text.map(|text| Moment::parse(text).ok_or(Error::invalid(name, Reason::NotADate)))
                 .transpose()
         };
         let range = Self {
-            from: moment("date_from")?,
-            to: moment("date_to")?,
+            from: moment("date_from", from)?,
+            to: moment("date_to", to)?,
         };
         let backwards = match (range.from, range.to) {
             (Some(Moment::At(from)), Some(Moment::At(to))) => to < from,

@@ -3,7 +3,7 @@
 use std::{
     fmt,
     future::Future,
-    ops::Deref,
+    ops::{Deref, DerefMut},
     sync::{Arc, LazyLock, Mutex, PoisonError},
     time::Duration,
 };
@@ -24,11 +24,54 @@ use sqlx::{
 };
 use tokio::{runtime::Handle, sync::Semaphore, task::JoinHandle, time::Instant};
 
-use crate::{
-    config::{ConfigError, DatabaseConfig},
+use super::{
+    env::{ConfigError, Env},
     error::{Error, Result},
-    secrets::Renewable,
+    secrets::{self, RotatingSecret},
 };
+
+/// Where the data is.
+pub struct DatabaseConfig {
+    /// PostgreSQL URL.
+    pub url: RotatingSecret<SecretString>,
+    /// Connections of one instance. An instance serves one event at a time; a reply in the
+    /// making and the request that follows it may overlap.
+    pub max_connections: u32,
+    /// Whether there is a proxy in front that refuses settings in the start-up message, as RDS Proxy and
+    /// `PgBouncer` do: they are made by a statement then.
+    pub behind_proxy: bool,
+}
+
+impl DatabaseConfig {
+    /// Reads `DATABASE_URL` (also an RDS secret in JSON, with `DATABASE_HOST` and `DATABASE_NAME`),
+    /// `DATABASE_MAX_CONNECTIONS` and `DATABASE_BEHIND_PROXY`.
+    ///
+    /// # Errors
+    /// Names the variable that is missing or cannot be read.
+    pub async fn from_env(env: &Env) -> Result<Self, ConfigError> {
+        let name = "DATABASE_URL";
+        Ok(Self {
+            url: env
+                .rotating(name, REREAD_PAUSE, |env| Box::pin(database_url(env)))
+                .await?,
+            max_connections: env.parsed("DATABASE_MAX_CONNECTIONS", "a whole number", 4)?,
+            behind_proxy: env.parsed("DATABASE_BEHIND_PROXY", "`true` or `false`", false)?,
+        })
+    }
+}
+
+async fn database_url(env: Env) -> Result<SecretString, ConfigError> {
+    let name = "DATABASE_URL";
+    let whereabouts = secrets::DatabaseLocation {
+        host: env.text("DATABASE_HOST"),
+        name: env.text("DATABASE_NAME"),
+    };
+    let secret = env.secret(name).await?;
+    secrets::database_url(secret, whereabouts).ok_or_else(|| ConfigError::Invalid {
+        name: env.source_of(name),
+        expected: "a postgres:// URL or an RDS secret; where that has no `host`, DATABASE_HOST is needed",
+    })
+}
 
 /// A pool of connections; a clone is a handle to the same pool. Statements are made on it as on a
 /// [`PgPool`]. Where the database refuses the password, it is read again and the connection tried
@@ -36,7 +79,7 @@ use crate::{
 #[derive(Clone)]
 pub struct Db {
     pool: PgPool,
-    url: Renewable<SecretString>,
+    url: RotatingSecret<SecretString>,
     /// The version of the URL that the pool connects with.
     applied: Arc<Mutex<Arc<SecretString>>>,
     behind_proxy: bool,
@@ -51,6 +94,11 @@ pub static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
     migrator.set_ignore_missing(true);
     migrator
 });
+
+/// The shortest time between two reads of the database's secret, which only the database refuses.
+/// A rotation changes the password first and the secret a moment later: an instance that read the
+/// secret in between must not wait a minute.
+const REREAD_PAUSE: Duration = Duration::from_secs(5);
 
 /// How long one statement may take, connecting included. A request makes at most two
 /// before it answers, so an absent database is refused within 3 s.
@@ -179,7 +227,7 @@ impl Drop for Waiting<'_> {
 impl Db {
     fn over(
         pool: PgPool,
-        url: Renewable<SecretString>,
+        url: RotatingSecret<SecretString>,
         applied: Arc<SecretString>,
         behind_proxy: bool,
     ) -> Self {
@@ -192,6 +240,17 @@ impl Db {
             behind_proxy,
             connecting: Arc::new(connecting),
         }
+    }
+
+    /// Begins a short transaction of administration: read, decide, write, commit. Each statement in
+    /// it is bounded like any other. Dropped without a commit, it is rolled back. The upstream
+    /// service is never asked while one is open.
+    ///
+    /// # Errors
+    /// When there is no connection.
+    pub async fn transaction(&self) -> Result<Transaction> {
+        let begun = async { Transaction::begin(self.acquire().await?).await };
+        begun.with_statement_timeout().await
     }
 
     /// A connection of the pool, if need be with a password that was rotated in since this instance
@@ -258,7 +317,7 @@ impl Db {
 
     /// Whether there is something else to connect with than what was refused; then the pool has it.
     async fn renew(&self, refused: &Arc<SecretString>) -> bool {
-        let Some(url) = self.url.instead_of(refused).await else {
+        let Some(url) = self.url.refresh_after_rejection(refused).await else {
             return false;
         };
         let is_another = url.expose_secret() != refused.expose_secret();
@@ -283,7 +342,7 @@ fn is_refused(err: &sqlx::Error) -> bool {
 /// A pool that somebody else made, whose password is what it is.
 impl From<PgPool> for Db {
     fn from(pool: PgPool) -> Self {
-        let url = Renewable::from(SecretString::default());
+        let url = RotatingSecret::from(SecretString::default());
         let applied = url.get();
         Self::over(pool, url, applied, false)
     }
@@ -359,13 +418,13 @@ impl<'p> Executor<'p> for &'_ Db {
 }
 
 /// Bounds a statement and gives its failure a meaning.
-pub trait Bounded<T> {
+pub trait StatementTimeout<T> {
     /// Waits for the statement, but never longer than a caller may be kept waiting.
-    fn bounded(self) -> impl Future<Output = Result<T>> + Send;
+    fn with_statement_timeout(self) -> impl Future<Output = Result<T>> + Send;
 }
 
-impl<T, F: Future<Output = Result<T, sqlx::Error>> + Send> Bounded<T> for F {
-    async fn bounded(self) -> Result<T> {
+impl<T, F: Future<Output = Result<T, sqlx::Error>> + Send> StatementTimeout<T> for F {
+    async fn with_statement_timeout(self) -> Result<T> {
         match tokio::time::timeout(STATEMENT_TIMEOUT, self).await {
             Ok(result) => result.map_err(Error::from),
             Err(_) => Err(Error::Unavailable(sqlx::Error::PoolTimedOut)),
@@ -373,9 +432,43 @@ impl<T, F: Future<Output = Result<T, sqlx::Error>> + Send> Bounded<T> for F {
     }
 }
 
+/// A transaction that [`Db::transaction`] began. It is used as a connection: `&mut *tx`.
+pub struct Transaction(sqlx::Transaction<'static, Postgres>);
+
+impl Transaction {
+    async fn begin(connection: PoolConnection<Postgres>) -> Result<Self, sqlx::Error> {
+        sqlx::Transaction::begin(connection, None).await.map(Self)
+    }
+
+    /// Commits.
+    ///
+    /// # Errors
+    /// When the database does not confirm it: then it may have been committed or not.
+    pub async fn commit(self) -> Result<()> {
+        self.0.commit().with_statement_timeout().await
+    }
+}
+
+impl Deref for Transaction {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        &self.0
+    }
+}
+
+impl DerefMut for Transaction {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        &mut self.0
+    }
+}
+
 /// Tries what must be stored again, while the database is away, until then. It must be safe to repeat: a
 /// statement whose answer is lost may have been done.
-pub(crate) async fn insist<T, Storing>(until: Instant, store: impl FnMut() -> Storing) -> Result<T>
+pub(crate) async fn retry_until<T, Storing>(
+    until: Instant,
+    store: impl FnMut() -> Storing,
+) -> Result<T>
 where
     Storing: Future<Output = Result<T>>,
 {

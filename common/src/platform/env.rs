@@ -31,24 +31,16 @@
 //! | `METRICS_NAMESPACE` | what CloudWatch finds the metrics under | `Parlor` |
 //! | `RUST_LOG` | log filter | `info` |
 
-use std::{collections::HashMap, num::NonZeroUsize, str::FromStr, sync::Arc, time::Duration};
+use std::{collections::HashMap, str::FromStr, time::Duration};
 
 use futures_util::future::BoxFuture;
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::SecretString;
 
-use crate::{
-    apps::AppIds,
-    auth::JwtSecrets,
-    dashscope::{self, DashScope},
-    secrets::{self, Renewable, SecretError, SecretStore, Version},
-};
+use super::secrets::{RotatingSecret, SecretError, SecretStore, Version};
 
-/// How often a secret is read again at most, however often it is refused: anybody can send tokens
-/// of an unknown key.
-const PAUSE: Duration = Duration::from_secs(60);
-/// The same for the database's, which only the database refuses. A rotation changes the password first
-/// and the secret a moment later; who has read it in between must not wait a minute.
-const DATABASE_PAUSE: Duration = Duration::from_secs(5);
+/// The shortest time between two reads of a secret, however often it is refused: anybody can send
+/// tokens of an unknown key.
+pub(crate) const REREAD_PAUSE: Duration = Duration::from_secs(60);
 
 /// Where variables come from: the process, or a test's table. And where the secrets come from
 /// that they name.
@@ -118,7 +110,7 @@ impl Env {
             .filter(|value| !value.is_empty())
     }
 
-    fn parsed<T: FromStr>(
+    pub(crate) fn parsed<T: FromStr>(
         &self,
         name: &'static str,
         expected: &'static str,
@@ -134,7 +126,7 @@ impl Env {
     }
 
     /// The variable that a secret comes from.
-    fn source_of(&self, name: &'static str) -> String {
+    pub(crate) fn source_of(&self, name: &'static str) -> String {
         let arn_name = secret_arn_name(name);
         if self.text(&arn_name).is_some() {
             arn_name
@@ -144,7 +136,7 @@ impl Env {
     }
 
     /// The secret from Secrets Manager when `<name>_SECRET_ARN` is set, else from the variable.
-    async fn secret(&self, name: &'static str) -> Result<SecretString, ConfigError> {
+    pub(crate) async fn secret(&self, name: &'static str) -> Result<SecretString, ConfigError> {
         let arn_name = secret_arn_name(name);
         if let Some(arn) = self.text(&arn_name) {
             return self
@@ -161,275 +153,34 @@ impl Env {
             .ok_or(ConfigError::Missing(name))
     }
 
+    /// One version of the secret with this ARN.
+    pub(crate) async fn secret_version(
+        &self,
+        arn: &str,
+        version: Version,
+    ) -> Result<SecretString, SecretError> {
+        self.secrets.fetch(self, arn, version).await
+    }
+
     /// What is made of a secret: now, and where Secrets Manager has it whenever it is refused.
-    async fn renewable<T: Send + Sync + 'static>(
+    pub(crate) async fn rotating<T: Send + Sync + 'static>(
         &self,
         name: &'static str,
         pause: Duration,
         read: fn(Self) -> BoxFuture<'static, Result<T, ConfigError>>,
-    ) -> Result<Renewable<T>, ConfigError> {
+    ) -> Result<RotatingSecret<T>, ConfigError> {
         let value = read(self.clone()).await?;
         if self.text(&secret_arn_name(name)).is_none() {
             return Ok(value.into());
         }
         let env = self.clone();
-        Ok(Renewable::new(value, name, pause, move || {
+        Ok(RotatingSecret::new(value, name, pause, move || {
             read(env.clone())
         }))
     }
 }
 
 /// `JWT_SECRET` is a secret by name already; its ARN is `JWT_SECRET_ARN`.
-fn secret_arn_name(name: &str) -> String {
+pub(crate) fn secret_arn_name(name: &str) -> String {
     format!("{}_SECRET_ARN", name.trim_end_matches("_SECRET"))
-}
-
-/// Where the data is.
-pub struct DatabaseConfig {
-    /// PostgreSQL URL.
-    pub url: Renewable<SecretString>,
-    /// Connections of one instance. An instance serves one event at a time; a reply in the
-    /// making and the request that follows it may overlap.
-    pub max_connections: u32,
-    /// Whether there is a proxy in front that refuses settings in the start-up message, as RDS Proxy and
-    /// `PgBouncer` do: they are made by a statement then.
-    pub behind_proxy: bool,
-}
-
-impl DatabaseConfig {
-    /// Reads `DATABASE_URL` (also an RDS secret in JSON, with `DATABASE_HOST` and `DATABASE_NAME`),
-    /// `DATABASE_MAX_CONNECTIONS` and `DATABASE_BEHIND_PROXY`.
-    ///
-    /// # Errors
-    /// Names the variable that is missing or cannot be read.
-    pub async fn from_env(env: &Env) -> Result<Self, ConfigError> {
-        let name = "DATABASE_URL";
-        Ok(Self {
-            url: env
-                .renewable(name, DATABASE_PAUSE, |env| Box::pin(database_url(env)))
-                .await?,
-            max_connections: env.parsed("DATABASE_MAX_CONNECTIONS", "a whole number", 4)?,
-            behind_proxy: env.parsed("DATABASE_BEHIND_PROXY", "`true` or `false`", false)?,
-        })
-    }
-}
-
-async fn database_url(env: Env) -> Result<SecretString, ConfigError> {
-    let name = "DATABASE_URL";
-    let whereabouts = secrets::Whereabouts {
-        host: env.text("DATABASE_HOST"),
-        name: env.text("DATABASE_NAME"),
-    };
-    let secret = env.secret(name).await?;
-    secrets::database_url(secret, whereabouts).ok_or_else(|| ConfigError::Invalid {
-        name: env.source_of(name),
-        expected: "a postgres:// URL or an RDS secret; where that has no `host`, DATABASE_HOST is needed",
-    })
-}
-
-impl JwtSecrets {
-    /// Reads `JWT_SECRET` and `JWT_SECRET_PREVIOUS`; with `JWT_SECRET_ARN`, the versions
-    /// `AWSCURRENT` and, while there is one, `AWSPREVIOUS`, and both again when a token fits neither.
-    ///
-    /// # Errors
-    /// Names the variable that is missing or cannot be read.
-    pub async fn from_env(env: &Env) -> Result<Renewable<Self>, ConfigError> {
-        env.renewable("JWT_SECRET", PAUSE, |env| Box::pin(jwt_secrets(env)))
-            .await
-    }
-}
-
-async fn jwt_secrets(env: Env) -> Result<JwtSecrets, ConfigError> {
-    let name = "JWT_SECRET";
-    let arn_name = secret_arn_name(name);
-    let (current, previous) = match env.text(&arn_name) {
-        Some(arn) => {
-            let (current, previous) = tokio::join!(
-                env.secrets.fetch(&env, arn, Version::Current),
-                env.secrets.fetch(&env, arn, Version::Previous)
-            );
-            let previous = match previous {
-                Err(SecretError::NotFound) => Ok(None),
-                other => other.map(Some),
-            };
-            let named = |source| ConfigError::Secret {
-                name: arn_name.clone(),
-                source,
-            };
-            (current.map_err(named)?, previous.map_err(named)?)
-        }
-        None => (
-            env.secret(name).await?,
-            env.text("JWT_SECRET_PREVIOUS").map(SecretString::from),
-        ),
-    };
-    JwtSecrets::new(&current, previous.as_ref()).ok_or_else(|| ConfigError::Invalid {
-        name: env.source_of(name),
-        expected: "at least 32 bytes",
-    })
-}
-
-/// How DashScope is asked.
-pub struct DashScopeConfig {
-    /// Key, address, workspace, patience.
-    pub client: dashscope::Config,
-    /// The applications behind the apps.
-    pub app_ids: AppIds,
-}
-
-impl DashScopeConfig {
-    /// Reads the `DASHSCOPE_…` variables.
-    ///
-    /// # Errors
-    /// Names the variable that is missing or cannot be read.
-    pub async fn from_env(env: &Env) -> Result<Self, ConfigError> {
-        let key = env
-            .renewable("DASHSCOPE_API_KEY", PAUSE, |env| {
-                Box::pin(async move { env.secret("DASHSCOPE_API_KEY").await })
-            })
-            .await?;
-        let mut client = dashscope::Config::new(SecretString::clone(&key.get()));
-        client.key_source = Some(Arc::new(key));
-        if let Some(base_url) = env.text("DASHSCOPE_BASE_URL") {
-            base_url.clone_into(&mut client.base_url);
-        }
-        client.workspace = env.text("DASHSCOPE_WORKSPACE").map(str::to_owned);
-        Ok(Self {
-            client,
-            app_ids: AppIds::from_env(env),
-        })
-    }
-}
-
-impl dashscope::KeySource for Renewable<SecretString> {
-    fn instead_of<'a>(&'a self, refused: &'a SecretString) -> BoxFuture<'a, Option<SecretString>> {
-        Box::pin(async move {
-            let is_another =
-                |key: &Arc<SecretString>| key.expose_secret() != refused.expose_secret();
-            let known = self.get();
-            let key = if is_another(&known) {
-                Some(known)
-            } else {
-                self.instead_of(&known).await
-            };
-            key.filter(is_another).map(|key| SecretString::clone(&key))
-        })
-    }
-}
-
-impl DashScopeConfig {
-    /// A client, which asks nothing yet, and the applications.
-    ///
-    /// # Errors
-    /// Names the variable that the client cannot work with.
-    pub fn open(self) -> Result<(DashScope, AppIds), ConfigError> {
-        let dashscope = DashScope::new(self.client).map_err(|_| ConfigError::Invalid {
-            name: "DASHSCOPE_BASE_URL".to_owned(),
-            expected: "an http(s) URL",
-        })?;
-        Ok((dashscope, self.app_ids))
-    }
-}
-
-/// What background work may take.
-#[derive(Clone, Copy, Debug)]
-pub struct JobLimits {
-    /// Calls of apps that one worker has under way at once.
-    pub at_once: usize,
-    /// Tokens held against the site's budget while an app is asked.
-    pub reserved_tokens: i64,
-}
-
-impl JobLimits {
-    /// Reads the `JOB_…` variables.
-    ///
-    /// # Errors
-    /// Names the variable that cannot be read.
-    pub fn from_env(env: &Env) -> Result<Self, ConfigError> {
-        let at_once: NonZeroUsize =
-            env.parsed("JOB_CONCURRENCY", "a whole number above 0", DEFAULT_AT_ONCE)?;
-        Ok(Self {
-            at_once: at_once.get(),
-            reserved_tokens: env.parsed("JOB_RESERVED_TOKENS", "a whole number", 2000)?,
-        })
-    }
-}
-
-/// DashScope takes 100 requests a second of an application; a call takes seconds.
-const DEFAULT_AT_ONCE: NonZeroUsize = NonZeroUsize::new(8).expect("not zero");
-
-/// What a user may send, whoever answers it.
-#[derive(Clone, Copy, Debug)]
-pub struct SendLimits {
-    /// Messages in a minute.
-    pub rate_per_minute: i32,
-    /// Tokens held against the site's budget while a reply is made.
-    pub reserved_tokens: i64,
-}
-
-impl SendLimits {
-    /// Reads `CHAT_RATE_PER_MINUTE` and `CHAT_RESERVED_TOKENS`.
-    ///
-    /// # Errors
-    /// Names the variable that cannot be read.
-    pub fn from_env(env: &Env) -> Result<Self, ConfigError> {
-        Ok(Self {
-            rate_per_minute: env.parsed("CHAT_RATE_PER_MINUTE", "a whole number", 20)?,
-            reserved_tokens: env.parsed("CHAT_RESERVED_TOKENS", "a whole number", 2000)?,
-        })
-    }
-}
-
-/// What a user may ask for.
-#[derive(Clone, Copy, Debug)]
-pub struct ChatLimits {
-    /// Messages in a minute.
-    pub rate_per_minute: i32,
-    /// Replies being made at once.
-    pub max_streams: i32,
-    /// Tokens held against the site's budget while a reply is made.
-    pub reserved_tokens: i64,
-}
-
-impl ChatLimits {
-    /// Reads the `CHAT_…` variables.
-    ///
-    /// # Errors
-    /// Names the variable that cannot be read.
-    pub fn from_env(env: &Env) -> Result<Self, ConfigError> {
-        let SendLimits {
-            rate_per_minute,
-            reserved_tokens,
-        } = SendLimits::from_env(env)?;
-        Ok(Self {
-            rate_per_minute,
-            max_streams: env.parsed("CHAT_MAX_STREAMS", "a whole number", 2)?,
-            reserved_tokens,
-        })
-    }
-}
-
-/// How long things are kept.
-#[derive(Clone, Copy, Debug)]
-pub struct Retention {
-    /// Days that a run stays in the log at least.
-    pub run_log_days: i32,
-}
-
-impl Retention {
-    /// Reads `RUN_LOG_RETENTION_DAYS`. This month's runs are counted and charged: 31 days is the least.
-    ///
-    /// # Errors
-    /// Names the variable when it cannot be read.
-    pub fn from_env(env: &Env) -> Result<Self, ConfigError> {
-        let (name, expected) = ("RUN_LOG_RETENTION_DAYS", "a whole number from 31 to 36500");
-        let run_log_days = env.parsed(name, expected, 90)?;
-        if !(31..=36_500).contains(&run_log_days) {
-            return Err(ConfigError::Invalid {
-                name: name.to_owned(),
-                expected,
-            });
-        }
-        Ok(Self { run_log_days })
-    }
 }

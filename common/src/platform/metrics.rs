@@ -22,7 +22,7 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
-use crate::{apps::App, clock, vitals::Vitals};
+use super::clock;
 
 /// What marks an event as a metric.
 pub const TARGET: &str = "metric";
@@ -37,15 +37,14 @@ const DIMENSIONS: [&str; 2] = ["app", "what"];
 pub(crate) const EMPTY: &str = "empty";
 
 /// How long the first words of a reply of the chat took: `FirstToken` by `app`.
-pub(crate) fn first_token(app: App, took: Duration) {
+pub(crate) fn first_token(app: &str, took: Duration) {
     tracing::info!(
-        target: TARGET, metric = "FirstToken", unit = "Milliseconds", value = clock::millis(took), app = app.name()
+        target: TARGET, metric = "FirstToken", unit = "Milliseconds", value = clock::millis(took), app
     );
 }
 
 /// One call of an app: `UpstreamLatency` by `app`, and `UpstreamErrors` where DashScope failed it, of which the line says the `code`.
-pub(crate) fn upstream(app: App, took: Duration, failure: Option<&str>) {
-    let app = app.name();
+pub(crate) fn upstream(app: &str, took: Duration, failure: Option<&str>) {
     tracing::info!(
         target: TARGET, metric = "UpstreamLatency", unit = "Milliseconds", value = clock::millis(took), app
     );
@@ -57,36 +56,50 @@ pub(crate) fn upstream(app: App, took: Duration, failure: Option<&str>) {
 }
 
 /// What the end of a run charged the site's budget with: `Tokens` by `app`.
-pub(crate) fn tokens(app: App, charged: i64) {
+pub(crate) fn tokens(app: &str, charged: i64) {
     tracing::info!(
-        target: TARGET, metric = "Tokens", unit = "Count", value = charged, app = app.name()
+        target: TARGET, metric = "Tokens", unit = "Count", value = charged, app
     );
 }
 
 /// What the end of a call did to the circuit of its app, if anything: `CircuitOpened` (again, too, after a probe
 /// that failed) or `CircuitClosed`, by `app`.
-pub(crate) fn circuit(app: App, change: Option<&str>) {
+pub(crate) fn circuit(app: &str, change: Option<&str>) {
     let (name, change) = match change {
         Some(change @ "opened") => ("CircuitOpened", change),
         Some(change @ "closed") => ("CircuitClosed", change),
         _ => return,
     };
-    tracing::warn!(target: TARGET, metric = name, unit = "Count", value = 1_u64, app = app.name(), "circuit {change}");
+    tracing::warn!(target: TARGET, metric = name, unit = "Count", value = 1_u64, app, "circuit {change}");
 }
 
 /// How many of something a sweep found to do, by `what`.
-pub(crate) fn swept(what: &str, count: u64) {
+pub fn swept(what: &str, count: u64) {
     if count > 0 {
         tracing::info!(target: TARGET, metric = "Swept", unit = "Count", value = count, what, "swept");
     }
 }
 
+/// How all sites are at this minute: what alarms watch.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Gauges {
+    /// For how many seconds the oldest job has been due that no worker has claimed; 0 where none is.
+    pub queue_age: f64,
+    /// Apps that may not be asked, or by one call alone, because they failed.
+    pub circuits_open: i64,
+    /// The most that a site has used of a limit of its budget, of the day or of the month, in percent; of those that
+    /// asked anything today. What runs under way hold is used. A limit of 0 is meant, and counts as none.
+    pub budget_used: f64,
+    /// The site that has.
+    pub site_id: Option<i64>,
+}
+
 /// How all sites are at this minute: `QueueAge`, `CircuitsOpen` and `BudgetUsed`, whose line says whose (`site_id`).
-pub(crate) fn vitals(vitals: &Vitals) {
-    tracing::info!(target: TARGET, metric = "QueueAge", unit = "Seconds", value = vitals.queue_age);
-    tracing::info!(target: TARGET, metric = "CircuitsOpen", unit = "Count", value = vitals.circuits_open);
+pub(crate) fn gauges(gauges: &Gauges) {
+    tracing::info!(target: TARGET, metric = "QueueAge", unit = "Seconds", value = gauges.queue_age);
+    tracing::info!(target: TARGET, metric = "CircuitsOpen", unit = "Count", value = gauges.circuits_open);
     tracing::info!(
-        target: TARGET, metric = "BudgetUsed", unit = "Percent", value = vitals.budget_used, site_id = vitals.site_id
+        target: TARGET, metric = "BudgetUsed", unit = "Percent", value = gauges.budget_used, site_id = gauges.site_id
     );
 }
 
@@ -232,7 +245,7 @@ mod tests {
     #[test]
     fn a_metric_is_what_cloudwatch_reads() {
         assert_eq!(
-            lines(|| circuit(App::Chat, Some("opened"))),
+            lines(|| circuit("app1_chat", Some("opened"))),
             [json!({
                 "_aws": embedded("CircuitOpened", "Count", &json!(["app"])),
                 "app": "app1_chat",
@@ -244,7 +257,8 @@ mod tests {
 
     #[test]
     fn what_has_many_values_is_a_property_and_no_dimension() {
-        let failed = lines(|| upstream(App::Clue, Duration::from_micros(7_900), Some("throttled")));
+        let failed =
+            lines(|| upstream("app3_clue", Duration::from_micros(7_900), Some("throttled")));
         assert_eq!(
             failed,
             [
@@ -261,12 +275,15 @@ mod tests {
                 }),
             ]
         );
-        assert_eq!(lines(|| upstream(App::Clue, Duration::ZERO, None)).len(), 1);
+        assert_eq!(
+            lines(|| upstream("app3_clue", Duration::ZERO, None)).len(),
+            1
+        );
     }
 
     #[test]
     fn a_metric_may_have_no_dimension_at_all_and_any_number_as_its_value() {
-        let idle = Vitals {
+        let idle = Gauges {
             queue_age: 0.0,
             circuits_open: 0,
             budget_used: 12.5,
@@ -274,7 +291,7 @@ mod tests {
         };
         let none = json!([]);
         assert_eq!(
-            lines(|| vitals(&idle)),
+            lines(|| gauges(&idle)),
             [
                 json!({ "_aws": embedded("QueueAge", "Seconds", &none), "QueueAge": 0.0 }),
                 json!({ "_aws": embedded("CircuitsOpen", "Count", &none), "CircuitsOpen": 0 }),

@@ -6,7 +6,7 @@ use sqlx::{
     migrate::{Migrate as _, MigrateError},
 };
 
-use crate::db::{Db, MIGRATOR};
+use crate::platform::db::{Db, MIGRATOR};
 
 /// What a migration did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,11 +7,6 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use chrono::{DateTime, Utc};
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{
-    error::{Error, Reason, Result},
-    http::QueryText,
-};
-
 /// The most items of one page.
 pub const MAX_PAGE_SIZE: i64 = 100;
 
@@ -24,7 +19,7 @@ const YEAR_9999: i64 = 253_402_300_799_000_000;
 
 /// Where a list begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum From<K> {
+pub enum PageStart<K> {
     /// After so many items.
     Offset(i64),
     /// After the item with this key.
@@ -39,63 +34,7 @@ pub struct Paging<K> {
     /// The most items.
     pub size: i64,
     /// Where it begins.
-    pub from: From<K>,
-}
-
-impl<K: DeserializeOwned> Paging<K> {
-    /// As [`Paging::parse`], of a list that may hold millions: a page that begins beyond [`MAX_COUNTED`] is read as if it
-    /// began there. Where the list is no longer it is past the end; else [`Paging::reaches`] says no.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`].
-    pub fn parse_bounded(query: &QueryText, default_size: i64, scope: &str) -> Result<Self> {
-        let mut paging = Self::parse(query, default_size, scope)?;
-        if let From::Offset(MAX_COUNTED..) = paging.from {
-            paging.from = From::Offset(MAX_COUNTED);
-        }
-        Ok(paging)
-    }
-
-    /// Refuses what can be refused without knowing the list: the numbers.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`].
-    pub fn check(query: &QueryText) -> Result<()> {
-        numbers(query, MAX_PAGE_SIZE).map(drop)
-    }
-
-    /// Reads `page`, `page_size` or `pageSize`, and `cursor`.
-    ///
-    /// `scope` is what a cursor is bound to: the list, whose it is, its order and filters.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`].
-    pub fn parse(query: &QueryText, default_size: i64, scope: &str) -> Result<Self> {
-        let (page, size) = numbers(query, default_size)?;
-        let from = match query.text("cursor")? {
-            Some(text) => From::Key(key(text, scope)?),
-            None => From::Offset((page.unwrap_or(1) - 1).saturating_mul(size)),
-        };
-        Ok(Self {
-            page: page.unwrap_or(1),
-            size,
-            from,
-        })
-    }
-}
-
-impl<K> Paging<K> {
-    /// Whether the page was read where it begins, of a list so long.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] for a page so far down that only a cursor leads there.
-    pub fn reaches<T>(&self, found: &Listed<T>) -> Result<()> {
-        let is_far_down = (self.page - 1).saturating_mul(self.size) >= MAX_COUNTED;
-        if is_far_down && found.total_is_estimate {
-            return Err(Error::invalid("page", Reason::TooDeep));
-        }
-        Ok(())
-    }
+    pub from: PageStart<K>,
 }
 
 /// What part of a list is asked for by those who count items, not pages.
@@ -106,44 +45,7 @@ pub struct Slice<K> {
     /// How many are skipped: none where a cursor is used.
     pub offset: i64,
     /// Where it begins.
-    pub from: From<K>,
-}
-
-impl<K: DeserializeOwned> Slice<K> {
-    /// Reads `limit`, `offset` and `cursor`, which is bound to `scope`.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`].
-    pub fn parse(query: &QueryText, usual_limit: i64, scope: &str) -> Result<Self> {
-        let limit = query.limit("limit", usual_limit, MAX_PAGE_SIZE)?;
-        let offset = query.integer("offset", 0, i64::MAX)?;
-        let from = match (query.text("cursor")?, offset) {
-            (Some(_), Some(_)) => {
-                return Err(Error::invalid("cursor", Reason::Exclusive("offset")));
-            }
-            (Some(text), None) => From::Key(key(text, scope)?),
-            (None, offset) => From::Offset(offset.unwrap_or(0)),
-        };
-        Ok(Self {
-            limit,
-            offset: offset.unwrap_or(0),
-            from,
-        })
-    }
-}
-
-/// Page number, if given, and size.
-fn numbers(query: &QueryText, default_size: i64) -> Result<(Option<i64>, i64)> {
-    let page = query.integer("page", 1, i64::MAX)?;
-    let snake = query.integer("page_size", 1, MAX_PAGE_SIZE)?;
-    let camel = query.integer("pageSize", 1, MAX_PAGE_SIZE)?;
-    if snake.is_some() && camel.is_some() {
-        return Err(Error::invalid("pageSize", Reason::Exclusive("page_size")));
-    }
-    if page.is_some() && query.text("cursor")?.is_some() {
-        return Err(Error::invalid("cursor", Reason::Exclusive("page")));
-    }
-    Ok((page, snake.or(camel).unwrap_or(default_size)))
+    pub from: PageStart<K>,
 }
 
 /// The key of a list that is sorted by time and then by id: microseconds since 1970, and id.
@@ -162,14 +64,14 @@ pub struct Start {
 
 impl Start {
     /// As a page or a cursor has it.
-    pub fn of(from: From<TimeKey>) -> Self {
+    pub fn of(from: PageStart<TimeKey>) -> Self {
         match from {
-            From::Offset(offset) => Self {
+            PageStart::Offset(offset) => Self {
                 offset,
                 before: None,
                 before_id: None,
             },
-            From::Key((micros, id)) => Self {
+            PageStart::Key((micros, id)) => Self {
                 offset: 0,
                 before: Some(
                     DateTime::from_timestamp_micros(micros.clamp(0, YEAR_9999)).unwrap_or_default(),
@@ -196,7 +98,7 @@ pub fn page<K: Serialize, T>(
 
 /// One page of a list that may hold millions.
 #[derive(Debug)]
-pub struct Listed<T> {
+pub struct Page<T> {
     /// The newest first.
     pub items: Vec<T>,
     /// How many there are, as far as they were counted or estimated.
@@ -207,7 +109,7 @@ pub struct Listed<T> {
     pub next_cursor: Option<String>,
 }
 
-impl<T> Listed<T> {
+impl<T> Page<T> {
     /// As [`page`] has it, of a list that was counted up to one more than [`MAX_COUNTED`].
     pub fn counted<K: Serialize>(
         total: i64,
@@ -232,16 +134,9 @@ pub fn write_cursor<K: Serialize>(key: &K, scope: &str) -> Option<String> {
         .map(|json| URL_SAFE_NO_PAD.encode(json))
 }
 
-/// The key in the parameter `cursor`.
-fn key<K: DeserializeOwned>(text: &str, scope: &str) -> Result<K> {
-    read_cursor(text, scope).ok_or(Error::invalid("cursor", Reason::Cursor))
-}
-
-fn read_cursor<K: DeserializeOwned>(text: &str, scope: &str) -> Option<K> {
+/// The key in a cursor that was written for this scope.
+pub(crate) fn read_cursor<K: DeserializeOwned>(text: &str, scope: &str) -> Option<K> {
     let json = URL_SAFE_NO_PAD.decode(text).ok()?;
     let (written_for, key): (String, K) = serde_json::from_slice(&json).ok()?;
     (written_for == scope).then_some(key)
 }
-
-#[cfg(test)]
-mod properties;

@@ -1,7 +1,7 @@
 //! What the work at hand is done for: the request, the invocation or the message that set it off.
 //!
 //! It goes with the work as its log span does, without a word of the functions on the way: into the tasks that are
-//! started for it ([`Origin::scope`]), to DashScope and to the job queue.
+//! started for it ([`RequestContext::scope`]), to DashScope and to the job queue.
 
 use std::sync::{
     Arc,
@@ -13,26 +13,26 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::task::futures::TaskLocalFuture;
 use tracing::{Instrument as _, instrument::Instrumented};
 
-use crate::clock;
+use crate::platform::clock;
 
 const X_AMZN_TRACE_ID: HeaderName = HeaderName::from_static("x-amzn-trace-id");
 /// No header of AWS comes near it.
 const LONGEST: usize = 512;
 
 tokio::task_local! {
-    static CURRENT: Origin;
+    static CURRENT: RequestContext;
 }
 
 /// Who set off the work at hand; of nobody, where nobody is known.
 #[derive(Clone, Debug, Default)]
-pub struct Origin {
+pub struct RequestContext {
     request_id: Option<Arc<str>>,
     trace: Option<Trace>,
     /// Milliseconds for which DashScope was asked, all clones together.
     upstream: Arc<AtomicI64>,
 }
 
-impl Origin {
+impl RequestContext {
     /// The request or invocation of this id.
     pub fn new(request_id: &str, trace: Option<Trace>) -> Self {
         Self {
@@ -85,13 +85,15 @@ impl Origin {
 }
 
 /// Work for a task of its own, which goes on under the origin and the log span of whoever starts it.
-pub(crate) fn carried<Work: Future>(work: Work) -> Instrumented<TaskLocalFuture<Origin, Work>> {
-    Origin::current().scope(work).in_current_span()
+pub(crate) fn in_current_context<Work: Future>(
+    work: Work,
+) -> Instrumented<TaskLocalFuture<RequestContext, Work>> {
+    RequestContext::current().scope(work).in_current_span()
 }
 
 /// Has work done that a message set off: its trace is the sender's, where there is one.
 pub async fn follow<Work: Future>(trace: Option<Trace>, work: Work) -> Work::Output {
-    let mut origin = Origin::current();
+    let mut origin = RequestContext::current();
     if let Some(trace) = trace {
         tracing::Span::current().record("trace_id", trace.root());
         origin.trace = Some(trace);
@@ -217,12 +219,12 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_works_knows_for_whom_and_clones_count_together() {
-        assert_eq!(Origin::current().request_id(), None);
-        let origin = Origin::new("r-1", Trace::parse(&format!("Root={ROOT}")));
+        assert_eq!(RequestContext::current().request_id(), None);
+        let origin = RequestContext::new("r-1", Trace::parse(&format!("Root={ROOT}")));
         origin
             .clone()
             .scope(async {
-                let current = Origin::current();
+                let current = RequestContext::current();
                 assert_eq!(
                     (current.request_id(), current.trace_id()),
                     (Some("r-1"), Some(ROOT))
@@ -230,19 +232,19 @@ mod tests {
                 current.asked(Duration::from_millis(7));
                 let other = Trace::parse("Root=1-00000000-000000000000000000000000");
                 follow(other.clone(), async move {
-                    let current = Origin::current();
+                    let current = RequestContext::current();
                     assert_eq!(current.request_id(), Some("r-1"));
                     assert_eq!(current.trace(), other.as_ref());
                     current.asked(Duration::from_millis(3));
                 })
                 .await;
                 follow(None, async {
-                    assert_eq!(Origin::current().trace_id(), Some(ROOT));
+                    assert_eq!(RequestContext::current().trace_id(), Some(ROOT));
                 })
                 .await;
             })
             .await;
         assert_eq!(origin.upstream_ms(), Some(10));
-        assert_eq!(Origin::default().upstream_ms(), None);
+        assert_eq!(RequestContext::default().upstream_ms(), None);
     }
 }

@@ -1,7 +1,7 @@
 //! Secrets Manager, asked only when an ARN is configured: at the start, and when what it said then is
-//! refused ([`Renewable`]).
+//! refused ([`RotatingSecret`]).
 
-mod renewable;
+mod rotating;
 
 use std::sync::{Arc, OnceLock};
 
@@ -9,9 +9,9 @@ use aws_sdk_secretsmanager::Client;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
-use crate::{aws, config::Env};
+use crate::platform::{aws, env::Env};
 
-pub use renewable::Renewable;
+pub use rotating::RotatingSecret;
 
 /// Which version of a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,7 +84,7 @@ struct RdsSecret {
 
 /// Where a database is, whatever its secret in JSON says: the secret may not say it, or name the server behind a proxy.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Whereabouts<'a> {
+pub struct DatabaseLocation<'a> {
     /// A name or an address, with `:port` where that is not the secret's, or 5432.
     pub host: Option<&'a str>,
     /// The database on it.
@@ -92,7 +92,10 @@ pub struct Whereabouts<'a> {
 }
 
 /// The URL in a database secret: either it is one, or it is RDS's JSON, and whereabouts count.
-pub fn database_url(secret: SecretString, whereabouts: Whereabouts<'_>) -> Option<SecretString> {
+pub fn database_url(
+    secret: SecretString,
+    whereabouts: DatabaseLocation<'_>,
+) -> Option<SecretString> {
     let text = secret.expose_secret().trim();
     if text.starts_with("postgres://") || text.starts_with("postgresql://") {
         return Some(secret);
@@ -125,7 +128,7 @@ mod tests {
 
     #[test]
     fn a_url_is_taken_as_it_is() {
-        let elsewhere = Whereabouts {
+        let elsewhere = DatabaseLocation {
             host: Some("elsewhere"),
             name: Some("other"),
         };
@@ -136,7 +139,7 @@ mod tests {
     #[test]
     fn the_secret_that_rds_makes_becomes_a_url_with_its_password_escaped() {
         let secret = r#"{"username":"parlor","password":"p@ss/w:rd","host":"db.local","port":5433,"dbname":"parlor","engine":"postgres"}"#;
-        let url = database_url(SecretString::from(secret), Whereabouts::default()).unwrap();
+        let url = database_url(SecretString::from(secret), DatabaseLocation::default()).unwrap();
         assert_eq!(
             url.expose_secret(),
             "postgres://parlor:p%40ss%2Fw%3Ard@db.local:5433/parlor?sslmode=require"
@@ -165,7 +168,7 @@ mod tests {
                 "postgres://parlor:p@proxy:5433/own?sslmode=require",
             ),
         ] {
-            let whereabouts = Whereabouts {
+            let whereabouts = DatabaseLocation {
                 host: Some(host),
                 name: Some("own"),
             };
@@ -178,7 +181,7 @@ mod tests {
     fn anything_else_is_refused() {
         for text in ["mysql://x", "", r#"{"username":"u","password":"p"}"#] {
             let secret = SecretString::from(text);
-            let url = database_url(secret, Whereabouts::default());
+            let url = database_url(secret, DatabaseLocation::default());
             assert!(url.is_none(), "{text}");
         }
     }

@@ -20,10 +20,10 @@ use aws_sdk_sqs::{
 };
 use tokio::time;
 
-use crate::{
+use crate::platform::{
     aws,
-    config::Env,
-    origin::{Origin, Trace},
+    env::Env,
+    request_context::{RequestContext, Trace},
     telemetry,
 };
 
@@ -79,13 +79,13 @@ impl JobQueue {
 
     /// Wakes a worker for each of so many jobs. Never fails, and takes 2 s at most: what could not
     /// be sent is logged, and the schedule finds it.
-    pub async fn wake(&self, jobs: u32) {
-        self.wake_after(jobs, Duration::ZERO).await;
+    pub async fn notify_workers(&self, jobs: u32) {
+        self.notify_workers_after(jobs, Duration::ZERO).await;
     }
 
     /// The same, so much later. A job that is due in more than 15 minutes, the most that SQS can
     /// wait, is left to the schedule by the worker that is woken too early.
-    pub async fn wake_after(&self, jobs: u32, delay: Duration) {
+    pub async fn notify_workers_after(&self, jobs: u32, delay: Duration) {
         let Some(queue) = &self.0 else { return };
         let mut taken = 0;
         // Boxed, for the SDK's futures are large.
@@ -105,7 +105,7 @@ impl Queue {
     /// Sends batch after batch. `taken` is right even where this is not waited for to its end.
     async fn send(&self, jobs: u32, delay: i32, taken: &mut u32) -> Result<(), SendError> {
         let client = self.client.get_or_init(|| client(&self.env));
-        let origin = Origin::current();
+        let origin = RequestContext::current();
         let mut refused = None;
         let mut left = jobs;
         while left > 0 {
@@ -176,7 +176,7 @@ mod tests {
         ] {
             let queue = JobQueue::from_env(&env);
             assert!(queue.0.is_none());
-            queue.wake(3).await;
+            queue.notify_workers(3).await;
         }
     }
 

@@ -12,8 +12,8 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
-use crate::{
-    config::Env,
+use crate::platform::{
+    env::Env,
     metrics::{self, EmbeddedMetrics},
 };
 

@@ -15,11 +15,11 @@ use http::{HeaderName, HeaderValue};
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
-use super::face::Face;
-use crate::{
+use super::error_response::ErrorFormat;
+use crate::platform::{
     clock,
     error::Error,
-    origin::{Origin, Trace},
+    request_context::{RequestContext, Trace},
     telemetry,
 };
 
@@ -56,7 +56,7 @@ pub async fn method_not_allowed() -> Error {
 /// Use with `axum::middleware::from_fn`, outermost.
 pub async fn boundary(mut request: Request, next: Next) -> Response {
     let began = Instant::now();
-    let face = Face::of(request.uri().path());
+    let face = ErrorFormat::of(request.uri().path());
     let id = request
         .extensions_mut()
         .remove::<RequestId>()
@@ -64,7 +64,7 @@ pub async fn boundary(mut request: Request, next: Next) -> Response {
     request.extensions_mut().insert(id.clone());
     let trace = request.extensions_mut().remove::<Trace>();
     let trace = trace.or_else(|| Trace::of(request.headers()));
-    let origin = Origin::new(&id.0, trace);
+    let origin = RequestContext::new(&id.0, trace);
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or("unknown", MatchedPath::as_str);

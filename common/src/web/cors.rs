@@ -14,7 +14,7 @@ use http::{
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use super::boundary::X_REQUEST_ID;
-use crate::config::{ConfigError, Env};
+use crate::platform::env::{ConfigError, Env};
 
 const VARIABLE: &str = "CORS_ALLOWED_ORIGINS";
 

@@ -10,11 +10,11 @@ use http::{
 use serde_json::{Map, Value, json};
 
 use super::Json;
-use crate::error::{Error, Reason};
+use crate::platform::error::{Error, Reason};
 
 /// Whose words an error is told in; the path says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Face {
+pub enum ErrorFormat {
     /// `/api/xcx`: camelCase, Chinese, 422.
     MiniProgram,
     /// `/api/admin`, and everything unknown: `snake_case`, Chinese, 422.
@@ -86,7 +86,7 @@ pub struct SessionProblem {
     retry_after: Option<i32>,
 }
 
-impl Face {
+impl ErrorFormat {
     /// The face that a path belongs to.
     pub fn of(path: &str) -> Self {
         let below = |prefix| {

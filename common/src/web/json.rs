@@ -9,7 +9,7 @@ use http::{HeaderValue, header::CONTENT_TYPE, request::Parts};
 use http_body_util::{BodyExt as _, Limited};
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::error::{Error, Reason, Result};
+use crate::platform::error::{Error, Reason, Result};
 
 /// The largest body that is read, in bytes.
 const MAX_BODY: usize = 128 * 1024;

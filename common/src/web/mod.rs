@@ -1,17 +1,20 @@
 //! HTTP as all functions speak it: what is read from a request, and how an error looks.
 
 mod accept;
+mod admin_lists;
 mod boundary;
 mod cors;
-mod face;
-mod input;
+mod error_response;
+mod extractors;
 mod json;
-mod page;
+mod paging;
+mod query;
 
 pub use accept::ListFormat;
+pub use admin_lists::alert_group;
 pub use boundary::{Deadline, RequestId, boundary, method_not_allowed, not_found};
 pub use cors::{Cors, hide_rules};
-pub use face::{AdminProblem, Face, Problem, SessionProblem};
-pub use input::{HeaderText, PathText, QueryText, uuid};
+pub use error_response::{AdminProblem, ErrorFormat, Problem, SessionProblem};
 pub use json::Json;
-pub use page::AdminPage;
+pub use paging::AdminPage;
+pub use query::{HeaderText, PathText, QueryText, uuid};

@@ -11,7 +11,7 @@ use http::{HeaderMap, request::Parts};
 use percent_encoding::percent_decode_str;
 use uuid::Uuid;
 
-use crate::error::{Error, Reason, Result};
+use crate::platform::error::{Error, Reason, Result};
 
 /// The parameters of the path, still text.
 pub struct PathText(HashMap<String, String>);

@@ -4,12 +4,12 @@ use axum::extract::State;
 use chrono::{DateTime, Utc};
 use common::{
     Result,
-    audit::{self, Action, Entry, ListQuery},
-    auth::SiteScope,
-    dates::DateRange,
-    db::Db,
-    http::{AdminPage, AdminProblem, Json, QueryText},
-    paging::Paging,
+    governance::{
+        audit::{self, Action, AuditQuery, Entry},
+        auth::SiteScope,
+    },
+    platform::{dates::DateRange, db::Db, paging::Paging},
+    web::{AdminPage, AdminProblem, Json, QueryText},
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -76,9 +76,9 @@ pub(crate) async fn list_audit(
     scope: SiteScope,
     query: QueryText,
 ) -> Result<Json<AdminPage<EntryView>>> {
-    let list = ListQuery {
+    let list = AuditQuery {
         scope,
-        action: query.one_of("action", &Action::WORDS)?,
+        action: query.one_of("action", &Action::ALL)?,
         user_id: query.integer("user_id", 1, i64::MAX)?,
         dates: DateRange::parse(&query)?,
     };

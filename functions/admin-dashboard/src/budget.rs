@@ -4,11 +4,13 @@ use axum::extract::State;
 use chrono::{DateTime, Utc};
 use common::{
     Result,
-    auth::{Admin, SiteScope},
-    budgets::{self, Budget, Limits},
-    db::Db,
-    http::{AdminProblem, Json},
-    usage::fraction,
+    governance::{
+        auth::{Admin, SiteScope},
+        budgets::{self, Budget, Limits},
+        usage::fraction,
+    },
+    platform::db::Db,
+    web::{AdminProblem, Json},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

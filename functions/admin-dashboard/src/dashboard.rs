@@ -4,11 +4,13 @@ use axum::extract::State;
 use chrono::{DateTime, NaiveDate, Utc};
 use common::{
     Result,
-    alerts::{self, Alert},
-    auth::SiteScope,
-    db::Db,
-    http::{AdminProblem, Json},
-    usage::{self, Calls, Health, Usage, fraction},
+    governance::{
+        alerts::{self, Alert},
+        auth::SiteScope,
+        usage::{self, Calls, Health, Usage, fraction},
+    },
+    platform::db::Db,
+    web::{AdminProblem, Json},
 };
 use serde::Serialize;
 use utoipa::ToSchema;

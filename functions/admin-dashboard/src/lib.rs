@@ -8,14 +8,16 @@ mod runtime_context;
 
 use axum::extract::FromRef;
 use common::{
-    auth::{Callers, JwtSecrets},
-    config::{ConfigError, DatabaseConfig, Env},
-    db::{self, Db},
+    governance::auth::{Callers, JwtSecrets},
+    platform::{
+        db::{self, DatabaseConfig, Db},
+        env::{ConfigError, Env},
+    },
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 #[derive(Clone, FromRef)]
-struct Tools {
+struct AppState {
     db: Db,
     callers: Callers,
 }
@@ -30,7 +32,7 @@ pub fn router(db: Db, callers: Callers) -> OpenApiRouter {
             runtime_context::set_runtime_context
         ))
         .routes(routes!(audit::list_audit))
-        .with_state(Tools { db, callers })
+        .with_state(AppState { db, callers })
 }
 
 /// The function's routes, with the tools that the environment describes.

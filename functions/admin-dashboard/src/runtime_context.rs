@@ -4,11 +4,12 @@ use axum::extract::State;
 use chrono::{DateTime, NaiveDate, Utc};
 use common::{
     Result,
-    auth::{Admin, SiteScope},
-    clock::{self, Mode, RuntimeContext},
-    db::Db,
-    error::Error,
-    http::{AdminProblem, Json},
+    governance::{
+        auth::{Admin, SiteScope},
+        runtime_context::{self, Mode, RuntimeContext},
+    },
+    platform::{db::Db, error::Error},
+    web::{AdminProblem, Json},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -63,7 +64,7 @@ pub(crate) async fn show_runtime_context(
     State(db): State<Db>,
     scope: SiteScope,
 ) -> Result<Json<Contexts>> {
-    let mut items = clock::contexts(&db, scope)
+    let mut items = runtime_context::contexts(&db, scope)
         .await?
         .into_iter()
         .map(ContextView::from);
@@ -106,6 +107,6 @@ pub(crate) async fn set_runtime_context(
 ) -> Result<Json<ContextView>> {
     let site_id = admin.site(body.site_id)?;
     let mode = Mode::parse(body.mode.as_deref(), body.sandbox_date.as_deref())?;
-    let set = clock::set_context(&db, &admin, site_id, mode).await?;
+    let set = runtime_context::set_context(&db, &admin, site_id, mode).await?;
     Ok(Json(set.into()))
 }

@@ -4,12 +4,10 @@ use axum::{extract::State, http::StatusCode};
 use chrono::{DateTime, Utc};
 use common::{
     Error, Result,
-    auth::{Admin, SiteScope},
-    batches::{self, Batch, Estimate, NewBatch},
-    db::Db,
-    error::Reason,
-    http::{AdminProblem, Json, PathText, QueryText},
-    queue::JobQueue,
+    governance::auth::{Admin, SiteScope},
+    insights::batches::{self, Batch, Estimate, NewBatch},
+    platform::{db::Db, error::Reason, sqs::JobQueue},
+    web::{AdminProblem, Json, PathText, QueryText},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -123,7 +121,7 @@ pub(crate) async fn confirm_batch(
     let batch_id = path.uuid("batch_id")?;
     let jobs = batches::confirm(&db, site_id, admin.user_id, batch_id).await?;
     queue
-        .wake(u32::try_from(jobs).unwrap_or(MOST_WOKEN).min(MOST_WOKEN))
+        .notify_workers(u32::try_from(jobs).unwrap_or(MOST_WOKEN).min(MOST_WOKEN))
         .await;
     let confirmed = ConfirmedBatch {
         batch_id,

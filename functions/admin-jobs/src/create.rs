@@ -3,12 +3,10 @@
 use axum::{extract::State, http::StatusCode};
 use common::{
     Error, Result,
-    auth::Admin,
-    db::Db,
-    error::Reason,
-    http::{AdminProblem, Json},
-    jobs::{self, Connector, Enqueued, NewEvent},
-    queue::JobQueue,
+    governance::auth::Admin,
+    insights::jobs::{self, Connector, Enqueued, NewEvent},
+    platform::{db::Db, error::Reason, sqs::JobQueue},
+    web::{AdminProblem, Json},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -59,7 +57,7 @@ pub(crate) async fn create_job(
     let event = body.parse(&admin)?;
     let job = jobs::enqueue(&db, &event, Connector::AdminApi(admin.user_id), None).await?;
     if job.is_pending() {
-        queue.wake(1).await;
+        queue.notify_workers(1).await;
     }
     let Enqueued { id, status } = job;
     Ok((StatusCode::ACCEPTED, Json(Created { id, status })))

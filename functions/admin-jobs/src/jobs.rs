@@ -4,12 +4,10 @@ use axum::extract::State;
 use chrono::{DateTime, Utc};
 use common::{
     Result,
-    auth::SiteScope,
-    dates::DateRange,
-    db::Db,
-    http::{AdminPage, AdminProblem, Json, PathText, QueryText},
-    jobs::{self, Detail, EventType, ListQuery, RunOfJob, Status, Summary},
-    paging::Paging,
+    governance::auth::SiteScope,
+    insights::jobs::{self, Detail, EventType, JobQuery, RunOfJob, Status, Summary},
+    platform::{dates::DateRange, db::Db, paging::Paging},
+    web::{AdminPage, AdminProblem, Json, PathText, QueryText},
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -89,13 +87,13 @@ pub(crate) async fn list_jobs(
     scope: SiteScope,
     query: QueryText,
 ) -> Result<Json<JobsPage>> {
-    let asked = ListQuery {
+    let asked = JobQuery {
         scope,
         event_type: query.one_of(
             "event_type",
             &EventType::ALL.map(|event| (event.name(), event)),
         )?,
-        status: query.one_of("status", &Status::WORDS)?,
+        status: query.one_of("status", &Status::ALL)?,
         dates: DateRange::parse(&query)?,
     };
     let paging = Paging::parse_bounded(&query, PAGE_SIZE, &asked.cursor_scope())?;

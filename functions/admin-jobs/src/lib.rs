@@ -8,15 +8,17 @@ mod retry;
 
 use axum::extract::FromRef;
 use common::{
-    auth::{Callers, JwtSecrets},
-    config::{ConfigError, DatabaseConfig, Env},
-    db::{self, Db},
-    queue::JobQueue,
+    governance::auth::{Callers, JwtSecrets},
+    platform::{
+        db::{self, DatabaseConfig, Db},
+        env::{ConfigError, Env},
+        sqs::JobQueue,
+    },
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 #[derive(Clone, FromRef)]
-struct Tools {
+struct AppState {
     db: Db,
     callers: Callers,
     queue: JobQueue,
@@ -32,7 +34,7 @@ pub fn router(db: Db, callers: Callers, queue: JobQueue) -> OpenApiRouter {
         .routes(routes!(batches::find_batch))
         .routes(routes!(batches::confirm_batch))
         .routes(routes!(batches::cancel_batch))
-        .with_state(Tools { db, callers, queue })
+        .with_state(AppState { db, callers, queue })
 }
 
 /// The function's routes, with the tools that the environment describes.

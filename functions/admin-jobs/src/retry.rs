@@ -3,11 +3,10 @@
 use axum::{extract::State, http::StatusCode};
 use common::{
     Result,
-    auth::Admin,
-    db::Db,
-    http::{AdminProblem, Json, PathText, QueryText},
-    jobs,
-    queue::JobQueue,
+    governance::auth::Admin,
+    insights::jobs,
+    platform::{db::Db, sqs::JobQueue},
+    web::{AdminProblem, Json, PathText, QueryText},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -41,6 +40,6 @@ pub(crate) async fn retry_job(
 ) -> Result<(StatusCode, Json<Retried>)> {
     let site_id = admin.site_in(&query)?;
     let id = jobs::retry(&db, site_id, admin.user_id, path.id("id")?).await?;
-    queue.wake(1).await;
+    queue.notify_workers(1).await;
     Ok((StatusCode::CREATED, Json(Retried { id })))
 }

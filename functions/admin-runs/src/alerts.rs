@@ -4,11 +4,12 @@ use axum::extract::State;
 use chrono::{DateTime, Utc};
 use common::{
     Result,
-    alerts::{self, Alert, ListQuery, Verdict},
-    auth::{Admin, SiteScope},
-    db::Db,
-    http::{AdminPage, AdminProblem, Json, PathText, QueryText},
-    paging::Paging,
+    governance::{
+        alerts::{self, Alert, AlertQuery, Verdict},
+        auth::{Admin, SiteScope},
+    },
+    platform::{db::Db, paging::Paging},
+    web::{AdminPage, AdminProblem, Json, PathText, QueryText, alert_group},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -92,7 +93,7 @@ pub(crate) async fn list_alerts(
     scope: SiteScope,
     query: QueryText,
 ) -> Result<Json<AdminPage<AlertItem>>> {
-    let list = ListQuery::parse(scope, &query)?;
+    let list = AlertQuery::parse(scope, &query)?;
     let paging = Paging::parse_bounded(&query, PAGE_SIZE, &list.cursor_scope())?;
     let found = alerts::list(&db, &list, &paging).await?;
     Ok(Json(AdminPage::of(found, &paging)?))
@@ -152,7 +153,7 @@ async fn settle(
     verdict: Verdict,
 ) -> Result<Json<SettledAlert>> {
     let site_id = admin.site_in(query)?;
-    let (id, group) = (path.id("id")?, alerts::group(query)?);
+    let (id, group) = (path.id("id")?, alert_group(query)?);
     let affected = alerts::settle(db, site_id, admin.user_id, id, verdict, group).await?;
     Ok(Json(SettledAlert {
         id,

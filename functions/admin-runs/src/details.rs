@@ -4,10 +4,12 @@ use axum::extract::State;
 use chrono::{DateTime, Utc};
 use common::{
     Result,
-    auth::SiteScope,
-    db::Db,
-    http::{AdminProblem, Json, PathText},
-    runs::{self, Details},
+    governance::{
+        auth::SiteScope,
+        runs::{self, Details},
+    },
+    platform::db::Db,
+    web::{AdminProblem, Json, PathText},
 };
 use serde::Serialize;
 use utoipa::ToSchema;

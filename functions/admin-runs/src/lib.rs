@@ -9,9 +9,11 @@ mod table;
 use axum::extract::FromRef;
 use common::{
     Result,
-    auth::{Callers, JwtSecrets},
-    config::{ConfigError, DatabaseConfig, Env},
-    db::{self, Db},
+    governance::auth::{Callers, JwtSecrets},
+    platform::{
+        db::{self, DatabaseConfig, Db},
+        env::{ConfigError, Env},
+    },
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -19,7 +21,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 const PAGE_SIZE: i64 = 20;
 
 #[derive(Clone, FromRef)]
-struct Tools {
+struct AppState {
     db: Db,
     callers: Callers,
 }
@@ -32,7 +34,7 @@ pub fn router(db: Db, callers: Callers) -> OpenApiRouter {
         .routes(routes!(alerts::ignore_alert))
         .routes(routes!(list::list_runs))
         .routes(routes!(details::show_run))
-        .with_state(Tools { db, callers })
+        .with_state(AppState { db, callers })
 }
 
 /// The function's routes, with the tools that the environment describes.

@@ -8,11 +8,12 @@ use axum::{
 use chrono::{DateTime, Utc};
 use common::{
     Result,
-    auth::SiteScope,
-    db::Db,
-    http::{AdminPage, AdminProblem, Json, ListFormat, QueryText},
-    paging::Paging,
-    runs::{self, Entry, ListQuery},
+    governance::{
+        auth::SiteScope,
+        runs::{self, Entry, RunQuery},
+    },
+    platform::{db::Db, paging::Paging},
+    web::{AdminPage, AdminProblem, Json, ListFormat, QueryText},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -87,7 +88,7 @@ pub(crate) async fn list_runs(
     query: QueryText,
     format: ListFormat,
 ) -> Result<Response> {
-    let list = ListQuery::parse(scope, &query)?;
+    let list = RunQuery::parse(scope, &query)?;
     if format == ListFormat::Csv {
         table::check(&query, &list)?;
         return Ok(table::respond(runs::export(db, list).await?));

@@ -12,9 +12,9 @@ use axum::{
 use bytes::Bytes;
 use common::{
     Error, Result,
-    error::Reason,
-    http::QueryText,
-    runs::{self, Entry, ListQuery},
+    governance::runs::{self, Entry, RunQuery},
+    platform::error::Reason,
+    web::QueryText,
 };
 use csv::{Terminator, Writer, WriterBuilder};
 use futures_util::{Stream, StreamExt as _, stream};
@@ -41,7 +41,7 @@ const COLUMNS: [&str; 13] = [
 const FORMULAS: [char; 11] = ['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠'];
 
 /// A table has no pages, and no open end.
-pub(crate) fn check(query: &QueryText, list: &ListQuery) -> Result<()> {
+pub(crate) fn check(query: &QueryText, list: &RunQuery) -> Result<()> {
     for name in ["page", "page_size", "pageSize", "cursor"] {
         if query.text(name)?.is_some() {
             return Err(Error::invalid(name, Reason::Exclusive("text/csv")));

@@ -3,12 +3,10 @@
 use axum::extract::State;
 use common::{
     Error, Result,
-    apps::App,
-    auth::Admin,
-    cache,
-    db::Db,
-    error::Reason,
-    http::{AdminProblem, Json},
+    governance::{apps::App, auth::Admin},
+    insights::results,
+    platform::{db::Db, error::Reason},
+    web::{AdminProblem, Json},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -53,13 +51,13 @@ pub(crate) async fn invalidate_cache(
     if body.member_id.is_some_and(|id| id < 1) {
         return Err(Error::invalid("member_id", Reason::Type));
     }
-    let affected = cache::invalidate(&db, site_id, admin.user_id, app, body.member_id).await?;
+    let affected = results::invalidate(&db, site_id, admin.user_id, app, body.member_id).await?;
     Ok(Json(Invalidated { affected }))
 }
 
 /// An app whose answers are kept.
 fn kept_app(name: &str) -> Result<App> {
-    cache::apps()
+    results::apps()
         .find(|app| app.name() == name)
         .ok_or(Error::invalid("app_type", Reason::Unknown))
 }

@@ -6,14 +6,16 @@ mod list;
 
 use axum::extract::FromRef;
 use common::{
-    auth::{Callers, JwtSecrets},
-    config::{ConfigError, DatabaseConfig, Env},
-    db::{self, Db},
+    governance::auth::{Callers, JwtSecrets},
+    platform::{
+        db::{self, DatabaseConfig, Db},
+        env::{ConfigError, Env},
+    },
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 #[derive(Clone, FromRef)]
-struct Tools {
+struct AppState {
     db: Db,
     callers: Callers,
 }
@@ -23,7 +25,7 @@ pub fn router(db: Db, callers: Callers) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(list::list_cache))
         .routes(routes!(invalidate::invalidate_cache))
-        .with_state(Tools { db, callers })
+        .with_state(AppState { db, callers })
 }
 
 /// The function's routes, with the tools that the environment describes.

@@ -4,12 +4,10 @@ use axum::extract::State;
 use chrono::{DateTime, Utc};
 use common::{
     Result,
-    apps::App,
-    auth::SiteScope,
-    cache::{self, ListQuery, Listing, Status},
-    db::Db,
-    http::{AdminPage, AdminProblem, Json, QueryText},
-    paging::Paging,
+    governance::{apps::App, auth::SiteScope},
+    insights::results::{self, Listing, ResultQuery, Status},
+    platform::{db::Db, paging::Paging},
+    web::{AdminPage, AdminProblem, Json, QueryText},
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -80,14 +78,14 @@ pub(crate) async fn list_cache(
     scope: SiteScope,
     query: QueryText,
 ) -> Result<Json<AdminPage<CacheItem>>> {
-    let apps: Vec<(&str, App)> = cache::apps().map(|app| (app.name(), app)).collect();
-    let asked = ListQuery {
+    let apps: Vec<(&str, App)> = results::apps().map(|app| (app.name(), app)).collect();
+    let asked = ResultQuery {
         scope,
         app: query.one_of("app_type", &apps)?,
         target_id: query.text("target_id")?.map(str::to_owned),
-        status: query.one_of("status", &Status::WORDS)?,
+        status: query.one_of("status", &Status::ALL)?,
     };
     let paging = Paging::parse_bounded(&query, PAGE_SIZE, &asked.cursor_scope())?;
-    let found = cache::list(&db, &asked, &paging).await?;
+    let found = results::list(&db, &asked, &paging).await?;
     Ok(Json(AdminPage::of(found, &paging)?))
 }

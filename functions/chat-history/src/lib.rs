@@ -1,18 +1,20 @@
 //! `GET /api/xcx/chat/history`: a user's conversations, newest activity first (CHAT-1), and
 //! `GET /api/xcx/runtime-clock`: what day it is for the user's site.
 
-mod clock;
+mod runtime_clock;
 
 use axum::extract::{FromRef, State};
 use chrono::{DateTime, Utc};
 use common::{
     Result,
-    auth::{Caller, Callers, JwtSecrets},
-    config::{ConfigError, DatabaseConfig, Env},
-    conversations::{self, Conversation},
-    db::{self, Db},
-    http::{Json, Problem, QueryText},
-    paging::Paging,
+    chat::conversations::{self, Conversation},
+    governance::auth::{Caller, Callers, JwtSecrets},
+    platform::{
+        db::{self, DatabaseConfig, Db},
+        env::{ConfigError, Env},
+        paging::Paging,
+    },
+    web::{Json, Problem, QueryText},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -23,7 +25,7 @@ use uuid::Uuid;
 const PAGE_SIZE: i64 = 20;
 
 #[derive(Clone, FromRef)]
-struct Tools {
+struct AppState {
     db: Db,
     callers: Callers,
 }
@@ -32,8 +34,8 @@ struct Tools {
 pub fn router(db: Db, callers: Callers) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(list_history))
-        .routes(routes!(clock::runtime_clock))
-        .with_state(Tools { db, callers })
+        .routes(routes!(runtime_clock::runtime_clock))
+        .with_state(AppState { db, callers })
 }
 
 /// The function's routes, with the tools that the environment describes.

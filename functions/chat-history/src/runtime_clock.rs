@@ -4,10 +4,12 @@ use axum::extract::State;
 use chrono::{DateTime, NaiveDate, Utc};
 use common::{
     Result,
-    auth::Caller,
-    clock::{self, RuntimeClock},
-    db::Db,
-    http::{Json, Problem},
+    governance::{
+        auth::Caller,
+        runtime_context::{self, RuntimeClock},
+    },
+    platform::db::Db,
+    web::{Json, Problem},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -44,5 +46,7 @@ impl From<RuntimeClock> for Clock {
     ),
 )]
 pub(crate) async fn runtime_clock(State(db): State<Db>, caller: Caller) -> Result<Json<Clock>> {
-    Ok(Json(clock::runtime(&db, caller.site_id).await?.into()))
+    Ok(Json(
+        runtime_context::runtime(&db, caller.site_id).await?.into(),
+    ))
 }

@@ -9,14 +9,18 @@ mod view;
 use axum::extract::{FromRef, State};
 use common::{
     Result,
-    auth::{Caller, Callers},
-    config::{ConfigError, Env},
-    conversations::{self, Context, ContextType},
-    db::Db,
-    http::{Json, PathText, Problem, QueryText},
-    messages::{self, Order},
-    paging::Paging,
-    replies::Replies,
+    chat::{
+        conversations::{self, Context, ContextType},
+        messages::{self, Order},
+        replies::Replies,
+    },
+    governance::auth::{Caller, Callers},
+    platform::{
+        db::Db,
+        env::{ConfigError, Env},
+        paging::Paging,
+    },
+    web::{Json, PathText, Problem, QueryText},
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 use view::MessagesPage;
@@ -25,7 +29,7 @@ use view::MessagesPage;
 const PAGE_SIZE: i64 = 50;
 
 #[derive(Clone, FromRef)]
-struct Tools {
+struct AppState {
     db: Db,
     callers: Callers,
     replies: Replies,
@@ -36,7 +40,7 @@ pub fn router(db: Db, callers: Callers, replies: Replies) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(list_messages, send::send_message))
         .routes(routes!(list_context_messages))
-        .with_state(Tools {
+        .with_state(AppState {
             db,
             callers,
             replies,
@@ -97,10 +101,10 @@ async fn list_context_messages(
     caller: Caller,
     query: QueryText,
 ) -> Result<Json<MessagesPage>> {
-    let kind = query.one_of("contextType", &ContextType::WORDS)?;
+    let kind = query.one_of("contextType", &ContextType::ALL)?;
     let context = Context::parse(kind, query.text("contextId")?)?;
     // Nothing is made for a request that will be refused.
-    query.one_of("order", &Order::WORDS)?;
+    query.one_of("order", &Order::ALL)?;
     Paging::<i64>::check(&query)?;
     let chat_id = conversations::open(&db, &caller, &context).await?;
     page(&db, &caller, chat_id, &query).await
@@ -113,7 +117,7 @@ async fn page(
     query: &QueryText,
 ) -> Result<Json<MessagesPage>> {
     let order = query
-        .one_of("order", &Order::WORDS)?
+        .one_of("order", &Order::ALL)?
         .unwrap_or(Order::Ascending);
     let paging = Paging::parse(
         query,

@@ -6,10 +6,12 @@ use axum::{Extension, extract::State};
 use chrono::{DateTime, Utc};
 use common::{
     Result,
-    auth::Caller,
-    http::{Deadline, Json, PathText, Problem},
-    messages::{ClientMessageId, Content},
-    replies::{NewMessage, Replies, Reply, State as ReplyState},
+    chat::{
+        messages::{ClientMessageId, Content},
+        replies::{NewMessage, Replies, Reply, State as ReplyState},
+    },
+    governance::auth::Caller,
+    web::{Deadline, Json, PathText, Problem},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

@@ -2,8 +2,8 @@
 
 use chrono::{DateTime, Utc};
 use common::{
-    messages::{Message, Messages},
-    paging::Paging,
+    chat::messages::{Message, Messages},
+    platform::paging::Paging,
 };
 use serde::Serialize;
 use utoipa::ToSchema;

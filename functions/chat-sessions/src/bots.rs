@@ -3,10 +3,10 @@
 use axum::extract::State;
 use common::{
     Result,
-    auth::Caller,
-    bots,
-    db::Db,
-    http::{Json, SessionProblem},
+    chat::bots,
+    governance::auth::Caller,
+    platform::db::Db,
+    web::{Json, SessionProblem},
 };
 use serde::Serialize;
 use utoipa::ToSchema;

@@ -12,15 +12,18 @@ mod view;
 
 use axum::extract::FromRef;
 use common::{
-    auth::{Callers, JwtSecrets},
-    config::{ConfigError, DatabaseConfig, Env, SendLimits},
-    db::{self, Db},
-    queue::JobQueue,
+    chat::messages::SendLimits,
+    governance::auth::{Callers, JwtSecrets},
+    platform::{
+        db::{self, DatabaseConfig, Db},
+        env::{ConfigError, Env},
+        sqs::JobQueue,
+    },
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 #[derive(Clone, FromRef)]
-struct Tools {
+struct AppState {
     db: Db,
     callers: Callers,
     queue: JobQueue,
@@ -42,7 +45,7 @@ pub fn router(db: Db, callers: Callers, queue: JobQueue, limits: SendLimits) -> 
         ))
         .routes(routes!(read::mark_session_read))
         .routes(routes!(bots::list_bots))
-        .with_state(Tools {
+        .with_state(AppState {
             db,
             callers,
             queue,

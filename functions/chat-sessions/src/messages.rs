@@ -3,12 +3,10 @@
 use axum::extract::State;
 use common::{
     Error, Result,
-    auth::Caller,
-    db::Db,
-    error::Reason,
-    http::{Json, PathText, QueryText, SessionProblem},
-    paging::MAX_PAGE_SIZE,
-    sessions::{self, Range},
+    chat::sessions::{self, Range},
+    governance::auth::Caller,
+    platform::{db::Db, error::Reason, paging::MAX_PAGE_SIZE},
+    web::{Json, PathText, QueryText, SessionProblem},
 };
 use serde::Serialize;
 use utoipa::ToSchema;

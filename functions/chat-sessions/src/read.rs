@@ -3,10 +3,10 @@
 use axum::extract::State;
 use common::{
     Result,
-    auth::Caller,
-    db::Db,
-    http::{Json, PathText, SessionProblem},
-    sessions,
+    chat::sessions,
+    governance::auth::Caller,
+    platform::db::Db,
+    web::{Json, PathText, SessionProblem},
 };
 use serde::Serialize;
 use utoipa::ToSchema;

@@ -3,14 +3,13 @@
 use axum::{extract::State, http::StatusCode};
 use common::{
     Error, Result,
-    auth::Caller,
-    config::SendLimits,
-    db::Db,
-    error::Reason,
-    http::{HeaderText, Json, PathText, SessionProblem},
-    messages::Content,
-    queue::JobQueue,
-    sessions::{self, ContentType, IdempotencyKey, NewSessionMessage},
+    chat::{
+        messages::{Content, SendLimits},
+        sessions::{self, ContentType, IdempotencyKey, NewSessionMessage},
+    },
+    governance::auth::Caller,
+    platform::{db::Db, error::Reason, sqs::JobQueue},
+    web::{HeaderText, Json, PathText, SessionProblem},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -46,7 +45,7 @@ fn content_type(word: Option<&str>) -> Result<ContentType> {
     let Some(word) = word else {
         return Ok(ContentType::Markdown);
     };
-    let known = ContentType::WORDS.iter().find(|(known, _)| *known == word);
+    let known = ContentType::ALL.iter().find(|(known, _)| *known == word);
     known
         .map(|(_, content_type)| *content_type)
         .ok_or(Error::invalid("content_type", Reason::Unknown))
@@ -89,7 +88,7 @@ pub(crate) async fn send_session_message(
     let message = body.parse(&headers)?;
     let sent = sessions::send(&db, &caller, session_id, &message, limits).await?;
     if sent.is_new {
-        queue.wake(1).await;
+        queue.notify_workers(1).await;
     }
     let message = MessageItem::sent(session_id, caller, &message, sent);
     let stored = Stored {

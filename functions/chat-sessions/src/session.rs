@@ -3,11 +3,10 @@
 use axum::extract::State;
 use common::{
     Error, Result,
-    auth::Caller,
-    db::Db,
-    error::Reason,
-    http::{Json, PathText, SessionProblem},
-    sessions::{self, Change, Status, Title},
+    chat::sessions::{self, Change, Status, Title},
+    governance::auth::Caller,
+    platform::{db::Db, error::Reason},
+    web::{Json, PathText, SessionProblem},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -56,7 +55,7 @@ pub(crate) struct Body {
 impl Body {
     fn parse(self) -> Result<Change> {
         let status = self.status.map(|word| {
-            let status = Status::WORDS.into_iter().find(|(known, _)| *known == word);
+            let status = Status::ALL.into_iter().find(|(known, _)| *known == word);
             // Closing is for good, and so has a method of its own.
             let status = status.filter(|(_, status)| *status != Status::Closed);
             status.ok_or(Error::invalid("status", Reason::Unknown))

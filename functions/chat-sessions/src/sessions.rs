@@ -3,12 +3,10 @@
 use axum::{extract::State, http::StatusCode};
 use common::{
     Error, Result,
-    auth::Caller,
-    db::Db,
-    error::Reason,
-    http::{self, Json, QueryText, SessionProblem},
-    paging::Slice,
-    sessions::{self, ListQuery, Status, Title},
+    chat::sessions::{self, SessionQuery, Status, Title},
+    governance::auth::Caller,
+    platform::{db::Db, error::Reason, paging::Slice},
+    web::{self, Json, QueryText, SessionProblem},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -52,15 +50,15 @@ pub(crate) async fn list_sessions(
     caller: Caller,
     query: QueryText,
 ) -> Result<Json<SessionsPage>> {
-    let status = query.one_of("status", &Status::WORDS)?;
+    let status = query.one_of("status", &Status::ALL)?;
     let bot_id = query.uuid("bot_id")?;
-    let scope = ListQuery::scope(&caller, status, bot_id);
+    let scope = SessionQuery::scope(&caller, status, bot_id);
     let Slice {
         limit,
         offset,
         from,
     } = Slice::parse(&query, LIMIT, &scope)?;
-    let query = ListQuery {
+    let query = SessionQuery {
         status,
         bot_id,
         limit,
@@ -113,7 +111,7 @@ pub(crate) async fn create_session(
     let bot_id = body
         .bot_id
         .ok_or(Error::invalid("bot_id", Reason::Missing))?;
-    let bot_id = http::uuid("bot_id", &bot_id)?;
+    let bot_id = web::uuid("bot_id", &bot_id)?;
     let title = body.title.as_deref().map(Title::parse).transpose()?;
     let session = sessions::create(&db, &caller, bot_id, title.as_ref()).await?;
     let created = Created {

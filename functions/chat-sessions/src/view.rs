@@ -2,9 +2,11 @@
 
 use chrono::{DateTime, Utc};
 use common::{
-    auth::Caller,
-    bots,
-    sessions::{self, LastMessage, NewSessionMessage, Sent, SessionMessage},
+    chat::{
+        bots,
+        sessions::{self, LastMessage, NewSessionMessage, Sent, SessionMessage},
+    },
+    governance::auth::Caller,
 };
 use serde::Serialize;
 use utoipa::ToSchema;

@@ -13,8 +13,8 @@ use axum::response::{
 use chrono::{DateTime, Utc};
 use common::{
     Result,
-    http::QueryText,
-    replies::{Event, EventId, Head, Watch},
+    chat::replies::{Event, EventId, ReplyHeader, ReplyStream},
+    web::QueryText,
 };
 use futures_util::stream;
 use serde::Serialize;
@@ -105,7 +105,7 @@ struct ErrorData {
 }
 
 /// The whole answer: `start`, then what happens, each event flushed as it comes.
-pub(crate) fn respond(head: Head, watch: Watch, encoding: Encoding) -> Response {
+pub(crate) fn respond(head: ReplyHeader, watch: ReplyStream, encoding: Encoding) -> Response {
     let events = stream::unfold((watch, false), move |(mut watch, started)| async move {
         let (name, data, chars) = if started {
             let (name, data) = render(head, watch.next().await?, encoding);
@@ -143,7 +143,7 @@ pub(crate) fn respond(head: Head, watch: Watch, encoding: Encoding) -> Response 
     response
 }
 
-fn render(head: Head, event: Event, encoding: Encoding) -> (&'static str, String) {
+fn render(head: ReplyHeader, event: Event, encoding: Encoding) -> (&'static str, String) {
     match event {
         Event::Text(token) => ("message", encoding.write(&MessageData { token: &token })),
         Event::Done { state, tokens_used } => {

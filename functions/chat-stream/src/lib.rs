@@ -9,14 +9,14 @@ mod stop;
 use axum::extract::FromRef;
 use common::{
     Result,
-    auth::Callers,
-    config::{ConfigError, Env},
-    replies::Replies,
+    chat::replies::Replies,
+    governance::auth::Callers,
+    platform::env::{ConfigError, Env},
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 #[derive(Clone, FromRef)]
-struct Tools {
+struct AppState {
     callers: Callers,
     replies: Replies,
 }
@@ -27,7 +27,7 @@ pub fn router(callers: Callers, replies: Replies) -> OpenApiRouter {
         .routes(routes!(send::stream_reply))
         .routes(routes!(resume::resume_reply))
         .routes(routes!(stop::stop_reply))
-        .with_state(Tools { callers, replies })
+        .with_state(AppState { callers, replies })
 }
 
 /// The function's routes, with the tools that the environment describes.

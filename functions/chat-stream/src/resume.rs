@@ -8,9 +8,9 @@ use axum::{
 };
 use common::{
     Result,
-    auth::Caller,
-    http::{Deadline, PathText, Problem, QueryText},
-    replies::{Place, Replies},
+    chat::replies::{Replies, ResumePoint},
+    governance::auth::Caller,
+    web::{Deadline, PathText, Problem, QueryText},
 };
 
 use crate::events::{self, Encoding, StreamEvent};
@@ -41,7 +41,7 @@ pub(crate) async fn resume_reply(
     let encoding = Encoding::parse(&query)?;
     let last_event_id = headers.get("last-event-id").map(HeaderValue::as_bytes);
     let after = query.integer("after", 0, i64::MAX)?;
-    let place = Place::parse(path.id("messageId")?, last_event_id, after)?;
+    let place = ResumePoint::parse(path.id("messageId")?, last_event_id, after)?;
     let killed_at = deadline.map(|Extension(Deadline(at))| at);
     let (head, watch) = replies.resume(&caller, place, killed_at).await?;
     Ok(events::respond(head, watch, encoding))

@@ -3,12 +3,14 @@
 use axum::{Extension, extract::State, response::Response};
 use common::{
     Result,
-    auth::Caller,
-    error::{Error, Reason},
-    http::{Deadline, Json, Problem, QueryText},
-    messages::{ClientMessageId, Content},
-    pages::PageRequest,
-    replies::{Head, NewMessage, Replies},
+    chat::{
+        messages::{ClientMessageId, Content},
+        replies::{NewMessage, Replies, ReplyHeader},
+    },
+    governance::auth::Caller,
+    insights::pages::PageRequest,
+    platform::error::{Error, Reason},
+    web::{Deadline, Json, Problem, QueryText},
 };
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -75,5 +77,5 @@ pub(crate) async fn stream_reply(
     let (start, watch) = replies
         .send(&caller, body.parse()?, killed_at, None)
         .await?;
-    Ok(events::respond(Head::from(&start), watch, encoding))
+    Ok(events::respond(ReplyHeader::from(&start), watch, encoding))
 }

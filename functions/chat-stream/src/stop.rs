@@ -3,9 +3,9 @@
 use axum::{extract::State, http::StatusCode};
 use common::{
     Result,
-    auth::Caller,
-    http::{Json, PathText, Problem},
-    replies::{Replies, Stop},
+    chat::replies::{Replies, Stop},
+    governance::auth::Caller,
+    web::{Json, PathText, Problem},
 };
 use serde::Serialize;
 use utoipa::ToSchema;

@@ -8,9 +8,9 @@ use std::{
     time::Duration,
 };
 
-use common::{
-    config::{ConfigError, DatabaseConfig, Env},
-    db::{self, Db},
+use common::platform::{
+    db::{self, DatabaseConfig, Db},
+    env::{ConfigError, Env},
     migrations, telemetry,
 };
 use lambda::Invocation;

@@ -4,7 +4,7 @@
 use std::{fmt::Display, net::Ipv4Addr, time::Duration};
 
 use backon::{ExponentialBuilder, Retryable as _};
-use common::outbound;
+use common::platform::http_client;
 use reqwest::{StatusCode, Url, header::CONTENT_TYPE};
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout_at};
@@ -105,7 +105,7 @@ impl Outcome {
 
 /// Why a try to tell did not succeed.
 #[derive(Debug, thiserror::Error)]
-enum Unheard {
+enum Unreported {
     #[error("the address is refused")]
     Address,
     #[error("answered {0}")]
@@ -146,10 +146,10 @@ pub(crate) async fn tell(
     Err(MigrationFailed::Untold)
 }
 
-async fn put(url: &str, answer: String) -> Result<(), Unheard> {
+async fn put(url: &str, answer: String) -> Result<(), Unreported> {
     let url = Url::parse(url).ok().filter(is_trusted);
-    let url = url.ok_or(Unheard::Address)?;
-    let client = outbound::client().map_err(|_| Unheard::Address)?;
+    let url = url.ok_or(Unreported::Address)?;
+    let client = http_client::client().map_err(|_| Unreported::Address)?;
     let client = client.timeout(PATIENCE).build()?;
     let attempt = async || {
         let request = client
@@ -160,7 +160,7 @@ async fn put(url: &str, answer: String) -> Result<(), Unheard> {
         let response = request.send().await.map_err(reqwest::Error::without_url)?;
         match response.status() {
             status if status.is_success() => Ok(()),
-            status => Err(Unheard::Status(status)),
+            status => Err(Unreported::Status(status)),
         }
     };
     let pauses = ExponentialBuilder::default()

@@ -4,9 +4,12 @@
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use common::{
-    config::{ConfigError, Env},
-    jobs::{self, Worked, Worker},
-    origin::{self, Trace},
+    chat::session_replies,
+    insights::jobs::{self, Worked, Worker},
+    platform::{
+        env::{ConfigError, Env},
+        request_context::{self, Trace},
+    },
 };
 use lambda::Invocation;
 use serde::{Deserialize, Serialize};
@@ -38,7 +41,7 @@ pub struct ClaimFailed;
 
 /// The worker that the environment describes.
 pub async fn from_env(env: Env) -> Result<Worker, ConfigError> {
-    Worker::from_env(&env).await
+    session_replies::worker_from_env(&env).await
 }
 
 /// Works until nothing is due or the invocation nears its end. One that the schedule began claims for a minute: then
@@ -51,7 +54,7 @@ pub async fn work(worker: Worker, invocation: Invocation<Event>) -> Result<Answe
             Some(invocation.ends_at.map_or(at, |ends_at| ends_at.min(at)))
         }
     };
-    let done = origin::follow(trace(&invocation.event), worker.run(ends_at)).await;
+    let done = request_context::follow(trace(&invocation.event), worker.run(ends_at)).await;
     if done != Worked::IDLE {
         tracing::info!(
             claimed = done.claimed,

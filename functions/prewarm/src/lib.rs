@@ -1,11 +1,13 @@
 //! Queues finance insights before the shops open: invoked by a schedule, once a day.
 
 use common::{
-    config::{ConfigError, DatabaseConfig, Env},
-    db::{self, Db},
-    jobs::{self, Connector, Prewarmed},
-    queue::JobQueue,
-    telemetry,
+    insights::jobs::{self, Connector, Prewarmed},
+    platform::{
+        db::{self, DatabaseConfig, Db},
+        env::{ConfigError, Env},
+        sqs::JobQueue,
+        telemetry,
+    },
 };
 use lambda::Invocation;
 use serde::Deserialize;
@@ -22,7 +24,7 @@ pub struct Request {
 
 /// What it needs.
 #[derive(Clone)]
-pub struct Tools {
+pub struct AppState {
     /// The database.
     pub db: Db,
     /// Wakes workers.
@@ -35,8 +37,8 @@ pub struct Tools {
 pub struct PrewarmFailed;
 
 /// The tools that the environment describes.
-pub async fn from_env(env: Env) -> Result<Tools, ConfigError> {
-    Ok(Tools {
+pub async fn from_env(env: Env) -> Result<AppState, ConfigError> {
+    Ok(AppState {
         db: db::connect_lazy(&DatabaseConfig::from_env(&env).await?)?,
         queue: JobQueue::from_env(&env),
     })
@@ -44,7 +46,7 @@ pub async fn from_env(env: Env) -> Result<Tools, ConfigError> {
 
 /// Queues what is missing, and wakes workers for it.
 pub async fn prewarm(
-    tools: Tools,
+    tools: AppState,
     invocation: Invocation<Request>,
 ) -> Result<Prewarmed, PrewarmFailed> {
     let Request { site_id, dry_run } = invocation.event;
@@ -66,7 +68,7 @@ pub async fn prewarm(
         let workers = found.enqueued.clamp(0, MOST_WOKEN);
         tools
             .queue
-            .wake(workers.try_into().unwrap_or_default())
+            .notify_workers(workers.try_into().unwrap_or_default())
             .await;
     }
     Ok(found)

@@ -3,11 +3,13 @@
 use aws_lambda_events::eventbridge::EventBridgeEvent;
 use common::{
     Error,
-    config::{ConfigError, DatabaseConfig, Env},
-    db::{self, Db},
-    jobs::{self, Connector, Enqueued, NewEvent},
-    queue::JobQueue,
-    telemetry,
+    insights::jobs::{self, Connector, Enqueued, NewEvent},
+    platform::{
+        db::{self, DatabaseConfig, Db},
+        env::{ConfigError, Env},
+        sqs::JobQueue,
+        telemetry,
+    },
 };
 use lambda::Invocation;
 use serde::{Deserialize, Serialize};
@@ -26,7 +28,7 @@ struct Detail {
 
 /// What it needs.
 #[derive(Clone)]
-pub struct Tools {
+pub struct AppState {
     /// The database.
     pub db: Db,
     /// Wakes a worker.
@@ -53,8 +55,8 @@ pub enum DispatchFailed {
 }
 
 /// The tools that the environment describes.
-pub async fn from_env(env: Env) -> Result<Tools, ConfigError> {
-    Ok(Tools {
+pub async fn from_env(env: Env) -> Result<AppState, ConfigError> {
+    Ok(AppState {
         db: db::connect_lazy(&DatabaseConfig::from_env(&env).await?)?,
         queue: JobQueue::from_env(&env),
     })
@@ -62,7 +64,7 @@ pub async fn from_env(env: Env) -> Result<Tools, ConfigError> {
 
 /// Queues an event and wakes a worker for it.
 pub async fn dispatch(
-    tools: Tools,
+    tools: AppState,
     invocation: Invocation<EventBridgeEvent<Value>>,
 ) -> Result<Dispatched, DispatchFailed> {
     let EventBridgeEvent {
@@ -76,7 +78,7 @@ pub async fn dispatch(
         .await
         .map_err(failed)?;
     if job.is_pending() {
-        tools.queue.wake(1).await;
+        tools.queue.notify_workers(1).await;
     }
     let Enqueued { id, status } = job;
     tracing::info!(

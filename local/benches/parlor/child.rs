@@ -13,18 +13,26 @@ use std::{
 use axum::serve::ListenerExt as _;
 use clap::Parser as _;
 use common::{
-    apps::{App, AppIds},
-    auth::JwtSecrets,
-    config::{ChatLimits, DashScopeConfig, DatabaseConfig, Env, SendLimits},
-    dashscope, db,
-    http::Cors,
-    queue::JobQueue,
-    replies::Replies,
-    telemetry,
+    chat::{
+        messages::SendLimits,
+        replies::{ChatLimits, Replies},
+    },
+    dashscope::{self, DashScope},
+    governance::{
+        apps::{App, AppIds},
+        auth::JwtSecrets,
+    },
+    platform::{
+        db::{self, DatabaseConfig},
+        env::Env,
+        sqs::JobQueue,
+        telemetry,
+    },
+    web::Cors,
 };
 use hyper_util::rt::TokioIo;
 use local::{
-    gateway::{self, Tools},
+    gateway::{self, AppState},
     simulator::{self, Simulator},
 };
 use serde::{Deserialize, Serialize};
@@ -216,7 +224,7 @@ fn announce(url: &str) -> io::Result<()> {
 }
 
 /// As a function makes them from its environment, with its defaults.
-pub fn tools(database_url: &str, upstream: String) -> Result<Tools> {
+pub fn tools(database_url: &str, upstream: String) -> Result<AppState> {
     let db = db::connect_lazy(&DatabaseConfig {
         url: secrecy::SecretString::from(database_url).into(),
         max_connections: 4,
@@ -227,9 +235,9 @@ pub fn tools(database_url: &str, upstream: String) -> Result<Tools> {
     let app_ids = AppIds::from_env(&Env::from_pairs([(App::Chat.variable(), "app1_chat")]));
     let nothing = Env::from_pairs::<&str, &str>([]);
     let limits = ChatLimits::from_env(&nothing)?;
-    let replies = Replies::from_config(db.clone(), DashScopeConfig { client, app_ids }, limits)?;
+    let replies = Replies::new(db.clone(), DashScope::new(client)?, app_ids, limits);
     let secrets = JwtSecrets::new(&stage::SECRET.into(), None).ok_or("the secret is too short")?;
-    Ok(Tools {
+    Ok(AppState {
         db,
         secrets,
         replies,

@@ -2,7 +2,10 @@
 
 use std::time::Instant;
 
-use common::{alerts, auth::SiteScope, db::Db, usage};
+use common::{
+    governance::{alerts, auth::SiteScope, usage},
+    platform::db::Db,
+};
 use local::{demo, postgres::Binaries};
 
 use crate::{

@@ -2,7 +2,7 @@
 
 use std::{net::Ipv4Addr, time::Instant};
 
-use common::db::Db;
+use common::platform::db::Db;
 use local::{
     postgres::Binaries,
     simulator::{self, Simulator},

@@ -3,12 +3,11 @@
 use std::time::{Duration, Instant};
 
 use common::{
-    apps::{App, AppIds},
-    config::{Env, JobLimits},
+    chat::session_replies,
     dashscope::{self, DashScope},
-    db::Db,
-    jobs::{self, Connector, NewEvent, Worked, Worker},
-    queue::JobQueue,
+    governance::apps::{App, AppIds},
+    insights::jobs::{self, Connector, JobLimits, NewEvent, Worked, Worker},
+    platform::{db::Db, env::Env, sqs::JobQueue},
 };
 use futures_util::future::try_join_all;
 use local::postgres::Binaries;
@@ -113,7 +112,7 @@ fn worker(url: &str, upstream: String) -> Result<Worker> {
     let env = Env::from_pairs(App::ALL.map(|app| (app.variable(), app.name())));
     let mut client = dashscope::Config::new("sk-benchmark".into());
     client.base_url = upstream;
-    Ok(Worker::new(
+    Ok(session_replies::worker(
         stage::pool(url)?,
         DashScope::new(client)?,
         AppIds::from_env(&env),

@@ -3,12 +3,16 @@
 use std::time::{Duration, Instant};
 
 use common::{
-    auth::{Caller, Role as UserRole},
-    conversations,
-    db::Db,
-    messages::{self, Order},
-    paging::{From, MAX_PAGE_SIZE, Paging, TimeKey, write_cursor},
-    sessions::{self, ListQuery},
+    chat::{
+        conversations,
+        messages::{self, Order},
+        sessions::{self, SessionQuery},
+    },
+    governance::auth::{Caller, Role as UserRole},
+    platform::{
+        db::Db,
+        paging::{MAX_PAGE_SIZE, PageStart, Paging, TimeKey, write_cursor},
+    },
 };
 use local::postgres::Binaries;
 use sqlx::Executor as _;
@@ -113,7 +117,7 @@ struct Page {
 enum List {
     History(Paging<TimeKey>),
     Messages(i64, Paging<i64>),
-    Sessions(ListQuery),
+    Sessions(SessionQuery),
 }
 
 impl List {
@@ -210,7 +214,7 @@ impl Data {
         let first = Paging {
             page: 1,
             size: HISTORY_PAGE,
-            from: From::Offset(0),
+            from: PageStart::Offset(0),
         };
         let mut pages = vec![Page {
             what: "history, page 1".into(),
@@ -234,7 +238,7 @@ impl Data {
             what: format!("history, cursor page {page}"),
             path: format!("/api/xcx/chat/history?cursor={cursor}"),
             list: List::History(Paging {
-                from: From::Key(key),
+                from: PageStart::Key(key),
                 ..first
             }),
         });
@@ -244,7 +248,7 @@ impl Data {
         let first = Paging {
             page: 1,
             size: MESSAGES_PAGE,
-            from: From::Offset(0),
+            from: PageStart::Offset(0),
         };
         let page = DEEP.min(self.long_conversation / MESSAGES_PAGE - 1);
         let key = (page - 1) * MESSAGES_PAGE;
@@ -261,7 +265,7 @@ impl Data {
             list: List::Messages(
                 id,
                 Paging {
-                    from: From::Key(key),
+                    from: PageStart::Key(key),
                     ..first
                 },
             ),
@@ -272,11 +276,11 @@ impl Data {
 
     async fn session_pages(&self, db: &Db) -> Result<[Page; 2]> {
         let path = format!("/api/chat/sessions?limit={SESSIONS_PAGE}");
-        let first = ListQuery {
+        let first = SessionQuery {
             status: None,
             bot_id: None,
             limit: SESSIONS_PAGE,
-            from: From::Offset(0),
+            from: PageStart::Offset(0),
         };
         // Where there are too few for a last but one that is deep, the last.
         let page = (self.sessions / SESSIONS_PAGE - 1).max(2);
@@ -290,7 +294,7 @@ impl Data {
         .bind((page - 1) * SESSIONS_PAGE - 1)
         .fetch_one(db)
         .await?;
-        let scope = ListQuery::scope(&caller(), None, None);
+        let scope = SessionQuery::scope(&caller(), None, None);
         let cursor = write_cursor(&key, &scope).ok_or("no cursor")?;
         Ok([
             Page {
@@ -301,8 +305,8 @@ impl Data {
             Page {
                 what: format!("{SESSIONS_PAGE} sessions, cursor page {page}"),
                 path: format!("{path}&cursor={cursor}"),
-                list: List::Sessions(ListQuery {
-                    from: From::Key(key),
+                list: List::Sessions(SessionQuery {
+                    from: PageStart::Key(key),
                     ..first
                 }),
             },

@@ -2,7 +2,7 @@
 
 use std::{net::Ipv4Addr, path::Path};
 
-use common::{apps::App, config::Env};
+use common::{governance::apps::App, platform::env::Env};
 use local::{
     cloud,
     emulator::{Emulator, Outcome},

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use common::db::Db;
+use common::platform::db::Db;
 use local::postgres::Binaries;
 
 use crate::{

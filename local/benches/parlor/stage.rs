@@ -7,9 +7,8 @@ use std::{
 };
 
 use common::{
-    auth::{self, Role, User},
-    config::DatabaseConfig,
-    db::{self, Db, MIGRATOR},
+    governance::auth::{self, Role, User},
+    platform::db::{self, DatabaseConfig, Db, MIGRATOR},
 };
 use local::{
     demo,

@@ -7,7 +7,10 @@ use std::{
 };
 
 use chrono::{DateTime, Duration, FixedOffset, NaiveDate, Utc};
-use common::{apps::App, clock, usage::BUCKETS};
+use common::{
+    governance::{apps::App, usage::BUCKETS},
+    platform::clock,
+};
 use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::{Connection as _, Executor as _, PgConnection, postgres::PgCopyIn};
 

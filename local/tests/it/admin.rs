@@ -4,8 +4,8 @@
 use axum::{Json as Answered, routing::get};
 use common::{
     Result,
-    auth::{Admin, Callers, SiteScope},
-    http::{Cors, Json},
+    governance::auth::{Admin, Callers, SiteScope},
+    web::{Cors, Json},
 };
 use local::demo;
 use reqwest::RequestBuilder;
@@ -140,7 +140,7 @@ async fn nobody_else_administers_whatever_the_token_says() {
     }
     let coach = demo::user(COACH).unwrap();
     let role = demo::user(SITE_ADMIN).unwrap().role;
-    let token = token_of(&common::auth::User { role, ..coach });
+    let token = token_of(&common::governance::auth::User { role, ..coach });
     answer(web.request("GET", PATH).bearer_auth(token))
         .await
         .refused_at(PATH, 403, "forbidden");

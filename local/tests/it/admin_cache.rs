@@ -1,6 +1,6 @@
 //! The results of the apps as admins look at them, and that they no longer hold.
 
-use common::cache::{self, Status};
+use common::insights::results::{self, Status};
 use serde_json::{Value, json};
 
 use crate::harness::{
@@ -64,11 +64,11 @@ async fn the_filters_of_results_add_up() {
     let parlor = parlor().await;
     for (user, members) in [(SITE_ADMIN, 3), (OTHER_SITE_ADMIN, 4), (PLATFORM_ADMIN, 7)] {
         assert_eq!(parlor.cached_total(user, "").await, members * 8 * 5);
-        for app in cache::apps() {
+        for app in results::apps() {
             let query = format!("app_type={}", app.name());
             assert_eq!(parlor.cached_total(user, &query).await, members * 5);
         }
-        for (status, _) in Status::WORDS {
+        for (status, _) in Status::ALL {
             let times = if status == "expired" { 2 } else { 1 };
             let query = format!("status={status}");
             assert_eq!(parlor.cached_total(user, &query).await, members * 8 * times);

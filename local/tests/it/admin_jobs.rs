@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use common::jobs::{EventType, Status, Worked};
+use common::insights::jobs::{EventType, Status, Worked};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
@@ -108,7 +108,7 @@ async fn the_filters_of_jobs_add_up() {
             let query = format!("event_type={}", event.name());
             assert_eq!(parlor.total(user, &query).await, of_a_kind * 6);
         }
-        for (status, _) in Status::WORDS {
+        for (status, _) in Status::ALL {
             let query = format!("status={status}");
             assert_eq!(parlor.total(user, &query).await, of_a_kind * 7);
             let both = format!("status={status}&event_type=batch");

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use axum::{body::Body, http::Request};
-use common::{
+use common::governance::{
     apps::App,
     runs::{STATUSES, TRIGGERS},
 };

@@ -4,12 +4,15 @@ use std::time::Duration;
 
 use common::{
     Error,
-    apps::{
-        self, App, Checked, Reference, app2_finance, app2a_finance_area, app3_clue, app4_analysis,
-        app5_tactics, app6_note_analysis, app7_customer_analysis, app8_clue_consolidated,
-    },
     dashscope::{Call, Config, DashScope},
-    facts::{self, MemberFacts, NoteFacts, Period},
+    governance::apps::App,
+    insights::{
+        apps::{
+            self, Checked, Reference, app2_finance, app2a_finance_area, app3_clue, app4_analysis,
+            app5_tactics, app6_note_analysis, app7_customer_analysis, app8_clue_consolidated,
+        },
+        facts::{self, MemberFacts, NoteFacts, Period},
+    },
 };
 use local::demo;
 use serde_json::{Value, json};
@@ -141,7 +144,7 @@ async fn finance_is_analysed_for_each_period_and_area() {
     let parlor = parlor().await;
     let areas = ["大厅", "包厢", "斯诺克区"];
     let filters: Vec<_> = std::iter::once(None).chain(areas.map(Some)).collect();
-    for (_, period) in Period::WORDS {
+    for (_, period) in Period::ALL {
         for area in &filters {
             let finance = facts::finance(&parlor.db, SITE, period, *area).await;
             let facts = app2_finance::Facts {

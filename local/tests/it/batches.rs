@@ -1,8 +1,8 @@
 //! Many members at once: what it would cost, that it is done once, and how far it has come.
 
+use crate::harness::sweep;
 use std::sync::Arc;
 
-use common::sweep;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
@@ -324,10 +324,7 @@ async fn an_estimate_that_has_expired_is_gone() {
             .execute(&parlor.db)
             .await
             .unwrap();
-        assert_eq!(
-            sweep::run(&parlor.db, 90).await.unwrap().estimates,
-            forgotten
-        );
+        assert_eq!(sweep(&parlor.db, 90).await.unwrap().estimates, forgotten);
     }
     parlor.batch(&other).await;
     let path = format!("{BATCHES}/{id}");

@@ -310,7 +310,7 @@ async fn report(emulator: &Emulator) -> Value {
 }
 
 fn migrations() -> usize {
-    common::db::MIGRATOR.iter().count()
+    common::platform::db::MIGRATOR.iter().count()
 }
 
 #[tokio::test]

@@ -1,11 +1,13 @@
 //! Results of the apps: for how long they hold, for whom, how many are kept, and who may make one.
 
+use crate::harness::sweep;
 use chrono::{DateTime, Utc};
 use common::{
-    apps::App,
-    cache::{self, Entry, Target},
-    facts::Period,
-    sweep,
+    governance::apps::App,
+    insights::{
+        facts::Period,
+        results::{self, Entry, Target},
+    },
 };
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -63,7 +65,7 @@ impl Parlor {
     }
 
     async fn latest(&self, site: i64, app: App, target: &Target) -> Option<(Value, bool)> {
-        let entry = cache::latest(&self.db, site, app, target).await.unwrap();
+        let entry = results::latest(&self.db, site, app, target).await.unwrap();
         entry.map(|entry| (entry.result["words"].clone(), entry.stale))
     }
 
@@ -107,7 +109,7 @@ async fn the_newest_20_000_of_an_app_and_site_are_kept_by_bounded_sweeps() {
     }
     let mut removed = Vec::new();
     loop {
-        let swept = sweep::run(&parlor.db, 90).await.unwrap();
+        let swept = sweep(&parlor.db, 90).await.unwrap();
         if swept.cache_removed == 0 {
             break;
         }
@@ -245,7 +247,7 @@ async fn what_was_invalidated_is_not_shown_again_nor_what_it_had_replaced() {
     let (app, target) = (App::Clue, Target::Member(MEMBER));
     parlor.make(1, app, &target, "replaced").await;
     parlor.make(1, app, &target, "wrong").await;
-    let invalidated = cache::invalidate(&parlor.db, 1, SITE_ADMIN, None, Some(MEMBER)).await;
+    let invalidated = results::invalidate(&parlor.db, 1, SITE_ADMIN, None, Some(MEMBER)).await;
     assert_eq!(invalidated.unwrap(), 1);
     assert_eq!(parlor.latest(1, app, &target).await, None);
     let (entry, generation) = parlor.begin(1, app, &target).await;
@@ -255,7 +257,7 @@ async fn what_was_invalidated_is_not_shown_again_nor_what_it_had_replaced() {
         parlor.latest(1, app, &target).await,
         Some(shown("right", false))
     );
-    let history = cache::history(&parlor.db, 1, app, &target, 9)
+    let history = results::history(&parlor.db, 1, app, &target, 9)
         .await
         .unwrap();
     assert_eq!(words(&history), ["right", "replaced"]);
@@ -277,9 +279,9 @@ async fn the_same_target_of_another_site_is_another() {
         Some(shown("theirs", false))
     );
     for (site, expected) in [(1, vec!["ours again", "ours"]), (2, vec!["theirs"])] {
-        let history = cache::history(&parlor.db, site, app, &target, 9).await;
+        let history = results::history(&parlor.db, site, app, &target, 9).await;
         assert_eq!(words(&history.unwrap()), expected);
-        let about = cache::about_member(&parlor.db, site, app, MEMBER, 9).await;
+        let about = results::about_member(&parlor.db, site, app, MEMBER, 9).await;
         assert_eq!(words(&about.unwrap()), expected[..1]);
     }
     // Nor does one wait for the other, or take its turn away.
@@ -288,7 +290,7 @@ async fn the_same_target_of_another_site_is_another() {
         parlor.begin(2, app, &target).await,
     );
     assert_ne!(ours.0, theirs.0);
-    cache::invalidate(&parlor.db, 1, SITE_ADMIN, None, None)
+    results::invalidate(&parlor.db, 1, SITE_ADMIN, None, None)
         .await
         .unwrap();
     assert!(!parlor.finalize(1, ours.0, ours.1, "too late").await);
@@ -441,10 +443,10 @@ async fn every_result_has_an_end_by_its_app() {
     parlor
         .execute("update biz.ai_cache set expires_at = now() where cache_type like 'app2%'")
         .await;
-    let swept = sweep::run(&parlor.db, 90).await.unwrap();
+    let swept = sweep(&parlor.db, 90).await.unwrap();
     assert_eq!(swept.cache_expired, 40);
     let target = Target::Areas(Period::Today);
-    let latest = cache::latest(&parlor.db, 1, App::FinanceArea, &target).await;
+    let latest = results::latest(&parlor.db, 1, App::FinanceArea, &target).await;
     assert_eq!(latest.unwrap(), None);
 }
 
@@ -503,7 +505,7 @@ async fn results_belong_to_the_date_that_a_site_pretends_it_is() {
     );
     let target = Target::Areas(Period::Today);
     let shown_id = async || {
-        let latest = cache::latest(&parlor.db, 1, App::FinanceArea, &target).await;
+        let latest = results::latest(&parlor.db, 1, App::FinanceArea, &target).await;
         latest.unwrap().map(|entry| entry.id)
     };
     pretend(&parlor, Some(0)).await;

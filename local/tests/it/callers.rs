@@ -1,7 +1,7 @@
 //! Who may call: every route, with every token that does not hold.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use common::{auth::User, clock};
+use common::{governance::auth::User, platform::clock};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use local::demo;
 use serde_json::{Value, json};
@@ -268,7 +268,7 @@ async fn the_role_and_the_name_in_a_token_are_overruled_by_the_table() {
     );
 }
 
-/// How long an approval is believed is a test of `common::auth`; here, that it is no longer
+/// How long an approval is believed is a test of `common::governance::auth`; here, that it is no longer
 /// believed once it was read again.
 #[tokio::test]
 async fn whoever_is_disabled_is_refused_by_an_instance_that_does_not_remember_the_approval() {

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use common::{
-    auth::{Caller, Role},
-    replies::{Event, Failure, Place, State},
+    chat::replies::{Event, Failure, ResumePoint, State},
+    governance::auth::{Caller, Role},
 };
 use proptest::{
     prelude::*,
@@ -456,7 +456,7 @@ async fn a_reader_is_told_before_its_function_ends() {
         nickname: "阿杰".to_owned(),
         role: Role::Coach,
     };
-    let place = Place::parse(message.as_i64().unwrap(), None, None).unwrap();
+    let place = ResumePoint::parse(message.as_i64().unwrap(), None, None).unwrap();
     let killed_at = Instant::now() + Duration::from_secs(7);
     let (_, mut watch) = parlor
         .tools

@@ -1,5 +1,6 @@
 //! An app that keeps failing is left alone for a while, by all instances.
 
+use crate::harness::sweep;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
@@ -180,7 +181,7 @@ async fn a_probe_that_died_hands_its_turn_on_when_it_is_swept() {
         .send(COACH, other, "你好")
         .await
         .refused(503, "circuit_open");
-    common::sweep::run(&parlor.db, 90).await.unwrap();
+    sweep(&parlor.db, 90).await.unwrap();
     parlor.send(COACH, other, "你好").await.ok();
     assert_eq!(parlor.circuit().await["state"], "closed");
 }

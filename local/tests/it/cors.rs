@@ -1,6 +1,6 @@
 //! Which web pages may call: closed but for configured origins, on every route, for refusals too.
 
-use common::http::Cors;
+use common::web::Cors;
 use local::gateway;
 use reqwest::{RequestBuilder, header::HeaderMap};
 
@@ -233,7 +233,7 @@ async fn behind_the_gateway_it_is_as_on_one_port() {
 
 #[tokio::test]
 async fn every_function_is_open_to_the_same_origins() {
-    let env = common::config::Env::from_pairs([("CORS_ALLOWED_ORIGINS", DESK)]);
+    let env = common::platform::env::Env::from_pairs([("CORS_ALLOWED_ORIGINS", DESK)]);
     let cors = Cors::from_env(&env).unwrap();
     let parlor = Parlor::start().await;
     for (function, router) in gateway::functions(&parlor.tools) {

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use common::{
-    auth::{Caller, Role},
-    messages::{ClientMessageId, Content},
-    replies::{Event, NewMessage, State},
+    chat::{
+        messages::{ClientMessageId, Content},
+        replies::{Event, NewMessage, State},
+    },
+    governance::auth::{Caller, Role},
 };
 use sqlx::Executor as _;
 

@@ -9,7 +9,7 @@ mod maker;
 
 use std::{panic::AssertUnwindSafe, sync::Arc};
 
-use common::apps::app1_chat::PROMPT_VERSION;
+use common::insights::apps::app1_chat::PROMPT_VERSION;
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 use serde_json::{Value, json};
 use sqlx::Executor as _;

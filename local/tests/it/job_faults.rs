@@ -6,6 +6,7 @@
 
 mod late;
 
+use crate::harness::sweep;
 use std::{
     sync::{
         Arc,
@@ -14,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use common::{db::Db, jobs::Worked};
+use common::{insights::jobs::Worked, platform::db::Db};
 use futures_util::{StreamExt as _, stream};
 use local::emulator::{Emulator, Outcome, binaries};
 use serde_json::json;
@@ -331,8 +332,8 @@ impl Working {
                 value.clone_from(&wire.url);
             }
         }
-        let ids =
-            common::apps::App::ALL.map(|app| (app.variable().to_owned(), app.name().to_owned()));
+        let ids = common::governance::apps::App::ALL
+            .map(|app| (app.variable().to_owned(), app.name().to_owned()));
         specs[0].env.extend(ids);
         let emulator = Arc::new(Emulator::start(specs).unwrap());
         let idle = serde_json::to_vec(&Worked::IDLE).unwrap();
@@ -369,7 +370,7 @@ async fn may_go_again(db: &Db, reached: &AtomicBool) -> bool {
         .execute(db)
         .await
         .ok();
-    common::sweep::run(db, 90).await.ok();
+    sweep(db, 90).await.ok();
     true
 }
 

@@ -2,7 +2,7 @@
 
 mod trouble;
 
-use common::jobs::Worked;
+use common::insights::jobs::Worked;
 use serde_json::{Value, json};
 
 use crate::harness::{

@@ -251,7 +251,7 @@ async fn migrate_says_what_it_applied() {
         command.arg("migrate").env("DATABASE_URL", database.url());
         command.output().unwrap()
     };
-    let count = common::db::MIGRATOR.iter().count();
+    let count = common::platform::db::MIGRATOR.iter().count();
     let says = format!("{count} migrations applied; ");
     assert!(text(&migrate().stdout).starts_with(&says));
     assert!(text(&migrate().stdout).starts_with("0 migrations applied; "));

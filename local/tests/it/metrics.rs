@@ -134,7 +134,7 @@ async fn each_sweep_tells_how_everything_is() {
     tell().await;
     cloud
         .logged("sweep", |line| {
-            (line["message"] == "the vitals could not be read").then_some(())
+            (line["message"] == "the gauges could not be read").then_some(())
         })
         .await;
     assert_eq!(count(&cloud, "sweep", "QueueAge"), 2);

@@ -124,11 +124,11 @@ async fn done(emulator: &Emulator, event: &Value) -> Value {
 }
 
 fn migrations() -> usize {
-    common::db::MIGRATOR.iter().count()
+    common::platform::db::MIGRATOR.iter().count()
 }
 
 fn newest() -> i64 {
-    let versions = common::db::MIGRATOR
+    let versions = common::platform::db::MIGRATOR
         .iter()
         .map(|migration| migration.version);
     versions.max().unwrap()

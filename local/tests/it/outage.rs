@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use common::{
-    auth::{Caller, Role},
-    replies::{Event, Failure, State},
+    chat::replies::{Event, Failure, State},
+    governance::auth::{Caller, Role},
 };
 use serde_json::json;
 use sqlx::Executor as _;

@@ -1,8 +1,8 @@
 //! Finance insights are queued before anybody asks: those that are missing, once each.
 
-use common::{
-    cache,
+use common::insights::{
     jobs::{self, Connector, Prewarmed},
+    results,
 };
 use serde_json::json;
 
@@ -63,11 +63,11 @@ async fn what_is_missing_is_queued_once_and_again_when_it_no_longer_holds() {
     }
     assert_eq!(count(&parlor).await, FILTERS);
 
-    cache::invalidate(
+    results::invalidate(
         &parlor.db,
         1,
         SITE_ADMIN,
-        Some(common::apps::App::FinanceArea),
+        Some(common::governance::apps::App::FinanceArea),
         None,
     )
     .await

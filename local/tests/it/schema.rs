@@ -5,7 +5,7 @@
 
 mod plans;
 
-use common::db::MIGRATOR;
+use common::platform::db::MIGRATOR;
 use sqlx::{AssertSqlSafe, Executor as _, PgConnection, Row as _};
 
 use crate::harness::database::TestDatabase;

@@ -226,5 +226,8 @@ async fn a_migration_takes_its_database_from_a_secret() {
         panic!("{outcome:?}")
     };
     let report: Value = serde_json::from_slice(&report).unwrap();
-    assert_eq!(report["applied"], common::db::MIGRATOR.iter().count());
+    assert_eq!(
+        report["applied"],
+        common::platform::db::MIGRATOR.iter().count()
+    );
 }

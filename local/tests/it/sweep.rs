@@ -1,8 +1,9 @@
 //! What becomes of a reply whose maker died.
 
-use common::sweep::{self, Swept};
+use crate::harness::sweep;
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Executor as _};
+use sweep::Swept;
 
 use crate::harness::{
     cloud::{Cloud, recorded},
@@ -33,7 +34,7 @@ async fn a_dead_reply_keeps_what_was_said_and_gives_its_reservation_back_as_a_ch
     })
     .await;
     assert_eq!(
-        sweep::run(&parlor.db, 90).await.unwrap().replies,
+        sweep(&parlor.db, 90).await.unwrap().replies,
         0,
         "its maker is alive"
     );
@@ -43,7 +44,7 @@ async fn a_dead_reply_keeps_what_was_said_and_gives_its_reservation_back_as_a_ch
             .execute(&parlor.db)
             .await
             .unwrap();
-        (sweep::run(&parlor.db, 90).await.unwrap().replies == 1).then_some(())
+        (sweep(&parlor.db, 90).await.unwrap().replies == 1).then_some(())
     })
     .await;
     let message = &parlor.messages(COACH, chat).await[1];
@@ -88,7 +89,7 @@ async fn a_repeat_of_a_message_whose_reply_is_dead_gets_what_was_said_and_an_err
             ("error", &json!("unavailable"), &json!(true))
         );
         assert_eq!(text(&events), "说到一半");
-        sweep::run(&parlor.db, 90).await.unwrap();
+        sweep(&parlor.db, 90).await.unwrap();
     }
     assert_eq!(parlor.simulator.calls_count(), 0);
 }
@@ -115,7 +116,7 @@ async fn the_next_message_ends_a_dead_reply_before_it_is_answered() {
         ),
         (&json!(2), &json!(1), &json!(0))
     );
-    assert_eq!(sweep::run(&parlor.db, 90).await.unwrap().replies, 0);
+    assert_eq!(sweep(&parlor.db, 90).await.unwrap().replies, 0);
 }
 
 #[tokio::test]
@@ -136,10 +137,10 @@ async fn a_sweep_is_bounded_and_two_at_once_end_each_reply_once() {
                 .unwrap();
         }
     }
-    let both = tokio::join!(sweep::run(&parlor.db, 90), sweep::run(&parlor.db, 90));
+    let both = tokio::join!(sweep(&parlor.db, 90), sweep(&parlor.db, 90));
     let mut ended = both.0.unwrap().replies + both.1.unwrap().replies;
     assert!((200..=230).contains(&ended), "{ended}");
-    ended += sweep::run(&parlor.db, 90).await.unwrap().replies;
+    ended += sweep(&parlor.db, 90).await.unwrap().replies;
     assert_eq!(ended, 230);
     let usage = parlor.usage(1).await;
     assert_eq!(
@@ -160,9 +161,9 @@ async fn while_one_sweeps_another_does_nothing_and_waits_for_nobody() {
         .await
         .unwrap();
     assert!(first);
-    assert_eq!(sweep::run(&parlor.db, 90).await.unwrap(), Swept::default());
+    assert_eq!(sweep(&parlor.db, 90).await.unwrap(), Swept::default());
     other.execute("rollback").await.unwrap();
-    assert_eq!(sweep::run(&parlor.db, 90).await.unwrap().replies, 1);
+    assert_eq!(sweep(&parlor.db, 90).await.unwrap().replies, 1);
 }
 
 /// The months that have a partition.
@@ -206,7 +207,7 @@ async fn months_are_made_ahead_and_go_when_all_of_them_is_old() {
     parlor.send(COACH, chat, "你好").await.ok();
     let run = parlor.last_run().await;
 
-    let first = sweep::run(&parlor.db, 90).await.unwrap();
+    let first = sweep(&parlor.db, 90).await.unwrap();
     assert_eq!((first.partitions_made, first.partitions_dropped), (3, 1));
     assert_eq!(parlor.last_run().await, run);
     let left: i64 = sqlx::query_scalar("select count(*) from biz.ai_run_logs_default")
@@ -219,11 +220,8 @@ async fn months_are_made_ahead_and_go_when_all_of_them_is_old() {
             .await
             .contains(&"ai_run_logs_202302".to_owned())
     );
-    assert_eq!(
-        sweep::run(&parlor.db, 90).await.unwrap().partitions_dropped,
-        1
-    );
-    assert_eq!(sweep::run(&parlor.db, 90).await.unwrap(), Swept::default());
+    assert_eq!(sweep(&parlor.db, 90).await.unwrap().partitions_dropped, 1);
+    assert_eq!(sweep(&parlor.db, 90).await.unwrap(), Swept::default());
     assert_eq!(months(&parlor).await, ahead);
     parlor.send(COACH, chat, "还在").await.ok();
 }
@@ -240,10 +238,7 @@ async fn a_month_is_kept_while_a_run_of_it_is_young_enough() {
     .execute(&parlor.db)
     .await
     .unwrap();
-    assert_eq!(
-        sweep::run(&parlor.db, 31).await.unwrap().partitions_dropped,
-        0
-    );
+    assert_eq!(sweep(&parlor.db, 31).await.unwrap().partitions_dropped, 0);
 }
 
 #[tokio::test]
@@ -261,12 +256,9 @@ async fn a_partition_that_is_being_read_is_left_for_the_next_sweep() {
         .execute("begin; select count(*) from biz.ai_run_logs")
         .await
         .unwrap();
-    assert_eq!(sweep::run(&parlor.db, 90).await.unwrap(), Swept::default());
+    assert_eq!(sweep(&parlor.db, 90).await.unwrap(), Swept::default());
     reader.execute("rollback").await.unwrap();
-    assert_eq!(
-        sweep::run(&parlor.db, 90).await.unwrap().partitions_dropped,
-        1
-    );
+    assert_eq!(sweep(&parlor.db, 90).await.unwrap().partitions_dropped, 1);
 }
 
 #[tokio::test]
@@ -308,9 +300,9 @@ async fn a_sweep_waits_for_nobody_who_holds_a_conversation() {
         .execute(&mut *other)
         .await
         .unwrap();
-    assert_eq!(sweep::run(&parlor.db, 90).await.unwrap().replies, 2);
+    assert_eq!(sweep(&parlor.db, 90).await.unwrap().replies, 2);
     other.execute("rollback").await.unwrap();
-    assert_eq!(sweep::run(&parlor.db, 90).await.unwrap().replies, 1);
+    assert_eq!(sweep(&parlor.db, 90).await.unwrap().replies, 1);
 }
 
 #[tokio::test]
@@ -331,6 +323,6 @@ async fn what_a_sweep_cannot_do_keeps_it_from_nothing_else() {
         )))
         .await
         .unwrap();
-    assert!(sweep::run(&parlor.db, 90).await.is_err());
+    assert!(sweep(&parlor.db, 90).await.is_err());
     assert_eq!(self::months(&parlor).await, months);
 }

@@ -9,9 +9,13 @@ use std::{collections::BTreeSet, path::Path, process::Command, sync::OnceLock};
 
 use chrono::Timelike as _;
 use common::{
-    apps::App,
-    config::{ChatLimits, ConfigError, DatabaseConfig, Env, JobLimits, Retention},
-    jobs::{EventType, NewEvent},
+    chat::replies::ChatLimits,
+    governance::{apps::App, runs::Retention},
+    insights::jobs::{EventType, JobLimits, NewEvent},
+    platform::{
+        db::DatabaseConfig,
+        env::{ConfigError, Env},
+    },
 };
 use local::{cloud, command, gateway, schedules};
 use serde_json::{Value, json};

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "tests, and what they share")]
 
-use common::vitals::{self, Vitals};
+use common::{governance::gauges, platform::metrics::Gauges};
 use sqlx::AssertSqlSafe;
 
 use crate::harness::parlor::Parlor;
@@ -14,8 +14,8 @@ async fn run(parlor: &Parlor, statement: &str) {
         .unwrap();
 }
 
-async fn read(parlor: &Parlor) -> Vitals {
-    vitals::read(&parlor.db).await.unwrap()
+async fn read(parlor: &Parlor) -> Gauges {
+    gauges::read(&parlor.db).await.unwrap()
 }
 
 #[tokio::test]
@@ -23,7 +23,7 @@ async fn the_queue_is_as_old_as_the_oldest_job_that_is_due_and_unclaimed() {
     let parlor = Parlor::start().await;
     assert_eq!(
         read(&parlor).await,
-        Vitals {
+        Gauges {
             queue_age: 0.0,
             circuits_open: 0,
             budget_used: 0.0,
@@ -94,8 +94,8 @@ async fn the_fullest_budget_is_of_the_day_or_the_month_of_a_site_that_asked_toda
     .await;
     assert_eq!(fullest().await, (75.0, Some(1)));
     // What this month was before today is added up once a day, and then known.
-    assert_eq!(vitals::sum_up(&parlor.db).await.unwrap(), 2);
-    assert_eq!(vitals::sum_up(&parlor.db).await.unwrap(), 0);
+    assert_eq!(gauges::sum_up(&parlor.db).await.unwrap(), 2);
+    assert_eq!(gauges::sum_up(&parlor.db).await.unwrap(), 0);
     run(
         &parlor,
         "update biz.ai_usage_before set tokens = 1000 where site_id = 1",

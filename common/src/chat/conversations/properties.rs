@@ -10,7 +10,7 @@ proptest! {
 
     #[test]
     fn a_context_is_taken_exactly_by_the_documented_rule(
-        word in proptest::option::of(select(ContextType::WORDS.as_slice())),
+        word in proptest::option::of(select(ContextType::ALL.as_slice())),
         id in proptest::option::of(prop_oneof![
             text(),
             (select(vec!["a", "收", "🎱"]), 60..68_usize).prop_map(|(one, length)| one.repeat(length)),

@@ -5,13 +5,16 @@ use sqlx::types::Json;
 
 use super::LEASE;
 use crate::{
-    apps::{App, app1_chat::Turn},
-    auth::Caller,
-    config::ChatLimits,
-    db::{Bounded, Db},
-    error::{Error, Reason, Result},
-    messages::{ClientMessageId, Content},
-    pages::PageRequest,
+    chat::{
+        messages::{ClientMessageId, Content},
+        replies::ChatLimits,
+    },
+    governance::{apps::App, auth::Caller},
+    insights::{apps::app1_chat::Turn, pages::PageRequest},
+    platform::{
+        db::{Db, StatementTimeout},
+        error::{Error, Reason, Result},
+    },
 };
 
 /// What a client sends.
@@ -44,7 +47,7 @@ pub struct Start {
 
 /// What making a reply needs to know.
 #[derive(Debug)]
-pub(super) struct Ticket {
+pub(super) struct PreparedReply {
     pub message_id: i64,
     pub run_id: i64,
     pub run_at: DateTime<Utc>,
@@ -56,9 +59,9 @@ pub(super) struct Ticket {
 
 /// What came of a message.
 #[derive(Debug)]
-pub(super) enum Begun {
+pub(super) enum BeginOutcome {
     /// It is stored, and its reply is the bearer's to make.
-    New(Start, Ticket),
+    New(Start, PreparedReply),
     /// It was stored before; somebody makes or made its reply.
     Repeat(Start),
 }
@@ -73,7 +76,7 @@ pub(super) async fn begin(
     message: &NewMessage,
     app: App,
     limits: ChatLimits,
-) -> Result<Begun> {
+) -> Result<BeginOutcome> {
     let begun = async {
         let (mut connection, patience) = db.acquire_patiently().await?;
         sqlx::query!(
@@ -97,7 +100,7 @@ pub(super) async fn begin(
         .fetch_one(&mut *connection)
         .await
     };
-    let row = begun.bounded().await?;
+    let row = begun.with_statement_timeout().await?;
 
     let retry_after = row.retry_after.unwrap_or(1);
     match &*row.outcome {
@@ -133,12 +136,12 @@ pub(super) async fn begin(
         created_at,
     };
     let (Some(run_id), Some(run_at)) = (row.run_id, row.run_at) else {
-        return Ok(Begun::Repeat(start));
+        return Ok(BeginOutcome::Repeat(start));
     };
     let history = row.history.map(|history| history.0).unwrap_or_default();
-    Ok(Begun::New(
+    Ok(BeginOutcome::New(
         start,
-        Ticket {
+        PreparedReply {
             message_id,
             run_id,
             run_at,

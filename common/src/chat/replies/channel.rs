@@ -7,20 +7,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::Notify;
 
-use super::watch::Event;
+use super::stream::Event;
 
 /// What may wait for a client, in bytes: more is never held for it.
 const MOST_UNHEARD: usize = 64 * 1024;
 /// The most that is handed out at once, in bytes.
 const MOST_AT_ONCE: usize = 8 * 1024;
 
-pub(super) fn channel() -> (Speaker, Listener) {
-    let line = Arc::new(Line::default());
-    (Speaker(Arc::downgrade(&line)), Listener(line))
+pub(super) fn channel() -> (Sender, Receiver) {
+    let line = Arc::new(Channel::default());
+    (Sender(Arc::downgrade(&line)), Receiver(line))
 }
 
 #[derive(Default)]
-struct Line {
+struct Channel {
     unheard: Mutex<Unheard>,
     news: Notify,
 }
@@ -33,16 +33,16 @@ struct Unheard {
     is_cut: bool,
 }
 
-impl Line {
+impl Channel {
     fn unheard(&self) -> MutexGuard<'_, Unheard> {
         self.unheard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// The maker's end. Dropped without an end, it tells the client to look in the database.
-pub(super) struct Speaker(Weak<Line>);
+pub(super) struct Sender(Weak<Channel>);
 
-impl Speaker {
+impl Sender {
     /// Lets a client that is too far behind go; of one that has left nothing is known, and nothing is kept.
     pub fn text(&mut self, text: &str) {
         let Some(line) = self.0.upgrade() else {
@@ -66,7 +66,7 @@ impl Speaker {
     }
 }
 
-impl Drop for Speaker {
+impl Drop for Sender {
     fn drop(&mut self) {
         if let Some(line) = self.0.upgrade() {
             line.unheard().is_cut = true;
@@ -76,9 +76,9 @@ impl Drop for Speaker {
 }
 
 /// The client's end.
-pub(super) struct Listener(Arc<Line>);
+pub(super) struct Receiver(Arc<Channel>);
 
-impl Listener {
+impl Receiver {
     /// What has not been heard: text, then the end. None where the database knows the rest.
     pub async fn next(&mut self) -> Option<Event> {
         loop {
@@ -107,7 +107,7 @@ mod tests {
     use futures_util::FutureExt as _;
 
     use super::*;
-    use crate::replies::State;
+    use crate::chat::replies::State;
 
     fn end() -> Event {
         Event::Done {
@@ -117,10 +117,10 @@ mod tests {
     }
 
     /// All that can be heard now, and whether the line is cut after it.
-    fn hear(listener: &mut Listener) -> (Vec<Event>, bool) {
+    fn hear(receiver: &mut Receiver) -> (Vec<Event>, bool) {
         let mut heard = Vec::new();
         loop {
-            match listener.next().now_or_never() {
+            match receiver.next().now_or_never() {
                 Some(Some(event)) => heard.push(event),
                 Some(None) => return (heard, true),
                 None => return (heard, false),
@@ -134,23 +134,23 @@ mod tests {
 
     #[test]
     fn who_keeps_up_hears_piece_by_piece_and_who_does_not_hears_them_joined() {
-        let (mut speaker, mut listener) = channel();
+        let (mut sender, mut receiver) = channel();
         for piece in ["今", "天"] {
-            speaker.text(piece);
-            assert_eq!(hear(&mut listener), (vec![text(piece)], false));
+            sender.text(piece);
+            assert_eq!(hear(&mut receiver), (vec![text(piece)], false));
         }
-        speaker.text("生意");
-        speaker.text("好");
-        speaker.end(end());
-        assert_eq!(hear(&mut listener), (vec![text("生意好"), end()], true));
+        sender.text("生意");
+        sender.text("好");
+        sender.end(end());
+        assert_eq!(hear(&mut receiver), (vec![text("生意好"), end()], true));
     }
 
     #[test]
     fn much_is_handed_out_in_parts_that_end_between_characters() {
-        let (mut speaker, mut listener) = channel();
+        let (mut sender, mut receiver) = channel();
         let long = "台".repeat(MOST_AT_ONCE);
-        speaker.text(&long);
-        let (heard, is_cut) = hear(&mut listener);
+        sender.text(&long);
+        let (heard, is_cut) = hear(&mut receiver);
         let parts: Vec<_> = heard
             .into_iter()
             .map(|event| match event {
@@ -164,14 +164,14 @@ mod tests {
 
     #[test]
     fn who_hardly_reads_is_let_go_with_what_waits_and_hears_no_end() {
-        let (mut speaker, mut listener) = channel();
+        let (mut sender, mut receiver) = channel();
         let piece = "台".repeat(100);
         for _ in 0..=MOST_UNHEARD / piece.len() {
-            speaker.text(&piece);
+            sender.text(&piece);
         }
-        speaker.text("more");
-        speaker.end(end());
-        let (heard, is_cut) = hear(&mut listener);
+        sender.text("more");
+        sender.end(end());
+        let (heard, is_cut) = hear(&mut receiver);
         let kept = MOST_UNHEARD / piece.len() * piece.len();
         let bytes = heard.iter().map(|event| match event {
             Event::Text(part) => part.len(),
@@ -182,28 +182,28 @@ mod tests {
 
     #[test]
     fn what_a_dead_maker_said_is_heard_before_the_silence() {
-        let (mut speaker, mut listener) = channel();
-        speaker.text("今天");
-        drop(speaker);
-        assert_eq!(hear(&mut listener), (vec![text("今天")], true));
+        let (mut sender, mut receiver) = channel();
+        sender.text("今天");
+        drop(sender);
+        assert_eq!(hear(&mut receiver), (vec![text("今天")], true));
     }
 
     #[tokio::test]
     async fn who_waits_is_woken() {
-        let (mut speaker, mut listener) = channel();
+        let (mut sender, mut receiver) = channel();
         let speaking = async {
             tokio::task::yield_now().await;
-            speaker.text("今天");
+            sender.text("今天");
         };
-        let (heard, ()) = tokio::join!(listener.next(), speaking);
+        let (heard, ()) = tokio::join!(receiver.next(), speaking);
         assert_eq!(heard, Some(text("今天")));
     }
 
     #[test]
     fn nothing_is_kept_for_who_has_left() {
-        let (mut speaker, listener) = channel();
-        drop(listener);
-        speaker.text("今天");
-        speaker.end(end());
+        let (mut sender, receiver) = channel();
+        drop(receiver);
+        sender.text("今天");
+        sender.end(end());
     }
 }

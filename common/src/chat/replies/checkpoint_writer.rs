@@ -7,7 +7,7 @@ use super::{
     CHECKPOINT_EVERY,
     finish::{Checkpoint, checkpoint},
 };
-use crate::{db::Db, error::Result};
+use crate::platform::{db::Db, error::Result};
 
 /// How much may wait to be stored, in bytes, before DashScope is made to wait. It bounds
 /// the memory of a reply whatever its length, and however long the database is away.
@@ -15,7 +15,7 @@ pub(super) const MOST_UNSAVED: usize = 64 * 1024;
 
 /// Why a reply must end before its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum Progress {
     /// Its reader wants no more.
     Stop,
     /// Somebody else has ended it.
@@ -30,7 +30,7 @@ struct InFlight {
 
 /// The text of a reply between DashScope and the database. Of what is stored, only the
 /// length is remembered.
-pub(super) struct Keeper {
+pub(super) struct CheckpointWriter {
     db: Db,
     site_id: i64,
     message_id: i64,
@@ -40,7 +40,7 @@ pub(super) struct Keeper {
     in_flight: Option<InFlight>,
 }
 
-impl Keeper {
+impl CheckpointWriter {
     pub fn new(db: Db, site_id: i64, message_id: i64) -> Self {
         let mut tick = interval_at(Instant::now() + CHECKPOINT_EVERY, CHECKPOINT_EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -69,24 +69,24 @@ impl Keeper {
     }
 
     /// Makes checkpoints until one of them says that the reply must end.
-    pub async fn watch(&mut self) -> Verdict {
+    pub async fn watch(&mut self) -> Progress {
         loop {
-            if let Some(verdict) = self.step().await {
-                return verdict;
+            if let Some(progress) = self.step().await {
+                return progress;
             }
         }
     }
 
     /// Makes the next checkpoint, when it is due. May be dropped at any time and called
     /// again: the write under way is kept.
-    pub async fn step(&mut self) -> Option<Verdict> {
+    pub async fn step(&mut self) -> Option<Progress> {
         if self.in_flight.is_none() {
             self.tick.tick().await;
             self.begin();
         }
         match self.settle().await {
-            Some(Checkpoint::StopRequested) => Some(Verdict::Stop),
-            Some(Checkpoint::Lost) => Some(Verdict::Lost),
+            Some(Checkpoint::StopRequested) => Some(Progress::Stop),
+            Some(Checkpoint::Lost) => Some(Progress::Lost),
             // Not stored: the next one writes it all again, at the same place.
             Some(Checkpoint::Saved) | None => None,
         }

@@ -3,8 +3,8 @@
 use chrono::{DateTime, Utc};
 
 use super::{LEASE, State};
-use crate::{
-    db::{Bounded, Db},
+use crate::platform::{
+    db::{Db, StatementTimeout},
     error::Result,
 };
 
@@ -46,7 +46,7 @@ pub(super) async fn checkpoint(
         LEASE.as_secs_f64(),
     )
     .fetch_optional(db)
-    .bounded()
+    .with_statement_timeout()
     .await?;
     Ok(match stop {
         Some(false) => Checkpoint::Saved,
@@ -127,7 +127,7 @@ pub(super) async fn finish(
         end.circuit,
     )
     .fetch_one(db)
-    .bounded()
+    .with_statement_timeout()
     .await?;
     Ok(Finished {
         applied: row.applied,

@@ -6,34 +6,39 @@
 //! and `stop` reach a reply from any other instance.
 
 mod begin;
+mod channel;
+mod checkpoint_writer;
 mod finish;
-mod keeper;
-mod live;
 mod outcome;
 mod page;
 mod relay;
 mod resume;
 mod stop;
-mod watch;
+mod stream;
 
 use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use begin::Begun;
+use begin::BeginOutcome;
 pub use begin::{NewMessage, Start};
 use page::Page;
-pub use resume::{EventId, Head, Place};
+pub use resume::{EventId, ReplyHeader, ResumePoint};
 pub use stop::Stop;
-pub use watch::{Event, Reply, Watch};
+pub use stream::{Event, Reply, ReplyStream};
 
 use crate::{
-    apps::{App, AppIds},
-    auth::{Caller, Callers, JwtSecrets},
-    config::{ChatLimits, ConfigError, DashScopeConfig, DatabaseConfig, Env},
+    chat::messages::SendLimits,
     dashscope::DashScope,
-    db::{self, Db},
-    error::{Error, Result},
+    governance::{
+        apps::{self, App, AppIds},
+        auth::{Caller, Callers, JwtSecrets},
+    },
+    platform::{
+        db::{self, DatabaseConfig, Db, StatementTimeout},
+        env::{ConfigError, Env},
+        error::{Error, Result},
+    },
 };
 
 /// How long a reply belongs to whoever makes it, counted from its last checkpoint.
@@ -44,6 +49,15 @@ const CHECKPOINT_EVERY: Duration = Duration::from_millis(1500);
 const DEADLINE_MARGIN: Duration = Duration::from_secs(10);
 /// The longest a reply may take where no function's end is nearer.
 const LONGEST_REPLY: Duration = Duration::from_secs(300);
+
+/// Ends a bounded number of replies whose lease has run out, and returns how many: their function
+/// was killed. Returns 0 where another sweep is running.
+pub async fn sweep(db: &Db) -> Result<i32> {
+    sqlx::query_scalar!(r#"select biz.sweep_replies() as "replies!""#)
+        .fetch_one(db)
+        .with_statement_timeout()
+        .await
+}
 
 /// How a reply stands, or ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,9 +158,9 @@ impl Failure {
 
 /// Makes replies. A clone shares everything.
 #[derive(Clone)]
-pub struct Replies(Arc<Desk>);
+pub struct Replies(Arc<ReplyContext>);
 
-struct Desk {
+struct ReplyContext {
     db: Db,
     dashscope: DashScope,
     app_ids: AppIds,
@@ -156,25 +170,12 @@ struct Desk {
 impl Replies {
     /// Takes its tools; asks and connects to nothing yet.
     pub fn new(db: Db, dashscope: DashScope, app_ids: AppIds, limits: ChatLimits) -> Self {
-        Self(Arc::new(Desk {
+        Self(Arc::new(ReplyContext {
             db,
             dashscope,
             app_ids,
             limits,
         }))
-    }
-
-    /// The same, from what the environment says.
-    ///
-    /// # Errors
-    /// Names the variable that DashScope's client cannot work with.
-    pub fn from_config(
-        db: Db,
-        config: DashScopeConfig,
-        limits: ChatLimits,
-    ) -> Result<Self, ConfigError> {
-        let (dashscope, app_ids) = config.open()?;
-        Ok(Self::new(db, dashscope, app_ids, limits))
     }
 
     /// The same with a pool and what tells who calls: all that a chat function needs.
@@ -186,10 +187,11 @@ impl Replies {
         let (database, secrets, dashscope) = tokio::try_join!(
             Box::pin(DatabaseConfig::from_env(env)),
             Box::pin(JwtSecrets::from_env(env)),
-            Box::pin(DashScopeConfig::from_env(env))
+            Box::pin(apps::dashscope_from_env(env))
         )?;
         let db = db::connect_lazy(&database)?;
-        let replies = Self::from_config(db.clone(), dashscope, ChatLimits::from_env(env)?)?;
+        let (dashscope, app_ids) = dashscope;
+        let replies = Self::new(db.clone(), dashscope, app_ids, ChatLimits::from_env(env)?);
         Ok((db.clone(), Callers::new(secrets, db), replies))
     }
 
@@ -207,7 +209,7 @@ impl Replies {
         message: NewMessage,
         killed_at: Option<Instant>,
         patience: Option<Duration>,
-    ) -> Result<(Start, Watch)> {
+    ) -> Result<(Start, ReplyStream)> {
         let began = Instant::now();
         let until = [
             killed_at.map(|at| at.checked_sub(DEADLINE_MARGIN).unwrap_or(began)),
@@ -217,24 +219,24 @@ impl Replies {
         .flatten()
         .min()
         .unwrap_or(began);
-        let (desk, maker) = (Arc::clone(&self.0), caller.clone());
-        let (start, listener) = relay::undisturbed(async move {
-            let mut page = Page::of(message.page.as_ref(), &desk.db, &maker);
-            let storing = begin::begin(&desk.db, &maker, &message, App::Chat, desk.limits);
+        let (context, maker) = (Arc::clone(&self.0), caller.clone());
+        let (start, receiver) = relay::run_detached(async move {
+            let mut page = Page::of(message.page.as_ref(), &context.db, &maker);
+            let storing = begin::begin(&context.db, &maker, &message, App::Chat, context.limits);
             match page.meanwhile(storing).await? {
-                Begun::New(start, ticket) => {
-                    let (speaker, listener) = live::channel();
-                    relay::spawn(desk, maker, message, page, ticket, speaker, until);
-                    Ok((start, Some(listener)))
+                BeginOutcome::New(start, prepared) => {
+                    let (sender, receiver) = channel::channel();
+                    relay::spawn(context, maker, message, page, prepared, sender, until);
+                    Ok((start, Some(receiver)))
                 }
-                Begun::Repeat(start) => Ok((start, None)),
+                BeginOutcome::Repeat(start) => Ok((start, None)),
             }
         })
         .await?;
         let (db, message_id) = (self.0.db.clone(), start.message_id);
-        let watch = match listener {
-            Some(listener) => Watch::live(db, caller, message_id, killed_at, listener),
-            None => Watch::stored(db, caller, message_id, killed_at, 0),
+        let watch = match receiver {
+            Some(receiver) => ReplyStream::live(db, caller, message_id, killed_at, receiver),
+            None => ReplyStream::stored(db, caller, message_id, killed_at, 0),
         };
         Ok((start, watch))
     }
@@ -247,12 +249,12 @@ impl Replies {
     pub async fn resume(
         &self,
         caller: &Caller,
-        place: Place,
+        place: ResumePoint,
         killed_at: Option<Instant>,
-    ) -> Result<(Head, Watch)> {
+    ) -> Result<(ReplyHeader, ReplyStream)> {
         let head = resume::find(&self.0.db, caller, place).await?;
         let db = self.0.db.clone();
-        let watch = Watch::stored(db, caller, head.message_id, killed_at, place.chars());
+        let watch = ReplyStream::stored(db, caller, head.message_id, killed_at, place.chars());
         Ok((head, watch))
     }
 
@@ -262,5 +264,34 @@ impl Replies {
     /// The refusal that applies.
     pub async fn stop(&self, caller: &Caller, message_id: i64) -> Result<Stop> {
         stop::stop(&self.0.db, caller, message_id).await
+    }
+}
+
+/// What a user may ask for.
+#[derive(Clone, Copy, Debug)]
+pub struct ChatLimits {
+    /// Messages in a minute.
+    pub rate_per_minute: i32,
+    /// Replies being made at once.
+    pub max_streams: i32,
+    /// Tokens held against the site's budget while a reply is made.
+    pub reserved_tokens: i64,
+}
+
+impl ChatLimits {
+    /// Reads the `CHAT_…` variables.
+    ///
+    /// # Errors
+    /// Names the variable that cannot be read.
+    pub fn from_env(env: &Env) -> Result<Self, ConfigError> {
+        let SendLimits {
+            rate_per_minute,
+            reserved_tokens,
+        } = SendLimits::from_env(env)?;
+        Ok(Self {
+            rate_per_minute,
+            max_streams: env.parsed("CHAT_MAX_STREAMS", "a whole number", 2)?,
+            reserved_tokens,
+        })
     }
 }

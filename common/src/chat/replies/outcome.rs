@@ -1,11 +1,11 @@
 //! How asking DashScope can end, and what each end means for the message, the run, the
 //! budget and the circuit.
 
-use super::{Failure, State, keeper::Verdict};
+use super::{Failure, State, checkpoint_writer::Progress};
 use crate::{
-    apps::App,
     dashscope::{self, TimeoutKind},
-    metrics::EMPTY,
+    governance::apps::App,
+    platform::metrics::EMPTY,
 };
 
 /// How the conversation with DashScope ended.
@@ -22,11 +22,11 @@ pub(super) enum Outcome {
     Failed(dashscope::Error),
 }
 
-impl From<Verdict> for Outcome {
-    fn from(verdict: Verdict) -> Self {
-        match verdict {
-            Verdict::Stop => Self::Stopped,
-            Verdict::Lost => Self::Lost,
+impl From<Progress> for Outcome {
+    fn from(progress: Progress) -> Self {
+        match progress {
+            Progress::Stop => Self::Stopped,
+            Progress::Lost => Self::Lost,
         }
     }
 }

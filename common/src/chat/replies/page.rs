@@ -6,7 +6,11 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, MaybeDone, maybe_done};
 use tokio::time::timeout;
 
-use crate::{apps::app1_chat::PageFacts, auth::Caller, db::Db, pages::PageRequest};
+use crate::{
+    governance::auth::Caller,
+    insights::{apps::app1_chat::PageFacts, pages::PageRequest},
+    platform::db::Db,
+};
 
 /// Facts that take longer are done without.
 const PATIENCE: Duration = Duration::from_millis(800);

@@ -6,58 +6,58 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep_until};
 
 use super::{
-    DEADLINE_MARGIN, Desk, Event, Failure, NewMessage, State,
-    begin::Ticket,
+    DEADLINE_MARGIN, Event, Failure, NewMessage, ReplyContext, State,
+    begin::PreparedReply,
+    channel::Sender,
+    checkpoint_writer::CheckpointWriter,
     finish::{Finish, finish},
-    keeper::Keeper,
-    live::Speaker,
     outcome::{Ending, Outcome},
     page::Page,
 };
 use crate::{
-    apps::{App, app1_chat},
-    auth::Caller,
-    clock,
     dashscope::{self, AnswerStream, Call},
-    db,
-    error::{Error, Result},
-    metrics,
-    origin::{self, Origin},
-    runs,
+    governance::{apps::App, auth::Caller, runs},
+    insights::apps::app1_chat,
+    platform::{
+        clock, db,
+        error::{Error, Result},
+        metrics,
+        request_context::{self, RequestContext},
+    },
 };
 
 /// Begins a reply even if the client that asked for it leaves meanwhile: one that is begun must
 /// be made, and nobody else would know of it.
-pub(super) async fn undisturbed<T: Send + 'static>(
+pub(super) async fn run_detached<T: Send + 'static>(
     beginning: impl Future<Output = Result<T>> + Send + 'static,
 ) -> Result<T> {
     #[expect(
         clippy::disallowed_methods,
         reason = "whoever asked waits for it, unless the server drops a request whose client left"
     )]
-    let task = tokio::spawn(origin::carried(beginning));
+    let task = tokio::spawn(request_context::in_current_context(beginning));
     task.await
         .map_err(|err| Error::Internal("a beginning broke off".into(), Some(err.into())))?
 }
 
 /// Starts making a reply.
 pub(super) fn spawn(
-    desk: Arc<Desk>,
+    context: Arc<ReplyContext>,
     caller: Caller,
     message: NewMessage,
     page: Page,
-    ticket: Ticket,
-    client: Speaker,
+    prepared: PreparedReply,
+    client: Sender,
     until: Instant,
 ) {
-    let keeper = Keeper::new(desk.db.clone(), caller.site_id, ticket.message_id);
+    let writer = CheckpointWriter::new(context.db.clone(), caller.site_id, prepared.message_id);
     let relay = Relay {
-        desk,
+        context,
         caller,
         message,
         page,
-        ticket,
-        keeper,
+        prepared,
+        writer,
         client,
         until,
         said: Said::default(),
@@ -66,7 +66,7 @@ pub(super) fn spawn(
         clippy::disallowed_methods,
         reason = "a reply outlives its request; the stream that it feeds keeps a Lambda awake"
     )]
-    tokio::spawn(origin::carried(relay.run()));
+    tokio::spawn(request_context::in_current_context(relay.run()));
 }
 
 /// What DashScope said besides text.
@@ -98,13 +98,13 @@ impl Said {
 }
 
 struct Relay {
-    desk: Arc<Desk>,
+    context: Arc<ReplyContext>,
     caller: Caller,
     message: NewMessage,
     page: Page,
-    ticket: Ticket,
-    keeper: Keeper,
-    client: Speaker,
+    prepared: PreparedReply,
+    writer: CheckpointWriter,
+    client: Sender,
     until: Instant,
     said: Said,
 }
@@ -115,7 +115,7 @@ impl Relay {
         let outcome = self.converse(began).await;
         if let Outcome::Lost = outcome {
             tracing::warn!(
-                message_id = self.ticket.message_id,
+                message_id = self.prepared.message_id,
                 "reply was ended by somebody else"
             );
             return;
@@ -126,17 +126,17 @@ impl Relay {
     /// Asks with the session while it is alive, else with the history: never with both, for
     /// then the context is paid for twice.
     async fn converse(&mut self, began: Instant) -> Outcome {
-        let own = self.desk.app_ids.find(App::Chat).map(str::to_owned);
-        let Some(app_id) = self.ticket.agent_app_id.take().or(own) else {
+        let own = self.context.app_ids.find(App::Chat).map(str::to_owned);
+        let Some(app_id) = self.prepared.agent_app_id.take().or(own) else {
             return Outcome::Disabled;
         };
         self.page.fetched().await;
-        let mut session_id = self.ticket.session_id.take();
+        let mut session_id = self.prepared.session_id.take();
         loop {
             let content = self.message.content.as_str();
             let history = match session_id {
                 Some(_) => &[][..],
-                None => &self.ticket.history,
+                None => &self.prepared.history,
             };
             let prompt = app1_chat::prompt(self.page.facts(), history, content);
             let call = Call {
@@ -147,7 +147,7 @@ impl Relay {
                     self.caller.role.name(),
                     &self.caller.nickname,
                 )),
-                trace: Origin::current().trace_value(),
+                trace: RequestContext::current().trace_value(),
                 prompt,
             };
             let outcome = self.ask(&call, began).await;
@@ -169,13 +169,13 @@ impl Relay {
         let outcome = self.call(call, began).await;
         let took = asked_at.elapsed();
         *self.said.asked.get_or_insert_default() += took;
-        Origin::current().asked(took);
-        metrics::upstream(App::Chat, took, outcome.upstream_failure());
+        RequestContext::current().asked(took);
+        metrics::upstream(App::Chat.name(), took, outcome.upstream_failure());
         outcome
     }
 
     async fn call(&mut self, call: &Call, began: Instant) -> Outcome {
-        let dashscope = self.desk.dashscope.clone();
+        let dashscope = self.context.dashscope.clone();
         let mut stream = tokio::select! {
             stream = dashscope.stream(call, self.until) => match stream {
                 Ok(stream) => stream,
@@ -184,7 +184,7 @@ impl Relay {
                     return Outcome::Failed(err);
                 }
             },
-            verdict = self.keeper.watch() => return verdict.into(),
+            progress = self.writer.watch() => return progress.into(),
             () = sleep_until(self.until) => return Outcome::Deadline,
         };
         let outcome = self.relay(&mut stream, began).await;
@@ -200,20 +200,20 @@ impl Relay {
             tokio::select! {
                 biased;
                 // While too much waits to be stored, DashScope waits too.
-                event = stream.next(), if !self.keeper.is_full() => match event {
+                event = stream.next(), if !self.writer.is_full() => match event {
                     Ok(dashscope::Event::Text(text)) => {
                         self.said.first_token.get_or_insert_with(|| began.elapsed());
                         // PostgreSQL cannot store a NUL, and what is shown must be what is stored.
                         let text = if text.contains('\0') { text.replace('\0', "") } else { text };
                         self.client.text(&text);
-                        self.keeper.push(&text);
+                        self.writer.push(&text);
                     }
-                    Ok(dashscope::Event::Done) if self.keeper.has_text() => return Outcome::Complete,
+                    Ok(dashscope::Event::Done) if self.writer.has_text() => return Outcome::Complete,
                     Ok(dashscope::Event::Done) => return Outcome::Empty,
                     Err(err) => return Outcome::Failed(err),
                 },
-                verdict = self.keeper.step() => if let Some(verdict) = verdict {
-                    return verdict.into();
+                progress = self.writer.step() => if let Some(progress) = progress {
+                    return progress.into();
                 },
                 () = sleep_until(self.until) => return Outcome::Deadline,
             }
@@ -222,17 +222,17 @@ impl Relay {
 
     async fn finish(self, outcome: Outcome, latency: Duration) {
         let Self {
-            desk,
+            context,
             caller,
-            ticket,
+            prepared,
             page,
-            keeper,
+            writer,
             client,
             until,
             said,
             ..
         } = self;
-        let (saved, unsaved) = keeper.into_rest().await;
+        let (saved, unsaved) = writer.into_rest().await;
         let ending = Ending::of(&outcome, saved > 0 || !unsaved.is_empty());
         let end = Finish {
             state: ending.state,
@@ -259,12 +259,12 @@ impl Relay {
             error_message: ending.message,
             circuit: ending.circuit,
         };
-        let stored = db::insist(until + DEADLINE_MARGIN / 2, || {
+        let stored = db::retry_until(until + DEADLINE_MARGIN / 2, || {
             finish(
-                &desk.db,
+                &context.db,
                 caller.site_id,
-                ticket.message_id,
-                (ticket.run_id, ticket.run_at),
+                prepared.message_id,
+                (prepared.run_id, prepared.run_at),
                 &end,
             )
         })
@@ -272,8 +272,8 @@ impl Relay {
         let event = match stored {
             Ok(finished) => {
                 tracing::info!(
-                    message_id = ticket.message_id,
-                    run_id = ticket.run_id,
+                    message_id = prepared.message_id,
+                    run_id = prepared.run_id,
                     app = App::Chat.name(),
                     state = finished.state.name(),
                     applied = finished.applied,
@@ -286,14 +286,14 @@ impl Relay {
                     "reply ended"
                 );
                 if let Some(first_token) = said.first_token {
-                    metrics::first_token(App::Chat, first_token);
+                    metrics::first_token(App::Chat.name(), first_token);
                 }
                 if finished.applied {
-                    let reserved = desk.limits.reserved_tokens;
+                    let reserved = context.limits.reserved_tokens;
                     let charged = runs::charged(said.usage, end.charge_unknown, reserved);
-                    metrics::tokens(App::Chat, charged);
+                    metrics::tokens(App::Chat.name(), charged);
                 }
-                metrics::circuit(App::Chat, finished.circuit.as_deref());
+                metrics::circuit(App::Chat.name(), finished.circuit.as_deref());
                 if !finished.applied && finished.state != end.state {
                     // The sweep was first: what it stored is what counts.
                     return;
@@ -310,7 +310,7 @@ impl Relay {
                 }
             }
             Err(err) => {
-                tracing::error!(message_id = ticket.message_id, cause = %err, "the end of a reply could not be stored");
+                tracing::error!(message_id = prepared.message_id, cause = %err, "the end of a reply could not be stored");
                 Event::Broken {
                     state: State::Interrupted,
                     failure: Failure::Unavailable,

@@ -4,11 +4,13 @@ use std::fmt;
 
 use chrono::{DateTime, Utc};
 
-use super::{Start, keeper::MOST_UNSAVED};
+use super::{Start, checkpoint_writer::MOST_UNSAVED};
 use crate::{
-    auth::Caller,
-    db::{Bounded, Db},
-    error::{Error, Reason, Result},
+    governance::auth::Caller,
+    platform::{
+        db::{Db, StatementTimeout},
+        error::{Error, Reason, Result},
+    },
 };
 
 /// The id of an event: which reply, and how many of its characters have been said by then.
@@ -40,13 +42,13 @@ impl fmt::Display for EventId {
 
 /// Where a client wants to read on.
 #[derive(Clone, Copy, Debug)]
-pub struct Place {
+pub struct ResumePoint {
     at: EventId,
     /// What the client named it by.
     field: &'static str,
 }
 
-impl Place {
+impl ResumePoint {
     /// From what a client may say. A browser that reconnects repeats its URL, so the header,
     /// which is newer, counts.
     ///
@@ -80,7 +82,7 @@ impl Place {
 
 /// What a client is told first of a reply that it reads on.
 #[derive(Clone, Copy, Debug)]
-pub struct Head {
+pub struct ReplyHeader {
     /// Where.
     pub conversation_id: i64,
     /// The message that is answered. None where the reply answers none.
@@ -91,7 +93,7 @@ pub struct Head {
     pub created_at: DateTime<Utc>,
 }
 
-impl From<&Start> for Head {
+impl From<&Start> for ReplyHeader {
     fn from(start: &Start) -> Self {
         Self {
             conversation_id: start.conversation_id,
@@ -103,7 +105,7 @@ impl From<&Start> for Head {
 }
 
 /// Finds a reply of the caller, if it can be read on there.
-pub(super) async fn find(db: &Db, caller: &Caller, place: Place) -> Result<Head> {
+pub(super) async fn find(db: &Db, caller: &Caller, place: ResumePoint) -> Result<ReplyHeader> {
     let row = sqlx::query!(
         r#"
         select user_id, conversation_id, reply_to, created_at, char_length(content) as "chars!",
@@ -116,7 +118,7 @@ pub(super) async fn find(db: &Db, caller: &Caller, place: Place) -> Result<Head>
         place.at.message_id,
     )
     .fetch_optional(db)
-    .bounded()
+    .with_statement_timeout()
     .await?
     .ok_or(Error::NotFound)?;
     if row.user_id != caller.user_id {
@@ -129,7 +131,7 @@ pub(super) async fn find(db: &Db, caller: &Caller, place: Place) -> Result<Head>
     if place.at.chars > most {
         return Err(Error::invalid(place.field, Reason::BeyondEnd));
     }
-    Ok(Head {
+    Ok(ReplyHeader {
         conversation_id: row.conversation_id,
         user_message_id: row.reply_to,
         message_id: place.at.message_id,

@@ -2,9 +2,11 @@
 
 use super::State;
 use crate::{
-    auth::Caller,
-    db::{Bounded, Db},
-    error::{Error, Result},
+    governance::auth::Caller,
+    platform::{
+        db::{Db, StatementTimeout},
+        error::{Error, Result},
+    },
 };
 
 /// What came of the wish.
@@ -34,7 +36,7 @@ pub(super) async fn stop(db: &Db, caller: &Caller, message_id: i64) -> Result<St
         caller.user_id,
     )
     .fetch_optional(db)
-    .bounded()
+    .with_statement_timeout()
     .await?
     .ok_or(Error::NotFound)?;
     if row.user_id != caller.user_id {

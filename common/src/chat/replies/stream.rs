@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::{CHECKPOINT_EVERY, DEADLINE_MARGIN, Failure, LEASE, State, live::Listener};
+use super::{CHECKPOINT_EVERY, DEADLINE_MARGIN, Failure, LEASE, State, channel::Receiver};
 use crate::{
-    auth::Caller,
-    db::{Bounded, Db},
-    error::{Error, Result},
+    governance::auth::Caller,
+    platform::{
+        db::{Db, StatementTimeout},
+        error::{Error, Result},
+    },
 };
 
 /// How long after a checkpoint is due it is looked for: it must have been written by then.
@@ -52,7 +54,7 @@ pub struct Reply {
 
 /// Follows a reply: live while its reader keeps up with it, from the database after that,
 /// or when it is made elsewhere.
-pub struct Watch {
+pub struct ReplyStream {
     db: Db,
     site_id: i64,
     user_id: i64,
@@ -63,7 +65,7 @@ pub struct Watch {
 }
 
 enum Source {
-    Live(Listener),
+    Live(Receiver),
     /// As stored: what is known of its end, or when to look again.
     Stored(Next),
     Ended,
@@ -84,16 +86,16 @@ struct Seen {
     due_in: Duration,
 }
 
-impl Watch {
+impl ReplyStream {
     pub(super) fn live(
         db: Db,
         caller: &Caller,
         message_id: i64,
         killed_at: Option<Instant>,
-        listener: Listener,
+        receiver: Receiver,
     ) -> Self {
         Self {
-            source: Source::Live(listener),
+            source: Source::Live(receiver),
             ..Self::stored(db, caller, message_id, killed_at, 0)
         }
     }
@@ -126,8 +128,8 @@ impl Watch {
 
     /// What happens next. None after the end.
     pub async fn next(&mut self) -> Option<Event> {
-        if let Source::Live(listener) = &mut self.source {
-            match listener.next().await {
+        if let Source::Live(receiver) = &mut self.source {
+            match receiver.next().await {
                 Some(Event::Text(text)) => return Some(self.text(text)),
                 Some(end) => return Some(self.end(end)),
                 // We were too slow for the relay, or it died: the database knows the rest.
@@ -243,7 +245,7 @@ impl Watch {
             i32::try_from(MOST_CHARS).unwrap_or(i32::MAX),
         )
         .fetch_optional(&self.db)
-        .bounded()
+        .with_statement_timeout()
         .await?
         .ok_or(Error::NotFound)?;
 

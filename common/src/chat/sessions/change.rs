@@ -4,9 +4,11 @@ use uuid::Uuid;
 
 use super::{Session, Status, Title, find, own};
 use crate::{
-    auth::Caller,
-    db::{Bounded, Db},
-    error::{Error, Result},
+    governance::auth::Caller,
+    platform::{
+        db::{Db, StatementTimeout},
+        error::{Error, Result},
+    },
 };
 
 /// What is to be changed of a session.
@@ -43,7 +45,7 @@ pub async fn change(db: &Db, caller: &Caller, id: Uuid, change: &Change) -> Resu
         change.status.map(Status::name),
     )
     .fetch_optional(db)
-    .bounded()
+    .with_statement_timeout()
     .await?
     .ok_or(Error::NotFound)?;
     own(caller, row.user_id, row.bot_id)?;
@@ -74,7 +76,7 @@ pub async fn close(db: &Db, caller: &Caller, id: Uuid) -> Result<()> {
         caller.user_id,
     )
     .fetch_optional(db)
-    .bounded()
+    .with_statement_timeout()
     .await?
     .ok_or(Error::NotFound)?;
     own(caller, row.user_id, row.bot_id).map(drop)

@@ -4,9 +4,11 @@ use uuid::Uuid;
 
 use super::{Session, Title, find};
 use crate::{
-    auth::Caller,
-    db::{Bounded, Db},
-    error::{Error, Reason, Result},
+    governance::auth::Caller,
+    platform::{
+        db::{Db, StatementTimeout},
+        error::{Error, Reason, Result},
+    },
 };
 
 /// Begins a session with a bot.
@@ -30,7 +32,7 @@ pub async fn create(
         title.map(Title::as_str),
     )
     .fetch_one(db)
-    .bounded()
+    .with_statement_timeout()
     .await?;
     match (&*row.outcome, row.session_id) {
         ("created", Some(id)) => find(db, caller, id).await,

@@ -7,11 +7,13 @@ use uuid::Uuid;
 
 use super::{Session, Status};
 use crate::{
-    auth::Caller,
-    bots::Bot,
-    db::{Bounded, Db},
-    error::Result,
-    paging::{From, Start, TimeKey, page},
+    chat::bots::Bot,
+    governance::auth::Caller,
+    platform::{
+        db::{Db, StatementTimeout},
+        error::Result,
+        paging::{PageStart, Start, TimeKey, page},
+    },
 };
 
 /// The newest message of a session that has text, in a list.
@@ -29,7 +31,7 @@ pub struct LastMessage {
 
 /// Which sessions are listed.
 #[derive(Clone, Debug)]
-pub struct ListQuery {
+pub struct SessionQuery {
     /// Of one status.
     pub status: Option<Status>,
     /// With one bot.
@@ -37,7 +39,7 @@ pub struct ListQuery {
     /// Sessions on a page.
     pub limit: i64,
     /// Where it begins.
-    pub from: From<TimeKey>,
+    pub from: PageStart<TimeKey>,
 }
 
 /// A page of sessions.
@@ -51,7 +53,7 @@ pub struct Sessions {
     pub next_cursor: Option<String>,
 }
 
-impl ListQuery {
+impl SessionQuery {
     /// What a cursor of this list is bound to.
     pub fn scope(caller: &Caller, status: Option<Status>, bot_id: Option<Uuid>) -> String {
         format!(
@@ -64,7 +66,7 @@ impl ListQuery {
 }
 
 /// Lists the caller's sessions, with their bots and last messages, in one statement.
-pub async fn list(db: &Db, caller: &Caller, query: &ListQuery) -> Result<Sessions> {
+pub async fn list(db: &Db, caller: &Caller, query: &SessionQuery) -> Result<Sessions> {
     let Start {
         offset,
         before,
@@ -110,7 +112,7 @@ pub async fn list(db: &Db, caller: &Caller, query: &ListQuery) -> Result<Session
         offset,
     )
     .fetch_all(db)
-    .bounded()
+    .with_statement_timeout()
     .await?;
 
     // As the subquery found them, most likely; but what comes through joins is in no order.
@@ -150,7 +152,7 @@ pub async fn list(db: &Db, caller: &Caller, query: &ListQuery) -> Result<Session
             });
         Some((key, (session, last_message)))
     });
-    let scope = ListQuery::scope(caller, query.status, query.bot_id);
+    let scope = SessionQuery::scope(caller, query.status, query.bot_id);
     let (items, next_cursor) = page(rows, query.limit, &scope);
     Ok(Sessions {
         items,

@@ -5,9 +5,11 @@ use uuid::Uuid;
 
 use super::own;
 use crate::{
-    auth::Caller,
-    db::{Bounded, Db},
-    error::{Error, Reason, Result},
+    governance::auth::Caller,
+    platform::{
+        db::{Db, StatementTimeout},
+        error::{Error, Reason, Result},
+    },
 };
 
 /// One message of a session.
@@ -114,7 +116,7 @@ pub async fn messages(
         limit,
     )
     .fetch_all(db)
-    .bounded()
+    .with_statement_timeout()
     .await?;
 
     let first = rows.first().ok_or(Error::NotFound)?;

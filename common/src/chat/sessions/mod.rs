@@ -14,16 +14,18 @@ use uuid::Uuid;
 pub use self::{
     change::{Change, change, close},
     create::create,
-    list::{LastMessage, ListQuery, Sessions, list},
+    list::{LastMessage, SessionQuery, Sessions, list},
     messages::{Range, SessionMessage, SessionMessages, messages},
     read::mark_read,
-    send::{ContentType, IdempotencyKey, NewSessionMessage, Sent, send},
+    send::{ContentType, IdempotencyKey, NewSessionMessage, Sent, send, sweep_idempotency_keys},
 };
 use crate::{
-    auth::Caller,
-    bots::Bot,
-    db::{Bounded, Db},
-    error::{Error, Reason, Result},
+    chat::bots::Bot,
+    governance::auth::Caller,
+    platform::{
+        db::{Db, StatementTimeout},
+        error::{Error, Reason, Result},
+    },
 };
 
 /// The longest title, in characters.
@@ -42,7 +44,7 @@ pub enum Status {
 
 impl Status {
     /// As clients and the column `status` spell them.
-    pub const WORDS: [(&'static str, Self); 3] = [
+    pub const ALL: [(&'static str, Self); 3] = [
         ("active", Self::Active),
         ("paused", Self::Paused),
         ("closed", Self::Closed),
@@ -134,7 +136,7 @@ pub async fn find(db: &Db, caller: &Caller, id: Uuid) -> Result<Session> {
         id,
     )
     .fetch_optional(db)
-    .bounded()
+    .with_statement_timeout()
     .await?
     .ok_or(Error::NotFound)?;
     let bot = Bot::joined(

@@ -4,9 +4,11 @@ use uuid::Uuid;
 
 use super::own;
 use crate::{
-    auth::Caller,
-    db::{Bounded, Db},
-    error::{Error, Result},
+    governance::auth::Caller,
+    platform::{
+        db::{Db, StatementTimeout},
+        error::{Error, Result},
+    },
 };
 
 /// Marks what the bot has said so far as read; what it says meanwhile stays unread. Answers how many messages
@@ -31,7 +33,7 @@ pub async fn mark_read(db: &Db, caller: &Caller, id: Uuid) -> Result<i64> {
         caller.user_id,
     )
     .fetch_optional(db)
-    .bounded()
+    .with_statement_timeout()
     .await?
     .ok_or(Error::NotFound)?;
     own(caller, row.user_id, row.bot_id)?;

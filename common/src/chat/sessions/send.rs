@@ -4,11 +4,12 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::{
-    auth::Caller,
-    config::SendLimits,
-    db::{Bounded, Db},
-    error::{Error, Reason, Result},
-    messages::Content,
+    chat::messages::{Content, SendLimits},
+    governance::auth::Caller,
+    platform::{
+        db::{Db, StatementTimeout},
+        error::{Error, Reason, Result},
+    },
 };
 
 /// The longest idempotency key, in characters.
@@ -55,8 +56,7 @@ pub enum ContentType {
 
 impl ContentType {
     /// As clients and the column `content_type` spell them.
-    pub const WORDS: [(&'static str, Self); 2] =
-        [("markdown", Self::Markdown), ("text", Self::Text)];
+    pub const ALL: [(&'static str, Self); 2] = [("markdown", Self::Markdown), ("text", Self::Text)];
 
     /// As clients and the column `content_type` spell it.
     pub const fn name(self) -> &'static str {
@@ -122,7 +122,7 @@ pub async fn send(
         limits.reserved_tokens,
     )
     .fetch_one(db)
-    .bounded()
+    .with_statement_timeout()
     .await?;
     let retry_after = row.retry_after.unwrap_or(1);
     match (&*row.outcome, row.message_id, row.message_at) {
@@ -145,4 +145,12 @@ pub async fn send(
             "unknown outcome of biz.send_session_message",
         )),
     }
+}
+
+/// Deletes idempotency keys that are older than a day; returns how many.
+pub async fn sweep_idempotency_keys(db: &Db) -> Result<i32> {
+    sqlx::query_scalar!(r#"select biz.sweep_idempotency_keys() as "keys!""#)
+        .fetch_one(db)
+        .with_statement_timeout()
+        .await
 }

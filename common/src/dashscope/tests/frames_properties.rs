@@ -13,7 +13,7 @@ use crate::properties::{cases, cuts, json};
 const SMALL: usize = 256;
 
 /// What streams are made of, in no good order.
-const WORDS: &[&str] = &[
+const ALL: &[&str] = &[
     "id:",
     "event:",
     "error",
@@ -85,7 +85,7 @@ proptest! {
 
     #[test]
     fn what_looks_like_a_stream_is_read_the_same_however_it_is_cut(
-        words in vec(select(WORDS), 0..150),
+        words in vec(select(ALL), 0..150),
         cuts in cuts(),
     ) {
         let body = words.concat();

@@ -20,7 +20,10 @@ struct Told {
 }
 
 impl KeySource for Told {
-    fn instead_of<'a>(&'a self, refused: &'a SecretString) -> BoxFuture<'a, Option<SecretString>> {
+    fn refresh_after_rejection<'a>(
+        &'a self,
+        refused: &'a SecretString,
+    ) -> BoxFuture<'a, Option<SecretString>> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         let key = self.key.filter(|key| *key != refused.expose_secret());
         std::future::ready(key.map(SecretString::from)).boxed()

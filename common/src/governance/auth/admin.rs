@@ -1,16 +1,10 @@
 //! Who administers, and which sites.
 
-use axum::extract::{FromRef, FromRequestParts};
-use http::request::Parts;
-
-use super::{Callers, Role, User, identified};
-use crate::{
-    error::{Error, Reason, Result},
-    http::QueryText,
-};
+use super::{Role, User};
+use crate::platform::error::{Error, Reason, Result};
 
 /// How a site is named in query and body.
-const SITE_ID: &str = "site_id";
+pub const SITE_ID: &str = "site_id";
 
 /// An approved administrator, of a site or of the platform. There is no site in it to be taken
 /// unasked: [`Admin::site`] and [`Admin::scope`] answer one, or refuse.
@@ -18,7 +12,7 @@ const SITE_ID: &str = "site_id";
 pub struct Admin {
     /// User, for audit.
     pub user_id: i64,
-    reach: SiteScope,
+    pub(crate) reach: SiteScope,
 }
 
 /// The sites that something is read of: what the query asks for with `site_id`, or all that the admin has.
@@ -54,14 +48,6 @@ impl Admin {
         }
     }
 
-    /// The site that a query without a body names with `site_id`.
-    ///
-    /// # Errors
-    /// As [`Admin::site`], and [`Error::Invalid`] where it is no id.
-    pub fn site_in(&self, query: &QueryText) -> Result<i64> {
-        self.site(site_id(query)?)
-    }
-
     /// The sites that something is read of: those asked for, or all that this admin has.
     ///
     /// # Errors
@@ -74,7 +60,11 @@ impl Admin {
         }
     }
 
-    fn of(user: &User) -> Result<Self> {
+    /// The admin that a user is.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`] when the user is no admin.
+    pub(crate) fn of(user: &User) -> Result<Self> {
         let reach = match (user.role, user.site_id) {
             (Role::SiteAdmin, Some(site_id)) => SiteScope::One(site_id),
             (Role::Admin, None) => SiteScope::All,
@@ -85,41 +75,6 @@ impl Admin {
             reach,
         })
     }
-}
-
-impl<S> FromRequestParts<S> for Admin
-where
-    S: Send + Sync,
-    Callers: FromRef<S>,
-{
-    type Rejection = Error;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
-        let admin = Self::of(&identified(parts, state).await?)?;
-        if let SiteScope::One(site_id) = admin.reach {
-            tracing::Span::current().record("site_id", site_id);
-        }
-        Ok(admin)
-    }
-}
-
-impl<S> FromRequestParts<S> for SiteScope
-where
-    S: Send + Sync,
-    Callers: FromRef<S>,
-{
-    type Rejection = Error;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
-        let admin = Admin::from_request_parts(parts, state).await?;
-        let Ok(query) = QueryText::from_request_parts(parts, state).await;
-        admin.scope(site_id(&query)?)
-    }
-}
-
-/// The site that is asked for, if one is.
-fn site_id(query: &QueryText) -> Result<Option<i64>> {
-    query.integer(SITE_ID, 1, i64::MAX)
 }
 
 #[cfg(test)]

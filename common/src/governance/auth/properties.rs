@@ -2,16 +2,18 @@
 
 use axum::extract::FromRequestParts as _;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use http::{HeaderValue, Request};
+use http::{HeaderValue, Request, header::AUTHORIZATION};
+use jsonwebtoken::{Algorithm, EncodingKey};
 use proptest::{collection::vec, prelude::*, sample::select};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::platform::clock;
 use crate::{
-    config::DatabaseConfig,
-    db,
+    platform::db::{self, DatabaseConfig},
     properties::{cases, json, number, text, whole},
 };
+use secrecy::{ExposeSecret as _, SecretString};
 
 /// The claims that are read, and some that are not.
 const CLAIMS: &[&str] = &[

@@ -4,9 +4,11 @@ use chrono::{DateTime, Utc};
 
 use super::Entry;
 use crate::{
-    auth::SiteScope,
-    db::{Bounded, Db},
-    error::{Error, Result},
+    governance::auth::SiteScope,
+    platform::{
+        db::{Db, StatementTimeout},
+        error::{Error, Result},
+    },
 };
 
 /// All that is known of a run. Its `Debug` would show what people said, so it has none.
@@ -56,7 +58,7 @@ pub async fn find(db: &Db, scope: SiteScope, id: i64) -> Result<Details> {
         id,
     )
     .fetch_optional(db)
-    .bounded()
+    .with_statement_timeout()
     .await?
     .ok_or(Error::NotFound)?;
     Ok(Details {

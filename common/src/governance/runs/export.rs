@@ -2,11 +2,11 @@
 
 use futures_util::stream::{self, Stream};
 
-use super::list::{Entry, ListQuery, read};
-use crate::{
+use super::list::{Entry, RunQuery, read};
+use crate::platform::{
     db::Db,
     error::Result,
-    paging::{From, Start, TimeKey},
+    paging::{PageStart, Start, TimeKey},
     telemetry,
 };
 
@@ -27,19 +27,23 @@ enum Step {
 /// connection is held in between. Runs that begin meanwhile are not among them. The first error is the last item.
 pub async fn export(
     db: Db,
-    query: ListQuery,
+    query: RunQuery,
 ) -> Result<impl Stream<Item = Result<Vec<Entry>>> + Send> {
-    let first = next(&db, &query, From::Offset(0)).await?;
+    let first = next(&db, &query, PageStart::Offset(0)).await?;
     let span = tracing::Span::current();
     Ok(stream::try_unfold(Step::Read(first), move |step| {
         let (db, span) = (db.clone(), span.clone());
         async move {
             let entries = match step {
                 Step::Read(entries) => entries,
-                Step::After(key) => next(&db, &query, From::Key(key)).await.inspect_err(|err| {
-                    let cause = telemetry::chain(err);
-                    span.in_scope(|| tracing::error!(cause, "export broken off"));
-                })?,
+                Step::After(key) => {
+                    next(&db, &query, PageStart::Key(key))
+                        .await
+                        .inspect_err(|err| {
+                            let cause = telemetry::chain(err);
+                            span.in_scope(|| tracing::error!(cause, "export broken off"));
+                        })?
+                }
                 Step::End => return Ok(None),
             };
             let is_full = i64::try_from(entries.len()).is_ok_and(|rows| rows == PAGE);
@@ -49,7 +53,7 @@ pub async fn export(
     }))
 }
 
-async fn next(db: &Db, query: &ListQuery, from: From<TimeKey>) -> Result<Vec<Entry>> {
+async fn next(db: &Db, query: &RunQuery, from: PageStart<TimeKey>) -> Result<Vec<Entry>> {
     let found = read(db, query, &Start::of(from), PAGE, 0).await?;
     Ok(found.entries)
 }

@@ -4,13 +4,13 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 use crate::{
-    apps::App,
-    auth::SiteScope,
-    dates::DateRange,
-    db::{Bounded, Db},
-    error::Result,
-    http::QueryText,
-    paging::{Listed, MAX_COUNTED, Paging, Start, TimeKey, page},
+    governance::{apps::App, auth::SiteScope},
+    platform::{
+        dates::DateRange,
+        db::{Db, StatementTimeout},
+        error::Result,
+        paging::{MAX_COUNTED, Page, Paging, Start, TimeKey, page},
+    },
 };
 
 /// How a run may stand, as clients and the column `status` spell it.
@@ -73,7 +73,7 @@ impl Entry {
 
 /// What is common to the runs of a list; anything, where it is none.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Filters {
+pub struct RunFilters {
     /// The app.
     pub app: Option<App>,
     /// One of [`STATUSES`].
@@ -82,16 +82,7 @@ pub struct Filters {
     pub trigger: Option<&'static str>,
 }
 
-impl Filters {
-    /// Reads `app_type`, `status` and `trigger_type`.
-    fn parse(query: &QueryText) -> Result<Self> {
-        Ok(Self {
-            app: query.one_of("app_type", &App::ALL.map(|app| (app.name(), app)))?,
-            status: query.one_of("status", &STATUSES.map(|word| (word, word)))?,
-            trigger: query.one_of("trigger_type", &TRIGGERS.map(|word| (word, word)))?,
-        })
-    }
-
+impl RunFilters {
     /// For each column the words to look for, where there is anything to be looked for.
     fn words(&self) -> Option<[Vec<&'static str>; 3]> {
         let app = self.app.map(App::name);
@@ -109,28 +100,16 @@ impl Filters {
 
 /// Which runs are listed.
 #[derive(Clone, Copy, Debug)]
-pub struct ListQuery {
+pub struct RunQuery {
     /// Of one site, or of all.
     pub scope: SiteScope,
     /// Those that are like this.
-    pub filters: Filters,
+    pub filters: RunFilters,
     /// Begun in these days.
     pub dates: DateRange,
 }
 
-impl ListQuery {
-    /// Reads filters and dates.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`](crate::Error::Invalid).
-    pub fn parse(scope: SiteScope, query: &QueryText) -> Result<Self> {
-        Ok(Self {
-            scope,
-            filters: Filters::parse(query)?,
-            dates: DateRange::parse(query)?,
-        })
-    }
-
+impl RunQuery {
     /// What a cursor of this list is bound to.
     pub fn cursor_scope(&self) -> String {
         let Self {
@@ -145,7 +124,7 @@ impl ListQuery {
 /// Lists runs. At a cost that does not depend on how many there are, nor on how few of them match.
 ///
 /// More than [`MAX_COUNTED`] are not counted: their number is what PostgreSQL estimates.
-pub async fn list(db: &Db, query: &ListQuery, paging: &Paging<TimeKey>) -> Result<Listed<Entry>> {
+pub async fn list(db: &Db, query: &RunQuery, paging: &Paging<TimeKey>) -> Result<Page<Entry>> {
     let start = Start::of(paging.from);
     let found = read(db, query, &start, paging.size + 1, MAX_COUNTED + 1).await?;
     let total_is_estimate = found.counted > MAX_COUNTED;
@@ -156,7 +135,7 @@ pub async fn list(db: &Db, query: &ListQuery, paging: &Paging<TimeKey>) -> Resul
     };
     let entries = found.entries.into_iter().map(|entry| (entry.key(), entry));
     let (items, next_cursor) = page(entries, paging.size, &query.cursor_scope());
-    Ok(Listed {
+    Ok(Page {
         items,
         total,
         total_is_estimate,
@@ -177,7 +156,7 @@ pub(super) struct Found {
 /// Reads so many from there on, and counts so many.
 pub(super) async fn read(
     db: &Db,
-    query: &ListQuery,
+    query: &RunQuery,
     start: &Start,
     most: i64,
     most_counted: i64,
@@ -219,7 +198,7 @@ pub(super) async fn read(
         start.offset,
     )
     .fetch_all(db)
-    .bounded()
+    .with_statement_timeout()
     .await?;
     let first = rows.first();
     let (began_at, ended_at) = first.map_or((None, None), |row| (row.began_at, row.ended_at));
@@ -250,7 +229,7 @@ pub(super) async fn read(
 }
 
 /// How many PostgreSQL thinks that there are; it only plans, and reads none.
-async fn estimate(db: &Db, query: &ListQuery, found: &Found) -> Result<i64> {
+async fn estimate(db: &Db, query: &RunQuery, found: &Found) -> Result<i64> {
     // Not checked when it is compiled: `explain` cannot be described.
     let plan: Value = sqlx::query_scalar(ESTIMATE)
         .bind(query.scope.site_id())
@@ -260,7 +239,7 @@ async fn estimate(db: &Db, query: &ListQuery, found: &Found) -> Result<i64> {
         .bind(found.began_at)
         .bind(found.ended_at)
         .fetch_one(db)
-        .bounded()
+        .with_statement_timeout()
         .await?;
     Ok(plan[0]["Plan"]["Plan Rows"].as_i64().unwrap_or_default())
 }
@@ -271,10 +250,10 @@ mod tests {
 
     #[test]
     fn a_column_that_is_not_filtered_by_may_hold_anything_and_no_filter_is_none() {
-        assert!(Filters::default().words().is_none());
-        let filters = Filters {
+        assert!(RunFilters::default().words().is_none());
+        let filters = RunFilters {
             status: Some("failed"),
-            ..Filters::default()
+            ..RunFilters::default()
         };
         let [apps, statuses, triggers] = filters.words().unwrap();
         assert_eq!(apps, App::ALL.map(App::name));

@@ -6,18 +6,23 @@
 mod details;
 mod export;
 mod list;
+mod partitions;
 
 use chrono::{DateTime, Utc};
 
 pub use details::{Details, find};
 pub use export::{MAX_DAYS, export};
-pub use list::{Entry, Filters, ListQuery, STATUSES, TRIGGERS, list};
+pub use list::{Entry, RunFilters, RunQuery, STATUSES, TRIGGERS, list};
+pub use partitions::{Retention, drop_partitions, make_partitions};
 
 use crate::{
-    apps::{App, Checked},
-    cache, dashscope,
-    db::{Bounded, Db},
-    error::{Error, Result},
+    dashscope,
+    governance::apps::App,
+    insights::{apps::Checked, results},
+    platform::{
+        db::{Db, StatementTimeout},
+        error::{Error, Result},
+    },
 };
 
 /// Under which claim a job asks: whoever has lost it may not.
@@ -90,7 +95,7 @@ pub(crate) async fn begin(db: &Db, claim: Claim, run: &NewRun<'_>) -> Result<Beg
         .fetch_one(&mut *connection)
         .await
     };
-    let row = begun.bounded().await?;
+    let row = begun.with_statement_timeout().await?;
     Ok(
         match (&*row.outcome, row.run_id, row.run_at, row.retry_at) {
             ("running", Some(id), Some(created_at), _) => Begun::Run(Run { id, created_at }),
@@ -190,7 +195,7 @@ pub(crate) async fn finish(
     claim: Claim,
     run: Run,
     ended: &Ended,
-    lease: cache::Lease,
+    lease: results::Lease,
     kept: Option<&Checked>,
 ) -> Result<Option<String>> {
     let error = ended.error.as_ref();
@@ -222,7 +227,7 @@ pub(crate) async fn finish(
         kept.and_then(|kept| kept.score),
     )
     .fetch_one(db)
-    .bounded()
+    .with_statement_timeout()
     .await?;
     Ok(circuit)
 }

@@ -4,9 +4,10 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{
-    App, app2_finance, app2a_finance_area, app3_clue, app4_analysis, app5_tactics,
-    app6_note_analysis, app7_customer_analysis, app8_clue_consolidated,
+    app2_finance, app2a_finance_area, app3_clue, app4_analysis, app5_tactics, app6_note_analysis,
+    app7_customer_analysis, app8_clue_consolidated,
 };
+use crate::governance::apps::App;
 
 /// The longest answer that is read, in bytes.
 const MAX_ANSWER: usize = 256 * 1024;

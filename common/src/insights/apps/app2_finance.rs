@@ -3,11 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    App,
     answer::{self, BadAnswer, filled},
     prompt::{Prompt, Reference},
 };
-use crate::facts::{FinanceFacts, Period};
+use crate::governance::apps::App;
+use crate::insights::facts::{FinanceFacts, Period};
 
 /// Changes with the wording.
 pub const PROMPT_VERSION: &str = "app2_finance/1";

@@ -3,11 +3,9 @@
 use serde::Serialize;
 
 pub use super::app2_finance::{Answer, Insight};
-use super::{
-    App,
-    prompt::{Prompt, Reference},
-};
-use crate::facts::{FinanceFacts, Period};
+use super::prompt::{Prompt, Reference};
+use crate::governance::apps::App;
+use crate::insights::facts::{FinanceFacts, Period};
 
 /// Changes with the wording.
 pub const PROMPT_VERSION: &str = "app2a_finance_area/1";

@@ -3,11 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    App,
     answer::{self, BadAnswer},
     prompt::{Prompt, Reference, raw},
 };
-use crate::facts::MemberFacts;
+use crate::governance::apps::App;
+use crate::insights::facts::MemberFacts;
 
 /// Changes with the wording.
 pub const PROMPT_VERSION: &str = "app3_clue/1";

@@ -4,11 +4,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    App,
     answer::{self, BadAnswer, filled},
     prompt::{Prompt, Reference, raw},
 };
-use crate::facts::{CoachFacts, MemberFacts, TaskFacts};
+use crate::governance::apps::App;
+use crate::insights::facts::{CoachFacts, MemberFacts, TaskFacts};
 
 /// Changes with the wording.
 pub const PROMPT_VERSION: &str = "app4_analysis/1";

@@ -4,11 +4,11 @@ use serde::{Deserialize, Serialize};
 
 pub use super::app3_clue::Clue;
 use super::{
-    App,
     answer::{self, BadAnswer},
     prompt::{Prompt, Reference, raw},
 };
-use crate::facts::{MemberFacts, NoteFacts};
+use crate::governance::apps::App;
+use crate::insights::facts::{MemberFacts, NoteFacts};
 
 /// Changes with the wording.
 pub const PROMPT_VERSION: &str = "app6_note_analysis/1";

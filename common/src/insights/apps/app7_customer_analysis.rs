@@ -4,11 +4,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    App,
     answer::{self, BadAnswer, filled},
     prompt::{Prompt, Reference, raw},
 };
-use crate::facts::MemberFacts;
+use crate::governance::apps::App;
+use crate::insights::facts::MemberFacts;
 
 /// Changes with the wording.
 pub const PROMPT_VERSION: &str = "app7_customer_analysis/1";

@@ -4,10 +4,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    App,
     answer::{self, BadAnswer, filled},
     prompt::{Prompt, Reference},
 };
+use crate::governance::apps::App;
 
 /// Changes with the wording.
 pub const PROMPT_VERSION: &str = "app8_clue_consolidated/1";

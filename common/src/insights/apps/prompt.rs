@@ -4,8 +4,8 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Serialize, Serializer};
 use serde_json::{Value, value::RawValue};
 
-use super::App;
-use crate::facts::MemberFacts;
+use crate::governance::apps::App;
+use crate::insights::facts::MemberFacts;
 
 /// The most characters that are ever sent as a prompt.
 pub(super) const MAX_PROMPT_CHARS: usize = 30_000;

@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::Reference;
-use crate::facts::{CoachFacts, FinanceFacts, MemberFacts, NoteFacts, TaskFacts};
+use crate::insights::facts::{CoachFacts, FinanceFacts, MemberFacts, NoteFacts, TaskFacts};
 
 fn facts<T: DeserializeOwned>(row: Value) -> T {
     serde_json::from_value(row).unwrap()

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::types::Json;
 
 use super::{Days, Period, found};
-use crate::{db::Db, error::Result};
+use crate::platform::{db::Db, error::Result};
 
 /// What one coach did in a period.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]

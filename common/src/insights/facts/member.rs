@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::types::Json;
 
 use super::{Days, Period, found};
-use crate::{db::Db, error::Result};
+use crate::platform::{db::Db, error::Result};
 
 /// One member: who it is, how often and for what it comes, what staff noted.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]

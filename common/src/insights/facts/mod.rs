@@ -19,8 +19,8 @@ pub use member::{MemberFacts, MembersFacts, member, members};
 pub use note::{NoteFacts, note};
 pub use task::{TaskFacts, task};
 
-use crate::{
-    db::Bounded as _,
+use crate::platform::{
+    db::StatementTimeout as _,
     error::{Error, Result},
 };
 
@@ -47,7 +47,7 @@ pub enum Period {
 
 impl Period {
     /// All of them, as clients and `biz.period_days` spell them.
-    pub const WORDS: [(&'static str, Self); 8] = [
+    pub const ALL: [(&'static str, Self); 8] = [
         ("today", Self::Today),
         ("yesterday", Self::Yesterday),
         ("this_week", Self::ThisWeek),
@@ -60,13 +60,13 @@ impl Period {
 
     /// By its name.
     pub fn parse(name: &str) -> Option<Self> {
-        let named = Self::WORDS.iter().find(|(word, _)| *word == name);
+        let named = Self::ALL.iter().find(|(word, _)| *word == name);
         named.map(|(_, period)| *period)
     }
 
     /// As `biz.period_days` spells it.
     pub const fn name(self) -> &'static str {
-        Self::WORDS[self as usize].0
+        Self::ALL[self as usize].0
     }
 
     /// As people say it.
@@ -93,7 +93,11 @@ impl Serialize for Period {
 
 /// The facts that a statement answers, if there is somebody or something that they are about.
 async fn found<T>(row: impl Future<Output = sqlx::Result<Option<Json<T>>>> + Send) -> Result<T> {
-    Ok(row.bounded().await?.ok_or(Error::NotFound)?.0)
+    Ok(row
+        .with_statement_timeout()
+        .await?
+        .ok_or(Error::NotFound)?
+        .0)
 }
 
 /// First and last day of what facts are about.
@@ -111,7 +115,7 @@ mod tests {
 
     #[test]
     fn a_period_is_called_by_its_own_name() {
-        for (name, period) in Period::WORDS {
+        for (name, period) in Period::ALL {
             assert_eq!(period.name(), name);
         }
     }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::types::Json;
 
 use super::found;
-use crate::{db::Db, error::Result};
+use crate::platform::{db::Db, error::Result};
 
 /// One task.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]

@@ -4,9 +4,11 @@ use serde_json::Value;
 
 use super::event::EventType;
 use crate::{
-    apps::App,
-    cache::{ALL_AREAS, Target},
-    facts::Period,
+    governance::apps::App,
+    insights::{
+        facts::Period,
+        results::{ALL_AREAS, Target},
+    },
 };
 
 /// The apps that follow an event. What is done is kept: a chain that broke goes on where it broke.

@@ -7,9 +7,11 @@ use uuid::Uuid;
 
 use super::list::Summary;
 use crate::{
-    auth::SiteScope,
-    db::{Bounded, Db},
-    error::{Error, Result},
+    governance::auth::SiteScope,
+    platform::{
+        db::{Db, StatementTimeout},
+        error::{Error, Result},
+    },
 };
 
 /// The most runs that are told of a job: one that had to wait for long has many that were refused.
@@ -79,7 +81,7 @@ pub async fn find(db: &Db, scope: SiteScope, id: i64) -> Result<Detail> {
         MAX_RUNS,
     )
     .fetch_optional(db)
-    .bounded()
+    .with_statement_timeout()
     .await?
     .ok_or(Error::NotFound)?;
     Ok(Detail {

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::chain::id;
-use crate::error::{Error, Reason, Result};
+use crate::platform::error::{Error, Reason, Result};
 
 /// The largest payload, in bytes of JSON.
 const MAX_PAYLOAD: usize = 16 * 1024;

@@ -4,11 +4,13 @@ use chrono::{DateTime, Utc};
 
 use super::event::EventType;
 use crate::{
-    auth::SiteScope,
-    dates::DateRange,
-    db::{Bounded, Db},
-    error::Result,
-    paging::{Listed, MAX_COUNTED, Paging, Start, TimeKey},
+    governance::auth::SiteScope,
+    platform::{
+        dates::DateRange,
+        db::{Db, StatementTimeout},
+        error::Result,
+        paging::{MAX_COUNTED, Page, Paging, Start, TimeKey},
+    },
 };
 
 /// How a job stands.
@@ -30,7 +32,7 @@ pub enum Status {
 
 impl Status {
     /// As clients and the column `status` spell them.
-    pub const WORDS: [(&'static str, Self); 6] = [
+    pub const ALL: [(&'static str, Self); 6] = [
         ("pending", Self::Pending),
         ("running", Self::Running),
         ("succeeded", Self::Succeeded),
@@ -67,7 +69,7 @@ pub struct Summary {
 
 /// Which jobs are listed.
 #[derive(Clone, Copy, Debug)]
-pub struct ListQuery {
+pub struct JobQuery {
     /// Of one site, or of all.
     pub scope: SiteScope,
     /// Set off by one kind of event.
@@ -78,7 +80,7 @@ pub struct ListQuery {
     pub dates: DateRange,
 }
 
-impl ListQuery {
+impl JobQuery {
     /// What a cursor of this list is bound to.
     pub fn cursor_scope(&self) -> String {
         let Self {
@@ -98,7 +100,7 @@ impl ListQuery {
         }
         let events = EventType::ALL.into_iter();
         let events = events.filter(|event| self.event_type.is_none_or(|asked| asked == *event));
-        let statuses = Status::WORDS.into_iter();
+        let statuses = Status::ALL.into_iter();
         let statuses =
             statuses.filter(|(_, status)| self.status.is_none_or(|asked| asked == *status));
         (
@@ -112,14 +114,14 @@ impl ListQuery {
 #[derive(Debug)]
 pub struct Listing {
     /// The jobs, the newest first.
-    pub jobs: Listed<Summary>,
+    pub jobs: Page<Summary>,
     /// Events of today that were the same as one before, whatever the other filters. Today is the site's real
     /// day; of all sites together, Shanghai's.
     pub today_skipped_duplicates: i64,
 }
 
 /// Lists jobs, the newest first.
-pub async fn list(db: &Db, query: &ListQuery, paging: &Paging<TimeKey>) -> Result<Listing> {
+pub async fn list(db: &Db, query: &JobQuery, paging: &Paging<TimeKey>) -> Result<Listing> {
     let (events, statuses) = query.kinds();
     let start = Start::of(paging.from);
     // Each site and kind is read by itself, from its newest job on and no further than the page goes; what is
@@ -197,7 +199,7 @@ pub async fn list(db: &Db, query: &ListQuery, paging: &Paging<TimeKey>) -> Resul
         start.offset,
     )
     .fetch_all(db)
-    .bounded()
+    .with_statement_timeout()
     .await?;
     let (total, skipped) = rows.first().map_or((0, 0), |row| (row.total, row.skipped));
     let jobs = rows.into_iter().filter_map(|row| {
@@ -216,7 +218,7 @@ pub async fn list(db: &Db, query: &ListQuery, paging: &Paging<TimeKey>) -> Resul
         Some(((job.created_at.timestamp_micros(), job.id), job))
     });
     Ok(Listing {
-        jobs: Listed::counted(total, jobs, paging.size, &query.cursor_scope()),
+        jobs: Page::counted(total, jobs, paging.size, &query.cursor_scope()),
         today_skipped_duplicates: skipped,
     })
 }

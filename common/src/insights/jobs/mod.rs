@@ -1,26 +1,29 @@
-//! Trigger jobs: work that nobody waits for. An event sets off a chain of apps; each answer goes to the
-//! cache, where the next app, and people, find it.
+//! Trigger jobs: work in the background. An event sets off a chain of apps; each result is stored,
+//! where the next app, and people, find it.
 //!
-//! `event` is what may come in, `chain` which apps follow, `queue` the table and its moves, `step` how one
-//! app is asked and `question` what, `reply` is the reply of a bot to a message, `worker` what drives it all, `prewarm` what is queued before anybody
-//! asks, `list` and `detail` what admins see, `retry` what they have done again.
+//! `event` parses what comes in, `chain` names the apps that follow, `queue` is the table and its
+//! transitions, `step` asks one app, `prompt_input` reads what its prompt needs, `worker` drives all
+//! of it. `prewarm` queues what will be needed, `list` and `detail` show jobs to admins, `retry`
+//! starts one again. The job of a session's message is handed to [`SessionReplies`].
 
 mod chain;
 mod detail;
 mod event;
 mod list;
 mod prewarm;
-mod question;
+mod prompt_input;
 mod queue;
-mod reply;
 mod retry;
 mod step;
 mod worker;
 
 pub use detail::{Detail, RunOfJob, find};
 pub use event::{EventType, NewEvent};
-pub use list::{ListQuery, Listing, Status, Summary, list};
+pub use list::{JobQuery, Listing, Status, Summary, list};
 pub use prewarm::{Prewarmed, prewarm};
-pub use queue::{Connector, Enqueued, enqueue};
+pub use queue::{Connector, Enqueued, SweptJobs, enqueue, sweep};
+pub(crate) use queue::{Job, LEASE};
 pub use retry::retry;
-pub use worker::{Worked, Worker, after_a_minute};
+pub(crate) use step::{PATIENCE, StepError, lease_lost, retry_storing, step_error};
+pub(crate) use worker::{JobContext, SessionReplies, SessionReplyOutcome};
+pub use worker::{JobLimits, Worked, Worker, after_a_minute};

@@ -7,11 +7,12 @@ use super::{
     queue::{Connector, Job},
 };
 use crate::{
-    apps::App,
-    cache::ALL_AREAS,
-    db::{Bounded, Db},
-    error::Result,
-    facts::Period,
+    governance::apps::App,
+    insights::{facts::Period, results::ALL_AREAS},
+    platform::{
+        db::{Db, StatementTimeout},
+        error::Result,
+    },
 };
 
 /// Sites that are looked at by one statement.
@@ -89,7 +90,7 @@ pub(super) async fn enqueue_site(db: &Db, job: &Job) -> Result<u32> {
 
 /// One page of sites, and the last of them, if there was any.
 async fn enqueue(db: &Db, wish: &Wish<'_>) -> Result<(Prewarmed, Option<i64>)> {
-    let periods: Vec<String> = Period::WORDS
+    let periods: Vec<String> = Period::ALL
         .iter()
         .map(|(name, _)| (*name).to_owned())
         .collect();
@@ -154,7 +155,7 @@ async fn enqueue(db: &Db, wish: &Wish<'_>) -> Result<(Prewarmed, Option<i64>)> {
         wish.dry_run,
     )
     .fetch_one(db)
-    .bounded()
+    .with_statement_timeout()
     .await?;
     let enqueued = if wish.dry_run {
         row.missing - row.under_way

@@ -4,14 +4,19 @@ use serde_json::Value;
 
 use super::{chain::id, queue::Job};
 use crate::{
-    apps::{
-        App, Reference, app2_finance, app2a_finance_area, app3_clue, app4_analysis, app5_tactics,
-        app6_note_analysis, app7_customer_analysis, app8_clue_consolidated,
+    governance::apps::App,
+    insights::{
+        apps::{
+            Reference, app2_finance, app2a_finance_area, app3_clue, app4_analysis, app5_tactics,
+            app6_note_analysis, app7_customer_analysis, app8_clue_consolidated,
+        },
+        facts::{self, CoachFacts, MemberFacts, Period, TaskFacts},
+        results::{self, Entry, Target},
     },
-    cache::{self, Entry, Target},
-    db::Db,
-    error::{Error, Result},
-    facts::{self, CoachFacts, MemberFacts, Period, TaskFacts},
+    platform::{
+        db::Db,
+        error::{Error, Result},
+    },
 };
 
 /// Earlier results that an app is shown.
@@ -69,7 +74,7 @@ pub(super) async fn of(db: &Db, job: &Job, app: App, target: &Target) -> Result<
         }
         (App::Tactics, target) => {
             let analysis = async {
-                let entry = cache::latest(db, site_id, App::Analysis, target).await?;
+                let entry = results::latest(db, site_id, App::Analysis, target).await?;
                 entry.map(|entry| entry.result).ok_or(Error::NotFound)
             };
             let about = Circumstances::of(db, job, target);
@@ -106,8 +111,8 @@ pub(super) async fn of(db: &Db, job: &Job, app: App, target: &Target) -> Result<
         }
         (App::ClueConsolidated, Target::Member(member_id)) => {
             let member = facts::member(db, site_id, *member_id, 0);
-            let of_visits = cache::latest(db, site_id, App::Clue, target);
-            let of_notes = cache::about_member(db, site_id, App::NoteAnalysis, *member_id, NOTES);
+            let of_visits = results::latest(db, site_id, App::Clue, target);
+            let of_notes = results::about_member(db, site_id, App::NoteAnalysis, *member_id, NOTES);
             let (member, of_visits, of_notes, references) =
                 tokio::try_join!(member, of_visits, of_notes, references)?;
             let of_visits = of_visits.iter().map(|entry| (App::Clue, &entry.result));
@@ -174,7 +179,7 @@ impl Circumstances {
 async fn clues(db: &Db, site_id: i64, member_id: i64) -> Result<Option<Value>> {
     let target = Target::Member(member_id);
     for app in [App::ClueConsolidated, App::Clue] {
-        if let Some(entry) = cache::latest(db, site_id, app, &target).await? {
+        if let Some(entry) = results::latest(db, site_id, app, &target).await? {
             return Ok(Some(entry.result));
         }
     }
@@ -182,7 +187,7 @@ async fn clues(db: &Db, site_id: i64, member_id: i64) -> Result<Option<Value>> {
 }
 
 async fn references(db: &Db, site_id: i64, app: App, target: &Target) -> Result<Vec<Reference>> {
-    let entries = cache::history(db, site_id, app, target, REFERENCES).await?;
+    let entries = results::history(db, site_id, app, target, REFERENCES).await?;
     let reference = |entry: Entry| Reference {
         created_at: entry.created_at,
         result: entry.result,

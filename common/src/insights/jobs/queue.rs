@@ -9,16 +9,19 @@ use super::{
     event::{EventType, NewEvent},
 };
 use crate::{
-    apps::{App, Validity},
-    audit::Action,
-    cache::{Lease, Target},
-    db::{Bounded, Db},
-    error::{Error, Result},
-    runs::Claim,
+    governance::{apps::App, audit::Action, runs::Claim},
+    insights::{
+        apps::Validity,
+        results::{Lease, Target},
+    },
+    platform::{
+        db::{Db, StatementTimeout},
+        error::{Error, Result},
+    },
 };
 
 /// How long a job, and the entry that it fills, belong to their worker, counted from its last sign of life.
-pub(super) const LEASE: std::time::Duration = std::time::Duration::from_secs(30);
+pub(crate) const LEASE: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// By which way a job came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,7 +110,7 @@ pub async fn enqueue(
         Action::CreateTriggerJob.name(),
     )
     .fetch_one(db)
-    .bounded()
+    .with_statement_timeout()
     .await?;
     match (row.id, row.status) {
         (Some(id), Some(status)) => Ok(Enqueued { id, status }),
@@ -117,7 +120,7 @@ pub async fn enqueue(
 
 /// A job as its worker knows it.
 #[derive(Clone, Debug)]
-pub(super) struct Job {
+pub(crate) struct Job {
     pub id: i64,
     pub site_id: i64,
     /// The fence: a job that was claimed again is somebody else's.
@@ -197,7 +200,7 @@ pub(super) async fn claim(db: &Db, most: usize) -> Result<Vec<Job>> {
         LEASE.as_secs_f64(),
     )
     .fetch_all(db)
-    .bounded()
+    .with_statement_timeout()
     .await?;
     let jobs = rows.into_iter().filter_map(|row| {
         let chain: Option<_> = row.app_chain.iter().map(|name| App::parse(name)).collect();
@@ -253,7 +256,7 @@ pub(super) async fn advance(db: &Db, job: &Job, targets: &[Target]) -> Result<Ne
         LEASE.as_secs_f64(),
     )
     .fetch_one(db)
-    .bounded()
+    .with_statement_timeout()
     .await?;
     Ok(
         match (&*row.outcome, row.step, row.entry_id, row.generation) {
@@ -282,7 +285,7 @@ fn valid_days(app: App) -> i32 {
 
 /// A sign of life: what the job, and the entry that it fills, are leased until is put off. False where one of
 /// them is lost.
-pub(super) async fn beat(db: &Db, job: &Job, lease: Option<Lease>) -> Result<bool> {
+pub(super) async fn renew_lease(db: &Db, job: &Job, lease: Option<Lease>) -> Result<bool> {
     let row = sqlx::query!(
         r#"
         with job as (
@@ -302,7 +305,7 @@ pub(super) async fn beat(db: &Db, job: &Job, lease: Option<Lease>) -> Result<boo
         LEASE.as_secs_f64(),
     )
     .fetch_one(db)
-    .bounded()
+    .with_statement_timeout()
     .await?;
     Ok(row.alive)
 }
@@ -317,14 +320,14 @@ pub(super) async fn succeed(db: &Db, job: &Job) -> Result<()> {
         job.fence,
     )
     .execute(db)
-    .bounded()
+    .with_statement_timeout()
     .await?;
     Ok(())
 }
 
 /// Why a job is given back.
 #[derive(Clone, Debug)]
-pub(super) enum GiveBack {
+pub(super) enum Release {
     /// It could not go on before then, or not with this worker: that is no try.
     Wait(Option<DateTime<Utc>>),
     /// It may go better another time: in a while that doubles, five times in all.
@@ -335,16 +338,16 @@ pub(super) enum GiveBack {
 
 /// Gives a job back, and the entry that it was to fill. Answers how it stands: `pending` and until when, or
 /// `failed`; nothing where it was lost.
-pub(super) async fn give_back(
+pub(super) async fn release(
     db: &Db,
     job: &Job,
-    how: &GiveBack,
+    how: &Release,
     error: Option<(&'static str, String)>,
 ) -> Result<Option<(String, DateTime<Utc>)>> {
     let (word, until) = match how {
-        GiveBack::Wait(until) => ("wait", *until),
-        GiveBack::Retry => ("retry", None),
-        GiveBack::Fail => ("fail", None),
+        Release::Wait(until) => ("wait", *until),
+        Release::Retry => ("retry", None),
+        Release::Fail => ("fail", None),
     };
     let (code, message) = error.unzip();
     let row = sqlx::query!(
@@ -380,7 +383,28 @@ pub(super) async fn give_back(
         message,
     )
     .fetch_optional(db)
-    .bounded()
+    .with_statement_timeout()
     .await?;
     Ok(row.map(|row| (row.status, row.run_after)))
+}
+
+/// What a sweep of the jobs did.
+#[derive(Clone, Copy, Debug)]
+pub struct SweptJobs {
+    /// Jobs whose worker was killed: they are `pending` again, or `failed` after the fifth time.
+    pub jobs: i32,
+    /// Runs of jobs that no worker settled.
+    pub runs: i32,
+}
+
+/// Gives back a bounded number of jobs whose lease has run out, and settles their runs. Does nothing
+/// where another sweep is running.
+pub async fn sweep(db: &Db) -> Result<SweptJobs> {
+    sqlx::query_as!(
+        SweptJobs,
+        r#"select jobs as "jobs!", runs as "runs!" from biz.sweep_jobs()"#
+    )
+    .fetch_one(db)
+    .with_statement_timeout()
+    .await
 }

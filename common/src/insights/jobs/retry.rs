@@ -1,7 +1,7 @@
 //! A job once more, because an admin says so.
 
-use crate::{
-    db::{Bounded, Db},
+use crate::platform::{
+    db::{Db, StatementTimeout},
     error::{Error, Result},
 };
 
@@ -18,7 +18,7 @@ pub async fn retry(db: &Db, site_id: i64, user_id: i64, id: i64) -> Result<i64> 
         id,
     )
     .fetch_one(db)
-    .bounded()
+    .with_statement_timeout()
     .await?;
     match (&*row.outcome, row.id) {
         ("retried", Some(id)) => Ok(id),

@@ -6,26 +6,27 @@ use chrono::{DateTime, Utc};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use super::{
-    question,
+    prompt_input,
     queue::{self, Job, LEASE},
-    worker::Desk,
+    worker::JobContext,
 };
 use crate::{
-    apps::{self, App, Checked},
-    cache::{Lease, Target},
-    clock,
     dashscope::{self, Call},
-    db,
-    error::Error,
-    metrics,
-    origin::Origin,
-    runs::{self, Begun, Ended, NewRun, Run},
+    governance::{
+        apps::App,
+        runs::{self, Begun, Ended, NewRun, Run},
+    },
+    insights::{
+        apps::{self, Checked},
+        results::{Lease, Target},
+    },
+    platform::{clock, db, error::Error, metrics, request_context::RequestContext},
 };
 
 /// How often an app is asked again that does not answer as it should.
 const ASKED_AT_MOST: u32 = 3;
 /// The longest that one call may take.
-pub(super) const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 /// For how long the end of a call is tried to be stored. The lease lasts longer.
 const STORING: Duration = Duration::from_secs(15);
 /// No call is begun when so little time is left beyond what it may take: its end must be stored, too.
@@ -38,7 +39,7 @@ pub(super) fn time_is_left(ends_at: Option<Instant>) -> bool {
 
 /// Why a step did not come to a result.
 #[derive(Debug)]
-pub(super) enum Stuck {
+pub(crate) enum StepError {
     /// Not before then: the budget is used up, the circuit is open, or another reply is being made.
     NotBefore(DateTime<Utc>, &'static str),
     /// Another time it may go better.
@@ -54,7 +55,7 @@ pub(super) enum Stuck {
     Unsure(Error),
 }
 
-impl Stuck {
+impl StepError {
     /// As the job is told it; nothing of what is no fault of its own.
     pub fn reason(self) -> Option<(&'static str, String)> {
         match self {
@@ -67,7 +68,7 @@ impl Stuck {
     }
 }
 
-impl From<Error> for Stuck {
+impl From<Error> for StepError {
     fn from(err: Error) -> Self {
         match err {
             // The facts of an event may come after it.
@@ -82,66 +83,66 @@ impl From<Error> for Stuck {
 
 /// Asks the app of a step, and puts its answer into the entry.
 pub(super) async fn generate(
-    desk: &Desk,
+    context: &JobContext,
     job: &Job,
     app: App,
     target: &Target,
     lease: Lease,
     ends_at: Option<Instant>,
-) -> Result<(), Stuck> {
-    let Some(app_id) = desk.app_ids.find(app) else {
+) -> Result<(), StepError> {
+    let Some(app_id) = context.app_ids.find(app) else {
         let message = format!("{} is not set: the app is disabled", app.variable());
-        return Err(Stuck::Hopeless("app_disabled", message));
+        return Err(StepError::Hopeless("app_disabled", message));
     };
-    let prompt = question::of(&desk.db, job, app, target).await?;
+    let prompt = prompt_input::of(&context.db, job, app, target).await?;
     let call = Call {
         app_id: app_id.to_owned(),
         prompt,
-        trace: Origin::current().trace_value(),
+        trace: RequestContext::current().trace_value(),
         ..Call::default()
     };
     let mut bad = String::new();
     for _ in 0..ASKED_AT_MOST {
         if !time_is_left(ends_at) {
-            return Err(Stuck::OutOfTime);
+            return Err(StepError::OutOfTime);
         }
-        match ask(desk, job, app, &call, lease).await? {
+        match ask(context, job, app, &call, lease).await? {
             Ok(()) => return Ok(()),
             Err(err) => bad = err,
         }
     }
-    Err(Stuck::Hopeless("bad_answer", bad))
+    Err(StepError::Hopeless("bad_answer", bad))
 }
 
 /// One call, a run of its own. The inner error is an answer that cannot be read.
 async fn ask(
-    desk: &Desk,
+    context: &JobContext,
     job: &Job,
     app: App,
     call: &Call,
     lease: Lease,
-) -> Result<Result<(), String>, Stuck> {
+) -> Result<Result<(), String>, StepError> {
     let new = NewRun {
         app,
         member_id: job.member_id,
         prompt: &call.prompt,
-        reserved_tokens: desk.limits.reserved_tokens,
+        reserved_tokens: context.limits.reserved_tokens,
         lease: LEASE.as_secs_f64(),
     };
-    let opened = runs::begin(&desk.db, job.claim(), &new).await;
-    let run = match opened.map_err(Stuck::Unsure)? {
+    let opened = runs::begin(&context.db, job.claim(), &new).await;
+    let run = match opened.map_err(StepError::Unsure)? {
         Begun::Run(run) => run,
-        Begun::NotBefore(at, why) => return Err(Stuck::NotBefore(at, why)),
-        Begun::Lost => return Err(Stuck::Lost),
+        Begun::NotBefore(at, why) => return Err(StepError::NotBefore(at, why)),
+        Begun::Lost => return Err(StepError::Lost),
     };
     let began = Instant::now();
     let answer = tokio::select! {
-        answer = desk.dashscope.complete(call, began + PATIENCE) => Some(answer),
-        () = lost(desk, job, Some(lease)) => None,
+        answer = context.dashscope.complete(call, began + PATIENCE) => Some(answer),
+        () = lease_lost(context, job, Some(lease)) => None,
     };
     let took = began.elapsed();
     let failure = answer.as_ref().and_then(|answer| answer.as_ref().err());
-    metrics::upstream(app, took, failure.map(dashscope::Error::code));
+    metrics::upstream(app.name(), took, failure.map(dashscope::Error::code));
     let (mut ended, checked) = match &answer {
         Some(Ok(answer)) => (
             Ended::answered(answer),
@@ -156,10 +157,10 @@ async fn ask(
     }
     ended.latency_ms = clock::millis(took);
     let kept = checked.as_ref().and_then(|checked| checked.as_ref().ok());
-    finish(desk, job, app, run, &ended, lease, kept).await?;
+    finish(context, job, app, run, &ended, lease, kept).await?;
     match answer {
-        None => Err(Stuck::Lost),
-        Some(Err(err)) => Err(stuck(&err)),
+        None => Err(StepError::Lost),
+        Some(Err(err)) => Err(step_error(&err)),
         Some(Ok(_)) => Ok(checked.map_or(Ok(()), |checked| {
             checked.map(drop).map_err(|bad| bad.to_string())
         })),
@@ -167,12 +168,12 @@ async fn ask(
 }
 
 /// Gives signs of life until they find that the job, or its entry, is somebody else's.
-pub(super) async fn lost(desk: &Desk, job: &Job, lease: Option<Lease>) {
+pub(crate) async fn lease_lost(context: &JobContext, job: &Job, lease: Option<Lease>) {
     let mut due = interval_at(Instant::now() + LEASE / 3, LEASE / 3);
     due.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         due.tick().await;
-        match queue::beat(&desk.db, job, lease).await {
+        match queue::renew_lease(&context.db, job, lease).await {
             Ok(true) => {}
             Ok(false) => return,
             // The lease outlasts two that were not heard.
@@ -182,25 +183,28 @@ pub(super) async fn lost(desk: &Desk, job: &Job, lease: Option<Lease>) {
 }
 
 /// What was paid must be stored: tried for as long as the lease surely holds.
-pub(super) async fn stored<T, Storing>(store: impl FnMut() -> Storing) -> Result<T, Stuck>
+pub(crate) async fn retry_storing<T, Storing>(
+    store: impl FnMut() -> Storing,
+) -> Result<T, StepError>
 where
     Storing: Future<Output = crate::Result<T>>,
 {
-    db::insist(Instant::now() + STORING, store)
+    db::retry_until(Instant::now() + STORING, store)
         .await
-        .map_err(Stuck::Unsure)
+        .map_err(StepError::Unsure)
 }
 
 async fn finish(
-    desk: &Desk,
+    context: &JobContext,
     job: &Job,
     app: App,
     run: Run,
     ended: &Ended,
     lease: Lease,
     kept: Option<&Checked>,
-) -> Result<(), Stuck> {
-    let circuit = stored(|| runs::finish(&desk.db, job.claim(), run, ended, lease, kept)).await?;
+) -> Result<(), StepError> {
+    let circuit =
+        retry_storing(|| runs::finish(&context.db, job.claim(), run, ended, lease, kept)).await?;
     tracing::info!(
         job_id = job.id,
         run_id = run.id,
@@ -212,17 +216,17 @@ async fn finish(
         upstream_latency_ms = ended.latency_ms,
         "run ended"
     );
-    metrics::tokens(app, ended.charged(desk.limits.reserved_tokens));
-    metrics::circuit(app, circuit.as_deref());
+    metrics::tokens(app.name(), ended.charged(context.limits.reserved_tokens));
+    metrics::circuit(app.name(), circuit.as_deref());
     Ok(())
 }
 
-pub(super) fn stuck(err: &dashscope::Error) -> Stuck {
+pub(crate) fn step_error(err: &dashscope::Error) -> StepError {
     let ended = Ended::failed(err);
     let (code, message) = ended.error.unwrap_or(("upstream_error", String::new()));
     if err.is_retryable() || matches!(err, dashscope::Error::Timeout { .. }) {
-        Stuck::Broken(code, message)
+        StepError::Broken(code, message)
     } else {
-        Stuck::Hopeless(code, message)
+        StepError::Hopeless(code, message)
     }
 }

@@ -1,11 +1,11 @@
 //! Drives jobs: claims what is due, runs each chain as far as it goes, gives back what cannot go on.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{num::NonZeroUsize, pin::pin, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use futures_util::{
     FutureExt as _, StreamExt as _,
-    future::{Fuse, FusedFuture as _},
+    future::{BoxFuture, Fuse, FusedFuture as _},
     stream::FuturesUnordered,
 };
 use tokio::time::Instant;
@@ -14,20 +14,21 @@ use tracing::Instrument as _;
 use super::{
     event::EventType,
     prewarm,
-    queue::{self, GiveBack, Job, Next},
-    reply,
-    step::{self, MARGIN, PATIENCE, Stuck, time_is_left},
+    queue::{self, Job, Next, Release},
+    step::{self, MARGIN, PATIENCE, StepError, time_is_left},
 };
 use crate::{
-    apps::AppIds,
-    clock,
-    config::{ConfigError, DashScopeConfig, DatabaseConfig, Env, JobLimits},
     dashscope::DashScope,
-    db::{self, Db},
-    error::{Error, Result},
-    origin::Origin,
-    queue::{JobQueue, MAX_DELAY},
-    telemetry,
+    governance::apps::AppIds,
+    platform::{
+        clock,
+        db::Db,
+        env::{ConfigError, Env},
+        error::{Error, Result},
+        request_context::RequestContext,
+        sqs::{JobQueue, MAX_DELAY},
+        telemetry,
+    },
 };
 
 /// When an invocation ends that may claim jobs for a minute.
@@ -35,16 +36,67 @@ pub fn after_a_minute() -> Instant {
     Instant::now() + Duration::from_secs(60) + PATIENCE + MARGIN
 }
 
+/// What background work may take.
+#[derive(Clone, Copy, Debug)]
+pub struct JobLimits {
+    /// Calls of apps that one worker has under way at once.
+    pub at_once: usize,
+    /// Tokens held against the site's budget while an app is asked.
+    pub reserved_tokens: i64,
+}
+
+impl JobLimits {
+    /// Reads the `JOB_…` variables.
+    ///
+    /// # Errors
+    /// Names the variable that cannot be read.
+    pub fn from_env(env: &Env) -> Result<Self, ConfigError> {
+        let at_once: NonZeroUsize =
+            env.parsed("JOB_CONCURRENCY", "a whole number above 0", DEFAULT_AT_ONCE)?;
+        Ok(Self {
+            at_once: at_once.get(),
+            reserved_tokens: env.parsed("JOB_RESERVED_TOKENS", "a whole number", 2000)?,
+        })
+    }
+}
+
+/// DashScope takes 100 requests a second of an application; a call takes seconds.
+const DEFAULT_AT_ONCE: NonZeroUsize = NonZeroUsize::new(8).expect("not zero");
+
 /// Runs jobs. A clone shares everything.
 #[derive(Clone)]
-pub struct Worker(Arc<Desk>);
+pub struct Worker {
+    context: Arc<JobContext>,
+    session_replies: Arc<dyn SessionReplies>,
+}
 
-pub(super) struct Desk {
+/// What jobs are run with.
+pub(crate) struct JobContext {
     pub db: Db,
     pub dashscope: DashScope,
     pub app_ids: AppIds,
     pub limits: JobLimits,
     pub queue: JobQueue,
+}
+
+/// Has a bot reply to the message of a session. The chat implements it, for jobs are below the chat.
+pub(crate) trait SessionReplies: Send + Sync {
+    /// Asks the bot once and stores its reply with the end of the job; or stores that there is none.
+    fn reply<'a>(
+        &'a self,
+        context: &'a JobContext,
+        job: &'a Job,
+    ) -> BoxFuture<'a, Result<SessionReplyOutcome>>;
+}
+
+/// What became of the reply to a session's message.
+pub(crate) enum SessionReplyOutcome {
+    /// It is stored.
+    Replied,
+    /// There will be none, and a message says so.
+    GaveUp,
+    /// Not now.
+    Later(StepError),
 }
 
 /// What a worker did.
@@ -83,40 +135,12 @@ enum Outcome {
 }
 
 impl Worker {
-    /// Takes its tools; asks and connects to nothing yet.
-    pub fn new(
-        db: Db,
-        dashscope: DashScope,
-        app_ids: AppIds,
-        limits: JobLimits,
-        queue: JobQueue,
-    ) -> Self {
-        Self(Arc::new(Desk {
-            db,
-            dashscope,
-            app_ids,
-            limits,
-            queue,
-        }))
-    }
-
-    /// The same, from what the environment says.
-    ///
-    /// # Errors
-    /// Names the variable that is missing or cannot be read.
-    pub async fn from_env(env: &Env) -> Result<Self, ConfigError> {
-        let (database, dashscope) = tokio::try_join!(
-            Box::pin(DatabaseConfig::from_env(env)),
-            Box::pin(DashScopeConfig::from_env(env))
-        )?;
-        let (dashscope, app_ids) = dashscope.open()?;
-        Ok(Self::new(
-            db::connect_lazy(&database)?,
-            dashscope,
-            app_ids,
-            JobLimits::from_env(env)?,
-            JobQueue::from_env(env),
-        ))
+    /// Connects to nothing yet.
+    pub(crate) fn new(context: JobContext, session_replies: Arc<dyn SessionReplies>) -> Self {
+        Self {
+            context: Arc::new(context),
+            session_replies,
+        }
     }
 
     /// Claims and runs jobs, several at once, until none is due. Where `ends_at` is near, nothing new is
@@ -127,11 +151,11 @@ impl Worker {
         // Beside the jobs, not before them: they hold connections, which they must be able to give back.
         let mut claiming = pin!(Fuse::terminated());
         loop {
-            let free = self.0.limits.at_once.saturating_sub(running.len());
+            let free = self.context.limits.at_once.saturating_sub(running.len());
             let wanted =
                 !worked.drained && !worked.unreachable && free > 0 && time_is_left(ends_at);
             if wanted && claiming.is_terminated() {
-                let claim = queue::claim(&self.0.db, free);
+                let claim = queue::claim(&self.context.db, free);
                 claiming.set(claim.map(move |jobs| (free, jobs)).fuse());
             }
             tokio::select! {
@@ -164,7 +188,7 @@ impl Worker {
     }
 
     async fn work(&self, job: Job, ends_at: Option<Instant>) -> Outcome {
-        match self.follow(&job, ends_at).await {
+        match self.run_job(&job, ends_at).await {
             Ok(outcome) => outcome,
             Err(err) => {
                 // Its lease runs out, and its turn comes again.
@@ -178,12 +202,12 @@ impl Worker {
         }
     }
 
-    async fn follow(&self, job: &Job, ends_at: Option<Instant>) -> Result<Outcome> {
-        let desk = &*self.0;
+    async fn run_job(&self, job: &Job, ends_at: Option<Instant>) -> Result<Outcome> {
+        let context = &*self.context;
         if job.event == EventType::EtlFinished {
-            let queued = prewarm::enqueue_site(&desk.db, job).await?;
-            desk.queue.wake(queued).await;
-            queue::succeed(&desk.db, job).await?;
+            let queued = prewarm::enqueue_site(&context.db, job).await?;
+            context.queue.notify_workers(queued).await;
+            queue::succeed(&context.db, job).await?;
             return Ok(Outcome::Succeeded);
         }
         if job.event == EventType::SessionMessage {
@@ -193,12 +217,12 @@ impl Worker {
             Ok(targets) => targets,
             Err(err) => {
                 return self
-                    .give_back(job, GiveBack::Fail, Some(("invalid_job", err.to_string())))
+                    .release(job, Release::Fail, Some(("invalid_job", err.to_string())))
                     .await;
             }
         };
         loop {
-            let (step, lease) = match queue::advance(&desk.db, job, &targets).await? {
+            let (step, lease) = match queue::advance(&context.db, job, &targets).await? {
                 Next::Generate(step, lease) => (step, lease),
                 Next::Nothing => {
                     tracing::info!(job_id = job.id, "job succeeded");
@@ -213,49 +237,42 @@ impl Worker {
             let (Some(&app), Some(target)) = (job.chain.get(step), targets.get(step)) else {
                 return Err(Error::internal("a step beyond its chain"));
             };
-            if let Err(stuck) = step::generate(desk, job, app, target, lease, ends_at).await {
-                return self.put_off(job, stuck).await;
+            if let Err(error) = step::generate(context, job, app, target, lease, ends_at).await {
+                return self.put_off(job, error).await;
             }
         }
     }
 
-    /// Gives back a job that is stuck: until it may go on, for another try, or for good.
-    async fn put_off(&self, job: &Job, stuck: Stuck) -> Result<Outcome> {
-        let how = match stuck {
+    /// Gives back a job that is error: until it may go on, for another try, or for good.
+    async fn put_off(&self, job: &Job, error: StepError) -> Result<Outcome> {
+        let how = match error {
             // Where only the entry was lost, as when it was invalidated, it begins anew.
-            Stuck::Lost | Stuck::OutOfTime => GiveBack::Wait(None),
-            Stuck::NotBefore(at, _) => GiveBack::Wait(Some(at)),
-            Stuck::Broken(..) => GiveBack::Retry,
-            Stuck::Hopeless(..) => GiveBack::Fail,
+            StepError::Lost | StepError::OutOfTime => Release::Wait(None),
+            StepError::NotBefore(at, _) => Release::Wait(Some(at)),
+            StepError::Broken(..) => Release::Retry,
+            StepError::Hopeless(..) => Release::Fail,
             // The sweep settles the run together with the job.
-            Stuck::Unsure(err) => return Err(err),
+            StepError::Unsure(err) => return Err(err),
         };
-        self.give_back(job, how, stuck.reason()).await
+        self.release(job, how, error.reason()).await
     }
 
-    /// The reply of a bot; where there is none, a message says so.
     async fn reply(&self, job: &Job) -> Result<Outcome> {
-        let stuck = match reply::make(&self.0, job).await {
-            Ok(()) => return Ok(Outcome::Succeeded),
-            Err(stuck) => stuck,
-        };
-        if reply::goes_on(job, &stuck, clock::now()) {
-            return self.put_off(job, stuck).await;
+        match self.session_replies.reply(&self.context, job).await? {
+            SessionReplyOutcome::Replied => Ok(Outcome::Succeeded),
+            SessionReplyOutcome::GaveUp => Ok(Outcome::Failed),
+            SessionReplyOutcome::Later(error) => self.put_off(job, error).await,
         }
-        let (code, message) = stuck.reason().unwrap_or_default();
-        reply::give_up(&self.0.db, job, code, &message).await?;
-        tracing::warn!(job_id = job.id, error_code = code, "a bot could not reply");
-        Ok(Outcome::Failed)
     }
 
-    async fn give_back(
+    async fn release(
         &self,
         job: &Job,
-        how: GiveBack,
+        how: Release,
         error: Option<(&'static str, String)>,
     ) -> Result<Outcome> {
         let code = error.as_ref().map(|error| error.0);
-        let Some((status, due)) = queue::give_back(&self.0.db, job, &how, error).await? else {
+        let Some((status, due)) = queue::release(&self.context.db, job, &how, error).await? else {
             tracing::warn!(job_id = job.id, "a job was lost to another worker");
             return Ok(Outcome::GivenBack);
         };
@@ -272,14 +289,14 @@ impl Worker {
     async fn wake_at(&self, due: DateTime<Utc>) {
         let delay = (due - clock::now()).to_std().unwrap_or_default();
         if delay <= Duration::from_secs(MAX_DELAY) {
-            self.0.queue.wake_after(1, delay).await;
+            self.context.queue.notify_workers_after(1, delay).await;
         }
     }
 }
 
 /// Of each line about a job: whose it is, and which invocation works on it.
 fn span(job: &Job) -> tracing::Span {
-    let origin = Origin::current();
+    let origin = RequestContext::current();
     tracing::info_span!(
         "job",
         request_id = origin.request_id(),

@@ -16,7 +16,7 @@ proptest! {
         json in json(&["username", "password", "host", "port", "dbname"]),
     ) {
         for secret in [text, json.to_string()] {
-            let url = database_url(SecretString::from(secret.clone()), Whereabouts::default());
+            let url = database_url(SecretString::from(secret.clone()), DatabaseLocation::default());
             prop_assert!(url.is_none_or(|url| url.expose_secret().starts_with("postgres")), "{}", secret);
         }
     }
@@ -31,7 +31,7 @@ proptest! {
         let secret = json!({
             "username": &user, "password": &password, "host": "db.local", "port": port, "dbname": &database,
         });
-        let url = database_url(SecretString::from(secret.to_string()), Whereabouts::default()).unwrap();
+        let url = database_url(SecretString::from(secret.to_string()), DatabaseLocation::default()).unwrap();
         let options: PgConnectOptions = url.expose_secret().parse().unwrap();
         // The options show no password: as they read the URL, it is this.
         let url = reqwest::Url::parse(url.expose_secret()).unwrap();

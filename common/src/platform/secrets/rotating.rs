@@ -12,13 +12,13 @@ use futures_util::{
 };
 use tokio::time::{Instant, timeout};
 
-use crate::{config::ConfigError, telemetry};
+use crate::platform::{env::ConfigError, telemetry};
 
 /// How long a reading may keep those who wait for it.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A value made of a secret. A clone shares it. Each version has an identity, that of its [`Arc`].
-pub struct Renewable<T>(Arc<Inner<T>>);
+pub struct RotatingSecret<T>(Arc<Inner<T>>);
 
 struct Inner<T> {
     /// Absent where nobody can be asked again: what a variable says does not change.
@@ -43,7 +43,7 @@ struct State<T> {
     reading: Option<Shared<BoxFuture<'static, ()>>>,
 }
 
-impl<T: Send + Sync + 'static> Renewable<T> {
+impl<T: Send + Sync + 'static> RotatingSecret<T> {
     /// One that is read again by `read`, at most once in each `pause`.
     pub fn new<Reading>(
         value: T,
@@ -87,7 +87,7 @@ impl<T: Send + Sync + 'static> Renewable<T> {
     ///
     /// Who was refused for something stored a pause ago or earlier is told of it, whoever else
     /// asks: a reading that comes too soon follows one that has seen it.
-    pub async fn instead_of(&self, refused: &Arc<T>) -> Option<Arc<T>> {
+    pub async fn refresh_after_rejection(&self, refused: &Arc<T>) -> Option<Arc<T>> {
         if let Some(reading) = self.0.reading(refused) {
             reading.await;
         }
@@ -144,22 +144,22 @@ async fn settle<T: Send + Sync + 'static>(
 }
 
 /// Where nobody can be asked again.
-impl<T: Send + Sync + 'static> From<T> for Renewable<T> {
+impl<T: Send + Sync + 'static> From<T> for RotatingSecret<T> {
     fn from(value: T) -> Self {
         Self::with(value, None)
     }
 }
 
-impl<T> Clone for Renewable<T> {
+impl<T> Clone for RotatingSecret<T> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
     }
 }
 
 /// Without the value.
-impl<T> fmt::Debug for Renewable<T> {
+impl<T> fmt::Debug for RotatingSecret<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Renewable").finish_non_exhaustive()
+        f.debug_struct("RotatingSecret").finish_non_exhaustive()
     }
 }
 
@@ -176,7 +176,7 @@ mod tests {
 
     /// Counts how often it is read; each reading waits for a permit, and brings the count.
     struct Counting {
-        secret: Renewable<u32>,
+        secret: RotatingSecret<u32>,
         reads: Arc<AtomicU32>,
         permits: Arc<Semaphore>,
     }
@@ -186,7 +186,7 @@ mod tests {
             let reads = Arc::new(AtomicU32::new(0));
             let permits = Arc::new(Semaphore::new(permits));
             let (counted, gate) = (Arc::clone(&reads), Arc::clone(&permits));
-            let secret = Renewable::new(0, "A_SECRET", pause, move || {
+            let secret = RotatingSecret::new(0, "A_SECRET", pause, move || {
                 let read = counted.fetch_add(1, Ordering::SeqCst) + 1;
                 let gate = Arc::clone(&gate);
                 async move {
@@ -210,11 +210,11 @@ mod tests {
     async fn many_who_are_refused_at_once_wait_for_one_reading() {
         let counting = Counting::new(Duration::ZERO, 0);
         let refused = counting.secret.get();
-        let all = join_all((0..100).map(|_| counting.secret.instead_of(&refused)));
+        let all = join_all((0..100).map(|_| counting.secret.refresh_after_rejection(&refused)));
         let (known, ()) = join(all, async { counting.permits.add_permits(100) }).await;
         assert!(known.iter().all(|value| value.as_deref() == Some(&1)));
         // Nor does who comes later with the old version have it read.
-        let known = counting.secret.instead_of(&refused).await;
+        let known = counting.secret.refresh_after_rejection(&refused).await;
         assert_eq!((known.as_deref(), counting.reads()), (Some(&1), 1));
     }
 
@@ -223,7 +223,10 @@ mod tests {
         for (pause, reads) in [(LONG, 1), (Duration::ZERO, 500)] {
             let counting = Counting::new(pause, 500);
             for _ in 0..500 {
-                counting.secret.instead_of(&counting.secret.get()).await;
+                counting
+                    .secret
+                    .refresh_after_rejection(&counting.secret.get())
+                    .await;
             }
             assert_eq!(counting.reads(), reads);
         }
@@ -233,10 +236,13 @@ mod tests {
     async fn a_reading_outlives_who_began_it() {
         let counting = Counting::new(LONG, 0);
         let refused = counting.secret.get();
-        let given_up = counting.secret.instead_of(&refused).now_or_never();
+        let given_up = counting
+            .secret
+            .refresh_after_rejection(&refused)
+            .now_or_never();
         assert!(given_up.is_none());
         counting.permits.add_permits(1);
-        let known = counting.secret.instead_of(&refused).await;
+        let known = counting.secret.refresh_after_rejection(&refused).await;
         assert_eq!((known.as_deref(), counting.reads()), (Some(&1), 1));
     }
 
@@ -245,26 +251,29 @@ mod tests {
         let counting = Counting::new(LONG, 0);
         let refused = counting.secret.get();
         for _ in 0..3 {
-            assert_eq!(counting.secret.instead_of(&refused).await, None);
+            assert_eq!(
+                counting.secret.refresh_after_rejection(&refused).await,
+                None
+            );
         }
         assert_eq!((*counting.secret.get(), counting.reads()), (0, 1));
 
-        let broken = Renewable::new(0, "A_SECRET", LONG, async || {
+        let broken = RotatingSecret::new(0, "A_SECRET", LONG, async || {
             Err(ConfigError::Missing("A_SECRET"))
         });
-        assert_eq!(broken.instead_of(&broken.get()).await, None);
+        assert_eq!(broken.refresh_after_rejection(&broken.get()).await, None);
         assert_eq!(*broken.get(), 0);
     }
 
     #[tokio::test]
     async fn what_a_variable_says_is_never_read_again() {
-        let fixed = Renewable::from(7);
-        assert_eq!(fixed.instead_of(&fixed.get()).await, None);
+        let fixed = RotatingSecret::from(7);
+        assert_eq!(fixed.refresh_after_rejection(&fixed.get()).await, None);
     }
 
     #[test]
     fn it_does_not_show_its_value() {
-        let shown = format!("{:?}", Renewable::from("hunter2"));
+        let shown = format!("{:?}", RotatingSecret::from("hunter2"));
         assert!(!shown.contains("hunter2"), "{shown}");
     }
 }

@@ -9,7 +9,11 @@ use proptest::{prelude::*, sample::select};
 use super::*;
 use crate::properties::{cases, text};
 
-const FACES: [Face; 3] = [Face::MiniProgram, Face::Admin, Face::Session];
+const FACES: [ErrorFormat; 3] = [
+    ErrorFormat::MiniProgram,
+    ErrorFormat::Admin,
+    ErrorFormat::Session,
+];
 
 /// What the contract says of each error: status, code, and what its body has besides sentence,
 /// code and request id, as the mini-program spells it. On the session API
@@ -112,7 +116,11 @@ fn reason() -> impl Strategy<Value = Reason> {
     ])
 }
 
-fn rendered(face: Face, error: &Error, request_id: &str) -> (StatusCode, HeaderMap, Vec<u8>) {
+fn rendered(
+    face: ErrorFormat,
+    error: &Error,
+    request_id: &str,
+) -> (StatusCode, HeaderMap, Vec<u8>) {
     let mut headers = HeaderMap::new();
     headers.insert(ALLOW, HeaderValue::from_static("GET"));
     let (parts, body) = face.render(error, request_id, &headers).into_parts();
@@ -143,7 +151,7 @@ proptest! {
             let (status, code, more) = documented(&error);
             for face in FACES {
                 let (answered, headers, body) = rendered(face, &error, &request_id);
-                let is_400 = face == Face::Session && matches!(error, Error::Invalid { .. });
+                let is_400 = face == ErrorFormat::Session && matches!(error, Error::Invalid { .. });
                 let expected = if is_400 { 400 } else { status };
                 prop_assert_eq!(answered.as_u16(), expected, "{:?} {}", face, error);
                 prop_assert_eq!(&headers["content-type"], "application/json");
@@ -151,8 +159,8 @@ proptest! {
                 prop_assert_eq!(headers.contains_key(WWW_AUTHENTICATE), status == 401);
 
                 let body: Map<String, Value> = serde_json::from_slice(&body).unwrap();
-                let spelt = |name: &str| if face == Face::MiniProgram { name.to_owned() } else { snake(name) };
-                let sentence = if face == Face::Session { "error" } else { "detail" };
+                let spelt = |name: &str| if face == ErrorFormat::MiniProgram { name.to_owned() } else { snake(name) };
+                let sentence = if face == ErrorFormat::Session { "error" } else { "detail" };
                 let members: BTreeSet<String> = [sentence.to_owned(), "code".to_owned()]
                     .into_iter()
                     .chain(more.iter().chain(&["requestId"]).map(|name| spelt(name)))
@@ -204,10 +212,10 @@ proptest! {
         let path = format!("{prefix}{rest}");
         let words: Vec<&str> = path.split('/').collect();
         let expected = match &*words {
-            ["", "api", "xcx", ..] => Face::MiniProgram,
-            ["", "api", "chat", ..] => Face::Session,
-            _ => Face::Admin,
+            ["", "api", "xcx", ..] => ErrorFormat::MiniProgram,
+            ["", "api", "chat", ..] => ErrorFormat::Session,
+            _ => ErrorFormat::Admin,
         };
-        prop_assert_eq!(Face::of(&path), expected);
+        prop_assert_eq!(ErrorFormat::of(&path), expected);
     }
 }

@@ -1,9 +1,11 @@
 //! Whatever comes as a page or a cursor, it is ours or refused.
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use proptest::{prelude::*, sample::select};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::platform::paging::write_cursor;
 use crate::properties::{cases, json, number, query, text, whole};
 
 fn encoded(json: &Value) -> String {
@@ -88,8 +90,8 @@ proptest! {
             prop_assert_eq!((read.page, read.size), (number, most));
             let before = i128::from(number - 1) * i128::from(most);
             let expected = match key.flatten() {
-                Some(key) => From::Key(key),
-                None => From::Offset(i64::try_from(before).unwrap_or(i64::MAX)),
+                Some(key) => PageStart::Key(key),
+                None => PageStart::Offset(i64::try_from(before).unwrap_or(i64::MAX)),
             };
             prop_assert_eq!(read.from, expected);
             prop_assert!(Paging::<i64>::check(&query(&pairs)).is_ok());
@@ -116,9 +118,9 @@ proptest! {
         let key = cursor.as_ref().map(|cursor| read_cursor::<i64>(cursor, "list"));
         let expected = match (most, skipped, key) {
             (Some(limit), Some(0), Some(Some(key))) if offset.is_none() => {
-                Some(Slice { limit, offset: 0, from: From::Key(key) })
+                Some(Slice { limit, offset: 0, from: PageStart::Key(key) })
             }
-            (Some(limit), Some(offset), None) => Some(Slice { limit, offset, from: From::Offset(offset) }),
+            (Some(limit), Some(offset), None) => Some(Slice { limit, offset, from: PageStart::Offset(offset) }),
             _ => None,
         };
         let refused = matches!(read, Err(Error::Invalid { .. }));

@@ -1,13 +1,14 @@
 //! The simulator's answers are those that apps should give.
 
-use common::apps;
+use common::governance::apps::App as ParlorApp;
+use common::insights::apps;
 use serde_json::json;
 
 use super::*;
 
 /// The app of Parlor by that id.
-fn parlors(app_id: &str) -> apps::App {
-    apps::App::parse(app_id).unwrap()
+fn parlors(app_id: &str) -> ParlorApp {
+    ParlorApp::parse(app_id).unwrap()
 }
 
 /// A checked answer to these facts, written among others that must not be used.
@@ -54,7 +55,7 @@ fn apps_are_known_by_their_configured_names() {
 
 #[test]
 fn an_answer_to_anything_is_of_the_right_shape() {
-    for app in apps::App::ALL.into_iter().skip(1) {
+    for app in ParlorApp::ALL.into_iter().skip(1) {
         for prompt in [
             "",
             "在吗",

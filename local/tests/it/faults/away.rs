@@ -1,5 +1,6 @@
 //! PostgreSQL is away for ten seconds while people read and write: killed, or fallen silent.
 
+use crate::harness::sweep;
 use std::{
     cell::{Cell, RefCell},
     pin::pin,
@@ -159,7 +160,7 @@ impl<'a> Town<'a> {
         }
         // Every stream has ended: a reply that is still being made has a beginning that was lost.
         bury(parlor).await;
-        common::sweep::run(&parlor.db, 90).await.unwrap();
+        sweep(&parlor.db, 90).await.unwrap();
         self.is_in_order().await;
     }
 

@@ -1,5 +1,6 @@
 //! Who makes the replies that are broken off: as it runs in the cloud, on a laptop, or in here.
 
+use crate::harness::sweep;
 use std::sync::Arc;
 
 use local::emulator::Emulator;
@@ -101,7 +102,7 @@ impl Maker {
                     "{outcome:?}"
                 );
             }
-            _ => _ = common::sweep::run(&parlor.db, 90).await.unwrap(),
+            _ => _ = sweep(&parlor.db, 90).await.unwrap(),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use axum::body::Body;
 use axum::http::Response;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use common::{apps::App, config::Env};
+use common::{governance::apps::App, platform::env::Env};
 use local::{
     cloud,
     emulator::{Emulator, FunctionSpec, Outcome, binaries},

@@ -13,7 +13,7 @@ use std::{
     thread,
 };
 
-use common::db::MIGRATOR;
+use common::platform::db::MIGRATOR;
 use local::postgres::{Binaries, Cluster, ClusterOptions};
 use rustix::process::{Pid, Signal, kill_process};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, PgPool};

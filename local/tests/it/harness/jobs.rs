@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "tests, and what they share")]
 
+use super::sweep;
 use serde_json::{Value, json};
 
 use super::parlor::{Answer, Parlor, Setup};
@@ -101,7 +102,7 @@ impl Parlor {
         ] {
             sqlx::query(update).execute(&self.db).await.unwrap();
         }
-        common::sweep::run(&self.db, 90).await.unwrap();
+        sweep(&self.db, 90).await.unwrap();
     }
 
     /// Runs a statement that a test needs.

@@ -18,6 +18,8 @@ pub mod wire;
 
 use std::time::Duration;
 
+use common::{governance::runs::Retention, platform::db::Db};
+use sweep::Swept;
 use tokio::time::Instant;
 
 /// Waits for a condition, for ten seconds at most.
@@ -46,4 +48,9 @@ pub async fn until_within<T>(
 pub fn cases(usual: u32) -> u32 {
     let asked = proptest::test_runner::Config::default().cases;
     asked.saturating_mul(usual) / 256
+}
+
+/// Sweeps once, with runs kept for so many days.
+pub async fn sweep(db: &Db, run_log_days: i32) -> common::Result<Swept> {
+    sweep::run(db, Retention { run_log_days }).await
 }

@@ -9,21 +9,29 @@ use axum::{
     serve::ListenerExt as _,
 };
 use common::{
-    apps::{App, AppIds},
-    auth::{JwtSecrets, User},
-    config::{ChatLimits, DatabaseConfig, Env, JobLimits, SendLimits},
+    chat::{
+        messages::SendLimits,
+        replies::{ChatLimits, Replies},
+        session_replies,
+    },
     dashscope::{self, DashScope},
-    db::{self, Db},
-    http::Cors,
-    jobs::{Worked, Worker},
-    queue::JobQueue,
-    replies::Replies,
-    secrets::Renewable,
+    governance::{
+        apps::{App, AppIds},
+        auth::{JwtSecrets, User},
+    },
+    insights::jobs::{JobLimits, Worked, Worker},
+    platform::{
+        db::{self, DatabaseConfig, Db},
+        env::Env,
+        secrets::RotatingSecret,
+        sqs::JobQueue,
+    },
+    web::Cors,
 };
 use http_body_util::BodyExt as _;
 use local::{
     demo,
-    gateway::{self, Tools},
+    gateway::{self, AppState},
     simulator::{self, Simulator},
 };
 use reqwest::{Method, RequestBuilder};
@@ -55,7 +63,7 @@ pub const OTHER_SITE: i64 = 2001;
 pub struct Parlor {
     pub address: String,
     /// What its routers were made of, for tests that do without a socket.
-    pub tools: Tools,
+    pub tools: AppState,
     /// Runs jobs when a test says so.
     pub worker: Worker,
     pub simulator: Simulator,
@@ -78,7 +86,7 @@ pub struct Setup {
     /// Overrides the database URL, for a proxy in front of it.
     pub database_url: Option<String>,
     /// The same, from where it may change.
-    pub renewable_url: Option<Renewable<SecretString>>,
+    pub renewable_url: Option<RotatingSecret<SecretString>>,
     pub database: Option<Arc<TestDatabase>>,
     /// Overrides its own simulator, which then has nothing to do.
     pub dashscope_url: Option<String>,
@@ -166,7 +174,7 @@ impl Parlor {
         let env = Env::from_pairs(env);
         let dashscope = DashScope::new(client).unwrap();
         let app_ids = AppIds::from_env(&Env::from_pairs(setup.app_ids));
-        let worker = Worker::new(
+        let worker = session_replies::worker(
             db.clone(),
             dashscope.clone(),
             app_ids.clone(),
@@ -176,7 +184,7 @@ impl Parlor {
         let limits = ChatLimits::from_env(&env).unwrap();
         let replies = Replies::new(db.clone(), dashscope, app_ids, limits);
         let secrets = JwtSecrets::new(&SECRET.into(), Some(&PREVIOUS_SECRET.into())).unwrap();
-        let tools = Tools {
+        let tools = AppState {
             db,
             secrets,
             replies,

@@ -1,6 +1,7 @@
 //! Who comes too late: a worker that has lost its job or its entry, a message that is delivered again.
 
-use common::{apps::App, cache, queue::JobQueue};
+use crate::harness::sweep;
+use common::{governance::apps::App, insights::results, platform::sqs::JobQueue};
 use futures_util::future::join_all;
 use job_worker::Answer;
 use lambda::Invocation;
@@ -130,14 +131,21 @@ async fn what_is_invalidated_while_it_is_made_is_made_anew() {
     let job = parlor.settled_by(MEMBER, 1).await;
     let worker = at_work(&parlor);
     parlor.simulator.held(1).await;
-    let invalidated = cache::invalidate(&parlor.db, 1, SITE_ADMIN, Some(App::Clue), None).await;
+    let invalidated = results::invalidate(&parlor.db, 1, SITE_ADMIN, Some(App::Clue), None).await;
     assert_eq!(invalidated.unwrap(), 0);
     will_say(&parlor, "from what is known now", "");
     parlor.simulator.release();
     assert_eq!(worker.await.unwrap().succeeded, 1);
     assert_eq!(said(&parlor).await, "from what is known now");
     assert_eq!(parlor.job(job).await["status"], "succeeded");
-    let history = cache::history(&parlor.db, 1, App::Clue, &cache::Target::Member(MEMBER), 9).await;
+    let history = results::history(
+        &parlor.db,
+        1,
+        App::Clue,
+        &results::Target::Member(MEMBER),
+        9,
+    )
+    .await;
     assert_eq!(history.unwrap().len(), 1);
     // Both calls were paid.
     assert_eq!(column(&parlor.runs(job).await, "status"), ["success"; 4]);
@@ -221,7 +229,7 @@ async fn told(parlor: &Parlor, id: &str, order: i64) -> Value {
         "time": "2026-11-21T03:00:00Z", "region": "cn-hangzhou", "resources": [],
         "detail": { "site_id": 1, "member_id": MEMBER, "payload": { "order_id": order } },
     });
-    let tools = trigger_dispatch::Tools {
+    let tools = trigger_dispatch::AppState {
         db: parlor.tools.db.clone(),
         queue: JobQueue::none(),
     };
@@ -458,12 +466,12 @@ async fn a_run_that_nobody_can_settle_is_settled_when_no_call_takes_so_long() {
     parlor
         .execute("update biz.ai_trigger_jobs set status = 'pending', lease_until = null")
         .await;
-    let swept = common::sweep::run(&parlor.db, 90).await.unwrap();
+    let swept = sweep(&parlor.db, 90).await.unwrap();
     assert_eq!(swept.runs, 0);
     parlor
         .execute("update biz.ai_run_logs set created_at = created_at - interval '10 minutes'")
         .await;
-    let swept = common::sweep::run(&parlor.db, 90).await.unwrap();
+    let swept = sweep(&parlor.db, 90).await.unwrap();
     assert_eq!(swept.runs, 1);
     parlor.work().await;
     assert_eq!(parlor.job(job).await["status"], "succeeded");

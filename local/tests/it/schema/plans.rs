@@ -90,11 +90,13 @@ const SCANNED: &str = "
       and seq_scan > 0 and seq_tup_read > 0";
 
 /// Each statement by words that are in it alone, and what it is given.
-const EXAMPLES: [(&str, &str); 72] = [
+const EXAMPLES: &[(&str, &str)] = &[
     ("left(content, $3) || $4", "1, 1000000, 0, '你好', 30"),
     ("where r.site_id = s.id and r.alert_status is not null", "1"),
     ("from biz.budget_of($1)\n", "1"),
-    ("biz.set_budget(", "1, 7, 1000, 10000"),
+    ("insert into biz.ai_budgets", "1, 1000, 10000, 7"),
+    ("insert into biz.ai_admin_audit", "1, 7, 'budget.set', null, '{}'"),
+    ("select from biz.sites where id", "1"),
     ("cross join biz.budget_of($1) b", "1, 7"),
     (
         "unnest($2::text[]) with ordinality as a",
@@ -209,6 +211,7 @@ const EXAMPLES: [(&str, &str); 72] = [
     ),
     ("biz.end_session_reply(", "1, 2, 1, 'upstream_error', 'x'"),
     ("biz.sweep_idempotency_keys(", ""),
+    ("biz.sweep_batches(", ""),
     ("biz.sweep_jobs(", ""),
     ("biz.sum_up_usage(", ""),
     ("biz.sweep_cache(", ""),

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use common::secrets::Renewable;
+use common::platform::secrets::RotatingSecret;
 use futures_util::future::{join_all, try_join_all};
 use secrecy::SecretString;
 use sqlx::{AssertSqlSafe, Executor as _};
@@ -243,14 +243,19 @@ async fn told(role: &DatabaseRole, url: &Arc<Mutex<Option<String>>>) -> Parlor {
     let read = move || {
         let url = source.lock().unwrap().clone();
         async move {
-            let missing = common::config::ConfigError::Missing("DATABASE_URL");
+            let missing = common::platform::env::ConfigError::Missing("DATABASE_URL");
             url.map(SecretString::from).ok_or(missing)
         }
     };
     let pause = Duration::ZERO;
     Parlor::start_with(Setup {
         database: Some(Arc::clone(&role.database)),
-        renewable_url: Some(Renewable::new(first.into(), "DATABASE_URL", pause, read)),
+        renewable_url: Some(RotatingSecret::new(
+            first.into(),
+            "DATABASE_URL",
+            pause,
+            read,
+        )),
         ..Setup::default()
     })
     .await

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use common::apps::App;
+use common::governance::apps::App;
 use local::cloud;
 use serde_json::{Value, json};
 

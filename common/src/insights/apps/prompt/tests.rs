@@ -4,7 +4,7 @@ use insta::assert_snapshot;
 use serde_json::json;
 
 use super::*;
-use crate::{
+use crate::insights::{
     apps::{
         app2_finance, app2a_finance_area, app3_clue, app4_analysis, app5_tactics,
         app6_note_analysis, app7_customer_analysis, app8_clue_consolidated, samples,

@@ -1,0 +1,196 @@
+//! What day it is for a site: live, or pinned so that staging and demos are repeatable.
+
+use chrono::{DateTime, NaiveDate, Utc};
+
+use crate::{
+    governance::auth::{Admin, SiteScope},
+    platform::{
+        dates,
+        db::{Db, StatementTimeout},
+        error::{Error, Reason, Result},
+    },
+};
+
+/// A site's clock: live, or pinned to a day so that staging and demos are repeatable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuntimeClock {
+    /// `live` or `sandbox`.
+    pub mode: String,
+    /// The day that it is for the site.
+    pub business_date: NaiveDate,
+    /// Now; in the sandbox that day with the real time of day.
+    pub now: DateTime<Utc>,
+    /// The site's zone, by its IANA name.
+    pub timezone: String,
+}
+
+/// The clock of a site.
+///
+/// # Errors
+/// [`Error::NotFound`] where there is no such site.
+pub async fn runtime(db: &Db, site_id: i64) -> Result<RuntimeClock> {
+    sqlx::query_as!(
+        RuntimeClock,
+        r#"
+        select runtime_mode as mode, timezone, biz.business_date(runtime_mode, sandbox_date, timezone) as "business_date!",
+               (biz.business_date(runtime_mode, sandbox_date, timezone) + (now() at time zone timezone)::time)
+                   at time zone timezone as "now!"
+        from biz.sites where id = $1
+        "#,
+        site_id,
+    )
+    .fetch_optional(db)
+    .with_statement_timeout()
+    .await?
+    .ok_or(Error::NotFound)
+}
+
+/// How a day of this century begins: of others no business has facts.
+const CENTURY: &str = "20";
+
+/// Whether a site's business date is today, or pinned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// It is today.
+    Live,
+    /// It is this day.
+    Sandbox(NaiveDate),
+}
+
+impl Mode {
+    /// Checks `mode`, and the day that a sandbox needs; live has none.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`], with the field.
+    pub fn parse(mode: Option<&str>, sandbox_date: Option<&str>) -> Result<Self> {
+        const DATE: &str = "sandbox_date";
+        match mode.ok_or(Error::invalid("mode", Reason::Missing))? {
+            "live" => Ok(Self::Live),
+            "sandbox" => {
+                let text = sandbox_date.ok_or(Error::invalid(DATE, Reason::Missing))?;
+                dates::day(text)
+                    .filter(|_| text.starts_with(CENTURY))
+                    .map(Self::Sandbox)
+                    .ok_or(Error::invalid(DATE, Reason::NotADate))
+            }
+            _ => Err(Error::invalid("mode", Reason::Unknown)),
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Sandbox(_) => "sandbox",
+        }
+    }
+
+    const fn sandbox_date(self) -> Option<NaiveDate> {
+        match self {
+            Self::Live => None,
+            Self::Sandbox(day) => Some(day),
+        }
+    }
+}
+
+/// A site's clock, as admins look at it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuntimeContext {
+    /// Whose.
+    pub site_id: i64,
+    /// `live` or `sandbox`.
+    pub mode: String,
+    /// The day that it is in the sandbox.
+    pub sandbox_date: Option<NaiveDate>,
+    /// Who set it last.
+    pub updated_by: Option<i64>,
+    /// And when.
+    pub updated_at: Option<DateTime<Utc>>,
+}
+
+/// The clocks of the sites, by id.
+pub async fn contexts(db: &Db, scope: SiteScope) -> Result<Vec<RuntimeContext>> {
+    sqlx::query_as!(
+        RuntimeContext,
+        r#"
+        select id as site_id, runtime_mode as mode, sandbox_date, runtime_updated_by as updated_by, runtime_updated_at as updated_at
+        from biz.sites where $1::bigint is null or id = $1 order by id
+        "#,
+        scope.site_id(),
+    )
+    .fetch_all(db)
+    .with_statement_timeout()
+    .await
+}
+
+/// Sets a site's clock, at once.
+///
+/// # Errors
+/// [`Error::NotFound`] where there is no such site.
+pub async fn set_context(
+    db: &Db,
+    admin: &Admin,
+    site_id: i64,
+    mode: Mode,
+) -> Result<RuntimeContext> {
+    sqlx::query_as!(
+        RuntimeContext,
+        r#"
+        select id as "site_id!", runtime_mode as "mode!", sandbox_date, runtime_updated_by as updated_by, runtime_updated_at as updated_at
+        from biz.set_runtime_context($1, $2, $3, $4) where id is not null
+        "#,
+        site_id,
+        admin.user_id,
+        mode.name(),
+        mode.sandbox_date(),
+    )
+    .fetch_optional(db)
+    .with_statement_timeout()
+    .await?
+    .ok_or(Error::NotFound)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sandbox_needs_a_day_of_this_century_and_live_has_none() {
+        let pinned = NaiveDate::from_ymd_opt(2026, 5, 1).unwrap();
+        assert_eq!(
+            Mode::parse(Some("sandbox"), Some("2026-05-01")).unwrap(),
+            Mode::Sandbox(pinned)
+        );
+        assert_eq!(
+            Mode::parse(Some("live"), Some("2026-05-01")).unwrap(),
+            Mode::Live
+        );
+        let refusal = |mode, date| match Mode::parse(mode, date) {
+            Err(Error::Invalid { field, reason }) => (field.into_owned(), reason),
+            other => panic!("{other:?}"),
+        };
+        for date in [
+            "",
+            "1999-12-31",
+            "2026-02-30",
+            "2026-5-1",
+            "20260501",
+            "0001-01-01",
+        ] {
+            let told = refusal(Some("sandbox"), Some(date));
+            assert_eq!(
+                told,
+                ("sandbox_date".to_owned(), Reason::NotADate),
+                "{date}"
+            );
+        }
+        assert_eq!(
+            refusal(Some("sandbox"), None),
+            ("sandbox_date".to_owned(), Reason::Missing)
+        );
+        assert_eq!(refusal(None, None), ("mode".to_owned(), Reason::Missing));
+        assert_eq!(
+            refusal(Some("LIVE"), None),
+            ("mode".to_owned(), Reason::Unknown)
+        );
+    }
+}

@@ -1,0 +1,16 @@
+//! What everything else stands on: environment, clock, database, AWS, telemetry, errors.
+
+mod aws;
+pub mod clock;
+pub mod dates;
+pub mod db;
+pub mod env;
+pub mod error;
+pub mod http_client;
+pub mod metrics;
+pub mod migrations;
+pub mod paging;
+pub mod request_context;
+pub mod secrets;
+pub mod sqs;
+pub mod telemetry;

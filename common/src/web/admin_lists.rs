@@ -1,0 +1,67 @@
+//! The filters of the admin web's lists, read from the query.
+
+use super::QueryText;
+use crate::{
+    governance::{
+        alerts::{self, AlertQuery},
+        apps::App,
+        auth::SiteScope,
+        runs::{self, RunFilters, RunQuery},
+    },
+    platform::{dates::DateRange, error::Result},
+};
+
+impl DateRange {
+    /// Reads `date_from` and `date_to`.
+    ///
+    /// # Errors
+    /// As [`DateRange::new`].
+    pub fn parse(query: &QueryText) -> Result<Self> {
+        Self::new(query.text("date_from")?, query.text("date_to")?)
+    }
+}
+
+impl AlertQuery {
+    /// Reads filters, dates and `group`.
+    pub fn parse(scope: SiteScope, query: &QueryText) -> Result<Self> {
+        Ok(Self {
+            scope,
+            app: query.one_of("app_type", &App::ALL.map(|app| (app.name(), app)))?,
+            alert_status: query
+                .one_of("alert_status", &alerts::STATUSES.map(|word| (word, word)))?,
+            dates: DateRange::parse(query)?,
+            group: alert_group(query)?,
+        })
+    }
+}
+
+/// Reads `group`, which is `true` or `false`.
+pub fn alert_group(query: &QueryText) -> Result<bool> {
+    let group = query.one_of("group", &[("true", true), ("false", false)])?;
+    Ok(group.unwrap_or_default())
+}
+
+impl RunFilters {
+    /// Reads `app_type`, `status` and `trigger_type`.
+    fn parse(query: &QueryText) -> Result<Self> {
+        Ok(Self {
+            app: query.one_of("app_type", &App::ALL.map(|app| (app.name(), app)))?,
+            status: query.one_of("status", &runs::STATUSES.map(|word| (word, word)))?,
+            trigger: query.one_of("trigger_type", &runs::TRIGGERS.map(|word| (word, word)))?,
+        })
+    }
+}
+
+impl RunQuery {
+    /// Reads filters and dates.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`](crate::Error::Invalid).
+    pub fn parse(scope: SiteScope, query: &QueryText) -> Result<Self> {
+        Ok(Self {
+            scope,
+            filters: RunFilters::parse(query)?,
+            dates: DateRange::parse(query)?,
+        })
+    }
+}
