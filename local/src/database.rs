@@ -8,7 +8,7 @@ use common::platform::{
     migrations,
 };
 use secrecy::{ExposeSecret as _, SecretString};
-use sqlx::migrate::Migrator;
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, migrate::Migrator};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
@@ -17,6 +17,9 @@ use crate::{
     emulator::binaries,
     postgres::{Binaries, Cluster, ClusterOptions},
 };
+
+#[path = "../../common/build/function_script.rs"]
+mod function_script;
 
 /// The name of the database in a private cluster.
 const NAME: &str = "parlor";
@@ -82,14 +85,35 @@ pub(crate) fn lend(command: &[OsString], home: &Path, env: &Env) -> Result<ExitC
     })
 }
 
-/// Applies the migrations that are newer than this program. A statement that is not in `.sqlx` yet
-/// keeps everything from compiling, so it is the program of the build before that lends the database
-/// to check it with.
+/// The schema that functions are loaded into from their sources.
+const SOURCES: &str = "parlor_sources";
+
+/// Applies the migrations and loads the functions of the source tree, which may be newer than this
+/// program. A statement that is not in `.sqlx` yet keeps everything from compiling, so the program of
+/// the last build lends the database to check it with.
 async fn catch_up(db: &Db) -> Result<(), AnyError> {
-    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../migrations");
-    if sources.is_dir() {
-        Migrator::new(sources).await?.run(&**db).await?;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let migrations = root.join("migrations");
+    if !migrations.is_dir() {
+        return Ok(());
     }
+    let mut connection = db.acquire().await?.detach();
+    connection
+        .execute("set search_path = \"$user\", public")
+        .await?;
+    Migrator::new(migrations)
+        .await?
+        .run(&mut connection)
+        .await?;
+    let functions = function_script::sources(&root.join("common/src"))?;
+    let script = function_script::script(SOURCES, &functions);
+    let mut tx = connection.begin().await?;
+    sqlx::raw_sql(AssertSqlSafe(script))
+        .execute(&mut *tx)
+        .await?;
+    tx.execute("alter database parlor set search_path = parlor_sources, biz")
+        .await?;
+    tx.commit().await?;
     Ok(())
 }
 

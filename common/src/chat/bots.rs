@@ -52,7 +52,7 @@ pub async fn list(db: &Db, caller: &Caller) -> Result<Vec<Bot>> {
         select b.id, b.name, coalesce(b.display_name, b.name) as "display_name!", b.avatar, b.status
         from biz.bots b
         join biz.agents a on a.id = b.agent_id and a.deleted_at is null
-        where (b.site_id = $1 or b.site_id is null) and biz.bot_access(b, $1, $2) = 'allowed'
+        where (b.site_id = $1 or b.site_id is null) and bot_access(b, $1, $2) = 'allowed'
         order by b.name, b.id
         "#,
         caller.site_id,

@@ -79,7 +79,7 @@ impl Context {
 /// The caller's conversation for a context: the one in its reuse window, or a new one.
 pub async fn open(db: &Db, caller: &Caller, context: &Context) -> Result<i64> {
     sqlx::query_scalar!(
-        r#"select biz.open_conversation($1, $2, $3, $4) as "id!""#,
+        r#"select open_conversation($1, $2, $3, $4) as "id!""#,
         caller.site_id,
         caller.user_id,
         context.kind.name(),

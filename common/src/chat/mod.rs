@@ -4,5 +4,6 @@ pub mod bots;
 pub mod conversations;
 pub mod messages;
 pub mod replies;
+mod session_or_history;
 pub mod session_replies;
 pub mod sessions;

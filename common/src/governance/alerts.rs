@@ -112,12 +112,12 @@ async fn each(db: &Db, query: &AlertQuery, paging: &Paging<TimeKey>) -> Result<P
     let rows = sqlx::query!(
         r#"
         with days as materialized (
-            select began_at, ended_at from biz.date_range($1, $2, $3, $4, $5)
+            select began_at, ended_at from date_range($1, $2, $3, $4, $5)
         )
         select counted.total as "total!", r.id as "id?", r.site_id as "site_id?", r.app_type as "app_type?", r.status as "status?",
                r.alert_status, r.error_code, r.error_message, r.created_at as "created_at?"
-        from days cross join biz.count_alerts($1, days.began_at, days.ended_at, $6, $7, $8::bigint + 1) counted (total) left join lateral (
-            select r.* from biz.find_alerts(
+        from days cross join count_alerts($1, days.began_at, days.ended_at, $6, $7, $8::bigint + 1) counted (total) left join lateral (
+            select r.* from find_alerts(
                 $1, days.began_at, days.ended_at, $6, $7, coalesce($9, 'infinity'::timestamptz), coalesce($10::bigint, 0), $11, $12
             ) k, lateral (
                 select * from biz.ai_run_logs r where r.site_id = k.site_id and r.created_at = k.created_at and r.id = k.id limit 1
@@ -199,9 +199,9 @@ async fn causes(db: &Db, query: &AlertQuery, paging: &Paging<TimeKey>) -> Result
     let rows = sqlx::query!(
         r#"
         with days as materialized (
-            select began_at, ended_at from biz.date_range($1, $2, $3, $4, $5)
+            select began_at, ended_at from date_range($1, $2, $3, $4, $5)
         ), causes as materialized (
-            select c.* from days, biz.group_alerts($1, days.began_at, days.ended_at, $6, $7, $8) c
+            select c.* from days, group_alerts($1, days.began_at, days.ended_at, $6, $7, $8) c
         ), counted (total, is_cut) as (
             select count(*), coalesce(bool_or(c.is_cut), false) from causes c
         )
@@ -302,7 +302,7 @@ pub async fn settle(
     let row = sqlx::query!(
         r#"
         select is_alert as "is_alert!", coalesce(affected, 0) as "affected!"
-        from biz.settle_alert($1, $2, $3, $4, $5, $6, $7)
+        from settle_alert($1, $2, $3, $4, $5, $6, $7)
         "#,
         site_id,
         user_id,

@@ -140,7 +140,7 @@ pub async fn list(db: &Db, query: &AuditQuery, paging: &Paging<TimeKey>) -> Resu
     let rows = sqlx::query!(
         r#"
         with days as materialized (
-            select began_at, ended_at from biz.date_range($1, $2, $3, $4, $5)
+            select began_at, ended_at from date_range($1, $2, $3, $4, $5)
         ), sites (id) as materialized (
             select s.id from biz.sites s where $1::bigint is null or s.id = $1
         ), counted (total) as (

@@ -1,5 +1,5 @@
 //! Budgets: what a site may use of tokens by day and by month, and what it has used. They are enforced where a
-//! run is admitted, in `biz.admit_run`.
+//! run is admitted, in `admit_run`.
 
 use chrono::{DateTime, Utc};
 use serde_json::json;
@@ -75,7 +75,7 @@ async fn read(db: impl PgExecutor<'_>, site_id: Option<i64>) -> Result<Budget> {
         Row,
         r#"
         select daily_used, daily_limit, monthly_used, monthly_limit, updated_by, updated_at
-        from biz.budget_of($1)
+        from budget_of($1)
         "#,
         site_id,
     )
@@ -132,7 +132,7 @@ pub async fn set(db: &Db, admin: &Admin, site_id: i64, limits: Limits) -> Result
     Ok(after)
 }
 
-/// As `biz.budget_of` answers: nulls where there is no such site.
+/// As `budget_of` answers: nulls where there is no such site.
 pub(crate) struct Row {
     pub daily_used: Option<i64>,
     pub daily_limit: Option<i64>,

@@ -14,7 +14,7 @@ pub async fn read(db: &Db) -> Result<Gauges> {
     let row = sqlx::query!(
         r#"
         with oldest (due) as (
-            select min(first.run_after) from biz.job_queues q cross join lateral (
+            select min(first.run_after) from job_queues q cross join lateral (
                 select j.run_after from biz.ai_trigger_jobs j
                 where j.status = 'pending' and j.site_id = q.site_id and j.urgency = q.urgency and j.run_after <= now()
                 order by j.run_after limit 1
@@ -24,7 +24,7 @@ pub async fn read(db: &Db) -> Result<Gauges> {
                        used.today / nullif(coalesce(b.daily_limit, standard.daily_limit), 0),
                        (coalesce(before.tokens, 0) + used.today) / nullif(coalesce(b.monthly_limit, standard.monthly_limit), 0))
             from biz.sites s
-            cross join lateral (select biz.local_day(s.timezone) as day) today
+            cross join lateral (select local_day(s.timezone) as day) today
             left join biz.ai_budgets b on b.site_id = s.id
             cross join (select daily_limit, monthly_limit from biz.ai_budgets where site_id is null) standard
             left join biz.ai_usage_before before on before.site_id = s.id and before.day = today.day
@@ -55,7 +55,7 @@ pub async fn read(db: &Db) -> Result<Gauges> {
 ///
 /// Answers how many.
 pub async fn sum_up(db: &Db) -> Result<i32> {
-    sqlx::query_scalar!(r#"select biz.sum_up_usage() as "sites!""#)
+    sqlx::query_scalar!(r#"select sum_up_usage() as "sites!""#)
         .fetch_one(db)
         .with_statement_timeout()
         .await

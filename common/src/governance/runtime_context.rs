@@ -32,8 +32,8 @@ pub async fn runtime(db: &Db, site_id: i64) -> Result<RuntimeClock> {
     sqlx::query_as!(
         RuntimeClock,
         r#"
-        select runtime_mode as mode, timezone, biz.business_date(runtime_mode, sandbox_date, timezone) as "business_date!",
-               (biz.business_date(runtime_mode, sandbox_date, timezone) + (now() at time zone timezone)::time)
+        select runtime_mode as mode, timezone, business_date(runtime_mode, sandbox_date, timezone) as "business_date!",
+               (business_date(runtime_mode, sandbox_date, timezone) + (now() at time zone timezone)::time)
                    at time zone timezone as "now!"
         from biz.sites where id = $1
         "#,
@@ -136,7 +136,7 @@ pub async fn set_context(
         RuntimeContext,
         r#"
         select id as "site_id!", runtime_mode as "mode!", sandbox_date, runtime_updated_by as updated_by, runtime_updated_at as updated_at
-        from biz.set_runtime_context($1, $2, $3, $4) where id is not null
+        from set_runtime_context($1, $2, $3, $4) where id is not null
         "#,
         site_id,
         admin.user_id,

@@ -20,7 +20,7 @@ use crate::{
 const DAYS: u64 = 7;
 
 /// Upper ends of the buckets of a latency histogram but the last, which has none, in milliseconds: those of
-/// `biz.latency_bucket`.
+/// `latency_bucket`.
 pub const BUCKETS: [u32; 15] = [
     100, 200, 300, 500, 750, 1_000, 1_500, 2_000, 3_000, 5_000, 7_500, 10_000, 15_000, 30_000,
     60_000,
@@ -64,7 +64,7 @@ pub fn fraction(part: i64, whole: i64) -> f64 {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Latency {
     sum: i64,
-    /// Calls by `biz.latency_bucket`: those that were made, and so none that was refused.
+    /// Calls by `latency_bucket`: those that were made, and so none that was refused.
     histogram: Vec<i64>,
 }
 
@@ -146,10 +146,10 @@ pub async fn last_days(db: &Db, scope: SiteScope) -> Result<Usage> {
     let rows = sqlx::query!(
         r#"
         with today (day) as materialized (
-            select biz.local_day(biz.zone_of($1))
+            select local_day(zone_of($1))
         ), used as (
             select u.day, u.app_type, sum(u.calls)::bigint as calls, sum(u.successes)::bigint as successes, sum(u.tokens)::bigint as tokens,
-                   sum(u.latency_sum_ms)::bigint as latency, biz.add_up(u.latency_histogram) filter (where u.day = today.day) as histogram
+                   sum(u.latency_sum_ms)::bigint as latency, add_up(u.latency_histogram) filter (where u.day = today.day) as histogram
             -- Lateral and limited, so that each site's days are found by the index, however many sites the planner expects.
             from today cross join biz.sites s cross join lateral (
                 select * from biz.ai_usage_daily u
@@ -162,7 +162,7 @@ pub async fn last_days(db: &Db, scope: SiteScope) -> Result<Usage> {
         select today.day as "today!", b.daily_used, b.daily_limit, b.monthly_used, b.monthly_limit, b.updated_by, b.updated_at,
                used.day as "day?", used.app_type as "app_type?", used.calls as "calls?", used.successes as "successes?",
                used.tokens as "tokens?", used.latency as "latency?", used.histogram
-        from today cross join biz.budget_of($1) b left join used on true
+        from today cross join budget_of($1) b left join used on true
         "#,
         scope.site_id(),
         i32::try_from(DAYS).unwrap_or_default(),

@@ -1,7 +1,7 @@
 //! Batches: the same apps asked about many members, once it was seen what that costs.
 //!
 //! An estimate is a row, which expires; confirming it queues one job for each member, in the same statement, so
-//! that it is done once whoever presses the button how often (`biz.confirm_batch`).
+//! that it is done once whoever presses the button how often (`confirm_batch`).
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
@@ -101,7 +101,7 @@ pub async fn estimate(db: &Db, site_id: i64, user_id: i64, batch: &NewBatch) -> 
     let row = sqlx::query!(
         r#"
         select outcome as "outcome!", batch_id, estimated_calls, estimated_tokens, budget_left, expires_at
-        from biz.estimate_batch($1, $2, $3, $4)
+        from estimate_batch($1, $2, $3, $4)
         "#,
         site_id,
         user_id,
@@ -125,7 +125,7 @@ pub async fn estimate(db: &Db, site_id: i64, user_id: i64, batch: &NewBatch) -> 
             expires_at: row.expires_at?,
         })
     };
-    estimate().ok_or(Error::internal("unknown outcome of biz.estimate_batch"))
+    estimate().ok_or(Error::internal("unknown outcome of estimate_batch"))
 }
 
 /// Queues the jobs of an estimate, once; answers how many.
@@ -135,7 +135,7 @@ pub async fn estimate(db: &Db, site_id: i64, user_id: i64, batch: &NewBatch) -> 
 /// before, or costs more than is left; [`Error::Gone`] where it has expired.
 pub async fn confirm(db: &Db, site_id: i64, user_id: i64, id: Uuid) -> Result<i64> {
     let row = sqlx::query!(
-        r#"select outcome as "outcome!", jobs from biz.confirm_batch($1, $2, $3)"#,
+        r#"select outcome as "outcome!", jobs from confirm_batch($1, $2, $3)"#,
         site_id,
         user_id,
         id,
@@ -150,7 +150,7 @@ pub async fn confirm(db: &Db, site_id: i64, user_id: i64, id: Uuid) -> Result<i6
         ("cancelled", _) => Err(Error::Conflict("The batch was cancelled")),
         ("over_budget", _) => Err(Error::Conflict("The batch costs more than is left")),
         ("expired", _) => Err(Error::Gone),
-        _ => Err(Error::internal("unknown outcome of biz.confirm_batch")),
+        _ => Err(Error::internal("unknown outcome of confirm_batch")),
     }
 }
 
@@ -193,7 +193,7 @@ pub async fn find(db: &Db, scope: SiteScope, id: Uuid) -> Result<Batch> {
     let batch = sqlx::query_as!(
         Batch,
         r#"
-        select b.id, b.site_id, biz.batch_status(b) as "status!", b.app_types, b.estimated_calls, b.estimated_tokens,
+        select b.id, b.site_id, batch_status(b) as "status!", b.app_types, b.estimated_calls, b.estimated_tokens,
                progress.done as "done!", progress.failed as "failed!", progress.cancelled as "cancelled!",
                b.expires_at, b.confirmed_at, b.created_by, b.created_at
         from biz.ai_batches b cross join lateral (
@@ -228,7 +228,7 @@ pub struct Cancelled {
 /// [`Error::NotFound`], also for a batch of another site.
 pub async fn cancel(db: &Db, site_id: i64, user_id: i64, id: Uuid) -> Result<Cancelled> {
     let row = sqlx::query!(
-        "select status, cancelled from biz.cancel_batch($1, $2, $3)",
+        "select status, cancelled from cancel_batch($1, $2, $3)",
         site_id,
         user_id,
         id,
@@ -244,7 +244,7 @@ pub async fn cancel(db: &Db, site_id: i64, user_id: i64, id: Uuid) -> Result<Can
 
 /// Deletes estimates that expired more than a day ago and were never confirmed; returns how many.
 pub async fn sweep(db: &Db) -> Result<i32> {
-    sqlx::query_scalar!(r#"select biz.sweep_batches() as "estimates!""#)
+    sqlx::query_scalar!(r#"select sweep_batches() as "estimates!""#)
         .fetch_one(db)
         .with_statement_timeout()
         .await

@@ -1,7 +1,7 @@
 //! Results of the apps, by target: what was answered last, for as long as it holds, and whose turn it is
 //! to answer anew.
 //!
-//! Generators take their lease in `biz.begin_generating` and give a result in `biz.finalize_generating`;
+//! Generators take their lease in `begin_generating` and give a result in `finalize_generating`;
 //! both are parts of a job's statements (`jobs`), so nobody else can write.
 
 use chrono::{DateTime, Utc};
@@ -89,7 +89,7 @@ pub async fn latest(db: &Db, site_id: i64, app: App, target: &Target) -> Result<
             select from biz.ai_cache g
             where g.site_id = c.site_id and g.cache_type = c.cache_type and g.target_id = c.target_id and g.status = 'generating')) making (newer)
         where c.site_id = $1 and c.cache_type = $2 and c.target_id = $3 and c.status in ('valid', 'expired')
-          and (making.newer or biz.cache_holds(c, biz.site_today($1)))
+          and (making.newer or cache_holds(c, site_today($1)))
           and not exists (
             select from biz.ai_cache i
             where i.site_id = c.site_id and i.cache_type = c.cache_type and i.target_id = c.target_id and i.id > c.id and i.status = 'invalidated')
@@ -144,7 +144,7 @@ pub async fn about_member(
         select c.id, c.result_json as "result!", c.score, c.created_at, false as "stale!"
         from biz.ai_cache c
         where c.site_id = $1 and c.member_id = $2 and c.cache_type = $3 and c.status = 'valid'
-          and biz.cache_holds(c, biz.site_today($1))
+          and cache_holds(c, site_today($1))
         order by c.id desc limit $4
         "#,
         site_id,
@@ -171,7 +171,7 @@ pub async fn invalidate(
     member_id: Option<i64>,
 ) -> Result<i64> {
     let affected = sqlx::query_scalar!(
-        "select biz.invalidate_cache($1, $2, $3, $4, $5)",
+        "select invalidate_cache($1, $2, $3, $4, $5)",
         site_id,
         user_id,
         Action::InvalidateCache.name(),
@@ -374,7 +374,7 @@ pub struct SweptResults {
 pub async fn sweep(db: &Db) -> Result<SweptResults> {
     sqlx::query_as!(
         SweptResults,
-        r#"select leases as "leases!", expired as "expired!", removed as "removed!" from biz.sweep_cache()"#
+        r#"select leases as "leases!", expired as "expired!", removed as "removed!" from sweep_cache()"#
     )
     .fetch_one(db)
     .with_statement_timeout()

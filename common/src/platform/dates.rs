@@ -64,7 +64,7 @@ impl Moment {
 
 /// A date range, both ends inclusive. `None` means open.
 ///
-/// A statement is given the four parts, and asks `biz.date_range` what they are at its site.
+/// A statement is given the four parts, and asks `date_range` what they are at its site.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DateRange {
     from: Option<Moment>,

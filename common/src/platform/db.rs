@@ -27,6 +27,7 @@ use tokio::{runtime::Handle, sync::Semaphore, task::JoinHandle, time::Instant};
 use super::{
     env::{ConfigError, Env},
     error::{Error, Result},
+    functions,
     secrets::{self, RotatingSecret},
 };
 
@@ -126,8 +127,10 @@ pub fn connect_lazy(config: &DatabaseConfig) -> Result<Db, ConfigError> {
     ))
 }
 
-/// Of each connection.
-const SETTINGS: [(&str, &str); 3] = [
+/// What each connection is set to.
+const SETTINGS: [(&str, &str); 4] = [
+    // Functions are called unqualified: those of this build. Tables are always written `biz.…`.
+    ("search_path", functions::SEARCH_PATH),
     // A statement that the client has given up must not go on burning the server.
     ("statement_timeout", "5000"),
     ("idle_in_transaction_session_timeout", "10000"),
@@ -145,7 +148,8 @@ fn options(url: &SecretString, behind_proxy: bool) -> Result<PgConnectOptions, C
                 expected: "a postgres:// URL",
             })?;
     let options = options
-        .application_name("parlor")
+        // The sweep sees by it which functions are in use.
+        .application_name(functions::SCHEMA)
         .disable_statement_logging();
     Ok(if behind_proxy {
         options.extra_float_digits(None)

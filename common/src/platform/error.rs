@@ -3,6 +3,8 @@
 
 use std::borrow::Cow;
 
+use super::functions;
+
 /// A result whose error the boundary can render.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -160,6 +162,13 @@ impl Error {
     }
 }
 
+/// True if a statement called a function that the search path does not have: this build's functions
+/// were not loaded.
+fn is_undefined_function(err: &sqlx::Error) -> bool {
+    let code = err.as_database_error().and_then(|err| err.code());
+    code.is_some_and(|code| code == "42883")
+}
+
 /// Tells an absent database from a statement that is wrong.
 impl From<sqlx::Error> for Error {
     fn from(err: sqlx::Error) -> Self {
@@ -181,6 +190,12 @@ impl From<sqlx::Error> for Error {
         };
         if unavailable {
             Self::Unavailable(err)
+        } else if is_undefined_function(&err) {
+            let what = format!(
+                "{} or a function in it is missing: run db-migrate",
+                functions::SCHEMA
+            );
+            Self::Internal(what.into(), Some(err.into()))
         } else {
             Self::Internal("statement failed".into(), Some(err.into()))
         }

@@ -37,9 +37,9 @@ const DIMENSIONS: [&str; 2] = ["app", "what"];
 pub(crate) const EMPTY: &str = "empty";
 
 /// How long the first words of a reply of the chat took: `FirstToken` by `app`.
-pub(crate) fn first_token(app: &str, took: Duration) {
+pub(crate) fn first_token(app: &str, took_ms: i64) {
     tracing::info!(
-        target: TARGET, metric = "FirstToken", unit = "Milliseconds", value = clock::millis(took), app
+        target: TARGET, metric = "FirstToken", unit = "Milliseconds", value = took_ms, app
     );
 }
 

@@ -1,12 +1,15 @@
-//! The schema, brought up to date. Only `db-migrate` does this in the cloud: at start-up it
-//! would be a race at each scale-out.
+//! The schema and the functions, brought up to date. Only `db-migrate` does this in the cloud: at
+//! the start of each function it would be a race whenever Lambda scales out.
 
 use sqlx::{
     PgConnection,
     migrate::{Migrate as _, MigrateError},
 };
 
-use crate::platform::db::{Db, MIGRATOR};
+use super::{
+    db::{Db, MIGRATOR},
+    functions,
+};
 
 /// What a migration did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,23 +18,27 @@ pub struct Migrated {
     pub applied: usize,
     /// The newest version.
     pub version: i64,
-    /// Partitions made ahead.
+    /// Whether the functions of this build were loaded now.
+    pub functions_loaded: bool,
+    /// Partitions of the run log made ahead.
     pub partitions: i32,
 }
 
-/// Applies what is missing, one at a time under sqlx's advisory lock, and makes the
-/// partitions of the months ahead. Whoever comes second waits, and finds nothing to do.
+/// Applies the missing migrations one at a time, loads the functions of this build, and makes the
+/// partitions of the months ahead. All of it under sqlx's advisory lock: a second caller waits, and
+/// finds nothing to do.
 ///
 /// A schema that is ahead is fine: migrations keep older code working, and a deployment that is
-/// rolled back asks that older code for it.
+/// rolled back asks older code for its own version.
 ///
 /// # Errors
-/// When a migration fails, or one that was applied has been changed or taken away since.
+/// When a migration fails, or one that was applied has been changed or removed since.
 pub async fn apply(db: &Db) -> Result<Migrated, MigrateError> {
     // A connection that is closed afterwards, and the lock with it, whatever happens.
     let mut connection = db.acquire().await?.detach();
-    // The bound of a request's statements is none of a migration's, nor of the wait for another.
-    sqlx::query("set statement_timeout = 0")
+    // Migrations may take longer than a request's statements. sqlx's own table is where it was before
+    // connections had a search path.
+    sqlx::raw_sql("set statement_timeout = 0; set search_path = \"$user\", public")
         .execute(&mut connection)
         .await?;
     connection.lock().await?;
@@ -44,16 +51,28 @@ pub async fn apply(db: &Db) -> Result<Migrated, MigrateError> {
         return Err(MigrateError::VersionMissing(*version));
     }
     MIGRATOR.run(&mut connection).await?;
-    let partitions = sqlx::query_scalar!(r#"select biz.make_run_log_partitions() as "made!""#)
-        .fetch_one(&mut connection)
-        .await?;
     let after = applied(&mut connection).await?;
+    let functions_loaded = functions::load(&mut connection).await?;
+    let partitions = make_partitions(&mut connection).await?;
     connection.unlock().await?;
     Ok(Migrated {
         applied: after.len().saturating_sub(before.len()),
         version: after.into_iter().max().unwrap_or_default(),
+        functions_loaded,
         partitions,
     })
+}
+
+async fn make_partitions(connection: &mut PgConnection) -> Result<i32, sqlx::Error> {
+    sqlx::query!(
+        "select set_config('search_path', $1, false)",
+        functions::SEARCH_PATH
+    )
+    .fetch_one(&mut *connection)
+    .await?;
+    sqlx::query_scalar!(r#"select make_run_log_partitions() as "made!""#)
+        .fetch_one(connection)
+        .await
 }
 
 /// The versions that the schema has.

@@ -41,6 +41,8 @@ pub struct Report {
     pub version: i64,
     /// Partitions of the run log made ahead.
     pub partitions: i32,
+    /// Whether the functions of this build were loaded now.
+    pub functions_loaded: bool,
 }
 
 /// Why the schema is not up to date, or nobody knows that it is.
@@ -123,12 +125,14 @@ async fn apply(env: &Env) -> Result<Report, MigrationFailed> {
                 applied = done.applied,
                 version = done.version,
                 partitions = done.partitions,
+                functions_loaded = done.functions_loaded,
                 "migrated"
             );
             Ok(Report {
                 applied: done.applied,
                 version: done.version,
                 partitions: done.partitions,
+                functions_loaded: done.functions_loaded,
             })
         }
         Err(err) => {

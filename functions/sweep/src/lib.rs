@@ -12,7 +12,7 @@ use common::{
     platform::{
         db::{self, DatabaseConfig, Db},
         env::{ConfigError, Env},
-        metrics, telemetry,
+        functions, metrics, telemetry,
     },
 };
 use lambda::Invocation;
@@ -67,10 +67,12 @@ pub struct Swept {
     pub partitions_made: i32,
     /// Partitions of the run log that were old enough to be dropped.
     pub partitions_dropped: i32,
+    /// Schemas of functions that no build uses any more: dropped.
+    pub functions_dropped: i32,
 }
 
 impl Swept {
-    fn counts(&self) -> [(&'static str, i32); 10] {
+    fn counts(&self) -> [(&'static str, i32); 11] {
         [
             ("replies", self.replies),
             ("jobs", self.jobs),
@@ -82,6 +84,7 @@ impl Swept {
             ("estimates", self.estimates),
             ("partitions_made", self.partitions_made),
             ("partitions_dropped", self.partitions_dropped),
+            ("functions_dropped", self.functions_dropped),
         ]
     }
 }
@@ -98,6 +101,7 @@ pub async fn run(db: &Db, retention: Retention) -> Result<Swept> {
     let estimates = batches::sweep(db).await;
     let partitions_made = runs::make_partitions(db).await;
     let partitions_dropped = runs::drop_partitions(db, retention).await;
+    let functions_dropped = functions::drop_unused(db).await;
     let (jobs, results) = (jobs?, results?);
     let swept = Swept {
         replies: replies?,
@@ -110,6 +114,7 @@ pub async fn run(db: &Db, retention: Retention) -> Result<Swept> {
         estimates: estimates?,
         partitions_made: partitions_made?,
         partitions_dropped: partitions_dropped?,
+        functions_dropped: functions_dropped?,
     };
     for (what, count) in swept.counts() {
         metrics::swept(what, count.unsigned_abs().into());
@@ -134,6 +139,7 @@ pub async fn sweep(state: AppState, _: Invocation<Request>) -> Result<Swept, Swe
                 estimates = swept.estimates,
                 partitions_made = swept.partitions_made,
                 partitions_dropped = swept.partitions_dropped,
+                functions_dropped = swept.functions_dropped,
                 "swept"
             );
             Ok(swept)

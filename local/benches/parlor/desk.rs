@@ -195,7 +195,7 @@ async fn floor(db: &Db) -> Result<Samples> {
 
 async fn today(db: &Db) -> Result<String> {
     Ok(
-        sqlx::query_scalar("select biz.local_day('Asia/Shanghai')::text")
+        sqlx::query_scalar("select local_day('Asia/Shanghai')::text")
             .fetch_one(db)
             .await?,
     )

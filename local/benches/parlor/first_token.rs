@@ -61,7 +61,7 @@ pub async fn measure(postgres: &Binaries) -> Result<Section> {
         figures.push(slowest.floor(floor.at(0.99)));
         notes.push(format!(
             "{what}, medians of {} requests: first token {:.2} ms through Parlor, {:.2} ms from the simulator directly. \
-             Of what is added, `biz.begin_reply` alone takes {:.2} ms from a warm connection, in which an empty \
+             Of what is added, `begin_reply` alone takes {:.2} ms from a warm connection, in which an empty \
              round trip (`select 1`) takes {:.2} ms and an insert of one row, committed, {:.2} ms; what is left, \
              {:.2} ms, is HTTP twice, the token's signature, JSON, the log and the hops between tasks.",
             parlor.len(),
@@ -79,7 +79,7 @@ pub async fn measure(postgres: &Binaries) -> Result<Section> {
             client's first text from the simulator, asked in turn with it; the simulator waits for nothing. One request \
             at a time over a kept connection; Parlor, simulator and client are a process each, PostgreSQL is on loopback \
             with its own settings. Warm: the caller's approval is remembered. Default limits; sessions go on, so no \
-            history is sent after the first message. Statements are counted on the wire. The floor is `biz.begin_reply` \
+            history is sent after the first message. Statements are counted on the wire. The floor is `begin_reply` \
             called in a loop."
             .into(),
         figures,
@@ -189,7 +189,7 @@ impl Costs {
 
                 let began = Instant::now();
                 let (outcome, message_id): (String, Option<i64>) = sqlx::query_as(
-                    "select outcome, message_id from biz.begin_reply($1, $2, $3, $4, null, 'app1_chat', 2000, 20, 2, 30)",
+                    "select outcome, message_id from begin_reply($1, $2, $3, $4, null, 'app1_chat', 2000, 20, 2, 30)",
                 )
                 .bind(stage::SITE)
                 .bind(person.id)
@@ -199,7 +199,7 @@ impl Costs {
                 .await?;
                 costs.begin_reply.push(began.elapsed());
                 if outcome != "begun" {
-                    return Err(format!("biz.begin_reply answered {outcome}").into());
+                    return Err(format!("begin_reply answered {outcome}").into());
                 }
                 sqlx::query("update biz.ai_messages set state = 'complete', content = 'x', lease_until = null where id = $1")
                     .bind(message_id)

@@ -86,7 +86,7 @@ async fn load(db: &Db) -> Result<()> {
     for statement in [
         "insert into biz.sites (id, name) select n, 'site ' || n from generate_series(1, $1) n on conflict do nothing",
         "insert into dws.finance_area_daily (site_id, business_date, area, revenue, orders)
-         select s, biz.site_today(s) - d, a, 1000 + 10 * d, 20
+         select s, site_today(s) - d, a, 1000 + 10 * d, 20
          from generate_series(1, $1) s, generate_series(0, 89) d, unnest(array['大厅', '包厢', '斯诺克区']) a",
         "insert into biz.ai_budgets (site_id, daily_limit, monthly_limit)
          select n, 1000000000000, 1000000000000 from generate_series(1, $1) n",
@@ -96,7 +96,7 @@ async fn load(db: &Db) -> Result<()> {
     sqlx::query(
         "insert into biz.ai_cache (site_id, cache_type, target_id, member_id, status, triggered_by, business_date, valid_days,
                                    result_json, expires_at)
-         select s, app, 'member:' || m, m, 'valid', 'event', biz.site_today(s), 7, '{}', now() + interval '7 days'
+         select s, app, 'member:' || m, m, 'valid', 'event', site_today(s), 7, '{}', now() + interval '7 days'
          from generate_series(1, $1) s, generate_series(1, $2) m,
               unnest(array['app3_clue', 'app8_clue_consolidated', 'app7_customer_analysis']) app",
     )

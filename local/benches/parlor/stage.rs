@@ -8,7 +8,10 @@ use std::{
 
 use common::{
     governance::auth::{self, Role, User},
-    platform::db::{self, DatabaseConfig, Db, MIGRATOR},
+    platform::{
+        db::{self, DatabaseConfig, Db},
+        migrations,
+    },
 };
 use local::{
     demo,
@@ -83,7 +86,7 @@ impl Stage {
             .await?;
         let url = cluster.url(name);
         let db = pool(&url)?;
-        MIGRATOR.run(&*db).await?;
+        migrations::apply(&db).await?;
         demo::load(&db).await?;
         lift_budgets(&db).await?;
         Ok((url, db))
@@ -140,7 +143,7 @@ async fn people_of(db: &Db, site_id: i64, first: i64, count: usize) -> Result<Ve
     .execute(db)
     .await?;
     let chats: Vec<(i64, i64)> = sqlx::query_as(
-        "select id, biz.open_conversation(site_id, id, 'task', 'benchmark') from biz.users where id between $1 and $2 order by id",
+        "select id, open_conversation(site_id, id, 'task', 'benchmark') from biz.users where id between $1 and $2 order by id",
     )
     .bind(first)
     .bind(last)

@@ -9,10 +9,13 @@ use std::{
 use chrono::{DateTime, Duration, FixedOffset, NaiveDate, Utc};
 use common::{
     governance::{apps::App, usage::BUCKETS},
-    platform::clock,
+    platform::{clock, functions},
 };
 use secrecy::{ExposeSecret as _, SecretString};
-use sqlx::{Connection as _, Executor as _, PgConnection, postgres::PgCopyIn};
+use sqlx::{
+    ConnectOptions as _, Executor as _, PgConnection,
+    postgres::{PgConnectOptions, PgCopyIn},
+};
 
 /// Those who have talked: site and user.
 const TALKERS: [(i64, i64); 6] = [
@@ -39,7 +42,9 @@ const ANSWER: &str = "比上周同期高一成，主要来自晚间的包厢。"
 /// # Errors
 /// When a statement fails.
 pub async fn fill(url: &SecretString, messages: i64, runs: i64) -> Result<(), sqlx::Error> {
-    let mut session = PgConnection::connect(url.expose_secret()).await?;
+    let options: PgConnectOptions = url.expose_secret().parse()?;
+    let options = options.options([("search_path", functions::SEARCH_PATH)]);
+    let mut session = options.connect().await?;
     session.execute("set statement_timeout = 0").await?;
     let now = clock::now();
     if messages > 0 {
@@ -390,7 +395,7 @@ async fn count(session: &mut PgConnection, counted: &Usage) -> Result<(), sqlx::
                  calls = u.calls + excluded.calls, successes = u.successes + excluded.successes,
                  failures = u.failures + excluded.failures, tokens = u.tokens + excluded.tokens,
                  latency_sum_ms = u.latency_sum_ms + excluded.latency_sum_ms,
-                 latency_histogram = biz.add_up(u.latency_histogram, excluded.latency_histogram),
+                 latency_histogram = add_up(u.latency_histogram, excluded.latency_histogram),
                  last_status = excluded.last_status, last_call_at = excluded.last_call_at",
         )
         .bind(site)

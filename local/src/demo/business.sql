@@ -27,7 +27,7 @@ from (values
     (2, 20001, 220, array['大厅', '包厢', '棋牌室'], 0.7)
 ) h (site_id, first_member, members, areas, busy)
 join biz.sites s on s.id = h.site_id
-cross join lateral (select biz.local_day(s.timezone, now())) t (today);
+cross join lateral (select local_day(s.timezone, now())) t (today);
 
 create temp table coach (site_id, coach_id, coach_name, skill) on commit drop as
 values (1::bigint, 1001::bigint, '阿杰', 1.3), (1, 1011, '小林', 1.0), (1, 1012, '大飞', 0.75), (1, 1013, '阿豹', 0.9),

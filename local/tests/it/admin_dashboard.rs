@@ -18,7 +18,7 @@ async fn dashboard(parlor: &Parlor, user: i64) -> Value {
 async fn used(parlor: &Parlor, site: i64, app: &str, days_ago: i32, calls: i64, successes: i64) {
     sqlx::query(
         "insert into biz.ai_usage_daily (site_id, day, app_type, calls, successes, failures, tokens, last_status, last_call_at)
-         values ($1, biz.local_day(biz.zone_of($1)) - $3, $2, $4, $5, $4 - $5, $4 * 10, 'failed', now() - make_interval(days => $3))",
+         values ($1, local_day(zone_of($1)) - $3, $2, $4, $5, $4 - $5, $4 * 10, 'failed', now() - make_interval(days => $3))",
     )
     .bind(site)
     .bind(app)
@@ -112,7 +112,7 @@ async fn today_is_the_sites_real_day_whatever_its_sandbox_says() {
     let told = dashboard(&parlor, SITE_ADMIN).await;
     assert_eq!(told["today_calls"], 1);
     let day: NaiveDate =
-        sqlx::query_scalar("select biz.local_day(timezone) from biz.sites where id = 1")
+        sqlx::query_scalar("select local_day(timezone) from biz.sites where id = 1")
             .fetch_one(&parlor.db)
             .await
             .unwrap();

@@ -197,7 +197,7 @@ async fn a_note_is_found_by_its_site_once_it_is_written() {
     // A sandbox knows nothing of what came after its date.
     sqlx::query(
         "update biz.sites set runtime_mode = 'sandbox',
-            sandbox_date = (select max(biz.local_day('Asia/Shanghai', written_at)) - 1 from dws.member_note where site_id = 1)
+            sandbox_date = (select max(local_day('Asia/Shanghai', written_at)) - 1 from dws.member_note where site_id = 1)
          where id = 1",
     )
     .execute(&parlor.db)

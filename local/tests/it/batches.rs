@@ -89,11 +89,11 @@ async fn a_batch_costs_what_its_apps_have_taken_of_late_at_the_site() {
     parlor
         .execute(
             "insert into biz.ai_usage_daily (site_id, day, app_type, calls, successes, tokens, reserved_tokens) values
-             (1, biz.local_day('Asia/Shanghai'), 'app3_clue', 3, 2, 4000, 500),
-             (1, biz.local_day('Asia/Shanghai') - 29, 'app3_clue', 2, 2, 2000, 0),
-             (1, biz.local_day('Asia/Shanghai') - 30, 'app3_clue', 1, 1, 90000, 0),
-             (2, biz.local_day('Asia/Shanghai'), 'app3_clue', 1, 1, 90000, 0),
-             (1, biz.local_day('Asia/Shanghai'), 'app4_analysis', 1, 0, 2000, 0)",
+             (1, local_day('Asia/Shanghai'), 'app3_clue', 3, 2, 4000, 500),
+             (1, local_day('Asia/Shanghai') - 29, 'app3_clue', 2, 2, 2000, 0),
+             (1, local_day('Asia/Shanghai') - 30, 'app3_clue', 1, 1, 90000, 0),
+             (2, local_day('Asia/Shanghai'), 'app3_clue', 1, 1, 90000, 0),
+             (1, local_day('Asia/Shanghai'), 'app4_analysis', 1, 0, 2000, 0)",
         )
         .await;
     let estimate = parlor

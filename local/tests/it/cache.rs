@@ -41,7 +41,7 @@ impl Parlor {
             _ => 7,
         };
         sqlx::query_as(
-            "select entry_id, generation from biz.begin_generating($1, $2, $3, $4, $5, 'event', null, 30)",
+            "select entry_id, generation from begin_generating($1, $2, $3, $4, $5, 'event', null, 30)",
         )
         .bind(site)
         .bind(app.name())
@@ -54,7 +54,7 @@ impl Parlor {
     }
 
     async fn finalize(&self, site: i64, entry: i64, generation: i32, words: &str) -> bool {
-        sqlx::query_scalar("select biz.finalize_generating($1, $2, $3, $4, null, null)")
+        sqlx::query_scalar("select finalize_generating($1, $2, $3, $4, null, null)")
             .bind(site)
             .bind(entry)
             .bind(generation)
@@ -146,7 +146,7 @@ async fn of_many_at_once_one_generates() {
     let target = Target::Member(MEMBER);
     let began: Vec<Option<i64>> = join_all((0..20).map(async |job: i64| {
         sqlx::query_scalar(
-            "select entry_id from biz.begin_generating(1, 'app3_clue', $1, null, 7, 'event', $2, 30)",
+            "select entry_id from begin_generating(1, 'app3_clue', $1, null, 7, 'event', $2, 30)",
         )
         .bind(target.id())
         .bind(job)
@@ -488,7 +488,7 @@ async fn after_midnight_finance_is_made_anew_and_what_is_known_of_a_member_holds
 async fn pretend(parlor: &Parlor, days: Option<i32>) {
     sqlx::query(
         "update biz.sites set runtime_mode = case when $1::integer is null then 'live' else 'sandbox' end,
-             sandbox_date = biz.local_day(timezone) - 40 + coalesce($1, 0) where id = 1",
+             sandbox_date = local_day(timezone) - 40 + coalesce($1, 0) where id = 1",
     )
     .bind(days)
     .execute(&parlor.db)
@@ -559,7 +559,7 @@ async fn waits_while_the_date_changes(forced: bool) {
     pretend(&parlor, Some(0)).await;
     let task: i64 = sqlx::query_scalar(
         "select min(task_id) from dws.coach_task
-         where site_id = 1 and member_id is not null and assigned_on <= biz.site_today(1) - 10",
+         where site_id = 1 and member_id is not null and assigned_on <= site_today(1) - 10",
     )
     .fetch_one(&parlor.db)
     .await

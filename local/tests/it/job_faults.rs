@@ -45,7 +45,7 @@ const MEMBER: i64 = 70_001;
 /// What the site knows of the member.
 const PROFILE: &str = "insert into dws.member_profile (site_id, member_id, name, level, joined_on)
     values (1, 70001, '周思远', '金卡', '2024-01-01')";
-/// What every `biz.advance_job` of the job says, and what stands in no prompt and no answer.
+/// What every `advance_job` of the job says, and what stands in no prompt and no answer.
 const TARGET: &str = "member:70001";
 
 /// How far an app of the chain has come. After the last there are the first two alone: nothing is

@@ -343,7 +343,7 @@ async fn the_same_event_of_another_business_date_is_another_event() {
     assert_eq!(statuses().await, "pending");
     assert_eq!(statuses().await, "skipped_duplicate");
     parlor
-        .execute("update biz.sites set runtime_mode = 'sandbox', sandbox_date = biz.site_today(1) - 1 where id = 1")
+        .execute("update biz.sites set runtime_mode = 'sandbox', sandbox_date = site_today(1) - 1 where id = 1")
         .await;
     assert_eq!(statuses().await, "pending");
     assert_eq!(statuses().await, "skipped_duplicate");

@@ -127,11 +127,11 @@ async fn the_month_is_bounded_as_the_day_is_and_each_site_for_itself() {
     sqlx::query(
         "insert into biz.ai_usage_daily (site_id, day, app_type, tokens)
          select 1, d::date, 'app1_chat', t
-         from (select date_trunc('month', biz.local_day('Asia/Shanghai', now())::timestamp) as first) f,
+         from (select date_trunc('month', local_day('Asia/Shanghai', now())::timestamp) as first) f,
               lateral (values (f.first, 1001), (f.first - interval '1 day', 1000000)) v(d, t)
-         where d::date <> biz.local_day('Asia/Shanghai', now())
+         where d::date <> local_day('Asia/Shanghai', now())
          union all
-         select 1, biz.local_day('Asia/Shanghai', now()), 'app3_clue', case extract(day from biz.local_day('Asia/Shanghai', now())) when 1 then 1001 else 0 end",
+         select 1, local_day('Asia/Shanghai', now()), 'app3_clue', case extract(day from local_day('Asia/Shanghai', now())) when 1 then 1001 else 0 end",
     )
     .execute(&parlor.db)
     .await

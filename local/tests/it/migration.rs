@@ -290,7 +290,7 @@ async fn older_code_finds_nothing_to_do_in_a_newer_schema() {
     let (database, stack) = (TestDatabase::new().await, Told::start(&[]).await);
     let pool = database.pool().await;
     let applied =
-        "insert into _sqlx_migrations (version, description, success, checksum, execution_time)
+        "insert into public._sqlx_migrations (version, description, success, checksum, execution_time)
          values (9999, 'of a deployment that is rolled back', true, '', 0)";
     pool.execute(applied).await.unwrap();
     let emulator = migrate_on(&database).await;
@@ -306,7 +306,7 @@ async fn a_migration_that_was_taken_away_is_no_newer_schema() {
     let (database, stack) = (TestDatabase::new().await, Told::start(&[]).await);
     let pool = database.pool().await;
     let applied =
-        "insert into _sqlx_migrations (version, description, success, checksum, execution_time)
+        "insert into public._sqlx_migrations (version, description, success, checksum, execution_time)
          values (0, 'of nobody', true, '', 0)";
     pool.execute(applied).await.unwrap();
     let emulator = migrate_on(&database).await;

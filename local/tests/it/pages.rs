@@ -85,8 +85,8 @@ async fn every_figure_is_what_a_query_says() {
         )
         .await;
     let finance = facts(&prompt, "board-finance");
-    let week = "where site_id = 1 and area = '包厢' and business_date between date_trunc('week', biz.site_today(1))::date - 7
-                and date_trunc('week', biz.site_today(1))::date - 1";
+    let week = "where site_id = 1 and area = '包厢' and business_date between date_trunc('week', site_today(1))::date - 7
+                and date_trunc('week', site_today(1))::date - 1";
     let revenue: f64 = sqlx::query_scalar(sqlx::AssertSqlSafe(format!(
         "select sum(revenue)::double precision from dws.finance_area_daily {week}"
     )))
@@ -109,7 +109,7 @@ async fn every_figure_is_what_a_query_says() {
     let spent = parlor
         .number(
             "select trim_scale(coalesce(sum(amount), 0))::text from dws.member_consumption
-             where site_id = 1 and member_id = 10001 and business_date > biz.site_today(1) - 90",
+             where site_id = 1 and member_id = 10001 and business_date > site_today(1) - 90",
         )
         .await;
     assert_eq!(member["会员姓名"], name);
@@ -179,12 +179,12 @@ async fn odd_filters_are_taken_for_the_usual_ones() {
 async fn a_sandbox_shows_the_days_of_its_own_date() {
     let parlor = parlor().await;
     sqlx::query(
-        "update biz.sites set runtime_mode = 'sandbox', sandbox_date = biz.local_day(timezone) - 10 where id = 1",
+        "update biz.sites set runtime_mode = 'sandbox', sandbox_date = local_day(timezone) - 10 where id = 1",
     )
     .execute(&parlor.db)
     .await
     .unwrap();
-    let today = parlor.number("select biz.site_today(1)::text").await;
+    let today = parlor.number("select site_today(1)::text").await;
     let prompt = parlor
         .ask_from(COACH, "board-finance", json!({ "period": "today" }))
         .await;

@@ -75,7 +75,7 @@ async fn what_is_missing_is_queued_once_and_again_when_it_no_longer_holds() {
     assert_eq!(prewarm(&parlor, Some(1), false).await, found(8, 32, 0));
     parlor.work_off().await;
     parlor
-        .execute("update biz.sites set runtime_mode = 'sandbox', sandbox_date = biz.site_today(1) - 1 where id = 1")
+        .execute("update biz.sites set runtime_mode = 'sandbox', sandbox_date = site_today(1) - 1 where id = 1")
         .await;
     assert_eq!(prewarm(&parlor, Some(1), false).await, found(FILTERS, 0, 0));
     parlor.work_off().await;
@@ -89,7 +89,7 @@ async fn prewarms_at_once_queue_each_filter_of_each_active_site_once() {
         .execute("insert into biz.sites (id, name) values (3, '新店'), (4, '停业')")
         .await;
     parlor
-        .execute("insert into dws.finance_area_daily (site_id, business_date, area) values (4, biz.site_today(4) - 32, '大厅')")
+        .execute("insert into dws.finance_area_daily (site_id, business_date, area) values (4, site_today(4) - 32, '大厅')")
         .await;
     let (one, two) = tokio::join!(prewarm(&parlor, None, false), prewarm(&parlor, None, false));
     assert_eq!((one.sites, two.sites), (2, 2));

@@ -13,7 +13,7 @@ use crate::harness::database::TestDatabase;
 /// A row for each table, in an order that foreign keys allow. `$n` is another number each time.
 ///
 /// A migration that changes what a table demands keeps the insert that fits from then on.
-const ROWS: [(&str, &str); 19] = [
+const ROWS: [(&str, &str); 20] = [
     (
         "sites",
         "insert into biz.sites (id, name) values ($n, 'site')",
@@ -93,6 +93,10 @@ const ROWS: [(&str, &str); 19] = [
         "ai_idempotency_keys",
         "insert into biz.ai_idempotency_keys (conversation_id, key, message_id) \
          select conversation_id, 'key', id from biz.ai_messages where conversation_id = $n",
+    ),
+    (
+        "function_schemas",
+        "insert into biz.function_schemas (name) values ('parlor_' || lpad('$n', 8, '0'))",
     ),
     (
         "ai_circuits",
@@ -205,7 +209,7 @@ async fn every_table_type_and_function_has_a_comment() {
 #[tokio::test]
 async fn partitions_are_made_ahead_and_only_once() {
     let database = TestDatabase::new().await;
-    let made: i32 = sqlx::query_scalar("select biz.make_run_log_partitions()")
+    let made: i32 = sqlx::query_scalar("select make_run_log_partitions()")
         .fetch_one(&database.pool().await)
         .await
         .unwrap();

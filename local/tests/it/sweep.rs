@@ -156,7 +156,7 @@ async fn while_one_sweeps_another_does_nothing_and_waits_for_nobody() {
     parlor.begin_and_die(COACH, chat, "你好", "说").await;
     let mut other = parlor.db.acquire().await.unwrap();
     other.execute("begin").await.unwrap();
-    let first: bool = sqlx::query_scalar("select biz.take_sweep_lock()")
+    let first: bool = sqlx::query_scalar("select take_sweep_lock()")
         .fetch_one(&mut *other)
         .await
         .unwrap();
@@ -311,7 +311,7 @@ async fn what_a_sweep_cannot_do_keeps_it_from_nothing_else() {
     let chat = parlor.open(COACH, "t").await;
     parlor.begin_and_die(COACH, chat, "你好", "说到一半").await;
     for broken in ["sweep_replies", "sweep_jobs", "sweep_cache"] {
-        let statement = format!("alter function biz.{broken} rename to gone_{broken}");
+        let statement = format!("alter function {broken} rename to gone_{broken}");
         parlor.db.execute(AssertSqlSafe(statement)).await.unwrap();
     }
     let months = months(&parlor).await;

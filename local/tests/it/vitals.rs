@@ -81,9 +81,9 @@ async fn the_fullest_budget_is_of_the_day_or_the_month_of_a_site_that_asked_toda
     run(
         &parlor,
         "insert into biz.ai_usage_daily (site_id, day, app_type, tokens, reserved_tokens)
-         select id, biz.local_day(timezone), 'app1_chat', 10000 * id, 1000 from biz.sites where id in (1, 2);
+         select id, local_day(timezone), 'app1_chat', 10000 * id, 1000 from biz.sites where id in (1, 2);
          insert into biz.ai_usage_daily (site_id, day, app_type, tokens)
-         select id, biz.local_day(timezone), 'app3_clue', 4000 from biz.sites where id = 1",
+         select id, local_day(timezone), 'app3_clue', 4000 from biz.sites where id = 1",
     )
     .await;
     assert_eq!(fullest().await, (21.0, Some(2)));
@@ -113,13 +113,13 @@ async fn the_fullest_budget_is_of_the_day_or_the_month_of_a_site_that_asked_toda
     run(
         &parlor,
         "insert into biz.ai_usage_daily (site_id, day, app_type, tokens)
-         select id, date_trunc('month', biz.local_day(timezone))::date - 1, 'app3_clue', 9000000 from biz.sites where id = 2",
+         select id, date_trunc('month', local_day(timezone))::date - 1, 'app3_clue', 9000000 from biz.sites where id = 2",
     )
     .await;
     assert_eq!(fullest().await, (21.0, Some(2)));
     run(
         &parlor,
-        "delete from biz.ai_usage_daily u using biz.sites s where s.id = u.site_id and u.day = biz.local_day(s.timezone)",
+        "delete from biz.ai_usage_daily u using biz.sites s where s.id = u.site_id and u.day = local_day(s.timezone)",
     )
     .await;
     assert_eq!(fullest().await, (0.0, None));

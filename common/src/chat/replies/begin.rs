@@ -8,12 +8,14 @@ use crate::{
     chat::{
         messages::{ClientMessageId, Content},
         replies::ChatLimits,
+        session_or_history::SessionOrHistory,
     },
-    governance::{apps::App, auth::Caller},
+    governance::{apps::App, auth::Caller, runs::Run},
     insights::{apps::app1_chat::Turn, pages::PageRequest},
     platform::{
         db::{Db, StatementTimeout},
         error::{Error, Reason, Result},
+        words::words,
     },
 };
 
@@ -49,10 +51,9 @@ pub struct Start {
 #[derive(Debug)]
 pub(super) struct PreparedReply {
     pub message_id: i64,
-    pub run_id: i64,
-    pub run_at: DateTime<Utc>,
-    pub session_id: Option<String>,
-    pub history: Vec<Turn>,
+    pub run: Run,
+    /// What was said before.
+    pub before: SessionOrHistory,
     /// Whom to ask instead of the chat's own application, where the conversation is with a bot.
     pub agent_app_id: Option<String>,
 }
@@ -64,6 +65,40 @@ pub(super) enum BeginOutcome {
     New(Start, PreparedReply),
     /// It was stored before; somebody makes or made its reply.
     Repeat(Start),
+}
+
+words! {
+    enum Outcome {
+        Begun = "begun",
+        Repeat = "repeat",
+        NotFound = "not_found",
+        NotOwner = "not_owner",
+        ContentDiffers = "content_differs",
+        Closed = "closed",
+        Busy = "busy",
+        AgentGone = "agent_gone",
+        RateLimited = "rate_limited",
+        BudgetExceeded = "budget_exceeded",
+        CircuitOpen = "circuit_open",
+    }
+}
+
+impl Outcome {
+    /// The error that a refusal is for the client. `message_id` is the reply that is being made.
+    fn refusal(self, message_id: Option<i64>, retry_after: i32) -> Result<()> {
+        Err(match self {
+            Self::Begun | Self::Repeat => return Ok(()),
+            Self::NotFound => Error::NotFound,
+            Self::NotOwner => Error::NotOwner,
+            Self::ContentDiffers => Error::invalid("clientMessageId", Reason::ContentDiffers),
+            Self::Closed => Error::Conflict("conversation is not active"),
+            Self::Busy => Error::Busy { message_id },
+            Self::AgentGone => Error::Conflict("the bot's agent is gone"),
+            Self::RateLimited => Error::RateLimited { retry_after },
+            Self::BudgetExceeded => Error::BudgetExceeded { retry_after },
+            Self::CircuitOpen => Error::CircuitOpen { retry_after },
+        })
+    }
 }
 
 /// Checks, reserves and stores everything, or says which refusal applies.
@@ -83,7 +118,7 @@ pub(super) async fn begin(
             r#"
         select outcome as "outcome!", user_message_id, user_message_at, message_id, message_at, run_id, run_at,
                session_id, history as "history: Json<Vec<Turn>>", agent_app_id, retry_after
-        from biz.begin_reply($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+        from begin_reply($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
         "#,
             caller.site_id,
             caller.user_id,
@@ -102,31 +137,15 @@ pub(super) async fn begin(
     };
     let row = begun.with_statement_timeout().await?;
 
-    let retry_after = row.retry_after.unwrap_or(1);
-    match &*row.outcome {
-        "begun" | "repeat" => {}
-        "not_found" => return Err(Error::NotFound),
-        "not_owner" => return Err(Error::NotOwner),
-        "content_differs" => return Err(Error::invalid("clientMessageId", Reason::ContentDiffers)),
-        "closed" => return Err(Error::Conflict("conversation is not active")),
-        "busy" => {
-            return Err(Error::Busy {
-                message_id: row.message_id,
-            });
-        }
-        "agent_gone" => return Err(Error::Conflict("the bot's agent is gone")),
-        "rate_limited" => return Err(Error::RateLimited { retry_after }),
-        "budget_exceeded" => return Err(Error::BudgetExceeded { retry_after }),
-        "circuit_open" => return Err(Error::CircuitOpen { retry_after }),
-        _ => return Err(Error::internal("unknown outcome of biz.begin_reply")),
-    }
+    let outcome = Outcome::from_sql(&row.outcome, "begin_reply")?;
+    outcome.refusal(row.message_id, row.retry_after.unwrap_or(1))?;
     let (Some(user_message_id), Some(user_message_at), Some(message_id), Some(created_at)) = (
         row.user_message_id,
         row.user_message_at,
         row.message_id,
         row.message_at,
     ) else {
-        return Err(Error::internal("biz.begin_reply left out a message"));
+        return Err(Error::internal("begin_reply left out a message"));
     };
     let start = Start {
         conversation_id: message.conversation_id,
@@ -143,10 +162,11 @@ pub(super) async fn begin(
         start,
         PreparedReply {
             message_id,
-            run_id,
-            run_at,
-            session_id: row.session_id,
-            history,
+            run: Run {
+                id: run_id,
+                created_at: run_at,
+            },
+            before: SessionOrHistory::new(row.session_id, history),
             agent_app_id: row.agent_app_id,
         },
     ))

@@ -3,15 +3,62 @@
 use futures_util::future::BoxFuture;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
-use super::{
-    CHECKPOINT_EVERY,
-    finish::{Checkpoint, checkpoint},
+use super::{CHECKPOINT_EVERY, LEASE};
+use crate::platform::{
+    db::{Db, StatementTimeout},
+    error::Result,
 };
-use crate::platform::{db::Db, error::Result};
 
 /// How much may wait to be stored, in bytes, before DashScope is made to wait. It bounds
 /// the memory of a reply whatever its length, and however long the database is away.
 pub(super) const MOST_UNSAVED: usize = 64 * 1024;
+
+/// What a checkpoint found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Checkpoint {
+    /// Stored.
+    Saved,
+    /// Stored; and the reader wants no more.
+    StopRequested,
+    /// The reply has been ended by somebody else: its lease had run out.
+    Lost,
+}
+
+/// Stores the text so far: the first `saved` characters are there already, `unsaved`
+/// follows them. Safe to repeat, since it says where the text goes, and safe to overtake: one
+/// that was given up may still be on its way when a later one is stored.
+async fn checkpoint(
+    db: &Db,
+    site_id: i64,
+    message_id: i64,
+    saved: usize,
+    unsaved: &str,
+) -> Result<Checkpoint> {
+    let stop = sqlx::query_scalar!(
+        r#"
+        update biz.ai_messages set
+            -- The text only grows: a checkpoint that arrives late takes nothing back.
+            content = case when $4 = '' or char_length(content) >= $3 + char_length($4) then content
+                           else left(content, $3) || $4 end,
+            lease_until = now() + make_interval(secs => $5)
+        where id = $2 and site_id = $1 and state = 'streaming'
+        returning stop_requested_at is not null as "stop!"
+        "#,
+        site_id,
+        message_id,
+        i32::try_from(saved).unwrap_or(i32::MAX),
+        unsaved,
+        LEASE.as_secs_f64(),
+    )
+    .fetch_optional(db)
+    .with_statement_timeout()
+    .await?;
+    Ok(match stop {
+        Some(false) => Checkpoint::Saved,
+        Some(true) => Checkpoint::StopRequested,
+        None => Checkpoint::Lost,
+    })
+}
 
 /// Why a reply must end before its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,8 +175,8 @@ impl CheckpointWriter {
     }
 
     /// What is left to store, and after how many characters it goes.
-    pub async fn into_rest(mut self) -> (usize, String) {
+    pub async fn take_rest(&mut self) -> (usize, String) {
         self.settle().await;
-        (self.saved_chars, self.unsaved)
+        (self.saved_chars, std::mem::take(&mut self.unsaved))
     }
 }

@@ -53,7 +53,7 @@ const LONGEST_REPLY: Duration = Duration::from_secs(300);
 /// Ends a bounded number of replies whose lease has run out, and returns how many: their function
 /// was killed. Returns 0 where another sweep is running.
 pub async fn sweep(db: &Db) -> Result<i32> {
-    sqlx::query_scalar!(r#"select biz.sweep_replies() as "replies!""#)
+    sqlx::query_scalar!(r#"select sweep_replies() as "replies!""#)
         .fetch_one(db)
         .with_statement_timeout()
         .await

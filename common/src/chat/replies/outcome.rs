@@ -4,7 +4,7 @@
 use super::{Failure, State, checkpoint_writer::Progress};
 use crate::{
     dashscope::{self, TimeoutKind},
-    governance::apps::App,
+    governance::{apps::App, runs::RunEnd},
     platform::metrics::EMPTY,
 };
 
@@ -52,94 +52,76 @@ impl Outcome {
             Self::Failed(err) => Some(err.code()),
         }
     }
-}
 
-/// What an outcome means for the message, the run, the budget and the circuit.
-pub(super) struct Ending {
-    pub state: State,
-    pub run_status: &'static str,
-    pub failure: Option<Failure>,
-    pub message: Option<String>,
-    pub charge_unknown: bool,
-    pub circuit: &'static str,
-}
-
-impl Ending {
-    pub fn of(outcome: &Outcome, has_text: bool) -> Self {
-        let broken = if has_text {
+    /// What it means for the message. What it means for the run, the budget and the circuit goes into
+    /// `end`.
+    pub fn settle(&self, has_text: bool, end: &mut RunEnd) -> (State, Option<Failure>) {
+        end.status = "failed";
+        end.circuit = "neither";
+        end.charge_unknown = has_text;
+        let (failure, message) = match self {
+            Self::Complete => {
+                end.status = "success";
+                end.circuit = "success";
+                end.charge_unknown = true;
+                return (State::Complete, None);
+            }
+            Self::Stopped | Self::Lost => {
+                end.status = "stopped";
+                end.charge_unknown = true;
+                // An application that has begun to answer is well.
+                if has_text {
+                    end.circuit = "success";
+                }
+                return (State::Stopped, None);
+            }
+            Self::Deadline => {
+                end.status = "timeout";
+                end.charge_unknown = true;
+                (Failure::Deadline, "the function neared its end".to_owned())
+            }
+            Self::Disabled => (
+                Failure::Upstream { retryable: false },
+                format!("{} is not set: the app is disabled", App::Chat.variable()),
+            ),
+            Self::Empty => {
+                // It was asked, and said that it was done.
+                end.charge_unknown = true;
+                let failure = Failure::Upstream { retryable: true };
+                (failure, "the answer has no text".to_owned())
+            }
+            Self::Failed(err) => {
+                end.charge_unknown = err.may_have_cost() || has_text;
+                if err.counts_for_circuit() {
+                    end.circuit = "failure";
+                }
+                if matches!(err, dashscope::Error::Timeout { .. }) {
+                    end.status = "timeout";
+                }
+                (failure_of(err), err.to_string())
+            }
+        };
+        end.error_code = Some(failure.column());
+        end.error_message = Some(message);
+        let state = if has_text {
             State::Interrupted
         } else {
             State::Failed
         };
-        let failed = |failure, message: String| Self {
-            state: broken,
-            run_status: "failed",
-            failure: Some(failure),
-            message: Some(message),
-            charge_unknown: has_text,
-            circuit: "neither",
-        };
-        match outcome {
-            Outcome::Complete => Self {
-                state: State::Complete,
-                run_status: "success",
-                failure: None,
-                message: None,
-                charge_unknown: true,
-                circuit: "success",
-            },
-            Outcome::Stopped | Outcome::Lost => Self {
-                state: State::Stopped,
-                run_status: "stopped",
-                failure: None,
-                message: None,
-                charge_unknown: true,
-                // Whoever has begun to speak is well.
-                circuit: if has_text { "success" } else { "neither" },
-            },
-            Outcome::Deadline => Self {
-                run_status: "timeout",
-                charge_unknown: true,
-                ..failed(Failure::Deadline, "the function neared its end".into())
-            },
-            Outcome::Disabled => failed(
-                Failure::Upstream { retryable: false },
-                format!("{} is not set: the app is disabled", App::Chat.variable()),
-            ),
-            Outcome::Empty => Self {
-                // It was asked, and said that it was done.
-                charge_unknown: true,
-                ..failed(
-                    Failure::Upstream { retryable: true },
-                    "the answer has no text".into(),
-                )
-            },
-            Outcome::Failed(err) => {
-                let (failure, run_status) = match err {
-                    dashscope::Error::Timeout {
-                        which: TimeoutKind::Deadline,
-                        ..
-                    } => (Failure::Deadline, "timeout"),
-                    dashscope::Error::Timeout { .. } => (Failure::UpstreamTimeout, "timeout"),
-                    err => (
-                        Failure::Upstream {
-                            retryable: err.is_retryable(),
-                        },
-                        "failed",
-                    ),
-                };
-                Self {
-                    run_status,
-                    charge_unknown: err.may_have_cost() || has_text,
-                    circuit: if err.counts_for_circuit() {
-                        "failure"
-                    } else {
-                        "neither"
-                    },
-                    ..failed(failure, err.to_string())
-                }
-            }
-        }
+        (state, Some(failure))
+    }
+}
+
+fn failure_of(err: &dashscope::Error) -> Failure {
+    match err {
+        dashscope::Error::Timeout {
+            which: TimeoutKind::Deadline,
+            ..
+        } => Failure::Deadline,
+        dashscope::Error::Timeout { .. } => Failure::UpstreamTimeout,
+        err => Failure::Upstream {
+            retryable: err.is_retryable(),
+        },
     }
 }
 

@@ -10,13 +10,14 @@ use super::{
     begin::PreparedReply,
     channel::Sender,
     checkpoint_writer::CheckpointWriter,
-    finish::{Finish, finish},
-    outcome::{Ending, Outcome},
+    finish::{Finished, ReplyEnd, finish},
+    outcome::Outcome,
     page::Page,
 };
 use crate::{
+    chat::session_or_history::Question,
     dashscope::{self, AnswerStream, Call},
-    governance::{apps::App, auth::Caller, runs},
+    governance::{apps::App, auth::Caller, runs::RunEnd},
     insights::apps::app1_chat,
     platform::{
         clock, db,
@@ -60,41 +61,14 @@ pub(super) fn spawn(
         writer,
         client,
         until,
-        said: Said::default(),
+        end: RunEnd::default(),
+        asked: None,
     };
     #[expect(
         clippy::disallowed_methods,
         reason = "a reply outlives its request; the stream that it feeds keeps a Lambda awake"
     )]
     tokio::spawn(request_context::in_current_context(relay.run()));
-}
-
-/// What DashScope said besides text.
-#[derive(Default)]
-struct Said {
-    prompt: Option<String>,
-    session_id: Option<String>,
-    session_lost: bool,
-    usage: Option<dashscope::Usage>,
-    request_id: Option<String>,
-    attempts: u32,
-    first_token: Option<Duration>,
-    /// How long it was asked, all calls together.
-    asked: Option<Duration>,
-}
-
-impl Said {
-    /// A call may be made twice, where a session had been forgotten: both are paid for.
-    fn spend(&mut self, usage: Option<dashscope::Usage>) {
-        self.usage = dashscope::Usage::sum(self.usage, usage);
-    }
-
-    /// From a call that never came to text.
-    fn learn(&mut self, details: &dashscope::Details) {
-        self.spend(details.usage);
-        self.request_id.clone_from(&details.request_id);
-        self.attempts += details.attempts;
-    }
 }
 
 struct Relay {
@@ -106,7 +80,10 @@ struct Relay {
     writer: CheckpointWriter,
     client: Sender,
     until: Instant,
-    said: Said,
+    /// What is known so far of how the run ends.
+    end: RunEnd,
+    /// How long DashScope was asked, all calls together.
+    asked: Option<Duration>,
 }
 
 impl Relay {
@@ -116,50 +93,36 @@ impl Relay {
         if let Outcome::Lost = outcome {
             tracing::warn!(
                 message_id = self.prepared.message_id,
-                "reply was ended by somebody else"
+                "another session ended the reply"
             );
             return;
         }
-        self.finish(outcome, began.elapsed()).await;
+        self.finish(&outcome, began.elapsed()).await;
     }
 
-    /// Asks with the session while it is alive, else with the history: never with both, for
-    /// then the context is paid for twice.
     async fn converse(&mut self, began: Instant) -> Outcome {
         let own = self.context.app_ids.find(App::Chat).map(str::to_owned);
         let Some(app_id) = self.prepared.agent_app_id.take().or(own) else {
             return Outcome::Disabled;
         };
         self.page.fetched().await;
-        let mut session_id = self.prepared.session_id.take();
         loop {
-            let content = self.message.content.as_str();
-            let history = match session_id {
-                Some(_) => &[][..],
-                None => &self.prepared.history,
-            };
-            let prompt = app1_chat::prompt(self.page.facts(), history, content);
-            let call = Call {
-                app_id: app_id.clone(),
-                session_id: session_id.take(),
-                biz_params: Some(app1_chat::biz_params(
-                    self.caller.user_id,
-                    self.caller.role.name(),
-                    &self.caller.nickname,
-                )),
-                trace: RequestContext::current().trace_value(),
-                prompt,
-            };
+            let call = self.prepared.before.call(Question {
+                app_id: &app_id,
+                user_id: self.caller.user_id,
+                role: self.caller.role.name(),
+                nickname: &self.caller.nickname,
+                content: self.message.content.as_str(),
+                page: self.page.facts(),
+            });
             let outcome = self.ask(&call, began).await;
-            self.said.prompt = Some(call.prompt);
-            match outcome {
-                // The service has forgotten: told again, once, by history.
-                Outcome::Failed(dashscope::Error::SessionExpired { .. })
-                    if call.session_id.is_some() =>
-                {
-                    self.said.session_lost = true;
-                }
-                outcome => return outcome,
+            let repeat = match &outcome {
+                Outcome::Failed(err) => self.prepared.before.must_repeat(&call, err),
+                _ => false,
+            };
+            self.end.prompt = Some(call.prompt);
+            if !repeat {
+                return outcome;
             }
         }
     }
@@ -168,7 +131,7 @@ impl Relay {
         let asked_at = Instant::now();
         let outcome = self.call(call, began).await;
         let took = asked_at.elapsed();
-        *self.said.asked.get_or_insert_default() += took;
+        *self.asked.get_or_insert_default() += took;
         RequestContext::current().asked(took);
         metrics::upstream(App::Chat.name(), took, outcome.upstream_failure());
         outcome
@@ -180,7 +143,10 @@ impl Relay {
             stream = dashscope.stream(call, self.until) => match stream {
                 Ok(stream) => stream,
                 Err(err) => {
-                    self.said.learn(err.details());
+                    let details = err.details();
+                    self.end.add_usage(details.usage);
+                    self.end.upstream_request_id.clone_from(&details.request_id);
+                    self.end.attempts += details.attempts;
                     return Outcome::Failed(err);
                 }
             },
@@ -188,10 +154,10 @@ impl Relay {
             () = sleep_until(self.until) => return Outcome::Deadline,
         };
         let outcome = self.relay(&mut stream, began).await;
-        self.said.spend(stream.usage());
-        self.said.session_id = stream.session_id().map(str::to_owned);
-        self.said.request_id = stream.request_id().map(str::to_owned);
-        self.said.attempts += stream.attempts();
+        self.end.add_usage(stream.usage());
+        self.end.session_id = stream.session_id().map(str::to_owned);
+        self.end.upstream_request_id = stream.request_id().map(str::to_owned);
+        self.end.attempts += stream.attempts();
         outcome
     }
 
@@ -201,13 +167,7 @@ impl Relay {
                 biased;
                 // While too much waits to be stored, DashScope waits too.
                 event = stream.next(), if !self.writer.is_full() => match event {
-                    Ok(dashscope::Event::Text(text)) => {
-                        self.said.first_token.get_or_insert_with(|| began.elapsed());
-                        // PostgreSQL cannot store a NUL, and what is shown must be what is stored.
-                        let text = if text.contains('\0') { text.replace('\0', "") } else { text };
-                        self.client.text(&text);
-                        self.writer.push(&text);
-                    }
+                    Ok(dashscope::Event::Text(text)) => self.hand_on(&text, began),
                     Ok(dashscope::Event::Done) if self.writer.has_text() => return Outcome::Complete,
                     Ok(dashscope::Event::Done) => return Outcome::Empty,
                     Err(err) => return Outcome::Failed(err),
@@ -220,103 +180,92 @@ impl Relay {
         }
     }
 
-    async fn finish(self, outcome: Outcome, latency: Duration) {
-        let Self {
-            context,
-            caller,
-            prepared,
-            page,
-            writer,
-            client,
-            until,
-            said,
-            ..
-        } = self;
-        let (saved, unsaved) = writer.into_rest().await;
-        let ending = Ending::of(&outcome, saved > 0 || !unsaved.is_empty());
-        let end = Finish {
-            state: ending.state,
-            run_status: ending.run_status,
+    fn hand_on(&mut self, text: &str, began: Instant) {
+        if self.end.first_token_ms.is_none() {
+            self.end.first_token_ms = Some(clock::millis(began.elapsed()));
+        }
+        // PostgreSQL cannot store a NUL, and what is shown must be what is stored.
+        let clean = text.contains('\0').then(|| text.replace('\0', ""));
+        let text = clean.as_deref().unwrap_or(text);
+        self.client.text(text);
+        self.writer.push(text);
+    }
+
+    /// Stores the end, reports it, and tells the client.
+    async fn finish(mut self, outcome: &Outcome, latency: Duration) {
+        let (saved, unsaved) = self.writer.take_rest().await;
+        let (state, failure) = outcome.settle(saved > 0 || !unsaved.is_empty(), &mut self.end);
+        self.end.latency_ms = clock::millis(latency);
+        self.end.session_lost = self.prepared.before.is_session_lost();
+        self.end.prompt_version = Some(app1_chat::PROMPT_VERSION);
+        if self.end.error_code.is_none() && self.page.is_missing() {
+            // A reply without its page's facts is a reply, but its run says so.
+            self.end.error_code = Some("page_facts_missing");
+        }
+        let end = ReplyEnd {
+            state,
             saved,
             unsaved,
-            tokens: said
-                .usage
-                .map(|usage| (usage.input_tokens, usage.output_tokens)),
-            charge_unknown: ending.charge_unknown,
-            session_id: said.session_id,
-            session_lost: said.session_lost,
-            prompt: said.prompt,
-            prompt_version: app1_chat::PROMPT_VERSION,
-            first_token_ms: said.first_token.map(clock::millis),
-            latency_ms: clock::millis(latency),
-            attempts: i32::try_from(said.attempts).unwrap_or(i32::MAX),
-            upstream_request_id: said.request_id,
-            // A reply without its page's facts is a reply, but its run says so.
-            error_code: ending
-                .failure
-                .map(Failure::column)
-                .or(page.is_missing().then_some("page_facts_missing")),
-            error_message: ending.message,
-            circuit: ending.circuit,
+            run: std::mem::take(&mut self.end),
         };
-        let stored = db::retry_until(until + DEADLINE_MARGIN / 2, || {
-            finish(
-                &context.db,
-                caller.site_id,
-                prepared.message_id,
-                (prepared.run_id, prepared.run_at),
-                &end,
-            )
+        // Tried until shortly before the function ends, for the text is nowhere else.
+        let (context, site_id) = (Arc::clone(&self.context), self.caller.site_id);
+        let (message_id, run) = (self.prepared.message_id, self.prepared.run);
+        let stored = db::retry_until(self.until + DEADLINE_MARGIN / 2, || {
+            finish(&context.db, site_id, message_id, run, &end)
         })
         .await;
-        let event = match stored {
-            Ok(finished) => {
-                tracing::info!(
-                    message_id = prepared.message_id,
-                    run_id = prepared.run_id,
-                    app = App::Chat.name(),
-                    state = finished.state.name(),
-                    applied = finished.applied,
-                    first_token_ms = end.first_token_ms,
-                    latency_ms = end.latency_ms,
-                    upstream_latency_ms = said.asked.map(clock::millis),
-                    tokens_in = end.tokens.map(|tokens| tokens.0),
-                    tokens_out = end.tokens.map(|tokens| tokens.1),
-                    error_code = end.error_code,
-                    "reply ended"
-                );
-                if let Some(first_token) = said.first_token {
-                    metrics::first_token(App::Chat.name(), first_token);
-                }
-                if finished.applied {
-                    let reserved = context.limits.reserved_tokens;
-                    let charged = runs::charged(said.usage, end.charge_unknown, reserved);
-                    metrics::tokens(App::Chat.name(), charged);
-                }
-                metrics::circuit(App::Chat.name(), finished.circuit.as_deref());
-                if !finished.applied && finished.state != end.state {
-                    // The sweep was first: what it stored is what counts.
-                    return;
-                }
-                match ending.failure {
-                    None => Event::Done {
-                        state: end.state,
-                        tokens_used: said.usage.map(|usage| usage.total()),
-                    },
-                    Some(failure) => Event::Broken {
-                        state: end.state,
-                        failure,
-                    },
-                }
-            }
-            Err(err) => {
-                tracing::error!(message_id = prepared.message_id, cause = %err, "the end of a reply could not be stored");
+        if let Ok(finished) = &stored {
+            self.report(&end.run, finished);
+        }
+        self.announce(&end, failure, stored);
+    }
+
+    fn report(&self, end: &RunEnd, finished: &Finished) {
+        tracing::info!(
+            message_id = self.prepared.message_id,
+            run_id = self.prepared.run.id,
+            app = App::Chat.name(),
+            state = finished.state.name(),
+            applied = finished.applied,
+            first_token_ms = end.first_token_ms,
+            latency_ms = end.latency_ms,
+            upstream_latency_ms = self.asked.map(clock::millis),
+            tokens_in = end.tokens_in,
+            tokens_out = end.tokens_out,
+            error_code = end.error_code,
+            "reply ended"
+        );
+        if let Some(millis) = end.first_token_ms {
+            metrics::first_token(App::Chat.name(), millis);
+        }
+        if finished.applied {
+            let reserved = self.context.limits.reserved_tokens;
+            end.report(App::Chat, reserved, finished.circuit.as_deref());
+        }
+    }
+
+    fn announce(self, end: &ReplyEnd, failure: Option<Failure>, stored: Result<Finished>) {
+        let event = match (stored, failure) {
+            // The sweep was first: what it stored is what counts.
+            (Ok(finished), _) if !finished.applied && finished.state != end.state => return,
+            (Ok(_), None) => Event::Done {
+                state: end.state,
+                tokens_used: end.run.usage().map(|usage| usage.total()),
+            },
+            (Ok(_), Some(failure)) => Event::Broken {
+                state: end.state,
+                failure,
+            },
+            (Err(err), _) => {
+                let message_id = self.prepared.message_id;
+                tracing::error!(message_id, cause = %err, "the end of a reply could not be stored");
                 Event::Broken {
                     state: State::Interrupted,
                     failure: Failure::Unavailable,
                 }
             }
         };
-        client.end(event);
+        self.client.end(event);
     }
 }

@@ -24,7 +24,7 @@ pub async fn create(
 ) -> Result<Session> {
     let row = sqlx::query!(
         r#"
-        select outcome as "outcome!", session_id from biz.create_session($1, $2, $3, $4)
+        select outcome as "outcome!", session_id from create_session($1, $2, $3, $4)
         "#,
         caller.site_id,
         caller.user_id,
@@ -39,6 +39,6 @@ pub async fn create(
         ("bot_unknown" | "agent_gone", _) => Err(Error::NotFound),
         ("bot_forbidden", _) => Err(Error::Forbidden),
         ("no_agent", _) => Err(Error::invalid("bot_id", Reason::NoAgent)),
-        _ => Err(Error::internal("unknown outcome of biz.create_session")),
+        _ => Err(Error::internal("unknown outcome of create_session")),
     }
 }

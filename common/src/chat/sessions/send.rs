@@ -108,7 +108,7 @@ pub async fn send(
     let row = sqlx::query!(
         r#"
         select s.outcome as "outcome!", s.message_id, s.message_at, s.retry_after, c.bot_id as "bot_id?"
-        from biz.send_session_message($1, $2, $3, $4, $5, $6, $7, $8, $9) s
+        from send_session_message($1, $2, $3, $4, $5, $6, $7, $8, $9) s
         left join biz.ai_conversations c on c.id = s.conversation_id and c.site_id = $1
         "#,
         caller.site_id,
@@ -141,15 +141,13 @@ pub async fn send(
         ("key_reused", ..) => Err(Error::KeyReused),
         ("rate_limited", ..) => Err(Error::RateLimited { retry_after }),
         ("budget_exceeded", ..) => Err(Error::BudgetExceeded { retry_after }),
-        _ => Err(Error::internal(
-            "unknown outcome of biz.send_session_message",
-        )),
+        _ => Err(Error::internal("unknown outcome of send_session_message")),
     }
 }
 
 /// Deletes idempotency keys that are older than a day; returns how many.
 pub async fn sweep_idempotency_keys(db: &Db) -> Result<i32> {
-    sqlx::query_scalar!(r#"select biz.sweep_idempotency_keys() as "keys!""#)
+    sqlx::query_scalar!(r#"select sweep_idempotency_keys() as "keys!""#)
         .fetch_one(db)
         .with_statement_timeout()
         .await

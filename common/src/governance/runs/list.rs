@@ -167,15 +167,15 @@ pub(super) async fn read(
     let rows = sqlx::query!(
         r#"
         with days as materialized (
-            select began_at, ended_at from biz.date_range($1, $2, $3, $4, $5)
+            select began_at, ended_at from date_range($1, $2, $3, $4, $5)
         )
         select counted.total as "total!", nullif(days.began_at, '-infinity') as began_at, nullif(days.ended_at, 'infinity') as ended_at,
                r.id as "id?", r.site_id as "site_id?", r.app_type as "app_type?", r.trigger_type as "trigger_type?", r.member_id,
                r.status as "status?", r.tokens_used,
                coalesce(r.tokens_used, case when r.tokens_estimated then r.reserved_tokens else 0 end) as "tokens_charged!",
                r.latency_ms, r.first_token_ms, r.error_code, r.error_message, r.created_at as "created_at?"
-        from days cross join biz.count_runs($1, days.began_at, days.ended_at, $6, $7, $8, $9) counted (total) left join lateral (
-            select r.* from biz.find_runs(
+        from days cross join count_runs($1, days.began_at, days.ended_at, $6, $7, $8, $9) counted (total) left join lateral (
+            select r.* from find_runs(
                 $1, days.began_at, days.ended_at, $6, $7, $8, coalesce($10, 'infinity'::timestamptz), coalesce($11::bigint, 0), $12, $13
             ) k, lateral (
                 select * from biz.ai_run_logs r where r.site_id = k.site_id and r.created_at = k.created_at and r.id = k.id limit 1

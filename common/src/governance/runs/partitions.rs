@@ -33,7 +33,7 @@ impl Retention {
 
 /// Makes the partitions of the months ahead; returns how many were missing.
 pub async fn make_partitions(db: &Db) -> Result<i32> {
-    sqlx::query_scalar!(r#"select biz.make_run_log_partitions() as "partitions!""#)
+    sqlx::query_scalar!(r#"select make_run_log_partitions() as "partitions!""#)
         .fetch_one(db)
         .with_statement_timeout()
         .await
@@ -42,7 +42,7 @@ pub async fn make_partitions(db: &Db) -> Result<i32> {
 /// Drops the months of which every run is older than this; returns how many.
 pub async fn drop_partitions(db: &Db, retention: Retention) -> Result<i32> {
     sqlx::query_scalar!(
-        r#"select biz.drop_run_log_partitions($1) as "partitions!""#,
+        r#"select drop_run_log_partitions($1) as "partitions!""#,
         retention.run_log_days
     )
     .fetch_one(db)

@@ -48,8 +48,8 @@ pub async fn coach(db: &Db, site_id: i64, coach_id: i64, period: Period) -> Resu
     let facts = sqlx::query_scalar!(
         r#"
         with span as (
-            select biz.site_today(s.id) as today, d.first_day, d.last_day, d.first_day - (d.last_day - d.first_day + 1) as first_before
-            from biz.sites s cross join lateral biz.period_days($3, biz.site_today(s.id)) d
+            select site_today(s.id) as today, d.first_day, d.last_day, d.first_day - (d.last_day - d.first_day + 1) as first_before
+            from biz.sites s cross join lateral period_days($3, site_today(s.id)) d
             where s.id = $1
         ), worked as (
             select c.*, c.business_date >= span.first_day as now
@@ -120,7 +120,7 @@ pub async fn coaches(db: &Db, site_id: i64, period: Period) -> Result<CoachesFac
         r#"
         with span as (
             select d.first_day, d.last_day, d.first_day - (d.last_day - d.first_day + 1) as first_before
-            from biz.sites s cross join lateral biz.period_days($2, biz.site_today(s.id)) d
+            from biz.sites s cross join lateral period_days($2, site_today(s.id)) d
             where s.id = $1
         ), ranked as (
             select max(c.coach_name) as name,

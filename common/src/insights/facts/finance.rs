@@ -80,7 +80,7 @@ pub async fn finance(
         r#"
         with span as (
             select s.name, d.first_day, d.last_day, d.first_day - (d.last_day - d.first_day + 1) as first_before
-            from biz.sites s cross join lateral biz.period_days($2, biz.site_today(s.id)) d
+            from biz.sites s cross join lateral period_days($2, site_today(s.id)) d
             where s.id = $1
         ), taken as (
             select f.*, f.business_date >= span.first_day as now

@@ -98,7 +98,7 @@ pub async fn member(db: &Db, site_id: i64, member_id: i64, orders: i64) -> Resul
     let facts = sqlx::query_scalar!(
         r#"
         with clock as (
-            select s.timezone, biz.site_today(s.id) as today from biz.sites s where s.id = $1
+            select s.timezone, site_today(s.id) as today from biz.sites s where s.id = $1
         ), orders as (
             select c.* from dws.member_consumption c cross join clock
             where c.site_id = $1 and c.member_id = $2 and c.business_date between clock.today - 89 and clock.today
@@ -107,10 +107,10 @@ pub async fn member(db: &Db, site_id: i64, member_id: i64, orders: i64) -> Resul
                                                'amount', amount, 'coached', coach_id is not null) as row
             from orders order by paid_at desc limit $3
         ), notes as (
-            select n.written_at, jsonb_build_object('day', biz.local_day(clock.timezone, n.written_at), 'author', n.author_name,
+            select n.written_at, jsonb_build_object('day', local_day(clock.timezone, n.written_at), 'author', n.author_name,
                                                     'content', n.content) as row
             from dws.member_note n cross join clock
-            where n.site_id = $1 and n.member_id = $2 and biz.local_day(clock.timezone, n.written_at) <= clock.today
+            where n.site_id = $1 and n.member_id = $2 and local_day(clock.timezone, n.written_at) <= clock.today
             order by n.written_at desc limit 5
         )
         select jsonb_build_object(
@@ -185,8 +185,8 @@ pub async fn members(db: &Db, site_id: i64, period: Period) -> Result<MembersFac
     let facts = sqlx::query_scalar!(
         r#"
         with span as (
-            select biz.site_today(s.id) as today, d.first_day, d.last_day
-            from biz.sites s cross join lateral biz.period_days($2, biz.site_today(s.id)) d
+            select site_today(s.id) as today, d.first_day, d.last_day
+            from biz.sites s cross join lateral period_days($2, site_today(s.id)) d
             where s.id = $1
         ), bought as (
             select c.member_id, c.business_date, c.amount from dws.member_consumption c cross join span

@@ -46,7 +46,7 @@ pub enum Period {
 }
 
 impl Period {
-    /// All of them, as clients and `biz.period_days` spell them.
+    /// All of them, as clients and `period_days` spell them.
     pub const ALL: [(&'static str, Self); 8] = [
         ("today", Self::Today),
         ("yesterday", Self::Yesterday),
@@ -64,7 +64,7 @@ impl Period {
         named.map(|(_, period)| *period)
     }
 
-    /// As `biz.period_days` spells it.
+    /// As `period_days` spells it.
     pub const fn name(self) -> &'static str {
         Self::ALL[self as usize].0
     }

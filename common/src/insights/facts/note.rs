@@ -29,10 +29,10 @@ pub async fn note(db: &Db, site_id: i64, note_id: i64) -> Result<NoteFacts> {
     let facts = sqlx::query_scalar!(
         r#"
         select jsonb_build_object(
-            'day', biz.local_day(s.timezone, n.written_at), 'author', n.author_name, 'content', n.content,
+            'day', local_day(s.timezone, n.written_at), 'author', n.author_name, 'content', n.content,
             'member_id', n.member_id) as "facts!: Json<NoteFacts>"
         from dws.member_note n join biz.sites s on s.id = n.site_id
-        where n.site_id = $1 and n.note_id = $2 and biz.local_day(s.timezone, n.written_at) <= biz.site_today(s.id)
+        where n.site_id = $1 and n.note_id = $2 and local_day(s.timezone, n.written_at) <= site_today(s.id)
         "#,
         site_id,
         note_id,

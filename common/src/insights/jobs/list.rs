@@ -129,7 +129,7 @@ pub async fn list(db: &Db, query: &JobQuery, paging: &Paging<TimeKey>) -> Result
     let rows = sqlx::query!(
         r#"
         with days as materialized (
-            select began_at, ended_at from biz.date_range($1, $2, $3, $4, $5)
+            select began_at, ended_at from date_range($1, $2, $3, $4, $5)
         ), sites (id) as materialized (
             select s.id from biz.sites s where $1::bigint is null or s.id = $1
         ), kinds (site_id, event_type, status) as materialized (
@@ -173,7 +173,7 @@ pub async fn list(db: &Db, query: &JobQuery, paging: &Paging<TimeKey>) -> Result
         ), skipped (today) as (
             select count(*) from biz.ai_trigger_jobs j
             where j.status = 'skipped_duplicate' and ($1::bigint is null or j.site_id = $1)
-              and j.created_at >= (select biz.local_day(zone)::timestamp at time zone zone from biz.zone_of($1) as zone)
+              and j.created_at >= (select local_day(zone)::timestamp at time zone zone from zone_of($1) as zone)
         )
         select counted.total as "total!", skipped.today as "skipped!", j.id as "id?", j.site_id as "site_id?", j.event_type as "event_type?",
                j.member_id, j.status as "status?", j.app_chain as "app_chain?", j.is_forced as "is_forced?", j.started_at, j.finished_at,

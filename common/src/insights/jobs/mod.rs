@@ -14,6 +14,7 @@ mod prewarm;
 mod prompt_input;
 mod queue;
 mod retry;
+mod run;
 mod step;
 mod worker;
 

@@ -97,7 +97,7 @@ async fn enqueue(db: &Db, wish: &Wish<'_>) -> Result<(Prewarmed, Option<i64>)> {
     let row = sqlx::query!(
         r#"
         with page as (
-            select s.id as site_id, biz.site_today(s.id) as today from biz.sites s
+            select s.id as site_id, site_today(s.id) as today from biz.sites s
             where s.id > $1 and ($2::bigint is null or s.id = $2) order by s.id limit $3
         ), areas as (
             select p.site_id, p.today, f.area, max(f.business_date) as last_day
@@ -119,7 +119,7 @@ async fn enqueue(db: &Db, wish: &Wish<'_>) -> Result<(Prewarmed, Option<i64>)> {
             select f.*, not $8 and exists (
                 select from biz.ai_cache c
                 where c.site_id = f.site_id and c.cache_type = f.app and c.target_id = f.target and c.status = 'valid'
-                  and biz.cache_holds(c, f.today)) as held
+                  and cache_holds(c, f.today)) as held
             from filters f
         ), queued as (
             insert into biz.ai_trigger_jobs (site_id, event_type, event_id, connector_type, trigger_type, payload, app_chain, is_forced, dedup_key)

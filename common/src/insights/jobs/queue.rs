@@ -9,7 +9,7 @@ use super::{
     event::{EventType, NewEvent},
 };
 use crate::{
-    governance::{apps::App, audit::Action, runs::Claim},
+    governance::{apps::App, audit::Action},
     insights::{
         apps::Validity,
         results::{Lease, Target},
@@ -93,9 +93,9 @@ pub async fn enqueue(
     let row = sqlx::query!(
         r#"
         select id, status, case when status = 'pending' and $10::bigint is not null
-                                then biz.audit($1, $10, $11, id::text, jsonb_build_object('event_type', $2::text, 'member_id', $5::bigint,
+                                then audit($1, $10, $11, id::text, jsonb_build_object('event_type', $2::text, 'member_id', $5::bigint,
                                                                                           'is_forced', $9::boolean)) end is null as audited
-        from biz.enqueue_job($1, $2, $3, $4, 'event', $5, $6, $7, $8, $9)
+        from enqueue_job($1, $2, $3, $4, 'event', $5, $6, $7, $8, $9)
         "#,
         event.site_id,
         event.kind.name(),
@@ -118,6 +118,17 @@ pub async fn enqueue(
     }
 }
 
+/// Under which claim a worker holds a job.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Claim {
+    /// Tenant.
+    pub site_id: i64,
+    /// The job.
+    pub job_id: i64,
+    /// The fence: counted up by each claim, so that an older claim can change nothing.
+    pub fence: i32,
+}
+
 /// A job as its worker knows it.
 #[derive(Clone, Debug)]
 pub(crate) struct Job {
@@ -135,8 +146,7 @@ pub(crate) struct Job {
 }
 
 impl Job {
-    /// As its runs know it.
-    pub fn claim(&self) -> Claim {
+    pub(super) fn claim(&self) -> Claim {
         Claim {
             site_id: self.site_id,
             job_id: self.id,
@@ -158,7 +168,7 @@ pub(super) async fn claim(db: &Db, most: usize) -> Result<Vec<Job>> {
     let rows = sqlx::query!(
         r#"
         with queues as materialized (
-            select site_id, urgency from biz.job_queues
+            select site_id, urgency from job_queues
         ), turns as (
             select q.site_id from queues q left join biz.ai_job_turns t on t.site_id = q.site_id
             where exists (select from biz.ai_trigger_jobs j
@@ -245,7 +255,7 @@ pub(super) async fn advance(db: &Db, job: &Job, targets: &[Target]) -> Result<Ne
     let row = sqlx::query!(
         r#"
         select outcome as "outcome!", step, entry_id, generation, retry_at
-        from biz.advance_job($1, $2, $3, $4, $5, $6, $7)
+        from advance_job($1, $2, $3, $4, $5, $6, $7)
         "#,
         job.site_id,
         job.id,
@@ -270,7 +280,7 @@ pub(super) async fn advance(db: &Db, job: &Job, targets: &[Target]) -> Result<Ne
                     generation,
                 },
             ),
-            _ => return Err(Error::internal("unknown outcome of biz.advance_job")),
+            _ => return Err(Error::internal("unknown outcome of advance_job")),
         },
     )
 }
@@ -402,7 +412,7 @@ pub struct SweptJobs {
 pub async fn sweep(db: &Db) -> Result<SweptJobs> {
     sqlx::query_as!(
         SweptJobs,
-        r#"select jobs as "jobs!", runs as "runs!" from biz.sweep_jobs()"#
+        r#"select jobs as "jobs!", runs as "runs!" from sweep_jobs()"#
     )
     .fetch_one(db)
     .with_statement_timeout()

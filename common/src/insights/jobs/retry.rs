@@ -12,7 +12,7 @@ use crate::platform::{
 /// to it, is pending or running, and where it is the reply to a message of a session.
 pub async fn retry(db: &Db, site_id: i64, user_id: i64, id: i64) -> Result<i64> {
     let row = sqlx::query!(
-        r#"select outcome as "outcome!", id from biz.retry_job($1, $2, $3)"#,
+        r#"select outcome as "outcome!", id from retry_job($1, $2, $3)"#,
         site_id,
         user_id,
         id,
@@ -25,6 +25,6 @@ pub async fn retry(db: &Db, site_id: i64, user_id: i64, id: i64) -> Result<i64> 
         ("not_found", _) => Err(Error::NotFound),
         ("under_way", _) => Err(Error::Conflict("The job is under way")),
         ("answered", _) => Err(Error::Conflict("A message is answered once")),
-        _ => Err(Error::internal("unknown outcome of biz.retry_job")),
+        _ => Err(Error::internal("unknown outcome of retry_job")),
     }
 }

@@ -8,13 +8,14 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use super::{
     prompt_input,
     queue::{self, Job, LEASE},
+    run::{self, BeginRun, NewRun},
     worker::JobContext,
 };
 use crate::{
     dashscope::{self, Call},
     governance::{
         apps::App,
-        runs::{self, Begun, Ended, NewRun, Run},
+        runs::{Run, RunEnd},
     },
     insights::{
         apps::{self, Checked},
@@ -129,11 +130,11 @@ async fn ask(
         reserved_tokens: context.limits.reserved_tokens,
         lease: LEASE.as_secs_f64(),
     };
-    let opened = runs::begin(&context.db, job.claim(), &new).await;
+    let opened = run::begin(&context.db, job.claim(), &new).await;
     let run = match opened.map_err(StepError::Unsure)? {
-        Begun::Run(run) => run,
-        Begun::NotBefore(at, why) => return Err(StepError::NotBefore(at, why)),
-        Begun::Lost => return Err(StepError::Lost),
+        BeginRun::Run(run) => run,
+        BeginRun::NotBefore(at, why) => return Err(StepError::NotBefore(at, why)),
+        BeginRun::Lost => return Err(StepError::Lost),
     };
     let began = Instant::now();
     let answer = tokio::select! {
@@ -143,21 +144,20 @@ async fn ask(
     let took = began.elapsed();
     let failure = answer.as_ref().and_then(|answer| answer.as_ref().err());
     metrics::upstream(app.name(), took, failure.map(dashscope::Error::code));
-    let (mut ended, checked) = match &answer {
+    let (mut end, checked) = match &answer {
         Some(Ok(answer)) => (
-            Ended::answered(answer),
+            RunEnd::answered(answer),
             Some(apps::check(app, &answer.text)),
         ),
-        Some(Err(err)) => (Ended::failed(err), None),
-        None => (Ended::given_up(), None),
+        Some(Err(err)) => (RunEnd::failed(err), None),
+        None => (RunEnd::given_up(), None),
     };
     if let Some(Err(bad)) = &checked {
-        ended.status = "failed";
-        ended.error = Some(("bad_answer", bad.to_string()));
+        end.fail("bad_answer", bad.to_string());
     }
-    ended.latency_ms = clock::millis(took);
-    let kept = checked.as_ref().and_then(|checked| checked.as_ref().ok());
-    finish(context, job, app, run, &ended, lease, kept).await?;
+    end.latency_ms = clock::millis(took);
+    let result = checked.as_ref().and_then(|checked| checked.as_ref().ok());
+    finish(context, job, app, run, &end, lease, result).await?;
     match answer {
         None => Err(StepError::Lost),
         Some(Err(err)) => Err(step_error(&err)),
@@ -199,31 +199,33 @@ async fn finish(
     job: &Job,
     app: App,
     run: Run,
-    ended: &Ended,
+    end: &RunEnd,
     lease: Lease,
-    kept: Option<&Checked>,
+    result: Option<&Checked>,
 ) -> Result<(), StepError> {
     let circuit =
-        retry_storing(|| runs::finish(&context.db, job.claim(), run, ended, lease, kept)).await?;
+        retry_storing(|| run::finish(&context.db, job.claim(), run, end, lease, result)).await?;
     tracing::info!(
         job_id = job.id,
         run_id = run.id,
         app = app.name(),
-        status = ended.status,
-        error_code = ended.error.as_ref().map(|error| error.0),
-        latency_ms = ended.latency_ms,
+        status = end.status,
+        error_code = end.error_code,
+        latency_ms = end.latency_ms,
         // Such a run is its call.
-        upstream_latency_ms = ended.latency_ms,
+        upstream_latency_ms = end.latency_ms,
         "run ended"
     );
-    metrics::tokens(app.name(), ended.charged(context.limits.reserved_tokens));
-    metrics::circuit(app.name(), circuit.as_deref());
+    end.report(app, context.limits.reserved_tokens, circuit.as_deref());
     Ok(())
 }
 
 pub(crate) fn step_error(err: &dashscope::Error) -> StepError {
-    let ended = Ended::failed(err);
-    let (code, message) = ended.error.unwrap_or(("upstream_error", String::new()));
+    let end = RunEnd::failed(err);
+    let (code, message) = (
+        end.error_code.unwrap_or("upstream_error"),
+        end.error_message.unwrap_or_default(),
+    );
     if err.is_retryable() || matches!(err, dashscope::Error::Timeout { .. }) {
         StepError::Broken(code, message)
     } else {

@@ -13,10 +13,12 @@ use std::{
     thread,
 };
 
-use common::platform::db::MIGRATOR;
+use common::platform::{db::Db, functions::SEARCH_PATH, migrations};
 use local::postgres::{Binaries, Cluster, ClusterOptions};
 use rustix::process::{Pid, Signal, kill_process};
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, PgPool};
+use sqlx::{
+    AssertSqlSafe, Connection as _, Executor as _, PgConnection, PgPool, postgres::PgConnectOptions,
+};
 
 use super::child;
 
@@ -79,8 +81,11 @@ impl TestDatabase {
         &self.url
     }
 
+    /// Connections that find the functions, without the other settings of a function's connections.
     pub async fn pool(&self) -> PgPool {
-        PgPool::connect(&self.url).await.unwrap()
+        let options: PgConnectOptions = self.url.parse().unwrap();
+        let options = options.options([("search_path", SEARCH_PATH)]);
+        PgPool::connect_with(options).await.unwrap()
     }
 }
 
@@ -163,9 +168,9 @@ async fn make_template(url: &str, template_url: &str) -> PgConnection {
     let mut admin = PgConnection::connect(url).await.unwrap();
     let create = format!("create database {TEMPLATE}");
     admin.execute(AssertSqlSafe(create)).await.unwrap();
-    let pool = PgPool::connect(template_url).await.unwrap();
-    MIGRATOR.run(&pool).await.unwrap();
-    pool.close().await;
+    let db = Db::from(PgPool::connect(template_url).await.unwrap());
+    migrations::apply(&db).await.unwrap();
+    db.close().await;
     // A session on it would keep it from being copied.
     let close = format!("alter database {TEMPLATE} with allow_connections false is_template true");
     admin.execute(AssertSqlSafe(close)).await.unwrap();

@@ -310,7 +310,7 @@ impl Parlor {
     /// answers the reply's id.
     pub async fn begin_and_die(&self, user: i64, chat: i64, content: &str, said: &str) -> Value {
         let id: i64 = sqlx::query_scalar(
-            "select message_id from biz.begin_reply((select site_id from biz.users where id = $1), $1, $2, $3, $3,
+            "select message_id from begin_reply((select site_id from biz.users where id = $1), $1, $2, $3, $3,
                  'app1_chat', 2000, 10000, 10000, 30)",
         )
         .bind(user)

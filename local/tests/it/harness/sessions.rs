@@ -90,7 +90,7 @@ impl Parlor {
              ), done as (
                  update biz.ai_trigger_jobs set status = 'succeeded', finished_at = now() where message_id = $1
              )
-             select biz.count_messages(c::biz.ai_conversations, 1, $3, 1) from c cross join said",
+             select count_messages(c::biz.ai_conversations, 1, $3, 1) from c cross join said",
         )
         .bind(message)
         .bind(state)

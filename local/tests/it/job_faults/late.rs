@@ -266,7 +266,7 @@ async fn an_event_that_the_bus_delivers_again_is_the_same_job() {
         .execute("update biz.sites set timezone = 'Etc/GMT-14' where id = 1")
         .await;
     parlor
-        .execute("update biz.sites set runtime_mode = 'sandbox', sandbox_date = biz.site_today(1) + 1 where id = 1")
+        .execute("update biz.sites set runtime_mode = 'sandbox', sandbox_date = site_today(1) + 1 where id = 1")
         .await;
     assert_eq!(told(&parlor, "e-1", 1).await["id"], twice[0]["id"]);
     // Another id is another event, of another day by now.
@@ -461,7 +461,7 @@ async fn a_run_that_nobody_can_settle_is_settled_when_no_call_takes_so_long() {
         .execute("update biz.ai_trigger_jobs set status = 'running', claims = 9, lease_until = now() + interval '30 seconds'")
         .await;
     parlor
-        .execute("select biz.begin_job_run(1, (select id from biz.ai_trigger_jobs), 9, 'app3_clue', 70001, 2000, 'p', 'app3_clue/1', 30)")
+        .execute("select begin_job_run(1, (select id from biz.ai_trigger_jobs), 9, 'app3_clue', 70001, 2000, 'p', 'app3_clue/1', 30)")
         .await;
     parlor
         .execute("update biz.ai_trigger_jobs set status = 'pending', lease_until = null")

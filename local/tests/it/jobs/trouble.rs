@@ -194,7 +194,7 @@ async fn a_job_whose_site_has_used_up_its_budget_waits_for_the_next_day() {
         )
     );
     let at_midnight: bool = sqlx::query_scalar(
-        "select run_after = (biz.local_day('Asia/Shanghai') + 1)::timestamp at time zone 'Asia/Shanghai'
+        "select run_after = (local_day('Asia/Shanghai') + 1)::timestamp at time zone 'Asia/Shanghai'
          from biz.ai_trigger_jobs where id = $1",
     )
     .bind(job)

@@ -71,7 +71,7 @@ async fn made_up_data_has_every_counter_right() {
                     count(*) filter (where status in ('success', 'stopped')) as successes
              from biz.ai_run_logs group by 1, 2, 3
          ), timed as (
-             select site_id, local_day, app_type, biz.latency_bucket(latency_ms) as bucket, count(*) as calls
+             select site_id, local_day, app_type, latency_bucket(latency_ms) as bucket, count(*) as calls
              from biz.ai_run_logs where latency_ms > 0 group by 1, 2, 3, 4
          )
          select (select count(*) from logged l

@@ -93,11 +93,14 @@ const SCANNED: &str = "
 const EXAMPLES: &[(&str, &str)] = &[
     ("left(content, $3) || $4", "1, 1000000, 0, '你好', 30"),
     ("where r.site_id = s.id and r.alert_status is not null", "1"),
-    ("from biz.budget_of($1)\n", "1"),
+    ("from budget_of($1)\n", "1"),
     ("insert into biz.ai_budgets", "1, 1000, 10000, 7"),
-    ("insert into biz.ai_admin_audit", "1, 7, 'budget.set', null, '{}'"),
+    (
+        "insert into biz.ai_admin_audit",
+        "1, 7, 'budget.set', null, '{}'",
+    ),
     ("select from biz.sites where id", "1"),
-    ("cross join biz.budget_of($1) b", "1, 7"),
+    ("cross join budget_of($1) b", "1, 7"),
     (
         "unnest($2::text[]) with ordinality as a",
         "1, '{app1_chat,app3_clue}'",
@@ -106,26 +109,26 @@ const EXAMPLES: &[(&str, &str)] = &[
         "runtime_mode as mode, sandbox_date, runtime_updated_by as updated_by, runtime_updated_at as updated_at\n        from biz.sites",
         "1",
     ),
-    ("biz.set_runtime_context(", "1, 7, 'sandbox', '2026-05-01'"),
+    ("set_runtime_context(", "1, 7, 'sandbox', '2026-05-01'"),
     ("with asked as", "1, 1000000, 1"),
     (
         "from biz.ai_admin_audit a",
         "1, null, null, null, null, 'budget.set', 7, 10000, null, null, 21, 0",
     ),
     (
-        "biz.count_alerts(",
+        "count_alerts(",
         "1, null, null, null, null, '{app3_clue}', '{pending}', 10000, null, null, 21, 0",
     ),
     (
-        "biz.count_runs(",
+        "count_runs(",
         "1, null, null, null, null, '{app3_clue}', '{failed}', '{event}', 10001, null, null, 21, 0",
     ),
     (
-        "biz.group_alerts(",
+        "group_alerts(",
         "1, null, null, null, null, '{app3_clue}', '{pending}', 1000, null, null, 21, 0",
     ),
     (
-        "biz.settle_alert(",
+        "settle_alert(",
         "1, 7, 2000000, 'acknowledged', 'alert.acknowledge', true, 5000",
     ),
     ("from biz.ai_run_logs where id = $2 and (", "1, 2000000"),
@@ -142,7 +145,7 @@ const EXAMPLES: &[(&str, &str)] = &[
         "1, 7, 'app6_note_analysis', 20",
     ),
     (
-        "biz.invalidate_cache(",
+        "invalidate_cache(",
         "1, 7, 'cache.invalidate', 'app3_clue', 7",
     ),
     (
@@ -150,7 +153,7 @@ const EXAMPLES: &[(&str, &str)] = &[
         "1, '{app3_clue}', null, '{generating,valid}', 10000, null, 21, 0",
     ),
     (
-        "biz.enqueue_job(",
+        "enqueue_job(",
         "1, 'consumption.settled', 'e-1', 'event_bus', 7, '{}', '{app3_clue}', '-', false, 7, 'trigger_job.create'",
     ),
     (
@@ -161,29 +164,26 @@ const EXAMPLES: &[(&str, &str)] = &[
         "cross join lateral (\n            select coalesce(jsonb_agg(",
         "1, 1000000, 100",
     ),
-    ("biz.retry_job(", "1, 7, 1"),
+    ("retry_job(", "1, 7, 1"),
     (
-        "biz.estimate_batch(",
+        "estimate_batch(",
         "1, 7, '{app3_clue,app4_analysis}', '{1,2}'",
     ),
     (
-        "biz.confirm_batch(",
+        "confirm_batch(",
         "1, 7, '00000000-0000-4000-8000-0000000000ba'",
     ),
     (
-        "biz.cancel_batch(",
+        "cancel_batch(",
         "1, 7, '00000000-0000-4000-8000-0000000000bc'",
     ),
     (
-        "biz.batch_status(b)",
+        "batch_status(b)",
         "1, '00000000-0000-4000-8000-0000000000bc'",
     ),
     ("with oldest (due) as", ""),
     ("), turns as (", "8, 30"),
-    (
-        "biz.advance_job(",
-        "1, 1000000, 1, '{member:7}', 7, '{7}', 30",
-    ),
+    ("advance_job(", "1, 1000000, 1, '{member:7}', 7, '{7}', 30"),
     ("with job as (", "1, 1000000, 1, 1000000, 1, 30"),
     (
         "with moved as",
@@ -191,47 +191,53 @@ const EXAMPLES: &[(&str, &str)] = &[
     ),
     ("set status = 'succeeded', lease_until", "1, 1000000, 1"),
     (
-        "biz.begin_job_run(",
+        "begin_job_run(",
         "1, 1000000, 1, 'app3_clue', 7, 2000, '{}', 'app3_clue/1', 30, 1200",
     ),
     (
-        "biz.finish_job_run(",
-        "1, 1000000, 1, 1000000, 1, 1000000, date_trunc('month', now()), 'success', '{}', 10, 20, true, 's', 900, 1, 'r', \
-         null, null, 'success', '{}', null",
+        "finish_job_run(",
+        "1, 1000000, 1, 1000000, 1, 1000000, date_trunc('month', now()), \
+         '{\"status\": \"success\", \"tokens_in\": 10, \"tokens_out\": 20, \"charge_unknown\": true, \"session_lost\": false, \
+         \"latency_ms\": 900, \"attempts\": 1, \"circuit\": \"success\"}', '{}', null",
     ),
     (
         "with page as",
         "0, null, 50, '{today}', 'app2_finance', 'app2a_finance_area', 'all', false, 'prewarm', null, 'schedule', false",
     ),
-    ("biz.begin_session_reply(", "1, 1000000, 1, 2000, 30, 1200"),
+    ("begin_session_reply(", "1, 1000000, 1, 2000, 30, 1200"),
     (
-        "biz.finish_session_reply(",
-        "1, 1000000, 1, 1000000, date_trunc('month', now()), 'failed', 'p', 'v1', null, 10, 20, true, 's', false, 900, 1, 'r', \
-         'upstream_error', 'x', 'failure'",
+        "finish_session_reply(",
+        "1, 1000000, 1, 1000000, date_trunc('month', now()), \
+         '{\"status\": \"failed\", \"tokens_in\": 10, \"tokens_out\": 20, \"charge_unknown\": true, \"session_lost\": false, \
+         \"latency_ms\": 900, \"attempts\": 1, \"circuit\": \"failure\"}'",
     ),
-    ("biz.end_session_reply(", "1, 2, 1, 'upstream_error', 'x'"),
-    ("biz.sweep_idempotency_keys(", ""),
-    ("biz.sweep_batches(", ""),
-    ("biz.sweep_jobs(", ""),
-    ("biz.sum_up_usage(", ""),
-    ("biz.sweep_cache(", ""),
+    ("end_session_reply(", "1, 2, 1, 'upstream_error', 'x'"),
+    ("sweep_idempotency_keys(", ""),
+    ("sweep_batches(", ""),
+    ("set_config('search_path'", "'biz'"),
+    ("insert into biz.function_schemas", "'parlor_00000000'"),
+    ("to_regnamespace($1)", "'parlor_00000000'"),
+    ("drop_unused_functions(", "'parlor_00000000', 3, 7"),
+    ("sweep_jobs(", ""),
+    ("sum_up_usage(", ""),
+    ("sweep_cache(", ""),
     ("select user_id, conversation_id, reply_to", "1, 1000000"),
-    ("biz.sweep_replies(", ""),
+    ("sweep_replies(", ""),
     ("dws.finance_area_daily f join", "1, 'this_month', null"),
     ("from dws.member_profile p cross join clock", "1, 10001, 20"),
     ("from dws.member_note n join", "1, 1000101"),
     (
-        "select biz.site_today(s.id) as today, d.first_day, d.last_day\n",
+        "select site_today(s.id) as today, d.first_day, d.last_day\n",
         "1, 'this_month'",
     ),
     ("), worked as (", "1, 1001, 'this_month'"),
     ("), ranked as (", "1, 'this_month'"),
     ("from dws.coach_task\n", "1, 1001004"),
     ("runtime_mode as mode, timezone", "1"),
-    ("biz.drop_run_log_partitions(", "90"),
+    ("drop_run_log_partitions(", "90"),
     ("from biz.users where id = $1", "7"),
     (
-        "from biz.begin_reply(",
+        "from begin_reply(",
         "1, 7, 6, '你好', 'm-1', 'app1_chat', 2000, 20, 2, 30, 1200",
     ),
     (
@@ -239,21 +245,22 @@ const EXAMPLES: &[(&str, &str)] = &[
         "1, 7, now(), 6, 20, 0",
     ),
     (
-        "from biz.finish_reply(",
-        "1, 1000000, 1000000, date_trunc('month', now()), 'complete', 'success', 0, '你好', 10, 20, false, \
-         's', false, 'p', 'v1', 300, 900, 1, 'r', null, null, 'success'",
+        "from finish_reply(",
+        "1, 1000000, 1000000, date_trunc('month', now()), 'complete', 0, '你好', \
+         '{\"status\": \"success\", \"tokens_in\": 10, \"tokens_out\": 20, \"charge_unknown\": true, \"session_lost\": false, \
+         \"latency_ms\": 900, \"attempts\": 1, \"circuit\": \"success\"}'",
     ),
-    ("biz.make_run_log_partitions(", ""),
-    ("biz.open_conversation(", "1, 7, 'task', 'task-6'"),
+    ("make_run_log_partitions(", ""),
+    ("open_conversation(", "1, 7, 'task', 'task-6'"),
     ("lease_until - clock_timestamp())", "1, 1000000, 1, 1, 100"),
     ("with conversation as", "1, 3000000, 1, false, null, 0, 50"),
-    ("biz.bot_access(b, $1, $2)", "1, 1"),
+    ("bot_access(b, $1, $2)", "1, 1"),
     (
         "u.listed_sessions",
         "1, 1, 'active', '00000000-0000-4000-8000-0000000000b1', null, null, 21, 0",
     ),
     (
-        "biz.create_session(",
+        "create_session(",
         "1, 1, '00000000-0000-4000-8000-0000000000b1', null",
     ),
     (
@@ -265,7 +272,7 @@ const EXAMPLES: &[(&str, &str)] = &[
         "1, '00000000-0000-4000-8000-0000000000bb', 1, 3000005, null, 5",
     ),
     (
-        "biz.send_session_message(",
+        "send_session_message(",
         "1, 1, '00000000-0000-4000-8000-0000000000bb', '你好', 'markdown', 3000001, 'k', 20, 2000",
     ),
     (

@@ -1,0 +1,11 @@
+create function bot_access(b biz.bots, p_site bigint, p_user bigint) returns text language plpgsql stable as $$
+begin
+    return case
+        when b.id is null or (b.site_id is not null and b.site_id <> p_site) then 'unknown'
+        when b.status <> 'active' then 'forbidden'
+        when b.access = 'public' or exists (select from biz.bot_grants g where g.bot_id = b.id and g.user_id = p_user) then 'allowed'
+        else 'forbidden'
+    end;
+end $$;
+
+comment on function bot_access is 'allowed, forbidden, or unknown to the user''s site';

@@ -1,0 +1,42 @@
+-- Finds the conversation of a user for a context, or makes it.
+--
+-- The first look takes no lock, for nearly every call finds what it wants. Only who
+-- found nothing waits for the lock and looks again: each statement of a function has a
+-- snapshot of its own, so the second look sees what the lock's former holder committed.
+create function open_conversation(p_site bigint, p_user bigint, p_context_type text, p_context_id text)
+returns bigint language plpgsql as $$
+declare
+    v_today date := (
+        select business_date(s.runtime_mode, s.sandbox_date, s.timezone) from biz.sites s where s.id = p_site
+    );
+    v_id bigint;
+begin
+    for v_attempt in 1 .. 2 loop
+        select c.id into v_id
+        from biz.ai_conversations c
+        where c.site_id = p_site and c.user_id = p_user
+          and c.context_type = p_context_type and c.context_id = p_context_id
+          and c.status = 'active'
+          and case p_context_type
+                  when 'task' then true
+                  when 'board' then c.business_date = v_today
+                  when 'general' then c.last_active_at > now() - interval '30 minutes'
+                  else c.last_active_at > now() - interval '3 days'
+              end
+        order by c.last_active_at desc
+        limit 1;
+        if found then
+            return v_id;
+        end if;
+        exit when v_attempt = 2;
+        perform pg_advisory_xact_lock(
+            hashtextextended(format('conversation/%s/%s/%s/%s', p_site, p_user, p_context_type, p_context_id), 0));
+    end loop;
+
+    insert into biz.ai_conversations as c (site_id, user_id, context_type, context_id, business_date, last_active_at)
+    values (p_site, p_user, p_context_type, p_context_id, case p_context_type when 'board' then v_today end, clock_timestamp())
+    returning c.id into v_id;
+    return v_id;
+end $$;
+
+comment on function open_conversation is 'The conversation of a user for a context: the one in its reuse window, or a new one';

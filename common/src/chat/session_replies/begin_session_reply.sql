@@ -1,0 +1,90 @@
+create type begun_session_reply as (
+    outcome text,
+    conversation_id bigint,
+    user_id bigint,
+    nickname text,
+    role text,
+    content text,
+    app_id text,
+    session_id text,
+    history jsonb,
+    run_id bigint,
+    run_at timestamptz,
+    retry_at timestamptz
+);
+
+comment on type begun_session_reply is
+    'outcome: running, budget_exceeded, circuit_open, agent_gone, or lost: the job is no longer the caller''s';
+
+-- Locks: job, conversation, site, circuit, usage.
+create function begin_session_reply(
+    p_site bigint,
+    p_job bigint,
+    p_claim integer,
+    p_reserve bigint,
+    p_lease_seconds double precision,
+    p_patience_ms integer default 1200
+) returns begun_session_reply language plpgsql as $$
+declare
+    r begun_session_reply;
+    c biz.ai_conversations;
+    m biz.ai_messages;
+    l biz.ai_run_logs;
+begin
+    update biz.ai_trigger_jobs set lease_until = clock_timestamp() + make_interval(secs => p_lease_seconds)
+    where id = p_job and site_id = p_site and claims = p_claim and status = 'running'
+    returning message_id into l.message_id;
+    if not found then r.outcome := 'lost'; return r; end if;
+    select * into m from biz.ai_messages where id = l.message_id and site_id = p_site;
+    select * into c from biz.ai_conversations where id = m.conversation_id and site_id = p_site for no key update;
+    select a.app_id into r.app_id from biz.agents a where a.id = c.agent_id and a.deleted_at is null;
+    if not found then r.outcome := 'agent_gone'; return r; end if;
+    -- A reply of the same conversation is being streamed, which looks whether this job runs: it waits.
+    if exists (select from biz.ai_messages a
+               where a.user_id = m.user_id and a.site_id = p_site and a.conversation_id = c.id
+                 and a.state = 'streaming' and a.lease_until > now())
+    then
+        r.outcome := 'busy';
+        r.retry_at := clock_timestamp() + interval '2 seconds';
+        return r;
+    end if;
+
+    l.message_id := null;
+    l.site_id := p_site;
+    l.user_id := m.user_id;
+    l.job_id := p_job;
+    l.app_type := 'app1_chat';
+    l.trigger_type := 'session';
+    l.request_prompt := m.content;
+    l.reserved_tokens := p_reserve;
+    l := admit_run(l);
+    r.outcome := l.status;
+    if l.status <> 'running' then
+        r.retry_at := l.finished_at;
+        return r;
+    end if;
+    perform open_run(l);
+    r.run_id := l.id;
+    r.run_at := l.created_at;
+    r.conversation_id := c.id;
+    r.user_id := m.user_id;
+    r.content := m.content;
+    select u.nickname, u.role into r.nickname, r.role from biz.users u where u.id = m.user_id and u.site_id = p_site;
+    select coalesce(jsonb_agg(jsonb_build_object('role', h.role, 'content', left(h.content, 30000)) order by h.seq), '[]')
+    into r.history
+    from (
+        select a.role, a.content, a.seq from biz.ai_messages a
+        where a.conversation_id = c.id and a.site_id = p_site and a.seq < m.seq and a.role <> 'system' and a.content <> ''
+          and a.state <> 'failed'
+        order by a.seq desc limit 20
+    ) h;
+    if c.dashscope_session_at > clock_timestamp() - interval '50 minutes' and c.dashscope_session_rounds < 50 then
+        r.session_id := c.dashscope_session_id;
+    end if;
+    if clock_timestamp() - statement_timestamp() > make_interval(secs => p_patience_ms / 1000.0) then
+        raise exception 'a reply began too late' using errcode = 'query_canceled';
+    end if;
+    return r;
+end $$;
+
+comment on function begin_session_reply is 'Admits and opens the run of a bot''s reply, and says what it is asked';

@@ -1,0 +1,42 @@
+-- Locks: job, conversation. A job that has ended is not ended again, so a message is answered once.
+create function end_session_reply(
+    p_site bigint,
+    p_job bigint,
+    p_claim integer,
+    p_state text,
+    p_content text,
+    p_tokens bigint,
+    p_session_id text,
+    p_session_lost boolean,
+    p_error_code text,
+    p_error_message text
+) returns boolean language plpgsql as $$
+declare
+    c biz.ai_conversations;
+    v_message bigint;
+    v_now timestamptz := clock_timestamp();
+begin
+    update biz.ai_trigger_jobs set
+        status = case p_state when 'complete' then 'succeeded' else 'failed' end, step = 1, lease_until = null, finished_at = v_now,
+        error_code = p_error_code, error_message = p_error_message
+    where id = p_job and site_id = p_site and claims = p_claim and status = 'running'
+    returning message_id into v_message;
+    if not found then return false; end if;
+    select v.* into c from biz.ai_conversations v
+    where v.id = (select m.conversation_id from biz.ai_messages m where m.id = v_message and m.site_id = p_site) for no key update;
+    insert into biz.ai_messages (conversation_id, site_id, user_id, seq, role, content, state, reply_to, tokens_used, error_code, created_at, finished_at)
+    values (c.id, p_site, c.user_id, c.message_count + 1, 'assistant', p_content, p_state, v_message, p_tokens,
+            case p_state when 'failed' then p_error_code end, v_now, v_now);
+    perform count_messages(c, 1, p_content, 1);
+    if p_session_id is not null or p_session_lost then
+        update biz.ai_conversations set
+            dashscope_session_rounds = case when p_session_id = c.dashscope_session_id then c.dashscope_session_rounds + 1 else 1 end,
+            dashscope_session_at = v_now,
+            dashscope_session_id = p_session_id
+        where id = c.id and site_id = p_site;
+    end if;
+    return true;
+end $$;
+
+comment on function end_session_reply is
+    'Ends the job of a message with a reply, unread, or with a message that says that there is none; false for who has lost the job';

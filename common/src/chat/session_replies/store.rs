@@ -1,0 +1,138 @@
+//! The two round trips of a bot's reply: before its call and after it.
+
+use sqlx::types::Json;
+
+use crate::{
+    chat::session_or_history::SessionOrHistory,
+    governance::{
+        apps::App,
+        runs::{Run, RunEnd},
+    },
+    insights::{
+        apps::app1_chat::Turn,
+        jobs::{Job, JobContext, LEASE, StepError},
+    },
+    platform::{
+        db::{Db, StatementTimeout},
+        error::Result,
+        words::words,
+    },
+};
+
+/// A reply whose run is open.
+pub(super) struct Prepared {
+    pub user_id: i64,
+    pub nickname: String,
+    pub role: String,
+    /// The message to reply to.
+    pub content: String,
+    pub app_id: String,
+    /// What was said before it.
+    pub before: SessionOrHistory,
+    pub run: Run,
+}
+
+words! {
+    enum Outcome {
+        Running = "running",
+        Lost = "lost",
+        AgentGone = "agent_gone",
+        BudgetExceeded = "budget_exceeded",
+        CircuitOpen = "circuit_open",
+        Busy = "busy",
+    }
+}
+
+/// Admits and opens the run, and reads what the bot is asked.
+pub(super) async fn begin(context: &JobContext, job: &Job) -> Result<Prepared, StepError> {
+    let begun = async {
+        let (mut connection, patience) = context.db.acquire_patiently().await?;
+        sqlx::query!(
+            r#"
+            select outcome as "outcome!", user_id, nickname, role, content, app_id, session_id,
+                   history as "history: Json<Vec<Turn>>", run_id, run_at, retry_at
+            from begin_session_reply($1, $2, $3, $4, $5, $6)
+            "#,
+            job.site_id,
+            job.id,
+            job.fence,
+            context.limits.reserved_tokens,
+            LEASE.as_secs_f64(),
+            patience,
+        )
+        .fetch_one(&mut *connection)
+        .await
+    };
+    let row = begun
+        .with_statement_timeout()
+        .await
+        .map_err(StepError::Unsure)?;
+    let outcome = Outcome::from_sql(&row.outcome, "begin_session_reply")
+        .map_err(|err| StepError::Hopeless("internal", err.to_string()))?;
+    match (outcome, row.retry_at) {
+        (Outcome::Running, _) => {}
+        (Outcome::Lost, _) => return Err(StepError::Lost),
+        (Outcome::AgentGone, _) => {
+            let message = "the bot's agent is gone".to_owned();
+            return Err(StepError::Hopeless("agent_gone", message));
+        }
+        (Outcome::BudgetExceeded | Outcome::CircuitOpen | Outcome::Busy, Some(at)) => {
+            return Err(StepError::NotBefore(at, outcome.name()));
+        }
+        (_, None) => return Err(left_out()),
+    }
+    let (Some(id), Some(created_at), Some(user_id)) = (row.run_id, row.run_at, row.user_id) else {
+        return Err(left_out());
+    };
+    let history = row.history.map(|history| history.0).unwrap_or_default();
+    Ok(Prepared {
+        user_id,
+        nickname: row.nickname.unwrap_or_default(),
+        role: row.role.unwrap_or_default(),
+        content: row.content.unwrap_or_default(),
+        app_id: row.app_id.unwrap_or_default(),
+        before: SessionOrHistory::new(row.session_id, history),
+        run: Run { id, created_at },
+    })
+}
+
+fn left_out() -> StepError {
+    let message = format!("begin_session_reply left out a run of {}", App::Chat.name());
+    StepError::Hopeless("internal", message)
+}
+
+/// Settles the run and, if there is an answer, stores it and ends the job. Safe to repeat.
+///
+/// Returns what that did to the circuit: `opened`, `closed` or nothing.
+pub(super) async fn finish(db: &Db, job: &Job, run: Run, end: &RunEnd) -> Result<Option<String>> {
+    sqlx::query_scalar!(
+        "select circuit from finish_session_reply($1, $2, $3, $4, $5, $6)",
+        job.site_id,
+        job.id,
+        job.fence,
+        run.id,
+        run.created_at,
+        Json(end) as _,
+    )
+    .fetch_one(db)
+    .with_statement_timeout()
+    .await
+}
+
+/// Ends the job with a message that says that there is no reply. False if the job is another worker's.
+pub(super) async fn give_up(db: &Db, job: &Job, code: &str, message: &str) -> Result<bool> {
+    sqlx::query_scalar!(
+        r#"
+        select end_session_reply(
+            $1, $2, $3, 'failed', no_reply(), null, null, false, $4, $5) as "ended!"
+        "#,
+        job.site_id,
+        job.id,
+        job.fence,
+        code,
+        message,
+    )
+    .fetch_one(db)
+    .with_statement_timeout()
+    .await
+}

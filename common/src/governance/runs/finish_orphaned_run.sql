@@ -1,0 +1,16 @@
+create function finish_orphaned_run(l biz.ai_run_logs) returns void language plpgsql as $$
+declare
+    e run_end;
+begin
+    e.status := 'failed';
+    e.charge_unknown := true;
+    e.latency_ms := (extract(epoch from clock_timestamp() - l.created_at) * 1000)::bigint;
+    e.attempts := l.attempts;
+    e.error_code := 'interrupted';
+    e.error_message := 'the function that made the call was killed';
+    e.circuit := 'neither';
+    perform finish_run(l.site_id, l.id, l.created_at, e);
+end $$;
+
+comment on function finish_orphaned_run is
+    'Settles a run whose function was killed: it may have cost what was reserved';

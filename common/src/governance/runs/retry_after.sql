@@ -1,0 +1,5 @@
+create function retry_after(l biz.ai_run_logs) returns integer language sql immutable as $$
+    select ceil(extract(epoch from l.finished_at - l.created_at))::integer
+$$;
+
+comment on function retry_after is 'Seconds after which a run that was not admitted may be';

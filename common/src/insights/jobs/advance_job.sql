@@ -1,0 +1,70 @@
+create type advanced_job as (
+    outcome text,
+    step integer,
+    entry_id bigint,
+    generation integer,
+    retry_at timestamptz
+);
+
+comment on type advanced_job is
+    'generate: fill the entry, for the step; succeeded: nothing was left to do; wait: another has the target, the job is pending until retry_at; lost: the job is no longer the caller''s';
+
+create function advance_job(
+    p_site bigint,
+    p_job bigint,
+    p_claim integer,
+    p_targets text[],
+    p_member bigint,
+    p_valid_days integer[],
+    p_lease_seconds double precision
+) returns advanced_job language plpgsql as $$
+declare
+    r advanced_job;
+    j biz.ai_trigger_jobs;
+    g generation;
+    v_today date := site_today(p_site);
+begin
+    select * into j from biz.ai_trigger_jobs
+    where id = p_job and site_id = p_site and claims = p_claim and status = 'running' for no key update;
+    if not found then r.outcome := 'lost'; return r; end if;
+
+    -- A step that finds a result is skipped. A forced job takes only its own: those it made before it was interrupted.
+    -- What it has just made counts, however short it holds; but where a job had to wait, and what it rests on has
+    -- ceased to hold, it goes back to there.
+    r.step := 0;
+    while r.step < cardinality(j.app_chain) and exists (
+        select from biz.ai_cache c
+        where c.site_id = p_site and c.cache_type = j.app_chain[r.step + 1] and c.target_id = p_targets[r.step + 1] and c.status = 'valid'
+          and ((c.job_id = j.id and r.step >= j.step)
+               or (cache_holds(c, v_today) and (not j.is_forced or r.step < j.step))))
+    loop
+        r.step := r.step + 1;
+    end loop;
+
+    if r.step = cardinality(j.app_chain) then
+        r.outcome := 'succeeded';
+        update biz.ai_trigger_jobs set status = 'succeeded', step = r.step, lease_until = null, finished_at = clock_timestamp(),
+            error_code = null, error_message = null
+        where id = j.id;
+        return r;
+    end if;
+
+    g := begin_generating(p_site, j.app_chain[r.step + 1], p_targets[r.step + 1], p_member, p_valid_days[r.step + 1],
+                              j.trigger_type, j.id, p_lease_seconds);
+    if g.entry_id is null then
+        r.outcome := 'wait';
+        r.retry_at := clock_timestamp() + greatest(interval '0', least(interval '5 seconds', g.others_until - clock_timestamp()));
+        update biz.ai_trigger_jobs set status = 'pending', step = r.step, lease_until = null, attempts = attempts - 1, run_after = r.retry_at
+        where id = j.id;
+    else
+        r.outcome := 'generate';
+        r.entry_id := g.entry_id;
+        r.generation := g.generation;
+        update biz.ai_trigger_jobs set step = r.step, lease_until = clock_timestamp() + make_interval(secs => p_lease_seconds)
+        where id = j.id;
+    end if;
+    return r;
+end $$;
+
+comment on function advance_job is
+    'Skips the steps that have a result, and makes the caller the generator of the first that has none';

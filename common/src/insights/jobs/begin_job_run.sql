@@ -1,0 +1,53 @@
+create type begun_run as (
+    outcome text,
+    run_id bigint,
+    run_at timestamptz,
+    retry_at timestamptz
+);
+
+comment on type begun_run is 'outcome: running, budget_exceeded or circuit_open (then retry_at), or lost: the job is no longer the caller''s';
+
+create function begin_job_run(
+    p_site bigint,
+    p_job bigint,
+    p_claim integer,
+    p_app_type text,
+    p_member bigint,
+    p_reserve bigint,
+    p_prompt text,
+    p_prompt_version text,
+    p_lease_seconds double precision,
+    p_patience_ms integer default 1200
+) returns begun_run language plpgsql as $$
+declare
+    r begun_run;
+    l biz.ai_run_logs;
+begin
+    update biz.ai_trigger_jobs set lease_until = clock_timestamp() + make_interval(secs => p_lease_seconds)
+    where id = p_job and site_id = p_site and claims = p_claim and status = 'running'
+    returning trigger_type into l.trigger_type;
+    if not found then r.outcome := 'lost'; return r; end if;
+    l.site_id := p_site;
+    l.app_type := p_app_type;
+    l.member_id := p_member;
+    l.job_id := p_job;
+    l.request_prompt := p_prompt;
+    l.prompt_version := p_prompt_version;
+    l.reserved_tokens := p_reserve;
+    l := admit_run(l);
+    r.outcome := l.status;
+    r.run_id := l.id;
+    r.run_at := l.created_at;
+    if l.status = 'running' then
+        perform open_run(l);
+        -- As with a reply: whoever asked has given up by now.
+        if clock_timestamp() - statement_timestamp() > make_interval(secs => p_patience_ms / 1000.0) then
+            raise exception 'a run began too late' using errcode = 'query_canceled';
+        end if;
+    else
+        r.retry_at := l.finished_at;
+    end if;
+    return r;
+end $$;
+
+comment on function begin_job_run is 'Admits and opens a run for a job that is still the caller''s';

@@ -1,0 +1,115 @@
+//! The run of a job's call: opened before it, settled after it, one round trip each.
+
+use chrono::{DateTime, Utc};
+use sqlx::types::Json;
+
+use super::queue::Claim;
+use crate::{
+    governance::{
+        apps::App,
+        runs::{Run, RunEnd},
+    },
+    insights::{apps::Checked, results},
+    platform::{
+        db::{Db, StatementTimeout},
+        error::{Error, Result},
+        words::words,
+    },
+};
+
+/// What is asked.
+#[derive(Debug)]
+pub(super) struct NewRun<'a> {
+    pub app: App,
+    pub member_id: Option<i64>,
+    pub prompt: &'a str,
+    /// Tokens held against the budget until it ends.
+    pub reserved_tokens: i64,
+    /// Seconds for which the job is leased from now.
+    pub lease: f64,
+}
+
+/// Whether an app may be asked.
+#[derive(Debug)]
+pub(super) enum BeginRun {
+    /// It may; the tokens are reserved.
+    Run(Run),
+    /// Not before then: `budget_exceeded` or `circuit_open`, which is logged.
+    NotBefore(DateTime<Utc>, &'static str),
+    /// The job belongs to another worker.
+    Lost,
+}
+
+words! {
+    enum Outcome {
+        Running = "running",
+        BudgetExceeded = "budget_exceeded",
+        CircuitOpen = "circuit_open",
+        Lost = "lost",
+    }
+}
+
+/// The round trip before a call: fence, budget, circuit, reservation, log.
+pub(super) async fn begin(db: &Db, claim: Claim, run: &NewRun<'_>) -> Result<BeginRun> {
+    let begun = async {
+        let (mut connection, patience) = db.acquire_patiently().await?;
+        sqlx::query!(
+            r#"
+            select outcome as "outcome!", run_id, run_at, retry_at
+            from begin_job_run($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+            "#,
+            claim.site_id,
+            claim.job_id,
+            claim.fence,
+            run.app.name(),
+            run.member_id,
+            run.reserved_tokens,
+            run.prompt,
+            run.app.prompt_version(),
+            run.lease,
+            patience,
+        )
+        .fetch_one(&mut *connection)
+        .await
+    };
+    let row = begun.with_statement_timeout().await?;
+    let outcome = Outcome::from_sql(&row.outcome, "begin_job_run")?;
+    Ok(match (outcome, row.run_id, row.run_at, row.retry_at) {
+        (Outcome::Running, Some(id), Some(created_at), _) => BeginRun::Run(Run { id, created_at }),
+        (Outcome::BudgetExceeded | Outcome::CircuitOpen, .., Some(at)) => {
+            BeginRun::NotBefore(at, outcome.name())
+        }
+        (Outcome::Lost, ..) => BeginRun::Lost,
+        _ => return Err(Error::internal("begin_job_run left out a run or a time")),
+    })
+}
+
+/// The round trip after a call. Run, budget and circuit are settled whatever became of the job; the
+/// result is stored if job and entry still belong to the caller. Safe to repeat.
+///
+/// Returns what that did to the circuit: `opened`, `closed` or nothing.
+pub(super) async fn finish(
+    db: &Db,
+    claim: Claim,
+    run: Run,
+    end: &RunEnd,
+    lease: results::Lease,
+    result: Option<&Checked>,
+) -> Result<Option<String>> {
+    sqlx::query_scalar!(
+        "select circuit from finish_job_run($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+        claim.site_id,
+        claim.job_id,
+        claim.fence,
+        lease.entry_id,
+        lease.generation,
+        run.id,
+        run.created_at,
+        Json(end) as _,
+        result.map(|result| &result.json),
+        result.and_then(|result| result.score),
+    )
+    .fetch_one(db)
+    .with_statement_timeout()
+    .await
+}

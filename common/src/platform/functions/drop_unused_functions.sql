@@ -1,0 +1,29 @@
+create function drop_unused_functions(p_current text, p_kept integer, p_days integer)
+returns integer language plpgsql set lock_timeout = '500ms' as $$
+declare
+    v_name text;
+    v_dropped integer := 0;
+begin
+    if not take_sweep_lock() then return 0; end if;
+    for v_name in
+        select s.name
+        from (select name, loaded_at, row_number() over (order by loaded_at desc, name) as place
+              from biz.function_schemas) s
+        where s.name <> p_current and s.place > p_kept
+          and s.loaded_at < clock_timestamp() - make_interval(days => p_days)
+          -- Every connection of a build is named after its schema.
+          and not exists (select from pg_stat_activity a
+                          where a.datname = current_database() and a.application_name = s.name)
+    loop
+        execute format('drop schema if exists %I cascade', v_name);
+        delete from biz.function_schemas where name = v_name;
+        v_dropped := v_dropped + 1;
+    end loop;
+    return v_dropped;
+exception
+    -- A function is being called. The next sweep tries again.
+    when lock_not_available then return 0;
+end $$;
+
+comment on function drop_unused_functions is
+    'Drops the functions of builds that are no longer used; returns how many schemas were dropped';
