@@ -8,42 +8,26 @@ use crate::{
         db::{Db, StatementTimeout},
         error::{Error, Reason, Result},
         paging::{Paging, Start, TimeKey, page},
+        words::words,
     },
 };
 
 /// The longest context id, in characters.
 const MAX_CONTEXT_ID: usize = 64;
 
-/// What a chat of the mini-program is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ContextType {
-    /// Nothing in particular; a new one after 30 minutes of silence.
-    General,
-    /// A task: always the same conversation.
-    Task,
-    /// A member; a new one after 3 days of silence.
-    Customer,
-    /// A coach; a new one after 3 days of silence.
-    Coach,
-    /// A board; one for each business date.
-    Board,
-}
-
-impl ContextType {
-    /// As clients and the column `context_type` spell them.
-    pub const ALL: [(&'static str, Self); 5] = [
-        ("general", Self::General),
-        ("task", Self::Task),
-        ("customer", Self::Customer),
-        ("coach", Self::Coach),
-        ("board", Self::Board),
-    ];
-
-    fn name(self) -> &'static str {
-        Self::ALL
-            .iter()
-            .find(|(_, word)| *word == self)
-            .map_or("general", |(name, _)| name)
+words! {
+    /// What a chat of the mini-program is about, as clients and the column `context_type` spell it.
+    pub enum ContextType {
+        /// Nothing in particular; a new one after 30 minutes of silence.
+        General = "general",
+        /// A task: always the same conversation.
+        Task = "task",
+        /// A member; a new one after 3 days of silence.
+        Customer = "customer",
+        /// A coach; a new one after 3 days of silence.
+        Coach = "coach",
+        /// A board; one for each business date.
+        Board = "board",
     }
 }
 

@@ -9,6 +9,7 @@ use crate::{
         env::{ConfigError, Env},
         error::{Error, Reason, Result},
         paging::{PageStart, Paging, write_cursor},
+        words::words,
     },
 };
 
@@ -94,19 +95,14 @@ pub struct Message {
     pub created_at: DateTime<Utc>,
 }
 
-/// Which end of a conversation comes first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
-    /// Oldest first.
-    Ascending,
-    /// Newest first: what a chat screen loads.
-    Descending,
-}
-
-impl Order {
-    /// As clients spell them.
-    pub const ALL: [(&'static str, Self); 2] =
-        [("asc", Self::Ascending), ("desc", Self::Descending)];
+words! {
+    /// Order of messages, as clients spell it.
+    pub enum Order {
+        /// Oldest first.
+        Ascending = "asc",
+        /// Newest first: what a chat screen loads.
+        Descending = "desc",
+    }
 }
 
 /// One page of a conversation.

@@ -1,25 +1,39 @@
 //! Alerts: runs that failed, ran out of time or met an open circuit, until an admin has seen to them.
 
 use chrono::{DateTime, Utc};
+use serde_json::json;
+use sqlx::PgConnection;
 
 use crate::{
-    governance::{apps::App, audit::Action, auth::SiteScope},
+    governance::{
+        apps::App,
+        audit::{self, Action},
+        auth::SiteScope,
+    },
     platform::{
         dates::DateRange,
         db::{Db, StatementTimeout},
         error::{Error, Result},
         paging::{MAX_COUNTED, Page, Paging, Start, TimeKey, page},
+        words::words,
     },
 };
 
-/// How an alert may stand, as clients and the column `alert_status` spell it.
-pub const STATUSES: [&str; 3] = ["pending", "acknowledged", "ignored"];
+words! {
+    /// Status of an alert, as clients and the column `alert_status` spell it.
+    pub enum Status {
+        Pending = "pending",
+        Acknowledged = "acknowledged",
+        /// Of no interest.
+        Ignored = "ignored",
+    }
+}
 
-/// Of each app of a site, and of each of [`STATUSES`], so many of the newest alerts are looked at where they are grouped.
+/// How many of the newest alerts of each app of a site and each [`Status`] are grouped.
 pub const MAX_GROUPED: i64 = 1_000;
 
 /// The most alerts of one cause that are settled at once.
-const MAX_SETTLED: i32 = 5_000;
+const MAX_SETTLED: i64 = 5_000;
 
 /// A failure, or all of the same cause.
 #[derive(Clone, Debug)]
@@ -32,7 +46,7 @@ pub struct Alert {
     pub app_type: String,
     /// How it failed: `failed`, `timeout` or `circuit_open`.
     pub status: String,
-    /// One of [`STATUSES`].
+    /// A word of [`Status`].
     pub alert_status: String,
     /// Why, for programs.
     pub error_code: Option<String>,
@@ -60,8 +74,8 @@ pub struct AlertQuery {
     pub scope: SiteScope,
     /// Of one app.
     pub app: Option<App>,
-    /// That stand like this: one of [`STATUSES`].
-    pub alert_status: Option<&'static str>,
+    /// Of one status.
+    pub alert_status: Option<Status>,
     /// Begun in these days.
     pub dates: DateRange,
     /// Those of the same site, app, status, error code and alert status are one.
@@ -89,8 +103,10 @@ impl AlertQuery {
     }
 
     fn alert_statuses(&self) -> Vec<&'static str> {
-        self.alert_status
-            .map_or_else(|| STATUSES.to_vec(), |word| vec![word])
+        match self.alert_status {
+            Some(status) => vec![status.name()],
+            None => Status::ALL.map(Status::name).to_vec(),
+        }
     }
 }
 
@@ -270,11 +286,11 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// How the alert stands then: one of [`STATUSES`].
-    pub const fn alert_status(self) -> &'static str {
+    /// The status that it gives an alert.
+    pub const fn alert_status(self) -> Status {
         match self {
-            Self::Acknowledge => "acknowledged",
-            Self::Ignore => "ignored",
+            Self::Acknowledge => Status::Acknowledged,
+            Self::Ignore => Status::Ignored,
         }
     }
 
@@ -286,8 +302,9 @@ impl Verdict {
     }
 }
 
-/// Settles an alert, and where `group` says so all pending ones of the same site, app, status and error code, at most 5,000 at once. Whoever
-/// says the same again changes nothing, and another verdict replaces the first. Answers how many it changed.
+/// Settles an alert and, if `group`, also the pending ones of the same site, app, status and error code, at most
+/// [`MAX_SETTLED`]. Returns how many alerts changed. The same verdict again changes nothing; another verdict
+/// replaces that of the alert itself.
 ///
 /// # Errors
 /// [`Error::NotFound`] when it is no alert of this site.
@@ -299,25 +316,86 @@ pub async fn settle(
     verdict: Verdict,
     group: bool,
 ) -> Result<i64> {
-    let row = sqlx::query!(
+    let mut tx = db.transaction().await?;
+    let alert = sqlx::query_as!(
+        Cause,
+        "select id, created_at, app_type, status, error_code from biz.ai_run_logs
+         where site_id = $1 and id = $2 and alert_status is not null",
+        site_id,
+        id,
+    )
+    .fetch_optional(&mut *tx)
+    .with_statement_timeout()
+    .await?
+    .ok_or(Error::NotFound)?;
+    let most = if group { MAX_SETTLED } else { 0 };
+    let affected = mark(&mut tx, site_id, &alert, verdict.alert_status(), most).await?;
+    if affected > 0 {
+        let (action, object_id) = (verdict.action(), id.to_string());
+        let details = json!({
+            "group": group,
+            "affected": affected,
+            "app_type": alert.app_type,
+            "status": alert.status,
+            "error_code": alert.error_code,
+        });
+        audit::record(&mut tx, action, site_id, user_id, Some(&object_id), details).await?;
+    }
+    tx.commit().await?;
+    Ok(affected)
+}
+
+/// An alert, and what others of the same cause have in common with it.
+struct Cause {
+    id: i64,
+    created_at: DateTime<Utc>,
+    app_type: String,
+    status: String,
+    error_code: Option<String>,
+}
+
+/// Marks an alert, and at most `most` of the pending ones of its cause; returns how many changed.
+///
+/// Rows are locked in the order of their ids: of two who do the same, the second waits for the first and
+/// finds nothing left to do.
+async fn mark(
+    tx: &mut PgConnection,
+    site_id: i64,
+    alert: &Cause,
+    alert_status: Status,
+    most: i64,
+) -> Result<i64> {
+    sqlx::query_scalar!(
         r#"
-        select is_alert as "is_alert!", coalesce(affected, 0) as "affected!"
-        from settle_alert($1, $2, $3, $4, $5, $6, $7)
+        with cause (id, created_at) as materialized (
+            select $2::bigint, $3::timestamptz
+            union
+            (select r.id, r.created_at from biz.ai_run_logs r
+             where r.site_id = $1 and r.app_type = $4 and r.alert_status = 'pending' and r.status = $5
+               and r.error_code is not distinct from $6
+             order by r.created_at desc, r.id desc limit $8)
+        ), chosen as materialized (
+            -- Looked at once more under its lock, for somebody else may have settled it meanwhile.
+            select r.id, r.created_at from cause c join biz.ai_run_logs r on r.id = c.id and r.created_at = c.created_at
+            where r.site_id = $1 and (r.alert_status = 'pending' or r.id = $2 and r.alert_status <> $7)
+            order by r.id for no key update of r
+        ), settled as (
+            update biz.ai_run_logs r set alert_status = $7 from chosen c
+            where r.id = c.id and r.created_at = c.created_at and r.site_id = $1
+            returning r.id
+        )
+        select count(*) as "affected!" from settled
         "#,
         site_id,
-        user_id,
-        id,
-        verdict.alert_status(),
-        verdict.action().name(),
-        group,
-        MAX_SETTLED,
+        alert.id,
+        alert.created_at,
+        alert.app_type,
+        alert.status,
+        alert.error_code,
+        alert_status.name(),
+        most,
     )
-    .fetch_one(db)
+    .fetch_one(tx)
     .with_statement_timeout()
-    .await?;
-    if row.is_alert {
-        Ok(row.affected)
-    } else {
-        Err(Error::NotFound)
-    }
+    .await
 }

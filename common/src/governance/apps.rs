@@ -4,66 +4,38 @@ use std::collections::BTreeMap;
 
 use crate::{
     dashscope::{self, DashScope},
-    platform::env::{ConfigError, Env},
+    platform::{
+        env::{ConfigError, Env},
+        words::words,
+    },
 };
 
-/// One of the applications. Its name is what the database and the admin API call it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum App {
-    /// The chat.
-    Chat,
-    /// Insights into the finance of a site, or of an area of it.
-    Finance,
-    /// The areas of a site compared.
-    FinanceArea,
-    /// What a member's consumption tells of the member.
-    Clue,
-    /// What a coach should do about a member.
-    Analysis,
-    /// What a coach may say to a member.
-    Tactics,
-    /// What a note tells of a member.
-    NoteAnalysis,
-    /// How a member is to be kept.
-    CustomerAnalysis,
-    /// The clues of consumption and notes, made one list.
-    ClueConsolidated,
+words! {
+    /// One of the applications. Its word is its name in the database (`app_type`, `cache_type`) and
+    /// in the admin API.
+    #[derive(PartialOrd, Ord)]
+    pub enum App {
+        Chat = "app1_chat",
+        /// Finance of a site, or of one area of it.
+        Finance = "app2_finance",
+        /// Finance of the areas of a site, compared.
+        FinanceArea = "app2a_finance_area",
+        /// Clues about a member, from consumption.
+        Clue = "app3_clue",
+        /// What a coach should do about a member.
+        Analysis = "app4_analysis",
+        /// What a coach may say to a member.
+        Tactics = "app5_tactics",
+        /// Clues about a member, from a note.
+        NoteAnalysis = "app6_note_analysis",
+        /// How a member is to be kept.
+        CustomerAnalysis = "app7_customer_analysis",
+        /// The clues of consumption and notes, in one list.
+        ClueConsolidated = "app8_clue_consolidated",
+    }
 }
 
 impl App {
-    /// All of them.
-    pub const ALL: [Self; 9] = [
-        Self::Chat,
-        Self::Finance,
-        Self::FinanceArea,
-        Self::Clue,
-        Self::Analysis,
-        Self::Tactics,
-        Self::NoteAnalysis,
-        Self::CustomerAnalysis,
-        Self::ClueConsolidated,
-    ];
-
-    /// As in the column `app_type`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Chat => "app1_chat",
-            Self::Finance => "app2_finance",
-            Self::FinanceArea => "app2a_finance_area",
-            Self::Clue => "app3_clue",
-            Self::Analysis => "app4_analysis",
-            Self::Tactics => "app5_tactics",
-            Self::NoteAnalysis => "app6_note_analysis",
-            Self::CustomerAnalysis => "app7_customer_analysis",
-            Self::ClueConsolidated => "app8_clue_consolidated",
-        }
-    }
-
-    /// The app of a name.
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|app| app.name() == name)
-    }
-
     /// The variable that holds its application id.
     pub const fn variable(self) -> &'static str {
         match self {

@@ -11,55 +11,23 @@ use crate::{
         db::{Db, StatementTimeout},
         error::Result,
         paging::{MAX_COUNTED, Page, Paging, Start, TimeKey},
+        words::words,
     },
 };
 
-/// What may be changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Token limits of a site.
-    SetBudget,
-    /// The clock of a site.
-    SetRuntimeContext,
-    /// A failure was seen.
-    AcknowledgeAlert,
-    /// A failure is of no interest.
-    IgnoreAlert,
-    /// A business event was told by hand.
-    CreateTriggerJob,
-    /// A job was started again.
-    RetryTriggerJob,
-    /// It was asked what a batch would cost.
-    EstimateBatch,
-    /// A batch was started.
-    ConfirmBatch,
-    /// What had not begun of a batch was taken back.
-    CancelBatch,
-    /// Results were said to hold no longer.
-    InvalidateCache,
-}
-
-impl Action {
-    /// As clients and the column `action` spell them.
-    pub const ALL: [(&'static str, Self); 10] = [
-        ("budget.set", Self::SetBudget),
-        ("runtime_context.set", Self::SetRuntimeContext),
-        ("alert.acknowledge", Self::AcknowledgeAlert),
-        ("alert.ignore", Self::IgnoreAlert),
-        ("trigger_job.create", Self::CreateTriggerJob),
-        ("trigger_job.retry", Self::RetryTriggerJob),
-        ("batch.estimate", Self::EstimateBatch),
-        ("batch.confirm", Self::ConfirmBatch),
-        ("batch.cancel", Self::CancelBatch),
-        ("cache.invalidate", Self::InvalidateCache),
-    ];
-
-    /// As clients and the column `action` spell it.
-    pub fn name(self) -> &'static str {
-        Self::ALL
-            .iter()
-            .find(|(_, action)| *action == self)
-            .map_or("", |(name, _)| name)
+words! {
+    /// What an admin did, as clients and the column `action` spell it.
+    pub enum Action {
+        SetBudget = "budget.set",
+        SetRuntimeContext = "runtime_context.set",
+        AcknowledgeAlert = "alert.acknowledge",
+        IgnoreAlert = "alert.ignore",
+        CreateTriggerJob = "trigger_job.create",
+        RetryTriggerJob = "trigger_job.retry",
+        EstimateBatch = "batch.estimate",
+        ConfirmBatch = "batch.confirm",
+        CancelBatch = "batch.cancel",
+        InvalidateCache = "cache.invalidate",
     }
 }
 

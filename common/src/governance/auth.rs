@@ -16,6 +16,7 @@ use crate::platform::{
     db::{Db, StatementTimeout},
     error::{Error, Result},
     secrets::RotatingSecret,
+    words::words,
 };
 
 pub use admin::{Admin, SITE_ID, SiteScope};
@@ -25,43 +26,17 @@ pub use tokens::{Claims, JwtSecrets, sign};
 const REMEMBERED: Duration = Duration::from_secs(30);
 /// How many users one instance remembers.
 const REMEMBERED_USERS: NonZeroUsize = NonZeroUsize::new(10_000).expect("not zero");
-/// What somebody is at a site.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// Teaches and accompanies members.
-    Coach,
-    /// Works at the site.
-    Staff,
-    /// Runs the site.
-    Manager,
-    /// Administers the site's AI.
-    SiteAdmin,
-    /// Administers the platform; belongs to no site.
-    Admin,
-}
 
-impl Role {
-    /// As in the column `role`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Coach => "coach",
-            Self::Staff => "staff",
-            Self::Manager => "manager",
-            Self::SiteAdmin => "site_admin",
-            Self::Admin => "admin",
-        }
-    }
-
-    fn parse(name: &str) -> Option<Self> {
-        [
-            Self::Coach,
-            Self::Staff,
-            Self::Manager,
-            Self::SiteAdmin,
-            Self::Admin,
-        ]
-        .into_iter()
-        .find(|role| role.name() == name)
+words! {
+    /// Role of a user, as the column `role` spells it.
+    pub enum Role {
+        Coach = "coach",
+        Staff = "staff",
+        Manager = "manager",
+        /// Administers the AI of one site.
+        SiteAdmin = "site_admin",
+        /// Administers the platform; belongs to no site.
+        Admin = "admin",
     }
 }
 
@@ -94,8 +69,7 @@ pub async fn find_user(db: &Db, id: i64) -> Result<Option<User>> {
             id: row.id,
             site_id: row.site_id,
             nickname: row.nickname,
-            role: Role::parse(&row.role)
-                .ok_or_else(|| Error::internal("unknown role in biz.users"))?,
+            role: Role::from_sql(&row.role, "biz.users")?,
             approved: row.status == "approved",
         })
     })

@@ -1,9 +1,13 @@
 //! What day it is for a site: live, or pinned so that staging and demos are repeatable.
 
 use chrono::{DateTime, NaiveDate, Utc};
+use serde_json::json;
 
 use crate::{
-    governance::auth::{Admin, SiteScope},
+    governance::{
+        audit::{self, Action},
+        auth::{Admin, SiteScope},
+    },
     platform::{
         dates,
         db::{Db, StatementTimeout},
@@ -132,21 +136,39 @@ pub async fn set_context(
     site_id: i64,
     mode: Mode,
 ) -> Result<RuntimeContext> {
-    sqlx::query_as!(
-        RuntimeContext,
-        r#"
-        select id as "site_id!", runtime_mode as "mode!", sandbox_date, runtime_updated_by as updated_by, runtime_updated_at as updated_at
-        from set_runtime_context($1, $2, $3, $4) where id is not null
-        "#,
+    let mut tx = db.transaction().await?;
+    let before = sqlx::query!(
+        "select runtime_mode, sandbox_date from biz.sites where id = $1 for no key update",
         site_id,
-        admin.user_id,
-        mode.name(),
-        mode.sandbox_date(),
     )
-    .fetch_optional(db)
+    .fetch_optional(&mut *tx)
     .with_statement_timeout()
     .await?
-    .ok_or(Error::NotFound)
+    .ok_or(Error::NotFound)?;
+    let after = sqlx::query_as!(
+        RuntimeContext,
+        r#"
+        update biz.sites set
+            runtime_mode = $2, sandbox_date = $3, runtime_updated_by = $4, runtime_updated_at = clock_timestamp()
+        where id = $1
+        returning id as site_id, runtime_mode as mode, sandbox_date, runtime_updated_by as updated_by, runtime_updated_at as updated_at
+        "#,
+        site_id,
+        mode.name(),
+        mode.sandbox_date(),
+        admin.user_id,
+    )
+    .fetch_one(&mut *tx)
+    .with_statement_timeout()
+    .await?;
+    let details = json!({
+        "before": { "mode": before.runtime_mode, "sandbox_date": before.sandbox_date },
+        "after": { "mode": after.mode, "sandbox_date": after.sandbox_date },
+    });
+    let action = Action::SetRuntimeContext;
+    audit::record(&mut tx, action, site_id, admin.user_id, None, details).await?;
+    tx.commit().await?;
+    Ok(after)
 }
 
 #[cfg(test)]

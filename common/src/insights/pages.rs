@@ -9,6 +9,7 @@ use crate::{
     platform::{
         db::Db,
         error::{Error, Reason, Result},
+        words::words,
     },
 };
 
@@ -18,39 +19,20 @@ const MAX_CONTEXT: usize = 4 * 1024;
 /// Orders of a member that a page shows.
 const ORDERS: i64 = 20;
 
-/// A page, by the name that clients give it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Page {
-    /// 财务看板.
-    BoardFinance,
-    /// 会员看板.
-    BoardCustomer,
-    /// 教练看板.
-    BoardCoach,
-    /// A task.
-    TaskDetail,
-    /// A member.
-    CustomerDetail,
-    /// A coach.
-    CoachDetail,
-    /// 业绩.
-    Performance,
-}
-
-impl Page {
-    const ALL: [(&'static str, Self); 7] = [
-        ("board-finance", Self::BoardFinance),
-        ("board-customer", Self::BoardCustomer),
-        ("board-coach", Self::BoardCoach),
-        ("task-detail", Self::TaskDetail),
-        ("customer-detail", Self::CustomerDetail),
-        ("coach-detail", Self::CoachDetail),
-        ("performance", Self::Performance),
-    ];
-
-    /// As clients spell it.
-    pub const fn name(self) -> &'static str {
-        Self::ALL[self as usize].0
+words! {
+    /// A page, as clients spell it.
+    pub enum Page {
+        /// 财务看板.
+        BoardFinance = "board-finance",
+        /// 会员看板.
+        BoardCustomer = "board-customer",
+        /// 教练看板.
+        BoardCoach = "board-coach",
+        TaskDetail = "task-detail",
+        CustomerDetail = "customer-detail",
+        CoachDetail = "coach-detail",
+        /// 业绩.
+        Performance = "performance",
     }
 }
 
@@ -83,11 +65,7 @@ impl PageRequest {
         let Some(name) = source_page else {
             return Ok(None);
         };
-        let page = Page::ALL
-            .iter()
-            .find(|(word, _)| *word == name)
-            .ok_or(Error::invalid("sourcePage", Reason::Unknown))?
-            .1;
+        let page = Page::parse(name).ok_or(Error::invalid("sourcePage", Reason::Unknown))?;
         Ok(Some(Self { page, context }))
     }
 }
@@ -128,8 +106,7 @@ impl PageRequest {
 
     fn period(&self) -> Period {
         let name = self.context["period"].as_str();
-        let known = Period::ALL.iter().find(|(word, _)| Some(*word) == name);
-        known.map_or(Period::ThisMonth, |(_, period)| *period)
+        name.and_then(Period::parse).unwrap_or(Period::ThisMonth)
     }
 
     fn area(&self) -> Option<&str> {
@@ -178,13 +155,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-
-    #[test]
-    fn a_page_is_called_by_its_own_name() {
-        for (name, page) in Page::ALL {
-            assert_eq!(page.name(), name);
-        }
-    }
 
     #[test]
     fn filters_are_taken_as_clients_write_them() {

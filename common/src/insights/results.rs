@@ -14,6 +14,7 @@ use crate::{
         db::{Db, StatementTimeout},
         error::{Error, Result},
         paging::{MAX_COUNTED, Page, PageStart, Paging},
+        words::words,
     },
 };
 
@@ -184,27 +185,17 @@ pub async fn invalidate(
     affected.ok_or(Error::NotFound)
 }
 
-/// How an entry stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
-    /// It is being made.
-    Generating,
-    /// It holds, unless its time is over by now.
-    Valid,
-    /// There is a newer one, or its time is over.
-    Expired,
-    /// Somebody said that it does not hold.
-    Invalidated,
-}
-
-impl Status {
-    /// As clients and the column `status` spell them.
-    pub const ALL: [(&'static str, Self); 4] = [
-        ("generating", Self::Generating),
-        ("valid", Self::Valid),
-        ("expired", Self::Expired),
-        ("invalidated", Self::Invalidated),
-    ];
+words! {
+    /// Status of an entry, as clients and the column `status` spell it.
+    pub enum Status {
+        Generating = "generating",
+        /// It is valid, unless it has expired since.
+        Valid = "valid",
+        /// Its time is over, or there is a newer one.
+        Expired = "expired",
+        /// An admin invalidated it.
+        Invalidated = "invalidated",
+    }
 }
 
 /// The apps whose answers are kept.
@@ -275,8 +266,8 @@ pub async fn list(db: &Db, query: &ResultQuery, paging: &Paging<i64>) -> Result<
         .collect();
     let statuses: Vec<String> = Status::ALL
         .into_iter()
-        .filter(|(_, status)| query.status.is_none_or(|asked| asked == *status))
-        .map(|(name, _)| name.to_owned())
+        .filter(|status| query.status.is_none_or(|asked| asked == *status))
+        .map(|status| status.name().to_owned())
         .collect();
     // Each site, app and status is read by itself, from its newest entry on and no further than the page goes. Of
     // one target there are few.

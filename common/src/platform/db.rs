@@ -253,7 +253,8 @@ impl Db {
     /// # Errors
     /// When there is no connection.
     pub async fn transaction(&self) -> Result<Transaction> {
-        let begun = async { Transaction::begin(self.acquire().await?).await };
+        // Boxed, for the types of futures around it would else be nested too deeply for the compiler.
+        let begun = async { Transaction::begin(self.acquire().await?).await }.boxed();
         begun.with_statement_timeout().await
     }
 

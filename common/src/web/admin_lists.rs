@@ -26,9 +26,8 @@ impl AlertQuery {
     pub fn parse(scope: SiteScope, query: &QueryText) -> Result<Self> {
         Ok(Self {
             scope,
-            app: query.one_of("app_type", &App::ALL.map(|app| (app.name(), app)))?,
-            alert_status: query
-                .one_of("alert_status", &alerts::STATUSES.map(|word| (word, word)))?,
+            app: query.one_of("app_type", App::parse)?,
+            alert_status: query.one_of("alert_status", alerts::Status::parse)?,
             dates: DateRange::parse(query)?,
             group: alert_group(query)?,
         })
@@ -37,7 +36,7 @@ impl AlertQuery {
 
 /// Reads `group`, which is `true` or `false`.
 pub fn alert_group(query: &QueryText) -> Result<bool> {
-    let group = query.one_of("group", &[("true", true), ("false", false)])?;
+    let group = query.one_of("group", |word| word.parse::<bool>().ok())?;
     Ok(group.unwrap_or_default())
 }
 
@@ -45,9 +44,9 @@ impl RunFilters {
     /// Reads `app_type`, `status` and `trigger_type`.
     fn parse(query: &QueryText) -> Result<Self> {
         Ok(Self {
-            app: query.one_of("app_type", &App::ALL.map(|app| (app.name(), app)))?,
-            status: query.one_of("status", &runs::STATUSES.map(|word| (word, word)))?,
-            trigger: query.one_of("trigger_type", &runs::TRIGGERS.map(|word| (word, word)))?,
+            app: query.one_of("app_type", App::parse)?,
+            status: query.one_of("status", runs::Status::parse)?,
+            trigger: query.one_of("trigger_type", runs::Trigger::parse)?,
         })
     }
 }

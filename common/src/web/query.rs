@@ -149,17 +149,20 @@ impl QueryText {
         self.text(name)?.map(|text| uuid(name, text)).transpose()
     }
 
-    /// One of a few words, if it is there.
+    /// One of a few words, if it is there: one that `parse` knows.
     ///
     /// # Errors
     /// [`Error::Invalid`] when it is another word.
-    pub fn one_of<T: Copy>(&self, name: &'static str, words: &[(&str, T)]) -> Result<Option<T>> {
-        let Some(text) = self.text(name)? else {
+    pub fn one_of<T>(
+        &self,
+        name: &'static str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<Option<T>> {
+        let Some(word) = self.text(name)? else {
             return Ok(None);
         };
-        let known = words.iter().find(|(word, _)| *word == text);
-        known
-            .map(|(_, value)| Some(*value))
+        parse(word)
+            .map(Some)
             .ok_or(Error::invalid(name, Reason::Unknown))
     }
 }

@@ -78,7 +78,7 @@ pub(crate) async fn list_audit(
 ) -> Result<Json<AdminPage<EntryView>>> {
     let list = AuditQuery {
         scope,
-        action: query.one_of("action", &Action::ALL)?,
+        action: query.one_of("action", Action::parse)?,
         user_id: query.integer("user_id", 1, i64::MAX)?,
         dates: DateRange::parse(&query)?,
     };

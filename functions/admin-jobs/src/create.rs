@@ -4,7 +4,7 @@ use axum::{extract::State, http::StatusCode};
 use common::{
     Error, Result,
     governance::auth::Admin,
-    insights::jobs::{self, Connector, Enqueued, NewEvent},
+    insights::jobs::{self, Connector, NewEvent},
     platform::{db::Db, error::Reason, sqs::JobQueue},
     web::{AdminProblem, Json},
 };
@@ -34,7 +34,7 @@ pub(crate) struct Body {
 pub(crate) struct Created {
     id: i64,
     /// `pending`, or `skipped_duplicate` where the same event came before on the same business date.
-    status: String,
+    status: &'static str,
 }
 
 /// Queues what an event sets off.
@@ -59,8 +59,11 @@ pub(crate) async fn create_job(
     if job.is_pending() {
         queue.notify_workers(1).await;
     }
-    let Enqueued { id, status } = job;
-    Ok((StatusCode::ACCEPTED, Json(Created { id, status })))
+    let created = Created {
+        id: job.id,
+        status: job.status.name(),
+    };
+    Ok((StatusCode::ACCEPTED, Json(created)))
 }
 
 impl Body {

@@ -89,11 +89,8 @@ pub(crate) async fn list_jobs(
 ) -> Result<Json<JobsPage>> {
     let asked = JobQuery {
         scope,
-        event_type: query.one_of(
-            "event_type",
-            &EventType::ALL.map(|event| (event.name(), event)),
-        )?,
-        status: query.one_of("status", &Status::ALL)?,
+        event_type: query.one_of("event_type", EventType::parse)?,
+        status: query.one_of("status", Status::parse)?,
         dates: DateRange::parse(&query)?,
     };
     let paging = Paging::parse_bounded(&query, PAGE_SIZE, &asked.cursor_scope())?;

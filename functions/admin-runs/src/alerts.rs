@@ -157,7 +157,7 @@ async fn settle(
     let affected = alerts::settle(db, site_id, admin.user_id, id, verdict, group).await?;
     Ok(Json(SettledAlert {
         id,
-        alert_status: verdict.alert_status(),
+        alert_status: verdict.alert_status().name(),
         affected,
     }))
 }

@@ -4,7 +4,7 @@ use axum::extract::State;
 use chrono::{DateTime, Utc};
 use common::{
     Result,
-    governance::{apps::App, auth::SiteScope},
+    governance::auth::SiteScope,
     insights::results::{self, Listing, ResultQuery, Status},
     platform::{db::Db, paging::Paging},
     web::{AdminPage, AdminProblem, Json, QueryText},
@@ -78,12 +78,13 @@ pub(crate) async fn list_cache(
     scope: SiteScope,
     query: QueryText,
 ) -> Result<Json<AdminPage<CacheItem>>> {
-    let apps: Vec<(&str, App)> = results::apps().map(|app| (app.name(), app)).collect();
     let asked = ResultQuery {
         scope,
-        app: query.one_of("app_type", &apps)?,
+        app: query.one_of("app_type", |word| {
+            results::apps().find(|app| app.name() == word)
+        })?,
         target_id: query.text("target_id")?.map(str::to_owned),
-        status: query.one_of("status", &Status::ALL)?,
+        status: query.one_of("status", Status::parse)?,
     };
     let paging = Paging::parse_bounded(&query, PAGE_SIZE, &asked.cursor_scope())?;
     let found = results::list(&db, &asked, &paging).await?;

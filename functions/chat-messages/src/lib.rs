@@ -101,10 +101,10 @@ async fn list_context_messages(
     caller: Caller,
     query: QueryText,
 ) -> Result<Json<MessagesPage>> {
-    let kind = query.one_of("contextType", &ContextType::ALL)?;
+    let kind = query.one_of("contextType", ContextType::parse)?;
     let context = Context::parse(kind, query.text("contextId")?)?;
     // Nothing is made for a request that will be refused.
-    query.one_of("order", &Order::ALL)?;
+    query.one_of("order", Order::parse)?;
     Paging::<i64>::check(&query)?;
     let chat_id = conversations::open(&db, &caller, &context).await?;
     page(&db, &caller, chat_id, &query).await
@@ -117,7 +117,7 @@ async fn page(
     query: &QueryText,
 ) -> Result<Json<MessagesPage>> {
     let order = query
-        .one_of("order", &Order::ALL)?
+        .one_of("order", Order::parse)?
         .unwrap_or(Order::Ascending);
     let paging = Paging::parse(
         query,

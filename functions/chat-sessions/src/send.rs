@@ -45,10 +45,7 @@ fn content_type(word: Option<&str>) -> Result<ContentType> {
     let Some(word) = word else {
         return Ok(ContentType::Markdown);
     };
-    let known = ContentType::ALL.iter().find(|(known, _)| *known == word);
-    known
-        .map(|(_, content_type)| *content_type)
-        .ok_or(Error::invalid("content_type", Reason::Unknown))
+    ContentType::parse(word).ok_or(Error::invalid("content_type", Reason::Unknown))
 }
 
 /// A message that was stored.

@@ -55,14 +55,13 @@ pub(crate) struct Body {
 impl Body {
     fn parse(self) -> Result<Change> {
         let status = self.status.map(|word| {
-            let status = Status::ALL.into_iter().find(|(known, _)| *known == word);
             // Closing is for good, and so has a method of its own.
-            let status = status.filter(|(_, status)| *status != Status::Closed);
+            let status = Status::parse(&word).filter(|status| *status != Status::Closed);
             status.ok_or(Error::invalid("status", Reason::Unknown))
         });
         Ok(Change {
             title: self.title.as_deref().map(Title::parse).transpose()?,
-            status: status.transpose()?.map(|(_, status)| status),
+            status: status.transpose()?,
         })
     }
 }

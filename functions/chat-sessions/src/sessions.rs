@@ -50,7 +50,7 @@ pub(crate) async fn list_sessions(
     caller: Caller,
     query: QueryText,
 ) -> Result<Json<SessionsPage>> {
-    let status = query.one_of("status", &Status::ALL)?;
+    let status = query.one_of("status", Status::parse)?;
     let bot_id = query.uuid("bot_id")?;
     let scope = SessionQuery::scope(&caller, status, bot_id);
     let Slice {

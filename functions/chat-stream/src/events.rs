@@ -36,8 +36,12 @@ pub(crate) enum Encoding {
 impl Encoding {
     /// From the parameter `ascii`.
     pub(crate) fn parse(query: &QueryText) -> Result<Self> {
-        let words = [("0", Self::Utf8), ("1", Self::Ascii)];
-        Ok(query.one_of("ascii", &words)?.unwrap_or(Self::Utf8))
+        let encoding = query.one_of("ascii", |word| match word {
+            "0" => Some(Self::Utf8),
+            "1" => Some(Self::Ascii),
+            _ => None,
+        })?;
+        Ok(encoding.unwrap_or(Self::Utf8))
     }
 
     fn write(self, data: &impl Serialize) -> String {

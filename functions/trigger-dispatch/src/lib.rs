@@ -3,7 +3,7 @@
 use aws_lambda_events::eventbridge::EventBridgeEvent;
 use common::{
     Error,
-    insights::jobs::{self, Connector, Enqueued, NewEvent},
+    insights::jobs::{self, Connector, NewEvent},
     platform::{
         db::{self, DatabaseConfig, Db},
         env::{ConfigError, Env},
@@ -39,7 +39,7 @@ pub struct AppState {
 #[derive(Debug, Serialize)]
 pub struct Dispatched {
     id: i64,
-    status: String,
+    status: &'static str,
 }
 
 /// Why an event has become none. Lambda tries again, and then keeps it in the dead-letter queue: an event
@@ -80,7 +80,7 @@ pub async fn dispatch(
     if job.is_pending() {
         tools.queue.notify_workers(1).await;
     }
-    let Enqueued { id, status } = job;
+    let (id, status) = (job.id, job.status.name());
     tracing::info!(
         job_id = id,
         status,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use axum::{body::Body, http::Request};
 use common::governance::{
     apps::App,
-    runs::{STATUSES, TRIGGERS},
+    runs::{Status, Trigger},
 };
 use http_body_util::BodyExt as _;
 use local::gateway;
@@ -30,8 +30,8 @@ async fn one_of_each(parlor: &Parlor) {
          union all select 2, 'app1_chat', 'success', 'chat', date '2026-03-05', timestamptz '2026-03-05T01:00:00Z'",
     )
     .bind(App::ALL.map(App::name))
-    .bind(STATUSES)
-    .bind(TRIGGERS)
+    .bind(Status::ALL.map(Status::name))
+    .bind(Trigger::ALL.map(Trigger::name))
     .execute(&parlor.db)
     .await
     .unwrap();
@@ -86,10 +86,12 @@ async fn filters_in_any_combination_list_what_they_say_and_add_up() {
     let parlor = Parlor::start().await;
     one_of_each(&parlor).await;
     let apps = App::ALL.map(App::name);
+    let statuses = Status::ALL.map(Status::name);
+    let triggers = Trigger::ALL.map(Trigger::name);
     let columns = [
         ("app_type", &apps[..]),
-        ("status", &STATUSES[..]),
-        ("trigger_type", &TRIGGERS[..]),
+        ("status", &statuses[..]),
+        ("trigger_type", &triggers[..]),
     ];
     let all: usize = columns.iter().map(|(_, words)| words.len()).product();
     assert_eq!(list(&parlor, SITE_ADMIN, "").await["total"], all);
@@ -108,8 +110,8 @@ async fn filters_in_any_combination_list_what_they_say_and_add_up() {
         }
     }
     for (query, total) in [
-        ("app_type=app3_clue&status=failed", TRIGGERS.len()),
-        ("app_type=app3_clue&trigger_type=manual", STATUSES.len()),
+        ("app_type=app3_clue&status=failed", triggers.len()),
+        ("app_type=app3_clue&trigger_type=manual", statuses.len()),
         ("status=timeout&trigger_type=batch", apps.len()),
         ("app_type=app1_chat&status=success&trigger_type=chat", 1),
         ("site_id=1&app_type=app1_chat&date_from=2026-03-06", 0),

@@ -144,7 +144,7 @@ async fn finance_is_analysed_for_each_period_and_area() {
     let parlor = parlor().await;
     let areas = ["大厅", "包厢", "斯诺克区"];
     let filters: Vec<_> = std::iter::once(None).chain(areas.map(Some)).collect();
-    for (_, period) in Period::ALL {
+    for period in Period::ALL {
         for area in &filters {
             let finance = facts::finance(&parlor.db, SITE, period, *area).await;
             let facts = app2_finance::Facts {

@@ -60,7 +60,7 @@ pub(super) async fn finish(
     .await?;
     Ok(Finished {
         applied: row.applied,
-        state: State::parse(&row.state)?,
+        state: State::from_sql(&row.state, "finish_reply")?,
         circuit: row.circuit,
     })
 }

@@ -37,7 +37,8 @@ use crate::{
     platform::{
         db::{self, DatabaseConfig, Db, StatementTimeout},
         env::{ConfigError, Env},
-        error::{Error, Result},
+        error::Result,
+        words::words,
     },
 };
 
@@ -59,44 +60,17 @@ pub async fn sweep(db: &Db) -> Result<i32> {
         .await
 }
 
-/// How a reply stands, or ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// It is being made.
-    Streaming,
-    /// Said to the end.
-    Complete,
-    /// Ended by its reader's wish; what was said is kept.
-    Stopped,
-    /// Broken off; what was said is kept.
-    Interrupted,
-    /// Nothing was said.
-    Failed,
-}
-
-impl State {
-    /// As clients and the column `state` spell it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Streaming => "streaming",
-            Self::Complete => "complete",
-            Self::Stopped => "stopped",
-            Self::Interrupted => "interrupted",
-            Self::Failed => "failed",
-        }
-    }
-
-    fn parse(name: &str) -> Result<Self> {
-        [
-            Self::Streaming,
-            Self::Complete,
-            Self::Stopped,
-            Self::Interrupted,
-            Self::Failed,
-        ]
-        .into_iter()
-        .find(|state| state.name() == name)
-        .ok_or_else(|| Error::internal("unknown state in biz.ai_messages"))
+words! {
+    /// State of a reply, as clients and the column `state` spell it.
+    pub enum State {
+        Streaming = "streaming",
+        Complete = "complete",
+        /// Ended by the reader; the text so far is kept.
+        Stopped = "stopped",
+        /// Broken off; the text so far is kept.
+        Interrupted = "interrupted",
+        /// Ended before there was any text.
+        Failed = "failed",
     }
 }
 

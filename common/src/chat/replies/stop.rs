@@ -47,6 +47,6 @@ pub(super) async fn stop(db: &Db, caller: &Caller, message_id: i64) -> Result<St
         // Whoever made it is dead; the sweep will say so in the table.
         "dead" if row.silent => Stop::Ended(State::Failed),
         "dead" => Stop::Ended(State::Interrupted),
-        state => Stop::Ended(State::parse(state)?),
+        state => Stop::Ended(State::from_sql(state, "biz.ai_messages")?),
     })
 }

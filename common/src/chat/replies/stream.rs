@@ -251,7 +251,7 @@ impl ReplyStream {
 
         let lease = row.lease_seconds.unwrap_or_default();
         let failure = Failure::from_column(row.error_code.as_deref());
-        let end = match State::parse(&row.state)? {
+        let end = match State::from_sql(&row.state, "biz.ai_messages")? {
             // Whoever made it is dead; the sweep will say so in the table.
             State::Streaming if lease < 0.0 => Some(Event::Broken {
                 state: if row.chars == Some(0) {

@@ -8,8 +8,20 @@ use crate::{
     platform::{
         db::{Db, StatementTimeout},
         error::{Error, Reason, Result},
+        words::words,
     },
 };
+
+words! {
+    /// What `create_session` returns.
+    enum Outcome {
+        Created = "created",
+        BotUnknown = "bot_unknown",
+        BotForbidden = "bot_forbidden",
+        NoAgent = "no_agent",
+        AgentGone = "agent_gone",
+    }
+}
 
 /// Begins a session with a bot.
 ///
@@ -34,11 +46,14 @@ pub async fn create(
     .fetch_one(db)
     .with_statement_timeout()
     .await?;
-    match (&*row.outcome, row.session_id) {
-        ("created", Some(id)) => find(db, caller, id).await,
-        ("bot_unknown" | "agent_gone", _) => Err(Error::NotFound),
-        ("bot_forbidden", _) => Err(Error::Forbidden),
-        ("no_agent", _) => Err(Error::invalid("bot_id", Reason::NoAgent)),
-        _ => Err(Error::internal("unknown outcome of create_session")),
+    match Outcome::from_sql(&row.outcome, "create_session")? {
+        Outcome::Created => {
+            let id = row.session_id;
+            let id = id.ok_or(Error::internal("create_session returned no session"))?;
+            find(db, caller, id).await
+        }
+        Outcome::BotUnknown | Outcome::AgentGone => Err(Error::NotFound),
+        Outcome::BotForbidden => Err(Error::Forbidden),
+        Outcome::NoAgent => Err(Error::invalid("bot_id", Reason::NoAgent)),
     }
 }

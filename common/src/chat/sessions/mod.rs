@@ -25,38 +25,22 @@ use crate::{
     platform::{
         db::{Db, StatementTimeout},
         error::{Error, Reason, Result},
+        words::words,
     },
 };
 
 /// The longest title, in characters.
 const MAX_TITLE: usize = 100;
 
-/// How a session stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
-    /// Messages can be sent.
-    Active,
-    /// Not for now.
-    Paused,
-    /// Never again.
-    Closed,
-}
-
-impl Status {
-    /// As clients and the column `status` spell them.
-    pub const ALL: [(&'static str, Self); 3] = [
-        ("active", Self::Active),
-        ("paused", Self::Paused),
-        ("closed", Self::Closed),
-    ];
-
-    /// As clients and the column `status` spell it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Active => "active",
-            Self::Paused => "paused",
-            Self::Closed => "closed",
-        }
+words! {
+    /// Status of a session, as clients and the column `status` spell it.
+    pub enum Status {
+        /// Messages can be sent.
+        Active = "active",
+        /// No messages for now.
+        Paused = "paused",
+        /// No messages ever again.
+        Closed = "closed",
     }
 }
 

@@ -9,6 +9,7 @@ use crate::{
     platform::{
         db::{Db, StatementTimeout},
         error::{Error, Reason, Result},
+        words::words,
     },
 };
 
@@ -45,25 +46,13 @@ impl IdempotencyKey {
     }
 }
 
-/// How a message is to be shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ContentType {
-    /// The usual one.
-    Markdown,
-    /// As it is.
-    Text,
-}
-
-impl ContentType {
-    /// As clients and the column `content_type` spell them.
-    pub const ALL: [(&'static str, Self); 2] = [("markdown", Self::Markdown), ("text", Self::Text)];
-
-    /// As clients and the column `content_type` spell it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Markdown => "markdown",
-            Self::Text => "text",
-        }
+words! {
+    /// How a message is shown, as clients and the column `content_type` spell it.
+    pub enum ContentType {
+        /// The default.
+        Markdown = "markdown",
+        /// Plain text.
+        Text = "text",
     }
 }
 
@@ -91,6 +80,23 @@ pub struct Sent {
     pub created_at: DateTime<Utc>,
     /// Whether its reply was queued just now.
     pub is_new: bool,
+}
+
+words! {
+    /// What `send_session_message` returns.
+    enum Outcome {
+        Sent = "sent",
+        Repeat = "repeat",
+        NotFound = "not_found",
+        NotOwner = "not_owner",
+        NotABot = "not_a_bot",
+        Closed = "closed",
+        Paused = "paused",
+        ReplyTo = "reply_to",
+        KeyReused = "key_reused",
+        RateLimited = "rate_limited",
+        BudgetExceeded = "budget_exceeded",
+    }
 }
 
 /// Stores a message and queues its reply, in one statement.
@@ -125,24 +131,28 @@ pub async fn send(
     .with_statement_timeout()
     .await?;
     let retry_after = row.retry_after.unwrap_or(1);
-    match (&*row.outcome, row.message_id, row.message_at) {
-        (outcome @ ("sent" | "repeat"), Some(message_id), Some(created_at)) => Ok(Sent {
-            id: message_id,
-            bot_id: row.bot_id.unwrap_or_default(),
-            created_at,
-            is_new: outcome == "sent",
-        }),
-        ("not_found", ..) => Err(Error::NotFound),
-        ("not_owner", ..) => Err(Error::NotOwner),
-        ("not_a_bot", ..) => Err(Error::invalid("id", Reason::NotABot)),
-        ("closed", ..) => Err(Error::invalid("id", Reason::Closed)),
-        ("paused", ..) => Err(Error::invalid("id", Reason::Paused)),
-        ("reply_to", ..) => Err(Error::invalid("reply_to", Reason::NotOfThisSession)),
-        ("key_reused", ..) => Err(Error::KeyReused),
-        ("rate_limited", ..) => Err(Error::RateLimited { retry_after }),
-        ("budget_exceeded", ..) => Err(Error::BudgetExceeded { retry_after }),
-        _ => Err(Error::internal("unknown outcome of send_session_message")),
-    }
+    let is_new = match Outcome::from_sql(&row.outcome, "send_session_message")? {
+        Outcome::Sent => true,
+        Outcome::Repeat => false,
+        Outcome::NotFound => return Err(Error::NotFound),
+        Outcome::NotOwner => return Err(Error::NotOwner),
+        Outcome::NotABot => return Err(Error::invalid("id", Reason::NotABot)),
+        Outcome::Closed => return Err(Error::invalid("id", Reason::Closed)),
+        Outcome::Paused => return Err(Error::invalid("id", Reason::Paused)),
+        Outcome::ReplyTo => return Err(Error::invalid("reply_to", Reason::NotOfThisSession)),
+        Outcome::KeyReused => return Err(Error::KeyReused),
+        Outcome::RateLimited => return Err(Error::RateLimited { retry_after }),
+        Outcome::BudgetExceeded => return Err(Error::BudgetExceeded { retry_after }),
+    };
+    let (Some(id), Some(created_at)) = (row.message_id, row.message_at) else {
+        return Err(Error::internal("send_session_message returned no message"));
+    };
+    Ok(Sent {
+        id,
+        bot_id: row.bot_id.unwrap_or_default(),
+        created_at,
+        is_new,
+    })
 }
 
 /// Deletes idempotency keys that are older than a day; returns how many.

@@ -10,22 +10,34 @@ use crate::{
         db::{Db, StatementTimeout},
         error::Result,
         paging::{MAX_COUNTED, Page, Paging, Start, TimeKey, page},
+        words::words,
     },
 };
 
-/// How a run may stand, as clients and the column `status` spell it.
-pub const STATUSES: [&str; 7] = [
-    "running",
-    "success",
-    "failed",
-    "timeout",
-    "circuit_open",
-    "budget_exceeded",
-    "stopped",
-];
+words! {
+    /// Status of a run, as clients and the column `status` spell it.
+    pub enum Status {
+        Running = "running",
+        Success = "success",
+        Failed = "failed",
+        Timeout = "timeout",
+        CircuitOpen = "circuit_open",
+        BudgetExceeded = "budget_exceeded",
+        Stopped = "stopped",
+    }
+}
 
-/// What may set off a run, as clients and the column `trigger_type` spell it.
-pub const TRIGGERS: [&str; 6] = ["chat", "session", "event", "prewarm", "batch", "manual"];
+words! {
+    /// What a run is made for, as clients and the column `trigger_type` spell it.
+    pub enum Trigger {
+        Chat = "chat",
+        Session = "session",
+        Event = "event",
+        Prewarm = "prewarm",
+        Batch = "batch",
+        Manual = "manual",
+    }
+}
 
 /// How many rows PostgreSQL thinks that a list has. It plans with the parameters as they are, so that the absent ones do not count.
 const ESTIMATE: &str = "explain (format json) select from biz.ai_run_logs r \
@@ -42,11 +54,11 @@ pub struct Entry {
     pub site_id: i64,
     /// Which app was asked, by its name.
     pub app_type: String,
-    /// What for: one of [`TRIGGERS`].
+    /// A word of [`Trigger`].
     pub trigger_type: String,
     /// Of whom, where it was about a member.
     pub member_id: Option<i64>,
-    /// One of [`STATUSES`].
+    /// A word of [`Status`].
     pub status: String,
     /// As DashScope said.
     pub tokens_used: Option<i64>,
@@ -76,24 +88,26 @@ impl Entry {
 pub struct RunFilters {
     /// The app.
     pub app: Option<App>,
-    /// One of [`STATUSES`].
-    pub status: Option<&'static str>,
-    /// One of [`TRIGGERS`].
-    pub trigger: Option<&'static str>,
+    /// Its status.
+    pub status: Option<Status>,
+    /// What it was made for.
+    pub trigger: Option<Trigger>,
 }
 
 impl RunFilters {
     /// For each column the words to look for, where there is anything to be looked for.
-    fn words(&self) -> Option<[Vec<&'static str>; 3]> {
+    fn words(self) -> Option<[Vec<&'static str>; 3]> {
         let app = self.app.map(App::name);
-        app.or(self.status).or(self.trigger)?;
+        let status = self.status.map(Status::name);
+        let trigger = self.trigger.map(Trigger::name);
+        app.or(status).or(trigger)?;
         let only = |word: Option<&'static str>, all: &[&'static str]| {
             word.map_or_else(|| all.to_vec(), |word| vec![word])
         };
         Some([
             only(app, &App::ALL.map(App::name)),
-            only(self.status, &STATUSES),
-            only(self.trigger, &TRIGGERS),
+            only(status, &Status::ALL.map(Status::name)),
+            only(trigger, &Trigger::ALL.map(Trigger::name)),
         ])
     }
 }
@@ -234,8 +248,8 @@ async fn estimate(db: &Db, query: &RunQuery, found: &Found) -> Result<i64> {
     let plan: Value = sqlx::query_scalar(ESTIMATE)
         .bind(query.scope.site_id())
         .bind(query.filters.app.map(App::name))
-        .bind(query.filters.status)
-        .bind(query.filters.trigger)
+        .bind(query.filters.status.map(Status::name))
+        .bind(query.filters.trigger.map(Trigger::name))
         .bind(found.began_at)
         .bind(found.ended_at)
         .fetch_one(db)
@@ -252,12 +266,12 @@ mod tests {
     fn a_column_that_is_not_filtered_by_may_hold_anything_and_no_filter_is_none() {
         assert!(RunFilters::default().words().is_none());
         let filters = RunFilters {
-            status: Some("failed"),
+            status: Some(Status::Failed),
             ..RunFilters::default()
         };
         let [apps, statuses, triggers] = filters.words().unwrap();
         assert_eq!(apps, App::ALL.map(App::name));
         assert_eq!(statuses, ["failed"]);
-        assert_eq!(triggers, TRIGGERS);
+        assert_eq!(triggers, Trigger::ALL.map(Trigger::name));
     }
 }

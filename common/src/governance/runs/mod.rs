@@ -15,7 +15,7 @@ use chrono::{DateTime, Utc};
 pub use details::{Details, find};
 pub use end::RunEnd;
 pub use export::{MAX_DAYS, export};
-pub use list::{Entry, RunFilters, RunQuery, STATUSES, TRIGGERS, list};
+pub use list::{Entry, RunFilters, RunQuery, Status, Trigger, list};
 pub use partitions::{Retention, drop_partitions, make_partitions};
 
 /// A run that is open. Its time is a part of its key, for the log is partitioned by it.

@@ -22,53 +22,29 @@ pub use task::{TaskFacts, task};
 use crate::platform::{
     db::StatementTimeout as _,
     error::{Error, Result},
+    words::words,
 };
 
-/// A stretch of days that people name, reckoned from the business date.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Period {
-    /// 今日
-    Today,
-    /// 昨日
-    Yesterday,
-    /// 本周, from Monday
-    ThisWeek,
-    /// 上周
-    LastWeek,
-    /// 本月
-    ThisMonth,
-    /// 上月
-    LastMonth,
-    /// 近三个月: whole months, before this one
-    Last3Months,
-    /// 近六个月, likewise
-    Last6Months,
+words! {
+    /// A named range of days, relative to the business date. Clients and `period_days` use its
+    /// word, prompts its [`label`](Period::label).
+    #[derive(PartialOrd, Ord)]
+    pub enum Period {
+        Today = "today",
+        Yesterday = "yesterday",
+        /// From Monday.
+        ThisWeek = "this_week",
+        LastWeek = "last_week",
+        ThisMonth = "this_month",
+        LastMonth = "last_month",
+        /// Whole months, before this one.
+        Last3Months = "last_3_months",
+        /// Whole months, before this one.
+        Last6Months = "last_6_months",
+    }
 }
 
 impl Period {
-    /// All of them, as clients and `period_days` spell them.
-    pub const ALL: [(&'static str, Self); 8] = [
-        ("today", Self::Today),
-        ("yesterday", Self::Yesterday),
-        ("this_week", Self::ThisWeek),
-        ("last_week", Self::LastWeek),
-        ("this_month", Self::ThisMonth),
-        ("last_month", Self::LastMonth),
-        ("last_3_months", Self::Last3Months),
-        ("last_6_months", Self::Last6Months),
-    ];
-
-    /// By its name.
-    pub fn parse(name: &str) -> Option<Self> {
-        let named = Self::ALL.iter().find(|(word, _)| *word == name);
-        named.map(|(_, period)| *period)
-    }
-
-    /// As `period_days` spells it.
-    pub const fn name(self) -> &'static str {
-        Self::ALL[self as usize].0
-    }
-
     /// As people say it.
     pub const fn label(self) -> &'static str {
         match self {
@@ -107,16 +83,4 @@ pub struct Days {
     first_day: NaiveDate,
     #[serde(rename(serialize = "截止日期"))]
     last_day: NaiveDate,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_period_is_called_by_its_own_name() {
-        for (name, period) in Period::ALL {
-            assert_eq!(period.name(), name);
-        }
-    }
 }

@@ -3,7 +3,10 @@
 use serde_json::{Map, Value};
 
 use super::chain::id;
-use crate::platform::error::{Error, Reason, Result};
+use crate::platform::{
+    error::{Error, Reason, Result},
+    words::words,
+};
 
 /// The largest payload, in bytes of JSON.
 const MAX_PAYLOAD: usize = 16 * 1024;
@@ -19,55 +22,27 @@ const FIELDS: [(&str, &str); 4] = [
     ("coach_id", "payload.coach_id"),
 ];
 
-/// What can set off a chain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EventType {
-    /// A member paid.
-    ConsumptionSettled,
-    /// Somebody noted something about a member.
-    NoteCreated,
-    /// A coach was given a task.
-    TaskAssigned,
-    /// The facts of a site are new.
-    EtlFinished,
-    /// Nothing happened: results are made before anybody asks.
-    Prewarm,
-    /// Somebody wrote to a bot.
-    SessionMessage,
-    /// Nothing happened: an admin asks about many members at once.
-    Batch,
+words! {
+    /// What can set off a chain, as the column `event_type` and the event bus's `detail-type` spell it.
+    pub enum EventType {
+        /// A member paid.
+        ConsumptionSettled = "consumption.settled",
+        /// Somebody wrote a note about a member.
+        NoteCreated = "note.created",
+        /// A coach was given a task.
+        TaskAssigned = "task.assigned",
+        /// The facts of a site are new.
+        EtlFinished = "etl.finished",
+        /// Results are made before anybody asks.
+        Prewarm = "prewarm",
+        /// A user wrote to a bot.
+        SessionMessage = "chat.session_message",
+        /// An admin asks about many members at once.
+        Batch = "batch",
+    }
 }
 
 impl EventType {
-    /// All of them.
-    pub const ALL: [Self; 7] = [
-        Self::ConsumptionSettled,
-        Self::NoteCreated,
-        Self::TaskAssigned,
-        Self::EtlFinished,
-        Self::Prewarm,
-        Self::SessionMessage,
-        Self::Batch,
-    ];
-
-    /// As in the column `event_type`, and the event bus's `detail-type`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::ConsumptionSettled => "consumption.settled",
-            Self::NoteCreated => "note.created",
-            Self::TaskAssigned => "task.assigned",
-            Self::EtlFinished => "etl.finished",
-            Self::Prewarm => "prewarm",
-            Self::SessionMessage => "chat.session_message",
-            Self::Batch => "batch",
-        }
-    }
-
-    /// By its name.
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|event| event.name() == name)
-    }
-
     /// Whether a business can say that it happened.
     const fn is_business(self) -> bool {
         !matches!(self, Self::Prewarm | Self::SessionMessage | Self::Batch)

@@ -10,36 +10,23 @@ use crate::{
         db::{Db, StatementTimeout},
         error::Result,
         paging::{MAX_COUNTED, Page, Paging, Start, TimeKey},
+        words::words,
     },
 };
 
-/// How a job stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
-    /// It waits for a worker, or for its time.
-    Pending,
-    /// A worker has it.
-    Running,
-    /// It came to its end.
-    Succeeded,
-    /// It never will.
-    Failed,
-    /// The same event came before.
-    SkippedDuplicate,
-    /// It was taken back before it ran.
-    Cancelled,
-}
-
-impl Status {
-    /// As clients and the column `status` spell them.
-    pub const ALL: [(&'static str, Self); 6] = [
-        ("pending", Self::Pending),
-        ("running", Self::Running),
-        ("succeeded", Self::Succeeded),
-        ("failed", Self::Failed),
-        ("skipped_duplicate", Self::SkippedDuplicate),
-        ("cancelled", Self::Cancelled),
-    ];
+words! {
+    /// Status of a job, as clients and the column `status` spell it.
+    pub enum Status {
+        /// It waits for a worker, or for its time.
+        Pending = "pending",
+        Running = "running",
+        Succeeded = "succeeded",
+        Failed = "failed",
+        /// The same event came before.
+        SkippedDuplicate = "skipped_duplicate",
+        /// It was cancelled before it ran.
+        Cancelled = "cancelled",
+    }
 }
 
 /// A job in a list.
@@ -101,11 +88,10 @@ impl JobQuery {
         let events = EventType::ALL.into_iter();
         let events = events.filter(|event| self.event_type.is_none_or(|asked| asked == *event));
         let statuses = Status::ALL.into_iter();
-        let statuses =
-            statuses.filter(|(_, status)| self.status.is_none_or(|asked| asked == *status));
+        let statuses = statuses.filter(|status| self.status.is_none_or(|asked| asked == *status));
         (
             events.map(|event| event.name().to_owned()).collect(),
-            statuses.map(|(name, _)| name.to_owned()).collect(),
+            statuses.map(|status| status.name().to_owned()).collect(),
         )
     }
 }

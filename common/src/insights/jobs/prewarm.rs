@@ -90,10 +90,7 @@ pub(super) async fn enqueue_site(db: &Db, job: &Job) -> Result<u32> {
 
 /// One page of sites, and the last of them, if there was any.
 async fn enqueue(db: &Db, wish: &Wish<'_>) -> Result<(Prewarmed, Option<i64>)> {
-    let periods: Vec<String> = Period::ALL
-        .iter()
-        .map(|(name, _)| (*name).to_owned())
-        .collect();
+    let periods: Vec<String> = Period::ALL.map(|period| period.name().to_owned()).into();
     let row = sqlx::query!(
         r#"
         with page as (

@@ -2,14 +2,19 @@
 //! under which it runs; whoever finds no row is late.
 
 use chrono::{DateTime, Utc};
-use serde_json::Value;
+use serde_json::{Value, json};
+use sqlx::PgExecutor;
 
 use super::{
     chain,
     event::{EventType, NewEvent},
+    list::Status,
 };
 use crate::{
-    governance::{apps::App, audit::Action},
+    governance::{
+        apps::App,
+        audit::{self, Action},
+    },
     insights::{
         apps::Validity,
         results::{Lease, Target},
@@ -17,6 +22,7 @@ use crate::{
     platform::{
         db::{Db, StatementTimeout},
         error::{Error, Result},
+        words::words,
     },
 };
 
@@ -49,30 +55,22 @@ impl Connector {
             Self::Job => "job",
         }
     }
-
-    /// The admin whose doing it is.
-    const fn user_id(self) -> Option<i64> {
-        match self {
-            Self::AdminApi(user_id) => Some(user_id),
-            Self::EventBus | Self::Schedule | Self::Command | Self::Job => None,
-        }
-    }
 }
 
-/// What became of an event.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The job of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Enqueued {
-    /// The job.
+    /// Id of the job.
     pub id: i64,
-    /// `pending`, or `skipped_duplicate` where the same event came before on the same business date. An event
-    /// that is delivered again is answered with its job as it stands.
-    pub status: String,
+    /// [`Status::Pending`], or [`Status::SkippedDuplicate`] where the same event came before on the same
+    /// business date. An event that is delivered again finds its job, in any status.
+    pub status: Status,
 }
 
 impl Enqueued {
     /// Whether there is something to do.
-    pub fn is_pending(&self) -> bool {
-        self.status == "pending"
+    pub fn is_pending(self) -> bool {
+        self.status == Status::Pending
     }
 }
 
@@ -86,17 +84,44 @@ pub async fn enqueue(
     connector: Connector,
     event_id: Option<&str>,
 ) -> Result<Enqueued> {
+    let Connector::AdminApi(user_id) = connector else {
+        return store(db, event, connector, event_id).await;
+    };
+    let mut tx = db.transaction().await?;
+    let job = store(&mut *tx, event, connector, event_id).await?;
+    if job.is_pending() {
+        let (action, object_id) = (Action::CreateTriggerJob, job.id.to_string());
+        let details = json!({
+            "event_type": event.kind.name(),
+            "member_id": event.member_id,
+            "is_forced": event.is_forced,
+        });
+        audit::record(
+            &mut tx,
+            action,
+            event.site_id,
+            user_id,
+            Some(&object_id),
+            details,
+        )
+        .await?;
+    }
+    tx.commit().await?;
+    Ok(job)
+}
+
+async fn store(
+    db: impl PgExecutor<'_>,
+    event: &NewEvent,
+    connector: Connector,
+    event_id: Option<&str>,
+) -> Result<Enqueued> {
     let chain: Vec<String> = chain::of(event.kind, &event.payload)
         .into_iter()
         .map(|app| app.name().to_owned())
         .collect();
     let row = sqlx::query!(
-        r#"
-        select id, status, case when status = 'pending' and $10::bigint is not null
-                                then audit($1, $10, $11, id::text, jsonb_build_object('event_type', $2::text, 'member_id', $5::bigint,
-                                                                                          'is_forced', $9::boolean)) end is null as audited
-        from enqueue_job($1, $2, $3, $4, 'event', $5, $6, $7, $8, $9)
-        "#,
+        "select id, status from enqueue_job($1, $2, $3, $4, 'event', $5, $6, $7, $8, $9)",
         event.site_id,
         event.kind.name(),
         event_id,
@@ -106,16 +131,13 @@ pub async fn enqueue(
         &chain,
         event.subject(),
         event.is_forced,
-        connector.user_id(),
-        Action::CreateTriggerJob.name(),
     )
     .fetch_one(db)
     .with_statement_timeout()
     .await?;
-    match (row.id, row.status) {
-        (Some(id), Some(status)) => Ok(Enqueued { id, status }),
-        _ => Err(Error::NotFound),
-    }
+    let (id, status) = row.id.zip(row.status).ok_or(Error::NotFound)?;
+    let status = Status::from_sql(&status, "enqueue_job")?;
+    Ok(Enqueued { id, status })
 }
 
 /// Under which claim a worker holds a job.
@@ -248,6 +270,16 @@ pub(super) enum Next {
     Lost,
 }
 
+words! {
+    /// What `advance_job` returns.
+    enum Advanced {
+        Generate = "generate",
+        Wait = "wait",
+        Succeeded = "succeeded",
+        Lost = "lost",
+    }
+}
+
 /// Skips the steps that have a result, and makes the caller the generator of the first that has none.
 pub(super) async fn advance(db: &Db, job: &Job, targets: &[Target]) -> Result<Next> {
     let ids: Vec<String> = targets.iter().map(Target::id).collect();
@@ -268,21 +300,25 @@ pub(super) async fn advance(db: &Db, job: &Job, targets: &[Target]) -> Result<Ne
     .fetch_one(db)
     .with_statement_timeout()
     .await?;
-    Ok(
-        match (&*row.outcome, row.step, row.entry_id, row.generation) {
-            ("succeeded", ..) => Next::Nothing,
-            ("lost", ..) => Next::Lost,
-            ("wait", ..) => Next::Wait(row.retry_at.unwrap_or_default()),
-            ("generate", Some(step), Some(entry_id), Some(generation)) => Next::Generate(
+    Ok(match Advanced::from_sql(&row.outcome, "advance_job")? {
+        Advanced::Succeeded => Next::Nothing,
+        Advanced::Lost => Next::Lost,
+        Advanced::Wait => Next::Wait(row.retry_at.unwrap_or_default()),
+        Advanced::Generate => {
+            let (Some(step), Some(entry_id), Some(generation)) =
+                (row.step, row.entry_id, row.generation)
+            else {
+                return Err(Error::internal("advance_job returned no entry"));
+            };
+            Next::Generate(
                 usize::try_from(step).unwrap_or_default(),
                 Lease {
                     entry_id,
                     generation,
                 },
-            ),
-            _ => return Err(Error::internal("unknown outcome of advance_job")),
-        },
-    )
+            )
+        }
+    })
 }
 
 /// As the column `valid_days` has it.
@@ -346,14 +382,14 @@ pub(super) enum Release {
     Fail,
 }
 
-/// Gives a job back, and the entry that it was to fill. Answers how it stands: `pending` and until when, or
-/// `failed`; nothing where it was lost.
+/// Gives a job back, and the entry that it was to fill. Returns its status, [`Status::Pending`] or
+/// [`Status::Failed`], and when it is due; `None` where it was lost.
 pub(super) async fn release(
     db: &Db,
     job: &Job,
     how: &Release,
     error: Option<(&'static str, String)>,
-) -> Result<Option<(String, DateTime<Utc>)>> {
+) -> Result<Option<(Status, DateTime<Utc>)>> {
     let (word, until) = match how {
         Release::Wait(until) => ("wait", *until),
         Release::Retry => ("retry", None),
@@ -395,7 +431,11 @@ pub(super) async fn release(
     .fetch_optional(db)
     .with_statement_timeout()
     .await?;
-    Ok(row.map(|row| (row.status, row.run_after)))
+    row.map(|row| {
+        let status = Status::from_sql(&row.status, "biz.ai_trigger_jobs")?;
+        Ok((status, row.run_after))
+    })
+    .transpose()
 }
 
 /// What a sweep of the jobs did.

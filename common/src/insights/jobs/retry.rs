@@ -1,30 +1,103 @@
 //! A job once more, because an admin says so.
 
-use crate::platform::{
-    db::{Db, StatementTimeout},
-    error::{Error, Result},
+use serde_json::json;
+use sqlx::PgConnection;
+
+use crate::{
+    governance::audit::{self, Action},
+    platform::{
+        db::{Db, StatementTimeout},
+        error::{Error, Result},
+    },
 };
 
-/// Queues a job anew, forced, from the step that failed; from the first where none did. Answers the new job.
+/// Queues a job anew, forced, from the step that failed; from the first where none did. Returns the new job.
 ///
 /// # Errors
 /// [`Error::NotFound`], also for a job of another site; [`Error::Conflict`] where the job, or a retry that belongs
 /// to it, is pending or running, and where it is the reply to a message of a session.
 pub async fn retry(db: &Db, site_id: i64, user_id: i64, id: i64) -> Result<i64> {
-    let row = sqlx::query!(
-        r#"select outcome as "outcome!", id from retry_job($1, $2, $3)"#,
+    let mut tx = db.transaction().await?;
+    let first = lock_first(&mut tx, site_id, id).await?;
+    let job = sqlx::query!(
+        r#"
+        with recursive family (id, status) as (
+            select o.id, o.status from biz.ai_trigger_jobs o where o.id = $3 and o.site_id = $1
+            union all
+            select o.id, o.status from family f join biz.ai_trigger_jobs o on o.retry_of = f.id and o.site_id = $1
+        )
+        select j.message_id is not null as "is_reply!",
+               exists (select from family where status in ('pending', 'running')) as "is_under_way!"
+        from biz.ai_trigger_jobs j where j.id = $2 and j.site_id = $1
+        "#,
         site_id,
-        user_id,
         id,
+        first,
     )
-    .fetch_one(db)
+    .fetch_one(&mut *tx)
     .with_statement_timeout()
     .await?;
-    match (&*row.outcome, row.id) {
-        ("retried", Some(id)) => Ok(id),
-        ("not_found", _) => Err(Error::NotFound),
-        ("under_way", _) => Err(Error::Conflict("The job is under way")),
-        ("answered", _) => Err(Error::Conflict("A message is answered once")),
-        _ => Err(Error::internal("unknown outcome of retry_job")),
+    // The conversation may have gone on since: a second reply would be in the wrong place, and the bot's own
+    // session would see the messages in another order. The user sends the message again instead.
+    if job.is_reply {
+        return Err(Error::Conflict("A message is answered once"));
     }
+    if job.is_under_way {
+        return Err(Error::Conflict("The job is under way"));
+    }
+    let (new_id, step) = queue_again(&mut tx, site_id, id).await?;
+    let (action, object_id) = (Action::RetryTriggerJob, id.to_string());
+    let details = json!({ "id": new_id, "step": step });
+    audit::record(&mut tx, action, site_id, user_id, Some(&object_id), details).await?;
+    tx.commit().await?;
+    Ok(new_id)
+}
+
+/// Locks the job from which a job and all its retries come, and returns its id. At most one of them is to be under
+/// way, whichever of them two admins name at once.
+async fn lock_first(tx: &mut PgConnection, site_id: i64, id: i64) -> Result<i64> {
+    let first = sqlx::query_scalar!(
+        r#"
+        with recursive earlier (id, retry_of) as (
+            select o.id, o.retry_of from biz.ai_trigger_jobs o where o.id = $2 and o.site_id = $1
+            union all
+            select o.id, o.retry_of from earlier e join biz.ai_trigger_jobs o on o.id = e.retry_of and o.site_id = $1
+        )
+        select e.id as "id!" from earlier e where e.retry_of is null
+        "#,
+        site_id,
+        id,
+    )
+    .fetch_optional(&mut *tx)
+    .with_statement_timeout()
+    .await?
+    .ok_or(Error::NotFound)?;
+    sqlx::query_scalar!(
+        "select id from biz.ai_trigger_jobs where id = $2 and site_id = $1 for no key update",
+        site_id,
+        first,
+    )
+    .fetch_optional(tx)
+    .with_statement_timeout()
+    .await?
+    .ok_or(Error::NotFound)
+}
+
+/// Stores the new job, and returns its id and the step at which it begins. The apps before that step are not asked
+/// again while their results are valid: see `advance_job`.
+async fn queue_again(tx: &mut PgConnection, site_id: i64, id: i64) -> Result<(i64, i32)> {
+    let job = sqlx::query!(
+        "insert into biz.ai_trigger_jobs
+             (site_id, event_type, connector_type, trigger_type, member_id, payload, app_chain, step, is_forced, retry_of)
+         select j.site_id, j.event_type, 'admin_api', 'manual', j.member_id, j.payload, j.app_chain,
+                case j.status when 'failed' then j.step else 0 end, true, j.id
+         from biz.ai_trigger_jobs j where j.id = $2 and j.site_id = $1
+         returning id, step",
+        site_id,
+        id,
+    )
+    .fetch_one(tx)
+    .with_statement_timeout()
+    .await?;
+    Ok((job.id, job.step))
 }

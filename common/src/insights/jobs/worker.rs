@@ -13,6 +13,7 @@ use tracing::Instrument as _;
 
 use super::{
     event::EventType,
+    list::Status,
     prewarm,
     queue::{self, Job, Next, Release},
     step::{self, MARGIN, PATIENCE, StepError, time_is_left},
@@ -276,7 +277,7 @@ impl Worker {
             tracing::warn!(job_id = job.id, "a job was lost to another worker");
             return Ok(Outcome::GivenBack);
         };
-        if status == "failed" {
+        if status == Status::Failed {
             tracing::warn!(job_id = job.id, error_code = code, "job failed");
             return Ok(Outcome::Failed);
         }

@@ -109,7 +109,8 @@ const EXAMPLES: &[(&str, &str)] = &[
         "runtime_mode as mode, sandbox_date, runtime_updated_by as updated_by, runtime_updated_at as updated_at\n        from biz.sites",
         "1",
     ),
-    ("set_runtime_context(", "1, 7, 'sandbox', '2026-05-01'"),
+    ("select runtime_mode, sandbox_date from biz.sites", "1"),
+    ("update biz.sites set", "1, 'sandbox', '2026-05-01', 7"),
     ("with asked as", "1, 1000000, 1"),
     (
         "from biz.ai_admin_audit a",
@@ -128,8 +129,12 @@ const EXAMPLES: &[(&str, &str)] = &[
         "1, null, null, null, null, '{app3_clue}', '{pending}', 1000, null, null, 21, 0",
     ),
     (
-        "settle_alert(",
-        "1, 7, 2000000, 'acknowledged', 'alert.acknowledge', true, 5000",
+        "select id, created_at, app_type, status, error_code from biz.ai_run_logs",
+        "1, 2000000",
+    ),
+    (
+        "with cause (id, created_at)",
+        "1, 2000000, date_trunc('month', now()), 'app3_clue', 'failed', 'upstream_error', 'acknowledged', 5000",
     ),
     ("from biz.ai_run_logs where id = $2 and (", "1, 2000000"),
     (
@@ -154,7 +159,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ),
     (
         "enqueue_job(",
-        "1, 'consumption.settled', 'e-1', 'event_bus', 7, '{}', '{app3_clue}', '-', false, 7, 'trigger_job.create'",
+        "1, 'consumption.settled', 'e-1', 'event_bus', 7, '{}', '{app3_clue}', '-', false",
     ),
     (
         "kinds (site_id, event_type",
@@ -164,7 +169,13 @@ const EXAMPLES: &[(&str, &str)] = &[
         "cross join lateral (\n            select coalesce(jsonb_agg(",
         "1, 1000000, 100",
     ),
-    ("retry_job(", "1, 7, 1"),
+    ("with recursive earlier (id, retry_of)", "1, 1"),
+    (
+        "from biz.ai_trigger_jobs where id = $2 and site_id = $1 for no key update",
+        "1, 1",
+    ),
+    ("with recursive family (id, status)", "1, 1, 1"),
+    ("case j.status when 'failed' then j.step else 0 end", "1, 1"),
     (
         "estimate_batch(",
         "1, 7, '{app3_clue,app4_analysis}', '{1,2}'",
