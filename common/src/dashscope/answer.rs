@@ -6,7 +6,7 @@ use bytes::Bytes;
 use reqwest::Response;
 use tokio::time::{Instant, timeout_at};
 
-use super::client::End;
+use super::end::End;
 use super::error::{Details, Error, TimeoutKind};
 use super::frames::{Frame, FrameReader};
 use super::wire::{Payload, WORD_LENGTH, excerpt};

@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::answer::{Answer, AnswerStream, header};
 use super::config::{Config, ConfigError, KeySource, Retries, Timeouts, check_workspace};
+use super::end::End;
 use super::error::{Details, Error, TimeoutKind};
 use super::frames::{Frame, FrameReader};
 use super::wire::{Payload, request_body};
@@ -274,31 +275,6 @@ impl DashScope {
     fn build_http(&self) -> Result<reqwest::Client, Box<dyn std::error::Error + Send + Sync>> {
         let http = http_client::client()?.connect_timeout(self.inner.timeouts.connect);
         Ok(http.build()?)
-    }
-}
-
-/// When a call has to be over, and whose wish that is.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct End {
-    pub(super) at: Instant,
-    pub(super) which: TimeoutKind,
-}
-
-impl End {
-    fn of(deadline: Instant, overall: Duration) -> Self {
-        Self {
-            at: deadline,
-            which: TimeoutKind::Deadline,
-        }
-        .or_sooner(Instant::now() + overall, TimeoutKind::Overall)
-    }
-
-    pub(super) fn or_sooner(self, at: Instant, which: TimeoutKind) -> Self {
-        if at < self.at {
-            Self { at, which }
-        } else {
-            self
-        }
     }
 }
 

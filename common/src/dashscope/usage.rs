@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::wire::members;
+use super::json::members;
 
 /// The tokens of one answer, summed over the models that took part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,6 +7,7 @@ use serde_json::{Number, Value};
 
 use super::Usage;
 use super::call::Call;
+use super::json::{is_object, members};
 
 /// The longest message of the service's that is kept, in characters.
 pub(super) const MESSAGE_LENGTH: usize = 500;
@@ -163,21 +164,6 @@ pub(super) fn excerpt(text: &str, most: usize) -> String {
 
 fn read<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>) -> Option<T> {
     serde_json::from_str(raw?.get()).ok()
-}
-
-/// The members of an object.
-pub(super) fn members<'a, T: Deserialize<'a>>(raw: &'a RawValue) -> serde_json::Result<T> {
-    is_object(raw.get().as_bytes())?;
-    serde_json::from_str(raw.get())
-}
-
-/// Asked first, since serde takes an array's items for members, by their places.
-fn is_object(json: &[u8]) -> serde_json::Result<()> {
-    if json.trim_ascii_start().starts_with(b"{") {
-        Ok(())
-    } else {
-        Err(serde::de::Error::custom("not an object"))
-    }
 }
 
 /// A string or number.

@@ -1,20 +1,28 @@
-//! Batches: the same apps asked about many members, once it was seen what that costs.
+//! Batches: the same apps, asked about many members. An admin sees what it would cost, then confirms.
 //!
-//! An estimate is a row, which expires; confirming it queues one job for each member, in the same statement, so
-//! that it is done once whoever presses the button how often (`confirm_batch`).
+//! An estimate is a row that expires. [`confirm`] locks it and queues one job for each member, in one
+//! transaction, so that a batch is started once however often it is confirmed.
 
-use chrono::{DateTime, Utc};
+use std::time::Duration;
+
+use chrono::{DateTime, NaiveDate, Utc};
+use serde_json::json;
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::{
-    governance::{apps::App, auth::SiteScope},
+    governance::{
+        apps::App,
+        audit::{self, Action},
+        auth::SiteScope,
+    },
     platform::{
-        db::{Db, StatementTimeout},
+        db::{self, Db, SWEEP_LIMIT, StatementTimeout},
         error::{Error, Reason, Result},
     },
 };
 
-/// The apps that need to know of nothing but a member, each after those whose results it reads.
+/// The apps whose prompt needs a member only, each after those whose results it reads.
 const APPS: [App; 5] = [
     App::Clue,
     App::ClueConsolidated,
@@ -24,8 +32,18 @@ const APPS: [App; 5] = [
 ];
 /// The most members of a batch.
 pub const MAX_MEMBERS: usize = 2_000;
+/// For how long an estimate can be confirmed.
+const CONFIRMABLE: Duration = Duration::from_secs(600);
+/// The estimate of an app is its average of this many days, today included.
+const RECENT_DAYS: i32 = 30;
+/// Tokens of one call, where the app had no successful call in those days.
+const TOKENS_PER_CALL: i64 = 2_000;
+/// Within a site, jobs of a higher urgency go first. An event's has 0: nobody waits for a batch.
+const URGENCY: i16 = -1;
+/// Days after which an estimate that expired without being confirmed is deleted.
+const DELETED_AFTER_DAYS: i32 = 1;
 
-/// What is asked for.
+/// The apps and members of a batch.
 #[derive(Clone, Debug)]
 pub struct NewBatch {
     apps: Vec<App>,
@@ -33,7 +51,7 @@ pub struct NewBatch {
 }
 
 impl NewBatch {
-    /// Checks that it can be asked for, and puts the apps into their order.
+    /// Checks apps and members, and sorts the apps into the order in which they are asked.
     ///
     /// # Errors
     /// [`Error::Invalid`], with the field.
@@ -92,66 +110,210 @@ pub struct Estimate {
     pub expires_at: DateTime<Utc>,
 }
 
-/// Says what a batch would cost, and remembers it for ten minutes.
+/// Stores an estimate. It can be confirmed for ten minutes.
 ///
 /// # Errors
 /// [`Error::NotFound`] where there is no such site, [`Error::Invalid`] where one is not a member of it.
 pub async fn estimate(db: &Db, site_id: i64, user_id: i64, batch: &NewBatch) -> Result<Estimate> {
     let apps: Vec<String> = batch.apps.iter().map(|app| app.name().to_owned()).collect();
+    let members = count(batch.member_ids.len());
+    let estimated_calls = count(apps.len()) * members;
+    let mut tx = db.transaction().await?;
+    let today = check_site(&mut tx, site_id, &batch.member_ids).await?;
+    let cost = estimate_cost(&mut tx, site_id, today, &apps, members).await?;
     let row = sqlx::query!(
-        r#"
-        select outcome as "outcome!", batch_id, estimated_calls, estimated_tokens, budget_left, expires_at
-        from estimate_batch($1, $2, $3, $4)
-        "#,
+        "insert into biz.ai_batches (site_id, app_types, member_ids, estimated_calls, estimated_tokens, expires_at, created_by)
+         values ($1, $2, $3, $4, $5, clock_timestamp() + make_interval(secs => $6), $7)
+         returning id, expires_at",
         site_id,
-        user_id,
         &apps,
         &batch.member_ids,
+        estimated_calls,
+        cost.tokens,
+        CONFIRMABLE.as_secs_f64(),
+        user_id,
     )
-    .fetch_one(db)
+    .fetch_one(&mut *tx)
     .with_statement_timeout()
     .await?;
-    match &*row.outcome {
-        "not_found" => return Err(Error::NotFound),
-        "unknown_members" => return Err(Error::invalid("member_ids", Reason::Unknown)),
-        _ => {}
-    }
-    let estimate = || {
-        Some(Estimate {
-            batch_id: row.batch_id?,
-            estimated_calls: row.estimated_calls?,
-            estimated_tokens: row.estimated_tokens?,
-            budget_left: row.budget_left?,
-            expires_at: row.expires_at?,
-        })
-    };
-    estimate().ok_or(Error::internal("unknown outcome of estimate_batch"))
+    let details = json!({ "app_types": apps, "members": members, "estimated_tokens": cost.tokens });
+    let id = row.id.to_string();
+    audit::record(
+        &mut tx,
+        Action::EstimateBatch,
+        site_id,
+        user_id,
+        Some(&id),
+        details,
+    )
+    .await?;
+    tx.commit().await?;
+    Ok(Estimate {
+        batch_id: row.id,
+        estimated_calls,
+        estimated_tokens: cost.tokens,
+        budget_left: cost.left,
+        expires_at: row.expires_at,
+    })
 }
 
-/// Queues the jobs of an estimate, once; answers how many.
+fn count(items: usize) -> i64 {
+    i64::try_from(items).unwrap_or(i64::MAX)
+}
+
+/// The site's day, if all of these are members of the site. `dws.member_profile` may be a view of
+/// the operator's without keys: a member may have several rows.
+async fn check_site(tx: &mut PgConnection, site_id: i64, member_ids: &[i64]) -> Result<NaiveDate> {
+    let row = sqlx::query!(
+        r#"
+        select local_day(s.timezone, clock_timestamp()) as "today!", (
+            select count(distinct p.member_id) from dws.member_profile p where p.site_id = $1 and p.member_id = any ($2)
+        ) as "members!"
+        from biz.sites s where s.id = $1
+        "#,
+        site_id,
+        member_ids,
+    )
+    .fetch_optional(tx)
+    .with_statement_timeout()
+    .await?
+    .ok_or(Error::NotFound)?;
+    if row.members < count(member_ids.len()) {
+        return Err(Error::invalid("member_ids", Reason::Unknown));
+    }
+    Ok(row.today)
+}
+
+/// In tokens.
+struct Cost {
+    /// What the batch would cost.
+    tokens: i64,
+    /// What is left of the budget.
+    left: i64,
+}
+
+async fn estimate_cost(
+    tx: &mut PgConnection,
+    site_id: i64,
+    today: NaiveDate,
+    apps: &[String],
+    members: i64,
+) -> Result<Cost> {
+    sqlx::query_as!(
+        Cost,
+        r#"
+        select sum(ceil($4::bigint * coalesce(recent.average, $6::bigint)))::bigint as "tokens!", tokens_left($1) as "left!"
+        from unnest($3::text[]) app (name) cross join lateral (
+            select nullif(sum(u.tokens), 0) / nullif(sum(u.successes), 0) as average from biz.ai_usage_daily u
+            where u.site_id = $1 and u.app_type = app.name and u.day > $2::date - $5::integer and u.day <= $2
+        ) recent
+        "#,
+        site_id,
+        today,
+        apps,
+        members,
+        RECENT_DAYS,
+        TOKENS_PER_CALL,
+    )
+    .fetch_one(tx)
+    .with_statement_timeout()
+    .await
+}
+
+/// Queues the jobs of an estimate, once; returns how many.
 ///
 /// # Errors
 /// [`Error::NotFound`], also for a batch of another site; [`Error::Conflict`] where it was confirmed or cancelled
 /// before, or costs more than is left; [`Error::Gone`] where it has expired.
 pub async fn confirm(db: &Db, site_id: i64, user_id: i64, id: Uuid) -> Result<i64> {
-    let row = sqlx::query!(
-        r#"select outcome as "outcome!", jobs from confirm_batch($1, $2, $3)"#,
+    let mut tx = db.transaction().await?;
+    let batch = sqlx::query_as!(
+        Confirmable,
+        "select confirmed_at, cancelled_at, expires_at, estimated_tokens
+         from biz.ai_batches where id = $2 and site_id = $1 for no key update",
         site_id,
-        user_id,
         id,
     )
-    .fetch_one(db)
+    .fetch_optional(&mut *tx)
+    .with_statement_timeout()
+    .await?
+    .ok_or(Error::NotFound)?;
+    // Read once the lock is taken: another confirmation may have made this one wait.
+    let now = sqlx::query!(
+        r#"select $2 <= clock_timestamp() as "is_expired!", tokens_left($1) as tokens_left"#,
+        site_id,
+        batch.expires_at,
+    )
+    .fetch_one(&mut *tx)
     .with_statement_timeout()
     .await?;
-    match (&*row.outcome, row.jobs) {
-        ("confirmed", Some(jobs)) => Ok(jobs),
-        ("not_found", _) => Err(Error::NotFound),
-        ("confirmed_before", _) => Err(Error::Conflict("The batch was confirmed before")),
-        ("cancelled", _) => Err(Error::Conflict("The batch was cancelled")),
-        ("over_budget", _) => Err(Error::Conflict("The batch costs more than is left")),
-        ("expired", _) => Err(Error::Gone),
-        _ => Err(Error::internal("unknown outcome of confirm_batch")),
+    batch.check(now.is_expired, now.tokens_left)?;
+    let jobs = enqueue(&mut tx, site_id, id).await?;
+    let details = json!({ "jobs": jobs, "estimated_tokens": batch.estimated_tokens });
+    let object_id = id.to_string();
+    audit::record(
+        &mut tx,
+        Action::ConfirmBatch,
+        site_id,
+        user_id,
+        Some(&object_id),
+        details,
+    )
+    .await?;
+    tx.commit().await?;
+    Ok(jobs)
+}
+
+/// What decides whether a batch can be confirmed.
+struct Confirmable {
+    confirmed_at: Option<DateTime<Utc>>,
+    cancelled_at: Option<DateTime<Utc>>,
+    expires_at: DateTime<Utc>,
+    estimated_tokens: i64,
+}
+
+impl Confirmable {
+    fn check(&self, is_expired: bool, tokens_left: Option<i64>) -> Result<()> {
+        if self.confirmed_at.is_some() {
+            return Err(Error::Conflict("The batch was confirmed before"));
+        }
+        if self.cancelled_at.is_some() {
+            return Err(Error::Conflict("The batch was cancelled"));
+        }
+        if is_expired {
+            return Err(Error::Gone);
+        }
+        if tokens_left.is_some_and(|left| self.estimated_tokens > left) {
+            return Err(Error::Conflict("The batch costs more than is left"));
+        }
+        Ok(())
     }
+}
+
+/// Marks a batch as confirmed and queues its jobs, one for each member; returns how many.
+async fn enqueue(tx: &mut PgConnection, site_id: i64, id: Uuid) -> Result<i64> {
+    sqlx::query!(
+        "update biz.ai_batches set confirmed_at = clock_timestamp() where id = $2 and site_id = $1",
+        site_id,
+        id,
+    )
+    .execute(&mut *tx)
+    .with_statement_timeout()
+    .await?;
+    let queued = sqlx::query!(
+        "insert into biz.ai_trigger_jobs (site_id, event_type, connector_type, trigger_type, member_id, app_chain, is_forced, batch_id, urgency)
+         select b.site_id, 'batch', 'batch', 'batch', m.id, b.app_types, true, b.id, $3
+         from biz.ai_batches b cross join unnest(b.member_ids) with ordinality m (id, place)
+         where b.id = $2 and b.site_id = $1
+         order by m.place",
+        site_id,
+        id,
+        URGENCY,
+    )
+    .execute(tx)
+    .with_statement_timeout()
+    .await?;
+    Ok(i64::try_from(queued.rows_affected()).unwrap_or(i64::MAX))
 }
 
 /// A batch as it stands.
@@ -213,7 +375,7 @@ pub async fn find(db: &Db, scope: SiteScope, id: Uuid) -> Result<Batch> {
     batch.ok_or(Error::NotFound)
 }
 
-/// What became of a batch that was taken back.
+/// What cancelling a batch did.
 #[derive(Clone, Debug)]
 pub struct Cancelled {
     /// As in [`Batch`].
@@ -222,32 +384,106 @@ pub struct Cancelled {
     pub cancelled: i64,
 }
 
-/// Takes back what is not running of a batch; one that was not confirmed never can be. Safe to repeat.
+/// Cancels the jobs of a batch that are not running; one that was not confirmed can no longer be. A
+/// batch that is over stays as it is. Safe to repeat.
 ///
 /// # Errors
 /// [`Error::NotFound`], also for a batch of another site.
 pub async fn cancel(db: &Db, site_id: i64, user_id: i64, id: Uuid) -> Result<Cancelled> {
-    let row = sqlx::query!(
-        "select status, cancelled from cancel_batch($1, $2, $3)",
+    let mut tx = db.transaction().await?;
+    let status = lock(&mut tx, site_id, id).await?;
+    if !["estimated", "running"].contains(&&*status) {
+        let cancelled = sqlx::query_scalar!(
+            r#"
+            select count(*) as "cancelled!" from biz.ai_trigger_jobs
+            where batch_id = $2 and site_id = $1 and status = 'cancelled'
+            "#,
+            site_id,
+            id,
+        )
+        .fetch_one(&mut *tx)
+        .with_statement_timeout()
+        .await?;
+        return Ok(Cancelled { status, cancelled });
+    }
+    let cancelled = cancel_jobs(&mut tx, site_id, id).await?;
+    let details = json!({ "cancelled": cancelled });
+    let object_id = id.to_string();
+    audit::record(
+        &mut tx,
+        Action::CancelBatch,
         site_id,
         user_id,
+        Some(&object_id),
+        details,
+    )
+    .await?;
+    tx.commit().await?;
+    let status = "cancelled".to_owned();
+    Ok(Cancelled { status, cancelled })
+}
+
+/// Locks a batch and returns its status.
+async fn lock(tx: &mut PgConnection, site_id: i64, id: Uuid) -> Result<String> {
+    sqlx::query!(
+        "select from biz.ai_batches where id = $2 and site_id = $1 for no key update",
+        site_id,
         id,
     )
-    .fetch_one(db)
+    .fetch_optional(&mut *tx)
+    .with_statement_timeout()
+    .await?
+    .ok_or(Error::NotFound)?;
+    // A statement of its own, so that it sees what was committed before the lock was taken.
+    sqlx::query_scalar!(
+        r#"select batch_status(b) as "status!" from biz.ai_batches b where b.id = $2 and b.site_id = $1"#,
+        site_id,
+        id,
+    )
+    .fetch_one(tx)
+    .with_statement_timeout()
+    .await
+}
+
+/// Marks a batch as cancelled, and those of its jobs that no worker has; returns how many.
+async fn cancel_jobs(tx: &mut PgConnection, site_id: i64, id: Uuid) -> Result<i64> {
+    sqlx::query!(
+        "update biz.ai_batches set cancelled_at = clock_timestamp() where id = $2 and site_id = $1",
+        site_id,
+        id,
+    )
+    .execute(&mut *tx)
     .with_statement_timeout()
     .await?;
-    match (row.status, row.cancelled) {
-        (Some(status), Some(cancelled)) => Ok(Cancelled { status, cancelled }),
-        _ => Err(Error::NotFound),
-    }
+    let cancelled = sqlx::query!(
+        "update biz.ai_trigger_jobs set status = 'cancelled', finished_at = clock_timestamp()
+         where batch_id = $2 and site_id = $1 and status = 'pending'",
+        site_id,
+        id,
+    )
+    .execute(tx)
+    .with_statement_timeout()
+    .await?;
+    Ok(i64::try_from(cancelled.rows_affected()).unwrap_or(i64::MAX))
 }
 
 /// Deletes estimates that expired more than a day ago and were never confirmed; returns how many.
 pub async fn sweep(db: &Db) -> Result<i32> {
-    sqlx::query_scalar!(r#"select sweep_batches() as "estimates!""#)
-        .fetch_one(db)
-        .with_statement_timeout()
-        .await
+    let Some(mut tx) = db.sweep_transaction().await? else {
+        return Ok(0);
+    };
+    let deleted = sqlx::query!(
+        "delete from biz.ai_batches where id = any (array(
+             select id from biz.ai_batches where confirmed_at is null and expires_at < now() - make_interval(days => $1)
+             order by expires_at limit $2 for update skip locked))",
+        DELETED_AFTER_DAYS,
+        SWEEP_LIMIT,
+    )
+    .execute(&mut *tx)
+    .with_statement_timeout()
+    .await?;
+    tx.commit().await?;
+    Ok(db::swept(&deleted))
 }
 
 #[cfg(test)]

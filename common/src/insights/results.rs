@@ -1,22 +1,30 @@
-//! Results of the apps, by target: what was answered last, for as long as it holds, and whose turn it is
-//! to answer anew.
+//! Results of the apps, by target. A target has at most one valid result, and at most one job that
+//! generates the next.
 //!
-//! Generators take their lease in `begin_generating` and give a result in `finalize_generating`;
-//! both are parts of a job's statements (`jobs`), so nobody else can write.
+//! A job takes the lease of a target in `begin_generating` and stores the result in
+//! `finalize_generating`. Both are parts of the job's own statements (`jobs`).
 
 use chrono::{DateTime, Utc};
-use serde_json::Value;
+use serde_json::{Value, json};
+use sqlx::PgConnection;
 
 use crate::{
-    governance::{apps::App, audit::Action, auth::SiteScope},
+    governance::{
+        apps::App,
+        audit::{self, Action},
+        auth::SiteScope,
+    },
     insights::facts::Period,
     platform::{
-        db::{Db, StatementTimeout},
+        db::{self, Db, SWEEP_LIMIT, StatementTimeout},
         error::{Error, Result},
         paging::{MAX_COUNTED, Page, PageStart, Paging},
         words::words,
     },
 };
+
+/// The results of an app and site that are kept: the newest.
+const KEPT: i64 = 20_000;
 
 /// What a result is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,7 +64,8 @@ impl Target {
 /// All areas of a site together, as a filter spells them.
 pub const ALL_AREAS: &str = "all";
 
-/// The entry that its bearer is to fill, and its fence: who takes a dead lease over counts it up.
+/// The row that a job is to fill with a result, and its fence: a job that takes over an expired lease
+/// counts `generation` up, so that the earlier job can no longer write.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Lease {
     pub entry_id: i64,
@@ -68,18 +77,18 @@ pub(crate) struct Lease {
 pub struct Entry {
     /// Id.
     pub id: i64,
-    /// As the app answered.
+    /// The app's answer.
     pub result: Value,
-    /// Where the app gives one.
+    /// From 1 to 10, where the app is one that scores.
     pub score: Option<i32>,
     /// When it was begun.
     pub created_at: DateTime<Utc>,
-    /// Somebody is making a newer one.
+    /// A newer one is being generated.
     pub stale: bool,
 }
 
-/// The result of a target that holds. While a newer one is being made, the last there was, marked stale, unless
-/// that was invalidated.
+/// The valid result of a target. While a newer one is being generated, the last one, marked stale, even
+/// if it has expired; never one that was invalidated.
 pub async fn latest(db: &Db, site_id: i64, app: App, target: &Target) -> Result<Option<Entry>> {
     sqlx::query_as!(
         Entry,
@@ -105,7 +114,8 @@ pub async fn latest(db: &Db, site_id: i64, app: App, target: &Target) -> Result<
     .await
 }
 
-/// The last results of a target, the newest first, whether or not they still hold; none that was invalidated.
+/// The last `most` results of a target, the newest first, valid or expired. It stops at none that was
+/// invalidated: those are left out.
 pub async fn history(
     db: &Db,
     site_id: i64,
@@ -131,7 +141,7 @@ pub async fn history(
     .await
 }
 
-/// What holds of an app about a member, whatever the targets, the newest first.
+/// The valid results of an app about a member, whatever their targets, the newest first; at most `most`.
 pub async fn about_member(
     db: &Db,
     site_id: i64,
@@ -158,9 +168,9 @@ pub async fn about_member(
     .await
 }
 
-/// Says of results that they no longer hold: those of an app, about a member, or both, or all of a site.
-/// One that is just being made was asked with what was known before: its generator loses its lease.
-/// Answers how many results were invalidated.
+/// Invalidates results: those of an app, about a member, or both; otherwise all of a site. A job that is
+/// generating such a result loses its lease, since it asked with older facts. Returns how many valid
+/// results were invalidated.
 ///
 /// # Errors
 /// [`Error::NotFound`] where there is no such site.
@@ -171,27 +181,107 @@ pub async fn invalidate(
     app: Option<App>,
     member_id: Option<i64>,
 ) -> Result<i64> {
-    let affected = sqlx::query_scalar!(
-        "select invalidate_cache($1, $2, $3, $4, $5)",
+    let app_types = names(app);
+    let mut tx = db.transaction().await?;
+    sqlx::query!("select from biz.sites where id = $1", site_id)
+        .fetch_optional(&mut *tx)
+        .with_statement_timeout()
+        .await?
+        .ok_or(Error::NotFound)?;
+    take_leases(&mut tx, site_id, &app_types, member_id).await?;
+    let affected = match member_id {
+        Some(member_id) => invalidate_about(&mut tx, site_id, &app_types, member_id).await?,
+        None => invalidate_all(&mut tx, site_id, &app_types).await?,
+    };
+    let details = json!({
+        "app_type": app.map(App::name),
+        "member_id": member_id,
+        "affected": affected,
+    });
+    audit::record(
+        &mut tx,
+        Action::InvalidateCache,
         site_id,
         user_id,
-        Action::InvalidateCache.name(),
-        app.map(App::name),
+        None,
+        details,
+    )
+    .await?;
+    tx.commit().await?;
+    Ok(i64::try_from(affected).unwrap_or(i64::MAX))
+}
+
+/// The names of the apps whose answers are kept, or of this one only.
+fn names(app: Option<App>) -> Vec<String> {
+    apps()
+        .filter(|kept| app.is_none_or(|app| app == *kept))
+        .map(|app| app.name().to_owned())
+        .collect()
+}
+
+/// Ends the leases of those who are generating such a result: another job may take them at once.
+async fn take_leases(
+    tx: &mut PgConnection,
+    site_id: i64,
+    app_types: &[String],
+    member_id: Option<i64>,
+) -> Result<()> {
+    sqlx::query!(
+        "update biz.ai_cache set generation = generation + 1, lease_until = '-infinity'
+         where site_id = $1 and cache_type = any ($2) and status = 'generating' and ($3::bigint is null or member_id = $3)",
+        site_id,
+        app_types,
         member_id,
     )
-    .fetch_one(db)
+    .execute(tx)
     .with_statement_timeout()
     .await?;
-    affected.ok_or(Error::NotFound)
+    Ok(())
+}
+
+/// Invalidates the results about a member.
+async fn invalidate_about(
+    tx: &mut PgConnection,
+    site_id: i64,
+    app_types: &[String],
+    member_id: i64,
+) -> Result<u64> {
+    let done = sqlx::query!(
+        "update biz.ai_cache set status = 'invalidated'
+         where site_id = $1 and member_id = $3 and cache_type = any ($2) and status = 'valid'",
+        site_id,
+        app_types,
+        member_id,
+    )
+    .execute(tx)
+    .with_statement_timeout()
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// Invalidates the results about whatever it be. Another statement than the one about a member, since
+/// another index serves it.
+async fn invalidate_all(tx: &mut PgConnection, site_id: i64, app_types: &[String]) -> Result<u64> {
+    let done = sqlx::query!(
+        "update biz.ai_cache set status = 'invalidated'
+         where site_id = $1 and cache_type = any ($2) and status = 'valid'",
+        site_id,
+        app_types,
+    )
+    .execute(tx)
+    .with_statement_timeout()
+    .await?;
+    Ok(done.rows_affected())
 }
 
 words! {
-    /// Status of an entry, as clients and the column `status` spell it.
+    /// The status of a result.
     pub enum Status {
+        /// A job is generating it.
         Generating = "generating",
-        /// It is valid, unless it has expired since.
+        /// The newest of its target. It is shown until `expires_at`.
         Valid = "valid",
-        /// Its time is over, or there is a newer one.
+        /// A newer one replaced it, or `expires_at` has passed and a sweep has seen it.
         Expired = "expired",
         /// An admin invalidated it.
         Invalidated = "invalidated",
@@ -203,7 +293,7 @@ pub fn apps() -> impl Iterator<Item = App> {
     App::ALL.into_iter().filter(|app| app.validity().is_some())
 }
 
-/// Which entries are listed.
+/// Which results are listed.
 #[derive(Clone, Debug)]
 pub struct ResultQuery {
     /// Of one site, or of all.
@@ -212,7 +302,7 @@ pub struct ResultQuery {
     pub app: Option<App>,
     /// About one target, as [`Target::id`] spells it.
     pub target_id: Option<String>,
-    /// That stand so.
+    /// Of one status.
     pub status: Option<Status>,
 }
 
@@ -229,48 +319,45 @@ impl ResultQuery {
     }
 }
 
-/// An entry as admins see it.
+/// A result in the admins' list.
 #[derive(Clone, Debug)]
-pub struct Listing {
+pub struct ResultItem {
     /// Id.
     pub id: i64,
-    /// Where.
+    /// The site.
     pub site_id: i64,
     /// The app, by its name.
     pub cache_type: String,
-    /// What it is about.
+    /// As [`Target::id`] spells it.
     pub target_id: String,
-    /// How it stands.
+    /// As [`Status`] spells it.
     pub status: String,
-    /// As the app answered, once it has.
+    /// The app's answer. `None` while it is being generated.
     pub result: Option<Value>,
-    /// Where the app gives one.
+    /// From 1 to 10, where the app is one that scores.
     pub score: Option<i32>,
-    /// What it was made for.
+    /// The kind of work that asked for it, such as `event`.
     pub triggered_by: String,
     /// When it was begun.
     pub created_at: DateTime<Utc>,
-    /// Until when it holds at most.
+    /// It is valid until then at most. `None` while it is being generated.
     pub expires_at: Option<DateTime<Utc>>,
 }
 
-/// Lists entries, the newest first.
-pub async fn list(db: &Db, query: &ResultQuery, paging: &Paging<i64>) -> Result<Page<Listing>> {
+/// Lists results, the newest first.
+pub async fn list(db: &Db, query: &ResultQuery, paging: &Paging<i64>) -> Result<Page<ResultItem>> {
     let (before, offset) = match paging.from {
         PageStart::Offset(offset) => (None, offset),
         PageStart::Key(id) => (Some(id), 0),
     };
-    let app_types: Vec<String> = apps()
-        .filter(|app| query.app.is_none_or(|asked| asked == *app))
-        .map(|app| app.name().to_owned())
-        .collect();
+    let app_types = names(query.app);
     let statuses: Vec<String> = Status::ALL
         .into_iter()
         .filter(|status| query.status.is_none_or(|asked| asked == *status))
         .map(|status| status.name().to_owned())
         .collect();
-    // Each site, app and status is read by itself, from its newest entry on and no further than the page goes. Of
-    // one target there are few.
+    // Each site, app and status is read by itself, from the newest row on and no further than the page
+    // goes. One target has few rows.
     let rows = sqlx::query!(
         r#"
         with kinds (site_id, cache_type, status) as materialized (
@@ -331,8 +418,8 @@ pub async fn list(db: &Db, query: &ResultQuery, paging: &Paging<i64>) -> Result<
     .with_statement_timeout()
     .await?;
     let total = rows.first().map_or(0, |row| row.total);
-    let entries = rows.into_iter().filter_map(|row| {
-        let entry = Listing {
+    let items = rows.into_iter().filter_map(|row| {
+        let item = ResultItem {
             id: row.id?,
             site_id: row.site_id?,
             cache_type: row.cache_type?,
@@ -344,14 +431,14 @@ pub async fn list(db: &Db, query: &ResultQuery, paging: &Paging<i64>) -> Result<
             created_at: row.created_at?,
             expires_at: row.expires_at,
         };
-        Some((entry.id, entry))
+        Some((item.id, item))
     });
     let scope = query.cursor_scope();
-    Ok(Page::counted(total, entries, paging.size, &scope))
+    Ok(Page::counted(total, items, paging.size, &scope))
 }
 
 /// What a sweep of the results did.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct SweptResults {
     /// Results that were being generated by a worker that was killed: deleted.
     pub leases: i32,
@@ -363,13 +450,75 @@ pub struct SweptResults {
 
 /// Expires and deletes a bounded number of results. Does nothing where another sweep is running.
 pub async fn sweep(db: &Db) -> Result<SweptResults> {
-    sqlx::query_as!(
-        SweptResults,
-        r#"select leases as "leases!", expired as "expired!", removed as "removed!" from sweep_cache()"#
+    let Some(mut tx) = db.sweep_transaction().await? else {
+        return Ok(SweptResults::default());
+    };
+    let swept = SweptResults {
+        leases: delete_leases(&mut tx).await?,
+        expired: expire(&mut tx).await?,
+        removed: delete_oldest(&mut tx).await?,
+    };
+    tx.commit().await?;
+    Ok(swept)
+}
+
+// The statements of a sweep take lists of ids, so that the table is reached by its key whatever the
+// planner thinks of the limit.
+
+/// Deletes rows whose generator let its lease expire.
+async fn delete_leases(tx: &mut PgConnection) -> Result<i32> {
+    let done = sqlx::query!(
+        "delete from biz.ai_cache where id = any (array(
+             select id from biz.ai_cache where status = 'generating' and lease_until < now()
+             order by lease_until limit $1 for update skip locked))",
+        SWEEP_LIMIT,
     )
-    .fetch_one(db)
+    .execute(tx)
     .with_statement_timeout()
-    .await
+    .await?;
+    Ok(db::swept(&done))
+}
+
+/// Marks valid results whose time is over.
+async fn expire(tx: &mut PgConnection) -> Result<i32> {
+    let done = sqlx::query!(
+        "update biz.ai_cache set status = 'expired' where id = any (array(
+             select id from biz.ai_cache where status = 'valid' and expires_at <= now()
+             order by expires_at limit $1 for update skip locked))",
+        SWEEP_LIMIT,
+    )
+    .execute(tx)
+    .with_statement_timeout()
+    .await?;
+    Ok(db::swept(&done))
+}
+
+/// Deletes the oldest results of the app and site that has the most beyond [`KEPT`].
+async fn delete_oldest(tx: &mut PgConnection) -> Result<i32> {
+    // The number in the text is that of the partial index, which serves no parameter. It must not be
+    // above `KEPT`.
+    let largest = sqlx::query!(
+        "select site_id, cache_type, entries from biz.ai_cache_sizes
+         where entries > 20000 and entries > $1 order by entries desc limit 1",
+        KEPT,
+    )
+    .fetch_optional(&mut *tx)
+    .with_statement_timeout()
+    .await?;
+    let Some(largest) = largest else {
+        return Ok(0);
+    };
+    let done = sqlx::query!(
+        "delete from biz.ai_cache where id = any (array(
+             select id from biz.ai_cache where site_id = $1 and cache_type = $2 order by id limit $3))",
+        largest.site_id,
+        largest.cache_type,
+        SWEEP_LIMIT.min(largest.entries - KEPT),
+    )
+    .execute(tx)
+    .with_statement_timeout()
+    .await?;
+    Ok(db::swept(&done))
 }
 
 #[cfg(test)]

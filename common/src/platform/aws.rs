@@ -18,29 +18,27 @@ use aws_smithy_runtime_api::{
 use aws_types::SdkConfig;
 use reqwest::Method;
 
-use crate::platform::{env::Env, http_client};
+use crate::platform::http_client;
 
 /// How long a connection may take; what the SDK grants one.
 const CONNECT: Duration = Duration::from_millis(3100);
 /// How long one try may take. A secret or a message is a matter of milliseconds.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Region, credentials and endpoint as Lambda gives them to a function, in variables, and the HTTP client that the
-/// rest of the program has.
+/// Region, credentials and endpoint from the variables that Lambda sets, and the program's own HTTP
+/// client. `text` reads a variable.
 ///
 /// The SDK's own search for them, in profiles, metadata and roles to assume, and its own client, with HTTP/2 that nobody
 /// asks for, would be a sixth of every binary; and that one begins with reading the system's root certificates.
-pub(crate) fn config(env: &Env) -> SdkConfig {
-    let keys = env
-        .text("AWS_ACCESS_KEY_ID")
-        .zip(env.text("AWS_SECRET_ACCESS_KEY"));
+pub(crate) fn config<'a>(text: impl Fn(&str) -> Option<&'a str>) -> SdkConfig {
+    let keys = text("AWS_ACCESS_KEY_ID").zip(text("AWS_SECRET_ACCESS_KEY"));
     let credentials = keys.map(|(id, secret)| {
-        let session_token = env.text("AWS_SESSION_TOKEN").map(str::to_owned);
+        let session_token = text("AWS_SESSION_TOKEN").map(str::to_owned);
         // They hold for as long as the instance that was given them.
         let credentials = Credentials::new(id, secret, session_token, None, "environment");
         SharedCredentialsProvider::new(credentials)
     });
-    let region = env.text("AWS_REGION").map(str::to_owned);
+    let region = text("AWS_REGION").map(str::to_owned);
     let connector = SharedHttpConnector::new(Http::new());
     let mut config = SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
@@ -48,7 +46,7 @@ pub(crate) fn config(env: &Env) -> SdkConfig {
         .retry_config(retries())
         .region(region.map(Region::new));
     config.set_credentials_provider(credentials);
-    config.set_endpoint_url(env.text("AWS_ENDPOINT_URL").map(str::to_owned));
+    config.set_endpoint_url(text("AWS_ENDPOINT_URL").map(str::to_owned));
     config.build()
 }
 

@@ -109,6 +109,9 @@ const STATEMENT_TIMEOUT: Duration = Duration::from_millis(1400);
 /// is silent, it takes the place of one.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// The most rows of a kind that one step of the sweep changes.
+pub(crate) const SWEEP_LIMIT: i64 = 1000;
+
 /// More than a statement and its answer are ever under way.
 const ROUND_TRIP: Duration = Duration::from_millis(200);
 
@@ -256,6 +259,20 @@ impl Db {
         // Boxed, for the types of futures around it would else be nested too deeply for the compiler.
         let begun = async { Transaction::begin(self.acquire().await?).await }.boxed();
         begun.with_statement_timeout().await
+    }
+
+    /// Begins the transaction of one step of the sweep. `None` where another sweep is running. A step
+    /// changes at most [`SWEEP_LIMIT`] rows of a kind: the next sweep finds the rest.
+    ///
+    /// # Errors
+    /// When there is no connection.
+    pub(crate) async fn sweep_transaction(&self) -> Result<Option<Transaction>> {
+        let mut tx = self.transaction().await?;
+        let is_alone = sqlx::query_scalar!(r#"select take_sweep_lock() as "is_alone!""#)
+            .fetch_one(&mut *tx)
+            .with_statement_timeout()
+            .await?;
+        Ok(is_alone.then_some(tx))
     }
 
     /// A connection of the pool, if need be with a password that was rotated in since this instance
@@ -466,6 +483,11 @@ impl DerefMut for Transaction {
     fn deref_mut(&mut self) -> &mut PgConnection {
         &mut self.0
     }
+}
+
+/// How many rows a statement of the sweep changed.
+pub(crate) fn swept(done: &PgQueryResult) -> i32 {
+    i32::try_from(done.rows_affected()).unwrap_or(i32::MAX)
 }
 
 /// Tries what must be stored again, while the database is away, until then. It must be safe to repeat: a

@@ -33,10 +33,13 @@
 
 use std::{collections::HashMap, str::FromStr, time::Duration};
 
-use futures_util::future::BoxFuture;
+use futures_util::{TryFutureExt as _, future::BoxFuture};
 use secrecy::SecretString;
 
-use super::secrets::{RotatingSecret, SecretError, SecretStore, Version};
+use super::{
+    aws,
+    secrets::{RotatingSecret, SecretError, SecretStore, Version},
+};
 
 /// The shortest time between two reads of a secret, however often it is refused: anybody can send
 /// tokens of an unknown key.
@@ -140,8 +143,7 @@ impl Env {
         let arn_name = secret_arn_name(name);
         if let Some(arn) = self.text(&arn_name) {
             return self
-                .secrets
-                .fetch(self, arn, Version::Current)
+                .secret_version(arn, Version::Current)
                 .await
                 .map_err(|source| ConfigError::Secret {
                     name: arn_name,
@@ -159,7 +161,8 @@ impl Env {
         arn: &str,
         version: Version,
     ) -> Result<SecretString, SecretError> {
-        self.secrets.fetch(self, arn, version).await
+        let config = || aws::config(|name| self.text(name));
+        self.secrets.fetch(config, arn, version).await
     }
 
     /// What is made of a secret: now, and where Secrets Manager has it whenever it is refused.
@@ -175,7 +178,7 @@ impl Env {
         }
         let env = self.clone();
         Ok(RotatingSecret::new(value, name, pause, move || {
-            read(env.clone())
+            read(env.clone()).map_err(Into::into)
         }))
     }
 }

@@ -201,3 +201,15 @@ impl From<sqlx::Error> for Error {
         }
     }
 }
+
+/// An error and its sources, outermost first.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}

@@ -6,10 +6,9 @@ mod rotating;
 use std::sync::{Arc, OnceLock};
 
 use aws_sdk_secretsmanager::Client;
+use aws_types::SdkConfig;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
-
-use crate::platform::{aws, env::Env};
 
 pub use rotating::RotatingSecret;
 
@@ -42,10 +41,10 @@ pub enum SecretError {
 pub(crate) struct SecretStore(Arc<OnceLock<Client>>);
 
 impl SecretStore {
-    /// Fetches one secret by ARN or name.
+    /// Fetches one secret by ARN or name. `config` is asked for the first.
     pub(crate) async fn fetch(
         &self,
-        env: &Env,
+        config: impl FnOnce() -> SdkConfig + Send,
         arn: &str,
         version: Version,
     ) -> Result<SecretString, SecretError> {
@@ -53,7 +52,7 @@ impl SecretStore {
             Version::Current => "AWSCURRENT",
             Version::Previous => "AWSPREVIOUS",
         };
-        let client = self.0.get_or_init(|| Client::new(&aws::config(env)));
+        let client = self.0.get_or_init(|| Client::new(&config()));
         let answer = client
             .get_secret_value()
             .secret_id(arn)

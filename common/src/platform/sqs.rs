@@ -131,8 +131,8 @@ impl Queue {
 }
 
 fn client(env: &Env) -> Client {
-    let config =
-        Builder::from(&aws::config(env)).retry_config(aws::retries().with_initial_backoff(BACKOFF));
+    let config = Builder::from(&aws::config(|name| env.text(name)))
+        .retry_config(aws::retries().with_initial_backoff(BACKOFF));
     Client::from_conf(config.build())
 }
 

@@ -17,6 +17,8 @@ use crate::platform::{
     metrics::{self, EmbeddedMetrics},
 };
 
+pub use crate::platform::error::chain;
+
 /// What is logged unless `RUST_LOG` says otherwise. PostgreSQL's notices are not news.
 pub const DEFAULT_FILTER: &str = "info,sqlx=warn";
 
@@ -64,18 +66,6 @@ pub fn targets(directives: &str) -> Targets {
         .parse()
         .or_else(|_| DEFAULT_FILTER.parse())
         .unwrap_or_default()
-}
-
-/// An error and its sources, outermost first.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use common::{
     Result,
     governance::auth::SiteScope,
-    insights::jobs::{self, Detail, EventType, JobQuery, RunOfJob, Status, Summary},
+    insights::jobs::{self, Detail, EventType, JobQuery, RunOfJob, Status},
     platform::{dates::DateRange, db::Db, paging::Paging},
     web::{AdminPage, AdminProblem, Json, PathText, QueryText},
 };
@@ -37,8 +37,8 @@ pub(crate) struct JobItem {
     created_at: DateTime<Utc>,
 }
 
-impl From<Summary> for JobItem {
-    fn from(job: Summary) -> Self {
+impl From<jobs::JobItem> for JobItem {
+    fn from(job: jobs::JobItem) -> Self {
         Self {
             id: job.id,
             event_type: job.event_type,

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use common::{
     Result,
     governance::auth::SiteScope,
-    insights::results::{self, Listing, ResultQuery, Status},
+    insights::results::{self, ResultItem, ResultQuery, Status},
     platform::{db::Db, paging::Paging},
     web::{AdminPage, AdminProblem, Json, QueryText},
 };
@@ -38,8 +38,8 @@ pub(crate) struct CacheItem {
     expires_at: Option<DateTime<Utc>>,
 }
 
-impl From<Listing> for CacheItem {
-    fn from(entry: Listing) -> Self {
+impl From<ResultItem> for CacheItem {
+    fn from(entry: ResultItem) -> Self {
         Self {
             id: entry.id,
             cache_type: entry.cache_type,

@@ -38,6 +38,7 @@ mod idempotency;
 mod job_faults;
 mod jobs;
 mod laptop;
+mod layers;
 mod limits;
 mod metrics;
 mod migration;

@@ -310,8 +310,13 @@ async fn what_a_sweep_cannot_do_keeps_it_from_nothing_else() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     parlor.begin_and_die(COACH, chat, "你好", "说到一半").await;
-    for broken in ["sweep_replies", "sweep_jobs", "sweep_cache"] {
-        let statement = format!("alter function {broken} rename to gone_{broken}");
+    for broken in [
+        "function sweep_replies",
+        "function sweep_jobs",
+        "table biz.ai_cache",
+    ] {
+        let name = broken.rsplit('.').next().unwrap();
+        let statement = format!("alter {broken} rename to gone_{name}");
         parlor.db.execute(AssertSqlSafe(statement)).await.unwrap();
     }
     let months = months(&parlor).await;

@@ -8,25 +8,13 @@ use crate::{
     platform::{
         db::{Db, StatementTimeout},
         error::{Error, Reason, Result},
-        words::words,
     },
 };
-
-words! {
-    /// What `create_session` returns.
-    enum Outcome {
-        Created = "created",
-        BotUnknown = "bot_unknown",
-        BotForbidden = "bot_forbidden",
-        NoAgent = "no_agent",
-        AgentGone = "agent_gone",
-    }
-}
 
 /// Begins a session with a bot.
 ///
 /// # Errors
-/// [`Error::NotFound`] where there is no such bot for the caller's site, or its agent is gone;
+/// [`Error::NotFound`] where there is no such bot for the caller's site, or its agent was deleted;
 /// [`Error::Forbidden`] where the caller may not use it, [`Error::Invalid`] where it has no agent.
 pub async fn create(
     db: &Db,
@@ -34,26 +22,78 @@ pub async fn create(
     bot_id: Uuid,
     title: Option<&Title>,
 ) -> Result<Session> {
-    let row = sqlx::query!(
+    let mut tx = db.transaction().await?;
+    let bot = sqlx::query_as!(
+        UsedBot,
         r#"
-        select outcome as "outcome!", session_id from create_session($1, $2, $3, $4)
+        select bot_access(b, $1, $2) as "access!", coalesce(b.display_name, b.name) as "name!", b.agent_id,
+               exists (select from biz.agents a where a.id = b.agent_id and a.deleted_at is null) as "has_agent!"
+        from biz.bots b where b.id = $3
         "#,
         caller.site_id,
         caller.user_id,
         bot_id,
-        title.map(Title::as_str),
     )
-    .fetch_one(db)
+    .fetch_optional(&mut *tx)
+    .with_statement_timeout()
+    .await?
+    .ok_or(Error::NotFound)?;
+    let agent_id = bot.usable_agent()?;
+    let title = title.map_or_else(
+        || format!("Chat with {}", bot.name),
+        |title| title.as_str().to_owned(),
+    );
+    let id = sqlx::query_scalar!(
+        "insert into biz.ai_conversations (site_id, user_id, context_type, context_id, channel_type, title, bot_id, agent_id, last_active_at)
+         values ($1, $2, 'bot', $3::uuid::text, 'api', $4, $3, $5, clock_timestamp())
+         returning public_id",
+        caller.site_id,
+        caller.user_id,
+        bot_id,
+        title,
+        agent_id,
+    )
+    .fetch_one(&mut *tx)
     .with_statement_timeout()
     .await?;
-    match Outcome::from_sql(&row.outcome, "create_session")? {
-        Outcome::Created => {
-            let id = row.session_id;
-            let id = id.ok_or(Error::internal("create_session returned no session"))?;
-            find(db, caller, id).await
+    // The total of the user's list, which is kept so that the list need not count.
+    sqlx::query!(
+        "update biz.users set listed_sessions = listed_sessions + 1 where id = $2 and site_id = $1",
+        caller.site_id,
+        caller.user_id,
+    )
+    .execute(&mut *tx)
+    .with_statement_timeout()
+    .await?;
+    tx.commit().await?;
+    find(db, caller, id).await
+}
+
+/// A bot, and whether the caller may begin a session with it.
+struct UsedBot {
+    /// As `bot_access` returns it.
+    access: String,
+    /// As people see it.
+    name: String,
+    agent_id: Option<Uuid>,
+    /// Its agent is there and was not deleted.
+    has_agent: bool,
+}
+
+impl UsedBot {
+    fn usable_agent(&self) -> Result<Uuid> {
+        match &*self.access {
+            "unknown" => return Err(Error::NotFound),
+            "forbidden" => return Err(Error::Forbidden),
+            _ => {}
         }
-        Outcome::BotUnknown | Outcome::AgentGone => Err(Error::NotFound),
-        Outcome::BotForbidden => Err(Error::Forbidden),
-        Outcome::NoAgent => Err(Error::invalid("bot_id", Reason::NoAgent)),
+        let agent_id = self
+            .agent_id
+            .ok_or(Error::invalid("bot_id", Reason::NoAgent))?;
+        if self.has_agent {
+            Ok(agent_id)
+        } else {
+            Err(Error::NotFound)
+        }
     }
 }

@@ -146,8 +146,8 @@ pub async fn find(db: &Db, caller: &Caller, id: Uuid) -> Result<Session> {
     })
 }
 
-/// What a session that was asked for says of itself before it says anything else.
-/// Answers its bot.
+/// The bot of a session, if the caller owns it. Every function that takes a session's id checks this
+/// first.
 fn own<B>(caller: &Caller, owner: i64, bot: Option<B>) -> Result<B> {
     if owner != caller.user_id {
         return Err(Error::NotOwner);

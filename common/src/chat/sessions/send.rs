@@ -1,5 +1,7 @@
 //! A message to a bot, whose reply is made in the background.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
@@ -7,7 +9,7 @@ use crate::{
     chat::messages::{Content, SendLimits},
     governance::auth::Caller,
     platform::{
-        db::{Db, StatementTimeout},
+        db::{self, Db, SWEEP_LIMIT, StatementTimeout},
         error::{Error, Reason, Result},
         words::words,
     },
@@ -15,6 +17,9 @@ use crate::{
 
 /// The longest idempotency key, in characters.
 const MAX_KEY: usize = 64;
+
+/// How long an idempotency key is remembered. `send_session_message` must use the same.
+const KEY_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The `Idempotency-Key` of a message: sent again within a day, it is the same message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -157,8 +162,21 @@ pub async fn send(
 
 /// Deletes idempotency keys that are older than a day; returns how many.
 pub async fn sweep_idempotency_keys(db: &Db) -> Result<i32> {
-    sqlx::query_scalar!(r#"select sweep_idempotency_keys() as "keys!""#)
-        .fetch_one(db)
-        .with_statement_timeout()
-        .await
+    let Some(mut tx) = db.sweep_transaction().await? else {
+        return Ok(0);
+    };
+    let deleted = sqlx::query!(
+        "with old as (
+             select conversation_id, key from biz.ai_idempotency_keys
+             where created_at < now() - make_interval(secs => $1) order by created_at limit $2 for update skip locked
+         )
+         delete from biz.ai_idempotency_keys k using old where k.conversation_id = old.conversation_id and k.key = old.key",
+        KEY_LIFETIME.as_secs_f64(),
+        SWEEP_LIMIT,
+    )
+    .execute(&mut *tx)
+    .with_statement_timeout()
+    .await?;
+    tx.commit().await?;
+    Ok(db::swept(&deleted))
 }

@@ -5,7 +5,7 @@ use serde_json::Value;
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use super::list::Summary;
+use super::list::JobItem;
 use crate::{
     governance::auth::SiteScope,
     platform::{
@@ -21,7 +21,7 @@ const MAX_RUNS: i64 = 100;
 #[derive(Clone, Debug)]
 pub struct Detail {
     /// As it is listed.
-    pub summary: Summary,
+    pub summary: JobItem,
     /// What the event said.
     pub payload: Value,
     /// Apps of the chain that are done.
@@ -85,7 +85,7 @@ pub async fn find(db: &Db, scope: SiteScope, id: i64) -> Result<Detail> {
     .await?
     .ok_or(Error::NotFound)?;
     Ok(Detail {
-        summary: Summary {
+        summary: JobItem {
             id: row.id,
             site_id: row.site_id,
             event_type: row.event_type,

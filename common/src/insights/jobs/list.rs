@@ -31,7 +31,7 @@ words! {
 
 /// A job in a list.
 #[derive(Clone, Debug)]
-pub struct Summary {
+pub struct JobItem {
     /// Id.
     pub id: i64,
     /// Where.
@@ -98,16 +98,16 @@ impl JobQuery {
 
 /// A page of jobs, and what is said beside it.
 #[derive(Debug)]
-pub struct Listing {
+pub struct JobPage {
     /// The jobs, the newest first.
-    pub jobs: Page<Summary>,
+    pub jobs: Page<JobItem>,
     /// Events of today that were the same as one before, whatever the other filters. Today is the site's real
     /// day; of all sites together, Shanghai's.
     pub today_skipped_duplicates: i64,
 }
 
 /// Lists jobs, the newest first.
-pub async fn list(db: &Db, query: &JobQuery, paging: &Paging<TimeKey>) -> Result<Listing> {
+pub async fn list(db: &Db, query: &JobQuery, paging: &Paging<TimeKey>) -> Result<JobPage> {
     let (events, statuses) = query.kinds();
     let start = Start::of(paging.from);
     // Each site and kind is read by itself, from its newest job on and no further than the page goes; what is
@@ -189,7 +189,7 @@ pub async fn list(db: &Db, query: &JobQuery, paging: &Paging<TimeKey>) -> Result
     .await?;
     let (total, skipped) = rows.first().map_or((0, 0), |row| (row.total, row.skipped));
     let jobs = rows.into_iter().filter_map(|row| {
-        let job = Summary {
+        let job = JobItem {
             id: row.id?,
             site_id: row.site_id?,
             event_type: row.event_type?,
@@ -203,7 +203,7 @@ pub async fn list(db: &Db, query: &JobQuery, paging: &Paging<TimeKey>) -> Result
         };
         Some(((job.created_at.timestamp_micros(), job.id), job))
     });
-    Ok(Listing {
+    Ok(JobPage {
         jobs: Page::counted(total, jobs, paging.size, &query.cursor_scope()),
         today_skipped_duplicates: skipped,
     })

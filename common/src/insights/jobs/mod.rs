@@ -2,9 +2,10 @@
 //! where the next app, and people, find it.
 //!
 //! `event` parses what comes in, `chain` names the apps that follow, `queue` is the table and its
-//! transitions, `step` asks one app, `prompt_input` reads what its prompt needs, `worker` drives all
-//! of it. `prewarm` queues what will be needed, `list` and `detail` show jobs to admins, `retry`
-//! starts one again. The job of a session's message is handed to [`SessionReplies`].
+//! transitions, `step` asks one app, `run` opens and settles the run of that call, `prompt_input`
+//! reads what its prompt needs, `worker` drives all of it. `prewarm` queues what will be needed,
+//! `list` and `detail` show jobs to admins, `retry` starts one again. The job of a session's message
+//! is handed to [`SessionReplies`].
 
 mod chain;
 mod detail;
@@ -20,7 +21,7 @@ mod worker;
 
 pub use detail::{Detail, RunOfJob, find};
 pub use event::{EventType, NewEvent};
-pub use list::{JobQuery, Listing, Status, Summary, list};
+pub use list::{JobItem, JobPage, JobQuery, Status, list};
 pub use prewarm::{Prewarmed, prewarm};
 pub use queue::{Connector, Enqueued, SweptJobs, enqueue, sweep};
 pub(crate) use queue::{Job, LEASE};

@@ -12,7 +12,7 @@ use futures_util::{
 };
 use tokio::time::{Instant, timeout};
 
-use crate::platform::{env::ConfigError, telemetry};
+use crate::platform::error;
 
 /// How long a reading may keep those who wait for it.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -31,8 +31,11 @@ struct Source<T> {
     name: &'static str,
     /// From one reading to the next.
     pause: Duration,
-    read: Box<dyn Fn() -> BoxFuture<'static, Result<T, ConfigError>> + Send + Sync>,
+    read: Box<dyn Fn() -> BoxFuture<'static, Result<T, ReadError>> + Send + Sync>,
 }
+
+/// Why a secret could not be read.
+pub type ReadError = Box<dyn std::error::Error + Send + Sync>;
 
 struct State<T> {
     value: Arc<T>,
@@ -52,7 +55,7 @@ impl<T: Send + Sync + 'static> RotatingSecret<T> {
         read: impl Fn() -> Reading + Send + Sync + 'static,
     ) -> Self
     where
-        Reading: Future<Output = Result<T, ConfigError>> + Send + 'static,
+        Reading: Future<Output = Result<T, ReadError>> + Send + 'static,
     {
         Self::with(
             value,
@@ -123,7 +126,7 @@ impl<T: Send + Sync + 'static> Inner<T> {
 /// Keeps what was read, or says why it was not.
 async fn settle<T: Send + Sync + 'static>(
     inner: Weak<Inner<T>>,
-    read: impl Future<Output = Result<Result<T, ConfigError>, tokio::time::error::Elapsed>>,
+    read: impl Future<Output = Result<Result<T, ReadError>, tokio::time::error::Elapsed>>,
 ) {
     let outcome = read.await;
     let Some(inner) = inner.upgrade() else { return };
@@ -136,7 +139,7 @@ async fn settle<T: Send + Sync + 'static>(
             tracing::info!(name, "a secret was read again");
         }
         Ok(Err(err)) => {
-            let cause = telemetry::chain(&err);
+            let cause = error::chain(&*err);
             tracing::warn!(name, cause, "a secret could not be read again");
         }
         Err(_) => tracing::warn!(name, "a secret could not be read again in time"),
@@ -258,9 +261,8 @@ mod tests {
         }
         assert_eq!((*counting.secret.get(), counting.reads()), (0, 1));
 
-        let broken = RotatingSecret::new(0, "A_SECRET", LONG, async || {
-            Err(ConfigError::Missing("A_SECRET"))
-        });
+        let broken =
+            RotatingSecret::new(0, "A_SECRET", LONG, async || Err("no such secret".into()));
         assert_eq!(broken.refresh_after_rejection(&broken.get()).await, None);
         assert_eq!(*broken.get(), 0);
     }

@@ -150,10 +150,6 @@ const EXAMPLES: &[(&str, &str)] = &[
         "1, 7, 'app6_note_analysis', 20",
     ),
     (
-        "invalidate_cache(",
-        "1, 7, 'cache.invalidate', 'app3_clue', 7",
-    ),
-    (
         "with kinds (site_id, cache_type",
         "1, '{app3_clue}', null, '{generating,valid}', 10000, null, 21, 0",
     ),
@@ -176,22 +172,6 @@ const EXAMPLES: &[(&str, &str)] = &[
     ),
     ("with recursive family (id, status)", "1, 1, 1"),
     ("case j.status when 'failed' then j.step else 0 end", "1, 1"),
-    (
-        "estimate_batch(",
-        "1, 7, '{app3_clue,app4_analysis}', '{1,2}'",
-    ),
-    (
-        "confirm_batch(",
-        "1, 7, '00000000-0000-4000-8000-0000000000ba'",
-    ),
-    (
-        "cancel_batch(",
-        "1, 7, '00000000-0000-4000-8000-0000000000bc'",
-    ),
-    (
-        "batch_status(b)",
-        "1, '00000000-0000-4000-8000-0000000000bc'",
-    ),
     ("with oldest (due) as", ""),
     ("), turns as (", "8, 30"),
     ("advance_job(", "1, 1000000, 1, '{member:7}', 7, '{7}', 30"),
@@ -223,15 +203,12 @@ const EXAMPLES: &[(&str, &str)] = &[
          \"latency_ms\": 900, \"attempts\": 1, \"circuit\": \"failure\"}'",
     ),
     ("end_session_reply(", "1, 2, 1, 'upstream_error', 'x'"),
-    ("sweep_idempotency_keys(", ""),
-    ("sweep_batches(", ""),
     ("set_config('search_path'", "'biz'"),
     ("insert into biz.function_schemas", "'parlor_00000000'"),
     ("to_regnamespace($1)", "'parlor_00000000'"),
     ("drop_unused_functions(", "'parlor_00000000', 3, 7"),
     ("sweep_jobs(", ""),
     ("sum_up_usage(", ""),
-    ("sweep_cache(", ""),
     ("select user_id, conversation_id, reply_to", "1, 1000000"),
     ("sweep_replies(", ""),
     ("dws.finance_area_daily f join", "1, 'this_month', null"),
@@ -265,14 +242,9 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("open_conversation(", "1, 7, 'task', 'task-6'"),
     ("lease_until - clock_timestamp())", "1, 1000000, 1, 1, 100"),
     ("with conversation as", "1, 3000000, 1, false, null, 0, 50"),
-    ("bot_access(b, $1, $2)", "1, 1"),
     (
         "u.listed_sessions",
         "1, 1, 'active', '00000000-0000-4000-8000-0000000000b1', null, null, 21, 0",
-    ),
-    (
-        "create_session(",
-        "1, 1, '00000000-0000-4000-8000-0000000000b1', null",
     ),
     (
         "select c.user_id, c.agent_id",
@@ -298,6 +270,78 @@ const EXAMPLES: &[(&str, &str)] = &[
         "update biz.ai_conversations c set status = 'closed'",
         "1, '00000000-0000-4000-8000-0000000000bb', 1",
     ),
+    ("set generation = generation + 1", "1, '{app3_clue}', 7"),
+    (
+        "and member_id = $3 and cache_type = any ($2)",
+        "1, '{app3_clue}', 7",
+    ),
+    (
+        "where site_id = $1 and cache_type = any ($2) and status = 'valid'",
+        "1, '{app6_note_analysis,app3_clue}'",
+    ),
+    ("count(distinct p.member_id)", "1, '{1,2}'"),
+    (
+        "coalesce(recent.average",
+        "1, current_date, '{app3_clue,app4_analysis}', 2, 30, 2000",
+    ),
+    (
+        "insert into biz.ai_batches",
+        "1, '{app3_clue}', '{7,8}', 2, 4000, 600, 7",
+    ),
+    (
+        "select confirmed_at, cancelled_at",
+        "1, '00000000-0000-4000-8000-0000000000ba'",
+    ),
+    ("tokens_left($1) as tokens_left", "1, now()"),
+    (
+        "set confirmed_at = clock_timestamp()",
+        "1, '00000000-0000-4000-8000-0000000000ba'",
+    ),
+    (
+        "cross join unnest(b.member_ids)",
+        "1, '00000000-0000-4000-8000-0000000000ba', -1",
+    ),
+    (
+        "select from biz.ai_batches where id",
+        "1, '00000000-0000-4000-8000-0000000000bc'",
+    ),
+    (
+        "batch_status(b) as \"status!\" from",
+        "1, '00000000-0000-4000-8000-0000000000bc'",
+    ),
+    (
+        "set cancelled_at = clock_timestamp()",
+        "1, '00000000-0000-4000-8000-0000000000bc'",
+    ),
+    (
+        "update biz.ai_trigger_jobs set status = 'cancelled'",
+        "1, '00000000-0000-4000-8000-0000000000bc'",
+    ),
+    (
+        "count(*) as \"cancelled!\"",
+        "1, '00000000-0000-4000-8000-0000000000bc'",
+    ),
+    (
+        "batch_status(b) as \"status!\", b.app_types",
+        "1, '00000000-0000-4000-8000-0000000000bc'",
+    ),
+    ("take_sweep_lock(", ""),
+    ("delete from biz.ai_idempotency_keys", "86400, 1000"),
+    ("delete from biz.ai_batches", "1, 1000"),
+    ("status = 'generating' and lease_until < now()", "1000"),
+    ("status = 'valid' and expires_at <= now()", "1000"),
+    ("from biz.ai_cache_sizes", "20000"),
+    ("order by id limit $3))", "1, 'app3_clue', 5"),
+    ("bot_access(b, $1, $2) = 'allowed'", "1, 1"),
+    (
+        "bot_access(b, $1, $2) as \"access!\"",
+        "1, 1, '00000000-0000-4000-8000-0000000000b1'",
+    ),
+    (
+        "insert into biz.ai_conversations",
+        "1, 1, '00000000-0000-4000-8000-0000000000b1', 'title', '00000000-0000-4000-8000-0000000000a1'",
+    ),
+    ("set listed_sessions = listed_sessions + 1", "1, 1"),
 ];
 
 #[derive(serde::Deserialize)]
