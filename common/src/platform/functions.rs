@@ -6,17 +6,7 @@
 
 use sqlx::{Connection as _, PgConnection};
 
-use super::{
-    db::{Db, StatementTimeout},
-    error::Result,
-};
-
 include!(concat!(env!("OUT_DIR"), "/functions.rs"));
-
-/// How many of the newest schemas stay, whatever their age.
-const KEPT: i32 = 3;
-/// How long a schema stays at least, in days.
-const KEPT_DAYS: i32 = 7;
 
 /// Loads the functions unless they are there; returns whether they were loaded now. The caller holds
 /// the lock of the migrations, and has applied them.
@@ -43,18 +33,4 @@ pub(super) async fn load(connection: &mut PgConnection) -> Result<bool, sqlx::Er
     }
     tx.commit().await?;
     Ok(!is_there)
-}
-
-/// Drops the schemas of other builds that no connection uses, that were loaded more than 7 days ago,
-/// and that are not among the newest three; returns how many.
-pub async fn drop_unused(db: &Db) -> Result<i32> {
-    sqlx::query_scalar!(
-        r#"select drop_unused_functions($1, $2, $3) as "dropped!""#,
-        SCHEMA,
-        KEPT,
-        KEPT_DAYS
-    )
-    .fetch_one(db)
-    .with_statement_timeout()
-    .await
 }

@@ -7,9 +7,15 @@ use sqlx::{
 };
 
 use super::{
-    db::{Db, MIGRATOR},
+    db::{Db, MIGRATOR, StatementTimeout},
+    error::Result,
     functions,
 };
+
+/// How many of the newest schemas stay, whatever their age.
+const KEPT: i32 = 3;
+/// How long a schema stays at least, in days.
+const KEPT_DAYS: i32 = 7;
 
 /// What a migration did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,4 +93,18 @@ async fn applied(connection: &mut PgConnection) -> Result<Vec<i64>, MigrateError
         .into_iter()
         .map(|migration| migration.version)
         .collect())
+}
+
+/// Drops the schemas of other builds that no connection uses, that were loaded more than 7 days ago,
+/// and that are not among the newest three; returns how many.
+pub async fn drop_unused_functions(db: &Db) -> Result<i32> {
+    sqlx::query_scalar!(
+        r#"select drop_unused_functions($1, $2, $3) as "dropped!""#,
+        functions::SCHEMA,
+        KEPT,
+        KEPT_DAYS
+    )
+    .fetch_one(db)
+    .with_statement_timeout()
+    .await
 }

@@ -12,7 +12,7 @@ use common::{
     platform::{
         db::{self, DatabaseConfig, Db},
         env::{ConfigError, Env},
-        functions, metrics, telemetry,
+        metrics, migrations, telemetry,
     },
 };
 use lambda::Invocation;
@@ -101,7 +101,7 @@ pub async fn run(db: &Db, retention: Retention) -> Result<Swept> {
     let estimates = batches::sweep(db).await;
     let partitions_made = runs::make_partitions(db).await;
     let partitions_dropped = runs::drop_partitions(db, retention).await;
-    let functions_dropped = functions::drop_unused(db).await;
+    let functions_dropped = migrations::drop_unused_functions(db).await;
     let (jobs, results) = (jobs?, results?);
     let swept = Swept {
         replies: replies?,

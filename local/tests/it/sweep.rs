@@ -315,7 +315,7 @@ async fn what_a_sweep_cannot_do_keeps_it_from_nothing_else() {
         "function sweep_jobs",
         "table biz.ai_cache",
     ] {
-        let name = broken.rsplit('.').next().unwrap();
+        let name = broken.rsplit(['.', ' ']).next().unwrap();
         let statement = format!("alter {broken} rename to gone_{name}");
         parlor.db.execute(AssertSqlSafe(statement)).await.unwrap();
     }

@@ -166,11 +166,11 @@ pub async fn sweep_idempotency_keys(db: &Db) -> Result<i32> {
         return Ok(0);
     };
     let deleted = sqlx::query!(
-        "with old as (
-             select conversation_id, key from biz.ai_idempotency_keys
-             where created_at < now() - make_interval(secs => $1) order by created_at limit $2 for update skip locked
-         )
-         delete from biz.ai_idempotency_keys k using old where k.conversation_id = old.conversation_id and k.key = old.key",
+        // By their place in the table, so that the plan reads these rows only, whatever the limit.
+        "delete from biz.ai_idempotency_keys where ctid = any (array(
+             select ctid from biz.ai_idempotency_keys
+             where created_at < now() - make_interval(secs => $1)
+             order by created_at limit $2 for update skip locked))",
         KEY_LIFETIME.as_secs_f64(),
         SWEEP_LIMIT,
     )
