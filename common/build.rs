@@ -25,6 +25,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         hash[0], hash[1], hash[2], hash[3]
     );
     let script = function_script::script(&schema, &sources);
+    #[expect(clippy::disallowed_methods, reason = "cargo tells a build script so")]
     let out = env::var("OUT_DIR")?;
     let generated = format!(
         "/// The schema of this build's functions: `parlor_` and the first 8 hex digits of their hash.\n\

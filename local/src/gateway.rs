@@ -5,7 +5,7 @@ use common::{
     chat::{messages::SendLimits, replies::Replies},
     governance::auth::{Callers, JwtSecrets},
     platform::{db::Db, sqs::JobQueue},
-    web::Cors,
+    web::{self, Cors},
 };
 use utoipa::openapi::{
     InfoBuilder, OpenApi, PathItem,
@@ -98,13 +98,14 @@ pub fn openapi(tools: &AppState) -> OpenApi {
             utoipa::openapi::LicenseBuilder::new().name("MIT").build(),
         ))
         .build();
-    document
-        .components
-        .get_or_insert_default()
-        .add_security_scheme(
-            "bearer",
-            SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)),
-        );
+    let components = document.components.get_or_insert_default();
+    for (name, schema) in web::error_schemas() {
+        components.schemas.insert(name.into_owned(), schema);
+    }
+    components.add_security_scheme(
+        "bearer",
+        SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)),
+    );
     document
 }
 

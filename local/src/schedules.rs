@@ -10,7 +10,8 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::emulator::{Emulator, Outcome};
 
-const EVERY_MINUTE: Duration = Duration::from_secs(60);
+/// The sweep, as in `template.yaml`.
+pub const EVERY_MINUTE: Duration = Duration::from_secs(60);
 /// In place of messages: so soon is somebody woken for a new job.
 const EVERY_SECOND: Duration = Duration::from_secs(1);
 /// As in `template.yaml`, in Asia/Shanghai.

@@ -303,7 +303,7 @@ impl Verdict {
 }
 
 /// Settles an alert and, if `group`, also the pending ones of the same site, app, status and error code, at most
-/// [`MAX_SETTLED`]. Returns how many alerts changed. The same verdict again changes nothing; another verdict
+/// `MAX_SETTLED`. Returns how many alerts changed. The same verdict again changes nothing; another verdict
 /// replaces that of the alert itself.
 ///
 /// # Errors

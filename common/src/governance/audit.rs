@@ -1,4 +1,4 @@
-//! What admins changed: who, what and when. [`record`] writes a row in the transaction of the change.
+//! What admins changed: who, what and when. `record` writes a row in the transaction of the change.
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;

@@ -5,7 +5,10 @@ use serde_json::Value;
 
 use crate::{
     governance::auth::Caller,
-    insights::facts::{self, Period},
+    insights::{
+        contains_nul,
+        facts::{self, Period},
+    },
     platform::{
         db::Db,
         error::{Error, Reason, Result},
@@ -59,7 +62,7 @@ impl PageRequest {
         if json.len() > MAX_CONTEXT {
             return Err(Error::invalid("pageContext", Reason::TooLarge(MAX_CONTEXT)));
         }
-        if has_nul(&context) {
+        if contains_nul(&context) {
             return Err(Error::invalid("pageContext", Reason::Nul));
         }
         let Some(name) = source_page else {
@@ -132,19 +135,6 @@ struct TaskPage {
 fn json(facts: &impl Serialize) -> Result<String> {
     serde_json::to_string(facts)
         .map_err(|err| Error::Internal("facts are not JSON".into(), Some(err.into())))
-}
-
-/// Whether a NUL stands in any text or name of a value. Its JSON cannot tell: there an
-/// escaped NUL and the six characters of an escape look much alike.
-fn has_nul(value: &Value) -> bool {
-    match value {
-        Value::String(text) => text.contains('\0'),
-        Value::Array(items) => items.iter().any(has_nul),
-        Value::Object(members) => members
-            .iter()
-            .any(|(name, value)| name.contains('\0') || has_nul(value)),
-        _ => false,
-    }
 }
 
 #[cfg(test)]

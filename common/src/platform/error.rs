@@ -165,7 +165,9 @@ impl Error {
 /// True if a statement called a function that the search path does not have: this build's functions
 /// were not loaded.
 fn is_undefined_function(err: &sqlx::Error) -> bool {
-    let code = err.as_database_error().and_then(|err| err.code());
+    let code = err
+        .as_database_error()
+        .and_then(sqlx::error::DatabaseError::code);
     code.is_some_and(|code| code == "42883")
 }
 

@@ -23,69 +23,6 @@ pub enum ErrorFormat {
     Session,
 }
 
-/// The body of an error in the words of the mini-program.
-#[derive(utoipa::ToSchema)]
-#[schema(as = Problem)]
-#[expect(
-    dead_code,
-    non_snake_case,
-    reason = "it only describes the body in the OpenAPI document"
-)]
-pub struct Problem {
-    /// For people, in Chinese.
-    detail: String,
-    /// For programs; stable.
-    code: String,
-    /// Also in the header `x-request-id` and in the log.
-    requestId: String,
-    /// The field that does not fit.
-    field: Option<String>,
-    /// The reply that is being made.
-    messageId: Option<i64>,
-    /// Seconds.
-    retryAfter: Option<i32>,
-}
-
-/// The body of an error in the words of the admin web.
-#[derive(utoipa::ToSchema)]
-#[schema(as = AdminProblem)]
-#[expect(
-    dead_code,
-    reason = "it only describes the body in the OpenAPI document"
-)]
-pub struct AdminProblem {
-    /// For people, in Chinese.
-    detail: String,
-    /// For programs; stable.
-    code: String,
-    /// Also in the header `x-request-id` and in the log.
-    request_id: String,
-    /// The field that does not fit.
-    field: Option<String>,
-    /// Seconds.
-    retry_after: Option<i32>,
-}
-
-/// The body of an error in the words of the session API.
-#[derive(utoipa::ToSchema)]
-#[schema(as = SessionProblem)]
-#[expect(
-    dead_code,
-    reason = "it only describes the body in the OpenAPI document"
-)]
-pub struct SessionProblem {
-    /// For people, in English.
-    error: String,
-    /// For programs; stable.
-    code: String,
-    /// Also in the header `x-request-id` and in the log.
-    request_id: String,
-    /// The field that does not fit.
-    field: Option<String>,
-    /// Seconds.
-    retry_after: Option<i32>,
-}
-
 impl ErrorFormat {
     /// The face that a path belongs to.
     pub fn of(path: &str) -> Self {

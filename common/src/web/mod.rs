@@ -6,6 +6,7 @@ mod boundary;
 mod cors;
 mod error_response;
 mod extractors;
+mod failures;
 mod json;
 mod paging;
 mod query;
@@ -14,7 +15,11 @@ pub use accept::ListFormat;
 pub use admin_lists::alert_group;
 pub use boundary::{Deadline, RequestId, boundary, method_not_allowed, not_found};
 pub use cors::{Cors, hide_rules};
-pub use error_response::{AdminProblem, ErrorFormat, Problem, SessionProblem};
+pub use error_response::ErrorFormat;
+pub use failures::{
+    AdminProblem, BodyFailures, ErrorBody, Failures, ItemFailures, Problem, QueryFailures,
+    SessionProblem, error_schemas,
+};
 pub use json::Json;
 pub use paging::AdminPage;
 pub use query::{HeaderText, PathText, QueryText, uuid};

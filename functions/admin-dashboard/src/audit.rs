@@ -9,7 +9,7 @@ use common::{
         auth::SiteScope,
     },
     platform::{dates::DateRange, db::Db, paging::Paging},
-    web::{AdminPage, AdminProblem, Json, QueryText},
+    web::{AdminPage, AdminProblem, Json, QueryFailures, QueryText},
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -67,8 +67,7 @@ impl From<Entry> for EntryView {
     ),
     responses(
         (status = 200, body = AdminPage<EntryView>),
-        (status = 401, body = AdminProblem), (status = 403, body = AdminProblem),
-        (status = 422, body = AdminProblem), (status = 503, body = AdminProblem),
+        QueryFailures<AdminProblem>,
     ),
 )]
 pub(crate) async fn list_audit(

@@ -10,7 +10,7 @@ use common::{
         usage::fraction,
     },
     platform::db::Db,
-    web::{AdminProblem, Json},
+    web::{AdminProblem, BodyFailures, ItemFailures, Json},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -55,8 +55,7 @@ impl From<Budget> for BudgetView {
     params(("site_id" = Option<i64>, Query, minimum = 1)),
     responses(
         (status = 200, body = BudgetView),
-        (status = 401, body = AdminProblem), (status = 403, body = AdminProblem), (status = 404, body = AdminProblem),
-        (status = 422, body = AdminProblem), (status = 503, body = AdminProblem),
+        ItemFailures<AdminProblem>,
     ),
 )]
 pub(crate) async fn show_budget(
@@ -84,9 +83,7 @@ pub(crate) struct Body {
     request_body = Body,
     responses(
         (status = 200, body = BudgetView),
-        (status = 400, body = AdminProblem), (status = 401, body = AdminProblem), (status = 403, body = AdminProblem),
-        (status = 404, body = AdminProblem), (status = 413, body = AdminProblem), (status = 415, body = AdminProblem),
-        (status = 422, body = AdminProblem), (status = 503, body = AdminProblem),
+        BodyFailures<AdminProblem>,
     ),
 )]
 pub(crate) async fn set_budget(

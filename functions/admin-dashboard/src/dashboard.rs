@@ -10,7 +10,7 @@ use common::{
         usage::{self, Calls, Health, Usage, fraction},
     },
     platform::db::Db,
-    web::{AdminProblem, Json},
+    web::{AdminProblem, ItemFailures, Json},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -95,8 +95,7 @@ struct RecentAlert {
     params(("site_id" = Option<i64>, Query, minimum = 1)),
     responses(
         (status = 200, body = Dashboard),
-        (status = 401, body = AdminProblem), (status = 403, body = AdminProblem), (status = 404, body = AdminProblem),
-        (status = 422, body = AdminProblem), (status = 503, body = AdminProblem),
+        ItemFailures<AdminProblem>,
     ),
 )]
 pub(crate) async fn show_dashboard(

@@ -9,7 +9,7 @@ use common::{
         runtime_context::{self, Mode, RuntimeContext},
     },
     platform::{db::Db, error::Error},
-    web::{AdminProblem, Json},
+    web::{AdminProblem, BodyFailures, ItemFailures, Json},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -56,8 +56,7 @@ impl From<RuntimeContext> for ContextView {
     params(("site_id" = Option<i64>, Query, minimum = 1)),
     responses(
         (status = 200, body = Contexts),
-        (status = 401, body = AdminProblem), (status = 403, body = AdminProblem), (status = 404, body = AdminProblem),
-        (status = 422, body = AdminProblem), (status = 503, body = AdminProblem),
+        ItemFailures<AdminProblem>,
     ),
 )]
 pub(crate) async fn show_runtime_context(
@@ -95,9 +94,7 @@ pub(crate) struct Body {
     request_body = Body,
     responses(
         (status = 200, body = ContextView),
-        (status = 400, body = AdminProblem), (status = 401, body = AdminProblem), (status = 403, body = AdminProblem),
-        (status = 404, body = AdminProblem), (status = 413, body = AdminProblem), (status = 415, body = AdminProblem),
-        (status = 422, body = AdminProblem), (status = 503, body = AdminProblem),
+        BodyFailures<AdminProblem>,
     ),
 )]
 pub(crate) async fn set_runtime_context(

@@ -7,7 +7,7 @@ use common::{
     governance::auth::{Admin, SiteScope},
     insights::batches::{self, Batch, Estimate, NewBatch},
     platform::{db::Db, error::Reason, sqs::JobQueue},
-    web::{AdminProblem, Json, PathText, QueryText},
+    web::{AdminProblem, BodyFailures, ItemFailures, Json, PathText, QueryText},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -72,9 +72,7 @@ impl From<Estimate> for BatchEstimate {
     request_body = Body,
     responses(
         (status = 200, body = BatchEstimate),
-        (status = 400, body = AdminProblem), (status = 401, body = AdminProblem), (status = 403, body = AdminProblem),
-        (status = 404, body = AdminProblem), (status = 413, body = AdminProblem), (status = 415, body = AdminProblem),
-        (status = 422, body = AdminProblem), (status = 503, body = AdminProblem),
+        BodyFailures<AdminProblem>,
     ),
 )]
 pub(crate) async fn estimate_batch(
@@ -105,9 +103,7 @@ pub(crate) struct ConfirmedBatch {
     ),
     responses(
         (status = 202, body = ConfirmedBatch),
-        (status = 401, body = AdminProblem), (status = 403, body = AdminProblem), (status = 404, body = AdminProblem),
-        (status = 409, body = AdminProblem), (status = 410, body = AdminProblem), (status = 422, body = AdminProblem),
-        (status = 503, body = AdminProblem),
+        ItemFailures<AdminProblem>, (status = 409, body = AdminProblem), (status = 410, body = AdminProblem),
     ),
 )]
 pub(crate) async fn confirm_batch(
@@ -194,8 +190,7 @@ impl From<Batch> for BatchState {
     ),
     responses(
         (status = 200, body = BatchState),
-        (status = 401, body = AdminProblem), (status = 403, body = AdminProblem), (status = 404, body = AdminProblem),
-        (status = 422, body = AdminProblem), (status = 503, body = AdminProblem),
+        ItemFailures<AdminProblem>,
     ),
 )]
 pub(crate) async fn find_batch(
@@ -226,8 +221,7 @@ pub(crate) struct CancelledBatch {
     ),
     responses(
         (status = 200, body = CancelledBatch),
-        (status = 401, body = AdminProblem), (status = 403, body = AdminProblem), (status = 404, body = AdminProblem),
-        (status = 422, body = AdminProblem), (status = 503, body = AdminProblem),
+        ItemFailures<AdminProblem>,
     ),
 )]
 pub(crate) async fn cancel_batch(

@@ -6,7 +6,7 @@ use common::{
     governance::auth::Admin,
     insights::jobs::{self, Connector, NewEvent},
     platform::{db::Db, error::Reason, sqs::JobQueue},
-    web::{AdminProblem, Json},
+    web::{AdminProblem, BodyFailures, Json},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -43,9 +43,7 @@ pub(crate) struct Created {
     request_body = Body,
     responses(
         (status = 202, body = Created),
-        (status = 400, body = AdminProblem), (status = 401, body = AdminProblem), (status = 403, body = AdminProblem),
-        (status = 404, body = AdminProblem), (status = 413, body = AdminProblem), (status = 415, body = AdminProblem),
-        (status = 422, body = AdminProblem), (status = 503, body = AdminProblem),
+        BodyFailures<AdminProblem>,
     ),
 )]
 pub(crate) async fn create_job(

@@ -7,7 +7,7 @@ use common::{
     governance::auth::SiteScope,
     insights::jobs::{self, Detail, EventType, JobQuery, RunOfJob, Status},
     platform::{dates::DateRange, db::Db, paging::Paging},
-    web::{AdminPage, AdminProblem, Json, PathText, QueryText},
+    web::{AdminPage, AdminProblem, ItemFailures, Json, PathText, QueryFailures, QueryText},
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -78,8 +78,7 @@ pub(crate) struct JobsPage {
     ),
     responses(
         (status = 200, body = JobsPage),
-        (status = 401, body = AdminProblem), (status = 403, body = AdminProblem), (status = 422, body = AdminProblem),
-        (status = 503, body = AdminProblem),
+        QueryFailures<AdminProblem>,
     ),
 )]
 pub(crate) async fn list_jobs(
@@ -172,8 +171,7 @@ impl From<Detail> for JobDetail {
     ),
     responses(
         (status = 200, body = JobDetail),
-        (status = 401, body = AdminProblem), (status = 403, body = AdminProblem), (status = 404, body = AdminProblem),
-        (status = 422, body = AdminProblem), (status = 503, body = AdminProblem),
+        ItemFailures<AdminProblem>,
     ),
 )]
 pub(crate) async fn find_job(

@@ -6,7 +6,7 @@ use common::{
     governance::auth::Admin,
     insights::jobs,
     platform::{db::Db, sqs::JobQueue},
-    web::{AdminProblem, Json, PathText, QueryText},
+    web::{AdminProblem, ItemFailures, Json, PathText, QueryText},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -27,8 +27,7 @@ pub(crate) struct Retried {
     ),
     responses(
         (status = 201, body = Retried),
-        (status = 401, body = AdminProblem), (status = 403, body = AdminProblem), (status = 404, body = AdminProblem),
-        (status = 409, body = AdminProblem), (status = 422, body = AdminProblem), (status = 503, body = AdminProblem),
+        ItemFailures<AdminProblem>, (status = 409, body = AdminProblem),
     ),
 )]
 pub(crate) async fn retry_job(

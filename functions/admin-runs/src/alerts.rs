@@ -9,7 +9,10 @@ use common::{
         auth::{Admin, SiteScope},
     },
     platform::{db::Db, paging::Paging},
-    web::{AdminPage, AdminProblem, Json, PathText, QueryText, alert_group},
+    web::{
+        AdminPage, AdminProblem, ItemFailures, Json, PathText, QueryFailures, QueryText,
+        alert_group,
+    },
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -84,8 +87,7 @@ pub(crate) struct SettledAlert {
     ),
     responses(
         (status = 200, body = AdminPage<AlertItem>),
-        (status = 401, body = AdminProblem), (status = 403, body = AdminProblem), (status = 422, body = AdminProblem),
-        (status = 503, body = AdminProblem),
+        QueryFailures<AdminProblem>,
     ),
 )]
 pub(crate) async fn list_alerts(
@@ -109,8 +111,7 @@ pub(crate) async fn list_alerts(
     ),
     responses(
         (status = 200, body = SettledAlert),
-        (status = 401, body = AdminProblem), (status = 403, body = AdminProblem), (status = 404, body = AdminProblem),
-        (status = 422, body = AdminProblem), (status = 503, body = AdminProblem),
+        ItemFailures<AdminProblem>,
     ),
 )]
 pub(crate) async fn acknowledge_alert(
@@ -132,8 +133,7 @@ pub(crate) async fn acknowledge_alert(
     ),
     responses(
         (status = 200, body = SettledAlert),
-        (status = 401, body = AdminProblem), (status = 403, body = AdminProblem), (status = 404, body = AdminProblem),
-        (status = 422, body = AdminProblem), (status = 503, body = AdminProblem),
+        ItemFailures<AdminProblem>,
     ),
 )]
 pub(crate) async fn ignore_alert(

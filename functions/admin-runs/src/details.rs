@@ -9,7 +9,7 @@ use common::{
         runs::{self, Details},
     },
     platform::db::Db,
-    web::{AdminProblem, Json, PathText},
+    web::{AdminProblem, ItemFailures, Json, PathText},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -83,8 +83,7 @@ impl From<Details> for RunDetails {
     ),
     responses(
         (status = 200, body = RunDetails),
-        (status = 401, body = AdminProblem), (status = 403, body = AdminProblem), (status = 404, body = AdminProblem),
-        (status = 422, body = AdminProblem), (status = 503, body = AdminProblem),
+        ItemFailures<AdminProblem>,
     ),
 )]
 pub(crate) async fn show_run(

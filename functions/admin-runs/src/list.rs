@@ -13,7 +13,7 @@ use common::{
         runs::{self, Entry, RunQuery},
     },
     platform::{db::Db, paging::Paging},
-    web::{AdminPage, AdminProblem, Json, ListFormat, QueryText},
+    web::{AdminPage, AdminProblem, Json, ListFormat, QueryFailures, QueryText},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -78,8 +78,7 @@ impl From<Entry> for RunItem {
     ),
     responses(
         (status = 200, content((AdminPage<RunItem> = "application/json"), (String = "text/csv"))),
-        (status = 401, body = AdminProblem), (status = 403, body = AdminProblem), (status = 422, body = AdminProblem),
-        (status = 503, body = AdminProblem),
+        QueryFailures<AdminProblem>,
     ),
 )]
 pub(crate) async fn list_runs(

@@ -6,7 +6,7 @@ use common::{
     governance::{apps::App, auth::Admin},
     insights::results,
     platform::{db::Db, error::Reason},
-    web::{AdminProblem, Json},
+    web::{AdminProblem, BodyFailures, Json},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -36,9 +36,7 @@ pub(crate) struct Invalidated {
     request_body = Body,
     responses(
         (status = 200, body = Invalidated),
-        (status = 400, body = AdminProblem), (status = 401, body = AdminProblem), (status = 403, body = AdminProblem),
-        (status = 404, body = AdminProblem), (status = 413, body = AdminProblem), (status = 415, body = AdminProblem),
-        (status = 422, body = AdminProblem), (status = 503, body = AdminProblem),
+        BodyFailures<AdminProblem>,
     ),
 )]
 pub(crate) async fn invalidate_cache(

@@ -7,7 +7,7 @@ use common::{
     governance::auth::SiteScope,
     insights::results::{self, ResultItem, ResultQuery, Status},
     platform::{db::Db, paging::Paging},
-    web::{AdminPage, AdminProblem, Json, QueryText},
+    web::{AdminPage, AdminProblem, Json, QueryFailures, QueryText},
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -69,8 +69,7 @@ impl From<ResultItem> for CacheItem {
     ),
     responses(
         (status = 200, body = AdminPage<CacheItem>),
-        (status = 401, body = AdminProblem), (status = 403, body = AdminProblem), (status = 422, body = AdminProblem),
-        (status = 503, body = AdminProblem),
+        QueryFailures<AdminProblem>,
     ),
 )]
 pub(crate) async fn list_cache(

@@ -14,7 +14,7 @@ use common::{
         env::{ConfigError, Env},
         paging::Paging,
     },
-    web::{Json, Problem, QueryText},
+    web::{Json, Problem, QueryFailures, QueryText},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -57,7 +57,7 @@ pub async fn from_env(env: Env) -> Result<OpenApiRouter, ConfigError> {
     ),
     responses(
         (status = 200, body = HistoryPage),
-        (status = 401, body = Problem), (status = 403, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem),
+        QueryFailures<Problem>,
     ),
 )]
 async fn list_history(

@@ -9,7 +9,7 @@ use common::{
         runtime_context::{self, RuntimeClock},
     },
     platform::db::Db,
-    web::{Json, Problem},
+    web::{Failures, Json, Problem},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -42,7 +42,7 @@ impl From<RuntimeClock> for Clock {
     get, path = "/api/xcx/runtime-clock", tag = "clock", security(("bearer" = [])),
     responses(
         (status = 200, body = Clock),
-        (status = 401, body = Problem), (status = 403, body = Problem), (status = 503, body = Problem),
+        Failures<Problem>,
     ),
 )]
 pub(crate) async fn runtime_clock(State(db): State<Db>, caller: Caller) -> Result<Json<Clock>> {

@@ -20,7 +20,7 @@ use common::{
         env::{ConfigError, Env},
         paging::Paging,
     },
-    web::{Json, PathText, Problem, QueryText},
+    web::{ItemFailures, Json, PathText, Problem, QueryFailures, QueryText},
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 use view::MessagesPage;
@@ -66,8 +66,7 @@ pub async fn from_env(env: Env) -> Result<OpenApiRouter, ConfigError> {
     ),
     responses(
         (status = 200, body = MessagesPage),
-        (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem),
-        (status = 422, body = Problem), (status = 503, body = Problem),
+        ItemFailures<Problem>,
     ),
 )]
 async fn list_messages(
@@ -93,7 +92,7 @@ async fn list_messages(
     ),
     responses(
         (status = 200, body = MessagesPage),
-        (status = 401, body = Problem), (status = 403, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem),
+        QueryFailures<Problem>,
     ),
 )]
 async fn list_context_messages(

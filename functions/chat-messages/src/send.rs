@@ -11,7 +11,7 @@ use common::{
         replies::{NewMessage, Replies, Reply, State as ReplyState},
     },
     governance::auth::Caller,
-    web::{Deadline, Json, PathText, Problem},
+    web::{BodyFailures, Deadline, Json, PathText, Problem},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -66,10 +66,7 @@ struct AiReply {
     request_body = Body,
     responses(
         (status = 200, body = Answer),
-        (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem),
-        (status = 404, body = Problem), (status = 409, body = Problem), (status = 413, body = Problem),
-        (status = 415, body = Problem), (status = 422, body = Problem), (status = 429, body = Problem),
-        (status = 503, body = Problem),
+        BodyFailures<Problem>, (status = 409, body = Problem), (status = 429, body = Problem),
     ),
 )]
 pub(crate) async fn send_message(

@@ -6,7 +6,7 @@ use common::{
     chat::bots,
     governance::auth::Caller,
     platform::db::Db,
-    web::{Json, SessionProblem},
+    web::{Failures, Json, SessionProblem},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -24,7 +24,7 @@ pub(crate) struct Bots {
     get, path = "/api/chat/bots", tag = "sessions", security(("bearer" = [])),
     responses(
         (status = 200, body = Bots),
-        (status = 401, body = SessionProblem), (status = 403, body = SessionProblem), (status = 503, body = SessionProblem),
+        Failures<SessionProblem>,
     ),
 )]
 pub(crate) async fn list_bots(State(db): State<Db>, caller: Caller) -> Result<Json<Bots>> {

@@ -6,7 +6,7 @@ use common::{
     chat::sessions::{self, Range},
     governance::auth::Caller,
     platform::{db::Db, error::Reason, paging::MAX_PAGE_SIZE},
-    web::{Json, PathText, QueryText, SessionProblem},
+    web::{ItemFailures, Json, PathText, QueryText, SessionProblem},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -39,8 +39,7 @@ pub(crate) struct MessagesPage {
     ),
     responses(
         (status = 200, body = MessagesPage),
-        (status = 400, body = SessionProblem), (status = 401, body = SessionProblem), (status = 403, body = SessionProblem),
-        (status = 404, body = SessionProblem), (status = 503, body = SessionProblem),
+        ItemFailures<SessionProblem>,
     ),
 )]
 pub(crate) async fn list_session_messages(

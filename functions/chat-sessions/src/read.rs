@@ -6,7 +6,7 @@ use common::{
     chat::sessions,
     governance::auth::Caller,
     platform::db::Db,
-    web::{Json, PathText, SessionProblem},
+    web::{ItemFailures, Json, PathText, SessionProblem},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -26,8 +26,7 @@ pub(crate) struct Marked {
     params(("id" = Uuid, Path)),
     responses(
         (status = 200, body = Marked),
-        (status = 400, body = SessionProblem), (status = 401, body = SessionProblem), (status = 403, body = SessionProblem),
-        (status = 404, body = SessionProblem), (status = 503, body = SessionProblem),
+        ItemFailures<SessionProblem>,
     ),
 )]
 pub(crate) async fn mark_session_read(

@@ -9,7 +9,7 @@ use common::{
     },
     governance::auth::Caller,
     platform::{db::Db, error::Reason, sqs::JobQueue},
-    web::{HeaderText, Json, PathText, SessionProblem},
+    web::{BodyFailures, HeaderText, Json, PathText, SessionProblem},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -67,9 +67,7 @@ pub(crate) struct Stored {
     request_body = Body,
     responses(
         (status = 201, body = Stored),
-        (status = 400, body = SessionProblem), (status = 401, body = SessionProblem), (status = 403, body = SessionProblem),
-        (status = 404, body = SessionProblem), (status = 413, body = SessionProblem), (status = 415, body = SessionProblem),
-        (status = 422, body = SessionProblem), (status = 429, body = SessionProblem), (status = 503, body = SessionProblem),
+        BodyFailures<SessionProblem>, (status = 422, body = SessionProblem), (status = 429, body = SessionProblem),
     ),
 )]
 pub(crate) async fn send_session_message(

@@ -6,7 +6,7 @@ use common::{
     chat::sessions::{self, Change, Status, Title},
     governance::auth::Caller,
     platform::{db::Db, error::Reason},
-    web::{Json, PathText, SessionProblem},
+    web::{BodyFailures, ItemFailures, Json, PathText, SessionProblem},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -27,8 +27,7 @@ pub(crate) struct Found {
     params(("id" = Uuid, Path)),
     responses(
         (status = 200, body = Found),
-        (status = 400, body = SessionProblem), (status = 401, body = SessionProblem), (status = 403, body = SessionProblem),
-        (status = 404, body = SessionProblem), (status = 503, body = SessionProblem),
+        ItemFailures<SessionProblem>,
     ),
 )]
 pub(crate) async fn find_session(
@@ -73,9 +72,7 @@ impl Body {
     request_body = Body,
     responses(
         (status = 200, body = Found),
-        (status = 400, body = SessionProblem), (status = 401, body = SessionProblem), (status = 403, body = SessionProblem),
-        (status = 404, body = SessionProblem), (status = 409, body = SessionProblem), (status = 413, body = SessionProblem),
-        (status = 415, body = SessionProblem), (status = 503, body = SessionProblem),
+        BodyFailures<SessionProblem>, (status = 409, body = SessionProblem),
     ),
 )]
 pub(crate) async fn change_session(
@@ -107,8 +104,7 @@ pub(crate) struct Closed {
     params(("id" = Uuid, Path)),
     responses(
         (status = 200, body = Closed),
-        (status = 400, body = SessionProblem), (status = 401, body = SessionProblem), (status = 403, body = SessionProblem),
-        (status = 404, body = SessionProblem), (status = 503, body = SessionProblem),
+        ItemFailures<SessionProblem>,
     ),
 )]
 pub(crate) async fn close_session(

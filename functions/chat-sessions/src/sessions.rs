@@ -6,7 +6,7 @@ use common::{
     chat::sessions::{self, SessionQuery, Status, Title},
     governance::auth::Caller,
     platform::{db::Db, error::Reason, paging::Slice},
-    web::{self, Json, QueryText, SessionProblem},
+    web::{self, BodyFailures, Json, QueryFailures, QueryText, SessionProblem},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -41,8 +41,7 @@ pub(crate) struct SessionsPage {
     ),
     responses(
         (status = 200, body = SessionsPage),
-        (status = 400, body = SessionProblem), (status = 401, body = SessionProblem), (status = 403, body = SessionProblem),
-        (status = 503, body = SessionProblem),
+        QueryFailures<SessionProblem>,
     ),
 )]
 pub(crate) async fn list_sessions(
@@ -98,9 +97,7 @@ pub(crate) struct Created {
     request_body = Body,
     responses(
         (status = 201, body = Created),
-        (status = 400, body = SessionProblem), (status = 401, body = SessionProblem), (status = 403, body = SessionProblem),
-        (status = 404, body = SessionProblem), (status = 413, body = SessionProblem), (status = 415, body = SessionProblem),
-        (status = 503, body = SessionProblem),
+        BodyFailures<SessionProblem>,
     ),
 )]
 pub(crate) async fn create_session(

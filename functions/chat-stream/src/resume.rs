@@ -10,7 +10,7 @@ use common::{
     Result,
     chat::replies::{Replies, ResumePoint},
     governance::auth::Caller,
-    web::{Deadline, PathText, Problem, QueryText},
+    web::{Deadline, ItemFailures, PathText, Problem, QueryText},
 };
 
 use crate::events::{self, Encoding, StreamEvent};
@@ -26,8 +26,7 @@ use crate::events::{self, Encoding, StreamEvent};
     ),
     responses(
         (status = 200, content_type = "text/event-stream", body = StreamEvent, description = "`start`, `message`…, then `done` or `error`"),
-        (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem),
-        (status = 422, body = Problem), (status = 503, body = Problem),
+        ItemFailures<Problem>,
     ),
 )]
 pub(crate) async fn resume_reply(

@@ -10,7 +10,7 @@ use common::{
     governance::auth::Caller,
     insights::pages::PageRequest,
     platform::error::{Error, Reason},
-    web::{Deadline, Json, Problem, QueryText},
+    web::{BodyFailures, Deadline, Json, Problem, QueryText},
 };
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -59,10 +59,7 @@ impl Body {
     request_body = Body,
     responses(
         (status = 200, content_type = "text/event-stream", body = StreamEvent, description = "`start`, `message`…, then `done` or `error`"),
-        (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem),
-        (status = 404, body = Problem), (status = 409, body = Problem), (status = 413, body = Problem),
-        (status = 415, body = Problem), (status = 422, body = Problem), (status = 429, body = Problem),
-        (status = 503, body = Problem),
+        BodyFailures<Problem>, (status = 409, body = Problem), (status = 429, body = Problem),
     ),
 )]
 pub(crate) async fn stream_reply(

@@ -5,7 +5,7 @@ use common::{
     Result,
     chat::replies::{Replies, Stop},
     governance::auth::Caller,
-    web::{Json, PathText, Problem},
+    web::{ItemFailures, Json, PathText, Problem},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -25,8 +25,7 @@ pub(crate) struct Stopping {
     responses(
         (status = 200, body = Stopping, description = "It had ended before"),
         (status = 202, body = Stopping, description = "It ends within two seconds"),
-        (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem),
-        (status = 422, body = Problem), (status = 503, body = Problem),
+        ItemFailures<Problem>,
     ),
 )]
 pub(crate) async fn stop_reply(

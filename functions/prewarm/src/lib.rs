@@ -22,12 +22,10 @@ pub struct Request {
     dry_run: bool,
 }
 
-/// What it needs.
 #[derive(Clone)]
+#[expect(missing_docs, reason = "plain data")]
 pub struct AppState {
-    /// The database.
     pub db: Db,
-    /// Wakes workers.
     pub queue: JobQueue,
 }
 

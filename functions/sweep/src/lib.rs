@@ -22,12 +22,10 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Default, Deserialize)]
 pub struct Request {}
 
-/// What it needs.
 #[derive(Clone)]
+#[expect(missing_docs, reason = "plain data")]
 pub struct AppState {
-    /// The database.
     pub db: Db,
-    /// How long things are kept.
     pub retention: Retention,
 }
 

@@ -26,12 +26,10 @@ struct Detail {
     is_forced: bool,
 }
 
-/// What it needs.
 #[derive(Clone)]
+#[expect(missing_docs, reason = "plain data")]
 pub struct AppState {
-    /// The database.
     pub db: Db,
-    /// Wakes a worker.
     pub queue: JobQueue,
 }
 

@@ -120,7 +120,7 @@ async fn no_route_answers_a_token_that_does_not_hold() {
             }
             let refused = answer(request).await;
             assert_eq!(refused.status, 401, "{what}: {route:?}: {}", refused.body);
-            refused.refused_at(route.path, 401, "unauthorized");
+            refused.refused_at(&route.path, 401, "unauthorized");
         }
     }
     nothing_came_of_it(&parlor).await;
@@ -135,7 +135,7 @@ async fn two_tokens_are_none_for_nobody_says_which_counts() {
             .header("authorization", "Bearer x");
         answer(request)
             .await
-            .refused_at(route.path, 401, "unauthorized");
+            .refused_at(&route.path, 401, "unauthorized");
     }
     nothing_came_of_it(&parlor).await;
 }
@@ -168,7 +168,7 @@ async fn a_token_of_somebody_who_may_not_call_is_refused_on_every_route() {
         for (what, token) in tokens {
             let refused = answer(route.request(&parlor).bearer_auth(token)).await;
             assert_eq!(refused.status, 403, "{what}: {route:?}: {}", refused.body);
-            refused.refused_at(route.path, 403, "not_approved");
+            refused.refused_at(&route.path, 403, "not_approved");
         }
         for stranger in route.strangers() {
             let refused = answer(route.request_as(stranger, &parlor)).await;
@@ -177,7 +177,7 @@ async fn a_token_of_somebody_who_may_not_call_is_refused_on_every_route() {
                 "{stranger}: {route:?}: {}",
                 refused.body
             );
-            refused.refused_at(route.path, 403, "forbidden");
+            refused.refused_at(&route.path, 403, "forbidden");
         }
         // A role is the table's word, whoever claims another.
         for role in ["site_admin", "admin"] {
@@ -185,7 +185,7 @@ async fn a_token_of_somebody_who_may_not_call_is_refused_on_every_route() {
                 let token = with(COACH, "role", json!(role));
                 answer(route.request(&parlor).bearer_auth(token))
                     .await
-                    .refused_at(route.path, 403, "forbidden");
+                    .refused_at(&route.path, 403, "forbidden");
             }
         }
     }

@@ -80,7 +80,7 @@ async fn a_page_of_an_allowed_origin_may_make_each_request() {
     let parlor = open().await;
     for route in routes::all() {
         for origin in [DESK, TRIAL] {
-            let answer = answer(preflight(&parlor, origin, route.method, route.path)).await;
+            let answer = answer(preflight(&parlor, origin, &route.method, &route.path)).await;
             let about = format!("{} {} {:?}", route.method, route.path, answer.headers);
             assert_eq!(answer.status, 200, "{about}");
             assert_eq!(
@@ -159,7 +159,7 @@ async fn pages_of_other_origins_learn_nothing() {
         assert!(words(&found.headers, "vary").contains(&"origin".to_owned()));
     }
     for route in routes::all() {
-        let refused = answer(preflight(&parlor, STRANGERS[1], route.method, route.path)).await;
+        let refused = answer(preflight(&parlor, STRANGERS[1], &route.method, &route.path)).await;
         let about = format!("{} {} {:?}", route.method, route.path, refused.headers);
         assert!(rules(&refused.headers).is_empty(), "{about}");
         assert!(!refused.headers.contains_key("allow"), "{about}");
@@ -179,7 +179,7 @@ async fn without_an_origin_nothing_is_different() {
 async fn unless_origins_are_configured_no_page_may_call() {
     let parlor = Parlor::start().await;
     for route in routes::all() {
-        let refused = answer(preflight(&parlor, DESK, route.method, route.path)).await;
+        let refused = answer(preflight(&parlor, DESK, &route.method, &route.path)).await;
         assert_eq!(refused.status, 405, "{} {}", route.method, route.path);
         assert!(rules(&refused.headers).is_empty(), "{:?}", refused.headers);
         let refused = answer(route.request(&parlor).header("origin", DESK)).await;

@@ -262,13 +262,16 @@ fn uses_of_nouns(modules: &[Module]) -> BTreeMap<String, BTreeSet<String>> {
         let Some(own) = noun(&module.path) else {
             continue;
         };
-        let used = module.uses.iter().filter_map(|path| noun(path));
-        let used = used.filter_map(|used| match nouns.contains(&used) {
-            true => Some(used),
-            false => exported.get(&used).cloned(),
+        let names = module.uses.iter().filter_map(|path| noun(path));
+        let names = names.filter_map(|name| {
+            if nouns.contains(&name) {
+                Some(name)
+            } else {
+                exported.get(&name).cloned()
+            }
         });
-        let used = used.filter(|used| *used != own);
-        uses.entry(own.clone()).or_default().extend(used);
+        let names = names.filter(|name| *name != own);
+        uses.entry(own.clone()).or_default().extend(names);
     }
     uses
 }
@@ -413,10 +416,10 @@ fn skipped(rest: &str) -> usize {
     }
     if let Some(after) = rest.strip_prefix('\'') {
         let mut next = after.chars();
-        let is_character = match (next.next(), next.next()) {
-            (Some('\\'), _) | (_, Some('\'')) => true,
-            _ => false,
-        };
+        let is_character = matches!(
+            (next.next(), next.next()),
+            (Some('\\'), _) | (_, Some('\''))
+        );
         return if is_character { quoted(rest, '\'') } else { 1 };
     }
     0

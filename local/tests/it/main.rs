@@ -50,6 +50,7 @@ mod queue;
 mod refusals;
 mod refusals_at_random;
 mod round_trips;
+mod routes;
 mod schema;
 mod secrets;
 mod session_replies;

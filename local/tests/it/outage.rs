@@ -59,7 +59,7 @@ async fn every_route_says_so_and_recovers(go: fn(&Wire)) {
         // One whose approval is remembered, and one who has to be looked up.
         for user in route.users() {
             let refused = in_time(&route, &parlor, user).await;
-            refused.refused_at(route.path, 503, "unavailable");
+            refused.refused_at(&route.path, 503, "unavailable");
             assert_eq!(refused.headers["retry-after"], "1", "{route:?}");
         }
     }

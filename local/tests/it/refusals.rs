@@ -41,7 +41,7 @@ fn body_of(bytes: usize) -> String {
 
 /// A request with any body, of somebody who may make it.
 async fn post_to(route: &Route, parlor: &Parlor, kind: &str, body: Vec<u8>) -> Answer {
-    let request = parlor.request_as(route.user(), route.method, route.path);
+    let request = parlor.request_as(route.user(), &route.method, &route.path);
     answer(request.header("content-type", kind).body(body)).await
 }
 
@@ -84,7 +84,7 @@ async fn bodies_that_are_not_json_are_refused() {
         for (what, body) in &bodies {
             let refused = post_to(&route, &parlor, "application/json", body.clone()).await;
             assert_eq!(refused.status, 400, "{what}: {route:?}: {}", refused.body);
-            refused.refused_at(route.path, 400, "invalid_json");
+            refused.refused_at(&route.path, 400, "invalid_json");
         }
     }
     assert!(parlor.messages(COACH, chat).await.is_empty());
@@ -104,22 +104,22 @@ async fn no_route_reads_a_body_that_is_too_large_or_of_another_type_or_a_strange
         ] {
             let refused = post_to(&route, &parlor, kind, body).await;
             assert_eq!(refused.status, status, "{route:?}: {}", refused.body);
-            refused.refused_at(route.path, status, code);
+            refused.refused_at(&route.path, status, code);
         }
         for stranger in route.strangers() {
             // Another site's admin is known by the site in the body.
             if stranger == OTHER_SITE_ADMIN {
                 continue;
             }
-            let request = parlor.request_as(stranger, route.method, route.path);
+            let request = parlor.request_as(stranger, &route.method, &route.path);
             answer(request.body(large.clone()))
                 .await
-                .refused_at(route.path, 403, "forbidden");
+                .refused_at(&route.path, 403, "forbidden");
         }
-        let request = parlor.request(route.method, route.path);
+        let request = parlor.request(&route.method, &route.path);
         answer(request.body(large.clone()))
             .await
-            .refused_at(route.path, 401, "unauthorized");
+            .refused_at(&route.path, 401, "unauthorized");
     }
 }
 

@@ -50,7 +50,7 @@ fn escaped() -> impl Strategy<Value = String> {
     ]
 }
 
-fn path(templates: Vec<&'static str>) -> impl Strategy<Value = String> {
+fn path(templates: Vec<String>) -> impl Strategy<Value = String> {
     let known = (select(templates), escaped()).prop_map(|(template, value)| {
         let parts = template.split('/').map(|part| {
             if part.starts_with('{') {
@@ -188,7 +188,7 @@ fn last_event_id() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![3 => known.prop_map(|text| text.as_bytes().to_vec()), 1 => odd]
 }
 
-fn request(templates: Vec<&'static str>) -> impl Strategy<Value = (String, Request<Body>)> {
+fn request(templates: Vec<String>) -> impl Strategy<Value = (String, Request<Body>)> {
     let method = select(vec![
         "GET", "POST", "GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "BREW",
     ]);

@@ -17,14 +17,11 @@ use common::{
         env::{ConfigError, Env},
     },
 };
-use local::{cloud, command, gateway, schedules};
+use local::{cloud, schedules};
 use serde_json::{Value, json};
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::harness::python;
-
-/// A method, a path and a function's name.
-type Route = (String, String, String);
+use crate::{harness::python, routes::Route};
 
 /// What the functions can be given: the variable, the one that holds its secret's ARN, the
 /// parameter that this comes from, and a value to try.
@@ -180,36 +177,11 @@ fn function_of(operation: &Value) -> String {
         .to_owned()
 }
 
-#[tokio::test]
-async fn template_routers_and_openapi_document_have_the_same_routes() {
-    let template: BTreeSet<Route> = operations()
+/// Every event of the API.
+pub fn routes() -> BTreeSet<Route> {
+    operations()
         .map(|(path, method, operation)| (method, path.clone(), function_of(operation)))
-        .collect();
-    let routers: BTreeSet<Route> = cloud::routes()
-        .expect("routes")
-        .into_iter()
-        .map(|route| (route.method.to_string(), route.path, route.function))
-        .collect();
-    assert_eq!(template, routers);
-
-    let tools = command::idle_tools().expect("tools");
-    let document = gateway::openapi(&tools);
-    let described: BTreeSet<(String, String)> = document
-        .paths
-        .paths
-        .iter()
-        .flat_map(|(path, item)| {
-            let methods = gateway::methods(item).into_iter();
-            methods.map(move |method| (method.to_owned(), path.clone()))
-        })
-        .collect();
-    // A browser's question before a request is nothing that clients ask.
-    let routed = template
-        .into_iter()
-        .filter(|(method, ..)| method != "OPTIONS")
-        .map(|(method, path, _)| (method, path))
-        .collect();
-    assert_eq!(described, routed);
+        .collect()
 }
 
 #[test]
@@ -425,7 +397,7 @@ async fn what_nobody_sets_is_as_in_the_code() {
     let jobs = JobLimits::from_env(&nothing).expect("limits");
     let chat = ChatLimits::from_env(&nothing).expect("limits");
     let retention = Retention::from_env(&nothing).expect("a retention");
-    let number = |function, name: &str| by_default(&variables(function)[name]).clone();
+    let number = |function: &str, name: &str| by_default(&variables(function)[name]).clone();
     assert_eq!(
         number("sweep", "DATABASE_MAX_CONNECTIONS"),
         database.expect("a database").max_connections
@@ -450,6 +422,10 @@ async fn what_nobody_sets_is_as_in_the_code() {
     );
     for app in App::ALL {
         assert_eq!(number("job-worker", app.variable()), "", "{app:?}");
+    }
+    // No page of another origin may call.
+    for function in deployed::that_serve_http() {
+        assert_eq!(number(&function, "CORS_ALLOWED_ORIGINS"), "", "{function}");
     }
 }
 
@@ -552,8 +528,6 @@ fn the_rule_passes_on_the_events_that_the_code_understands() {
     let rule = one("AWS::Events::Rule", |_| true);
     assert_eq!(rule["EventBusName"], json!({"Ref": "BusinessEventBus"}));
     let pattern = &rule["EventPattern"];
-    assert_eq!(pattern["source"], json!(["parlor.business"]));
-    assert_eq!(pattern.as_object().expect("a pattern").len(), 2);
     let passed: BTreeSet<_> = list(&pattern["detail-type"])
         .into_iter()
         .map(|word| word.as_str().expect("a word"))
@@ -568,9 +542,6 @@ fn the_rule_passes_on_the_events_that_the_code_understands() {
     let targets = list(&rule["Targets"]);
     assert_eq!(targets.len(), 1);
     assert_eq!(targets[0]["Arn"], alias_of("trigger-dispatch"));
-    for output in ["BusinessEventBusName", "BusinessEventBusArn"] {
-        assert!(transformed()["Outputs"][output].is_object(), "{output}");
-    }
 }
 
 #[test]
@@ -580,7 +551,6 @@ fn an_event_that_became_no_job_is_kept() {
     let failures = one("AWS::Lambda::EventInvokeConfig", |config| {
         config["FunctionName"] == json!({"Ref": dispatch})
     });
-    assert_eq!(failures["MaximumRetryAttempts"], 2);
     assert_eq!(
         failures["DestinationConfig"]["OnFailure"]["Destination"],
         dead_letters
@@ -615,10 +585,6 @@ fn messages_that_nobody_answers_come_again_and_do_not_come_for_ever() {
         messages["FunctionResponseTypes"],
         json!(["ReportBatchItemFailures"])
     );
-    assert_eq!(messages["BatchSize"], 10);
-    // AWS takes 2 to 1000.
-    let at_once = by_default(&messages["ScalingConfig"]["MaximumConcurrency"]).as_u64();
-    assert!(at_once.is_some_and(|at_once| (2..=1000).contains(&at_once)));
 
     let queue = &transformed()["Resources"]["JobQueue"]["Properties"];
     let seconds = function["Properties"]["Timeout"].as_u64().expect("seconds");
@@ -634,9 +600,6 @@ fn messages_that_nobody_answers_come_again_and_do_not_come_for_ever() {
 
 #[test]
 fn queues_are_encrypted_and_dead_letters_kept_as_long_as_sqs_can() {
-    let mut names: Vec<_> = resources("AWS::SQS::Queue").map(|(name, _)| name).collect();
-    names.sort();
-    assert_eq!(names, ["EventDeadLetters", "JobDeadLetters", "JobQueue"]);
     for (name, queue) in resources("AWS::SQS::Queue") {
         let properties = &queue["Properties"];
         assert_eq!(properties["SqsManagedSseEnabled"], true, "{name}");
@@ -654,33 +617,16 @@ fn schedule_of(function: &str) -> &'static Value {
     })
 }
 
-/// How often a function's failed invocation is tried again.
-fn tries(function: &str) -> &'static Value {
-    let (logical_id, _) = resource(function);
-    let config = one("AWS::Lambda::EventInvokeConfig", |config| {
-        config["FunctionName"] == json!({"Ref": logical_id})
-    });
-    &config["MaximumRetryAttempts"]
-}
-
 #[test]
-fn the_minutes_work_is_done_each_minute_and_never_tried_again() {
+fn what_is_scheduled_on_a_laptop_is_due_at_the_same_times_in_the_cloud() {
+    assert_eq!(schedules::EVERY_MINUTE.as_secs(), 60);
     for function in ["job-worker", "sweep"] {
         let schedule = schedule_of(function);
         assert_eq!(
             schedule["ScheduleExpression"], "rate(1 minute)",
             "{function}"
         );
-        assert_eq!(
-            schedule["Target"]["RetryPolicy"]["MaximumRetryAttempts"], 0,
-            "{function}"
-        );
-        assert_eq!(*tries(function), 0, "{function}");
     }
-}
-
-#[test]
-fn the_prewarm_is_due_in_the_cloud_when_it_is_due_on_a_laptop() {
     let schedule = schedule_of("prewarm");
     let at = schedules::PREWARM_AT;
     assert_eq!(
@@ -726,10 +672,6 @@ fn each_new_build_migrates_with_its_own_code() {
         version["Properties"]["FunctionName"],
         json!({ "Ref": function })
     );
-    assert_eq!(
-        properties["Database"],
-        json!({ "Ref": "DatabaseUrlSecretArn" })
-    );
     let timeout = cloud::FUNCTIONS
         .iter()
         .find(|(name, _)| *name == "db-migrate");
@@ -771,15 +713,6 @@ fn what_the_gateway_says_itself_is_in_the_words_of_the_mini_program() {
         assert!(answer["code"].is_string(), "{kind}: {answer}");
         assert_eq!(answer["requestId"], "$context.requestId", "{kind}");
     }
-
-    let unknown_route = &responses["MISSING_AUTHENTICATION_TOKEN"];
-    assert_eq!(unknown_route["statusCode"], "404");
-    let template = unknown_route["responseTemplates"]["application/json"].as_str();
-    let answer: Value = serde_json::from_str(template.expect("a body")).expect("JSON");
-    assert_eq!(
-        answer,
-        json!({"detail": "内容不存在", "code": "not_found", "requestId": "$context.requestId"})
-    );
 }
 
 #[test]

@@ -56,7 +56,7 @@ impl Objects {
 
     /// The path of a route with the object that it names; none where it names none.
     fn path(&self, route: &Route) -> Option<String> {
-        let template = route.template;
+        let template = &*route.template;
         let id = match template {
             _ if template.contains("{batch_id}") => self.batch.clone(),
             _ if template.contains("{messageId}") => self.reply.to_string(),
@@ -98,7 +98,7 @@ fn named(objects: &Objects) -> Vec<(Route, String)> {
 }
 
 fn request(parlor: &Parlor, user: i64, route: &Route, path: &str, body: &Value) -> RequestBuilder {
-    let request = parlor.request_as(user, route.method, path);
+    let request = parlor.request_as(user, &route.method, path);
     if body.is_null() {
         request
     } else {

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::chain::id;
+use crate::insights::contains_nul;
 use crate::platform::{
     error::{Error, Reason, Result},
     words::words,
@@ -81,7 +82,7 @@ impl NewEvent {
         if payload.to_string().len() > MAX_PAYLOAD {
             return Err(Error::invalid("payload", Reason::TooLarge(MAX_PAYLOAD)));
         }
-        if holds_nul(&payload) {
+        if contains_nul(&payload) {
             return Err(Error::invalid("payload", Reason::Nul));
         }
         for (name, field) in FIELDS {
@@ -126,17 +127,6 @@ impl NewEvent {
                 number => Some(format!("{name}:{number}")),
             })
             .unwrap_or_else(|| "-".to_owned())
-    }
-}
-
-fn holds_nul(value: &Value) -> bool {
-    match value {
-        Value::String(text) => text.contains('\0'),
-        Value::Array(list) => list.iter().any(holds_nul),
-        Value::Object(map) => map
-            .iter()
-            .any(|(key, value)| key.contains('\0') || holds_nul(value)),
-        _ => false,
     }
 }
 

@@ -5,7 +5,7 @@
 //! transitions, `step` asks one app, `run` opens and settles the run of that call, `prompt_input`
 //! reads what its prompt needs, `worker` drives all of it. `prewarm` queues what will be needed,
 //! `list` and `detail` show jobs to admins, `retry` starts one again. The job of a session's message
-//! is handed to [`SessionReplies`].
+//! is handed to `SessionReplies`.
 
 mod chain;
 mod detail;

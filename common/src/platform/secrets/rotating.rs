@@ -1,53 +1,44 @@
-//! What a secret says, read again when somebody refuses it.
+//! The value of a secret, read again after it was rejected.
 
-use std::{
-    fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
-    time::Duration,
-};
+use std::{fmt, sync::Arc, time::Duration};
 
-use futures_util::{
-    FutureExt as _,
-    future::{BoxFuture, Shared},
+use futures_util::{FutureExt as _, future::BoxFuture};
+use tokio::{
+    sync::{Mutex, watch},
+    time::{Instant, timeout},
 };
-use tokio::time::{Instant, timeout};
 
 use crate::platform::error;
-
-/// How long a reading may keep those who wait for it.
-const PATIENCE: Duration = Duration::from_secs(2);
-
-/// A value made of a secret. A clone shares it. Each version has an identity, that of its [`Arc`].
-pub struct RotatingSecret<T>(Arc<Inner<T>>);
-
-struct Inner<T> {
-    /// Absent where nobody can be asked again: what a variable says does not change.
-    source: Option<Source<T>>,
-    state: Mutex<State<T>>,
-}
-
-struct Source<T> {
-    /// The variable, for the log.
-    name: &'static str,
-    /// From one reading to the next.
-    pause: Duration,
-    read: Box<dyn Fn() -> BoxFuture<'static, Result<T, ReadError>> + Send + Sync>,
-}
 
 /// Why a secret could not be read.
 pub type ReadError = Box<dyn std::error::Error + Send + Sync>;
 
-struct State<T> {
-    value: Arc<T>,
-    /// When it was last asked for again. The reading at the start does not count.
-    asked: Option<Instant>,
-    /// The reading that is under way. Whoever waits drives it, so that it does not end with the
-    /// statement or request that began it.
-    reading: Option<Shared<BoxFuture<'static, ()>>>,
+/// The longest time that one read may take.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A value made of a secret. Clones share it. A version is identified by its [`Arc`].
+pub struct RotatingSecret<T>(Arc<Inner<T>>);
+
+struct Inner<T> {
+    value: watch::Sender<Arc<T>>,
+    /// `None` for a plain variable, which does not change.
+    source: Option<Source<T>>,
 }
 
-impl<T: Send + Sync + 'static> RotatingSecret<T> {
-    /// One that is read again by `read`, at most once in each `pause`.
+/// A read of the secret. `None` if it fails.
+type Read<T> = BoxFuture<'static, Option<T>>;
+
+struct Source<T> {
+    /// The least time from the start of one read to the start of the next.
+    pause: Duration,
+    read: Box<dyn Fn() -> Read<T> + Send + Sync>,
+    /// When the last read began, and the read in progress. The caller that reads keeps this
+    /// locked. If it is dropped, the next caller finds the read here and continues it.
+    last: Mutex<(Option<Instant>, Option<Read<T>>)>,
+}
+
+impl<T: Send + 'static> RotatingSecret<T> {
+    /// A value that is read again by `read`, at most once in each `pause`. `name` is for the log.
     pub fn new<Reading>(
         value: T,
         name: &'static str,
@@ -57,99 +48,73 @@ impl<T: Send + Sync + 'static> RotatingSecret<T> {
     where
         Reading: Future<Output = Result<T, ReadError>> + Send + 'static,
     {
-        Self::with(
-            value,
-            Some(Source {
-                name,
-                pause,
-                read: Box::new(move || read().boxed()),
-            }),
-        )
-    }
-
-    fn with(value: T, source: Option<Source<T>>) -> Self {
-        let state = State {
-            value: Arc::new(value),
-            asked: None,
-            reading: None,
+        let source = Source {
+            pause,
+            read: Box::new(move || read_in_time(name, read()).boxed()),
+            last: Mutex::default(),
         };
         Self(Arc::new(Inner {
-            source,
-            state: Mutex::new(state),
+            value: watch::Sender::new(Arc::new(value)),
+            source: Some(source),
         }))
     }
 
-    /// The newest version that is known.
+    /// The newest known version.
     pub fn get(&self) -> Arc<T> {
-        Arc::clone(&self.0.state().value)
+        Arc::clone(&self.0.value.borrow())
     }
 
-    /// What to try instead of a version that was refused: the one that is known by now, or else
-    /// what is read now. `None` where the last reading is too recent, or failed: then nothing
-    /// but the refused version is known.
+    /// A newer version than the rejected one: the one known by now, or else one that is read now.
+    /// `None` if the last read is too recent, or fails.
     ///
-    /// Who was refused for something stored a pause ago or earlier is told of it, whoever else
-    /// asks: a reading that comes too soon follows one that has seen it.
-    pub async fn refresh_after_rejection(&self, refused: &Arc<T>) -> Option<Arc<T>> {
-        if let Some(reading) = self.0.reading(refused) {
-            reading.await;
-        }
-        Some(self.get()).filter(|value| !Arc::ptr_eq(value, refused))
-    }
-}
-
-impl<T: Send + Sync + 'static> Inner<T> {
-    fn state(&self) -> MutexGuard<'_, State<T>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The reading to wait for, if that can bring another version than the refused one.
-    fn reading(self: &Arc<Self>, refused: &Arc<T>) -> Option<Shared<BoxFuture<'static, ()>>> {
-        let source = self.source.as_ref()?;
-        let mut state = self.state();
-        if !Arc::ptr_eq(&state.value, refused) {
-            return None;
-        }
-        if state.reading.is_none() {
-            if state.asked.is_some_and(|at| at.elapsed() < source.pause) {
-                return None;
+    /// What was stored a `pause` ago is always seen: a read that is too recent has seen it.
+    pub async fn refresh_after_rejection(&self, rejected: &Arc<T>) -> Option<Arc<T>> {
+        let is_newer = |value: &Arc<T>| !Arc::ptr_eq(value, rejected);
+        if let (false, Some(source)) = (is_newer(&self.get()), &self.0.source) {
+            // Bounded, for the caller that holds the lock may not be polled.
+            let mut last = timeout(PATIENCE, source.last.lock()).await.ok()?;
+            let (began, reading) = &mut *last;
+            let is_due = began.is_none_or(|at| at.elapsed() >= source.pause);
+            if reading.is_none() && is_due && !is_newer(&self.get()) {
+                *began = Some(Instant::now());
+                *reading = Some((source.read)());
             }
-            state.asked = Some(Instant::now());
-            // Weak, for it is kept in what it changes.
-            let (inner, read) = (Arc::downgrade(self), timeout(PATIENCE, (source.read)()));
-            state.reading = Some(settle(inner, read).boxed().shared());
+            if let Some(read) = reading {
+                let value = read.await;
+                *reading = None;
+                if let Some(value) = value {
+                    self.0.value.send_replace(Arc::new(value));
+                }
+            }
         }
-        state.reading.clone()
+        Some(self.get()).filter(is_newer)
     }
 }
 
-/// Keeps what was read, or says why it was not.
-async fn settle<T: Send + Sync + 'static>(
-    inner: Weak<Inner<T>>,
-    read: impl Future<Output = Result<Result<T, ReadError>, tokio::time::error::Elapsed>>,
-) {
-    let outcome = read.await;
-    let Some(inner) = inner.upgrade() else { return };
-    let name = inner.source.as_ref().map(|source| source.name);
-    let mut state = inner.state();
-    state.reading = None;
-    match outcome {
+async fn read_in_time<T>(
+    name: &str,
+    read: impl Future<Output = Result<T, ReadError>>,
+) -> Option<T> {
+    let cause = match timeout(PATIENCE, read).await {
         Ok(Ok(value)) => {
-            state.value = Arc::new(value);
             tracing::info!(name, "a secret was read again");
+            return Some(value);
         }
-        Ok(Err(err)) => {
-            let cause = error::chain(&*err);
-            tracing::warn!(name, cause, "a secret could not be read again");
-        }
-        Err(_) => tracing::warn!(name, "a secret could not be read again in time"),
-    }
+        Ok(Err(err)) => error::chain(&*err),
+        Err(elapsed) => elapsed.to_string(),
+    };
+    tracing::warn!(name, cause, "a secret could not be read again");
+    None
 }
 
-/// Where nobody can be asked again.
-impl<T: Send + Sync + 'static> From<T> for RotatingSecret<T> {
+/// A value that does not change.
+impl<T> From<T> for RotatingSecret<T> {
     fn from(value: T) -> Self {
-        Self::with(value, None)
+        let value = watch::Sender::new(Arc::new(value));
+        Self(Arc::new(Inner {
+            value,
+            source: None,
+        }))
     }
 }
 
@@ -168,7 +133,10 @@ impl<T> fmt::Debug for RotatingSecret<T> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::{
+        pin::pin,
+        sync::atomic::{AtomicU32, Ordering},
+    };
 
     use futures_util::future::{join, join_all};
     use tokio::sync::Semaphore;
@@ -177,98 +145,102 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(3600);
 
-    /// Counts how often it is read; each reading waits for a permit, and brings the count.
-    struct Counting {
-        secret: RotatingSecret<u32>,
-        reads: Arc<AtomicU32>,
-        permits: Arc<Semaphore>,
-    }
+    /// A secret that counts its reads. Each read waits for a permit and returns the count.
+    struct Counting(RotatingSecret<u32>, Arc<(AtomicU32, Semaphore)>);
 
     impl Counting {
         fn new(pause: Duration, permits: usize) -> Self {
-            let reads = Arc::new(AtomicU32::new(0));
-            let permits = Arc::new(Semaphore::new(permits));
-            let (counted, gate) = (Arc::clone(&reads), Arc::clone(&permits));
-            let secret = RotatingSecret::new(0, "A_SECRET", pause, move || {
-                let read = counted.fetch_add(1, Ordering::SeqCst) + 1;
-                let gate = Arc::clone(&gate);
+            let shared = Arc::new((AtomicU32::new(0), Semaphore::new(permits)));
+            let inner = Arc::clone(&shared);
+            let read = move || {
+                let inner = Arc::clone(&inner);
+                let read = inner.0.fetch_add(1, Ordering::SeqCst) + 1;
                 async move {
-                    gate.acquire().await.unwrap().forget();
+                    inner.1.acquire().await.unwrap().forget();
                     Ok(read)
                 }
-            });
-            Self {
-                secret,
-                reads,
-                permits,
-            }
+            };
+            Self(RotatingSecret::new(0, "A_SECRET", pause, read), shared)
+        }
+
+        /// Of a caller whose first version was rejected.
+        async fn newer(&self, rejected: &Arc<u32>) -> Option<u32> {
+            self.0
+                .refresh_after_rejection(rejected)
+                .await
+                .as_deref()
+                .copied()
+        }
+
+        fn permit(&self) {
+            self.1.1.add_permits(1);
         }
 
         fn reads(&self) -> u32 {
-            self.reads.load(Ordering::SeqCst)
+            self.1.0.load(Ordering::SeqCst)
         }
     }
 
     #[tokio::test]
-    async fn many_who_are_refused_at_once_wait_for_one_reading() {
-        let counting = Counting::new(Duration::ZERO, 0);
-        let refused = counting.secret.get();
-        let all = join_all((0..100).map(|_| counting.secret.refresh_after_rejection(&refused)));
-        let (known, ()) = join(all, async { counting.permits.add_permits(100) }).await;
-        assert!(known.iter().all(|value| value.as_deref() == Some(&1)));
-        // Nor does who comes later with the old version have it read.
-        let known = counting.secret.refresh_after_rejection(&refused).await;
-        assert_eq!((known.as_deref(), counting.reads()), (Some(&1), 1));
+    async fn callers_rejected_at_once_share_one_read() {
+        let secret = Counting::new(Duration::ZERO, 0);
+        let rejected = secret.0.get();
+        let all = join_all((0..100).map(|_| secret.newer(&rejected)));
+        let (newer, ()) = join(all, async { secret.permit() }).await;
+        assert_eq!(newer, [Some(1); 100]);
+        // Nor does a later caller with the old version cause a read.
+        assert_eq!(secret.newer(&rejected).await, Some(1));
+        assert_eq!(secret.reads(), 1);
     }
 
     #[tokio::test]
-    async fn it_is_read_once_in_each_pause_however_often_it_is_refused() {
+    async fn it_is_read_once_in_each_pause_however_often_it_is_rejected() {
         for (pause, reads) in [(LONG, 1), (Duration::ZERO, 500)] {
-            let counting = Counting::new(pause, 500);
+            let secret = Counting::new(pause, 500);
             for _ in 0..500 {
-                counting
-                    .secret
-                    .refresh_after_rejection(&counting.secret.get())
-                    .await;
+                secret.newer(&secret.0.get()).await;
             }
-            assert_eq!(counting.reads(), reads);
+            assert_eq!(secret.reads(), reads);
         }
     }
 
     #[tokio::test]
-    async fn a_reading_outlives_who_began_it() {
-        let counting = Counting::new(LONG, 0);
-        let refused = counting.secret.get();
-        let given_up = counting
-            .secret
-            .refresh_after_rejection(&refused)
-            .now_or_never();
-        assert!(given_up.is_none());
-        counting.permits.add_permits(1);
-        let known = counting.secret.refresh_after_rejection(&refused).await;
-        assert_eq!((known.as_deref(), counting.reads()), (Some(&1), 1));
+    async fn a_read_outlives_the_caller_that_began_it() {
+        let secret = Counting::new(LONG, 0);
+        let rejected = secret.0.get();
+        assert_eq!(secret.newer(&rejected).now_or_never(), None);
+        secret.permit();
+        assert_eq!(secret.newer(&rejected).await, Some(1));
+        assert_eq!(secret.reads(), 1);
     }
 
     #[tokio::test]
-    async fn a_reading_that_takes_too_long_or_fails_changes_nothing() {
-        let counting = Counting::new(LONG, 0);
-        let refused = counting.secret.get();
+    async fn a_caller_that_is_not_polled_does_not_block_the_others() {
+        let secret = Counting::new(LONG, 0);
+        let rejected = secret.0.get();
+        let mut first = pin!(secret.newer(&rejected));
+        assert_eq!(first.as_mut().now_or_never(), None);
+        assert_eq!(secret.newer(&rejected).await, None);
+        secret.permit();
+        assert_eq!(first.await, Some(1));
+    }
+
+    #[tokio::test]
+    async fn a_read_that_takes_too_long_or_fails_changes_nothing() {
+        let secret = Counting::new(LONG, 0);
         for _ in 0..3 {
-            assert_eq!(
-                counting.secret.refresh_after_rejection(&refused).await,
-                None
-            );
+            assert_eq!(secret.newer(&secret.0.get()).await, None);
         }
-        assert_eq!((*counting.secret.get(), counting.reads()), (0, 1));
+        assert_eq!((*secret.0.get(), secret.reads()), (0, 1));
 
-        let broken =
-            RotatingSecret::new(0, "A_SECRET", LONG, async || Err("no such secret".into()));
+        let failing = async || Err(ReadError::from("the secret is missing"));
+        let broken = RotatingSecret::new(0, "A_SECRET", LONG, failing);
         assert_eq!(broken.refresh_after_rejection(&broken.get()).await, None);
         assert_eq!(*broken.get(), 0);
     }
 
     #[tokio::test]
-    async fn what_a_variable_says_is_never_read_again() {
+    async fn a_plain_variable_is_never_read_again() {
         let fixed = RotatingSecret::from(7);
         assert_eq!(fixed.refresh_after_rejection(&fixed.get()).await, None);
     }
