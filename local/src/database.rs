@@ -8,7 +8,10 @@ use common::platform::{
     migrations,
 };
 use secrecy::{ExposeSecret as _, SecretString};
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _, migrate::Migrator};
+use sqlx::{
+    AssertSqlSafe, Connection as _, Executor as _,
+    migrate::{MigrateError, Migrator},
+};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
@@ -51,10 +54,22 @@ pub(crate) async fn prepare(url: &SecretString, max_connections: u32) -> Result<
         max_connections,
         behind_proxy: false,
     })?;
-    migrations::apply(&db).await?;
+    migrations::apply(&db).await.map_err(explained)?;
     demo::load(&db).await?;
     demo::load_business(&db).await?;
     Ok(db)
+}
+
+/// Says what to do about data whose schema this version cannot bring up to date.
+fn explained(err: MigrateError) -> AnyError {
+    match err {
+        MigrateError::VersionMismatch(_) | MigrateError::VersionMissing(_) => format!(
+            "the data was made by another version, and cannot be upgraded ({err}): \
+             start with `serve --fresh`, or give another --home or DATABASE_URL"
+        )
+        .into(),
+        err => err.into(),
+    }
 }
 
 /// Makes the database of the URL where the server does not have it yet.

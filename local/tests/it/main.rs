@@ -33,6 +33,7 @@ mod cors;
 mod emulator;
 mod fairness;
 mod faults;
+mod functions;
 mod gateway_twin;
 mod idempotency;
 mod job_faults;
