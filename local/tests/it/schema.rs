@@ -215,3 +215,52 @@ async fn partitions_are_made_ahead_and_only_once() {
         .unwrap();
     assert_eq!(made, 0);
 }
+
+/// What `docs/schema.sql` has of a dump: no comments of the program, no settings, no empty lines.
+fn readable(dump: &str) -> String {
+    let is_kept = |line: &&str| {
+        let skipped = ["--", "\\", "SET ", "SELECT pg_catalog.set_config"];
+        !line.is_empty() && !skipped.iter().any(|start| line.starts_with(start))
+    };
+    let lines: Vec<_> = dump.lines().filter(is_kept).collect();
+    lines.join("\n") + "\n"
+}
+
+/// PostgreSQL versions spell a dump differently, so one of them is compared, where it is.
+#[tokio::test]
+async fn the_document_of_the_schema_is_what_the_migrations_make() {
+    let database = TestDatabase::empty().await;
+    let pool = sqlx::PgPool::connect(database.url()).await.unwrap();
+    MIGRATOR.run(&pool).await.unwrap();
+    let version: String = sqlx::query_scalar("show server_version")
+        .fetch_one(&pool)
+        .await
+        .unwrap();
+    let pg_dump = std::path::Path::new("/usr/lib/postgresql/15/bin/pg_dump");
+    if !version.starts_with("15.") || !pg_dump.exists() {
+        eprintln!("NOT CHECKED: PostgreSQL is {version}, not 15 with its pg_dump");
+        return;
+    }
+    let dump = tokio::process::Command::new(pg_dump)
+        .args([
+            "--schema-only",
+            "--no-owner",
+            "--schema=biz",
+            "--schema=dws",
+        ])
+        .arg(database.url())
+        .output()
+        .await
+        .unwrap();
+    assert!(dump.status.success());
+    let made = readable(&String::from_utf8(dump.stdout).unwrap());
+    let document = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/schema.sql");
+    if std::fs::read_to_string(&document).unwrap_or_default() != made {
+        let new = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("schema.sql");
+        std::fs::write(&new, made).unwrap();
+        panic!(
+            "docs/schema.sql is stale: cp {} docs/schema.sql",
+            new.display()
+        );
+    }
+}

@@ -1,0 +1,781 @@
+CREATE SCHEMA biz;
+COMMENT ON SCHEMA biz IS 'Parlor: chat, AI governance and their tenants';
+CREATE SCHEMA dws;
+CREATE FUNCTION biz.count_cache_entries() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+begin
+    insert into biz.ai_cache_sizes as s (site_id, cache_type, entries)
+    select c.site_id, c.cache_type, case tg_op when 'INSERT' then count(*) else -count(*) end
+    from changed c group by 1, 2 order by 1, 2
+    on conflict on constraint ai_cache_sizes_pkey do update
+        set entries = s.entries + excluded.entries;
+    return null;
+end $$;
+COMMENT ON FUNCTION biz.count_cache_entries() IS 'Keeps biz.ai_cache_sizes, whoever writes';
+CREATE FUNCTION biz.is_timezone(zone text) RETURNS boolean
+    LANGUAGE plpgsql IMMUTABLE STRICT
+    AS $$
+begin
+    perform timestamptz 'epoch' at time zone zone;
+    return true;
+exception when invalid_parameter_value then
+    return false;
+end $$;
+COMMENT ON FUNCTION biz.is_timezone(zone text) IS 'Whether PostgreSQL knows the time zone';
+CREATE TABLE biz.agents (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    name text NOT NULL,
+    app_id text NOT NULL,
+    deleted_at timestamp with time zone,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT agents_app_id_given CHECK ((app_id <> ''::text))
+);
+COMMENT ON TABLE biz.agents IS 'DashScope applications behind bots';
+COMMENT ON COLUMN biz.agents.app_id IS 'Application id in the console';
+COMMENT ON COLUMN biz.agents.deleted_at IS 'Gone since then: what was said with it stays';
+CREATE TABLE biz.ai_admin_audit (
+    id bigint NOT NULL,
+    site_id bigint NOT NULL,
+    user_id bigint NOT NULL,
+    action text NOT NULL,
+    object_id text,
+    details jsonb DEFAULT '{}'::jsonb NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT ai_admin_audit_action_known CHECK ((action = ANY (ARRAY['budget.set'::text, 'runtime_context.set'::text, 'alert.acknowledge'::text, 'alert.ignore'::text, 'trigger_job.create'::text, 'trigger_job.retry'::text, 'batch.estimate'::text, 'batch.confirm'::text, 'batch.cancel'::text, 'cache.invalidate'::text])))
+);
+COMMENT ON TABLE biz.ai_admin_audit IS 'What admins changed, written in the statement that changed it';
+COMMENT ON COLUMN biz.ai_admin_audit.user_id IS 'Who; not a foreign key, for it must outlive its user';
+COMMENT ON COLUMN biz.ai_admin_audit.object_id IS 'The run, job or batch that it was done to, where there is one';
+COMMENT ON COLUMN biz.ai_admin_audit.details IS 'What was asked for and what it did';
+ALTER TABLE biz.ai_admin_audit ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME biz.ai_admin_audit_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+CREATE TABLE biz.ai_batches (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    site_id bigint NOT NULL,
+    app_types text[] NOT NULL,
+    member_ids bigint[] NOT NULL,
+    estimated_calls bigint NOT NULL,
+    estimated_tokens bigint NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    confirmed_at timestamp with time zone,
+    cancelled_at timestamp with time zone,
+    created_by bigint NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT ai_batches_calls_counted CHECK (((estimated_calls = (cardinality(app_types) * cardinality(member_ids))) AND (estimated_calls > 0)))
+);
+COMMENT ON TABLE biz.ai_batches IS 'Apps asked about many members: what it would cost, and whether it was done';
+COMMENT ON COLUMN biz.ai_batches.app_types IS 'The chain of each job, in the order in which one rests on the other';
+COMMENT ON COLUMN biz.ai_batches.expires_at IS 'Until when it can be confirmed';
+COMMENT ON COLUMN biz.ai_batches.created_by IS 'The admin; not a foreign key, for it must outlive its user';
+CREATE TABLE biz.ai_budgets (
+    id bigint NOT NULL,
+    site_id bigint,
+    daily_limit bigint DEFAULT 100000 NOT NULL,
+    monthly_limit bigint DEFAULT 2000000 NOT NULL,
+    updated_by bigint,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT ai_budgets_limits_counted CHECK (((daily_limit >= 0) AND (monthly_limit >= 0)))
+);
+COMMENT ON TABLE biz.ai_budgets IS 'Token limits per site; the row without a site is the default of all others';
+ALTER TABLE biz.ai_budgets ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME biz.ai_budgets_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+CREATE TABLE biz.ai_cache (
+    id bigint NOT NULL,
+    site_id bigint NOT NULL,
+    cache_type text NOT NULL,
+    target_id text NOT NULL,
+    member_id bigint,
+    status text DEFAULT 'generating'::text NOT NULL,
+    result_json jsonb,
+    score integer,
+    triggered_by text NOT NULL,
+    job_id bigint,
+    run_id bigint,
+    business_date date NOT NULL,
+    valid_days integer NOT NULL,
+    generation integer DEFAULT 1 NOT NULL,
+    lease_until timestamp with time zone,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    finished_at timestamp with time zone,
+    expires_at timestamp with time zone,
+    CONSTRAINT ai_cache_finished_has_result CHECK (((status = 'generating'::text) OR ((result_json IS NOT NULL) AND (expires_at IS NOT NULL)))),
+    CONSTRAINT ai_cache_generating_is_leased CHECK (((status = 'generating'::text) = (lease_until IS NOT NULL))),
+    CONSTRAINT ai_cache_status_known CHECK ((status = ANY (ARRAY['generating'::text, 'valid'::text, 'expired'::text, 'invalidated'::text]))),
+    CONSTRAINT ai_cache_target_bounded CHECK (((char_length(target_id) >= 1) AND (char_length(target_id) <= 200))),
+    CONSTRAINT ai_cache_type_known CHECK ((cache_type = ANY (ARRAY['app2_finance'::text, 'app2a_finance_area'::text, 'app3_clue'::text, 'app4_analysis'::text, 'app5_tactics'::text, 'app6_note_analysis'::text, 'app7_customer_analysis'::text, 'app8_clue_consolidated'::text])))
+);
+COMMENT ON TABLE biz.ai_cache IS 'Results of the apps; the newest 20,000 of an app and site are kept';
+COMMENT ON COLUMN biz.ai_cache.cache_type IS 'The app';
+COMMENT ON COLUMN biz.ai_cache.target_id IS 'member:7, task:7, note:7, or for finance <period>:<area> and <period>';
+COMMENT ON COLUMN biz.ai_cache.member_id IS 'The member it is about, where there is one';
+COMMENT ON COLUMN biz.ai_cache.business_date IS 'The site''s business date when it was begun: a result of another date may not hold';
+COMMENT ON COLUMN biz.ai_cache.valid_days IS '0: until the site''s day is over; else so many days from its end';
+COMMENT ON COLUMN biz.ai_cache.generation IS 'Fences its generator: who takes a dead lease over counts it up';
+COMMENT ON COLUMN biz.ai_cache.lease_until IS 'generating: until when it belongs to its generator';
+COMMENT ON COLUMN biz.ai_cache.created_at IS 'When it was begun';
+ALTER TABLE biz.ai_cache ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME biz.ai_cache_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+CREATE TABLE biz.ai_cache_sizes (
+    site_id bigint NOT NULL,
+    cache_type text NOT NULL,
+    entries bigint NOT NULL
+);
+COMMENT ON TABLE biz.ai_cache_sizes IS 'How many entries an app has at a site, so that nobody has to count them to find who has too many';
+CREATE TABLE biz.ai_circuits (
+    app_type text NOT NULL,
+    state text DEFAULT 'closed'::text NOT NULL,
+    failures integer DEFAULT 0 NOT NULL,
+    opened_at timestamp with time zone,
+    open_seconds integer DEFAULT 60 NOT NULL,
+    retry_at timestamp with time zone,
+    probe_run_id bigint,
+    CONSTRAINT ai_circuits_state_known CHECK ((state = ANY (ARRAY['closed'::text, 'open'::text, 'half_open'::text]))),
+    CONSTRAINT ai_circuits_waits_when_not_closed CHECK (((state = 'closed'::text) = (retry_at IS NULL)))
+);
+COMMENT ON TABLE biz.ai_circuits IS 'Whether an app may be asked, shared by all function instances';
+COMMENT ON COLUMN biz.ai_circuits.failures IS 'Consecutive failures of the service''s making';
+COMMENT ON COLUMN biz.ai_circuits.open_seconds IS 'How long it stays open; doubled by each failed probe, up to 600';
+COMMENT ON COLUMN biz.ai_circuits.retry_at IS 'open: when one probe may go; half_open: when another may, should the probe never end';
+COMMENT ON COLUMN biz.ai_circuits.probe_run_id IS 'half_open: the run whose end decides';
+CREATE TABLE biz.ai_conversations (
+    id bigint NOT NULL,
+    public_id uuid DEFAULT gen_random_uuid() NOT NULL,
+    site_id bigint NOT NULL,
+    user_id bigint NOT NULL,
+    context_type text NOT NULL,
+    context_id text DEFAULT ''::text NOT NULL,
+    business_date date,
+    channel_type text DEFAULT 'miniprogram'::text NOT NULL,
+    title text,
+    status text DEFAULT 'active'::text NOT NULL,
+    message_count bigint DEFAULT 0 NOT NULL,
+    unread_count bigint DEFAULT 0 NOT NULL,
+    last_message_preview text,
+    last_message_at timestamp with time zone,
+    last_active_at timestamp with time zone DEFAULT now() NOT NULL,
+    dashscope_session_id text,
+    dashscope_session_at timestamp with time zone,
+    dashscope_session_rounds integer DEFAULT 0 NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    bot_id uuid,
+    agent_id uuid,
+    read_seq bigint DEFAULT 0 NOT NULL,
+    last_message_id bigint,
+    last_message_role text,
+    CONSTRAINT ai_conversations_board_has_date CHECK (((context_type = 'board'::text) = (business_date IS NOT NULL))),
+    CONSTRAINT ai_conversations_bot_has_id CHECK (((context_type = 'bot'::text) = (bot_id IS NOT NULL))),
+    CONSTRAINT ai_conversations_context_id_short CHECK ((char_length(context_id) <= 64)),
+    CONSTRAINT ai_conversations_context_type_known CHECK ((context_type = ANY (ARRAY['general'::text, 'task'::text, 'customer'::text, 'coach'::text, 'board'::text, 'bot'::text]))),
+    CONSTRAINT ai_conversations_counters_counted CHECK (((message_count >= 0) AND ((unread_count >= 0) AND (unread_count <= message_count)))),
+    CONSTRAINT ai_conversations_last_message_whole CHECK ((num_nulls(last_message_id, last_message_role, last_message_preview, last_message_at) = ANY (ARRAY[0, 4]))),
+    CONSTRAINT ai_conversations_status_known CHECK ((status = ANY (ARRAY['active'::text, 'paused'::text, 'closed'::text])))
+);
+COMMENT ON TABLE biz.ai_conversations IS 'One chat of one user; the session API calls it a session';
+COMMENT ON COLUMN biz.ai_conversations.public_id IS 'The id that the session API knows the conversation by';
+COMMENT ON COLUMN biz.ai_conversations.context_id IS 'What the chat is about, as the client names it: part of the key, opaque';
+COMMENT ON COLUMN biz.ai_conversations.business_date IS 'Only for board: one conversation per business date';
+COMMENT ON COLUMN biz.ai_conversations.message_count IS 'Messages so far, and so the sequence number of the newest: sequence numbers have no gaps';
+COMMENT ON COLUMN biz.ai_conversations.last_message_preview IS 'Its first 100 characters';
+COMMENT ON COLUMN biz.ai_conversations.last_message_at IS 'When it was stored; of a reply, when that began';
+COMMENT ON COLUMN biz.ai_conversations.last_active_at IS 'Newest message or creation: the order of the list, the clock of the reuse windows';
+COMMENT ON COLUMN biz.ai_conversations.dashscope_session_id IS 'Conversation in the cloud. While it is alive only the new message is sent, never the history too';
+COMMENT ON COLUMN biz.ai_conversations.dashscope_session_rounds IS 'Rounds under the session id; the service forgets after 50';
+COMMENT ON COLUMN biz.ai_conversations.bot_id IS 'Whom it is with, where the session API knows it';
+COMMENT ON COLUMN biz.ai_conversations.agent_id IS 'The bot''s agent when it was made';
+COMMENT ON COLUMN biz.ai_conversations.read_seq IS 'What the other side has said up to this sequence number is read; unread_count counts the rest';
+COMMENT ON COLUMN biz.ai_conversations.last_message_id IS 'The newest message that has text; null where there is none';
+COMMENT ON COLUMN biz.ai_conversations.last_message_role IS 'Who said it';
+ALTER TABLE biz.ai_conversations ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME biz.ai_conversations_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+CREATE TABLE biz.ai_idempotency_keys (
+    conversation_id bigint NOT NULL,
+    key text NOT NULL,
+    message_id bigint NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL
+);
+COMMENT ON TABLE biz.ai_idempotency_keys IS 'Idempotency-Key headers of the session API, remembered for 24 hours';
+CREATE TABLE biz.ai_job_turns (
+    site_id bigint NOT NULL,
+    claimed_at timestamp with time zone NOT NULL
+)
+WITH (fillfactor='50');
+COMMENT ON TABLE biz.ai_job_turns IS 'When a site last had a turn, so that sites take turns whatever the length of their queues';
+CREATE TABLE biz.ai_messages (
+    id bigint NOT NULL,
+    conversation_id bigint NOT NULL,
+    site_id bigint NOT NULL,
+    user_id bigint NOT NULL,
+    seq bigint NOT NULL,
+    role text NOT NULL,
+    content text DEFAULT ''::text NOT NULL,
+    state text DEFAULT 'complete'::text NOT NULL,
+    reply_to bigint,
+    client_message_id text,
+    reference_card jsonb,
+    tokens_used bigint,
+    error_code text,
+    lease_until timestamp with time zone,
+    stop_requested_at timestamp with time zone,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    finished_at timestamp with time zone,
+    content_type text DEFAULT 'markdown'::text NOT NULL,
+    CONSTRAINT ai_messages_content_type_known CHECK ((content_type = ANY (ARRAY['markdown'::text, 'text'::text]))),
+    CONSTRAINT ai_messages_role_known CHECK ((role = ANY (ARRAY['user'::text, 'assistant'::text, 'system'::text]))),
+    CONSTRAINT ai_messages_seq_positive CHECK ((seq > 0)),
+    CONSTRAINT ai_messages_state_known CHECK ((state = ANY (ARRAY['complete'::text, 'streaming'::text, 'stopped'::text, 'interrupted'::text, 'failed'::text]))),
+    CONSTRAINT ai_messages_streaming_is_leased CHECK (((state = 'streaming'::text) = (lease_until IS NOT NULL)))
+);
+ALTER TABLE ONLY biz.ai_messages ALTER COLUMN content SET COMPRESSION lz4;
+COMMENT ON TABLE biz.ai_messages IS 'One turn in a conversation';
+COMMENT ON COLUMN biz.ai_messages.user_id IS 'Whose conversation it is (not who speaks)';
+COMMENT ON COLUMN biz.ai_messages.seq IS 'Place in the conversation, from 1, without gaps: pages and cursors are ranges of it';
+COMMENT ON COLUMN biz.ai_messages.state IS 'streaming while a function holds the lease; the others are final';
+COMMENT ON COLUMN biz.ai_messages.reply_to IS 'The message that this one answers';
+COMMENT ON COLUMN biz.ai_messages.client_message_id IS 'Chosen by the client: a repeat is the same message';
+COMMENT ON COLUMN biz.ai_messages.tokens_used IS 'As DashScope said; null when it did not, never a guess';
+COMMENT ON COLUMN biz.ai_messages.error_code IS 'Code of the error event that ended the reply';
+COMMENT ON COLUMN biz.ai_messages.lease_until IS 'Renewed by each checkpoint; once past, whoever wrote is dead';
+COMMENT ON COLUMN biz.ai_messages.stop_requested_at IS 'Read by the next checkpoint of whichever function makes the reply';
+COMMENT ON COLUMN biz.ai_messages.content_type IS 'How it is to be shown: markdown or text';
+ALTER TABLE biz.ai_messages ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME biz.ai_messages_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+CREATE TABLE biz.ai_run_logs (
+    id bigint NOT NULL,
+    site_id bigint NOT NULL,
+    user_id bigint,
+    app_type text NOT NULL,
+    trigger_type text NOT NULL,
+    member_id bigint,
+    message_id bigint,
+    job_id bigint,
+    status text NOT NULL,
+    alert_status text,
+    prompt_version text,
+    request_prompt text,
+    response_text text,
+    tokens_in bigint,
+    tokens_out bigint,
+    tokens_used bigint,
+    tokens_estimated boolean DEFAULT false NOT NULL,
+    reserved_tokens bigint DEFAULT 0 NOT NULL,
+    local_day date NOT NULL,
+    first_token_ms bigint,
+    latency_ms bigint,
+    attempts integer DEFAULT 0 NOT NULL,
+    session_id text,
+    upstream_request_id text,
+    error_code text,
+    error_message text,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    finished_at timestamp with time zone,
+    CONSTRAINT ai_run_logs_alert_status_known CHECK ((alert_status = ANY (ARRAY['pending'::text, 'acknowledged'::text, 'ignored'::text]))),
+    CONSTRAINT ai_run_logs_app_type_known CHECK ((app_type = ANY (ARRAY['app1_chat'::text, 'app2_finance'::text, 'app2a_finance_area'::text, 'app3_clue'::text, 'app4_analysis'::text, 'app5_tactics'::text, 'app6_note_analysis'::text, 'app7_customer_analysis'::text, 'app8_clue_consolidated'::text]))),
+    CONSTRAINT ai_run_logs_status_known CHECK ((status = ANY (ARRAY['running'::text, 'success'::text, 'failed'::text, 'timeout'::text, 'circuit_open'::text, 'budget_exceeded'::text, 'stopped'::text]))),
+    CONSTRAINT ai_run_logs_trigger_type_known CHECK ((trigger_type = ANY (ARRAY['chat'::text, 'session'::text, 'event'::text, 'prewarm'::text, 'batch'::text, 'manual'::text])))
+)
+PARTITION BY RANGE (created_at);
+COMMENT ON TABLE biz.ai_run_logs IS 'One call of an app, whatever became of it';
+COMMENT ON COLUMN biz.ai_run_logs.alert_status IS 'Only of runs that failed, timed out or met an open circuit';
+COMMENT ON COLUMN biz.ai_run_logs.tokens_used IS 'As DashScope said; null when it did not';
+COMMENT ON COLUMN biz.ai_run_logs.tokens_estimated IS 'The service did not say: the reservation stands as the charge';
+COMMENT ON COLUMN biz.ai_run_logs.reserved_tokens IS 'Held against the budget until the run ends';
+COMMENT ON COLUMN biz.ai_run_logs.local_day IS 'The site''s day on which the run began: where it is counted and charged';
+COMMENT ON COLUMN biz.ai_run_logs.attempts IS 'Requests sent to DashScope, retries included';
+CREATE SEQUENCE biz.ai_run_logs_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
+ALTER SEQUENCE biz.ai_run_logs_id_seq OWNED BY biz.ai_run_logs.id;
+CREATE TABLE biz.ai_run_logs_default (
+    id bigint DEFAULT nextval('biz.ai_run_logs_id_seq'::regclass) NOT NULL,
+    site_id bigint NOT NULL,
+    user_id bigint,
+    app_type text NOT NULL,
+    trigger_type text NOT NULL,
+    member_id bigint,
+    message_id bigint,
+    job_id bigint,
+    status text NOT NULL,
+    alert_status text,
+    prompt_version text,
+    request_prompt text,
+    response_text text,
+    tokens_in bigint,
+    tokens_out bigint,
+    tokens_used bigint,
+    tokens_estimated boolean DEFAULT false NOT NULL,
+    reserved_tokens bigint DEFAULT 0 NOT NULL,
+    local_day date NOT NULL,
+    first_token_ms bigint,
+    latency_ms bigint,
+    attempts integer DEFAULT 0 NOT NULL,
+    session_id text,
+    upstream_request_id text,
+    error_code text,
+    error_message text,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    finished_at timestamp with time zone,
+    CONSTRAINT ai_run_logs_alert_status_known CHECK ((alert_status = ANY (ARRAY['pending'::text, 'acknowledged'::text, 'ignored'::text]))),
+    CONSTRAINT ai_run_logs_app_type_known CHECK ((app_type = ANY (ARRAY['app1_chat'::text, 'app2_finance'::text, 'app2a_finance_area'::text, 'app3_clue'::text, 'app4_analysis'::text, 'app5_tactics'::text, 'app6_note_analysis'::text, 'app7_customer_analysis'::text, 'app8_clue_consolidated'::text]))),
+    CONSTRAINT ai_run_logs_status_known CHECK ((status = ANY (ARRAY['running'::text, 'success'::text, 'failed'::text, 'timeout'::text, 'circuit_open'::text, 'budget_exceeded'::text, 'stopped'::text]))),
+    CONSTRAINT ai_run_logs_trigger_type_known CHECK ((trigger_type = ANY (ARRAY['chat'::text, 'session'::text, 'event'::text, 'prewarm'::text, 'batch'::text, 'manual'::text])))
+);
+COMMENT ON TABLE biz.ai_run_logs_default IS 'Runs of months without a partition of their own; normally empty';
+CREATE TABLE biz.ai_trigger_jobs (
+    id bigint NOT NULL,
+    site_id bigint NOT NULL,
+    event_type text NOT NULL,
+    connector_type text NOT NULL,
+    trigger_type text NOT NULL,
+    member_id bigint,
+    payload jsonb DEFAULT '{}'::jsonb NOT NULL,
+    app_chain text[] NOT NULL,
+    step integer DEFAULT 0 NOT NULL,
+    is_forced boolean DEFAULT false NOT NULL,
+    status text DEFAULT 'pending'::text NOT NULL,
+    attempts integer DEFAULT 0 NOT NULL,
+    claims integer DEFAULT 0 NOT NULL,
+    run_after timestamp with time zone DEFAULT now() NOT NULL,
+    lease_until timestamp with time zone,
+    event_id text,
+    dedup_key text,
+    duplicate_of bigint,
+    batch_id uuid,
+    retry_of bigint,
+    error_code text,
+    error_message text,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    started_at timestamp with time zone,
+    finished_at timestamp with time zone,
+    urgency smallint DEFAULT 0 NOT NULL,
+    message_id bigint,
+    conversation_id bigint,
+    CONSTRAINT ai_trigger_jobs_connector_type_known CHECK ((connector_type = ANY (ARRAY['event_bus'::text, 'admin_api'::text, 'schedule'::text, 'command'::text, 'job'::text, 'session_api'::text, 'batch'::text]))),
+    CONSTRAINT ai_trigger_jobs_event_type_known CHECK ((event_type = ANY (ARRAY['consumption.settled'::text, 'note.created'::text, 'task.assigned'::text, 'etl.finished'::text, 'prewarm'::text, 'chat.session_message'::text, 'batch'::text]))),
+    CONSTRAINT ai_trigger_jobs_running_is_leased CHECK (((status = 'running'::text) = (lease_until IS NOT NULL))),
+    CONSTRAINT ai_trigger_jobs_status_known CHECK ((status = ANY (ARRAY['pending'::text, 'running'::text, 'succeeded'::text, 'failed'::text, 'skipped_duplicate'::text, 'cancelled'::text]))),
+    CONSTRAINT ai_trigger_jobs_step_in_chain CHECK (((step >= 0) AND (step <= cardinality(app_chain)))),
+    CONSTRAINT ai_trigger_jobs_trigger_type_known CHECK ((trigger_type = ANY (ARRAY['session'::text, 'event'::text, 'prewarm'::text, 'batch'::text, 'manual'::text])))
+)
+WITH (fillfactor='70');
+COMMENT ON TABLE biz.ai_trigger_jobs IS 'Background work: an event and the chain of apps that it sets off';
+COMMENT ON COLUMN biz.ai_trigger_jobs.connector_type IS 'By which way it came';
+COMMENT ON COLUMN biz.ai_trigger_jobs.trigger_type IS 'As its runs are logged';
+COMMENT ON COLUMN biz.ai_trigger_jobs.step IS 'Apps of the chain that are done';
+COMMENT ON COLUMN biz.ai_trigger_jobs.attempts IS 'Tries that count: one that only had to wait is given back';
+COMMENT ON COLUMN biz.ai_trigger_jobs.claims IS 'Fences its worker: every claim counts it up';
+COMMENT ON COLUMN biz.ai_trigger_jobs.event_id IS 'Given by the event bus: one that is delivered again is the same event';
+COMMENT ON COLUMN biz.ai_trigger_jobs.dedup_key IS 'Business date, event, member and subject';
+COMMENT ON COLUMN biz.ai_trigger_jobs.duplicate_of IS 'skipped_duplicate: the job that has the same key';
+COMMENT ON COLUMN biz.ai_trigger_jobs.urgency IS 'Higher goes first within a site: 1 where somebody waits, -1 where it is one of a batch';
+COMMENT ON COLUMN biz.ai_trigger_jobs.message_id IS 'chat.session_message: the message to be answered';
+COMMENT ON COLUMN biz.ai_trigger_jobs.conversation_id IS 'chat.session_message: where it was said; a conversation is answered in order';
+ALTER TABLE biz.ai_trigger_jobs ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME biz.ai_trigger_jobs_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+CREATE TABLE biz.ai_usage_before (
+    site_id bigint NOT NULL,
+    day date NOT NULL,
+    tokens bigint NOT NULL
+)
+WITH (fillfactor='50');
+COMMENT ON TABLE biz.ai_usage_before IS 'What a site had used of its month when a day of its began, so that nobody adds it up each minute';
+COMMENT ON COLUMN biz.ai_usage_before.tokens IS 'What runs then under way held is used';
+CREATE TABLE biz.ai_usage_daily (
+    site_id bigint NOT NULL,
+    day date NOT NULL,
+    app_type text NOT NULL,
+    calls bigint DEFAULT 0 NOT NULL,
+    successes bigint DEFAULT 0 NOT NULL,
+    failures bigint DEFAULT 0 NOT NULL,
+    tokens bigint DEFAULT 0 NOT NULL,
+    reserved_tokens bigint DEFAULT 0 NOT NULL,
+    latency_sum_ms bigint DEFAULT 0 NOT NULL,
+    latency_histogram bigint[] DEFAULT array_fill((0)::bigint, ARRAY[16]) NOT NULL,
+    last_status text,
+    last_call_at timestamp with time zone,
+    CONSTRAINT ai_usage_daily_counted CHECK (((calls >= 0) AND (successes >= 0) AND (failures >= 0) AND (tokens >= 0) AND (reserved_tokens >= 0))),
+    CONSTRAINT ai_usage_daily_histogram_has_16_buckets CHECK ((cardinality(latency_histogram) = 16))
+)
+WITH (fillfactor='50');
+COMMENT ON TABLE biz.ai_usage_daily IS 'Counters of a site''s day by app, changed in the statement that ends a run; dashboard and budget read only this';
+COMMENT ON COLUMN biz.ai_usage_daily.day IS 'The site''s local day on which the run began';
+COMMENT ON COLUMN biz.ai_usage_daily.tokens IS 'Charged: what the service said, or the reservation where it did not';
+COMMENT ON COLUMN biz.ai_usage_daily.reserved_tokens IS 'Held by runs that have not ended';
+COMMENT ON COLUMN biz.ai_usage_daily.latency_histogram IS 'Ended runs by biz.latency_bucket';
+COMMENT ON COLUMN biz.ai_usage_daily.last_status IS 'How the run that ended last had gone';
+COMMENT ON COLUMN biz.ai_usage_daily.last_call_at IS 'When the run that ended last had begun';
+CREATE TABLE biz.bot_grants (
+    bot_id uuid NOT NULL,
+    user_id bigint NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL
+);
+COMMENT ON TABLE biz.bot_grants IS 'Who may use a bot that is not public';
+CREATE TABLE biz.bots (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    site_id bigint,
+    name text NOT NULL,
+    display_name text,
+    avatar text,
+    status text DEFAULT 'active'::text NOT NULL,
+    access text DEFAULT 'public'::text NOT NULL,
+    agent_id uuid,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT bots_access_known CHECK ((access = ANY (ARRAY['public'::text, 'granted'::text]))),
+    CONSTRAINT bots_status_known CHECK ((status = ANY (ARRAY['active'::text, 'disabled'::text])))
+);
+COMMENT ON TABLE biz.bots IS 'What people talk to';
+COMMENT ON COLUMN biz.bots.site_id IS 'Null: of all sites';
+COMMENT ON COLUMN biz.bots.access IS 'public: everybody of its site; granted: who is in bot_grants';
+CREATE TABLE biz.function_schemas (
+    name text NOT NULL,
+    loaded_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT function_schemas_name_known CHECK ((name ~ '^parlor_[0-9a-f]{8}$'::text))
+);
+COMMENT ON TABLE biz.function_schemas IS 'Schemas of functions, one for each build that was deployed; the sweep drops old ones';
+COMMENT ON COLUMN biz.function_schemas.loaded_at IS 'When db-migrate last deployed the build';
+CREATE TABLE biz.sites (
+    id bigint NOT NULL,
+    name text NOT NULL,
+    timezone text DEFAULT 'Asia/Shanghai'::text NOT NULL,
+    runtime_mode text DEFAULT 'live'::text NOT NULL,
+    sandbox_date date,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    runtime_updated_by bigint,
+    runtime_updated_at timestamp with time zone,
+    CONSTRAINT sites_runtime_mode_known CHECK ((runtime_mode = ANY (ARRAY['live'::text, 'sandbox'::text]))),
+    CONSTRAINT sites_sandbox_has_date CHECK (((runtime_mode = 'live'::text) OR (sandbox_date IS NOT NULL))),
+    CONSTRAINT sites_timezone_known CHECK (biz.is_timezone(timezone))
+);
+COMMENT ON TABLE biz.sites IS 'Tenants (门店); every row of business data carries their id';
+COMMENT ON COLUMN biz.sites.timezone IS 'Zone in which the site''s days, months and opening hours are reckoned';
+COMMENT ON COLUMN biz.sites.runtime_mode IS 'live: business date is today; sandbox: it is sandbox_date';
+COMMENT ON COLUMN biz.sites.sandbox_date IS 'Business date while runtime_mode is sandbox';
+COMMENT ON COLUMN biz.sites.runtime_updated_by IS 'Who last set the runtime context; null where nobody has';
+ALTER TABLE biz.sites ALTER COLUMN id ADD GENERATED BY DEFAULT AS IDENTITY (
+    SEQUENCE NAME biz.sites_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+CREATE TABLE biz.users (
+    id bigint NOT NULL,
+    site_id bigint,
+    nickname text NOT NULL,
+    role text NOT NULL,
+    status text DEFAULT 'pending'::text NOT NULL,
+    listed_conversations bigint DEFAULT 0 NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    listed_sessions bigint DEFAULT 0 NOT NULL,
+    CONSTRAINT users_admin_has_no_site CHECK (((role = 'admin'::text) = (site_id IS NULL))),
+    CONSTRAINT users_listed_conversations_counted CHECK ((listed_conversations >= 0)),
+    CONSTRAINT users_listed_sessions_counted CHECK ((listed_sessions >= 0)),
+    CONSTRAINT users_role_known CHECK ((role = ANY (ARRAY['coach'::text, 'staff'::text, 'manager'::text, 'site_admin'::text, 'admin'::text]))),
+    CONSTRAINT users_status_known CHECK ((status = ANY (ARRAY['pending'::text, 'approved'::text, 'disabled'::text])))
+);
+COMMENT ON TABLE biz.users IS 'Staff of one site; a platform admin belongs to none';
+COMMENT ON COLUMN biz.users.status IS 'Approval: only approved users may call anything';
+COMMENT ON COLUMN biz.users.listed_conversations IS 'Conversations with at least one message: the total of the history list, so that it is never counted';
+COMMENT ON COLUMN biz.users.listed_sessions IS 'Conversations with a bot: the total of the list of sessions, so that it is never counted';
+ALTER TABLE biz.users ALTER COLUMN id ADD GENERATED BY DEFAULT AS IDENTITY (
+    SEQUENCE NAME biz.users_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+CREATE TABLE dws.coach_daily (
+    site_id bigint NOT NULL,
+    coach_id bigint NOT NULL,
+    coach_name text NOT NULL,
+    business_date date NOT NULL,
+    lessons integer DEFAULT 0 NOT NULL,
+    lesson_minutes integer DEFAULT 0 NOT NULL,
+    members integer DEFAULT 0 NOT NULL,
+    revenue numeric(12,2) DEFAULT 0 NOT NULL
+);
+COMMENT ON TABLE dws.coach_daily IS 'What a coach did on a business date';
+COMMENT ON COLUMN dws.coach_daily.coach_id IS 'The coach''s user id';
+CREATE TABLE dws.coach_task (
+    site_id bigint NOT NULL,
+    task_id bigint NOT NULL,
+    coach_id bigint NOT NULL,
+    coach_name text NOT NULL,
+    member_id bigint,
+    title text NOT NULL,
+    detail text DEFAULT ''::text NOT NULL,
+    status text NOT NULL,
+    assigned_on date NOT NULL,
+    due_on date NOT NULL,
+    done_on date
+);
+COMMENT ON TABLE dws.coach_task IS 'Tasks that coaches are given, mostly about a member';
+COMMENT ON COLUMN dws.coach_task.status IS 'open or done';
+CREATE TABLE dws.finance_area_daily (
+    site_id bigint NOT NULL,
+    business_date date NOT NULL,
+    area text NOT NULL,
+    revenue numeric(12,2) DEFAULT 0 NOT NULL,
+    orders integer DEFAULT 0 NOT NULL,
+    table_minutes integer DEFAULT 0 NOT NULL,
+    member_orders integer DEFAULT 0 NOT NULL,
+    new_members integer DEFAULT 0 NOT NULL,
+    recharged numeric(12,2) DEFAULT 0 NOT NULL
+);
+COMMENT ON TABLE dws.finance_area_daily IS 'What an area of a site took on a business date, in yuan';
+COMMENT ON COLUMN dws.finance_area_daily.member_orders IS 'Of the orders, those of members; the others are walk-ins';
+COMMENT ON COLUMN dws.finance_area_daily.recharged IS 'Paid into stored-value cards; no part of the revenue';
+CREATE TABLE dws.member_consumption (
+    site_id bigint NOT NULL,
+    order_id bigint NOT NULL,
+    member_id bigint NOT NULL,
+    business_date date NOT NULL,
+    paid_at timestamp with time zone NOT NULL,
+    area text NOT NULL,
+    item text NOT NULL,
+    minutes integer DEFAULT 0 NOT NULL,
+    amount numeric(10,2) NOT NULL,
+    coach_id bigint
+);
+COMMENT ON TABLE dws.member_consumption IS 'Orders that members have settled, in yuan';
+COMMENT ON COLUMN dws.member_consumption.coach_id IS 'User id of the coach who took part, if one did';
+CREATE TABLE dws.member_note (
+    site_id bigint NOT NULL,
+    note_id bigint NOT NULL,
+    member_id bigint NOT NULL,
+    author_id bigint NOT NULL,
+    author_name text NOT NULL,
+    written_at timestamp with time zone NOT NULL,
+    content text NOT NULL
+);
+COMMENT ON TABLE dws.member_note IS 'What staff noted about a member';
+CREATE TABLE dws.member_profile (
+    site_id bigint NOT NULL,
+    member_id bigint NOT NULL,
+    name text NOT NULL,
+    level text NOT NULL,
+    joined_on date NOT NULL,
+    birthday text,
+    balance numeric(12,2) DEFAULT 0 NOT NULL,
+    coach_id bigint,
+    favourite_area text,
+    favourite_time text
+);
+COMMENT ON TABLE dws.member_profile IS 'Members of a site';
+COMMENT ON COLUMN dws.member_profile.birthday IS 'MM-DD';
+COMMENT ON COLUMN dws.member_profile.balance IS 'Stored value, in yuan';
+COMMENT ON COLUMN dws.member_profile.coach_id IS 'User id of the coach who looks after the member';
+ALTER TABLE ONLY biz.ai_run_logs ATTACH PARTITION biz.ai_run_logs_default DEFAULT;
+ALTER TABLE ONLY biz.ai_run_logs ALTER COLUMN id SET DEFAULT nextval('biz.ai_run_logs_id_seq'::regclass);
+ALTER TABLE ONLY biz.agents
+    ADD CONSTRAINT agents_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY biz.ai_admin_audit
+    ADD CONSTRAINT ai_admin_audit_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY biz.ai_batches
+    ADD CONSTRAINT ai_batches_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY biz.ai_budgets
+    ADD CONSTRAINT ai_budgets_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY biz.ai_budgets
+    ADD CONSTRAINT ai_budgets_site_id_key UNIQUE NULLS NOT DISTINCT (site_id);
+ALTER TABLE ONLY biz.ai_cache
+    ADD CONSTRAINT ai_cache_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY biz.ai_cache_sizes
+    ADD CONSTRAINT ai_cache_sizes_pkey PRIMARY KEY (site_id, cache_type);
+ALTER TABLE ONLY biz.ai_circuits
+    ADD CONSTRAINT ai_circuits_pkey PRIMARY KEY (app_type);
+ALTER TABLE ONLY biz.ai_conversations
+    ADD CONSTRAINT ai_conversations_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY biz.ai_conversations
+    ADD CONSTRAINT ai_conversations_public_id_key UNIQUE (public_id);
+ALTER TABLE ONLY biz.ai_idempotency_keys
+    ADD CONSTRAINT ai_idempotency_keys_pkey PRIMARY KEY (conversation_id, key);
+ALTER TABLE ONLY biz.ai_job_turns
+    ADD CONSTRAINT ai_job_turns_pkey PRIMARY KEY (site_id);
+ALTER TABLE ONLY biz.ai_messages
+    ADD CONSTRAINT ai_messages_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY biz.ai_messages
+    ADD CONSTRAINT ai_messages_seq_key UNIQUE (conversation_id, seq);
+ALTER TABLE ONLY biz.ai_run_logs
+    ADD CONSTRAINT ai_run_logs_pkey PRIMARY KEY (id, created_at);
+ALTER TABLE ONLY biz.ai_run_logs_default
+    ADD CONSTRAINT ai_run_logs_default_pkey PRIMARY KEY (id, created_at);
+ALTER TABLE ONLY biz.ai_trigger_jobs
+    ADD CONSTRAINT ai_trigger_jobs_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY biz.ai_usage_before
+    ADD CONSTRAINT ai_usage_before_pkey PRIMARY KEY (site_id);
+ALTER TABLE ONLY biz.ai_usage_daily
+    ADD CONSTRAINT ai_usage_daily_pkey PRIMARY KEY (site_id, day, app_type);
+ALTER TABLE ONLY biz.bot_grants
+    ADD CONSTRAINT bot_grants_pkey PRIMARY KEY (bot_id, user_id);
+ALTER TABLE ONLY biz.bots
+    ADD CONSTRAINT bots_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY biz.function_schemas
+    ADD CONSTRAINT function_schemas_pkey PRIMARY KEY (name);
+ALTER TABLE ONLY biz.sites
+    ADD CONSTRAINT sites_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY biz.users
+    ADD CONSTRAINT users_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY dws.coach_daily
+    ADD CONSTRAINT coach_daily_pkey PRIMARY KEY (site_id, coach_id, business_date);
+ALTER TABLE ONLY dws.coach_task
+    ADD CONSTRAINT coach_task_pkey PRIMARY KEY (site_id, task_id);
+ALTER TABLE ONLY dws.finance_area_daily
+    ADD CONSTRAINT finance_area_daily_pkey PRIMARY KEY (site_id, business_date, area);
+ALTER TABLE ONLY dws.member_consumption
+    ADD CONSTRAINT member_consumption_pkey PRIMARY KEY (site_id, order_id);
+ALTER TABLE ONLY dws.member_note
+    ADD CONSTRAINT member_note_pkey PRIMARY KEY (site_id, note_id);
+ALTER TABLE ONLY dws.member_profile
+    ADD CONSTRAINT member_profile_pkey PRIMARY KEY (site_id, member_id);
+CREATE INDEX ai_admin_audit_created_idx ON biz.ai_admin_audit USING btree (created_at DESC, id DESC);
+CREATE INDEX ai_admin_audit_site_idx ON biz.ai_admin_audit USING btree (site_id, created_at DESC, id DESC);
+CREATE INDEX ai_batches_site_idx ON biz.ai_batches USING btree (site_id, created_at DESC, id DESC);
+CREATE INDEX ai_batches_unconfirmed_idx ON biz.ai_batches USING btree (expires_at) WHERE (confirmed_at IS NULL);
+CREATE INDEX ai_cache_expiry_idx ON biz.ai_cache USING btree (expires_at) WHERE (status = 'valid'::text);
+CREATE UNIQUE INDEX ai_cache_generating_key ON biz.ai_cache USING btree (site_id, cache_type, target_id) WHERE (status = 'generating'::text);
+CREATE INDEX ai_cache_job_idx ON biz.ai_cache USING btree (job_id) WHERE (status = 'generating'::text);
+CREATE INDEX ai_cache_kind_idx ON biz.ai_cache USING btree (site_id, cache_type, status, id DESC);
+CREATE INDEX ai_cache_lease_idx ON biz.ai_cache USING btree (lease_until) WHERE (status = 'generating'::text);
+CREATE INDEX ai_cache_member_idx ON biz.ai_cache USING btree (site_id, member_id, cache_type) WHERE (status = 'valid'::text);
+CREATE INDEX ai_cache_newest_idx ON biz.ai_cache USING btree (site_id, cache_type, id);
+CREATE INDEX ai_cache_sizes_full_idx ON biz.ai_cache_sizes USING btree (entries) WHERE (entries > 20000);
+CREATE INDEX ai_cache_target_idx ON biz.ai_cache USING btree (site_id, cache_type, target_id, id DESC);
+CREATE UNIQUE INDEX ai_cache_valid_key ON biz.ai_cache USING btree (site_id, cache_type, target_id) WHERE (status = 'valid'::text);
+CREATE UNIQUE INDEX ai_conversations_board_key ON biz.ai_conversations USING btree (site_id, user_id, context_id, business_date) WHERE (context_type = 'board'::text);
+CREATE INDEX ai_conversations_context_idx ON biz.ai_conversations USING btree (site_id, user_id, context_type, context_id, last_active_at DESC);
+CREATE INDEX ai_conversations_listed_idx ON biz.ai_conversations USING btree (site_id, user_id, last_active_at DESC, id DESC) WHERE (message_count > 0);
+CREATE INDEX ai_conversations_sessions_idx ON biz.ai_conversations USING btree (site_id, user_id, last_active_at DESC, id DESC) INCLUDE (status, bot_id) WHERE (bot_id IS NOT NULL);
+CREATE UNIQUE INDEX ai_conversations_task_key ON biz.ai_conversations USING btree (site_id, user_id, context_id) WHERE (context_type = 'task'::text);
+CREATE INDEX ai_idempotency_keys_created_idx ON biz.ai_idempotency_keys USING btree (created_at);
+CREATE UNIQUE INDEX ai_messages_client_message_id_key ON biz.ai_messages USING btree (conversation_id, client_message_id) WHERE (client_message_id IS NOT NULL);
+CREATE INDEX ai_messages_rate_idx ON biz.ai_messages USING btree (user_id, created_at) WHERE (role = 'user'::text);
+CREATE INDEX ai_messages_reply_idx ON biz.ai_messages USING btree (reply_to) WHERE (role = 'assistant'::text);
+CREATE INDEX ai_messages_streaming_idx ON biz.ai_messages USING btree (user_id) WHERE (state = 'streaming'::text);
+CREATE INDEX ai_run_logs_alerts_idx ON ONLY biz.ai_run_logs USING btree (site_id, created_at DESC, id DESC) WHERE (alert_status IS NOT NULL);
+CREATE INDEX ai_run_logs_causes_idx ON ONLY biz.ai_run_logs USING btree (site_id, app_type, alert_status, created_at DESC, id DESC) INCLUDE (status, error_code) WHERE (alert_status IS NOT NULL);
+CREATE INDEX ai_run_logs_running_idx ON ONLY biz.ai_run_logs USING btree (created_at) WHERE (status = 'running'::text);
+CREATE INDEX ai_run_logs_default_created_at_idx ON biz.ai_run_logs_default USING btree (created_at) WHERE (status = 'running'::text);
+CREATE INDEX ai_run_logs_job_idx ON ONLY biz.ai_run_logs USING btree (job_id, created_at, id) WHERE (job_id IS NOT NULL);
+CREATE INDEX ai_run_logs_default_job_id_created_at_id_idx ON biz.ai_run_logs_default USING btree (job_id, created_at, id) WHERE (job_id IS NOT NULL);
+CREATE INDEX ai_run_logs_default_site_id_app_type_alert_status_created_a_idx ON biz.ai_run_logs_default USING btree (site_id, app_type, alert_status, created_at DESC, id DESC) INCLUDE (status, error_code) WHERE (alert_status IS NOT NULL);
+CREATE INDEX ai_run_logs_filter_idx ON ONLY biz.ai_run_logs USING btree (site_id, app_type, status, trigger_type, created_at DESC, id DESC);
+CREATE INDEX ai_run_logs_default_site_id_app_type_status_trigger_type_cr_idx ON biz.ai_run_logs_default USING btree (site_id, app_type, status, trigger_type, created_at DESC, id DESC);
+CREATE INDEX ai_run_logs_site_idx ON ONLY biz.ai_run_logs USING btree (site_id, created_at DESC, id DESC);
+CREATE INDEX ai_run_logs_default_site_id_created_at_id_idx ON biz.ai_run_logs_default USING btree (site_id, created_at DESC, id DESC);
+CREATE INDEX ai_run_logs_default_site_id_created_at_id_idx1 ON biz.ai_run_logs_default USING btree (site_id, created_at DESC, id DESC) WHERE (alert_status IS NOT NULL);
+CREATE INDEX ai_trigger_jobs_batch_idx ON biz.ai_trigger_jobs USING btree (batch_id) WHERE (batch_id IS NOT NULL);
+CREATE INDEX ai_trigger_jobs_conversation_idx ON biz.ai_trigger_jobs USING btree (conversation_id, message_id) WHERE ((conversation_id IS NOT NULL) AND (status = ANY (ARRAY['pending'::text, 'running'::text])));
+CREATE UNIQUE INDEX ai_trigger_jobs_dedup_key ON biz.ai_trigger_jobs USING btree (site_id, dedup_key) WHERE ((NOT is_forced) AND ((status = ANY (ARRAY['pending'::text, 'running'::text])) OR ((status = 'succeeded'::text) AND (event_type <> 'prewarm'::text))));
+CREATE INDEX ai_trigger_jobs_due_idx ON biz.ai_trigger_jobs USING btree (site_id, urgency DESC, run_after, id) WHERE (status = 'pending'::text);
+CREATE UNIQUE INDEX ai_trigger_jobs_event_id_key ON biz.ai_trigger_jobs USING btree (site_id, event_id);
+CREATE INDEX ai_trigger_jobs_kind_idx ON biz.ai_trigger_jobs USING btree (site_id, event_type, status, created_at DESC, id DESC);
+CREATE INDEX ai_trigger_jobs_lease_idx ON biz.ai_trigger_jobs USING btree (lease_until) WHERE (status = 'running'::text);
+CREATE INDEX ai_trigger_jobs_retry_of_idx ON biz.ai_trigger_jobs USING btree (retry_of) WHERE (retry_of IS NOT NULL);
+CREATE INDEX ai_trigger_jobs_site_idx ON biz.ai_trigger_jobs USING btree (site_id, created_at DESC, id DESC);
+CREATE INDEX ai_trigger_jobs_skipped_idx ON biz.ai_trigger_jobs USING btree (created_at, site_id) WHERE (status = 'skipped_duplicate'::text);
+CREATE INDEX ai_usage_daily_app_idx ON biz.ai_usage_daily USING btree (site_id, app_type, day DESC);
+CREATE INDEX bots_site_id_idx ON biz.bots USING btree (site_id);
+CREATE INDEX users_site_id_idx ON biz.users USING btree (site_id);
+CREATE INDEX coach_daily_date_idx ON dws.coach_daily USING btree (site_id, business_date);
+CREATE INDEX coach_task_coach_idx ON dws.coach_task USING btree (site_id, coach_id, assigned_on DESC);
+CREATE INDEX coach_task_member_idx ON dws.coach_task USING btree (site_id, member_id);
+CREATE INDEX member_consumption_date_idx ON dws.member_consumption USING btree (site_id, business_date);
+CREATE INDEX member_consumption_member_idx ON dws.member_consumption USING btree (site_id, member_id, paid_at DESC);
+CREATE INDEX member_note_member_idx ON dws.member_note USING btree (site_id, member_id, written_at DESC);
+ALTER INDEX biz.ai_run_logs_running_idx ATTACH PARTITION biz.ai_run_logs_default_created_at_idx;
+ALTER INDEX biz.ai_run_logs_job_idx ATTACH PARTITION biz.ai_run_logs_default_job_id_created_at_id_idx;
+ALTER INDEX biz.ai_run_logs_pkey ATTACH PARTITION biz.ai_run_logs_default_pkey;
+ALTER INDEX biz.ai_run_logs_causes_idx ATTACH PARTITION biz.ai_run_logs_default_site_id_app_type_alert_status_created_a_idx;
+ALTER INDEX biz.ai_run_logs_filter_idx ATTACH PARTITION biz.ai_run_logs_default_site_id_app_type_status_trigger_type_cr_idx;
+ALTER INDEX biz.ai_run_logs_site_idx ATTACH PARTITION biz.ai_run_logs_default_site_id_created_at_id_idx;
+ALTER INDEX biz.ai_run_logs_alerts_idx ATTACH PARTITION biz.ai_run_logs_default_site_id_created_at_id_idx1;
+CREATE TRIGGER count_deleted AFTER DELETE ON biz.ai_cache REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION biz.count_cache_entries();
+CREATE TRIGGER count_inserted AFTER INSERT ON biz.ai_cache REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION biz.count_cache_entries();
+ALTER TABLE ONLY biz.ai_admin_audit
+    ADD CONSTRAINT ai_admin_audit_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
+ALTER TABLE ONLY biz.ai_batches
+    ADD CONSTRAINT ai_batches_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
+ALTER TABLE ONLY biz.ai_budgets
+    ADD CONSTRAINT ai_budgets_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
+ALTER TABLE ONLY biz.ai_cache
+    ADD CONSTRAINT ai_cache_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
+ALTER TABLE ONLY biz.ai_cache_sizes
+    ADD CONSTRAINT ai_cache_sizes_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
+ALTER TABLE ONLY biz.ai_conversations
+    ADD CONSTRAINT ai_conversations_agent_id_fkey FOREIGN KEY (agent_id) REFERENCES biz.agents(id);
+ALTER TABLE ONLY biz.ai_conversations
+    ADD CONSTRAINT ai_conversations_bot_id_fkey FOREIGN KEY (bot_id) REFERENCES biz.bots(id);
+ALTER TABLE ONLY biz.ai_conversations
+    ADD CONSTRAINT ai_conversations_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
+ALTER TABLE ONLY biz.ai_conversations
+    ADD CONSTRAINT ai_conversations_user_id_fkey FOREIGN KEY (user_id) REFERENCES biz.users(id);
+ALTER TABLE ONLY biz.ai_idempotency_keys
+    ADD CONSTRAINT ai_idempotency_keys_conversation_id_fkey FOREIGN KEY (conversation_id) REFERENCES biz.ai_conversations(id);
+ALTER TABLE ONLY biz.ai_idempotency_keys
+    ADD CONSTRAINT ai_idempotency_keys_message_id_fkey FOREIGN KEY (message_id) REFERENCES biz.ai_messages(id);
+ALTER TABLE ONLY biz.ai_job_turns
+    ADD CONSTRAINT ai_job_turns_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
+ALTER TABLE ONLY biz.ai_messages
+    ADD CONSTRAINT ai_messages_conversation_id_fkey FOREIGN KEY (conversation_id) REFERENCES biz.ai_conversations(id);
+ALTER TABLE ONLY biz.ai_trigger_jobs
+    ADD CONSTRAINT ai_trigger_jobs_batch_id_fkey FOREIGN KEY (batch_id) REFERENCES biz.ai_batches(id);
+ALTER TABLE ONLY biz.ai_trigger_jobs
+    ADD CONSTRAINT ai_trigger_jobs_retry_of_fkey FOREIGN KEY (retry_of) REFERENCES biz.ai_trigger_jobs(id);
+ALTER TABLE ONLY biz.ai_trigger_jobs
+    ADD CONSTRAINT ai_trigger_jobs_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
+ALTER TABLE ONLY biz.ai_usage_before
+    ADD CONSTRAINT ai_usage_before_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
+ALTER TABLE ONLY biz.ai_usage_daily
+    ADD CONSTRAINT ai_usage_daily_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
+ALTER TABLE ONLY biz.bot_grants
+    ADD CONSTRAINT bot_grants_bot_id_fkey FOREIGN KEY (bot_id) REFERENCES biz.bots(id);
+ALTER TABLE ONLY biz.bot_grants
+    ADD CONSTRAINT bot_grants_user_id_fkey FOREIGN KEY (user_id) REFERENCES biz.users(id);
+ALTER TABLE ONLY biz.bots
+    ADD CONSTRAINT bots_agent_id_fkey FOREIGN KEY (agent_id) REFERENCES biz.agents(id);
+ALTER TABLE ONLY biz.bots
+    ADD CONSTRAINT bots_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
+ALTER TABLE ONLY biz.users
+    ADD CONSTRAINT users_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
