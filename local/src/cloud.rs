@@ -125,7 +125,7 @@ fn memory_mb(function: &str) -> u32 {
 /// Every route of every function, and the preflight of each path. All answer in the streaming form: see
 /// `lambda::serve`.
 pub fn routes() -> Result<Vec<Route>, AnyError> {
-    let tools = command::idle_tools()?;
+    let tools = command::idle_state()?;
     let mut routes = Vec::new();
     for (function, router) in gateway::functions(&tools) {
         for (path, item) in &router.get_openapi().paths.paths {

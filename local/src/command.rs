@@ -199,14 +199,14 @@ fn print_openapi() -> Result<(), AnyError> {
 /// # Errors
 /// Never in practice.
 pub fn openapi_json() -> Result<String, AnyError> {
-    Ok(gateway::openapi(&idle_tools()?).to_pretty_json()?)
+    Ok(gateway::openapi(&idle_state()?).to_pretty_json()?)
 }
 
 /// State with no database or service behind it, for commands that only need the routes.
 ///
 /// # Errors
 /// Never in practice.
-pub fn idle_tools() -> Result<gateway::AppState, AnyError> {
+pub fn idle_state() -> Result<gateway::AppState, AnyError> {
     let secret = SecretString::from("x".repeat(32));
     let url = SecretString::from("postgres://127.0.0.1/none");
     let db = db::connect_lazy(&DatabaseConfig {

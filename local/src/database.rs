@@ -126,8 +126,8 @@ async fn catch_up(db: &Db) -> Result<(), AnyError> {
     sqlx::raw_sql(AssertSqlSafe(script))
         .execute(&mut *tx)
         .await?;
-    tx.execute("alter database parlor set search_path = parlor_sources, biz")
-        .await?;
+    let search = format!("alter database {NAME} set search_path = {SOURCES}, biz");
+    tx.execute(AssertSqlSafe(search)).await?;
     tx.commit().await?;
     Ok(())
 }

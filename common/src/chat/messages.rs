@@ -219,7 +219,7 @@ pub async fn list(
 #[cfg(test)]
 mod properties;
 
-/// What a user may send, whoever answers it.
+/// What a user may send, to the chat and to bots.
 #[derive(Clone, Copy, Debug)]
 pub struct SendLimits {
     /// Messages in a minute.

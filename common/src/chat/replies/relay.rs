@@ -34,7 +34,7 @@ pub(super) async fn run_detached<T: Send + 'static>(
 ) -> Result<T> {
     #[expect(
         clippy::disallowed_methods,
-        reason = "whoever asked waits for it, unless the server drops a request whose client left"
+        reason = "the request waits for it, unless the server drops a request whose client left"
     )]
     let task = tokio::spawn(request_context::in_current_context(beginning));
     task.await

@@ -2,6 +2,7 @@ create function drop_unused_functions(p_current text, p_kept integer, p_days int
 returns integer language plpgsql set lock_timeout = '500ms' as $$
 declare
     v_name text;
+    v_before timestamptz := clock_timestamp() - make_interval(days => p_days);
     v_dropped integer := 0;
 begin
     if not take_sweep_lock() then return 0; end if;
@@ -10,13 +11,16 @@ begin
         from (select name, loaded_at, row_number() over (order by loaded_at desc, name) as place
               from biz.function_schemas) s
         where s.name <> p_current and s.place > p_kept
-          and s.loaded_at < clock_timestamp() - make_interval(days => p_days)
+          and s.loaded_at < v_before
           -- Every connection of a build is named after its schema.
           and not exists (select from pg_stat_activity a
                           where a.datname = current_database() and a.application_name = s.name)
     loop
+        -- The row first: a build that is deployed again at this moment either keeps its schema, or
+        -- waits here and loads it anew.
+        delete from biz.function_schemas where name = v_name and loaded_at < v_before;
+        continue when not found;
         execute format('drop schema if exists %I cascade', v_name);
-        delete from biz.function_schemas where name = v_name;
         v_dropped := v_dropped + 1;
     end loop;
     return v_dropped;
