@@ -30,6 +30,7 @@ mod circuit;
 mod clients;
 mod connections;
 mod cors;
+mod documents;
 mod emulator;
 mod fairness;
 mod faults;
