@@ -11,15 +11,19 @@ use std::{
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    time::Duration,
 };
 
 use serde_json::Value;
+use tokio::time::timeout;
 
 use crate::{
     harness::child::{self, Program},
     laptop::{address, home, isolated, program},
 };
 
+/// The longest time that the examples of a document may take: they wait for background jobs.
+const PATIENCE: Duration = Duration::from_mins(5);
 /// Begins the output of a block.
 const MARK: &str = "--- block ---";
 /// What `curl` writes before the status of a response, on standard error.
@@ -197,11 +201,7 @@ fn file(name: &str) -> String {
 
 /// Runs the examples of a document after the line `start`, against a Parlor of their own.
 async fn run(document: &str, start: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("..")
-        .join(document);
-    let text = fs::read_to_string(path).expect("read the document");
-    let examples = examples(&text, start);
+    let examples = examples(&file(document), start);
     assert!(!examples.is_empty(), "{document} has no examples");
 
     let home = home();
@@ -214,15 +214,12 @@ async fn run(document: &str, start: &str) {
     let bin = place.path().join("bin");
     fs::create_dir(&bin).expect("make a directory");
     tools(&bin);
-    let mut script = String::new();
-    for example in &examples {
-        script.push_str(&format!(
-            "echo '{MARK}'\necho '{MARK}' >&2\n{}",
-            example.script
-        ));
-    }
+    let scripts = examples
+        .iter()
+        .map(|example| format!("echo '{MARK}'\necho '{MARK}' >&2\n{}", example.script));
+    let script: Vec<_> = scripts.collect();
     let script_path = place.path().join("examples.sh");
-    fs::write(&script_path, script).expect("write the script");
+    fs::write(&script_path, script.concat()).expect("write the script");
 
     let mut bash = isolated(Command::new("bash"), home.path());
     bash.arg("-u")
@@ -232,10 +229,10 @@ async fn run(document: &str, start: &str) {
         .env("PATH", path_with(&bin))
         .env("NO_PROXY", "127.0.0.1")
         .stdin(Stdio::null());
-    let output = tokio::process::Command::from(bash)
-        .kill_on_drop(true)
-        .output()
+    let mut bash = tokio::process::Command::from(bash);
+    let output = timeout(PATIENCE, bash.kill_on_drop(true).output())
         .await
+        .unwrap_or_else(|_| panic!("{document}: an example waits for more than {PATIENCE:?}"))
         .expect("run bash");
 
     let printed = by_block(&output.stdout);
