@@ -49,6 +49,7 @@ mod outage;
 mod pages;
 mod prewarm;
 mod queue;
+mod readme;
 mod refusals;
 mod refusals_at_random;
 mod round_trips;
