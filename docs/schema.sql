@@ -1,6 +1,42 @@
 CREATE SCHEMA biz;
 COMMENT ON SCHEMA biz IS 'Parlor: chat, AI governance and their tenants';
 CREATE SCHEMA dws;
+CREATE DOMAIN biz.alert_status AS text
+	CONSTRAINT alert_status_known CHECK ((VALUE = ANY (ARRAY['pending'::text, 'acknowledged'::text, 'ignored'::text])));
+COMMENT ON DOMAIN biz.alert_status IS 'What an admin did about a run that failed';
+CREATE DOMAIN biz.app_type AS text
+	CONSTRAINT app_type_known CHECK ((VALUE = ANY (ARRAY['app1_chat'::text, 'app2_finance'::text, 'app2a_finance_area'::text, 'app3_clue'::text, 'app4_analysis'::text, 'app5_tactics'::text, 'app6_note_analysis'::text, 'app7_customer_analysis'::text, 'app8_clue_consolidated'::text])));
+COMMENT ON DOMAIN biz.app_type IS 'The apps';
+CREATE DOMAIN biz.content_type AS text
+	CONSTRAINT content_type_known CHECK ((VALUE = ANY (ARRAY['markdown'::text, 'text'::text])));
+COMMENT ON DOMAIN biz.content_type IS 'How a message is displayed';
+CREATE DOMAIN biz.context_id AS text
+	CONSTRAINT context_id_short CHECK ((char_length(VALUE) <= 64));
+COMMENT ON DOMAIN biz.context_id IS 'The thing a conversation is about, as the client names it';
+CREATE DOMAIN biz.context_type AS text
+	CONSTRAINT context_type_known CHECK ((VALUE = ANY (ARRAY['general'::text, 'task'::text, 'customer'::text, 'coach'::text, 'board'::text, 'bot'::text])));
+COMMENT ON DOMAIN biz.context_type IS 'The kind of thing a conversation is about';
+CREATE DOMAIN biz.conversation_status AS text
+	CONSTRAINT conversation_status_known CHECK ((VALUE = ANY (ARRAY['active'::text, 'paused'::text, 'closed'::text])));
+COMMENT ON DOMAIN biz.conversation_status IS 'Only an active conversation accepts messages';
+CREATE DOMAIN biz.counter AS bigint
+	CONSTRAINT counter_not_negative CHECK ((VALUE >= 0));
+COMMENT ON DOMAIN biz.counter IS 'A number that is never negative';
+CREATE DOMAIN biz.latency_histogram AS bigint[]
+	CONSTRAINT latency_histogram_has_16_buckets CHECK ((cardinality(VALUE) = 16));
+COMMENT ON DOMAIN biz.latency_histogram IS 'Ended runs by latency_bucket';
+CREATE DOMAIN biz.message_role AS text
+	CONSTRAINT message_role_known CHECK ((VALUE = ANY (ARRAY['user'::text, 'assistant'::text, 'system'::text])));
+COMMENT ON DOMAIN biz.message_role IS 'Who wrote a message';
+CREATE DOMAIN biz.message_state AS text
+	CONSTRAINT message_state_known CHECK ((VALUE = ANY (ARRAY['complete'::text, 'streaming'::text, 'stopped'::text, 'interrupted'::text, 'failed'::text])));
+COMMENT ON DOMAIN biz.message_state IS 'streaming while the reply is made; the others are final';
+CREATE DOMAIN biz.run_status AS text
+	CONSTRAINT run_status_known CHECK ((VALUE = ANY (ARRAY['running'::text, 'success'::text, 'failed'::text, 'timeout'::text, 'circuit_open'::text, 'budget_exceeded'::text, 'stopped'::text])));
+COMMENT ON DOMAIN biz.run_status IS 'running until the run ends; the others are final';
+CREATE DOMAIN biz.run_trigger AS text
+	CONSTRAINT run_trigger_known CHECK ((VALUE = ANY (ARRAY['chat'::text, 'session'::text, 'event'::text, 'prewarm'::text, 'batch'::text, 'manual'::text])));
+COMMENT ON DOMAIN biz.run_trigger IS 'What started a run';
 CREATE FUNCTION biz.count_cache_entries() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -161,14 +197,14 @@ CREATE TABLE biz.ai_conversations (
     public_id uuid DEFAULT gen_random_uuid() NOT NULL,
     site_id bigint NOT NULL,
     user_id bigint NOT NULL,
-    context_type text NOT NULL,
-    context_id text DEFAULT ''::text NOT NULL,
+    context_type biz.context_type NOT NULL,
+    context_id biz.context_id DEFAULT ''::text NOT NULL,
     business_date date,
     channel_type text DEFAULT 'miniprogram'::text NOT NULL,
     title text,
-    status text DEFAULT 'active'::text NOT NULL,
-    message_count bigint DEFAULT 0 NOT NULL,
-    unread_count bigint DEFAULT 0 NOT NULL,
+    status biz.conversation_status DEFAULT 'active'::text NOT NULL,
+    message_count biz.counter DEFAULT 0 NOT NULL,
+    unread_count biz.counter DEFAULT 0 NOT NULL,
     last_message_preview text,
     last_message_at timestamp with time zone,
     last_active_at timestamp with time zone DEFAULT now() NOT NULL,
@@ -182,13 +218,10 @@ CREATE TABLE biz.ai_conversations (
     read_seq bigint DEFAULT 0 NOT NULL,
     last_message_id bigint,
     last_message_role text,
-    CONSTRAINT ai_conversations_board_has_date CHECK (((context_type = 'board'::text) = (business_date IS NOT NULL))),
-    CONSTRAINT ai_conversations_bot_has_id CHECK (((context_type = 'bot'::text) = (bot_id IS NOT NULL))),
-    CONSTRAINT ai_conversations_context_id_short CHECK ((char_length(context_id) <= 64)),
-    CONSTRAINT ai_conversations_context_type_known CHECK ((context_type = ANY (ARRAY['general'::text, 'task'::text, 'customer'::text, 'coach'::text, 'board'::text, 'bot'::text]))),
-    CONSTRAINT ai_conversations_counters_counted CHECK (((message_count >= 0) AND ((unread_count >= 0) AND (unread_count <= message_count)))),
+    CONSTRAINT ai_conversations_board_has_date CHECK ((((context_type)::text = 'board'::text) = (business_date IS NOT NULL))),
+    CONSTRAINT ai_conversations_bot_has_id CHECK ((((context_type)::text = 'bot'::text) = (bot_id IS NOT NULL))),
     CONSTRAINT ai_conversations_last_message_whole CHECK ((num_nulls(last_message_id, last_message_role, last_message_preview, last_message_at) = ANY (ARRAY[0, 4]))),
-    CONSTRAINT ai_conversations_status_known CHECK ((status = ANY (ARRAY['active'::text, 'paused'::text, 'closed'::text])))
+    CONSTRAINT ai_conversations_unread_are_messages CHECK (((unread_count)::bigint <= (message_count)::bigint))
 );
 COMMENT ON TABLE biz.ai_conversations IS 'One chat of one user; the session API calls it a session';
 COMMENT ON COLUMN biz.ai_conversations.public_id IS 'The id that the session API knows the conversation by';
@@ -232,9 +265,9 @@ CREATE TABLE biz.ai_messages (
     site_id bigint NOT NULL,
     user_id bigint NOT NULL,
     seq bigint NOT NULL,
-    role text NOT NULL,
+    role biz.message_role NOT NULL,
     content text DEFAULT ''::text NOT NULL,
-    state text DEFAULT 'complete'::text NOT NULL,
+    state biz.message_state DEFAULT 'complete'::text NOT NULL,
     reply_to bigint,
     client_message_id text,
     reference_card jsonb,
@@ -244,12 +277,8 @@ CREATE TABLE biz.ai_messages (
     stop_requested_at timestamp with time zone,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     finished_at timestamp with time zone,
-    content_type text DEFAULT 'markdown'::text NOT NULL,
-    CONSTRAINT ai_messages_content_type_known CHECK ((content_type = ANY (ARRAY['markdown'::text, 'text'::text]))),
-    CONSTRAINT ai_messages_role_known CHECK ((role = ANY (ARRAY['user'::text, 'assistant'::text, 'system'::text]))),
-    CONSTRAINT ai_messages_seq_positive CHECK ((seq > 0)),
-    CONSTRAINT ai_messages_state_known CHECK ((state = ANY (ARRAY['complete'::text, 'streaming'::text, 'stopped'::text, 'interrupted'::text, 'failed'::text]))),
-    CONSTRAINT ai_messages_streaming_is_leased CHECK (((state = 'streaming'::text) = (lease_until IS NOT NULL)))
+    content_type biz.content_type DEFAULT 'markdown'::text NOT NULL,
+    CONSTRAINT ai_messages_streaming_is_leased CHECK ((((state)::text = 'streaming'::text) = (lease_until IS NOT NULL)))
 );
 ALTER TABLE ONLY biz.ai_messages ALTER COLUMN content SET COMPRESSION lz4;
 COMMENT ON TABLE biz.ai_messages IS 'One turn in a conversation';
@@ -275,13 +304,13 @@ CREATE TABLE biz.ai_run_logs (
     id bigint NOT NULL,
     site_id bigint NOT NULL,
     user_id bigint,
-    app_type text NOT NULL,
-    trigger_type text NOT NULL,
+    app_type biz.app_type NOT NULL,
+    trigger_type biz.run_trigger NOT NULL,
     member_id bigint,
     message_id bigint,
     job_id bigint,
-    status text NOT NULL,
-    alert_status text,
+    status biz.run_status NOT NULL,
+    alert_status biz.alert_status,
     prompt_version text,
     request_prompt text,
     response_text text,
@@ -299,11 +328,7 @@ CREATE TABLE biz.ai_run_logs (
     error_code text,
     error_message text,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
-    finished_at timestamp with time zone,
-    CONSTRAINT ai_run_logs_alert_status_known CHECK ((alert_status = ANY (ARRAY['pending'::text, 'acknowledged'::text, 'ignored'::text]))),
-    CONSTRAINT ai_run_logs_app_type_known CHECK ((app_type = ANY (ARRAY['app1_chat'::text, 'app2_finance'::text, 'app2a_finance_area'::text, 'app3_clue'::text, 'app4_analysis'::text, 'app5_tactics'::text, 'app6_note_analysis'::text, 'app7_customer_analysis'::text, 'app8_clue_consolidated'::text]))),
-    CONSTRAINT ai_run_logs_status_known CHECK ((status = ANY (ARRAY['running'::text, 'success'::text, 'failed'::text, 'timeout'::text, 'circuit_open'::text, 'budget_exceeded'::text, 'stopped'::text]))),
-    CONSTRAINT ai_run_logs_trigger_type_known CHECK ((trigger_type = ANY (ARRAY['chat'::text, 'session'::text, 'event'::text, 'prewarm'::text, 'batch'::text, 'manual'::text])))
+    finished_at timestamp with time zone
 )
 PARTITION BY RANGE (created_at);
 COMMENT ON TABLE biz.ai_run_logs IS 'One call of an app, whatever became of it';
@@ -324,13 +349,13 @@ CREATE TABLE biz.ai_run_logs_default (
     id bigint DEFAULT nextval('biz.ai_run_logs_id_seq'::regclass) NOT NULL,
     site_id bigint NOT NULL,
     user_id bigint,
-    app_type text NOT NULL,
-    trigger_type text NOT NULL,
+    app_type biz.app_type NOT NULL,
+    trigger_type biz.run_trigger NOT NULL,
     member_id bigint,
     message_id bigint,
     job_id bigint,
-    status text NOT NULL,
-    alert_status text,
+    status biz.run_status NOT NULL,
+    alert_status biz.alert_status,
     prompt_version text,
     request_prompt text,
     response_text text,
@@ -348,11 +373,7 @@ CREATE TABLE biz.ai_run_logs_default (
     error_code text,
     error_message text,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
-    finished_at timestamp with time zone,
-    CONSTRAINT ai_run_logs_alert_status_known CHECK ((alert_status = ANY (ARRAY['pending'::text, 'acknowledged'::text, 'ignored'::text]))),
-    CONSTRAINT ai_run_logs_app_type_known CHECK ((app_type = ANY (ARRAY['app1_chat'::text, 'app2_finance'::text, 'app2a_finance_area'::text, 'app3_clue'::text, 'app4_analysis'::text, 'app5_tactics'::text, 'app6_note_analysis'::text, 'app7_customer_analysis'::text, 'app8_clue_consolidated'::text]))),
-    CONSTRAINT ai_run_logs_status_known CHECK ((status = ANY (ARRAY['running'::text, 'success'::text, 'failed'::text, 'timeout'::text, 'circuit_open'::text, 'budget_exceeded'::text, 'stopped'::text]))),
-    CONSTRAINT ai_run_logs_trigger_type_known CHECK ((trigger_type = ANY (ARRAY['chat'::text, 'session'::text, 'event'::text, 'prewarm'::text, 'batch'::text, 'manual'::text])))
+    finished_at timestamp with time zone
 );
 COMMENT ON TABLE biz.ai_run_logs_default IS 'Runs of months without a partition of their own; normally empty';
 CREATE TABLE biz.ai_trigger_jobs (
@@ -424,26 +445,31 @@ CREATE TABLE biz.ai_usage_daily (
     site_id bigint NOT NULL,
     day date NOT NULL,
     app_type text NOT NULL,
-    calls bigint DEFAULT 0 NOT NULL,
-    successes bigint DEFAULT 0 NOT NULL,
-    failures bigint DEFAULT 0 NOT NULL,
-    tokens bigint DEFAULT 0 NOT NULL,
-    reserved_tokens bigint DEFAULT 0 NOT NULL,
+    calls biz.counter DEFAULT 0 NOT NULL,
+    successes biz.counter DEFAULT 0 NOT NULL,
+    failures biz.counter DEFAULT 0 NOT NULL,
+    tokens biz.counter DEFAULT 0 NOT NULL,
+    reserved_tokens biz.counter DEFAULT 0 NOT NULL,
     latency_sum_ms bigint DEFAULT 0 NOT NULL,
-    latency_histogram bigint[] DEFAULT array_fill((0)::bigint, ARRAY[16]) NOT NULL,
+    latency_histogram biz.latency_histogram DEFAULT array_fill((0)::bigint, ARRAY[16]) NOT NULL,
     last_status text,
-    last_call_at timestamp with time zone,
-    CONSTRAINT ai_usage_daily_counted CHECK (((calls >= 0) AND (successes >= 0) AND (failures >= 0) AND (tokens >= 0) AND (reserved_tokens >= 0))),
-    CONSTRAINT ai_usage_daily_histogram_has_16_buckets CHECK ((cardinality(latency_histogram) = 16))
+    last_call_at timestamp with time zone
 )
 WITH (fillfactor='50');
-COMMENT ON TABLE biz.ai_usage_daily IS 'Counters of a site''s day by app, changed in the statement that ends a run; dashboard and budget read only this';
+COMMENT ON TABLE biz.ai_usage_daily IS 'Counters of a site''s day by app, changed in the statement that ends a run; the dashboard reads only this';
 COMMENT ON COLUMN biz.ai_usage_daily.day IS 'The site''s local day on which the run began';
 COMMENT ON COLUMN biz.ai_usage_daily.tokens IS 'Charged: what the service said, or the reservation where it did not';
 COMMENT ON COLUMN biz.ai_usage_daily.reserved_tokens IS 'Held by runs that have not ended';
-COMMENT ON COLUMN biz.ai_usage_daily.latency_histogram IS 'Ended runs by biz.latency_bucket';
 COMMENT ON COLUMN biz.ai_usage_daily.last_status IS 'How the run that ended last had gone';
 COMMENT ON COLUMN biz.ai_usage_daily.last_call_at IS 'When the run that ended last had begun';
+CREATE TABLE biz.ai_usage_days (
+    site_id bigint NOT NULL,
+    day date NOT NULL,
+    tokens biz.counter NOT NULL
+)
+WITH (fillfactor='50');
+COMMENT ON TABLE biz.ai_usage_days IS 'What counts against a site''s budgets, by day: the sum of biz.ai_usage_daily over the apps';
+COMMENT ON COLUMN biz.ai_usage_days.tokens IS 'Charged, or reserved by runs that have not ended';
 CREATE TABLE biz.bot_grants (
     bot_id uuid NOT NULL,
     user_id bigint NOT NULL,
@@ -647,6 +673,8 @@ ALTER TABLE ONLY biz.ai_usage_before
     ADD CONSTRAINT ai_usage_before_pkey PRIMARY KEY (site_id);
 ALTER TABLE ONLY biz.ai_usage_daily
     ADD CONSTRAINT ai_usage_daily_pkey PRIMARY KEY (site_id, day, app_type);
+ALTER TABLE ONLY biz.ai_usage_days
+    ADD CONSTRAINT ai_usage_days_pkey PRIMARY KEY (site_id, day);
 ALTER TABLE ONLY biz.bot_grants
     ADD CONSTRAINT bot_grants_pkey PRIMARY KEY (bot_id, user_id);
 ALTER TABLE ONLY biz.bots
@@ -683,20 +711,20 @@ CREATE INDEX ai_cache_newest_idx ON biz.ai_cache USING btree (site_id, cache_typ
 CREATE INDEX ai_cache_sizes_full_idx ON biz.ai_cache_sizes USING btree (entries) WHERE (entries > 20000);
 CREATE INDEX ai_cache_target_idx ON biz.ai_cache USING btree (site_id, cache_type, target_id, id DESC);
 CREATE UNIQUE INDEX ai_cache_valid_key ON biz.ai_cache USING btree (site_id, cache_type, target_id) WHERE (status = 'valid'::text);
-CREATE UNIQUE INDEX ai_conversations_board_key ON biz.ai_conversations USING btree (site_id, user_id, context_id, business_date) WHERE (context_type = 'board'::text);
+CREATE UNIQUE INDEX ai_conversations_board_key ON biz.ai_conversations USING btree (site_id, user_id, context_id, business_date) WHERE ((context_type)::text = 'board'::text);
 CREATE INDEX ai_conversations_context_idx ON biz.ai_conversations USING btree (site_id, user_id, context_type, context_id, last_active_at DESC);
-CREATE INDEX ai_conversations_listed_idx ON biz.ai_conversations USING btree (site_id, user_id, last_active_at DESC, id DESC) WHERE (message_count > 0);
+CREATE INDEX ai_conversations_listed_idx ON biz.ai_conversations USING btree (site_id, user_id, last_active_at DESC, id DESC) WHERE ((message_count)::bigint > 0);
 CREATE INDEX ai_conversations_sessions_idx ON biz.ai_conversations USING btree (site_id, user_id, last_active_at DESC, id DESC) INCLUDE (status, bot_id) WHERE (bot_id IS NOT NULL);
-CREATE UNIQUE INDEX ai_conversations_task_key ON biz.ai_conversations USING btree (site_id, user_id, context_id) WHERE (context_type = 'task'::text);
+CREATE UNIQUE INDEX ai_conversations_task_key ON biz.ai_conversations USING btree (site_id, user_id, context_id) WHERE ((context_type)::text = 'task'::text);
 CREATE INDEX ai_idempotency_keys_created_idx ON biz.ai_idempotency_keys USING btree (created_at);
 CREATE UNIQUE INDEX ai_messages_client_message_id_key ON biz.ai_messages USING btree (conversation_id, client_message_id) WHERE (client_message_id IS NOT NULL);
-CREATE INDEX ai_messages_rate_idx ON biz.ai_messages USING btree (user_id, created_at) WHERE (role = 'user'::text);
-CREATE INDEX ai_messages_reply_idx ON biz.ai_messages USING btree (reply_to) WHERE (role = 'assistant'::text);
-CREATE INDEX ai_messages_streaming_idx ON biz.ai_messages USING btree (user_id) WHERE (state = 'streaming'::text);
+CREATE INDEX ai_messages_rate_idx ON biz.ai_messages USING btree (user_id, created_at) WHERE ((role)::text = 'user'::text);
+CREATE INDEX ai_messages_reply_idx ON biz.ai_messages USING btree (reply_to) WHERE ((role)::text = 'assistant'::text);
+CREATE INDEX ai_messages_streaming_idx ON biz.ai_messages USING btree (user_id) WHERE ((state)::text = 'streaming'::text);
 CREATE INDEX ai_run_logs_alerts_idx ON ONLY biz.ai_run_logs USING btree (site_id, created_at DESC, id DESC) WHERE (alert_status IS NOT NULL);
 CREATE INDEX ai_run_logs_causes_idx ON ONLY biz.ai_run_logs USING btree (site_id, app_type, alert_status, created_at DESC, id DESC) INCLUDE (status, error_code) WHERE (alert_status IS NOT NULL);
-CREATE INDEX ai_run_logs_running_idx ON ONLY biz.ai_run_logs USING btree (created_at) WHERE (status = 'running'::text);
-CREATE INDEX ai_run_logs_default_created_at_idx ON biz.ai_run_logs_default USING btree (created_at) WHERE (status = 'running'::text);
+CREATE INDEX ai_run_logs_running_idx ON ONLY biz.ai_run_logs USING btree (created_at) WHERE ((status)::text = 'running'::text);
+CREATE INDEX ai_run_logs_default_created_at_idx ON biz.ai_run_logs_default USING btree (created_at) WHERE ((status)::text = 'running'::text);
 CREATE INDEX ai_run_logs_job_idx ON ONLY biz.ai_run_logs USING btree (job_id, created_at, id) WHERE (job_id IS NOT NULL);
 CREATE INDEX ai_run_logs_default_job_id_created_at_id_idx ON biz.ai_run_logs_default USING btree (job_id, created_at, id) WHERE (job_id IS NOT NULL);
 CREATE INDEX ai_run_logs_default_site_id_app_type_alert_status_created_a_idx ON biz.ai_run_logs_default USING btree (site_id, app_type, alert_status, created_at DESC, id DESC) INCLUDE (status, error_code) WHERE (alert_status IS NOT NULL);
@@ -769,6 +797,8 @@ ALTER TABLE ONLY biz.ai_usage_before
     ADD CONSTRAINT ai_usage_before_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
 ALTER TABLE ONLY biz.ai_usage_daily
     ADD CONSTRAINT ai_usage_daily_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
+ALTER TABLE ONLY biz.ai_usage_days
+    ADD CONSTRAINT ai_usage_days_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
 ALTER TABLE ONLY biz.bot_grants
     ADD CONSTRAINT bot_grants_bot_id_fkey FOREIGN KEY (bot_id) REFERENCES biz.bots(id);
 ALTER TABLE ONLY biz.bot_grants

@@ -1,6 +1,23 @@
 -- Runs: one row per call of an app. The table is partitioned by month, so that old rows are removed
 -- by dropping a partition instead of deleting millions of rows.
 
+create domain biz.app_type as text
+    constraint app_type_known check (value in (
+        'app1_chat', 'app2_finance', 'app2a_finance_area', 'app3_clue', 'app4_analysis',
+        'app5_tactics', 'app6_note_analysis', 'app7_customer_analysis', 'app8_clue_consolidated'));
+create domain biz.run_trigger as text
+    constraint run_trigger_known
+    check (value in ('chat', 'session', 'event', 'prewarm', 'batch', 'manual'));
+create domain biz.run_status as text
+    constraint run_status_known check (value in (
+        'running', 'success', 'failed', 'timeout', 'circuit_open', 'budget_exceeded', 'stopped'));
+create domain biz.alert_status as text
+    constraint alert_status_known check (value in ('pending', 'acknowledged', 'ignored'));
+comment on domain biz.app_type is 'The apps';
+comment on domain biz.run_trigger is 'What started a run';
+comment on domain biz.run_status is 'running until the run ends; the others are final';
+comment on domain biz.alert_status is 'What an admin did about a run that failed';
+
 -- A sequence, because partitions do not inherit an identity column before PostgreSQL 17.
 create sequence biz.ai_run_logs_id_seq as bigint;
 
@@ -8,13 +25,13 @@ create table biz.ai_run_logs (
     id bigint not null default nextval('biz.ai_run_logs_id_seq'),
     site_id bigint not null,
     user_id bigint,
-    app_type text not null,
-    trigger_type text not null,
+    app_type biz.app_type not null,
+    trigger_type biz.run_trigger not null,
     member_id bigint,
     message_id bigint,
     job_id bigint,
-    status text not null,
-    alert_status text,
+    status biz.run_status not null,
+    alert_status biz.alert_status,
     prompt_version text,
     request_prompt text,
     response_text text,
@@ -33,17 +50,7 @@ create table biz.ai_run_logs (
     error_message text,
     created_at timestamptz not null default now(),
     finished_at timestamptz,
-    constraint ai_run_logs_pkey primary key (id, created_at),
-    constraint ai_run_logs_app_type_known check (app_type in (
-        'app1_chat', 'app2_finance', 'app2a_finance_area', 'app3_clue', 'app4_analysis',
-        'app5_tactics', 'app6_note_analysis', 'app7_customer_analysis',
-        'app8_clue_consolidated')),
-    constraint ai_run_logs_trigger_type_known
-        check (trigger_type in ('chat', 'session', 'event', 'prewarm', 'batch', 'manual')),
-    constraint ai_run_logs_status_known check (status in (
-        'running', 'success', 'failed', 'timeout', 'circuit_open', 'budget_exceeded', 'stopped')),
-    constraint ai_run_logs_alert_status_known
-        check (alert_status in ('pending', 'acknowledged', 'ignored'))
+    constraint ai_run_logs_pkey primary key (id, created_at)
 ) partition by range (created_at);
 alter sequence biz.ai_run_logs_id_seq owned by biz.ai_run_logs.id;
 comment on table biz.ai_run_logs is 'One call of an app, whatever became of it';

@@ -1,37 +1,50 @@
 -- Token usage, budgets, and the circuit breakers of the apps.
 
+create domain biz.latency_histogram as bigint[]
+    constraint latency_histogram_has_16_buckets check (cardinality(value) = 16);
+comment on domain biz.latency_histogram is 'Ended runs by latency_bucket';
+
 -- The fill factors leave free space in each page. Counters are updated all the time; with free
 -- space in the page such an update is heap-only (HOT) and changes no index.
 create table biz.ai_usage_daily (
     site_id bigint not null constraint ai_usage_daily_site_id_fkey references biz.sites (id),
     day date not null,
     app_type text not null,
-    calls bigint not null default 0,
-    successes bigint not null default 0,
-    failures bigint not null default 0,
-    tokens bigint not null default 0,
-    reserved_tokens bigint not null default 0,
+    calls biz.counter not null default 0,
+    successes biz.counter not null default 0,
+    failures biz.counter not null default 0,
+    tokens biz.counter not null default 0,
+    reserved_tokens biz.counter not null default 0,
     latency_sum_ms bigint not null default 0,
-    latency_histogram bigint[] not null default array_fill(0::bigint, array[16]),
+    latency_histogram biz.latency_histogram not null default array_fill(0::bigint, array[16]),
     last_status text,
     last_call_at timestamptz,
-    constraint ai_usage_daily_pkey primary key (site_id, day, app_type),
-    constraint ai_usage_daily_counted check (
-        calls >= 0 and successes >= 0 and failures >= 0 and tokens >= 0 and reserved_tokens >= 0),
-    constraint ai_usage_daily_histogram_has_16_buckets check (cardinality(latency_histogram) = 16)
+    constraint ai_usage_daily_pkey primary key (site_id, day, app_type)
 ) with (fillfactor = 50);
 -- The health of an app is read from here, because biz.ai_run_logs has millions of rows.
 create index ai_usage_daily_app_idx on biz.ai_usage_daily (site_id, app_type, day desc);
 comment on table biz.ai_usage_daily is
     'Counters of a site''s day by app, changed in the statement that ends a run; '
-    'dashboard and budget read only this';
+    'the dashboard reads only this';
 comment on column biz.ai_usage_daily.day is 'The site''s local day on which the run began';
 comment on column biz.ai_usage_daily.tokens is
     'Charged: what the service said, or the reservation where it did not';
 comment on column biz.ai_usage_daily.reserved_tokens is 'Held by runs that have not ended';
-comment on column biz.ai_usage_daily.latency_histogram is 'Ended runs by biz.latency_bucket';
 comment on column biz.ai_usage_daily.last_status is 'How the run that ended last had gone';
 comment on column biz.ai_usage_daily.last_call_at is 'When the run that ended last had begun';
+
+-- Admission reads the budget of its site for every call: at most 31 rows of this table, instead of
+-- 31 rows of biz.ai_usage_daily for each app. `open_run` and `finish_run` write it, always before
+-- the app's row of the same day. So who has locked the day has locked the rows of all its apps.
+create table biz.ai_usage_days (
+    site_id bigint not null constraint ai_usage_days_site_id_fkey references biz.sites (id),
+    day date not null,
+    tokens biz.counter not null,
+    constraint ai_usage_days_pkey primary key (site_id, day)
+) with (fillfactor = 50);
+comment on table biz.ai_usage_days is
+    'What counts against a site''s budgets, by day: the sum of biz.ai_usage_daily over the apps';
+comment on column biz.ai_usage_days.tokens is 'Charged, or reserved by runs that have not ended';
 
 -- Read each minute by the alarm on the fullest budget: adding up the month of 3,000 sites took
 -- 2 seconds. Admission does not use it; it adds up its one site.

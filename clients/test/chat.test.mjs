@@ -1,4 +1,4 @@
-// Both clients against the product, on networks that are as bad as can be.
+// Both clients against Parlor, over bad networks.
 
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
@@ -13,7 +13,7 @@ const ODD = '今晚 7 点🎱👨‍👩‍👧‍👦 e\u0301 “引号”\\ \u
 const SHORT = '[[sim:say:好🎱|é|行\u{10ffff}|末]]';
 const CUTS = { whole, 'byte by byte': byteByByte, 'at random': atRandom };
 
-/** That all requests that asked were the same message. */
+/** Checks that all `POST` requests sent the same message. */
 function assertOneMessage({ requests }) {
   const ids = requests.filter((request) => request.method === 'POST').map((request) => request.body.clientMessageId);
   assert.equal(new Set(ids).size, 1, `${ids}`);
@@ -201,7 +201,7 @@ for (const kind of KINDS) {
         assert.deepEqual([error.code, error.retryable, error.kept], ['lost', true, true]);
         const { storage } = gone;
         assert.equal(storage.size, 1);
-        // The app is started again: by `recover`, or by the same words.
+        // After a restart of the app: by `recover`, or by a `send` with the same content.
         const next = createClient(kind, { storage });
         const { use, ended } = listen();
         if (at === -1) assert.equal(next.chat.recover(chatId, use), content);
@@ -209,7 +209,7 @@ for (const kind of KINDS) {
         await assertStored(chatId, content, await ended);
         assert.equal(storage.size, 0);
         assert.equal(next.chat.recover(chatId), null);
-        // The same words again are another message now.
+        // The same content is a new message now.
         await ask(next.chat, chatId, content);
         assert.equal((await stored(chatId)).length, 4);
       }
@@ -238,7 +238,7 @@ for (const kind of KINDS) {
       assert.equal(network.served(), 2);
       assert.equal(storage.size, 0);
 
-      // With a new token it is the same message.
+      // After the token is renewed, it is the same message.
       const stranger = createClient(kind, { token: () => 'no token', storage });
       const { error } = await ask(stranger.chat, chatId, '[[sim:echo]]你好');
       assert.deepEqual([error.status, error.code, error.detail, error.kept], [401, 'unauthorized', '请先登录', true]);
@@ -274,7 +274,7 @@ for (const kind of KINDS) {
       assert.equal(client.network.served(), 2);
       assertOneMessage(client.network);
 
-      // Something in front of Parlor says it in the header alone; and half a minute is the most.
+      // A proxy sends only the header. The client waits at most 30 s.
       for (const [headers, retryAfter] of [[{ 'retry-after': '1' }, 1], [{ 'RETRY-AFTER': '3600' }, 3600]]) {
         const late = { status: 429, headers, body: 'slow down' };
         const patient = createClient(kind, { maxWaitMs: 900, trouble: () => ({ answer: late }) });
@@ -343,7 +343,7 @@ test('with ?ascii=1 a byte is a character, and no decoder is needed', { skip }, 
   assert.equal(text, content);
 });
 
-/** Without the prototype of the realm that it is from. */
+/** Copies an object without its prototype, which belongs to another realm. */
 function plain(value) {
   return { ...value };
 }

@@ -1,10 +1,10 @@
-// The excerpts in the documentation are the files.
+// The excerpts in the documentation are equal to the files.
 
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 
-test('excerpts are what the files say', () => {
+test('excerpts are equal to the files', () => {
   const root = new URL('../../', import.meta.url);
   const page = readFileSync(new URL('docs/clients.md', root), 'utf8');
   const excerpts = [...page.matchAll(/^From \[`[^`]+`\]\(\.\.\/([^)]+)\):\n\n```js\n([^]*?)^```$/gm)];

@@ -1,4 +1,4 @@
-// The page, on a phone's JavaScript, against the product.
+// The page, in a phone's JavaScript environment, against Parlor.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -8,7 +8,7 @@ import { byteByByte, createNetwork } from './stand-ins/network.mjs';
 import { load } from './stand-ins/phone.mjs';
 import { createWx } from './stand-ins/wx.mjs';
 
-/** A page that is shown. `until` waits for what it shows. */
+/** Opens a page. `until` waits until its data matches. */
 async function show(contextId, { storage = new Map(), trouble } = {}) {
   const wx = createWx(createNetwork({ cut: byteByByte, trouble }), storage);
   let page;
@@ -80,7 +80,7 @@ test('a page that is closed is taken up by the next', { skip }, async () => {
   first.type('[[sim:slow:2]]还没完');
   await first.until('text comes', ({ messages }) => messages[1]?.content.length > 3);
   first.onUnload();
-  // On another phone nothing is kept: the list tells of the reply that is being made.
+  // Another phone has no kept message. It finds the reply in progress in the list.
   for (const next of [await show(id, { storage }), await show(id)]) {
     await next.until('the end', ({ busy, messages }) => !busy && messages[1]?.status === 'complete');
     assert.deepEqual(shown(next), await kept(next));

@@ -1,4 +1,4 @@
-// The decoder and the parsers, with every cut of what is nasty.
+// The decoder and the parsers, with difficult input that is cut at every place.
 
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
@@ -35,7 +35,7 @@ const EVENTS = [
   { id: '', event: 'message', data: 'id emptied' },
 ];
 
-/** Cut at two places, as far apart as a character is long or less, then at every place. */
+/** Cuts at each pair of places that are at most one character apart, then at every place. */
 function* cuttings(bytes) {
   for (let first = 0; first <= bytes.length; first += 1) {
     for (let second = first; second <= Math.min(first + 4, bytes.length); second += 1) {
@@ -50,7 +50,7 @@ for (const [name, createParser] of [['mini-program', createPhoneParser], ['brows
     for (const chunks of cuttings(new TextEncoder().encode(STREAM))) {
       const events = [];
       const decode = createDecoder();
-      // What a phone's module makes is of another realm.
+      // Objects from a phone's module belong to another realm.
       const parse = createParser(({ id, event, data }) => events.push({ id, event, data }));
       for (const chunk of chunks) parse(decode(chunk));
       assert.deepEqual(events, EVENTS);
@@ -71,7 +71,7 @@ test('the decoder reads whatever bytes as a TextDecoder does, however they are c
     for (const chunks of cuttings(bytes)) assertReadsAlike(chunks);
   }
   for (let round = 0; round < 20000; round += 1) {
-    // Bytes around the borders are met more often than by chance.
+    // Bytes at the borders of valid ranges, which random bytes rarely are.
     const borders = [0x00, 0x7f, 0x80, 0x8f, 0x90, 0x9f, 0xa0, 0xbf, 0xc1, 0xc2, 0xdf, 0xe0, 0xed, 0xef, 0xf0, 0xf4, 0xf5, 0xff];
     const random = Array.from({ length: 6 }, () => borders[Math.floor(Math.random() * borders.length)]);
     assertReadsAlike(Array.from(random, (byte) => Uint8Array.of(byte)));
@@ -82,7 +82,7 @@ function assertReadsAlike(chunks) {
   const decode = createDecoder();
   const reference = new TextDecoder('utf-8', { ignoreBOM: true });
   for (const chunk of chunks) {
-    // A character that lacks its end may yet be said to be broken a byte later; never does text differ.
+    // The decoder may report an incomplete character one byte later. The whole text is the same.
     assert.equal(decode(chunk), reference.decode(chunk, { stream: true }), `${chunks.map((part) => [...part])}`);
   }
 }

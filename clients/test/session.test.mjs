@@ -1,4 +1,4 @@
-// The session API's client, against the product, on a bad network.
+// The session API's client against Parlor, over a bad network.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -12,7 +12,7 @@ async function newSession() {
   return body.session.id;
 }
 
-/** Loses every other answer, after the server has heard. */
+/** Loses every second response, after the server got the request. */
 function lossy() {
   let calls = 0;
   return async (...request) => {

@@ -216,7 +216,7 @@ pub async fn load_business(db: &Db) -> Result<(), sqlx::Error> {
 /// # Errors
 /// When the statement fails.
 pub async fn conversation(db: &Db, user: &User) -> Result<i64, sqlx::Error> {
-    sqlx::query_scalar("select open_conversation($1, $2, 'task', 'demo')")
+    sqlx::query_scalar("select open_conversation($1, $2, 'task', 'demo', 0)")
         .bind(user.site_id)
         .bind(user.id)
         .fetch_one(db)

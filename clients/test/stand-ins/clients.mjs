@@ -1,4 +1,4 @@
-// Both clients, made alike, and the product that they talk to.
+// Creates either client, and calls Parlor directly.
 
 import assert from 'node:assert/strict';
 
@@ -8,14 +8,14 @@ import { createNetwork } from './network.mjs';
 import { load } from './phone.mjs';
 import { createWx } from './wx.mjs';
 
-/** Where the product is, and who asks; without these there is nothing to test against. */
+/** The address of Parlor, and a user's token. Without them the tests are skipped. */
 export const baseUrl = process.env.PARLOR_URL;
 export const token = process.env.PARLOR_TOKEN;
 export const skip = baseUrl && token ? false : 'PARLOR_URL and PARLOR_TOKEN are not set';
 
 export const KINDS = ['mini-program', 'browser'];
 
-/** A client of this kind on a network of its own. It is in more of a hurry than people are. */
+/** Creates a client of this kind, with its own network. Its pauses are short, to save time. */
 export function createClient(kind, { cut, trouble, storage = new Map(), ...limits } = {}) {
   const network = createNetwork({ cut, trouble });
   const options = { baseUrl, token: () => token, backoffMs: 5, maxBackoffMs: 50, silenceMs: 10000, ...limits };
@@ -31,7 +31,10 @@ export function createClient(kind, { cut, trouble, storage = new Map(), ...limit
   return { chat: createBrowserChat({ ...options, storage: adapter, fetch: createFetch(network) }), network, storage };
 }
 
-/** Callbacks, and a promise of how it ends: `{ start, tokens, done }` or `{ start, tokens, error }`. */
+/**
+ * Returns callbacks, and a promise of the end: `{ starts, tokens, done }` or
+ * `{ starts, tokens, error }`.
+ */
 export function listen(more = {}) {
   const heard = { starts: [], tokens: [] };
   let settle;
@@ -60,7 +63,7 @@ export function ask(chat, chatId, content, more) {
   return ended;
 }
 
-/** A call of the product, as JSON. On a machine that is busy with other things the product may ask for patience. */
+/** Calls Parlor and returns the JSON. Retries 503, which Parlor returns on a busy machine. */
 export async function api(method, path, body) {
   for (let attempt = 1; ; attempt += 1) {
     const response = await fetch(baseUrl + path, {
@@ -77,7 +80,7 @@ export async function api(method, path, body) {
 
 let opened = 0;
 
-/** A conversation that nobody else has. */
+/** Opens a new conversation. */
 export async function newChat() {
   opened += 1;
   const contextId = `clients-${process.pid}-${Date.now().toString(36)}-${opened}`;
@@ -85,7 +88,7 @@ export async function newChat() {
   return body.chatId;
 }
 
-/** What is stored of a conversation, once nothing is being made in it. */
+/** Returns the messages of a conversation after its last reply has ended. */
 export async function stored(chatId) {
   const until = Date.now() + 20000;
   for (;;) {
@@ -96,7 +99,10 @@ export async function stored(chatId) {
   }
 }
 
-/** Checks that what a client ended with is what is stored: one message, one reply, the same text, the same end. */
+/**
+ * Checks that the client's result is what is stored: one message and one reply, with the same text
+ * and status.
+ */
 export async function assertStored(chatId, content, { starts, tokens, done, error }) {
   const items = await stored(chatId);
   assert.deepEqual(items.map((item) => [item.role, item.content].join(': ')), [`user: ${content}`, `assistant: ${(done ?? error).text}`]);
@@ -109,7 +115,7 @@ export async function assertStored(chatId, content, { starts, tokens, done, erro
   return items;
 }
 
-/** Does this with each, so many at once. */
+/** Calls `doing` for each item, `atOnce` of them concurrently. */
 export async function each(all, atOnce, doing) {
   const left = [...all];
   await Promise.all(
@@ -122,8 +128,8 @@ export async function each(all, atOnce, doing) {
 let failing = Promise.resolve();
 
 /**
- * Does something that makes DashScope fail, when nobody else does; a success comes after it. Else the product would open its circuit,
- * after five failures in a row, and refuse everybody.
+ * Runs `doing`, which makes DashScope fail, one at a time and followed by a success. Otherwise five
+ * failures in a row would open the circuit, and Parlor would reject all calls.
  */
 export function whileFailing(doing) {
   const done = failing.then(doing);

@@ -1,6 +1,6 @@
-// fetch of a browser on a bad network, over Node's own.
+// A browser's `fetch` on a bad network, based on Node's.
 
-/** A `fetch` on this network. */
+/** Returns a `fetch` that uses this network. */
 export function createFetch(network) {
   return async (url, { method, headers, body, signal }) => {
     if (!/\/stream(\/\d+\?after=\d+)?$/.test(url)) return fetch(url, { method, headers, body, signal });

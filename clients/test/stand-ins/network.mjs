@@ -1,9 +1,9 @@
-// What a network may do to a stream: cut it anywhere, break it anywhere, keep silent.
+// A bad network: it cuts a stream into chunks anywhere, breaks it anywhere, or stalls.
 
-/** Chunks as they come. */
+/** Chunks as received. */
 export const whole = (bytes) => [bytes];
 
-/** A chunk for each byte. */
+/** One chunk per byte. */
 export const byteByByte = (bytes) => Array.from(bytes, (_, i) => bytes.slice(i, i + 1));
 
 /** Chunks of any length, some empty. */
@@ -18,14 +18,19 @@ export function atRandom(bytes) {
 }
 
 /**
- * A network that a stand-in asks what to do. `trouble(n)` says what befalls the n-th streamed request, from 0: `{ at: bytes }` breaks
- * it after so many bytes of its body, `{ at: -1 }` when the head would come, `{ early: true }` as soon as it is sent, `{ stall: bytes }`
- * keeps silent from there on, `{ answer: { status, headers, body } }` answers in the server's place, and `{ atOnce: true }` is a phone
- * that knows no chunks.
+ * Returns the plan of a network; the stand-ins carry it out. `trouble(n)` returns what happens to
+ * the n-th streamed request, counted from 0:
+ *
+ * - `{ at: bytes }`: it breaks after this many bytes of the response body.
+ * - `{ at: -1 }`: it breaks before the response head.
+ * - `{ early: true }`: it breaks as soon as the request is sent.
+ * - `{ stall: bytes }`: nothing arrives after this many bytes.
+ * - `{ answer: { status, headers, body } }`: this response replaces the server's.
+ * - `{ atOnce: true }`: the phone does not support chunks.
  */
 export function createNetwork({ cut = whole, trouble = () => undefined } = {}) {
   const network = { requests: [], bytes: [], busy: 0 };
-  /** Requests, but for those that the product, on a machine that is busy with other things, asked patience for. */
+  /** The number of requests, without those that got 503 because the machine is busy. */
   network.served = () => network.requests.length - network.busy;
   network.answered = (status) => {
     if (status === 503) network.busy += 1;
@@ -35,7 +40,7 @@ export function createNetwork({ cut = whole, trouble = () => undefined } = {}) {
     network.bytes[n] = 0;
     return { n, ...trouble(n, request) };
   };
-  /** The chunks to hand on of these bytes, and whether the connection breaks or falls silent after them. */
+  /** Returns the chunks to deliver, and whether the connection breaks or stalls after them. */
   network.pass = (plan, bytes) => {
     const seen = network.bytes[plan.n];
     const limit = plan.at ?? plan.stall ?? Infinity;

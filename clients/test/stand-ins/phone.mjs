@@ -1,4 +1,5 @@
-// The JavaScript of a phone: the language, timers and `wx`, and nothing else of Node or of a browser.
+// The JavaScript environment of a phone: the language, timers and `wx`. It has no other API of Node
+// or of a browser.
 
 import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
@@ -7,7 +8,7 @@ import vm from 'node:vm';
 
 const home = fileURLToPath(new URL('../../mini-program', import.meta.url));
 
-/** Loads a module of the mini-program as a phone does. */
+/** Loads a module of the mini-program in this environment. */
 export function load(name, globals = {}) {
   const context = vm.createContext({ setTimeout, clearTimeout, ...globals });
   const modules = new Map();

@@ -1,8 +1,8 @@
-// wx.request of a phone, over node:http.
+// A phone's `wx.request`, based on node:http.
 
 import http from 'node:http';
 
-/** A `wx` on this network, with a storage that is a Map. */
+/** Returns a `wx` that uses this network, with a Map as storage. */
 export function createWx(network, storage = new Map()) {
   return {
     getStorageSync: (key) => (storage.has(key) ? structuredClone(storage.get(key)) : ''),
@@ -46,14 +46,14 @@ function request(network, { url, method = 'GET', data, header = {}, enableChunke
       }
       const passed = network.pass(plan, bytes);
       for (const chunk of passed.chunks) {
-        // The phone hands on an ArrayBuffer of its own.
+        // A phone passes a new ArrayBuffer.
         for (const listener of chunkListeners) if (!over) listener({ data: new Uint8Array(chunk).buffer });
       }
       if (passed.broken) broken('dropped');
     });
     if (plan.at === 0) broken('dropped');
     response.on('end', () => {
-      // On a phone the chunks were all there is.
+      // After chunks, a phone passes no body to `success`.
       const body = enableChunked && !plan.atOnce ? new ArrayBuffer(0) : parsed(Buffer.concat(received).toString(), responseType);
       settle(success, { statusCode: response.statusCode, header: response.headers, data: body });
     });

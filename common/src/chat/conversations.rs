@@ -1,5 +1,7 @@
 //! Conversations: found or made for a context, and listed.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 
 use crate::{
@@ -28,6 +30,18 @@ words! {
         Coach = "coach",
         /// A board; one for each business date.
         Board = "board",
+    }
+}
+
+impl ContextType {
+    /// How long after its last activity a conversation is reused. A task and a board have a fixed
+    /// conversation, so the value is not used for them.
+    fn reused_for(self) -> Duration {
+        const MINUTE: Duration = Duration::from_secs(60);
+        match self {
+            Self::General => 30 * MINUTE,
+            Self::Task | Self::Customer | Self::Coach | Self::Board => 3 * 24 * 60 * MINUTE,
+        }
     }
 }
 
@@ -63,11 +77,12 @@ impl Context {
 /// The caller's conversation for a context: the one in its reuse window, or a new one.
 pub async fn open(db: &Db, caller: &Caller, context: &Context) -> Result<i64> {
     sqlx::query_scalar!(
-        r#"select open_conversation($1, $2, $3, $4) as "id!""#,
+        r#"select open_conversation($1, $2, $3, $4, $5) as "id!""#,
         caller.site_id,
         caller.user_id,
         context.kind.name(),
-        context.id
+        context.id,
+        context.kind.reused_for().as_secs_f64(),
     )
     .fetch_one(db)
     .with_statement_timeout()

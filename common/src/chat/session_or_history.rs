@@ -1,19 +1,45 @@
-//! How the service is told what was said before: by its own session, or by the stored history.
+//! The context of a message: the session of the service, or the stored history.
 //!
-//! It is asked with one of the two, never with both: else the context is paid for twice. Where the
-//! service has forgotten the session, it is asked once more, with the history.
+//! A call has one of the two, never both, since the context would be paid for twice. If the service
+//! has forgotten the session, a second call has the history.
+
+use std::time::Duration;
 
 use crate::{
     dashscope::{self, Call},
     insights::apps::app1_chat::{self, PageFacts, Turn},
-    platform::request_context::RequestContext,
+    platform::{
+        db::{Db, StatementTimeout},
+        error::Result,
+        request_context::RequestContext,
+    },
 };
 
-/// What was said before a message.
+/// When a session of the service is used, and how much history is sent if there is none.
+pub(super) struct HistoryLimits {
+    /// Since the session's last use.
+    pub session_age: Duration,
+    /// Since the session began.
+    pub session_rounds: i32,
+    /// Newest turns of the conversation.
+    pub turns: i32,
+}
+
+/// DashScope keeps a session for an hour and 50 rounds. Ten minutes are left as a margin.
+pub(super) const HISTORY: HistoryLimits = HistoryLimits {
+    session_age: Duration::from_secs(50 * 60),
+    session_rounds: 50,
+    turns: 20,
+};
+
+/// The context of one message.
 #[derive(Debug)]
 pub(super) struct SessionOrHistory {
-    /// The session that the service still has, if it should have one.
+    site_id: i64,
+    message_id: i64,
+    /// Taken by the first call.
     session_id: Option<String>,
+    /// Oldest first. Empty while there is a session.
     history: Vec<Turn>,
     /// The service has forgotten the session.
     lost: bool,
@@ -32,8 +58,16 @@ pub(super) struct Question<'a> {
 }
 
 impl SessionOrHistory {
-    pub fn new(session_id: Option<String>, history: Vec<Turn>) -> Self {
+    /// The context of a user's message, as `begin_reply` and `begin_session_reply` return it.
+    pub fn new(
+        site_id: i64,
+        message_id: i64,
+        session_id: Option<String>,
+        history: Vec<Turn>,
+    ) -> Self {
         Self {
+            site_id,
+            message_id,
             session_id,
             history,
             lost: false,
@@ -60,17 +94,60 @@ impl SessionOrHistory {
         }
     }
 
-    /// True if the call failed because the service has forgotten its session: then the next call has
-    /// the history.
-    pub fn must_repeat(&mut self, call: &Call, err: &dashscope::Error) -> bool {
+    /// True if the call failed because the service has forgotten its session. Then the history has
+    /// been read for the next call.
+    pub async fn must_repeat(&mut self, db: &Db, call: &Call, err: &dashscope::Error) -> bool {
         let forgotten = matches!(err, dashscope::Error::SessionExpired { .. });
-        let repeat = forgotten && call.session_id.is_some();
-        self.lost |= repeat;
-        repeat
+        if !forgotten || call.session_id.is_none() {
+            return false;
+        }
+        self.lost = true;
+        match self.read_history(db).await {
+            Ok(history) => {
+                self.history = history;
+                true
+            }
+            Err(err) => {
+                let message_id = self.message_id;
+                tracing::error!(message_id, cause = %err, "the history could not be read");
+                false
+            }
+        }
     }
 
-    /// The service has forgotten the session, so that nobody should ask with it again.
+    async fn read_history(&self, db: &Db) -> Result<Vec<Turn>> {
+        let row = sqlx::query!(
+            r#"
+            select t.roles, t.texts
+            from biz.ai_messages m
+            cross join lateral turns_before(m.site_id, m.conversation_id, m.seq, $3) t
+            where m.id = $2 and m.site_id = $1
+            "#,
+            self.site_id,
+            self.message_id,
+            HISTORY.turns,
+        )
+        .fetch_one(db)
+        .with_statement_timeout()
+        .await?;
+        Ok(turns(row.roles, row.texts))
+    }
+
+    /// True if the service has forgotten the session. The conversation must forget it, too.
     pub fn is_session_lost(&self) -> bool {
         self.lost
     }
+}
+
+/// The turns of the row type `turns`, oldest first. The row has the newest first, or nulls.
+pub(super) fn turns(roles: Option<Vec<String>>, texts: Option<Vec<String>>) -> Vec<Turn> {
+    let pairs = roles
+        .unwrap_or_default()
+        .into_iter()
+        .zip(texts.unwrap_or_default());
+    let mut turns: Vec<Turn> = pairs
+        .map(|(role, content)| Turn { role, content })
+        .collect();
+    turns.reverse();
+    turns
 }

@@ -164,7 +164,7 @@ async fn converse(
         asked += took;
         metrics::upstream(App::Chat.name(), took, failure(answer.as_ref()));
         if let Some(Err(err)) = &answer
-            && prepared.before.must_repeat(&call, err)
+            && prepared.before.must_repeat(&context.db, &call, err).await
         {
             (spent, attempts) = (err.details().usage, err.details().attempts);
             continue;

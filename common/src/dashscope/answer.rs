@@ -7,7 +7,7 @@ use reqwest::Response;
 use tokio::time::{Instant, timeout_at};
 
 use super::end::End;
-use super::error::{Details, Error, TimeoutKind};
+use super::error::{Error, ErrorDetails, TimeoutKind};
 use super::frames::{Frame, FrameReader};
 use super::wire::{Payload, WORD_LENGTH, excerpt};
 use super::{Usage, retry};
@@ -239,7 +239,7 @@ impl AnswerStream {
             || frame.status.is_some_and(|status| status >= 400)
             || parsed.as_ref().is_ok_and(Payload::is_error);
         if is_error {
-            let details = Details {
+            let details = ErrorDetails {
                 may_have_cost: self.known.began,
                 ..self.details()
             };
@@ -352,14 +352,14 @@ impl AnswerStream {
         }
     }
 
-    fn details(&self) -> Details {
-        Details {
+    fn details(&self) -> ErrorDetails {
+        ErrorDetails {
             status: Some(self.response.status().as_u16()).filter(|status| *status >= 400),
             request_id: self.known.request_id.clone(),
             usage: self.known.usage,
             may_have_cost: true,
             attempts: self.attempts,
-            ..Details::default()
+            ..ErrorDetails::default()
         }
     }
 }

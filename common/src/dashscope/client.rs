@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout_at};
 use super::answer::{Answer, AnswerStream, header};
 use super::config::{Config, ConfigError, KeySource, Retries, Timeouts, check_workspace};
 use super::end::End;
-use super::error::{Details, Error, TimeoutKind};
+use super::error::{Error, ErrorDetails, TimeoutKind};
 use super::frames::{Frame, FrameReader};
 use super::wire::{Payload, request_body};
 use super::{Call, retry};
@@ -216,9 +216,9 @@ impl DashScope {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => return Err(unanswered(error)),
             Err(_) => {
-                let details = Box::new(Details {
+                let details = Box::new(ErrorDetails {
                     may_have_cost: true,
-                    ..Details::default()
+                    ..ErrorDetails::default()
                 });
                 return Err(Error::Timeout {
                     which: wait.which,
@@ -253,9 +253,9 @@ impl DashScope {
         match url {
             Ok(url) if !matches!(app_id, "" | "." | "..") => Ok(url),
             _ => Err(Error::Misconfigured {
-                details: Box::new(Details {
+                details: Box::new(ErrorDetails {
                     message: Some("the application id is not one".to_owned()),
-                    ..Details::default()
+                    ..ErrorDetails::default()
                 }),
             }),
         }
@@ -318,9 +318,9 @@ fn headers(workspace: Option<String>) -> Result<HeaderMap, ConfigError> {
 
 /// A request that got no response. Unless not even a connection came about, it may have arrived.
 fn unanswered(error: reqwest::Error) -> Error {
-    let details = Box::new(Details {
+    let details = Box::new(ErrorDetails {
         may_have_cost: !error.is_connect(),
-        ..Details::default()
+        ..ErrorDetails::default()
     });
     Error::Unavailable {
         details,
@@ -332,10 +332,10 @@ fn unanswered(error: reqwest::Error) -> Error {
 /// content type says, or some gateway's page.
 async fn refusal(mut response: Response, end: End) -> Error {
     let retry_after = retry::retry_after(response.headers());
-    let details = Details {
+    let details = ErrorDetails {
         status: Some(response.status().as_u16()),
         request_id: header(&response, "x-request-id"),
-        ..Details::default()
+        ..ErrorDetails::default()
     };
     let body = read_error_body(&mut response, end).await;
     let mut frames = FrameReader::new();

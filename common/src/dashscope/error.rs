@@ -18,13 +18,13 @@ pub enum Error {
         /// How long the service wants to be left alone.
         retry_after: Option<Duration>,
         /// What the service said.
-        details: Box<Details>,
+        details: Box<ErrorDetails>,
     },
     /// Not reached, or broken (5xx). Ask again later.
     #[error("DashScope is unavailable{details}")]
     Unavailable {
         /// What the service said.
-        details: Box<Details>,
+        details: Box<ErrorDetails>,
         /// What broke, where it was the connection.
         source: Option<Source>,
     },
@@ -32,20 +32,20 @@ pub enum Error {
     #[error("DashScope refused the request{details}")]
     Refused {
         /// What the service said.
-        details: Box<Details>,
+        details: Box<ErrorDetails>,
     },
     /// No request will be answered until an operator acts: key, application id, workspace, unpaid
     /// bill, base URL.
     #[error("DashScope refuses this key, application or account{details}")]
     Misconfigured {
         /// What the service said.
-        details: Box<Details>,
+        details: Box<ErrorDetails>,
     },
     /// The session of the call is gone. Ask again without it, with the history in the prompt.
     #[error("the DashScope session has expired{details}")]
     SessionExpired {
         /// What the service said.
-        details: Box<Details>,
+        details: Box<ErrorDetails>,
     },
     /// Nothing came, or not all, in time.
     #[error("DashScope was too slow: {which}{details}")]
@@ -53,14 +53,14 @@ pub enum Error {
         /// Which wait was too long.
         which: TimeoutKind,
         /// What was known by then.
-        details: Box<Details>,
+        details: Box<ErrorDetails>,
     },
     /// The answer broke off: the connection was cut, or ended before the service said that the
     /// answer had.
     #[error("the answer of DashScope broke off{details}")]
     Truncated {
         /// What was known by then.
-        details: Box<Details>,
+        details: Box<ErrorDetails>,
         /// How the connection was cut; `None` when it was closed in good order.
         source: Option<Source>,
     },
@@ -68,7 +68,7 @@ pub enum Error {
     #[error("the answer of DashScope cannot be read{details}")]
     Protocol {
         /// What was known by then.
-        details: Box<Details>,
+        details: Box<ErrorDetails>,
         /// What could not be read.
         source: Option<Source>,
     },
@@ -100,7 +100,7 @@ impl std::fmt::Display for TimeoutKind {
 
 /// What was known when the call failed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Details {
+pub struct ErrorDetails {
     /// The HTTP status that counts: an error frame's own before the response's.
     pub status: Option<u16>,
     /// The service's code, such as `DataInspectionFailed`.
@@ -118,7 +118,7 @@ pub struct Details {
 }
 
 /// `: code: message (HTTP status)`, as far as known.
-impl std::fmt::Display for Details {
+impl std::fmt::Display for ErrorDetails {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         for part in [&self.code, &self.message].into_iter().flatten() {
             write!(f, ": {part}")?;
@@ -229,7 +229,7 @@ impl Error {
     }
 
     /// What was known when the call failed.
-    pub fn details(&self) -> &Details {
+    pub fn details(&self) -> &ErrorDetails {
         match self {
             Self::Throttled { details, .. }
             | Self::Unavailable { details, .. }
@@ -242,7 +242,7 @@ impl Error {
         }
     }
 
-    pub(super) fn details_mut(&mut self) -> &mut Details {
+    pub(super) fn details_mut(&mut self) -> &mut ErrorDetails {
         match self {
             Self::Throttled { details, .. }
             | Self::Unavailable { details, .. }
@@ -256,7 +256,7 @@ impl Error {
     }
 
     /// The error that the service names itself.
-    pub(super) fn named(mut details: Details, retry_after: Option<Duration>) -> Self {
+    pub(super) fn named(mut details: ErrorDetails, retry_after: Option<Duration>) -> Self {
         details.may_have_cost |= details.code.as_deref().is_some_and(is_late);
         let kind = codes::kind(
             details.status,
@@ -293,7 +293,7 @@ impl Error {
     }
 }
 
-impl Details {
+impl ErrorDetails {
     /// Adds what an error frame says, or what is left of it when it is not JSON.
     pub(super) fn with_frame(mut self, frame: &Frame, payload: Option<Payload>) -> Self {
         if let Some(status) = frame.status.filter(|status| *status >= 400) {

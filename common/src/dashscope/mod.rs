@@ -37,5 +37,5 @@ pub use answer::{Answer, AnswerStream, Event};
 pub use call::Call;
 pub use client::DashScope;
 pub use config::{BEIJING, Config, ConfigError, KeySource, Retries, Timeouts};
-pub use error::{Details, Error, TimeoutKind};
+pub use error::{Error, ErrorDetails, TimeoutKind};
 pub use usage::Usage;

@@ -21,15 +21,15 @@ pub async fn read(db: &Db) -> Result<Gauges> {
             ) first
         ), budgets (site_id, percent) as (
             select s.id, 100.0 * greatest(
-                       used.today / nullif(coalesce(b.daily_limit, standard.daily_limit), 0),
-                       (coalesce(before.tokens, 0) + used.today) / nullif(coalesce(b.monthly_limit, standard.monthly_limit), 0))
+                       used.tokens / nullif(coalesce(b.daily_limit, standard.daily_limit), 0),
+                       (coalesce(before.tokens, 0) + used.tokens) / nullif(coalesce(b.monthly_limit, standard.monthly_limit), 0))
             from biz.sites s
             cross join lateral (select local_day(s.timezone) as day) today
             left join biz.ai_budgets b on b.site_id = s.id
             cross join (select daily_limit, monthly_limit from biz.ai_budgets where site_id is null) standard
             left join biz.ai_usage_before before on before.site_id = s.id and before.day = today.day
             cross join lateral (
-                select sum(d.tokens + d.reserved_tokens) as today from biz.ai_usage_daily d where d.site_id = s.id and d.day = today.day
+                select sum(d.tokens) as tokens from biz.ai_usage_days d where d.site_id = s.id and d.day = today.day
             ) used
         ), fullest as (
             select site_id, percent from budgets where percent is not null order by percent desc, site_id limit 1

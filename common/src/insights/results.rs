@@ -99,7 +99,7 @@ pub async fn latest(db: &Db, site_id: i64, app: App, target: &Target) -> Result<
             select from biz.ai_cache g
             where g.site_id = c.site_id and g.cache_type = c.cache_type and g.target_id = c.target_id and g.status = 'generating')) making (newer)
         where c.site_id = $1 and c.cache_type = $2 and c.target_id = $3 and c.status in ('valid', 'expired')
-          and (making.newer or cache_holds(c, site_today($1)))
+          and (making.newer or is_result_valid(c, site_today($1)))
           and not exists (
             select from biz.ai_cache i
             where i.site_id = c.site_id and i.cache_type = c.cache_type and i.target_id = c.target_id and i.id > c.id and i.status = 'invalidated')
@@ -155,7 +155,7 @@ pub async fn about_member(
         select c.id, c.result_json as "result!", c.score, c.created_at, false as "stale!"
         from biz.ai_cache c
         where c.site_id = $1 and c.member_id = $2 and c.cache_type = $3 and c.status = 'valid'
-          and cache_holds(c, site_today($1))
+          and is_result_valid(c, site_today($1))
         order by c.id desc limit $4
         "#,
         site_id,

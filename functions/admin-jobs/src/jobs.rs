@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use common::{
     Result,
     governance::auth::SiteScope,
-    insights::jobs::{self, Detail, EventType, JobQuery, RunOfJob, Status},
+    insights::jobs::{self, EventType, JobQuery, JobWithRuns, RunOfJob, Status},
     platform::{dates::DateRange, db::Db, paging::Paging},
     web::{AdminPage, AdminProblem, ItemFailures, Json, PathText, QueryFailures, QueryText},
 };
@@ -144,8 +144,8 @@ impl From<RunOfJob> for JobRun {
     }
 }
 
-impl From<Detail> for JobDetail {
-    fn from(job: Detail) -> Self {
+impl From<JobWithRuns> for JobDetail {
+    fn from(job: JobWithRuns) -> Self {
         Self {
             job: job.summary.into(),
             payload: job.payload,

@@ -6,7 +6,7 @@ use common::{
     Result,
     governance::{
         auth::SiteScope,
-        runs::{self, Details},
+        runs::{self, LoggedRun},
     },
     platform::db::Db,
     web::{AdminProblem, ItemFailures, Json, PathText},
@@ -52,8 +52,8 @@ pub(crate) struct RunDetails {
     finished_at: Option<DateTime<Utc>>,
 }
 
-impl From<Details> for RunDetails {
-    fn from(mut details: Details) -> Self {
+impl From<LoggedRun> for RunDetails {
+    fn from(mut details: LoggedRun) -> Self {
         Self {
             error_code: details.entry.error_code.take(),
             error_message: details.entry.error_message.take(),

@@ -27,7 +27,7 @@ pub enum Event {
 /// What it answers to each.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
-pub enum Answer {
+pub enum Output {
     /// The messages that must come again.
     Messages(SqsBatchResponse),
     /// What was done.
@@ -46,7 +46,7 @@ pub async fn from_env(env: Env) -> Result<Worker, ConfigError> {
 
 /// Works until nothing is due or the invocation nears its end. One that the schedule began claims for a minute: then
 /// there is the next, and those that messages wake, which alone are bounded in number.
-pub async fn work(worker: Worker, invocation: Invocation<Event>) -> Result<Answer, ClaimFailed> {
+pub async fn work(worker: Worker, invocation: Invocation<Event>) -> Result<Output, ClaimFailed> {
     let ends_at = match &invocation.event {
         Event::Messages(_) => invocation.ends_at,
         Event::Schedule {} => {
@@ -66,9 +66,9 @@ pub async fn work(worker: Worker, invocation: Invocation<Event>) -> Result<Answe
         );
     }
     match invocation.event {
-        Event::Messages(messages) => Ok(Answer::Messages(unanswered(messages, done))),
+        Event::Messages(messages) => Ok(Output::Messages(unanswered(messages, done))),
         Event::Schedule {} if done.unreachable => Err(ClaimFailed),
-        Event::Schedule {} => Ok(Answer::Schedule(done)),
+        Event::Schedule {} => Ok(Output::Schedule(done)),
     }
 }
 

@@ -14,6 +14,7 @@ mod machine;
 mod memory;
 mod relay;
 mod release;
+mod reply_sql;
 mod report;
 mod resume;
 mod sizes;
@@ -62,6 +63,8 @@ struct Arguments {
 enum Subject {
     /// What Parlor adds before the first token.
     FirstToken,
+    /// The statements of a reply, each alone.
+    ReplySql,
     /// CPU time of a relayed token, and memory of a stream.
     Relay,
     /// 2,000 streams at once.
@@ -101,7 +104,9 @@ impl Subject {
     /// add its waking up to what is measured.
     fn runtime(self) -> Result<Runtime> {
         let mut runtime = match self {
-            Self::FirstToken | Self::Lists | Self::Desk => Builder::new_current_thread(),
+            Self::FirstToken | Self::ReplySql | Self::Lists | Self::Desk => {
+                Builder::new_current_thread()
+            }
             _ => Builder::new_multi_thread(),
         };
         Ok(runtime.enable_all().build()?)
@@ -110,6 +115,7 @@ impl Subject {
     async fn measure(self, arguments: &Arguments, postgres: &Binaries) -> Result<Section> {
         match self {
             Self::FirstToken => first_token::measure(postgres).await,
+            Self::ReplySql => reply_sql::measure(postgres).await,
             Self::Relay => relay::measure(postgres).await,
             Self::Streams => streams::measure(postgres).await,
             Self::Resume => resume::measure(postgres).await,

@@ -61,6 +61,7 @@ pub async fn fill(url: &SecretString, messages: i64, runs: i64) -> Result<(), sq
     session.execute("vacuum analyze biz.ai_messages").await?;
     session.execute("vacuum analyze biz.ai_run_logs").await?;
     session.execute("vacuum analyze biz.ai_usage_daily").await?;
+    session.execute("vacuum analyze biz.ai_usage_days").await?;
     Ok(())
 }
 
@@ -411,6 +412,13 @@ async fn count(session: &mut PgConnection, counted: &Usage) -> Result<(), sqlx::
         .execute(&mut *session)
         .await?;
     }
+    session
+        .execute(
+            "insert into biz.ai_usage_days (site_id, day, tokens)
+             select site_id, day, sum(tokens + reserved_tokens) from biz.ai_usage_daily group by site_id, day
+             on conflict on constraint ai_usage_days_pkey do update set tokens = excluded.tokens",
+        )
+        .await?;
     session
         .execute(
             "insert into biz.ai_budgets (site_id, daily_limit, monthly_limit)

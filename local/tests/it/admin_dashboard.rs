@@ -28,6 +28,7 @@ async fn used(parlor: &Parlor, site: i64, app: &str, days_ago: i32, calls: i64, 
     .execute(&parlor.db)
     .await
     .unwrap();
+    parlor.sum_up_usage_days().await;
 }
 
 #[tokio::test]

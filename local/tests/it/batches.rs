@@ -96,6 +96,7 @@ async fn a_batch_costs_what_its_apps_have_taken_of_late_at_the_site() {
              (1, local_day('Asia/Shanghai'), 'app4_analysis', 1, 0, 2000, 0)",
         )
         .await;
+    parlor.sum_up_usage_days().await;
     let estimate = parlor
         .estimate(&batch(
             &["app4_analysis", "app3_clue"],

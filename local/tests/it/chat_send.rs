@@ -358,7 +358,8 @@ async fn a_budget_is_not_exceeded_however_many_send_at_once() {
     // Room for ten of each site, for each reserves 2,000. The database itself would refuse more.
     sqlx::raw_sql(
         "update biz.ai_budgets set daily_limit = 20000;
-         alter table biz.ai_usage_daily add constraint within_budget check (tokens + reserved_tokens <= 20000)",
+         alter table biz.ai_usage_daily add constraint within_budget check (tokens + reserved_tokens <= 20000);
+         alter table biz.ai_usage_days add constraint within_budget check (tokens <= 20000)",
     )
     .execute(&parlor.db)
     .await

@@ -167,7 +167,7 @@ async fn two_builds_run_beside_each_other_until_the_older_is_no_longer_used() {
     // Each finds its own functions, and both work on the same tables.
     let said = no_reply(&mut newer).await;
     assert_eq!(no_reply(&mut older).await, format!("older: {said}"));
-    let open = "select open_conversation(1, 1001, 'task', 'shared')";
+    let open = "select open_conversation(1, 1001, 'task', 'shared', 0)";
     let by_older: i64 = sqlx::query_scalar(open)
         .fetch_one(&mut older)
         .await

@@ -136,6 +136,7 @@ async fn the_month_is_bounded_as_the_day_is_and_each_site_for_itself() {
     .execute(&parlor.db)
     .await
     .unwrap();
+    parlor.sum_up_usage_days().await;
     let chat = parlor.open(COACH, "t").await;
     let refused = parlor.send(COACH, chat, "你好").await;
     let seconds = refused.refused(429, "budget_exceeded")["retryAfter"]

@@ -13,7 +13,7 @@ use crate::harness::database::TestDatabase;
 /// A row for each table, in an order that foreign keys allow. `$n` is another number each time.
 ///
 /// A migration that changes what a table demands keeps the insert that fits from then on.
-const ROWS: [(&str, &str); 20] = [
+const ROWS: [(&str, &str); 21] = [
     (
         "sites",
         "insert into biz.sites (id, name) values ($n, 'site')",
@@ -40,6 +40,10 @@ const ROWS: [(&str, &str); 20] = [
     (
         "ai_usage_daily",
         "insert into biz.ai_usage_daily (site_id, day, app_type, calls) values ($n, current_date, 'app1_chat', 1)",
+    ),
+    (
+        "ai_usage_days",
+        "insert into biz.ai_usage_days (site_id, day, tokens) values ($n, current_date, 1)",
     ),
     (
         "ai_budgets",

@@ -129,6 +129,7 @@ async fn a_sweep_is_bounded_and_two_at_once_end_each_reply_once() {
             .execute(&parlor.db)
             .await
             .unwrap();
+        parlor.sum_up_usage_days().await;
         if number % 40 == 0 {
             // Else the budget would be used up.
             sqlx::query("update biz.ai_budgets set daily_limit = daily_limit + 100000")

@@ -86,6 +86,7 @@ async fn the_fullest_budget_is_of_the_day_or_the_month_of_a_site_that_asked_toda
          select id, local_day(timezone), 'app3_clue', 4000 from biz.sites where id = 1",
     )
     .await;
+    parlor.sum_up_usage_days().await;
     assert_eq!(fullest().await, (21.0, Some(2)));
     run(
         &parlor,
@@ -116,10 +117,11 @@ async fn the_fullest_budget_is_of_the_day_or_the_month_of_a_site_that_asked_toda
          select id, date_trunc('month', local_day(timezone))::date - 1, 'app3_clue', 9000000 from biz.sites where id = 2",
     )
     .await;
+    parlor.sum_up_usage_days().await;
     assert_eq!(fullest().await, (21.0, Some(2)));
     run(
         &parlor,
-        "delete from biz.ai_usage_daily u using biz.sites s where s.id = u.site_id and u.day = local_day(s.timezone)",
+        "delete from biz.ai_usage_days u using biz.sites s where s.id = u.site_id and u.day = local_day(s.timezone)",
     )
     .await;
     assert_eq!(fullest().await, (0.0, None));

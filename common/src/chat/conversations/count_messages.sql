@@ -1,23 +1,40 @@
--- As before, but for the last message, which is looked up: who is counted has been written.
-create function count_messages(c biz.ai_conversations, p_count integer, p_content text, p_unread integer) returns void
-language plpgsql as $$
+-- The caller has locked the conversation, and says which message is now the newest that has text:
+-- nobody else can have added one since, so it need not be looked for.
+create function count_messages(
+    p_site bigint,
+    p_conversation bigint,
+    p_messages integer,
+    p_message bigint,
+    p_role text,
+    p_content text,
+    p_at timestamptz,
+    p_unread integer,
+    p_read boolean
+) returns void language plpgsql as $$
 declare
-    v_now timestamptz := clock_timestamp();
+    v_count bigint;
+    v_user bigint;
 begin
-    update biz.ai_conversations v set
-        message_count = c.message_count + p_count,
-        unread_count = c.unread_count + p_unread,
+    update biz.ai_conversations c set
+        message_count = c.message_count + p_messages,
+        unread_count = case when p_read then 0 else c.unread_count + p_unread end,
+        read_seq = case when p_read then c.message_count + p_messages else c.read_seq end,
         title = coalesce(c.title, left(p_content, 30)),
-        (last_message_id, last_message_role, last_message_preview, last_message_at) = (
-            select m.id, m.role, left(m.content, 100), m.created_at from biz.ai_messages m
-            where m.conversation_id = c.id and m.site_id = c.site_id and m.content <> '' order by m.seq desc limit 1),
-        last_active_at = v_now,
-        updated_at = v_now
-    where v.id = c.id and v.site_id = c.site_id;
-    if c.message_count = 0 then
-        update biz.users set listed_conversations = listed_conversations + 1 where id = c.user_id and site_id = c.site_id;
+        last_message_id = case p_content when '' then c.last_message_id else p_message end,
+        last_message_role = case p_content when '' then c.last_message_role else p_role end,
+        last_message_preview =
+            case p_content when '' then c.last_message_preview else left(p_content, 100) end,
+        last_message_at = case p_content when '' then c.last_message_at else p_at end,
+        last_active_at = p_at,
+        updated_at = p_at
+    where c.id = p_conversation and c.site_id = p_site
+    returning c.message_count, c.user_id into v_count, v_user;
+    if v_count = p_messages then
+        update biz.users set listed_conversations = listed_conversations + 1
+        where id = v_user and site_id = p_site;
     end if;
 end $$;
 
 comment on function count_messages is
-    'Counts messages that were added to a conversation that the caller has locked; p_content is what a conversation without a title is named after';
+    'Counts messages that were added to a conversation that the caller has locked, the newest '
+    'with text of which is p_message; p_read: the user has seen all there is';

@@ -3,8 +3,13 @@
 -- The first look takes no lock, for nearly every call finds what it wants. Only who
 -- found nothing waits for the lock and looks again: each statement of a function has a
 -- snapshot of its own, so the second look sees what the lock's former holder committed.
-create function open_conversation(p_site bigint, p_user bigint, p_context_type text, p_context_id text)
-returns bigint language plpgsql as $$
+create function open_conversation(
+    p_site bigint,
+    p_user bigint,
+    p_context_type text,
+    p_context_id text,
+    p_reuse_seconds double precision
+) returns bigint language plpgsql as $$
 declare
     v_today date := (
         select business_date(s.runtime_mode, s.sandbox_date, s.timezone) from biz.sites s where s.id = p_site
@@ -20,8 +25,7 @@ begin
           and case p_context_type
                   when 'task' then true
                   when 'board' then c.business_date = v_today
-                  when 'general' then c.last_active_at > now() - interval '30 minutes'
-                  else c.last_active_at > now() - interval '3 days'
+                  else c.last_active_at > now() - make_interval(secs => p_reuse_seconds)
               end
         order by c.last_active_at desc
         limit 1;

@@ -1,17 +1,16 @@
 //! The one round trip before DashScope is asked.
 
 use chrono::{DateTime, Utc};
-use sqlx::types::Json;
 
 use super::LEASE;
 use crate::{
     chat::{
         messages::{ClientMessageId, Content},
         replies::ChatLimits,
-        session_or_history::SessionOrHistory,
+        session_or_history::{HISTORY, SessionOrHistory, turns},
     },
     governance::{apps::App, auth::Caller, runs::Run},
-    insights::{apps::app1_chat::Turn, pages::PageRequest},
+    insights::pages::PageRequest,
     platform::{
         db::{Db, StatementTimeout},
         error::{Error, Reason, Result},
@@ -117,8 +116,8 @@ pub(super) async fn begin(
         sqlx::query!(
             r#"
         select outcome as "outcome!", user_message_id, user_message_at, message_id, message_at, run_id, run_at,
-               session_id, history as "history: Json<Vec<Turn>>", agent_app_id, retry_after
-        from begin_reply($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+               session_id, history_roles, history_texts, agent_app_id, retry_after
+        from begin_reply($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, row($12, $13, $14)::history_limits, $11)
         "#,
             caller.site_id,
             caller.user_id,
@@ -131,6 +130,9 @@ pub(super) async fn begin(
             limits.max_streams,
             LEASE.as_secs_f64(),
             patience,
+            HISTORY.session_age.as_secs_f64(),
+            HISTORY.session_rounds,
+            HISTORY.turns,
         )
         .fetch_one(&mut *connection)
         .await
@@ -157,7 +159,6 @@ pub(super) async fn begin(
     let (Some(run_id), Some(run_at)) = (row.run_id, row.run_at) else {
         return Ok(BeginOutcome::Repeat(start));
     };
-    let history = row.history.map(|history| history.0).unwrap_or_default();
     Ok(BeginOutcome::New(
         start,
         PreparedReply {
@@ -166,7 +167,12 @@ pub(super) async fn begin(
                 id: run_id,
                 created_at: run_at,
             },
-            before: SessionOrHistory::new(row.session_id, history),
+            before: SessionOrHistory::new(
+                caller.site_id,
+                user_message_id,
+                row.session_id,
+                turns(row.history_roles, row.history_texts),
+            ),
             agent_app_id: row.agent_app_id,
         },
     ))

@@ -9,14 +9,20 @@ create type begun_reply as (
     run_id bigint,
     run_at timestamptz,
     session_id text,
-    history jsonb,
+    history_roles text[],
+    history_texts text[],
     retry_after integer,
     agent_app_id text
 );
 
 comment on type begun_reply is
-    'outcome: begun, repeat, or which refusal; agent_app_id: whom to ask instead of the chat''s own application, where it is with a bot';
+    'outcome: begun, repeat, or which refusal. history: the newest turn first, and only where '
+    'there is no session_id. agent_app_id: whom to ask instead of the chat''s own application, '
+    'where it is with a bot';
 
+-- Locks, always in this order: conversation, user, site, circuit, usage. finish_reply takes
+-- message, conversation, circuit, usage; finish_orphaned_reply waits for neither message nor
+-- conversation.
 create function begin_reply(
     p_site bigint,
     p_user bigint,
@@ -28,66 +34,89 @@ create function begin_reply(
     p_rate_per_minute integer,
     p_max_streams integer,
     p_lease_seconds double precision,
+    p_history history_limits,
     p_patience_ms integer default 1200
 ) returns begun_reply language plpgsql as $$
 declare
     r begun_reply;
-    c biz.ai_conversations;
-    m biz.ai_messages;
     l biz.ai_run_logs;
-    v_now timestamptz;
+    v_owner bigint;
+    v_status text;
+    v_seq bigint;
+    v_bot uuid;
+    v_agent uuid;
+    v_session text;
+    v_turns turns;
+    v_message bigint;
+    v_message_at timestamptz;
+    v_content text;
+    v_reply_seq bigint;
     v_retry_at timestamptz;
+    v_streams bigint;
+    v_dead bigint;
+    v_busy bigint;
 begin
     -- Object: another site's does not exist, another user's is not theirs.
-    select * into c from biz.ai_conversations
-    where id = p_conversation and site_id = p_site for no key update;
+    select c.user_id, c.status, c.message_count + 1, c.bot_id, c.agent_id,
+           live_session(c.dashscope_session_id, c.dashscope_session_at,
+                        c.dashscope_session_rounds, p_history)
+    into v_owner, v_status, v_seq, v_bot, v_agent, v_session
+    from biz.ai_conversations c
+    where c.id = p_conversation and c.site_id = p_site for no key update;
     if not found then r.outcome := 'not_found'; return r; end if;
-    if c.user_id <> p_user then r.outcome := 'not_owner'; return r; end if;
-    r.conversation_id := c.id;
+    if v_owner <> p_user then r.outcome := 'not_owner'; return r; end if;
+    r.conversation_id := p_conversation;
 
     -- A repeat of the same message is that message: it is neither refused nor counted.
     if p_client_message_id is not null then
-        select * into m from biz.ai_messages
-        where conversation_id = c.id and site_id = p_site and client_message_id = p_client_message_id;
+        select a.id, a.created_at, a.content, a.seq + 1
+        into v_message, v_message_at, v_content, v_reply_seq
+        from biz.ai_messages a
+        where a.conversation_id = p_conversation and a.site_id = p_site
+          and a.client_message_id = p_client_message_id;
         if found then
-            if m.content <> p_content then r.outcome := 'content_differs'; return r; end if;
+            if v_content <> p_content then r.outcome := 'content_differs'; return r; end if;
             r.outcome := 'repeat';
-            r.user_message_id := m.id;
-            r.user_message_at := m.created_at;
+            r.user_message_id := v_message;
+            r.user_message_at := v_message_at;
             select a.id, a.created_at, a.state into r.message_id, r.message_at, r.message_state
             from biz.ai_messages a
-            where a.conversation_id = c.id and a.site_id = p_site and a.seq = m.seq + 1;
+            where a.conversation_id = p_conversation and a.site_id = p_site and a.seq = v_reply_seq;
             return r;
         end if;
     end if;
 
-    -- State: open, and one reply at a time. A reply whose lease ran out is dead.
-    if c.status <> 'active' then r.outcome := 'closed'; return r; end if;
-    select a.id into r.message_id from biz.ai_messages a
-    where a.user_id = p_user and a.site_id = p_site and a.conversation_id = c.id
-      and a.state = 'streaming' and a.lease_until > now();
-    if found then r.outcome := 'busy'; return r; end if;
-    if c.bot_id is not null then
+    -- State: open, and one reply at a time. A reply whose lease ran out is dead. All replies of
+    -- the user are looked at once, under the user's lock. In this conversation nobody can begin
+    -- one meanwhile.
+    if v_status <> 'active' then r.outcome := 'closed'; return r; end if;
+    v_retry_at := rate_retry_at(p_site, p_user, p_rate_per_minute);
+    select max(a.id) filter (where a.conversation_id = p_conversation and a.lease_until > now()),
+           count(*) filter (where a.conversation_id = p_conversation),
+           count(*) filter (where a.lease_until > clock_timestamp())
+    into v_busy, v_dead, v_streams
+    from biz.ai_messages a
+    where a.user_id = p_user and a.site_id = p_site and a.state = 'streaming';
+    if v_busy is not null then r.message_id := v_busy; r.outcome := 'busy'; return r; end if;
+    if v_bot is not null then
         -- A reply that a worker makes is no message before it is done.
-        if exists (select from biz.ai_trigger_jobs j where j.conversation_id = c.id and j.status = 'running') then
-            r.message_id := null;
+        if exists (select from biz.ai_trigger_jobs j
+                   where j.conversation_id = p_conversation and j.status = 'running')
+        then
             r.outcome := 'busy';
             return r;
         end if;
-        select a.app_id into r.agent_app_id from biz.agents a where a.id = c.agent_id and a.deleted_at is null;
+        select a.app_id into r.agent_app_id from biz.agents a
+        where a.id = v_agent and a.deleted_at is null;
         if not found then r.outcome := 'agent_gone'; return r; end if;
     end if;
 
-    v_retry_at := rate_retry_at(p_site, p_user, p_rate_per_minute);
-    v_now := clock_timestamp();
     if v_retry_at is not null then
         r.outcome := 'rate_limited';
-        r.retry_after := greatest(1, ceil(extract(epoch from v_retry_at - v_now)));
+        r.retry_after := greatest(1, ceil(extract(epoch from v_retry_at - clock_timestamp())));
         return r;
     end if;
-    if (select count(*) from biz.ai_messages a
-        where a.user_id = p_user and a.site_id = p_site and a.state = 'streaming' and a.lease_until > v_now) >= p_max_streams
-    then
+    if v_streams >= p_max_streams then
         r.outcome := 'rate_limited';
         r.retry_after := 1;
         return r;
@@ -100,7 +129,6 @@ begin
     l.request_prompt := p_content;
     l.reserved_tokens := p_reserve;
     l := admit_run(l);
-    v_now := l.created_at;
     if l.status <> 'running' then
         r.outcome := l.status;
         r.retry_after := retry_after(l);
@@ -109,48 +137,54 @@ begin
 
     -- From here on nothing refuses. A reply of this conversation whose maker is dead ends now, so
     -- that the maker, should it wake, finds that it is late: two never speak at once.
-    perform finish_orphaned_reply(a.id) from biz.ai_messages a
-    where a.user_id = p_user and a.site_id = p_site and a.conversation_id = c.id and a.state = 'streaming';
-    -- One that was taken for dead has given a sign of life meanwhile. What was admitted above is undone with the rest.
-    if exists (select from biz.ai_messages a
-               where a.user_id = p_user and a.site_id = p_site and a.conversation_id = c.id and a.state = 'streaming')
-    then
-        raise exception 'a reply was not dead' using errcode = 'query_canceled';
+    if v_dead > 0 then
+        perform finish_orphaned_reply(a.id) from biz.ai_messages a
+        where a.user_id = p_user and a.site_id = p_site and a.conversation_id = p_conversation
+          and a.state = 'streaming';
+        -- One that was taken for dead has given a sign of life meanwhile. What was admitted above
+        -- is undone with the rest.
+        if exists (select from biz.ai_messages a
+                   where a.user_id = p_user and a.site_id = p_site
+                     and a.conversation_id = p_conversation and a.state = 'streaming')
+        then
+            raise exception 'a reply was not dead' using errcode = 'query_canceled';
+        end if;
     end if;
 
-    -- The history is read before the new message is written, by the index on seq.
-    select coalesce(jsonb_agg(jsonb_build_object('role', h.role, 'content', left(h.content, 30000)) order by h.seq), '[]')
-    into r.history
-    from (
-        select a.role, a.content, a.seq from biz.ai_messages a
-        where a.conversation_id = c.id and a.site_id = p_site and a.role <> 'system' and a.content <> '' and a.state <> 'failed'
-        order by a.seq desc limit 20
-    ) h;
+    -- While a session is alive only the new message is sent to the service. If the service has
+    -- forgotten it after all, the relay reads the turns then.
+    r.session_id := v_session;
+    if v_session is null and v_seq > 1 then
+        v_turns := turns_before(p_site, p_conversation, v_seq, p_history.history_turns);
+        r.history_roles := v_turns.roles;
+        r.history_texts := v_turns.texts;
+    end if;
 
-    insert into biz.ai_messages (conversation_id, site_id, user_id, seq, role, content, client_message_id, created_at, finished_at)
-    values (c.id, p_site, p_user, c.message_count + 1, 'user', p_content, p_client_message_id, v_now, v_now)
-    returning id, created_at into r.user_message_id, r.user_message_at;
-    insert into biz.ai_messages (conversation_id, site_id, user_id, seq, role, state, reply_to, lease_until, created_at)
-    values (c.id, p_site, p_user, c.message_count + 2, 'assistant', 'streaming', r.user_message_id,
-            v_now + make_interval(secs => p_lease_seconds), v_now)
-    returning id, created_at, state into r.message_id, r.message_at, r.message_state;
+    r.user_message_id := nextval('biz.ai_messages_id_seq');
+    r.message_id := nextval('biz.ai_messages_id_seq');
+    insert into biz.ai_messages (
+        id, conversation_id, site_id, user_id, seq, role, content, state, client_message_id,
+        reply_to, lease_until, created_at, finished_at)
+    overriding system value values
+        (r.user_message_id, p_conversation, p_site, p_user, v_seq, 'user', p_content, 'complete',
+         p_client_message_id, null, null, l.created_at, l.created_at),
+        (r.message_id, p_conversation, p_site, p_user, v_seq + 1, 'assistant', '', 'streaming',
+         null, r.user_message_id, l.created_at + make_interval(secs => p_lease_seconds),
+         l.created_at, null);
+    r.user_message_at := l.created_at;
+    r.message_at := l.created_at;
+    r.message_state := 'streaming';
     l.message_id := r.message_id;
     perform open_run(l);
     r.run_id := l.id;
     r.run_at := l.created_at;
+    perform count_messages(p_site, p_conversation, 2, r.user_message_id, 'user', p_content,
+                           l.created_at, 0, v_bot is not null);
 
-    perform count_messages(c, 2, p_content, 0);
-    if c.bot_id is not null then
-        update biz.ai_conversations set read_seq = c.message_count + 2, unread_count = 0 where id = c.id and site_id = p_site;
-    end if;
-
-    -- The service keeps a session for an hour and 50 rounds; ten minutes are left as a margin.
-    if c.dashscope_session_at > v_now - interval '50 minutes' and c.dashscope_session_rounds < 50 then
-        r.session_id := c.dashscope_session_id;
-    end if;
-    -- Whoever asked has given up by now, and been told 503: what waited so long for a lock must not begin, for
-    -- nobody would make it.
-    if clock_timestamp() - statement_timestamp() > make_interval(secs => p_patience_ms / 1000.0) then
+    -- Whoever asked has given up by now, and been told 503: what waited so long for a lock must
+    -- not begin, for nobody would make it.
+    if clock_timestamp() - statement_timestamp() > make_interval(secs => p_patience_ms / 1000.0)
+    then
         raise exception 'a reply began too late' using errcode = 'query_canceled';
     end if;
     r.outcome := 'begun';

@@ -7,7 +7,8 @@ create type finished_reply as (
 );
 
 comment on type finished_reply is
-    'applied: false when the reply had ended before; chars: length of the stored text; circuit: opened or closed by this end';
+    'applied: false when the reply had ended before; chars: length of the stored text; circuit: '
+    'opened or closed by this end';
 
 create function finish_reply(
     p_site bigint,
@@ -22,20 +23,23 @@ create function finish_reply(
 declare
     e run_end := jsonb_populate_record(null::run_end, p_end);
     r finished_reply;
-    m biz.ai_messages;
+    v_conversation bigint;
+    v_content text;
+    v_began_at timestamptz;
+    v_shown bigint;
     v_now timestamptz := clock_timestamp();
 begin
     -- The fence: a caller that finds the reply ended is late, and changes nothing. So a retry after
     -- a lost response is harmless.
-    update biz.ai_messages set
-        content = left(content, p_saved_chars) || p_unsaved,
+    update biz.ai_messages m set
+        content = left(m.content, p_saved_chars) || p_unsaved,
         state = p_state,
         tokens_used = e.tokens_in + e.tokens_out,
         error_code = case when p_state in ('failed', 'interrupted') then e.error_code end,
         lease_until = null,
         finished_at = v_now
-    where id = p_message and site_id = p_site and state = 'streaming'
-    returning * into m;
+    where m.id = p_message and m.site_id = p_site and m.state = 'streaming'
+    returning m.conversation_id, m.content, m.created_at into v_conversation, v_content, v_began_at;
     if not found then
         select false, a.state, char_length(a.content), a.finished_at
         into r.applied, r.state, r.chars, r.finished_at
@@ -43,31 +47,36 @@ begin
         return r;
     end if;
 
-    update biz.ai_conversations set
+    -- A reply without a word is not shown.
+    v_shown := case when v_content <> '' then p_message end;
+    update biz.ai_conversations c set
         -- A message that was sent meanwhile is newer, also if this update waited for it.
-        (last_message_id, last_message_role, last_message_preview, last_message_at) = (
-            select n.id, n.role, n.preview, n.at
-            from (values
-                (last_message_id, last_message_role, last_message_preview, last_message_at, 1),
-                (m.id, m.role, left(m.content, 100), m.created_at, 2)
-            ) n (id, role, preview, at, known)
-            where n.preview <> '' order by n.id desc nulls last, n.known desc limit 1),
+        last_message_id = case when v_shown >= coalesce(c.last_message_id, 0)
+            then p_message else c.last_message_id end,
+        last_message_role = case when v_shown >= coalesce(c.last_message_id, 0)
+            then 'assistant' else c.last_message_role end,
+        last_message_preview = case when v_shown >= coalesce(c.last_message_id, 0)
+            then left(v_content, 100) else c.last_message_preview end,
+        last_message_at = case when v_shown >= coalesce(c.last_message_id, 0)
+            then v_began_at else c.last_message_at end,
         last_active_at = v_now,
         updated_at = v_now,
         dashscope_session_rounds = case
-            when e.session_id is null then dashscope_session_rounds
-            when e.session_id = dashscope_session_id then dashscope_session_rounds + 1 else 1 end,
-        dashscope_session_at = case when e.session_id is null then dashscope_session_at else v_now end,
+            when e.session_id is null then c.dashscope_session_rounds
+            when e.session_id = c.dashscope_session_id then c.dashscope_session_rounds + 1
+            else 1 end,
+        dashscope_session_at =
+            case when e.session_id is null then c.dashscope_session_at else v_now end,
         dashscope_session_id =
-            coalesce(e.session_id, case when not e.session_lost then dashscope_session_id end)
-    where id = m.conversation_id and site_id = p_site;
+            coalesce(e.session_id, case when not e.session_lost then c.dashscope_session_id end)
+    where c.id = v_conversation and c.site_id = p_site;
 
-    e.response := m.content;
+    e.response := v_content;
     r.circuit := (finish_run(p_site, p_run, p_run_at, e)).circuit;
 
     r.applied := true;
-    r.state := m.state;
-    r.chars := char_length(m.content);
+    r.state := p_state;
+    r.chars := char_length(v_content);
     r.finished_at := v_now;
     return r;
 end $$;

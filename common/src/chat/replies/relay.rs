@@ -117,7 +117,10 @@ impl Relay {
             });
             let outcome = self.ask(&call, began).await;
             let repeat = match &outcome {
-                Outcome::Failed(err) => self.prepared.before.must_repeat(&call, err),
+                Outcome::Failed(err) => {
+                    let db = &self.context.db;
+                    self.prepared.before.must_repeat(db, &call, err).await
+                }
                 _ => false,
             };
             self.end.prompt = Some(call.prompt);

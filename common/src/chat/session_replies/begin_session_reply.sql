@@ -1,20 +1,22 @@
 create type begun_session_reply as (
     outcome text,
-    conversation_id bigint,
+    message_id bigint,
     user_id bigint,
     nickname text,
     role text,
     content text,
     app_id text,
     session_id text,
-    history jsonb,
+    history_roles text[],
+    history_texts text[],
     run_id bigint,
     run_at timestamptz,
     retry_at timestamptz
 );
 
 comment on type begun_session_reply is
-    'outcome: running, budget_exceeded, circuit_open, agent_gone, or lost: the job is no longer the caller''s';
+    'outcome: running, busy, budget_exceeded, circuit_open, agent_gone, or lost: the job is no '
+    'longer the caller''s. history: the newest turn first, and only where there is no session_id';
 
 -- Locks: job, conversation, site, circuit, usage.
 create function begin_session_reply(
@@ -23,6 +25,7 @@ create function begin_session_reply(
     p_claim integer,
     p_reserve bigint,
     p_lease_seconds double precision,
+    p_history history_limits,
     p_patience_ms integer default 1200
 ) returns begun_session_reply language plpgsql as $$
 declare
@@ -30,16 +33,21 @@ declare
     c biz.ai_conversations;
     m biz.ai_messages;
     l biz.ai_run_logs;
+    v_turns turns;
 begin
-    update biz.ai_trigger_jobs set lease_until = clock_timestamp() + make_interval(secs => p_lease_seconds)
+    update biz.ai_trigger_jobs set
+        lease_until = clock_timestamp() + make_interval(secs => p_lease_seconds)
     where id = p_job and site_id = p_site and claims = p_claim and status = 'running'
     returning message_id into l.message_id;
     if not found then r.outcome := 'lost'; return r; end if;
     select * into m from biz.ai_messages where id = l.message_id and site_id = p_site;
-    select * into c from biz.ai_conversations where id = m.conversation_id and site_id = p_site for no key update;
-    select a.app_id into r.app_id from biz.agents a where a.id = c.agent_id and a.deleted_at is null;
+    select * into c from biz.ai_conversations where id = m.conversation_id and site_id = p_site
+    for no key update;
+    select a.app_id into r.app_id from biz.agents a
+    where a.id = c.agent_id and a.deleted_at is null;
     if not found then r.outcome := 'agent_gone'; return r; end if;
-    -- A reply of the same conversation is being streamed, which looks whether this job runs: it waits.
+    -- A reply of the same conversation is being streamed, which looks whether this job runs: it
+    -- waits.
     if exists (select from biz.ai_messages a
                where a.user_id = m.user_id and a.site_id = p_site and a.conversation_id = c.id
                  and a.state = 'streaming' and a.lease_until > now())
@@ -66,25 +74,25 @@ begin
     perform open_run(l);
     r.run_id := l.id;
     r.run_at := l.created_at;
-    r.conversation_id := c.id;
+    r.message_id := m.id;
     r.user_id := m.user_id;
     r.content := m.content;
-    select u.nickname, u.role into r.nickname, r.role from biz.users u where u.id = m.user_id and u.site_id = p_site;
-    select coalesce(jsonb_agg(jsonb_build_object('role', h.role, 'content', left(h.content, 30000)) order by h.seq), '[]')
-    into r.history
-    from (
-        select a.role, a.content, a.seq from biz.ai_messages a
-        where a.conversation_id = c.id and a.site_id = p_site and a.seq < m.seq and a.role <> 'system' and a.content <> ''
-          and a.state <> 'failed'
-        order by a.seq desc limit 20
-    ) h;
-    if c.dashscope_session_at > clock_timestamp() - interval '50 minutes' and c.dashscope_session_rounds < 50 then
-        r.session_id := c.dashscope_session_id;
+    select u.nickname, u.role into r.nickname, r.role from biz.users u
+    where u.id = m.user_id and u.site_id = p_site;
+    -- As in begin_reply: the session, else the history.
+    r.session_id := live_session(c.dashscope_session_id, c.dashscope_session_at,
+                                 c.dashscope_session_rounds, p_history);
+    if r.session_id is null and m.seq > 1 then
+        v_turns := turns_before(p_site, c.id, m.seq, p_history.history_turns);
+        r.history_roles := v_turns.roles;
+        r.history_texts := v_turns.texts;
     end if;
-    if clock_timestamp() - statement_timestamp() > make_interval(secs => p_patience_ms / 1000.0) then
+    if clock_timestamp() - statement_timestamp() > make_interval(secs => p_patience_ms / 1000.0)
+    then
         raise exception 'a reply began too late' using errcode = 'query_canceled';
     end if;
     return r;
 end $$;
 
-comment on function begin_session_reply is 'Admits and opens the run of a bot''s reply, and says what it is asked';
+comment on function begin_session_reply is
+    'Admits and opens the run of a bot''s reply, and says what it is asked';

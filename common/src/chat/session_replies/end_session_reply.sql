@@ -14,23 +14,34 @@ create function end_session_reply(
 declare
     c biz.ai_conversations;
     v_message bigint;
+    v_reply bigint;
     v_now timestamptz := clock_timestamp();
 begin
     update biz.ai_trigger_jobs set
-        status = case p_state when 'complete' then 'succeeded' else 'failed' end, step = 1, lease_until = null, finished_at = v_now,
-        error_code = p_error_code, error_message = p_error_message
+        status = case p_state when 'complete' then 'succeeded' else 'failed' end, step = 1,
+        lease_until = null, finished_at = v_now, error_code = p_error_code,
+        error_message = p_error_message
     where id = p_job and site_id = p_site and claims = p_claim and status = 'running'
     returning message_id into v_message;
     if not found then return false; end if;
     select v.* into c from biz.ai_conversations v
-    where v.id = (select m.conversation_id from biz.ai_messages m where m.id = v_message and m.site_id = p_site) for no key update;
-    insert into biz.ai_messages (conversation_id, site_id, user_id, seq, role, content, state, reply_to, tokens_used, error_code, created_at, finished_at)
-    values (c.id, p_site, c.user_id, c.message_count + 1, 'assistant', p_content, p_state, v_message, p_tokens,
-            case p_state when 'failed' then p_error_code end, v_now, v_now);
-    perform count_messages(c, 1, p_content, 1);
+    where v.id = (
+        select m.conversation_id from biz.ai_messages m
+        where m.id = v_message and m.site_id = p_site)
+    for no key update;
+    insert into biz.ai_messages (
+        conversation_id, site_id, user_id, seq, role, content, state, reply_to, tokens_used,
+        error_code, created_at, finished_at)
+    values (
+        c.id, p_site, c.user_id, c.message_count + 1, 'assistant', p_content, p_state, v_message,
+        p_tokens, case p_state when 'failed' then p_error_code end, v_now, v_now)
+    returning id into v_reply;
+    perform count_messages(p_site, c.id, 1, v_reply, 'assistant', p_content, v_now, 1, false);
     if p_session_id is not null or p_session_lost then
         update biz.ai_conversations set
-            dashscope_session_rounds = case when p_session_id = c.dashscope_session_id then c.dashscope_session_rounds + 1 else 1 end,
+            dashscope_session_rounds =
+                case when p_session_id = c.dashscope_session_id
+                     then c.dashscope_session_rounds + 1 else 1 end,
             dashscope_session_at = v_now,
             dashscope_session_id = p_session_id
         where id = c.id and site_id = p_site;
@@ -39,4 +50,5 @@ begin
 end $$;
 
 comment on function end_session_reply is
-    'Ends the job of a message with a reply, unread, or with a message that says that there is none; false for who has lost the job';
+    'Ends the job of a message with a reply, unread, or with a message that says that there is '
+    'none; false for who has lost the job';

@@ -3,15 +3,12 @@
 use sqlx::types::Json;
 
 use crate::{
-    chat::session_or_history::SessionOrHistory,
+    chat::session_or_history::{HISTORY, SessionOrHistory, turns},
     governance::{
         apps::App,
         runs::{Run, RunEnd},
     },
-    insights::{
-        apps::app1_chat::Turn,
-        jobs::{Job, JobContext, LEASE, StepError},
-    },
+    insights::jobs::{Job, JobContext, LEASE, StepError},
     platform::{
         db::{Db, StatementTimeout},
         error::Result,
@@ -50,8 +47,8 @@ pub(super) async fn begin(context: &JobContext, job: &Job) -> Result<Prepared, S
         sqlx::query!(
             r#"
             select outcome as "outcome!", user_id, nickname, role, content, app_id, session_id,
-                   history as "history: Json<Vec<Turn>>", run_id, run_at, retry_at
-            from begin_session_reply($1, $2, $3, $4, $5, $6)
+                   history_roles, history_texts, message_id, run_id, run_at, retry_at
+            from begin_session_reply($1, $2, $3, $4, $5, row($7, $8, $9)::history_limits, $6)
             "#,
             job.site_id,
             job.id,
@@ -59,6 +56,9 @@ pub(super) async fn begin(context: &JobContext, job: &Job) -> Result<Prepared, S
             context.limits.reserved_tokens,
             LEASE.as_secs_f64(),
             patience,
+            HISTORY.session_age.as_secs_f64(),
+            HISTORY.session_rounds,
+            HISTORY.turns,
         )
         .fetch_one(&mut *connection)
         .await
@@ -81,17 +81,23 @@ pub(super) async fn begin(context: &JobContext, job: &Job) -> Result<Prepared, S
         }
         (_, None) => return Err(left_out()),
     }
-    let (Some(id), Some(created_at), Some(user_id)) = (row.run_id, row.run_at, row.user_id) else {
+    let (Some(id), Some(created_at), Some(user_id), Some(message_id)) =
+        (row.run_id, row.run_at, row.user_id, row.message_id)
+    else {
         return Err(left_out());
     };
-    let history = row.history.map(|history| history.0).unwrap_or_default();
     Ok(Prepared {
         user_id,
         nickname: row.nickname.unwrap_or_default(),
         role: row.role.unwrap_or_default(),
         content: row.content.unwrap_or_default(),
         app_id: row.app_id.unwrap_or_default(),
-        before: SessionOrHistory::new(row.session_id, history),
+        before: SessionOrHistory::new(
+            job.site_id,
+            message_id,
+            row.session_id,
+            turns(row.history_roles, row.history_texts),
+        ),
         run: Run { id, created_at },
     })
 }

@@ -18,7 +18,7 @@ use crate::{
 /// The longest idempotency key, in characters.
 const MAX_KEY: usize = 64;
 
-/// How long an idempotency key is remembered. `send_session_message` must use the same.
+/// How long an idempotency key is remembered.
 const KEY_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The `Idempotency-Key` of a message: sent again within a day, it is the same message.
@@ -119,7 +119,7 @@ pub async fn send(
     let row = sqlx::query!(
         r#"
         select s.outcome as "outcome!", s.message_id, s.message_at, s.retry_after, c.bot_id as "bot_id?"
-        from send_session_message($1, $2, $3, $4, $5, $6, $7, $8, $9) s
+        from send_session_message($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) s
         left join biz.ai_conversations c on c.id = s.conversation_id and c.site_id = $1
         "#,
         caller.site_id,
@@ -129,6 +129,7 @@ pub async fn send(
         message.content_type.name(),
         message.reply_to,
         message.key.as_ref().map(IdempotencyKey::as_str),
+        KEY_LIFETIME.as_secs_f64(),
         limits.rate_per_minute,
         limits.reserved_tokens,
     )

@@ -7,9 +7,10 @@ create type sent_message as (
 );
 
 comment on type sent_message is
-    'sent or repeat, with the message; else not_found, not_owner, not_a_bot, closed, paused, reply_to, key_reused, rate_limited or budget_exceeded';
+    'sent or repeat, with the message; else not_found, not_owner, not_a_bot, closed, paused, '
+    'reply_to, key_reused, rate_limited or budget_exceeded';
 
--- The job has its conversation.
+-- Locks: conversation, user, site; as in begin_reply. The job has its conversation.
 create function send_session_message(
     p_site bigint,
     p_user bigint,
@@ -18,6 +19,7 @@ create function send_session_message(
     p_content_type text,
     p_reply_to bigint,
     p_key text,
+    p_key_seconds double precision,
     p_rate_per_minute integer,
     p_reserve bigint
 ) returns sent_message language plpgsql as $$
@@ -28,27 +30,32 @@ declare
     v_now timestamptz;
     v_retry_at timestamptz;
 begin
-    select * into c from biz.ai_conversations where public_id = p_session and site_id = p_site for no key update;
+    select * into c from biz.ai_conversations where public_id = p_session and site_id = p_site
+    for no key update;
     if not found then r.outcome := 'not_found'; return r; end if;
     if c.user_id <> p_user then r.outcome := 'not_owner'; return r; end if;
     if c.bot_id is null then r.outcome := 'not_a_bot'; return r; end if;
     r.conversation_id := c.id;
 
     if p_key is not null then
-        select a.* into m from biz.ai_idempotency_keys k join biz.ai_messages a on a.id = k.message_id
-        where k.conversation_id = c.id and k.key = p_key and k.created_at > now() - interval '24 hours';
+        select a.* into m
+        from biz.ai_idempotency_keys k join biz.ai_messages a on a.id = k.message_id
+        where k.conversation_id = c.id and k.key = p_key
+          and k.created_at > now() - make_interval(secs => p_key_seconds);
         if found then
             r.message_id := m.id;
             r.message_at := m.created_at;
             r.outcome := case
-                when (m.content, m.content_type, m.reply_to) is not distinct from (p_content, p_content_type, p_reply_to) then 'repeat'
+                when (m.content, m.content_type, m.reply_to)
+                     is not distinct from (p_content, p_content_type, p_reply_to) then 'repeat'
                 else 'key_reused' end;
             return r;
         end if;
     end if;
     if c.status <> 'active' then r.outcome := c.status; return r; end if;
     if p_reply_to is not null and not exists (
-        select from biz.ai_messages a where a.id = p_reply_to and a.conversation_id = c.id and a.site_id = p_site)
+        select from biz.ai_messages a
+        where a.id = p_reply_to and a.conversation_id = c.id and a.site_id = p_site)
     then
         r.outcome := 'reply_to';
         return r;
@@ -58,7 +65,7 @@ begin
     if v_retry_at is not null then
         r.outcome := 'rate_limited';
     else
-        v_retry_at := budget_retry_at(p_site, p_reserve);
+        v_retry_at := (budget_room(p_site, p_reserve)).retry_at;
         if v_retry_at is not null then r.outcome := 'budget_exceeded'; end if;
     end if;
     v_now := clock_timestamp();
@@ -67,18 +74,29 @@ begin
         return r;
     end if;
 
-    insert into biz.ai_messages (conversation_id, site_id, user_id, seq, role, content, content_type, reply_to, created_at, finished_at)
-    values (c.id, p_site, p_user, c.message_count + 1, 'user', p_content, p_content_type, p_reply_to, v_now, v_now)
+    insert into biz.ai_messages (
+        conversation_id, site_id, user_id, seq, role, content, content_type, reply_to,
+        created_at, finished_at)
+    values (
+        c.id, p_site, p_user, c.message_count + 1, 'user', p_content, p_content_type, p_reply_to,
+        v_now, v_now)
     returning id, created_at into r.message_id, r.message_at;
-    perform count_messages(c, 1, p_content, 0);
-    insert into biz.ai_trigger_jobs (site_id, event_type, connector_type, trigger_type, app_chain, urgency, message_id, conversation_id)
-    values (p_site, 'chat.session_message', 'session_api', 'session', array['app1_chat'], 1, r.message_id, c.id);
+    perform count_messages(p_site, c.id, 1, r.message_id, 'user', p_content, v_now, 0, false);
+    insert into biz.ai_trigger_jobs (
+        site_id, event_type, connector_type, trigger_type, app_chain, urgency, message_id,
+        conversation_id)
+    values (
+        p_site, 'chat.session_message', 'session_api', 'session', array['app1_chat'], 1,
+        r.message_id, c.id);
     if p_key is not null then
-        insert into biz.ai_idempotency_keys (conversation_id, key, message_id) values (c.id, p_key, r.message_id)
-        on conflict on constraint ai_idempotency_keys_pkey do update set message_id = excluded.message_id, created_at = excluded.created_at;
+        insert into biz.ai_idempotency_keys (conversation_id, key, message_id)
+        values (c.id, p_key, r.message_id)
+        on conflict on constraint ai_idempotency_keys_pkey do update set
+            message_id = excluded.message_id, created_at = excluded.created_at;
     end if;
     r.outcome := 'sent';
     return r;
 end $$;
 
-comment on function send_session_message is 'Stores a message and queues its reply, or says which refusal applies';
+comment on function send_session_message is
+    'Stores a message and queues its reply, or says which refusal applies';

@@ -76,7 +76,7 @@ fn response(status: u16, headers: &[(&str, &[u8])], chunks: &[&[u8]]) -> Respons
 struct Learned {
     pieces: Vec<String>,
     /// The failure that ended it.
-    failure: Option<(&'static str, Details)>,
+    failure: Option<(&'static str, ErrorDetails)>,
     session_id: Option<String>,
     request_id: Option<String>,
     usage: Option<Usage>,
@@ -289,7 +289,7 @@ proptest! {
     fn no_bytes_make_an_answer_panic_or_wait(chunks in vec(vec(any::<u8>(), 0..100), 0..10)) {
         let chunks: Vec<&[u8]> = chunks.iter().map(Vec::as_slice).collect();
         let learned = learned(&chunks);
-        let (code, details) = learned.failure.unwrap_or(("done", Details::default()));
+        let (code, details) = learned.failure.unwrap_or(("done", ErrorDetails::default()));
         prop_assert!(!code.starts_with("timeout") && code != "deadline");
         prop_assert!(details.message.is_none_or(|message| message.chars().count() <= MESSAGE_LENGTH));
     }

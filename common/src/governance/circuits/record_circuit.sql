@@ -1,14 +1,21 @@
-create function record_circuit(p_app_type text, p_run bigint, p_verdict text) returns text language plpgsql as $$
+create function record_circuit(p_app_type text, p_run bigint, p_verdict text) returns text
+language plpgsql as $$
 declare
     k biz.ai_circuits;
 begin
-    -- A healthy circuit is neither changed nor locked.
-    if p_verdict <> 'failure' and not exists (
-        select from biz.ai_circuits where app_type = p_app_type and (state <> 'closed' or failures > 0))
+    -- A healthy circuit is neither changed nor locked. Nor is any by a run that proves nothing,
+    -- unless it is the probe: so whoever ends many dead runs at once waits for no circuit with
+    -- their usage in hand.
+    if p_verdict = 'success' and not exists (
+            select from biz.ai_circuits
+            where app_type = p_app_type and (state <> 'closed' or failures > 0))
+        or p_verdict = 'neither' and not exists (
+            select from biz.ai_circuits where app_type = p_app_type and probe_run_id = p_run)
     then
         return null;
     end if;
-    insert into biz.ai_circuits (app_type) values (p_app_type) on conflict on constraint ai_circuits_pkey do nothing;
+    insert into biz.ai_circuits (app_type) values (p_app_type)
+    on conflict on constraint ai_circuits_pkey do nothing;
     select * into k from biz.ai_circuits where app_type = p_app_type for update;
 
     if k.state = 'closed' and p_verdict = 'success' then
@@ -17,26 +24,28 @@ begin
         if k.failures + 1 < 5 then
             update biz.ai_circuits set failures = k.failures + 1 where app_type = p_app_type;
         else
-            update biz.ai_circuits set state = 'open', failures = k.failures + 1, opened_at = clock_timestamp(),
-                open_seconds = 60, retry_at = clock_timestamp() + interval '60 seconds'
+            update biz.ai_circuits set state = 'open', failures = k.failures + 1,
+                opened_at = clock_timestamp(), open_seconds = 60,
+                retry_at = clock_timestamp() + interval '60 seconds'
             where app_type = p_app_type;
             return 'opened';
         end if;
     elsif k.state = 'half_open' and k.probe_run_id = p_run then
         if p_verdict = 'success' then
-            update biz.ai_circuits set state = 'closed', failures = 0, opened_at = null, retry_at = null,
-                open_seconds = 60, probe_run_id = null
+            update biz.ai_circuits set state = 'closed', failures = 0, opened_at = null,
+                retry_at = null, open_seconds = 60, probe_run_id = null
             where app_type = p_app_type;
             return 'closed';
         elsif p_verdict = 'failure' then
-            update biz.ai_circuits set state = 'open', failures = k.failures + 1, probe_run_id = null,
-                open_seconds = least(600, k.open_seconds * 2),
+            update biz.ai_circuits set state = 'open', failures = k.failures + 1,
+                probe_run_id = null, open_seconds = least(600, k.open_seconds * 2),
                 retry_at = clock_timestamp() + make_interval(secs => least(600, k.open_seconds * 2))
             where app_type = p_app_type;
             return 'opened';
         else
             -- It proved nothing: its turn is the next caller's.
-            update biz.ai_circuits set state = 'open', probe_run_id = null, retry_at = clock_timestamp()
+            update biz.ai_circuits set state = 'open', probe_run_id = null,
+                retry_at = clock_timestamp()
             where app_type = p_app_type;
         end if;
     end if;
@@ -44,4 +53,5 @@ begin
 end $$;
 
 comment on function record_circuit is
-    'Counts a run''s success, failure or neither; says opened or closed where it made the circuit that';
+    'Counts a run''s success, failure or neither; says opened or closed where it made the '
+    'circuit that';

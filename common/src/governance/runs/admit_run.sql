@@ -1,35 +1,43 @@
--- As before, and remembers how it went.
+-- l says for what: site, app, trigger, reserved_tokens and what else is known. It comes back with
+-- its id, day and time, and with the status running, or that of the refusal; then it is logged and
+-- finished_at says when to ask again. Day and time are those at which the budget was looked at.
 create function admit_run(l biz.ai_run_logs) returns biz.ai_run_logs language plpgsql as $$
 declare
-    v_retry_at timestamptz := budget_retry_at(l.site_id, l.reserved_tokens);
+    v_room budget_room := budget_room(l.site_id, l.reserved_tokens);
 begin
     l.id := nextval('biz.ai_run_logs_id_seq');
-    l.created_at := clock_timestamp();
-    l.local_day := (select local_day(s.timezone, l.created_at) from biz.sites s where s.id = l.site_id);
-    if v_retry_at is not null then
+    l.created_at := v_room.at;
+    l.local_day := v_room.day;
+    if v_room.retry_at is not null then
         l.status := 'budget_exceeded';
     elsif try_acquire_circuit(l.app_type, l.id) = 'circuit_open' then
         l.status := 'circuit_open';
         -- What a probe under way will show is known long before its lease is over.
-        select case k.state when 'half_open' then l.created_at + interval '5 seconds' else k.retry_at end
-        into v_retry_at from biz.ai_circuits k where k.app_type = l.app_type;
+        select case k.state
+            when 'half_open' then l.created_at + interval '5 seconds' else k.retry_at end
+        into v_room.retry_at from biz.ai_circuits k where k.app_type = l.app_type;
     else
         l.status := 'running';
         return l;
     end if;
-    -- Such refusals are runs too: they are seen on the dashboard.
-    insert into biz.ai_run_logs (id, site_id, user_id, app_type, trigger_type, member_id, job_id, status, alert_status, prompt_version,
-                                 request_prompt, local_day, latency_ms, error_code, created_at, finished_at)
-    values (l.id, l.site_id, l.user_id, l.app_type, l.trigger_type, l.member_id, l.job_id, l.status,
-            case l.status when 'circuit_open' then 'pending' end, l.prompt_version,
-            l.request_prompt, l.local_day, 0, l.status, l.created_at, l.created_at);
-    insert into biz.ai_usage_daily as u (site_id, day, app_type, calls, failures, last_status, last_call_at)
+    -- Such refusals are runs too: they are seen on the dashboard. They cost nothing.
+    insert into biz.ai_run_logs (
+        id, site_id, user_id, app_type, trigger_type, member_id, job_id, status, alert_status,
+        prompt_version, request_prompt, local_day, latency_ms, error_code, created_at, finished_at)
+    values (
+        l.id, l.site_id, l.user_id, l.app_type, l.trigger_type, l.member_id, l.job_id, l.status,
+        case l.status when 'circuit_open' then 'pending' end, l.prompt_version,
+        l.request_prompt, l.local_day, 0, l.status, l.created_at, l.created_at);
+    insert into biz.ai_usage_daily as u (
+        site_id, day, app_type, calls, failures, last_status, last_call_at)
     values (l.site_id, l.local_day, l.app_type, 1, 1, l.status, l.created_at)
     on conflict on constraint ai_usage_daily_pkey do update set
-        calls = u.calls + 1, failures = u.failures + 1, last_status = excluded.last_status, last_call_at = excluded.last_call_at;
-    l.finished_at := greatest(v_retry_at, l.created_at + interval '1 second');
+        calls = u.calls + 1, failures = u.failures + 1,
+        last_status = excluded.last_status, last_call_at = excluded.last_call_at;
+    l.finished_at := greatest(v_room.retry_at, l.created_at + interval '1 second');
     return l;
 end $$;
 
 comment on function admit_run is
-    'Whether a run may begin, by budget and circuit; a refusal is logged, and its finished_at is when to ask again';
+    'Whether a run may begin, by budget and circuit; a refusal is logged, and its finished_at '
+    'is when to ask again';

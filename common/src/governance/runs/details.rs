@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// All that is known of a run. Its `Debug` would show what people said, so it has none.
-pub struct Details {
+pub struct LoggedRun {
     /// As it is listed.
     pub entry: Entry,
     /// Who asked, where it was somebody.
@@ -45,7 +45,7 @@ pub struct Details {
 ///
 /// # Errors
 /// [`Error::NotFound`] for every other.
-pub async fn find(db: &Db, scope: SiteScope, id: i64) -> Result<Details> {
+pub async fn find(db: &Db, scope: SiteScope, id: i64) -> Result<LoggedRun> {
     let row = sqlx::query!(
         r#"
         select id, site_id, app_type, trigger_type, member_id, status, tokens_used,
@@ -61,7 +61,7 @@ pub async fn find(db: &Db, scope: SiteScope, id: i64) -> Result<Details> {
     .with_statement_timeout()
     .await?
     .ok_or(Error::NotFound)?;
-    Ok(Details {
+    Ok(LoggedRun {
         entry: Entry {
             id: row.id,
             site_id: row.site_id,

@@ -4,7 +4,8 @@ create type finished_run as (
 );
 
 comment on type finished_run is
-    'applied: false when the run had already ended; circuit: opened or closed, where this end did that';
+    'applied: false when the run had already ended; circuit: opened or closed, where this end '
+    'did that';
 
 create type run_end as (
     status text,
@@ -27,18 +28,23 @@ create type run_end as (
 
 comment on type run_end is 'How a run ended, as RunEnd in Rust has it; it comes as JSON';
 
+-- Locks: run, circuit, usage: the day first, then the app's share of it, as in open_run.
 create function finish_run(p_site bigint, p_run bigint, p_run_at timestamptz, e run_end)
 returns finished_run language plpgsql as $$
 declare
     r finished_run;
-    l biz.ai_run_logs;
+    v_app text;
+    v_day date;
+    v_reserved bigint;
+    v_charge bigint;
     v_ok integer := (e.status in ('success', 'stopped'))::integer;
+    v_bucket integer := latency_bucket(e.latency_ms);
 begin
-    update biz.ai_run_logs set
+    update biz.ai_run_logs l set
         status = e.status,
         alert_status = case when e.status in ('failed', 'timeout') then 'pending' end,
-        request_prompt = coalesce(e.prompt, request_prompt),
-        prompt_version = coalesce(e.prompt_version, prompt_version),
+        request_prompt = coalesce(e.prompt, l.request_prompt),
+        prompt_version = coalesce(e.prompt_version, l.prompt_version),
         response_text = e.response,
         tokens_in = e.tokens_in,
         tokens_out = e.tokens_out,
@@ -52,27 +58,29 @@ begin
         error_code = e.error_code,
         error_message = e.error_message,
         finished_at = clock_timestamp()
-    where id = p_run and created_at = p_run_at and site_id = p_site and status = 'running'
-    returning * into l;
+    where l.id = p_run and l.created_at = p_run_at and l.site_id = p_site and l.status = 'running'
+    returning l.app_type, l.local_day, l.reserved_tokens,
+              coalesce(l.tokens_used, case when e.charge_unknown then l.reserved_tokens else 0 end)
+    into v_app, v_day, v_reserved, v_charge;
     r.applied := found;
     if not r.applied then return r; end if;
 
-    r.circuit := record_circuit(l.app_type, l.id, e.circuit);
+    r.circuit := record_circuit(v_app, p_run, e.circuit);
 
     -- The reservation is corrected here: what was used takes the place of what was reserved.
+    update biz.ai_usage_days d set tokens = d.tokens + v_charge - v_reserved
+    where d.site_id = p_site and d.day = v_day;
     update biz.ai_usage_daily u set
         calls = u.calls + 1,
         successes = u.successes + v_ok,
         failures = u.failures + 1 - v_ok,
-        tokens = u.tokens
-            + coalesce(l.tokens_used, case when e.charge_unknown then l.reserved_tokens else 0 end),
-        reserved_tokens = u.reserved_tokens - l.reserved_tokens,
+        tokens = u.tokens + v_charge,
+        reserved_tokens = u.reserved_tokens - v_reserved,
         latency_sum_ms = u.latency_sum_ms + e.latency_ms,
-        last_status = l.status,
-        last_call_at = l.created_at,
-        latency_histogram[latency_bucket(e.latency_ms)] =
-            u.latency_histogram[latency_bucket(e.latency_ms)] + 1
-    where u.site_id = p_site and u.day = l.local_day and u.app_type = l.app_type;
+        last_status = e.status,
+        last_call_at = p_run_at,
+        latency_histogram[v_bucket] = u.latency_histogram[v_bucket] + 1
+    where u.site_id = p_site and u.day = v_day and u.app_type = v_app;
     return r;
 end $$;
 

@@ -12,7 +12,7 @@ mod partitions;
 
 use chrono::{DateTime, Utc};
 
-pub use details::{Details, find};
+pub use details::{LoggedRun, find};
 pub use end::RunEnd;
 pub use export::{MAX_DAYS, export};
 pub use list::{Entry, RunFilters, RunQuery, Status, Trigger, list};

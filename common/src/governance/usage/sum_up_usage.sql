@@ -12,12 +12,15 @@ begin
         order by s.id limit p_limit
     ) stale
     cross join lateral (
-        select coalesce(sum(u.tokens + u.reserved_tokens), 0)::bigint as tokens from biz.ai_usage_daily u
-        where u.site_id = stale.id and u.day >= date_trunc('month', stale.day)::date and u.day < stale.day
+        select coalesce(sum(u.tokens), 0)::bigint as tokens from biz.ai_usage_days u
+        where u.site_id = stale.id
+          and u.day >= date_trunc('month', stale.day)::date and u.day < stale.day
     ) used
-    on conflict on constraint ai_usage_before_pkey do update set day = excluded.day, tokens = excluded.tokens;
+    on conflict on constraint ai_usage_before_pkey do update set
+        day = excluded.day, tokens = excluded.tokens;
     get diagnostics v_sites = row_count;
     return v_sites;
 end $$;
 
-comment on function sum_up_usage is 'Adds up the month of sites whose day has begun, some of them; says of how many';
+comment on function sum_up_usage is
+    'Adds up the month of sites whose day has begun, some of them; says of how many';

@@ -1,6 +1,5 @@
 //! The prompt of the chat: a new message, with its history unless the cloud remembers it.
 
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::prompt::MAX_PROMPT_CHARS;
@@ -8,7 +7,7 @@ use super::prompt::MAX_PROMPT_CHARS;
 pub const PROMPT_VERSION: &str = "app1_chat/2";
 
 /// A turn of the conversation so far.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Turn {
     /// `user` or `assistant`.
     pub role: String,

@@ -36,7 +36,7 @@ begin
         select from biz.ai_cache c
         where c.site_id = p_site and c.cache_type = j.app_chain[r.step + 1] and c.target_id = p_targets[r.step + 1] and c.status = 'valid'
           and ((c.job_id = j.id and r.step >= j.step)
-               or (cache_holds(c, v_today) and (not j.is_forced or r.step < j.step))))
+               or (is_result_valid(c, v_today) and (not j.is_forced or r.step < j.step))))
     loop
         r.step := r.step + 1;
     end loop;

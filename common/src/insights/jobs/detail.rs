@@ -19,7 +19,7 @@ const MAX_RUNS: i64 = 100;
 
 /// A job.
 #[derive(Clone, Debug)]
-pub struct Detail {
+pub struct JobWithRuns {
     /// As it is listed.
     pub summary: JobItem,
     /// What the event said.
@@ -59,7 +59,7 @@ pub struct RunOfJob {
 ///
 /// # Errors
 /// [`Error::NotFound`], also for one of a site that is not asked about.
-pub async fn find(db: &Db, scope: SiteScope, id: i64) -> Result<Detail> {
+pub async fn find(db: &Db, scope: SiteScope, id: i64) -> Result<JobWithRuns> {
     let row = sqlx::query!(
         r#"
         select j.id, j.site_id, j.event_type, j.member_id, j.status, j.app_chain, j.is_forced, j.started_at, j.finished_at, j.created_at,
@@ -84,7 +84,7 @@ pub async fn find(db: &Db, scope: SiteScope, id: i64) -> Result<Detail> {
     .with_statement_timeout()
     .await?
     .ok_or(Error::NotFound)?;
-    Ok(Detail {
+    Ok(JobWithRuns {
         summary: JobItem {
             id: row.id,
             site_id: row.site_id,

@@ -19,7 +19,7 @@ mod run;
 mod step;
 mod worker;
 
-pub use detail::{Detail, RunOfJob, find};
+pub use detail::{JobWithRuns, RunOfJob, find};
 pub use event::{EventType, NewEvent};
 pub use list::{JobItem, JobPage, JobQuery, Status, list};
 pub use prewarm::{Prewarmed, prewarm};

@@ -116,7 +116,7 @@ async fn enqueue(db: &Db, wish: &Wish<'_>) -> Result<(Prewarmed, Option<i64>)> {
             select f.*, not $8 and exists (
                 select from biz.ai_cache c
                 where c.site_id = f.site_id and c.cache_type = f.app and c.target_id = f.target and c.status = 'valid'
-                  and cache_holds(c, f.today)) as held
+                  and is_result_valid(c, f.today)) as held
             from filters f
         ), queued as (
             insert into biz.ai_trigger_jobs (site_id, event_type, event_id, connector_type, trigger_type, payload, app_chain, is_forced, dedup_key)

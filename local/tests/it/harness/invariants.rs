@@ -60,7 +60,7 @@ const OF_A_CONVERSATION: [(&str, &str); 6] = [
 ];
 
 /// Of everything there is.
-const OF_THE_BOOKS: [(&str, &str); 5] = [
+const OF_THE_BOOKS: [(&str, &str); 6] = [
     (
         "no run goes on",
         "select to_jsonb(r) from biz.ai_run_logs r where status = 'running' or finished_at is null",
@@ -83,6 +83,15 @@ const OF_THE_BOOKS: [(&str, &str); 5] = [
                is distinct from (u.calls, u.successes, u.failures, u.tokens, u.latency_sum_ms,
                                  (select sum(bucket) from unnest(u.latency_histogram) bucket), u.reserved_tokens)
             or u.calls <> u.successes + u.failures",
+    ),
+    (
+        "a day's tokens are the sum over its apps",
+        "select to_jsonb(d)
+         from biz.ai_usage_days d
+         full join (
+             select site_id, day, sum(tokens + reserved_tokens) as tokens from biz.ai_usage_daily group by 1, 2
+         ) u using (site_id, day)
+         where coalesce(d.tokens, 0) <> coalesce(u.tokens, 0)",
     ),
     (
         "a circuit that is half open has a probe under way",

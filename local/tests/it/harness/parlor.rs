@@ -311,7 +311,7 @@ impl Parlor {
     pub async fn begin_and_die(&self, user: i64, chat: i64, content: &str, said: &str) -> Value {
         let id: i64 = sqlx::query_scalar(
             "select message_id from begin_reply((select site_id from biz.users where id = $1), $1, $2, $3, $3,
-                 'app1_chat', 2000, 10000, 10000, 30)",
+                 'app1_chat', 2000, 10000, 10000, 30, row(3000, 50, 20))",
         )
         .bind(user)
         .bind(chat)
@@ -347,6 +347,18 @@ impl Parlor {
             .fetch_one(&self.db)
             .await
             .unwrap()
+    }
+
+    /// Sums up `ai_usage_days` anew, after a test has changed `ai_usage_daily` itself.
+    pub async fn sum_up_usage_days(&self) {
+        sqlx::query(
+            "insert into biz.ai_usage_days (site_id, day, tokens)
+             select site_id, day, sum(tokens + reserved_tokens) from biz.ai_usage_daily group by site_id, day
+             on conflict on constraint ai_usage_days_pkey do update set tokens = excluded.tokens",
+        )
+        .execute(&self.db)
+        .await
+        .unwrap();
     }
 
     /// Waits until no reply is being made, as a reply outlives its request.

@@ -86,11 +86,11 @@ impl Parlor {
                  select id, site_id, user_id, message_count + 1, 'assistant', $3, $2, $1,
                         case $2 when 'failed' then 'upstream_error' end, now()
                  from c
-                 returning id
+                 returning id, created_at
              ), done as (
                  update biz.ai_trigger_jobs set status = 'succeeded', finished_at = now() where message_id = $1
              )
-             select count_messages(c::biz.ai_conversations, 1, $3, 1) from c cross join said",
+             select count_messages(c.site_id, c.id, 1, said.id, 'assistant', $3, said.created_at, 1, false) from c cross join said",
         )
         .bind(message)
         .bind(state)

@@ -3,7 +3,7 @@
 use crate::harness::sweep;
 use common::{governance::apps::App, insights::results, platform::sqs::JobQueue};
 use futures_util::future::join_all;
-use job_worker::Answer;
+use job_worker::Output;
 use lambda::Invocation;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -173,7 +173,7 @@ async fn delivered(parlor: &Parlor, ids: &[u32], ends_at: Option<Instant>) -> Ve
         ends_at,
     };
     let answer = job_worker::work(parlor.worker.clone(), invocation).await;
-    let Ok(Answer::Messages(response)) = answer else {
+    let Ok(Output::Messages(response)) = answer else {
         panic!("{answer:?}")
     };
     let ids = response.batch_item_failures.into_iter();

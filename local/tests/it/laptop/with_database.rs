@@ -55,7 +55,7 @@ async fn made_up_data_has_every_counter_right() {
                      <> (select max(seq) from biz.ai_messages m where m.conversation_id = c.id)),
                 (select count(*) from biz.ai_conversations c
                  where (last_message_id, last_message_role, last_message_preview, last_message_at) is distinct from (
-                     select (m.id, m.role, left(m.content, 100), m.created_at) from biz.ai_messages m
+                     select (m.id, m.role::text, left(m.content, 100), m.created_at) from biz.ai_messages m
                      where m.conversation_id = c.id order by m.seq desc limit 1)),
                 (select count(*) from biz.users u where listed_conversations
                      <> (select count(*) from biz.ai_conversations c where c.user_id = u.id and c.message_count > 0)),

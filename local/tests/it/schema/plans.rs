@@ -60,6 +60,7 @@ const DATA: &str = "
     select 3000000, 'k-' || n, 3000000 + n from generate_series(1, 5000) n;
     insert into biz.ai_usage_daily (site_id, day, app_type, calls, last_status, last_call_at)
     select 1, current_date - n, 'app1_chat', 1, 'success', now() - n * interval '1 day' from generate_series(0, 3000) n;
+    insert into biz.ai_usage_days (site_id, day, tokens) select 1, current_date - n, 1 from generate_series(0, 3000) n;
     insert into biz.ai_admin_audit (site_id, user_id, action, created_at)
     select 1, 7, 'budget.set', now() - n * interval '1 minute' from generate_series(1, 5000) n;
     insert into biz.ai_batches (site_id, app_types, member_ids, estimated_calls, estimated_tokens, expires_at, created_by)
@@ -86,7 +87,7 @@ const MODES: [&str; 2] = ["force_custom_plan", "force_generic_plan"];
 /// the months to come.
 const SCANNED: &str = "
     select relname::text from pg_stat_xact_user_tables
-    where relname ~ '^ai_(messages|conversations|run_logs|cache$|trigger_jobs|idempotency_keys|admin_audit|usage_daily|batches)'
+    where relname ~ '^ai_(messages|conversations|run_logs|cache$|trigger_jobs|idempotency_keys|admin_audit|usage_da(ily|ys)|batches)'
       and seq_scan > 0 and seq_tup_read > 0";
 
 /// Each statement by words that are in it alone, and what it is given.
@@ -195,7 +196,11 @@ const EXAMPLES: &[(&str, &str)] = &[
         "with page as",
         "0, null, 50, '{today}', 'app2_finance', 'app2a_finance_area', 'all', false, 'prewarm', null, 'schedule', false",
     ),
-    ("begin_session_reply(", "1, 1000000, 1, 2000, 30, 1200"),
+    (
+        "begin_session_reply(",
+        "1, 1000000, 1, 2000, 30, 1200, 3000, 50, 20",
+    ),
+    ("lateral turns_before(", "1, 1000002, 20"),
     (
         "finish_session_reply(",
         "1, 1000000, 1, 1000000, date_trunc('month', now()), \
@@ -226,7 +231,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("from biz.users where id = $1", "7"),
     (
         "from begin_reply(",
-        "1, 7, 6, '你好', 'm-1', 'app1_chat', 2000, 20, 2, 30, 1200",
+        "1, 7, 6, '你好', 'm-1', 'app1_chat', 2000, 20, 2, 30, 1200, 3000, 50, 20",
     ),
     (
         "select u.listed_conversations as total",
@@ -239,7 +244,7 @@ const EXAMPLES: &[(&str, &str)] = &[
          \"latency_ms\": 900, \"attempts\": 1, \"circuit\": \"success\"}'",
     ),
     ("make_run_log_partitions(", ""),
-    ("open_conversation(", "1, 7, 'task', 'task-6'"),
+    ("open_conversation(", "1, 7, 'task', 'task-6', 1800"),
     ("lease_until - clock_timestamp())", "1, 1000000, 1, 1, 100"),
     ("with conversation as", "1, 3000000, 1, false, null, 0, 50"),
     (
@@ -256,7 +261,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ),
     (
         "send_session_message(",
-        "1, 1, '00000000-0000-4000-8000-0000000000bb', '你好', 'markdown', 3000001, 'k', 20, 2000",
+        "1, 1, '00000000-0000-4000-8000-0000000000bb', '你好', 'markdown', 3000001, 'k', 86400, 20, 2000",
     ),
     (
         "title = coalesce($4, c.title)",

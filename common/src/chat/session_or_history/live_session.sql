@@ -1,0 +1,22 @@
+create type history_limits as (
+    session_seconds double precision,
+    session_rounds integer,
+    history_turns integer
+);
+
+comment on type history_limits is
+    'How long a session of the service is used, for how many rounds, and how many turns are sent '
+    'if there is none; from HistoryLimits in Rust';
+
+create function live_session(
+    p_session text,
+    p_used_at timestamptz,
+    p_rounds integer,
+    p_limits history_limits
+) returns text language sql stable as $$
+    select p_session
+    where p_rounds < (p_limits).session_rounds
+      and p_used_at > clock_timestamp() - make_interval(secs => (p_limits).session_seconds)
+$$;
+
+comment on function live_session is 'The id of a session that the service still has; else null';

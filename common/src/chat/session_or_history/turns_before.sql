@@ -1,0 +1,35 @@
+create type turns as (
+    roles text[],
+    texts text[]
+);
+
+comment on type turns is 'Turns of a conversation, the newest first: role and text of each';
+
+create function turns_before(
+    p_site bigint,
+    p_conversation bigint,
+    p_seq bigint,
+    p_turns integer
+) returns turns
+language plpgsql stable as $$
+declare
+    r turns;
+begin
+    select array_agg(h.role), array_agg(h.content) into r.roles, r.texts
+    from (
+        -- A prompt has 30,000 characters at most. `left` has to count the characters of a text, so
+        -- it is called only for long ones.
+        select a.role::text,
+               case when octet_length(a.content) > 30000 then left(a.content, 30000)
+                    else a.content end as content
+        from biz.ai_messages a
+        where a.conversation_id = p_conversation and a.site_id = p_site and a.seq < p_seq
+          and a.role <> 'system' and a.content <> '' and a.state <> 'failed'
+        order by a.seq desc limit p_turns
+    ) h;
+    return r;
+end $$;
+
+comment on function turns_before is
+    'The last p_turns turns before a place in a conversation, the newest first; nulls if there '
+    'are none';

@@ -1,0 +1,45 @@
+create type budget_room as (
+    at timestamptz,
+    day date,
+    retry_at timestamptz
+);
+
+comment on type budget_room is
+    'When a budget was looked at, the site''s day then, and when to ask again; null where there '
+    'is room';
+
+-- When the limit in the way is lifted: the site's next day or month, in its zone. Under the site's
+-- lock, so that two who ask at once see each other's reservation: what is read after it is read
+-- anew.
+create function budget_room(p_site bigint, p_reserve bigint) returns budget_room
+language plpgsql as $$
+declare
+    r budget_room;
+    v_zone text;
+begin
+    select s.timezone into v_zone from biz.sites s where s.id = p_site for no key update;
+    r.at := clock_timestamp();
+    r.day := (r.at at time zone v_zone)::date;
+    select case
+        when used.month + p_reserve > coalesce(own.monthly_limit, standard.monthly_limit)
+            then (date_trunc('month', r.day::timestamp) + interval '1 month') at time zone v_zone
+        when used.day + p_reserve > coalesce(own.daily_limit, standard.daily_limit)
+            then (r.day + 1)::timestamp at time zone v_zone
+        end
+    into r.retry_at
+    from (
+        select coalesce(sum(u.tokens), 0)::bigint as month,
+               coalesce(sum(u.tokens) filter (where u.day = r.day), 0)::bigint as day
+        from biz.ai_usage_days u
+        where u.site_id = p_site and u.day <= r.day
+          and u.day >= date_trunc('month', r.day::timestamp)::date
+    ) used
+    cross join biz.ai_budgets standard
+    left join biz.ai_budgets own on own.site_id = p_site
+    where standard.site_id is null;
+    return r;
+end $$;
+
+comment on function budget_room is
+    'Locks the site, and says whether its budget has room for so many tokens, else when it may '
+    'have';

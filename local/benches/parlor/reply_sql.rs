@@ -1,0 +1,184 @@
+//! The three statements of a reply, each alone: begin, checkpoint, finish.
+//!
+//! The texts come from `.sqlx`, so they are those of the product.
+
+use std::{path::Path, time::Instant};
+
+use common::platform::db::Db;
+use local::{demo, postgres::Binaries};
+use serde::Deserialize;
+use sqlx::{AssertSqlSafe, Row as _};
+
+use crate::{
+    Result, progress,
+    report::{Figure, Section},
+    stage::{self, Person, Stage},
+    stats::Samples,
+};
+
+/// Messages that each person sends. The first few have less than 20 turns of history.
+const MESSAGES_EACH: usize = 40;
+const PEOPLE: usize = 50;
+/// Messages and runs that are there before; the runs are of 90 days and all apps.
+const ROWS: i64 = 500_000;
+const QUESTION: &str = "今天店里生意怎么样？";
+/// What a checkpoint adds, in characters.
+const PIECE: usize = 600;
+
+pub async fn measure(postgres: &Binaries) -> Result<Section> {
+    progress("reply-sql");
+    let stage = Stage::new(postgres, false)?;
+    let (url, db) = stage.database("reply_sql").await?;
+    demo::fill(&url.as_str().into(), ROWS, ROWS).await?;
+    stage::lift_budgets(&db).await?;
+    let people = stage::people(&db, PEOPLE * 2).await?;
+    let (with_session, without) = people.split_at(PEOPLE);
+    let statements = Statements::read()?;
+    let mut empty = Samples::default();
+    for _ in 0..PEOPLE * MESSAGES_EACH {
+        let began = Instant::now();
+        sqlx::query("select 1").execute(&db).await?;
+        empty.push(began.elapsed());
+    }
+    let session = Times::of(&db, &statements, with_session, Some("a session")).await?;
+    let history = Times::of(&db, &statements, without, None).await?;
+    let floor = empty.median();
+    let figure = |what: &str, times: &Samples| Figure::new(what, times.median(), "ms").floor(floor);
+    Ok(Section {
+        title: "Statements of a reply",
+        conditions: format!(
+            "Median time of each statement on one warm connection, as a client on the same machine sees it; fsync off. \
+             {ROWS} messages and {ROWS} runs of 90 days are there before. A checkpoint adds {PIECE} characters, and \
+             the finish stores them all. The floor is an empty round trip (`select 1`)."
+        ),
+        figures: vec![
+            figure("begin, the service has a session", &session.begin).target(0.5),
+            figure("begin, with 20 turns of history", &history.begin),
+            figure("checkpoint", &session.checkpoint),
+            figure("finish", &session.finish),
+        ],
+        notes: Vec::new(),
+    })
+}
+
+struct Statements {
+    begin: String,
+    checkpoint: String,
+    finish: String,
+}
+
+impl Statements {
+    fn read() -> Result<Self> {
+        #[derive(Deserialize)]
+        struct Prepared {
+            query: String,
+        }
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.sqlx");
+        let mut texts = Vec::new();
+        for file in std::fs::read_dir(directory)? {
+            let prepared: Prepared = serde_json::from_slice(&std::fs::read(file?.path())?)?;
+            texts.push(prepared.query);
+        }
+        let find = |part: &str| {
+            let mut found = texts.iter().filter(|text| text.contains(part));
+            match (found.next(), found.next()) {
+                (Some(text), None) => Ok(text.clone()),
+                _ => Err(format!("not one statement has `{part}`")),
+            }
+        };
+        Ok(Self {
+            begin: find("from begin_reply(")?,
+            checkpoint: find("returning stop_requested_at")?,
+            finish: find("from finish_reply(")?,
+        })
+    }
+}
+
+#[derive(Default)]
+struct Times {
+    begin: Samples,
+    checkpoint: Samples,
+    finish: Samples,
+}
+
+impl Times {
+    /// Sends all messages. `session_id` is what the service returns with each reply.
+    async fn of(
+        db: &Db,
+        statements: &Statements,
+        people: &[Person],
+        session_id: Option<&str>,
+    ) -> Result<Self> {
+        let piece = "字".repeat(PIECE);
+        let end = serde_json::json!({
+            "status": "success", "tokens_in": 500, "tokens_out": 400, "charge_unknown": false,
+            "session_id": session_id, "session_lost": false, "prompt": QUESTION,
+            "prompt_version": "benchmark", "first_token_ms": 300, "latency_ms": 2_000,
+            "attempts": 1, "circuit": "success",
+        });
+        let mut times = Self::default();
+        // Interleaved, so that consecutive statements do not find the same rows in the cache.
+        for message in 0..MESSAGES_EACH {
+            for person in people {
+                let began = Instant::now();
+                let row = sqlx::query(AssertSqlSafe(statements.begin.clone()))
+                    .bind(stage::SITE)
+                    .bind(person.id)
+                    .bind(person.chat_id)
+                    .bind(QUESTION)
+                    .bind(format!("message-{message}"))
+                    .bind("app1_chat")
+                    .bind(2_000_i64)
+                    .bind(100_000_i32)
+                    .bind(2_i32)
+                    .bind(30.0)
+                    .bind(1_200_i32)
+                    .bind(3_000.0)
+                    .bind(1_000_000_i32)
+                    .bind(20_i32)
+                    .fetch_one(db)
+                    .await?;
+                let begin = began.elapsed();
+                let outcome: String = row.try_get("outcome!")?;
+                if outcome != "begun" {
+                    return Err(format!("begin_reply returned {outcome}").into());
+                }
+                let reply: i64 = row.try_get("message_id")?;
+                let run: i64 = row.try_get("run_id")?;
+                let run_at: chrono::DateTime<chrono::Utc> = row.try_get("run_at")?;
+
+                let began = Instant::now();
+                sqlx::query(AssertSqlSafe(statements.checkpoint.clone()))
+                    .bind(stage::SITE)
+                    .bind(reply)
+                    .bind(0_i32)
+                    .bind(&piece)
+                    .bind(30.0)
+                    .execute(db)
+                    .await?;
+                let checkpoint = began.elapsed();
+
+                let began = Instant::now();
+                sqlx::query(AssertSqlSafe(statements.finish.clone()))
+                    .bind(stage::SITE)
+                    .bind(reply)
+                    .bind(run)
+                    .bind(run_at)
+                    .bind("complete")
+                    .bind(i32::try_from(PIECE)?)
+                    .bind("")
+                    .bind(&end)
+                    .execute(db)
+                    .await?;
+                let finish = began.elapsed();
+                // The first rounds prepare the statements and have a short history.
+                if message >= 10 {
+                    times.begin.push(begin);
+                    times.checkpoint.push(checkpoint);
+                    times.finish.push(finish);
+                }
+            }
+        }
+        Ok(times)
+    }
+}
