@@ -149,6 +149,8 @@ begin
         then
             raise exception 'a reply was not dead' using errcode = 'query_canceled';
         end if;
+        -- Its end cleared the session.
+        v_session := null;
     end if;
 
     -- While a session is alive only the new message is sent to the service. If the service has
