@@ -46,6 +46,7 @@ mod migration;
 mod openapi;
 mod outage;
 mod pages;
+mod pgbouncer;
 mod prewarm;
 mod queue;
 mod refusals;
