@@ -43,6 +43,7 @@ mod layers;
 mod limits;
 mod metrics;
 mod migration;
+mod nul;
 mod openapi;
 mod outage;
 mod pages;
