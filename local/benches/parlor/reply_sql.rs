@@ -36,9 +36,9 @@ pub async fn measure(postgres: &Binaries) -> Result<Section> {
     let statements = Statements::read()?;
     let mut empty = Samples::default();
     for _ in 0..PEOPLE * MESSAGES_EACH {
-        let began = Instant::now();
+        let start = Instant::now();
         sqlx::query("select 1").execute(&db).await?;
-        empty.push(began.elapsed());
+        empty.push(start.elapsed());
     }
     let session = Times::of(&db, &statements, with_session, Some("a session")).await?;
     let history = Times::of(&db, &statements, without, None).await?;
@@ -120,7 +120,7 @@ impl Times {
         // Interleaved, so that consecutive statements do not find the same rows in the cache.
         for message in 0..MESSAGES_EACH {
             for person in people {
-                let began = Instant::now();
+                let start = Instant::now();
                 let row = sqlx::query(AssertSqlSafe(statements.begin.clone()))
                     .bind(stage::SITE)
                     .bind(person.id)
@@ -138,7 +138,7 @@ impl Times {
                     .bind(20_i32)
                     .fetch_one(db)
                     .await?;
-                let begin = began.elapsed();
+                let begin = start.elapsed();
                 let outcome: String = row.try_get("outcome!")?;
                 if outcome != "begun" {
                     return Err(format!("begin_reply returned {outcome}").into());
@@ -147,7 +147,7 @@ impl Times {
                 let run: i64 = row.try_get("run_id")?;
                 let run_at: chrono::DateTime<chrono::Utc> = row.try_get("run_at")?;
 
-                let began = Instant::now();
+                let start = Instant::now();
                 sqlx::query(AssertSqlSafe(statements.checkpoint.clone()))
                     .bind(stage::SITE)
                     .bind(reply)
@@ -156,9 +156,9 @@ impl Times {
                     .bind(30.0)
                     .execute(db)
                     .await?;
-                let checkpoint = began.elapsed();
+                let checkpoint = start.elapsed();
 
-                let began = Instant::now();
+                let start = Instant::now();
                 sqlx::query(AssertSqlSafe(statements.finish.clone()))
                     .bind(stage::SITE)
                     .bind(reply)
@@ -170,7 +170,7 @@ impl Times {
                     .bind(&end)
                     .execute(db)
                     .await?;
-                let finish = began.elapsed();
+                let finish = start.elapsed();
                 // The first rounds prepare the statements and have a short history.
                 if message >= 10 {
                     times.begin.push(begin);
