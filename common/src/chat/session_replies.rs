@@ -131,7 +131,7 @@ async fn ask_bot(context: &JobContext, job: &Job) -> Result<(), StepError> {
         (Some(Ok(_)), None) => Ok(()),
         (Some(Ok(_)), Some(code)) => {
             let message = end.error_message.unwrap_or_default();
-            Err(StepError::Broken(code, message))
+            Err(StepError::Retryable(code, message))
         }
     }
 }
@@ -210,8 +210,8 @@ fn failure(answer: Option<&Result<Answer, dashscope::Error>>) -> Option<&'static
 fn should_retry(job: &Job, error: &StepError, now: DateTime<Utc>) -> bool {
     match error {
         StepError::NotBefore(at, _) => (*at - now).to_std().unwrap_or_default() <= LONGEST_WAIT,
-        StepError::Broken(..) => job.attempts < TRIES,
-        StepError::Hopeless(..) => false,
-        StepError::Lost | StepError::OutOfTime | StepError::Unsure(_) => true,
+        StepError::Retryable(..) => job.attempts < TRIES,
+        StepError::Permanent(..) => false,
+        StepError::Lost | StepError::OutOfTime | StepError::Unknown(_) => true,
     }
 }

@@ -9,7 +9,7 @@ proptest! {
     #![proptest_config(cases(256))]
 
     #[test]
-        fn a_context_is_valid_exactly_by_the_documented_rule(
+    fn a_context_is_valid_exactly_by_the_documented_rule(
         kind in proptest::option::of(select(ContextType::ALL.as_slice())),
         id in proptest::option::of(prop_oneof![
             text(),

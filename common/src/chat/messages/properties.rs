@@ -70,7 +70,7 @@ proptest! {
     #![proptest_config(cases(256))]
 
     #[test]
-        fn content_is_valid_exactly_by_the_documented_rule(
+    fn content_is_valid_exactly_by_the_documented_rule(
         before in spaces(),
         inner in prop_oneof![4 => text(), 1 => long(7_996, 8_004), 1 => "(?s).{0,40}"],
         after in spaces(),
@@ -82,7 +82,7 @@ proptest! {
             Ok(content) => {
                 prop_assert!((1..=8_000).contains(&length) && !expected.contains('\0'));
                 prop_assert_eq!(content.as_str(), &expected);
-                                // Parsing is idempotent, so a repeat has the same content.
+                // Parsing is idempotent, so a repeat has the same content.
                 prop_assert_eq!(Content::parse(Some(content.as_str())).unwrap(), content);
             }
             Err(error) => {
@@ -100,7 +100,7 @@ proptest! {
     }
 
     #[test]
-        fn a_client_message_id_is_valid_exactly_by_the_documented_rule(
+    fn a_client_message_id_is_valid_exactly_by_the_documented_rule(
         text in prop_oneof![3 => text(), 2 => long(60, 68), 1 => spaces(), 1 => "(?s).{0,70}"],
     ) {
         let length = text.chars().count();

@@ -149,13 +149,13 @@ mod properties {
         #![proptest_config(crate::properties::cases(256))]
 
         #[test]
-            fn event_id_survives_a_round_trip(message_id in 0_i64.., chars in 0_usize..) {
+        fn an_event_id_survives_a_round_trip(message_id in 0_i64.., chars in 0_usize..) {
             let id = EventId { message_id, chars };
             prop_assert_eq!(EventId::parse(&id.to_string()), Some(id));
         }
 
         #[test]
-            fn event_id_has_one_spelling(text in "[-+ 0-9]{0,24}|.*") {
+        fn an_event_id_has_one_spelling(text in "[-+ 0-9]{0,24}|.*") {
             if let Some(id) = EventId::parse(&text) {
                 prop_assert_eq!(id.to_string(), text);
             }

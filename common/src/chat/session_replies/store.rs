@@ -66,15 +66,15 @@ pub(super) async fn begin(context: &JobContext, job: &Job) -> Result<Prepared, S
     let row = begun
         .with_statement_timeout()
         .await
-        .map_err(StepError::Unsure)?;
+        .map_err(StepError::Unknown)?;
     let outcome = Outcome::from_sql(&row.outcome, "begin_session_reply")
-        .map_err(|err| StepError::Hopeless("internal", err.to_string()))?;
+        .map_err(|err| StepError::Permanent("internal", err.to_string()))?;
     match (outcome, row.retry_at) {
         (Outcome::Running, _) => {}
         (Outcome::Lost, _) => return Err(StepError::Lost),
         (Outcome::AgentGone, _) => {
             let message = "the bot's agent was deleted".to_owned();
-            return Err(StepError::Hopeless("agent_gone", message));
+            return Err(StepError::Permanent("agent_gone", message));
         }
         (Outcome::BudgetExceeded | Outcome::CircuitOpen | Outcome::Busy, Some(at)) => {
             return Err(StepError::NotBefore(at, outcome.name()));
@@ -107,7 +107,7 @@ fn left_out() -> StepError {
         "begin_session_reply returned no run of {}",
         App::Chat.name()
     );
-    StepError::Hopeless("internal", message)
+    StepError::Permanent("internal", message)
 }
 
 /// Settles the run. If it succeeded, also stores the reply and ends the job. Idempotent.

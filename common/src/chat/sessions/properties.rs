@@ -9,7 +9,7 @@ proptest! {
     #![proptest_config(cases(256))]
 
     #[test]
-        fn a_key_is_valid_exactly_when_it_has_1_to_64_printable_characters(
+    fn a_key_is_valid_exactly_when_it_has_1_to_64_printable_characters(
         key in prop_oneof![
             vec(any::<u8>(), 0..70),
             vec(b' '..=b'~', 0..70),
@@ -25,7 +25,7 @@ proptest! {
     }
 
     #[test]
-        fn a_title_is_valid_exactly_when_its_trimmed_length_is_1_to_100(
+    fn a_title_is_valid_exactly_when_its_trimmed_length_is_1_to_100(
         title in prop_oneof![text(), "(?s).{98,104}", "[ a\u{3000}]{0,110}"],
     ) {
         let trimmed = title.trim();
