@@ -118,12 +118,12 @@ mod tests {
 
     /// All events that can be read now, and whether the channel is closed after them.
     fn read_all(receiver: &mut Receiver) -> (Vec<Event>, bool) {
-        let mut received = Vec::new();
+        let mut events = Vec::new();
         loop {
             match receiver.next().now_or_never() {
-                Some(Some(event)) => received.push(event),
-                Some(None) => return (received, true),
-                None => return (received, false),
+                Some(Some(event)) => events.push(event),
+                Some(None) => return (events, true),
+                None => return (events, false),
             }
         }
     }
@@ -150,8 +150,8 @@ mod tests {
         let (mut sender, mut receiver) = channel();
         let long = "台".repeat(MAX_PIECE);
         sender.text(&long);
-        let (received, is_closed) = read_all(&mut receiver);
-        let parts: Vec<_> = received
+        let (events, is_closed) = read_all(&mut receiver);
+        let parts: Vec<_> = events
             .into_iter()
             .map(|event| match event {
                 Event::Text(part) => part,
@@ -171,9 +171,9 @@ mod tests {
         }
         sender.text("more");
         sender.end(end());
-        let (received, is_closed) = read_all(&mut receiver);
+        let (events, is_closed) = read_all(&mut receiver);
         let kept = MAX_PENDING / piece.len() * piece.len();
-        let bytes = received.iter().map(|event| match event {
+        let bytes = events.iter().map(|event| match event {
             Event::Text(part) => part.len(),
             end => panic!("{end:?}"),
         });
@@ -195,8 +195,8 @@ mod tests {
             tokio::task::yield_now().await;
             sender.text("今天");
         };
-        let (received, ()) = tokio::join!(receiver.next(), sending);
-        assert_eq!(received, Some(text("今天")));
+        let (event, ()) = tokio::join!(receiver.next(), sending);
+        assert_eq!(event, Some(text("今天")));
     }
 
     #[test]

@@ -197,8 +197,8 @@ impl Replies {
         let (context, owner) = (Arc::clone(&self.0), caller.clone());
         let (start, receiver) = relay::run_detached(async move {
             let mut page = Page::of(message.page.as_ref(), &context.db, &owner);
-            let begin = begin::begin(&context.db, &owner, &message, App::Chat, context.limits);
-            match page.meanwhile(begin).await? {
+            let storing = begin::begin(&context.db, &owner, &message, App::Chat, context.limits);
+            match page.meanwhile(storing).await? {
                 BeginOutcome::New(start, prepared) => {
                     let (sender, receiver) = channel::channel();
                     relay::spawn(context, owner, message, page, prepared, sender, until);

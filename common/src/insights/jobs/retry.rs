@@ -44,7 +44,9 @@ pub async fn retry(db: &Db, site_id: i64, user_id: i64, id: i64) -> Result<i64> 
         return Err(Error::Conflict("A message has only one reply"));
     }
     if job.is_under_way {
-        return Err(Error::Conflict("The job is pending or running"));
+        return Err(Error::Conflict(
+            "The job or a retry of it is pending or running",
+        ));
     }
     let (new_id, step) = queue_again(&mut tx, site_id, id).await?;
     let (action, object_id) = (Action::RetryTriggerJob, id.to_string());

@@ -40,4 +40,5 @@ begin
 end $$;
 
 comment on function begin_generating is
-    'Makes the caller the only generator of a target, or returns the end of the lease of another job';
+    'Makes the caller the only generator of a target, or returns the end of the lease of another '
+    'job';
