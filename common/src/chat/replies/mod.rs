@@ -53,8 +53,8 @@ const DEADLINE_MARGIN: Duration = Duration::from_secs(10);
 /// Time limit of a reply if the function does not end earlier.
 const LONGEST_REPLY: Duration = Duration::from_secs(300);
 
-/// Ends replies whose lease has expired because their function was killed. Each call ends a limited
-/// number and returns it. Returns 0 if another sweep is running.
+/// Ends a limited number of replies whose lease has expired because their function was killed.
+/// Returns the number, or 0 if another sweep is running.
 pub async fn sweep(db: &Db) -> Result<i32> {
     sqlx::query_scalar!(r#"select sweep_replies() as "replies!""#)
         .fetch_one(db)

@@ -21,7 +21,7 @@ begin
                 p_tokens => null, p_session_id => null, p_session_lost => false,
                 p_error_code => 'interrupted', p_error_message => 'its worker was killed');
         end if;
-        -- A job whose worker was killed five times has failed.
+        -- A try whose worker was killed counts. After five tries the job has failed.
         update biz.ai_trigger_jobs set
             status = case when j.attempts < 5 then 'pending' else 'failed' end,
             lease_until = null, run_after = clock_timestamp(), error_code = 'interrupted',
