@@ -18,7 +18,7 @@ async fn behind_a_proxy_that_refuses_settings(behind_proxy: bool) -> Parlor {
 }
 
 /// Statements are bounded, transactions too, and none is planned for each call.
-async fn is_set(parlor: &Parlor) {
+pub async fn assert_settings(parlor: &Parlor) {
     let set: Vec<String> = sqlx::query_scalar(
         "select setting || coalesce(unit, '') from pg_settings
          where name in ('statement_timeout', 'idle_in_transaction_session_timeout', 'plan_cache_mode') order by name",
@@ -31,14 +31,14 @@ async fn is_set(parlor: &Parlor) {
 
 #[tokio::test]
 async fn a_connection_begins_with_its_settings() {
-    is_set(&Parlor::start().await).await;
+    assert_settings(&Parlor::start().await).await;
 }
 
 #[tokio::test]
 async fn behind_a_proxy_that_refuses_them_settings_are_made_by_a_statement() {
     let parlor = behind_a_proxy_that_refuses_settings(true).await;
     parlor.get(COACH, HISTORY).await.ok();
-    is_set(&parlor).await;
+    assert_settings(&parlor).await;
 }
 
 #[tokio::test]

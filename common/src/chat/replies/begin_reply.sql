@@ -148,6 +148,8 @@ begin
         then
             raise exception 'a reply was not dead' using errcode = 'query_canceled';
         end if;
+        -- finish_orphaned_reply has cleared the session.
+        v_session := null;
     end if;
 
     -- With a live session, only the new message is sent to DashScope. If DashScope has dropped the

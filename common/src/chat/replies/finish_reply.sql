@@ -67,8 +67,11 @@ begin
             else 1 end,
         dashscope_session_at =
             case when e.session_id is null then c.dashscope_session_at else v_now end,
-        dashscope_session_id =
+        -- It is unknown what DashScope stored of an unfinished turn. So the next prompt has the
+        -- history instead.
+        dashscope_session_id = case when p_state = 'complete' then
             coalesce(e.session_id, case when not e.session_lost then c.dashscope_session_id end)
+        end
     where c.id = v_conversation and c.site_id = p_site;
 
     e.response := v_content;
