@@ -198,7 +198,7 @@ impl Replies {
         let (start, receiver) = relay::run_detached(async move {
             let mut page = Page::of(message.page.as_ref(), &context.db, &owner);
             let storing = begin::begin(&context.db, &owner, &message, App::Chat, context.limits);
-            match page.meanwhile(storing).await? {
+            match page.fetch_during(storing).await? {
                 BeginOutcome::New(start, prepared) => {
                     let (sender, receiver) = channel::channel();
                     relay::spawn(context, owner, message, page, prepared, sender, until);

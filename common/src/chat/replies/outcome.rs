@@ -79,7 +79,10 @@ impl Outcome {
             Self::Deadline => {
                 end.status = "timeout";
                 end.charge_unknown = true;
-                (Failure::Deadline, "the function neared its end".to_owned())
+                (
+                    Failure::Deadline,
+                    "the function was about to reach its time limit".to_owned(),
+                )
             }
             Self::Disabled => (
                 Failure::Upstream { retryable: false },

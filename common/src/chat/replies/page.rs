@@ -22,7 +22,7 @@ pub(super) struct Page {
 }
 
 impl Page {
-    /// The query starts at the first `await` of `meanwhile` or `fetched`.
+    /// The query starts at the first `await` of `fetch_during` or `wait`.
     pub fn of(request: Option<&PageRequest>, db: &Db, caller: &Caller) -> Self {
         let Some(request) = request.cloned() else {
             let none: BoxFuture<_> = Box::pin(std::future::ready(None));
@@ -53,7 +53,7 @@ impl Page {
     }
 
     /// Runs `work` while the facts are being read. Returns when `work` is done.
-    pub async fn meanwhile<T>(&mut self, work: impl Future<Output = T>) -> T {
+    pub async fn fetch_during<T>(&mut self, work: impl Future<Output = T>) -> T {
         let mut work = std::pin::pin!(work);
         loop {
             let fetching = matches!(self.facts, MaybeDone::Future(_));
@@ -66,7 +66,7 @@ impl Page {
     }
 
     /// Waits until the facts are read or `PATIENCE` is over.
-    pub async fn fetched(&mut self) {
+    pub async fn wait(&mut self) {
         if matches!(self.facts, MaybeDone::Future(_)) {
             (&mut self.facts).await;
         }

@@ -109,7 +109,7 @@ impl Relay {
         let Some(app_id) = self.prepared.agent_app_id.take().or(own) else {
             return Outcome::Disabled;
         };
-        self.page.fetched().await;
+        self.page.wait().await;
         loop {
             let call = self.prepared.before.call(Question {
                 app_id: &app_id,
