@@ -5,8 +5,8 @@ create type history_limits as (
 );
 
 comment on type history_limits is
-    'How long a session of the service is used, for how many rounds, and how many turns are sent '
-    'if there is none; from HistoryLimits in Rust';
+    'How long a DashScope session is used, for how many rounds, and how many turns are sent '
+    'without one; from HistoryLimits in Rust';
 
 create function live_session(
     p_session text,
@@ -19,4 +19,4 @@ create function live_session(
       and p_used_at > clock_timestamp() - make_interval(secs => (p_limits).session_seconds)
 $$;
 
-comment on function live_session is 'The id of a session that the service still has; else null';
+comment on function live_session is 'The id of a session that DashScope still has; else null';

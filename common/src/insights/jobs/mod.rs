@@ -1,11 +1,13 @@
-//! Trigger jobs: work in the background. An event sets off a chain of apps; each result is stored,
-//! where the next app, and people, find it.
+//! Trigger jobs: background work. An event starts a chain of applications. Each result is stored,
+//! so that users and later applications of the chain can read it.
 //!
-//! `event` parses what comes in, `chain` names the apps that follow, `queue` is the table and its
-//! transitions, `step` asks one app, `run` opens and settles the run of that call, `prompt_input`
-//! reads what its prompt needs, `worker` drives all of it. `prewarm` queues what will be needed,
-//! `list` and `detail` show jobs to admins, `retry` starts one again. The job of a session's message
-//! is handed to `SessionReplies`.
+//! - `event` parses events. `chain` lists the applications that follow.
+//! - `queue` has the table of jobs and its transitions.
+//! - `worker` runs jobs. `step` calls one application. `run` opens and settles the run of a call.
+//! - `prompt_input` reads the input of a prompt.
+//! - `prewarm` queues jobs for results before users need them.
+//! - `list` and `detail` show jobs to admins. `retry` queues a job again.
+//! - `SessionReplies` makes the reply to a message of a session.
 
 mod chain;
 mod detail;

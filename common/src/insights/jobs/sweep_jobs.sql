@@ -11,7 +11,9 @@ begin
             select * from biz.ai_trigger_jobs where status = 'running' and lease_until < now()
             order by lease_until limit p_limit for no key update skip locked
         ) d);
-    -- All jobs and conversations before any run: who waits for a conversation must not hold a site's usage.
+    -- End the replies and jobs before the runs. These updates may wait for a conversation; a
+    -- session that waits must not already hold the usage row of a site, or there would be a
+    -- deadlock.
     foreach j in array v_dead loop
         if j.message_id is not null and j.attempts >= 3 then
             perform end_session_reply(
@@ -19,7 +21,7 @@ begin
                 p_tokens => null, p_session_id => null, p_session_lost => false,
                 p_error_code => 'interrupted', p_error_message => 'its worker was killed');
         end if;
-        -- The fifth time that it takes its worker with it is the last.
+        -- A try whose worker was killed counts. After five tries the job has failed.
         update biz.ai_trigger_jobs set
             status = case when j.attempts < 5 then 'pending' else 'failed' end,
             lease_until = null, run_after = clock_timestamp(), error_code = 'interrupted',
@@ -33,7 +35,7 @@ begin
         where l.status = 'running' and l.site_id = j.site_id and l.job_id = j.id and l.created_at >= j.created_at;
         jobs := jobs + 1;
     end loop;
-    -- What a worker that lives could not settle. No call takes so long.
+    -- Runs that a living worker could not settle. No call takes 10 minutes.
     perform finish_orphaned_run(l) from biz.ai_run_logs l
     where l.status = 'running' and l.message_id is null and l.created_at < now() - interval '10 minutes'
     order by l.created_at limit p_limit;
@@ -42,4 +44,5 @@ begin
 end $$;
 
 comment on function sweep_jobs is
-    'Jobs whose worker is dead are pending again, or failed where that was the fifth attempt; runs that nobody settled are settled';
+    'Releases jobs whose lease has expired: pending again, or failed after the fifth attempt. Then '
+    'settles runs that no worker settled';
