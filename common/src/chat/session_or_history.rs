@@ -37,9 +37,9 @@ pub(super) const HISTORY: HistoryLimits = HistoryLimits {
 pub(super) struct SessionOrHistory {
     site_id: i64,
     message_id: i64,
-    /// Taken by the first call.
+    /// The first call takes it out.
     session_id: Option<String>,
-    /// Oldest first. Empty while there is a session.
+    /// Oldest first. Filled if there is no session, or once DashScope has dropped it.
     history: Vec<Turn>,
     /// True if DashScope has dropped the session.
     lost: bool,
@@ -94,8 +94,8 @@ impl SessionOrHistory {
         }
     }
 
-    /// True if the call failed because DashScope has dropped its session. Then this has also read
-    /// the history for the next call.
+    /// Reads the history if the call failed because DashScope has dropped its session. Returns
+    /// true if there is now a history to call with.
     pub async fn must_repeat(&mut self, db: &Db, call: &Call, err: &dashscope::Error) -> bool {
         let forgotten = matches!(err, dashscope::Error::SessionExpired { .. });
         if !forgotten || call.session_id.is_none() {

@@ -19,7 +19,8 @@ use crate::{
     insights::{
         apps::app1_chat,
         jobs::{
-            self, Job, JobContext, JobLimits, PATIENCE, SessionReplyOutcome, StepError, Worker,
+            self, Job, JobContext, JobLimits, MAX_REPLY_TRIES, PATIENCE, SessionReplyOutcome,
+            StepError, Worker,
         },
     },
     platform::{
@@ -32,8 +33,6 @@ use crate::{
     },
 };
 
-/// Number of tries. Small, because a person waits for the reply.
-const TRIES: i32 = 3;
 /// Longest delay of a reply whose run is refused, for example by a budget or an open circuit.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
@@ -210,7 +209,7 @@ fn failure(answer: Option<&Result<Answer, dashscope::Error>>) -> Option<&'static
 fn should_retry(job: &Job, error: &StepError, now: DateTime<Utc>) -> bool {
     match error {
         StepError::NotBefore(at, _) => (*at - now).to_std().unwrap_or_default() <= LONGEST_WAIT,
-        StepError::Retryable(..) => job.attempts < TRIES,
+        StepError::Retryable(..) => job.attempts < MAX_REPLY_TRIES,
         StepError::Permanent(..) => false,
         StepError::Lost | StepError::OutOfTime | StepError::Unknown(_) => true,
     }

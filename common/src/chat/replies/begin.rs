@@ -102,7 +102,8 @@ impl Outcome {
 /// Checks the limits, reserves tokens, and stores the message and an empty reply.
 ///
 /// # Errors
-/// The refusal that applies. Then nothing is stored.
+/// The refusal that applies. Then the message is not stored. A refusal by budget or circuit is
+/// logged as a run.
 pub(super) async fn begin(
     db: &Db,
     caller: &Caller,

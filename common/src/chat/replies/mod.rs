@@ -177,7 +177,7 @@ impl Replies {
     /// that the caller waits.
     ///
     /// # Errors
-    /// The refusal that applies. Then nothing is stored.
+    /// The refusal that applies. Then the message is not stored.
     pub async fn send(
         &self,
         caller: &Caller,

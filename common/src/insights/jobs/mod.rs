@@ -31,3 +31,8 @@ pub use retry::retry;
 pub(crate) use step::{PATIENCE, StepError, lease_lost, retry_storing, step_error};
 pub(crate) use worker::{JobContext, SessionReplies, SessionReplyOutcome};
 pub use worker::{JobLimits, Worked, Worker, after_a_minute};
+
+/// How often a job is tried. A wait, for example for the budget, is not a try.
+const MAX_TRIES: i32 = 5;
+/// How often a bot's reply is tried. It is less, because a person waits for it.
+pub(crate) const MAX_REPLY_TRIES: i32 = 3;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use sqlx::PgExecutor;
 
 use super::{
-    chain,
+    MAX_REPLY_TRIES, MAX_TRIES, chain,
     event::{EventType, NewEvent},
     list::Status,
 };
@@ -378,7 +378,7 @@ pub(super) enum Release {
     /// It must wait, until this time or for another worker. This does not count as a try.
     Wait(Option<DateTime<Utc>>),
     /// A retry may succeed. The delay starts at 10 s and doubles up to 10 minutes, plus up to 50%
-    /// at random. At most five tries.
+    /// at random. At most [`MAX_TRIES`] tries.
     Retry,
     /// A retry would fail, too.
     Fail,
@@ -402,7 +402,7 @@ pub(super) async fn release(
     let row = sqlx::query!(
         r#"
         with moved as (
-            select id, $4 = 'fail' or ($4 = 'retry' and attempts >= 5) as over,
+            select id, $4 = 'fail' or ($4 = 'retry' and attempts >= $8) as over,
                    case $4 when 'wait' then coalesce($5, clock_timestamp())
                            else clock_timestamp() + make_interval(secs => least(600, 10 * 2 ^ (attempts - 1)) * (1 + 0.5 * random())) end as due
             from biz.ai_trigger_jobs
@@ -430,6 +430,7 @@ pub(super) async fn release(
         until,
         code,
         message,
+        MAX_TRIES,
     )
     .fetch_optional(db)
     .with_statement_timeout()
@@ -444,7 +445,7 @@ pub(super) async fn release(
 /// Counts of a sweep.
 #[derive(Clone, Copy, Debug)]
 pub struct SweptJobs {
-    /// Jobs whose worker was killed. They are `pending` again, or `failed` after the fifth try.
+    /// Jobs whose worker was killed. They are `pending` again, or `failed` after the last try.
     pub jobs: i32,
     /// Runs that no worker settled.
     pub runs: i32,
@@ -455,7 +456,9 @@ pub struct SweptJobs {
 pub async fn sweep(db: &Db) -> Result<SweptJobs> {
     sqlx::query_as!(
         SweptJobs,
-        r#"select jobs as "jobs!", runs as "runs!" from sweep_jobs()"#
+        r#"select jobs as "jobs!", runs as "runs!" from sweep_jobs($1, $2)"#,
+        MAX_TRIES,
+        MAX_REPLY_TRIES,
     )
     .fetch_one(db)
     .with_statement_timeout()

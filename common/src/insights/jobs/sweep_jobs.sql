@@ -1,4 +1,8 @@
-create function sweep_jobs(p_limit integer default 200) returns table (jobs integer, runs integer)
+create function sweep_jobs(
+    p_tries integer,
+    p_reply_tries integer,
+    p_limit integer default 200
+) returns table (jobs integer, runs integer)
 language plpgsql as $$
 declare
     j biz.ai_trigger_jobs;
@@ -15,18 +19,18 @@ begin
     -- session that waits must not already hold the usage row of a site, or there would be a
     -- deadlock.
     foreach j in array v_dead loop
-        if j.message_id is not null and j.attempts >= 3 then
+        if j.message_id is not null and j.attempts >= p_reply_tries then
             perform end_session_reply(
                 p_site => j.site_id, p_job => j.id, p_claim => j.claims, p_state => 'failed', p_content => no_reply(),
                 p_tokens => null, p_session_id => null, p_session_lost => false,
                 p_error_code => 'interrupted', p_error_message => 'its worker was killed');
         end if;
-        -- A try whose worker was killed counts. After five tries the job has failed.
+        -- A try whose worker was killed counts.
         update biz.ai_trigger_jobs set
-            status = case when j.attempts < 5 then 'pending' else 'failed' end,
+            status = case when j.attempts < p_tries then 'pending' else 'failed' end,
             lease_until = null, run_after = clock_timestamp(), error_code = 'interrupted',
             error_message = 'its worker was killed',
-            finished_at = case when j.attempts < 5 then null else clock_timestamp() end
+            finished_at = case when j.attempts < p_tries then null else clock_timestamp() end
         where id = j.id and status = 'running';
         delete from biz.ai_cache where site_id = j.site_id and job_id = j.id and status = 'generating';
     end loop;
@@ -44,5 +48,5 @@ begin
 end $$;
 
 comment on function sweep_jobs is
-    'Releases jobs whose lease has expired: pending again, or failed after the fifth attempt. Then '
+    'Releases jobs whose lease has expired: pending again, or failed after the last try. Then '
     'settles runs that no worker settled';

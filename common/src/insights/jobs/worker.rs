@@ -32,7 +32,7 @@ use crate::{
     },
 };
 
-/// The end of an invocation that may claim jobs for one minute.
+/// When an invocation ends that claims jobs for one minute and then finishes them.
 pub fn after_a_minute() -> Instant {
     Instant::now() + Duration::from_secs(60) + PATIENCE + MARGIN
 }
@@ -61,7 +61,8 @@ impl JobLimits {
     }
 }
 
-/// DashScope accepts 100 requests per second per application, and a call takes seconds.
+/// Jobs of one worker. Calls take seconds, so even ten workers stay far below the 100 requests per
+/// second that DashScope accepts for an application.
 const DEFAULT_AT_ONCE: NonZeroUsize = NonZeroUsize::new(8).expect("not zero");
 
 /// Runs jobs. Clones share one state.
@@ -83,7 +84,8 @@ pub(crate) struct JobContext {
 /// Makes the bot's reply to a message of a session. The layer `chat` implements it, because jobs
 /// are in a lower layer.
 pub(crate) trait SessionReplies: Send + Sync {
-    /// Calls the bot once. Stores the reply, or a message without a reply, with the end of the job.
+    /// Calls the bot once. Stores its reply and ends the job. If there is no reply, stores a message
+    /// that says so.
     fn reply<'a>(
         &'a self,
         context: &'a JobContext,
@@ -149,8 +151,8 @@ impl Worker {
     pub async fn run(&self, ends_at: Option<Instant>) -> Worked {
         let mut worked = Worked::default();
         let mut running = FuturesUnordered::new();
-        // The claim runs concurrently with the jobs. They hold connections that the claim may need,
-        // so waiting for it first could block.
+        // The claim runs beside the jobs. If the jobs stood still until it is done, it might wait
+        // for a connection that one of them has.
         let mut claiming = pin!(Fuse::terminated());
         loop {
             let free = self.context.limits.at_once.saturating_sub(running.len());
@@ -193,7 +195,7 @@ impl Worker {
         match self.run_job(&job, ends_at).await {
             Ok(outcome) => outcome,
             Err(err) => {
-                // Its lease expires, and another worker claims it.
+                // Its lease expires, the sweep makes it pending again, and a worker claims it.
                 tracing::error!(
                     job_id = job.id,
                     cause = telemetry::chain(&err),
@@ -248,7 +250,8 @@ impl Worker {
     /// Releases a job after an error: to wait, to retry, or as failed.
     async fn release_after_error(&self, job: &Job, error: StepError) -> Result<Outcome> {
         let how = match error {
-            // If only the entry was lost, for example by an invalidation, the step starts again.
+            // If only the lease of the result was lost, for example because an admin invalidated
+            // it, the step starts again.
             StepError::Lost | StepError::OutOfTime => Release::Wait(None),
             StepError::NotBefore(at, _) => Release::Wait(Some(at)),
             StepError::Retryable(..) => Release::Retry,
@@ -287,7 +290,8 @@ impl Worker {
         Ok(Outcome::GivenBack)
     }
 
-    /// Notifies a worker when the job is due. Later jobs are found by the schedule, every minute.
+    /// Notifies a worker when the job is due. If it is due later than
+    /// SQS can delay a message, the schedule finds it, every minute.
     async fn wake_at(&self, due: DateTime<Utc>) {
         let delay = (due - clock::now()).to_std().unwrap_or_default();
         if delay <= Duration::from_secs(MAX_DELAY) {
