@@ -50,8 +50,8 @@ impl Parlor {
     /// A job that failed at its second app of three.
     async fn failed_at_the_second(&self) -> i64 {
         self.app_8_does(Some("bad-json"));
-        let job = self.settled_by(MEMBER, 1).await;
-        self.work_off().await;
+        let job = self.member_paid(MEMBER, 1).await;
+        self.work_until_done().await;
         self.app_8_does(None);
         let failed = self.job(job).await;
         assert_eq!(
@@ -400,7 +400,7 @@ async fn a_job_is_shown_with_what_it_asked_and_why_it_failed() {
     assert_eq!(column(asked, "app_type"), column(&runs, "app_type"));
     assert_eq!(asked.len(), 4);
 
-    let same = parlor.settled_by(MEMBER, 2).await;
+    let same = parlor.member_paid(MEMBER, 2).await;
     let skipped = parlor.trigger(&consumption(MEMBER, 2)).await;
     let path = format!("{TRIGGER}/{}", skipped.body["id"]);
     let skipped = parlor.get(SITE_ADMIN, &path).await;
@@ -410,7 +410,7 @@ async fn a_job_is_shown_with_what_it_asked_and_why_it_failed() {
 #[tokio::test]
 async fn an_event_that_is_told_by_hand_leaves_its_author_and_a_duplicate_none() {
     let parlor = parlor().await;
-    let job = parlor.settled_by(MEMBER, 1).await;
+    let job = parlor.member_paid(MEMBER, 1).await;
     let same = parlor.trigger(&consumption(MEMBER, 1)).await;
     assert_eq!(same.body["status"], "skipped_duplicate");
     let audited = parlor.audited("trigger_job.create").await;
@@ -445,7 +445,7 @@ async fn a_retry_asks_anew_from_the_step_that_failed() {
     ] {
         assert_eq!(queued[name], value, "{name}");
     }
-    parlor.work_off().await;
+    parlor.work_until_done().await;
     assert_eq!(parlor.job(retry).await["status"], "succeeded");
     let runs = parlor.runs(retry).await;
     assert_eq!(
@@ -462,19 +462,19 @@ async fn a_retry_asks_anew_from_the_step_that_failed() {
         (&audited[0]["object_id"], &audited[0]["details"]),
         (&json!(job.to_string()), &json!({ "id": retry, "step": 1 }))
     );
-    invariants::of_the_books(&parlor).await;
+    invariants::check_books(&parlor).await;
 }
 
 #[tokio::test]
 async fn a_job_that_did_not_fail_is_made_anew_from_its_first_step() {
     let parlor = parlor().await;
-    let job = parlor.settled_by(MEMBER, 1).await;
-    parlor.work_off().await;
+    let job = parlor.member_paid(MEMBER, 1).await;
+    parlor.work_until_done().await;
     let same = parlor.trigger(&consumption(MEMBER, 1)).await;
     let skipped = same.body["id"].as_i64().unwrap();
     for (job, calls) in [(job, 6), (skipped, 9)] {
         let retry = parlor.retried(job).await;
-        parlor.work_off().await;
+        parlor.work_until_done().await;
         assert_eq!(parlor.job(retry).await["status"], "succeeded");
         assert_eq!(parlor.runs(retry).await.len(), 3);
         assert_eq!(parlor.simulator.calls_count(), calls);
@@ -514,13 +514,13 @@ async fn a_job_is_not_retried_while_it_or_a_retry_of_it_or_of_its_retry_is_under
             .refused_at(TRIGGER, 409, "conflict");
     };
     parlor.app_8_does(Some("bad-json"));
-    let first = parlor.settled_by(MEMBER, 1).await;
+    let first = parlor.member_paid(MEMBER, 1).await;
     conflict(first).await;
-    parlor.work_off().await;
+    parlor.work_until_done().await;
     let second = parlor.retried(first).await;
     conflict(first).await;
     conflict(second).await;
-    parlor.work_off().await;
+    parlor.work_until_done().await;
     assert_eq!(parlor.job(second).await["status"], "failed");
     let third = parlor.retried(second).await;
     for status in ["pending", "running"] {
@@ -540,7 +540,7 @@ async fn a_job_is_not_retried_while_it_or_a_retry_of_it_or_of_its_retry_is_under
         .execute("update biz.ai_trigger_jobs set status = 'pending', lease_until = null where status = 'running'")
         .await;
     parlor.app_8_does(None);
-    parlor.work_off().await;
+    parlor.work_until_done().await;
     assert_eq!(parlor.job(third).await["status"], "succeeded");
     // All of it is over: whichever is named, it may be done once more.
     parlor.retried(first).await;

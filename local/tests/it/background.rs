@@ -340,7 +340,7 @@ async fn a_worker_that_a_message_woke_works_under_the_trace_of_its_sender() {
     demo::load_business(&cloud.parlor.db).await.unwrap();
     let noted = note_created("1", &cloud).await;
     cloud.report("trigger-dispatch", &noted).await;
-    let sent = cloud.said("trigger-dispatch", "event queued").await;
+    let sent = cloud.log_line("trigger-dispatch", "event queued").await;
     let trace = &sent["span"]["trace_id"];
     assert!(trace.is_string(), "{sent}");
 
@@ -350,12 +350,12 @@ async fn a_worker_that_a_message_woke_works_under_the_trace_of_its_sender() {
     let header = format!("Root={};Sampled=0", trace.as_str().unwrap());
     event["Records"][0]["attributes"]["AWSTraceHeader"] = header.clone().into();
     cloud.report("job-worker", &event).await;
-    let worked = cloud.said("job-worker", "worked").await;
+    let worked = cloud.log_line("job-worker", "worked").await;
     assert_eq!(&worked["span"]["trace_id"], trace);
     let id = &worked["span"]["request_id"];
     assert_ne!(id, &sent["span"]["request_id"]);
     for message in ["run ended", "job succeeded"] {
-        let line = cloud.said("job-worker", message).await;
+        let line = cloud.log_line("job-worker", message).await;
         assert_eq!(
             (&line["span"]["trace_id"], &line["span"]["request_id"]),
             (trace, id),
@@ -452,7 +452,7 @@ async fn whatever_queues_jobs_wakes_as_many_workers() {
 
     // An app that fails for now is asked again later: the worker has itself woken for it.
     let purged = json!({ "QueueUrl": queue });
-    moto.ask("AmazonSQS.PurgeQueue", &purged).await;
+    moto.call("AmazonSQS.PurgeQueue", &purged).await;
     sqlx::query("delete from biz.ai_trigger_jobs where event_type = 'prewarm'")
         .execute(&cloud.parlor.db)
         .await

@@ -209,7 +209,7 @@ async fn an_estimate_outlives_the_process_that_made_it_and_confirming_it_does_it
         confirmed.body,
         json!({ "batch_id": id, "status": "running", "jobs": 2 })
     );
-    parlor.work_off().await;
+    parlor.work_until_done().await;
     assert_eq!(parlor.simulator.calls_count(), 2);
     let entries = parlor.entries().await;
     assert_eq!(column(&entries, "triggered_by"), ["batch"; 2]);
@@ -220,8 +220,8 @@ async fn an_estimate_outlives_the_process_that_made_it_and_confirming_it_does_it
 async fn a_batch_asks_each_app_about_each_member_after_those_that_it_rests_on() {
     let parlor = parlor().await;
     // What holds is made anew all the same.
-    parlor.settled_by(10_001, 1).await;
-    parlor.work_off().await;
+    parlor.member_paid(10_001, 1).await;
+    parlor.work_until_done().await;
     let before = parlor.simulator.calls_count();
     let apps = [
         "app5_tactics",
@@ -246,7 +246,7 @@ async fn a_batch_asks_each_app_about_each_member_after_those_that_it_rests_on() 
             assert_eq!(job[name], value, "{name}");
         }
     }
-    parlor.work_off().await;
+    parlor.work_until_done().await;
     let runs = parlor.runs(jobs[0]["id"].as_i64().unwrap()).await;
     assert_eq!(
         column(&runs, "app_type"),
@@ -261,7 +261,7 @@ async fn a_batch_asks_each_app_about_each_member_after_those_that_it_rests_on() 
     assert_eq!(column(&runs, "trigger_type"), ["batch"; 5]);
     assert_eq!(parlor.simulator.calls_count(), before + 10);
     progress(&parlor.batch(&id).await, "done", [10, 10, 0, 0]);
-    invariants::of_the_books(&parlor).await;
+    invariants::check_books(&parlor).await;
 }
 
 #[tokio::test]
@@ -279,7 +279,7 @@ async fn a_batch_that_is_confirmed_twenty_times_at_once_runs_once() {
     for refused in answers.iter().filter(|answer| answer.status != 202) {
         refused.refused_at(BATCHES, 409, "conflict");
     }
-    parlor.work_off().await;
+    parlor.work_until_done().await;
     assert_eq!(parlor.batch_jobs().await.len(), 3);
     assert_eq!(parlor.simulator.calls_count(), 3);
     let audits = parlor.audits().await;
@@ -405,8 +405,8 @@ async fn what_has_not_begun_of_a_batch_is_taken_back_and_what_runs_goes_on() {
     );
     assert!(!jobs[1]["finished_at"].is_null());
     // It goes on even when its worker dies.
-    parlor.buried().await;
-    parlor.work_off().await;
+    parlor.expire_leases_and_sweep().await;
+    parlor.work_until_done().await;
     progress(&parlor.batch(&id).await, "cancelled", [6, 2, 0, 4]);
     assert_eq!(parlor.simulator.calls_count(), 2);
     parlor
@@ -429,7 +429,7 @@ async fn progress_counts_what_was_made_and_what_will_not_be() {
     ];
     let id = parlor.estimated(&apps, &[10_001, 10_002]).await;
     parlor.confirm(&id).await;
-    parlor.work_off().await;
+    parlor.work_until_done().await;
     progress(&parlor.batch(&id).await, "done", [6, 2, 4, 0]);
     // What is over is not taken back.
     let cancelled = parlor.cancel(&id).await;
@@ -450,8 +450,8 @@ async fn an_event_of_the_site_does_not_wait_for_its_batch() {
         .estimated(&["app3_clue"], &[10_001, 10_002, 10_003])
         .await;
     parlor.confirm(&id).await;
-    let event = parlor.settled_by(10_004, 1).await;
-    parlor.work_off().await;
+    let event = parlor.member_paid(10_004, 1).await;
+    parlor.work_until_done().await;
     let first: i64 =
         sqlx::query_scalar("select id from biz.ai_trigger_jobs order by started_at limit 1")
             .fetch_one(&parlor.db)

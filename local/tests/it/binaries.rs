@@ -105,7 +105,10 @@ async fn a_message_of_a_session_is_stored_once_though_the_event_has_each_header_
     assert_eq!(first.created()["message"]["content"], content);
     let again = cloud.answer("chat-sessions", &event).await;
     assert_eq!(again.created(), &first.body);
-    assert_eq!(cloud.parlor.heard(COACH, &session, "").await["count"], 1);
+    assert_eq!(
+        cloud.parlor.session_messages(COACH, &session, "").await["count"],
+        1
+    );
 }
 
 #[tokio::test]

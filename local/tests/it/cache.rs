@@ -72,8 +72,8 @@ impl Parlor {
     /// Whether a job has anything to ask for this event.
     async fn asks(&self, event: &Value) -> usize {
         let calls = self.simulator.calls_count();
-        self.triggered(event).await;
-        self.work_off().await;
+        self.trigger_accepted(event).await;
+        self.work_until_done().await;
         self.simulator.calls_count() - calls
     }
 }
@@ -167,7 +167,7 @@ async fn of_many_at_once_one_generates() {
 async fn jobs_of_one_member_at_once_ask_once() {
     let parlor = Parlor::with_business(Setup::default()).await;
     for order in 1..=12 {
-        parlor.settled_by(MEMBER, order).await;
+        parlor.member_paid(MEMBER, order).await;
     }
     let done: i64 = loop {
         join_all((0..4).map(|_| parlor.worker.run(None))).await;
@@ -184,10 +184,10 @@ async fn jobs_of_one_member_at_once_ask_once() {
             .await
             .unwrap();
         }
-        parlor.later().await;
+        parlor.make_jobs_due().await;
     };
     assert_eq!((done, parlor.simulator.calls_count()), (12, 3));
-    invariants::of_the_jobs(&parlor).await;
+    invariants::check_jobs(&parlor).await;
 }
 
 #[tokio::test]
@@ -209,7 +209,7 @@ async fn while_a_newer_one_is_made_the_last_is_shown_as_stale() {
         Some(shown("first", true))
     );
     // Its generator died: the sweep releases it, and the next one has the target for itself.
-    parlor.buried().await;
+    parlor.expire_leases_and_sweep().await;
     assert_eq!(
         parlor.latest(1, app, &target).await,
         Some(shown("first", false))
@@ -418,8 +418,8 @@ async fn every_result_has_an_end_by_its_app() {
         json!({ "event_type": "note.created", "member_id": note / 100, "payload": { "note_id": note } }),
         json!({ "event_type": "etl.finished" }),
     ] {
-        parlor.triggered(&event).await;
-        parlor.work_off().await;
+        parlor.trigger_accepted(&event).await;
+        parlor.work_until_done().await;
     }
     let apps: i64 = sqlx::query_scalar("select count(distinct cache_type) from biz.ai_cache")
         .fetch_one(&parlor.db)
@@ -481,7 +481,7 @@ async fn after_midnight_finance_is_made_anew_and_what_is_known_of_a_member_holds
         (parlor.asks(&etl).await, parlor.asks(&visit).await),
         (40, 0)
     );
-    invariants::of_the_jobs(&parlor).await;
+    invariants::check_jobs(&parlor).await;
 }
 
 /// Sets the date that the site pretends it is, so many days from a fixed one; or returns it to live.
@@ -544,7 +544,7 @@ async fn results_belong_to_the_date_that_a_site_pretends_it_is() {
         (parlor.asks(&etl).await, parlor.asks(&visit).await),
         (40, 3)
     );
-    invariants::of_the_jobs(&parlor).await;
+    invariants::check_jobs(&parlor).await;
 }
 
 #[tokio::test]
@@ -568,13 +568,13 @@ async fn waits_while_the_date_changes(forced: bool) {
         .simulator
         .set_scenario(Some("app5_tactics"), Some("unavailable".parse().unwrap()));
     let event = json!({ "event_type": "task.assigned", "payload": { "task_id": task }, "is_forced": forced });
-    let job = parlor.triggered(&event).await;
+    let job = parlor.trigger_accepted(&event).await;
     parlor.work().await;
     assert_eq!(parlor.job(job).await["step"], 1);
     // What app4 said is of a day that has not come yet, and app5 rests on it.
     pretend(&parlor, Some(-1)).await;
     parlor.simulator.set_scenario(Some("app5_tactics"), None);
-    parlor.later().await;
+    parlor.make_jobs_due().await;
     parlor.work().await;
     assert_eq!(parlor.job(job).await["status"], "succeeded");
 }
@@ -614,7 +614,7 @@ async fn a_job_without_budget_waits_for_the_next_day_or_month_of_its_site() {
                     .unwrap();
             }
             order += 1;
-            let job = parlor.settled_by(MEMBER, order).await;
+            let job = parlor.member_paid(MEMBER, order).await;
             parlor.work().await;
             let query = format!(
                 "select (run_after at time zone '{zone}')::text, ({next})::text

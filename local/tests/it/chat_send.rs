@@ -338,9 +338,9 @@ async fn sequence_numbers_and_counters_are_exact_however_many_send_at_once() {
     assert_eq!(parlor.simulator.calls_count(), 100);
     for (user, chat) in chats {
         assert_eq!(parlor.messages(user, chat).await.len(), 2);
-        invariants::of_the_conversation(&parlor, user, chat).await;
+        invariants::check_conversation(&parlor, user, chat).await;
     }
-    invariants::of_the_books(&parlor).await;
+    invariants::check_books(&parlor).await;
     let usage = parlor.usage(1).await;
     assert_eq!(
         (&usage["calls"], &usage["successes"]),
@@ -393,9 +393,9 @@ async fn a_budget_is_not_exceeded_however_many_send_at_once() {
     }
     assert_eq!(parlor.simulator.calls_count(), 20);
     for (user, chat) in chats {
-        invariants::of_the_conversation(&parlor, user, chat).await;
+        invariants::check_conversation(&parlor, user, chat).await;
     }
-    invariants::of_the_books(&parlor).await;
+    invariants::check_books(&parlor).await;
 }
 
 #[tokio::test]

@@ -111,7 +111,7 @@ async fn a_client_that_leaves_while_its_message_is_stored_loses_nothing() {
         (messages.get(1)?["status"] == "complete").then_some(())
     })
     .await;
-    invariants::hold(&parlor, COACH, chat).await;
+    invariants::check(&parlor, COACH, chat).await;
 }
 
 #[tokio::test]

@@ -49,7 +49,7 @@ async fn the_clients_end_with_what_is_stored_on_the_worst_of_networks() {
     );
 
     parlor.settled().await;
-    invariants::of_the_books(&parlor).await;
+    invariants::check_books(&parlor).await;
     let (said, asked): (i64, i64) = sqlx::query_as(
         "select (select count(*) from biz.ai_messages m join biz.ai_conversations c on c.id = m.conversation_id
                  where m.role = 'user' and c.bot_id is null),

@@ -52,11 +52,11 @@ async fn who_does_not_say_that_there_is_a_proxy_is_told_503() {
 #[tokio::test]
 async fn a_connection_that_nobody_waits_for_any_longer_is_made_all_the_same() {
     let (parlor, wire) = Parlor::wired(Setup::default()).await;
-    wire.hold_what_says("application_name");
+    wire.delay_messages_with("application_name");
     let answer = parlor.get(COACH, HISTORY).await;
     answer.refused_at(HISTORY, 503, "unavailable");
     assert_eq!((wire.connections(), parlor.tools.db.num_idle()), (1, 0));
-    wire.mind_nothing();
+    wire.clear_rules();
     until("it is made", async || {
         (parlor.tools.db.num_idle() == 1).then_some(())
     })

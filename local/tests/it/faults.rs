@@ -187,7 +187,7 @@ async fn a_beginning_that_comes_after_its_maker_has_given_up_is_ended_when_its_t
     let (case, reader) = Case::reach(Step::Sent, Kind::Here, database).await;
     let (parlor, maker, chat) = (&case.parlor, &case.maker, case.chat);
     assert_eq!(reader.finish().await.body["code"], "unavailable");
-    case.wire.mind_nothing();
+    case.wire.clear_rules();
     let begun = until("it is stored late", async || stored(parlor).await).await;
 
     // Nobody makes the reply, and nobody can know that yet: others wait, and who reads it reads on.
@@ -209,9 +209,9 @@ async fn a_beginning_that_comes_after_its_maker_has_given_up_is_ended_when_its_t
         ("error", &json!("unavailable"), &json!(true))
     );
     maker.sweep(parlor).await;
-    invariants::hold(parlor, COACH, chat).await;
+    invariants::check(parlor, COACH, chat).await;
     answered(maker, chat, "the-next").await;
-    invariants::hold(parlor, COACH, chat).await;
+    invariants::check(parlor, COACH, chat).await;
     assert_eq!(parlor.simulator.calls_count(), 2);
 }
 
@@ -349,7 +349,7 @@ impl Case {
             Break::ClientCut | Break::PostgresKilled => {}
         }
         let let_go = || {
-            self.wire.mind_nothing();
+            self.wire.clear_rules();
             simulator.release();
         };
         let seen = if what == Break::ClientCut {
@@ -386,7 +386,7 @@ impl Case {
         self.maker.sweep(&self.parlor).await;
 
         self.is_as_it_should_be(what, &seen).await;
-        invariants::hold(&self.parlor, COACH, chat).await;
+        invariants::check(&self.parlor, COACH, chat).await;
         // The same message sent again is there, or is answered now; and so is the next one.
         let again = answered(&self.maker, chat, MESSAGE).await;
         if what.outcome_at(step) != Outcome::Broken {
@@ -397,7 +397,7 @@ impl Case {
             (next.text(), &*next.end().unwrap().name),
             (PIECES.concat(), "done")
         );
-        invariants::hold(&self.parlor, COACH, chat).await;
+        invariants::check(&self.parlor, COACH, chat).await;
         let ill: i64 = sqlx::query_scalar(
             "select count(*) from biz.ai_circuits where state <> 'closed' or failures > 0",
         )
@@ -501,14 +501,14 @@ async fn reach(step: Step, parlor: &Parlor, wire: &Wire, send: impl FnOnce() -> 
     let simulator = &parlor.simulator;
     match step {
         Step::Sent => {
-            let held = wire.held();
-            wire.hold_what_says(MESSAGE);
+            let held = wire.delayed();
+            wire.delay_messages_with(MESSAGE);
             let reader = send();
-            until("it waits", async || (wire.held() > held).then_some(())).await;
+            until("it waits", async || (wire.delayed() > held).then_some(())).await;
             reader
         }
         Step::Begun => {
-            wire.lose_answers_to(MESSAGE);
+            wire.drop_responses_to(MESSAGE);
             let reader = send();
             until("it is stored", async || stored(parlor).await).await;
             reader
@@ -516,7 +516,7 @@ async fn reach(step: Step, parlor: &Parlor, wire: &Wire, send: impl FnOnce() -> 
         Step::Asked => asked(parlor, send).await,
         Step::Relayed => {
             let mut reader = asked(parlor, send).await;
-            wire.hold_what_says(PIECES[0]);
+            wire.delay_messages_with(PIECES[0]);
             simulator.hold_after(2);
             reader.read(&PIECES[..2].concat()).await;
             reader
@@ -530,23 +530,26 @@ async fn reach(step: Step, parlor: &Parlor, wire: &Wire, send: impl FnOnce() -> 
                 (stored.content == PIECES[..2].concat()).then_some(())
             })
             .await;
-            wire.hold_what_says(PIECES[2]);
+            wire.delay_messages_with(PIECES[2]);
             simulator.hold_after(4);
             reader.read(&PIECES[..4].concat()).await;
             reader
         }
         Step::Said => {
             let mut reader = asked(parlor, send).await;
-            let held = wire.held();
-            wire.hold_what_says(PROMPT_VERSION);
+            let held = wire.delayed();
+            wire.delay_messages_with(PROMPT_VERSION);
             simulator.release();
             reader.read(&PIECES.concat()).await;
-            until("the end waits", async || (wire.held() > held).then_some(())).await;
+            until("the end waits", async || {
+                (wire.delayed() > held).then_some(())
+            })
+            .await;
             reader
         }
         Step::Ended => {
             let mut reader = asked(parlor, send).await;
-            wire.lose_answers_to(PROMPT_VERSION);
+            wire.drop_responses_to(PROMPT_VERSION);
             simulator.release();
             reader.read(&PIECES.concat()).await;
             until("the end is stored", async || {

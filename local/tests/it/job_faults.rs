@@ -153,9 +153,9 @@ async fn a_run_that_its_worker_never_heard_of_is_settled_with_its_job() {
     work.await.unwrap();
     // Given back, the job could be asked for again while it is not known what has become of the run.
     assert_eq!(case.parlor.job(case.job).await["status"], "running");
-    case.parlor.buried().await;
-    case.parlor.later().await;
-    invariants::of_the_jobs(&case.parlor).await;
+    case.parlor.expire_leases_and_sweep().await;
+    case.parlor.make_jobs_due().await;
+    invariants::check_jobs(&case.parlor).await;
     case.parlor.work().await;
     is_done(step, Break::Dropped, &case.parlor, case.job).await;
 }
@@ -188,7 +188,7 @@ impl Case {
         for app in APPS {
             answers(&parlor, app, "");
         }
-        let job = parlor.settled_by(MEMBER, 1).await;
+        let job = parlor.member_paid(MEMBER, 1).await;
         parlor
             .execute("update biz.ai_trigger_jobs set run_after = 'infinity'")
             .await;
@@ -229,7 +229,7 @@ impl Case {
             Working::Here(_) => renew(&parlor).await,
         }
         if what != Break::Dropped {
-            wire.mind_nothing();
+            wire.clear_rules();
         }
         for app in APPS {
             answers(&parlor, app, "");
@@ -246,8 +246,8 @@ impl Case {
 
         // On a busy machine a statement may be given up, and the job with it.
         until_within(LONGEST, "the job has ended", async || {
-            parlor.buried().await;
-            parlor.later().await;
+            parlor.expire_leases_and_sweep().await;
+            parlor.make_jobs_due().await;
             match &emulator {
                 None => _ = parlor.work().await,
                 Some(emulator) => _ = work(emulator).await,
@@ -258,10 +258,10 @@ impl Case {
         is_done(step, what, &parlor, job).await;
         let held = matches!(step.1, Point::Due | Point::Opening | Point::Answered);
         if what == Break::Dropped && held {
-            let late = wire.late_answers();
-            wire.mind_nothing();
+            let late = wire.late_responses();
+            wire.clear_rules();
             until("it is said after all", async || {
-                (wire.late_answers() > late).then_some(())
+                (wire.late_responses() > late).then_some(())
             })
             .await;
             is_done(step, what, &parlor, job).await;
@@ -291,7 +291,7 @@ async fn is_done(step: Step, what: Break, parlor: &Parlor, job: i64) {
             _ => assert_eq!(asked, 1 + usize::from(was_lost), "{app}"),
         }
     }
-    invariants::of_the_jobs(parlor).await;
+    invariants::check_jobs(parlor).await;
     let again = parlor.trigger(&consumption(MEMBER, 1)).await;
     assert_eq!(again.body["status"], "skipped_duplicate");
 }
@@ -310,7 +310,7 @@ impl Working {
             (here.worker.run(None).await == Worked::IDLE).then_some(())
         })
         .await;
-        parlor.later().await;
+        parlor.make_jobs_due().await;
         let reached = Arc::clone(reached);
         #[expect(clippy::disallowed_methods, reason = "a worker that can be killed")]
         let work = tokio::spawn(async move {
@@ -342,7 +342,7 @@ impl Working {
             other => panic!("{other:?}"),
         })
         .await;
-        parlor.later().await;
+        parlor.make_jobs_due().await;
         let (invoked, reached) = (Arc::clone(&emulator), Arc::clone(reached));
         let db = parlor.db.clone();
         #[expect(
@@ -417,8 +417,8 @@ async fn reach(
 ) -> Working {
     let name = APPS.get(app).copied().unwrap_or_default();
     let version = format!("{name}/");
-    let held = wire.held();
-    let is_held = async || (wire.held() > held).then_some(());
+    let held = wire.delayed();
+    let is_held = async || (wire.delayed() > held).then_some(());
     let finds = async |query: &'static str| {
         let found: bool = sqlx::query_scalar(query)
             .bind(name)
@@ -428,13 +428,13 @@ async fn reach(
         found.then_some(())
     };
     let mind: &dyn Fn() = match point {
-        Point::Due => &|| wire.hold_what_says(TARGET),
-        Point::Leased => &|| wire.lose_answers_to(TARGET),
-        Point::Opening => &|| wire.hold_what_says(&version),
-        Point::Opened => &|| wire.lose_answers_to(&version),
+        Point::Due => &|| wire.delay_messages_with(TARGET),
+        Point::Leased => &|| wire.drop_responses_to(TARGET),
+        Point::Opening => &|| wire.delay_messages_with(&version),
+        Point::Opened => &|| wire.drop_responses_to(&version),
         Point::Asked => &|| answers(parlor, name, "gate:0+"),
-        Point::Answered => &|| wire.hold_what_says(&words_of(name)),
-        Point::Kept => &|| wire.lose_answers_to(&words_of(name)),
+        Point::Answered => &|| wire.delay_messages_with(&words_of(name)),
+        Point::Kept => &|| wire.drop_responses_to(&words_of(name)),
     };
     // The job says its target again and again: only from the app before on is it this step's.
     let worker = if point <= Point::Leased && app > 0 {

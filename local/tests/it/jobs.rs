@@ -39,7 +39,7 @@ impl Parlor {
 #[tokio::test]
 async fn a_visit_becomes_clues_that_are_consolidated_and_made_into_strategies() {
     let parlor = parlor().await;
-    let job = parlor.settled_by(MEMBER, 1).await;
+    let job = parlor.member_paid(MEMBER, 1).await;
     assert_eq!(parlor.work().await, succeeded(1));
 
     let done = parlor.job(job).await;
@@ -101,7 +101,7 @@ async fn a_visit_becomes_clues_that_are_consolidated_and_made_into_strategies() 
 #[tokio::test]
 async fn what_was_answered_is_not_asked_again_unless_it_is_forced() {
     let parlor = parlor().await;
-    let first = parlor.settled_by(MEMBER, 1).await;
+    let first = parlor.member_paid(MEMBER, 1).await;
     parlor.work().await;
     assert_eq!(parlor.simulator.calls_count(), 3);
 
@@ -122,7 +122,7 @@ async fn what_was_answered_is_not_asked_again_unless_it_is_forced() {
     assert_eq!(parlor.work().await, Worked::IDLE);
 
     // Another visit of the same day is a job, but all that it would say is there.
-    let other = parlor.settled_by(MEMBER, 2).await;
+    let other = parlor.member_paid(MEMBER, 2).await;
     assert_eq!(parlor.work().await, succeeded(1));
     assert_eq!(parlor.job(other).await["status"], "succeeded");
     assert_eq!(parlor.simulator.calls_count(), 3);
@@ -130,7 +130,7 @@ async fn what_was_answered_is_not_asked_again_unless_it_is_forced() {
     // Forced, all is made anew, knowing what was said before; and what was said before is replaced.
     let mut forced = consumption(MEMBER, 1);
     forced["is_forced"] = json!(true);
-    let forced = parlor.triggered(&forced).await;
+    let forced = parlor.trigger_accepted(&forced).await;
     parlor.work().await;
     assert_eq!(parlor.simulator.calls_count(), 6);
     assert_eq!(parlor.runs(forced).await.len(), 3);
@@ -148,7 +148,7 @@ async fn a_coach_who_took_part_gets_something_to_do_and_words_for_it() {
     let parlor = parlor().await;
     let mut event = consumption(MEMBER, 1);
     event["payload"]["coach_id"] = json!(1001);
-    parlor.triggered(&event).await;
+    parlor.trigger_accepted(&event).await;
     parlor.work().await;
     let entries = parlor.entries().await;
     let apps = column(&entries[3..], "cache_type");
@@ -171,10 +171,10 @@ async fn a_task_and_a_note_are_answered_about_themselves() {
             .unwrap();
     let (task, member) = (1_001_004, note / 100);
     parlor
-        .triggered(&json!({ "event_type": "task.assigned", "payload": { "task_id": task } }))
+        .trigger_accepted(&json!({ "event_type": "task.assigned", "payload": { "task_id": task } }))
         .await;
     parlor
-        .triggered(&json!({ "event_type": "note.created", "member_id": member, "payload": { "note_id": note } }))
+        .trigger_accepted(&json!({ "event_type": "note.created", "member_id": member, "payload": { "note_id": note } }))
         .await;
     assert_eq!(parlor.work().await, succeeded(2));
     let mut targets: Vec<String> = parlor
@@ -218,7 +218,7 @@ async fn a_note_about_one_member_tells_nothing_of_another() {
             .unwrap();
     let another = note / 100 + 1;
     let event = json!({ "event_type": "note.created", "member_id": another, "payload": { "note_id": note } });
-    let job = parlor.triggered(&event).await;
+    let job = parlor.trigger_accepted(&event).await;
     parlor.work().await;
     assert_eq!(parlor.job(job).await["error_code"], "not_found");
     assert_eq!(parlor.simulator.calls_count(), 0);
@@ -228,9 +228,9 @@ async fn a_note_about_one_member_tells_nothing_of_another() {
 async fn new_facts_of_a_site_queue_its_filters_and_only_those() {
     let parlor = parlor().await;
     let job = parlor
-        .triggered(&json!({ "event_type": "etl.finished" }))
+        .trigger_accepted(&json!({ "event_type": "etl.finished" }))
         .await;
-    parlor.work_off().await;
+    parlor.work_until_done().await;
     assert_eq!(parlor.job(job).await["status"], "succeeded");
     let entries = parlor.entries().await;
     // Eight periods of all areas together, of each of three, and with the areas compared.
@@ -352,11 +352,11 @@ async fn the_same_event_of_another_business_date_is_another_event() {
 #[tokio::test]
 async fn an_event_whose_job_came_to_nothing_may_come_again() {
     let parlor = parlor().await;
-    let job = parlor.settled_by(MEMBER, 1).await;
+    let job = parlor.member_paid(MEMBER, 1).await;
     parlor
         .execute("update biz.ai_trigger_jobs set status = 'failed', finished_at = now()")
         .await;
-    assert_ne!(parlor.settled_by(MEMBER, 1).await, job);
+    assert_ne!(parlor.member_paid(MEMBER, 1).await, job);
 }
 
 #[tokio::test]
@@ -391,7 +391,7 @@ async fn a_site_with_many_jobs_does_not_delay_another_by_more_than_one() {
 async fn many_workers_share_the_jobs_and_each_runs_once() {
     let parlor = parlor().await;
     for order in 0..12 {
-        parlor.settled_by(MEMBER + order, order + 1).await;
+        parlor.member_paid(MEMBER + order, order + 1).await;
     }
     let workers = (0..4).map(|_| parlor.worker.run(None));
     let done = futures_util::future::join_all(workers).await;

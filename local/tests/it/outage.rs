@@ -64,7 +64,7 @@ async fn every_route_says_so_and_recovers(go: fn(&Wire)) {
         }
     }
     assert_eq!(parlor.simulator.calls_count(), 0);
-    wire.come_up();
+    wire.restore();
     for route in routes::all() {
         let limit = Duration::from_secs(30);
         until_within(limit, "the same process answers again", async || {
@@ -84,7 +84,7 @@ async fn a_database_that_is_gone_is_a_503_on_every_route_until_it_is_back() {
 
 #[tokio::test]
 async fn a_database_that_is_silent_is_a_503_on_every_route_until_it_is_back() {
-    every_route_says_so_and_recovers(Wire::fall_silent).await;
+    every_route_says_so_and_recovers(Wire::stop_forwarding).await;
 }
 
 /// A stream that has said a little and is held there.
@@ -129,7 +129,7 @@ async fn stored(parlor: &Parlor) -> String {
 
 #[tokio::test]
 async fn a_database_lost_in_mid_stream_and_back_in_time_costs_no_text() {
-    for go in [Wire::go_down, Wire::fall_silent] {
+    for go in [Wire::go_down, Wire::stop_forwarding] {
         let (parlor, wire) = wired().await;
         let (chat, stream, events) = half_said(&parlor, "数据库断开又恢复，一个字也不能少。").await;
         go(&wire);
@@ -137,7 +137,7 @@ async fn a_database_lost_in_mid_stream_and_back_in_time_costs_no_text() {
         // All is said, and nothing of it can be stored.
         parlor.simulator.active(0).await;
         assert_eq!(stored(&parlor).await, "");
-        wire.come_up();
+        wire.restore();
         ends_whole(&parlor, chat, stream, events).await;
     }
 }
@@ -185,7 +185,7 @@ async fn a_database_that_never_comes_back_ends_a_reply_with_one_error_and_no_don
     };
     assert_eq!(ends, [end]);
     // It stays to be taken over: nobody said that it had ended.
-    wire.come_up();
+    wire.restore();
     assert_eq!(parlor.messages(COACH, chat).await[1]["status"], "streaming");
 }
 
@@ -193,7 +193,7 @@ async fn a_database_that_never_comes_back_ends_a_reply_with_one_error_and_no_don
 async fn a_checkpoint_whose_answer_is_lost_does_not_double_text() {
     let (parlor, wire) = wired().await;
     let (chat, stream, events) = half_said(&parlor, "检查点存下了，回答却丢了。").await;
-    wire.lose_answers();
+    wire.drop_responses();
     until("the checkpoint is stored all the same", async || {
         (!stored(&parlor).await.is_empty()).then_some(())
     })
@@ -206,7 +206,7 @@ async fn a_checkpoint_whose_answer_is_lost_does_not_double_text() {
 async fn an_end_whose_answer_is_lost_is_stored_once() {
     let (parlor, wire) = wired().await;
     let (chat, stream, events) = half_said(&parlor, "结尾存下了，回答却丢了。").await;
-    wire.lose_answers();
+    wire.drop_responses();
     parlor.simulator.release();
     ends_whole(&parlor, chat, stream, events).await;
     let usage = parlor.usage(1).await;
@@ -231,9 +231,9 @@ async fn late_checkpoint(
     for _ in 0..2 {
         events.push(stream.expect("message").await);
     }
-    wire.hold_requests();
+    wire.delay_requests();
     until("a checkpoint is on its way", async || {
-        (wire.held() > 0).then_some(())
+        (wire.delayed() > 0).then_some(())
     })
     .await;
     (chat, stream, events)
@@ -263,7 +263,7 @@ async fn a_checkpoint_that_arrives_late_takes_no_text_back() {
     .await;
     wire.deliver();
     until("the late one is done", async || {
-        (wire.late_answers() > 0).then_some(())
+        (wire.late_responses() > 0).then_some(())
     })
     .await;
     assert_eq!(stored(&parlor).await, said);
@@ -286,11 +286,11 @@ async fn a_checkpoint_that_arrives_after_the_end_changes_nothing() {
     let before = parlor.messages(COACH, chat).await;
     wire.deliver();
     until("the late one is done", async || {
-        (wire.late_answers() > 0).then_some(())
+        (wire.late_responses() > 0).then_some(())
     })
     .await;
     assert_eq!(parlor.messages(COACH, chat).await, before);
-    invariants::hold(&parlor, COACH, chat).await;
+    invariants::check(&parlor, COACH, chat).await;
 }
 
 #[tokio::test]

@@ -54,7 +54,7 @@ async fn what_is_missing_is_queued_once_and_again_when_it_no_longer_holds() {
             found(0, 0, FILTERS)
         );
     }
-    parlor.work_off().await;
+    parlor.work_until_done().await;
     for dry_run in [true, false] {
         assert_eq!(
             prewarm(&parlor, Some(1), dry_run).await,
@@ -73,13 +73,13 @@ async fn what_is_missing_is_queued_once_and_again_when_it_no_longer_holds() {
     .await
     .unwrap();
     assert_eq!(prewarm(&parlor, Some(1), false).await, found(8, 32, 0));
-    parlor.work_off().await;
+    parlor.work_until_done().await;
     parlor
         .execute("update biz.sites set runtime_mode = 'sandbox', sandbox_date = site_today(1) - 1 where id = 1")
         .await;
     assert_eq!(prewarm(&parlor, Some(1), false).await, found(FILTERS, 0, 0));
-    parlor.work_off().await;
-    invariants::of_the_jobs(&parlor).await;
+    parlor.work_until_done().await;
+    invariants::check_jobs(&parlor).await;
 }
 
 #[tokio::test]
@@ -95,12 +95,12 @@ async fn prewarms_at_once_queue_each_filter_of_each_active_site_once() {
     assert_eq!((one.sites, two.sites), (2, 2));
     assert_eq!(one.enqueued + two.enqueued, 2 * FILTERS);
     assert_eq!(count(&parlor).await, 2 * FILTERS);
-    parlor.work_off().await;
+    parlor.work_until_done().await;
     assert_eq!(
         i64::try_from(parlor.simulator.calls_count()).unwrap(),
         2 * FILTERS
     );
-    invariants::of_the_jobs(&parlor).await;
+    invariants::check_jobs(&parlor).await;
 }
 
 #[tokio::test]
@@ -109,8 +109,8 @@ async fn new_facts_whose_worker_died_queue_their_filters_once() {
     for forced in [false, true] {
         let before = count(&parlor).await;
         let event = json!({ "event_type": "etl.finished", "is_forced": forced });
-        let job = parlor.triggered(&event).await;
-        parlor.work_off().await;
+        let job = parlor.trigger_accepted(&event).await;
+        parlor.work_until_done().await;
         assert_eq!(count(&parlor).await, before + 1 + FILTERS);
         // As if it had died before it could say that it was done.
         sqlx::query(
@@ -121,8 +121,8 @@ async fn new_facts_whose_worker_died_queue_their_filters_once() {
         .execute(&parlor.db)
         .await
         .unwrap();
-        parlor.buried().await;
-        parlor.work_off().await;
+        parlor.expire_leases_and_sweep().await;
+        parlor.work_until_done().await;
         assert_eq!(parlor.job(job).await["status"], "succeeded");
         assert_eq!(count(&parlor).await, before + 1 + FILTERS);
     }
@@ -130,5 +130,5 @@ async fn new_facts_whose_worker_died_queue_their_filters_once() {
         i64::try_from(parlor.simulator.calls_count()).unwrap(),
         2 * FILTERS
     );
-    invariants::of_the_jobs(&parlor).await;
+    invariants::check_jobs(&parlor).await;
 }

@@ -20,14 +20,14 @@ use crate::harness::{
 /// Makes a secret, and answers its ARN.
 async fn create(moto: &Moto, name: &str, mut value: Value) -> String {
     value["Name"] = name.into();
-    let answer = moto.ask("secretsmanager.CreateSecret", &value).await;
+    let answer = moto.call("secretsmanager.CreateSecret", &value).await;
     answer["ARN"].as_str().unwrap().to_owned()
 }
 
 /// Rotates a secret: what it was becomes `AWSPREVIOUS`.
 async fn put(moto: &Moto, arn: &str, value: &str) {
     let body = json!({ "SecretId": arn, "SecretString": value });
-    moto.ask("secretsmanager.PutSecretValue", &body).await;
+    moto.call("secretsmanager.PutSecretValue", &body).await;
 }
 
 /// A Parlor, and what its functions are given beside or instead of the usual variables.

@@ -12,7 +12,7 @@ use crate::harness::{
 impl Parlor {
     /// All messages of a session.
     async fn messages_of(&self, user: i64, session: &str) -> Vec<Value> {
-        let page = self.heard(user, session, "limit=100").await;
+        let page = self.session_messages(user, session, "limit=100").await;
         page["messages"].as_array().unwrap().clone()
     }
 
@@ -37,7 +37,7 @@ async fn a_message_is_answered_by_the_bots_agent_unread() {
     let parlor = Parlor::start().await;
     let session = parlor.begin_session(COACH).await;
     let message = parlor
-        .said(COACH, &session, "会员最近来得少，怎么办？")
+        .create_message(COACH, &session, "会员最近来得少，怎么办？")
         .await;
     assert_eq!(parlor.work().await.succeeded, 1);
 
@@ -69,7 +69,7 @@ async fn a_message_is_answered_by_the_bots_agent_unread() {
     let asked = parlor.simulator.calls();
     assert_eq!(asked.len(), 1);
     assert_eq!(asked[0].prompt(), "会员最近来得少，怎么办？");
-    invariants::of_the_books(&parlor).await;
+    invariants::check_books(&parlor).await;
 }
 
 #[tokio::test]
@@ -77,7 +77,7 @@ async fn the_cloud_is_told_the_session_or_the_history_and_never_both() {
     let parlor = Parlor::start().await;
     let session = parlor.begin_session(COACH).await;
     for content in ["你好", "还在吗"] {
-        parlor.said(COACH, &session, content).await;
+        parlor.create_message(COACH, &session, content).await;
         parlor.work().await;
     }
     let asked = parlor.simulator.calls();
@@ -89,7 +89,7 @@ async fn the_cloud_is_told_the_session_or_the_history_and_never_both() {
     parlor
         .simulator
         .set_scenario(None, Some("expired-session".parse().unwrap()));
-    parlor.said(COACH, &session, "第三句").await;
+    parlor.create_message(COACH, &session, "第三句").await;
     parlor.simulator.set_scenario(None, None);
     parlor.work().await;
     let asked = parlor.simulator.calls();
@@ -100,7 +100,7 @@ async fn the_cloud_is_told_the_session_or_the_history_and_never_both() {
         last.prompt()
     );
     assert_eq!(parlor.messages_of(COACH, &session).await.len(), 6);
-    invariants::of_the_books(&parlor).await;
+    invariants::check_books(&parlor).await;
 }
 
 #[tokio::test]
@@ -110,7 +110,7 @@ async fn a_reply_that_fails_for_good_leaves_a_message_that_says_so() {
         .simulator
         .set_scenario(None, Some("inspection".parse().unwrap()));
     let session = parlor.begin_session(COACH).await;
-    let message = parlor.said(COACH, &session, "你好").await;
+    let message = parlor.create_message(COACH, &session, "你好").await;
     assert_eq!(parlor.work().await.failed, 1);
     let said = parlor.messages_of(COACH, &session).await;
     assert_eq!(
@@ -130,11 +130,11 @@ async fn a_reply_that_fails_for_good_leaves_a_message_that_says_so() {
     );
     // What failed is no part of what is told next.
     parlor.simulator.set_scenario(None, None);
-    parlor.said(COACH, &session, "再来").await;
+    parlor.create_message(COACH, &session, "再来").await;
     parlor.work().await;
     let asked = parlor.simulator.calls();
     assert!(!asked.last().unwrap().prompt().contains("could not be made"));
-    invariants::of_the_books(&parlor).await;
+    invariants::check_books(&parlor).await;
 }
 
 #[tokio::test]
@@ -144,14 +144,14 @@ async fn a_service_that_is_down_is_tried_three_times() {
         .simulator
         .set_scenario(None, Some("unavailable".parse().unwrap()));
     let session = parlor.begin_session(COACH).await;
-    parlor.said(COACH, &session, "你好").await;
+    parlor.create_message(COACH, &session, "你好").await;
     for attempt in 1..=3 {
         let done = parlor.work().await;
         assert_eq!(
             (done.given_back, done.failed),
             if attempt < 3 { (1, 0) } else { (0, 1) }
         );
-        parlor.later().await;
+        parlor.make_jobs_due().await;
     }
     assert_eq!(
         parlor.messages_of(COACH, &session).await[1]["status"],
@@ -169,11 +169,11 @@ async fn a_service_that_is_down_is_tried_three_times() {
 async fn what_is_closed_or_sent_while_a_reply_is_made_stays_and_the_reply_is_kept() {
     let parlor = Parlor::start().await;
     let session = parlor.begin_session(COACH).await;
-    parlor.said(COACH, &session, "第一句").await;
+    parlor.create_message(COACH, &session, "第一句").await;
     parlor.simulator.hold_after(0);
     let meanwhile = async {
         parlor.simulator.held(1).await;
-        parlor.said(COACH, &session, "第二句").await;
+        parlor.create_message(COACH, &session, "第二句").await;
         let path = format!("/api/chat/sessions/{session}");
         let closed = parlor
             .request_as(COACH, "DELETE", &path)
@@ -207,7 +207,7 @@ async fn what_is_closed_or_sent_while_a_reply_is_made_stays_and_the_reply_is_kep
 async fn a_worker_that_dies_is_followed_by_one_that_answers_once() {
     let parlor = Parlor::start().await;
     let session = parlor.begin_session(COACH).await;
-    parlor.said(COACH, &session, "你好").await;
+    parlor.create_message(COACH, &session, "你好").await;
     parlor.simulator.hold_after(0);
     let dying = parlor.worker.clone();
     tokio::select! {
@@ -215,24 +215,24 @@ async fn a_worker_that_dies_is_followed_by_one_that_answers_once() {
         () = parlor.simulator.held(1) => {}
     }
     parlor.simulator.release();
-    parlor.buried().await;
+    parlor.expire_leases_and_sweep().await;
     assert_eq!(parlor.work().await.succeeded, 1);
     let said = parlor.messages_of(COACH, &session).await;
     assert_eq!(said.len(), 2);
     assert_eq!(said[1]["status"], "delivered");
-    invariants::of_the_books(&parlor).await;
+    invariants::check_books(&parlor).await;
 }
 
 #[tokio::test]
 async fn whose_reply_takes_every_worker_with_it_is_told_so() {
     let parlor = Parlor::start().await;
     let session = parlor.begin_session(COACH).await;
-    parlor.said(COACH, &session, "你好").await;
+    parlor.create_message(COACH, &session, "你好").await;
     for _ in 0..3 {
         parlor
             .execute("update biz.ai_trigger_jobs set status = 'running', attempts = attempts + 1, claims = claims + 1, lease_until = now()")
             .await;
-        parlor.buried().await;
+        parlor.expire_leases_and_sweep().await;
     }
     assert_eq!(
         parlor.messages_of(COACH, &session).await[1]["status"],
@@ -249,10 +249,10 @@ async fn somebody_who_waits_goes_before_what_nobody_waits_for() {
     })
     .await;
     for order in 1..=3 {
-        parlor.settled_by(10_000 + order, order).await;
+        parlor.member_paid(10_000 + order, order).await;
     }
     let session = parlor.begin_session(COACH).await;
-    parlor.said(COACH, &session, "你好").await;
+    parlor.create_message(COACH, &session, "你好").await;
     parlor.work().await;
     let first: String = sqlx::query_scalar(
         "select event_type from biz.ai_trigger_jobs order by started_at limit 1",
@@ -281,7 +281,7 @@ async fn a_site_without_budget_is_told_at_once_and_not_the_next_day() {
     parlor
         .execute("delete from biz.ai_budgets where site_id = 1")
         .await;
-    parlor.said(COACH, &session, "你好").await;
+    parlor.create_message(COACH, &session, "你好").await;
     parlor
         .execute(
             "insert into biz.ai_budgets (site_id, daily_limit, monthly_limit) values (1, 100, 100)",
@@ -298,7 +298,7 @@ async fn a_site_without_budget_is_told_at_once_and_not_the_next_day() {
 async fn the_mini_program_talks_on_with_the_bot_and_has_read_what_it_sees() {
     let parlor = Parlor::start().await;
     let session = parlor.begin_session(STAFF).await;
-    parlor.said(STAFF, &session, "你好").await;
+    parlor.create_message(STAFF, &session, "你好").await;
     parlor.work().await;
     let chat = chat_of(&parlor).await;
     // The bot's own application, not the chat's, is asked.
@@ -334,11 +334,11 @@ async fn the_messages_of_a_session_are_answered_one_after_the_other_and_in_one_c
     let session = parlor.begin_session(COACH).await;
     let mut asked = Vec::new();
     for content in ["第一句", "第二句", "第三句"] {
-        asked.push(json!(parlor.said(COACH, &session, content).await));
+        asked.push(json!(parlor.create_message(COACH, &session, content).await));
     }
     // Somebody else's waits for none of them.
     let other = parlor.begin_session(STAFF).await;
-    parlor.said(STAFF, &other, "别的会话").await;
+    parlor.create_message(STAFF, &other, "别的会话").await;
 
     parlor.simulator.hold_after(0);
     let another_worker = parlor.worker.clone();
@@ -370,14 +370,14 @@ async fn the_messages_of_a_session_are_answered_one_after_the_other_and_in_one_c
         sessions[0].is_none() && sessions[1].is_some() && sessions[1] == sessions[2],
         "{sessions:?}"
     );
-    invariants::of_the_books(&parlor).await;
+    invariants::check_books(&parlor).await;
 }
 
 #[tokio::test]
 async fn while_a_bot_replies_the_mini_program_is_told_that_the_conversation_is_busy() {
     let parlor = Parlor::start().await;
     let session = parlor.begin_session(STAFF).await;
-    parlor.said(STAFF, &session, "你好").await;
+    parlor.create_message(STAFF, &session, "你好").await;
     let chat = chat_of(&parlor).await;
     parlor.simulator.hold_after(0);
     let meanwhile = async {
@@ -404,7 +404,7 @@ async fn a_bot_waits_for_the_end_of_what_is_streamed_in_its_conversation() {
         .await;
     stream.expect("start").await;
     stream.expect("message").await;
-    parlor.said(STAFF, &session, "同时在别处问").await;
+    parlor.create_message(STAFF, &session, "同时在别处问").await;
     assert_eq!(parlor.work().await.given_back, 1);
     let job = &parlor.jobs().await[0];
     assert_eq!(
@@ -413,12 +413,12 @@ async fn a_bot_waits_for_the_end_of_what_is_streamed_in_its_conversation() {
     );
     parlor.simulator.release();
     stream.rest().await;
-    parlor.later().await;
+    parlor.make_jobs_due().await;
     assert_eq!(parlor.work().await.succeeded, 1);
     let said = parlor.messages_of(STAFF, &session).await;
     assert_eq!(said.len(), 4);
     assert_eq!(said[3]["reply_to"], said[2]["id"]);
-    invariants::of_the_books(&parlor).await;
+    invariants::check_books(&parlor).await;
 }
 
 #[tokio::test]
@@ -439,10 +439,12 @@ async fn a_bot_without_its_agent_answers_nobody_in_the_mini_program_either() {
 async fn a_session_that_the_cloud_has_forgotten_is_forgotten_though_there_was_no_answer() {
     let parlor = Parlor::start().await;
     let session = parlor.begin_session(COACH).await;
-    parlor.said(COACH, &session, "你好").await;
+    parlor.create_message(COACH, &session, "你好").await;
     parlor.work().await;
     parlor.simulator.expire_sessions();
-    parlor.said(COACH, &session, "[[sim:empty]]").await;
+    parlor
+        .create_message(COACH, &session, "[[sim:empty]]")
+        .await;
     parlor.work().await;
     let kept: Option<String> = sqlx::query_scalar(
         "select dashscope_session_id from biz.ai_conversations where bot_id is not null",

@@ -23,12 +23,12 @@ async fn a_repeat_under_a_key_is_the_same_message_and_another_body_is_refused() 
     let parlor = Parlor::start().await;
     let id = parlor.begin_session(COACH).await;
     let body = json!({ "content": "你好" });
-    let first = parlor.say_once(COACH, &id, "k", &body).await;
-    let again = parlor.say_once(COACH, &id, "k", &body).await;
+    let first = parlor.post_message_with_key(COACH, &id, "k", &body).await;
+    let again = parlor.post_message_with_key(COACH, &id, "k", &body).await;
     assert_eq!(first.created(), again.created());
     // Left out is as good as given, and what is trimmed is no difference.
     let same = json!({ "content": " 你好 ", "content_type": "markdown", "reply_to": null });
-    let again = parlor.say_once(COACH, &id, "k", &same).await;
+    let again = parlor.post_message_with_key(COACH, &id, "k", &same).await;
     assert_eq!(first.body, *again.created());
     let message = &first.body["message"]["id"];
     for other in [
@@ -36,14 +36,14 @@ async fn a_repeat_under_a_key_is_the_same_message_and_another_body_is_refused() 
         json!({ "content": "你好", "content_type": "text" }),
         json!({ "content": "你好", "reply_to": message }),
     ] {
-        let refused = parlor.say_once(COACH, &id, "k", &other).await;
+        let refused = parlor.post_message_with_key(COACH, &id, "k", &other).await;
         refused.refused_at(SESSIONS, 422, "invalid_request");
     }
     assert_eq!(stored(&parlor).await, (1, 1));
     // A repeat is told what it was, whatever has become of the session.
     let path = format!("{SESSIONS}/{id}");
     answer(parlor.request_as(COACH, "DELETE", &path)).await.ok();
-    let again = parlor.say_once(COACH, &id, "k", &body).await;
+    let again = parlor.post_message_with_key(COACH, &id, "k", &body).await;
     assert_eq!(first.body, *again.created());
 }
 
@@ -55,7 +55,7 @@ async fn ten_at_once_under_a_key_are_one_message() {
     // Who comes too late for the database's patience sends again.
     let answers = join_all((0..10).map(|_| {
         until("the message is taken", async || {
-            let answer = parlor.say_once(COACH, &id, "k", &body).await;
+            let answer = parlor.post_message_with_key(COACH, &id, "k", &body).await;
             (answer.status != 503).then_some(answer)
         })
     }))
@@ -75,10 +75,13 @@ async fn a_key_is_a_sessions_own_and_two_keys_are_two_messages() {
     );
     let body = json!({ "content": "你好" });
     for (session, key) in [(&here, "k"), (&there, "k"), (&here, "K"), (&here, "k k")] {
-        parlor.say_once(COACH, session, key, &body).await.created();
+        parlor
+            .post_message_with_key(COACH, session, key, &body)
+            .await
+            .created();
     }
     // Nor does a message without one repeat anything.
-    parlor.say(COACH, &here, "你好").await.created();
+    parlor.post_message(COACH, &here, "你好").await.created();
     assert_eq!(stored(&parlor).await, (5, 5));
 }
 
@@ -87,13 +90,13 @@ async fn a_key_is_forgotten_after_a_day_and_then_stands_for_the_new_message() {
     let parlor = Parlor::start().await;
     let id = parlor.begin_session(COACH).await;
     let first = parlor
-        .say_once(COACH, &id, "k", &json!({ "content": "昨天" }))
+        .post_message_with_key(COACH, &id, "k", &json!({ "content": "昨天" }))
         .await;
     parlor
         .execute("update biz.ai_idempotency_keys set created_at = now() - interval '23 hours 59 minutes'")
         .await;
     let again = parlor
-        .say_once(COACH, &id, "k", &json!({ "content": "昨天" }))
+        .post_message_with_key(COACH, &id, "k", &json!({ "content": "昨天" }))
         .await;
     assert_eq!(again.created(), first.created());
     parlor
@@ -102,12 +105,12 @@ async fn a_key_is_forgotten_after_a_day_and_then_stands_for_the_new_message() {
         )
         .await;
     let body = json!({ "content": "今天" });
-    let second = parlor.say_once(COACH, &id, "k", &body).await;
+    let second = parlor.post_message_with_key(COACH, &id, "k", &body).await;
     assert_ne!(
         second.created()["message"]["id"],
         first.body["message"]["id"]
     );
-    let again = parlor.say_once(COACH, &id, "k", &body).await;
+    let again = parlor.post_message_with_key(COACH, &id, "k", &body).await;
     assert_eq!(again.created(), second.created());
     assert_eq!(stored(&parlor).await, (2, 2));
 }
@@ -121,14 +124,17 @@ async fn a_message_that_was_refused_is_not_remembered() {
         .execute("update biz.ai_budgets set daily_limit = 0")
         .await;
     parlor
-        .say_once(COACH, &id, "k", &body)
+        .post_message_with_key(COACH, &id, "k", &body)
         .await
         .refused_at(SESSIONS, 429, "budget_exceeded");
     parlor
         .execute("update biz.ai_budgets set daily_limit = 100000")
         .await;
     let other = json!({ "content": "改了" });
-    parlor.say_once(COACH, &id, "k", &other).await.created();
+    parlor
+        .post_message_with_key(COACH, &id, "k", &other)
+        .await
+        .created();
 }
 
 #[tokio::test]
@@ -161,6 +167,6 @@ async fn a_key_is_1_to_64_printable_characters_and_given_once() {
     for key in [vec![b'k'; 64], b"!~ \"{}".to_vec()] {
         send(vec![key]).await.created();
     }
-    let messages = parlor.heard(COACH, &id, "").await;
+    let messages = parlor.session_messages(COACH, &id, "").await;
     assert_eq!(messages["count"], Value::from(2));
 }

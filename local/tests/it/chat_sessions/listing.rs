@@ -24,7 +24,7 @@ async fn the_newest_activity_comes_first_and_pages_fit_together() {
     let chat = parlor.open(COACH, "t").await;
     parlor.send(COACH, chat, "你好").await.ok();
     let oldest = expected.pop().unwrap();
-    parlor.said(COACH, &oldest, "还在吗").await;
+    parlor.create_message(COACH, &oldest, "还在吗").await;
     expected.insert(0, oldest);
     let expected: Vec<Value> = expected.into_iter().map(Value::from).collect();
 
@@ -144,7 +144,7 @@ async fn a_last_message_is_cut_between_characters() {
     let id = parlor.begin_session(COACH).await;
     let list = parlor.get(COACH, SESSIONS).await;
     assert!(list.ok()["sessions"][0]["last_message"].is_null());
-    parlor.said(COACH, &id, &"🎱".repeat(200)).await;
+    parlor.create_message(COACH, &id, &"🎱".repeat(200)).await;
     let list = parlor.get(COACH, SESSIONS).await;
     let shown = &list.ok()["sessions"][0]["last_message"];
     assert_eq!(
@@ -210,7 +210,7 @@ async fn a_list_is_one_statement_however_many_sessions_it_has() {
     let mut newest = String::new();
     for _ in 0..8 {
         newest = parlor.begin_session(COACH).await;
-        parlor.said(COACH, &newest, "你好").await;
+        parlor.create_message(COACH, &newest, "你好").await;
     }
     for path in [
         SESSIONS.to_owned(),
@@ -232,7 +232,7 @@ async fn a_list_is_one_statement_however_many_sessions_it_has() {
     let mut fewest = usize::MAX;
     for _ in 0..5 {
         let before = wire.round_trips();
-        parlor.said(COACH, &newest, "你好").await;
+        parlor.create_message(COACH, &newest, "你好").await;
         fewest = fewest.min(wire.round_trips() - before);
     }
     assert_eq!(fewest, 1, "a message, and the job that has it answered");

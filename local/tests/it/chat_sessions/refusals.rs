@@ -36,14 +36,14 @@ async fn refused(parlor: &Parlor, user: i64, id: &str, status: u16, code: &str) 
 async fn a_session_of_nobody_of_another_site_or_of_another_user_is_refused_on_every_route() {
     let parlor = Parlor::start().await;
     let id = parlor.begin_session(COACH).await;
-    parlor.said(COACH, &id, "你好").await;
+    parlor.create_message(COACH, &id, "你好").await;
     let before = parlor.session(COACH, &id).await;
     let unknown = "00000000-0000-4000-8000-00000000abcd";
     refused(&parlor, COACH, unknown, 404, "not_found").await;
     refused(&parlor, OTHER_SITE, &id, 404, "not_found").await;
     refused(&parlor, STAFF, &id, 403, "not_owner").await;
     assert_eq!(parlor.session(COACH, &id).await, before);
-    assert_eq!(parlor.heard(COACH, &id, "").await["count"], 1);
+    assert_eq!(parlor.session_messages(COACH, &id, "").await["count"], 1);
 }
 
 #[tokio::test]
@@ -92,7 +92,7 @@ async fn an_id_that_is_no_uuid_is_refused_on_every_route() {
 async fn a_query_that_makes_no_sense_is_refused_by_name() {
     let parlor = Parlor::start().await;
     let id = parlor.begin_session(COACH).await;
-    let message = parlor.said(COACH, &id, "你好").await;
+    let message = parlor.create_message(COACH, &id, "你好").await;
     let list = SESSIONS.to_owned();
     let messages = format!("{SESSIONS}/{id}/messages");
     for (path, query, field) in [

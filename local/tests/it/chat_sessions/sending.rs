@@ -106,8 +106,8 @@ async fn a_message_replies_to_one_of_its_own_session_alone() {
         parlor.begin_session(COACH).await,
     );
     let (mine, other) = (
-        parlor.said(COACH, &here, "一").await,
-        parlor.said(COACH, &there, "二").await,
+        parlor.create_message(COACH, &here, "一").await,
+        parlor.create_message(COACH, &there, "二").await,
     );
     let path = format!("{SESSIONS}/{here}/messages");
     let sent = parlor
@@ -128,7 +128,7 @@ async fn a_message_replies_to_one_of_its_own_session_alone() {
             assert_eq!(refused.body["field"], direction, "{id}");
         }
     }
-    assert_eq!(parlor.heard(COACH, &here, "").await["count"], 2);
+    assert_eq!(parlor.session_messages(COACH, &here, "").await["count"], 2);
 }
 
 #[tokio::test]
@@ -145,11 +145,11 @@ async fn a_message_is_shown_as_it_was_meant() {
         let sent = parlor.post(COACH, &path, &body).await;
         assert_eq!(sent.created()["message"]["content_type"], expected);
     }
-    let page = parlor.heard(COACH, &id, "limit=3").await;
+    let page = parlor.session_messages(COACH, &id, "limit=3").await;
     assert_eq!(page["messages"][0]["content_type"], "text");
     let longest = "长".repeat(8_000);
     let sent = parlor
-        .say(COACH, &id, &format!("\u{3000}{longest}\n"))
+        .post_message(COACH, &id, &format!("\u{3000}{longest}\n"))
         .await;
     assert_eq!(sent.created()["message"]["content"], longest);
 }
@@ -158,9 +158,9 @@ async fn a_message_is_shown_as_it_was_meant() {
 async fn a_failed_reply_says_so_and_the_question_counts_as_answered() {
     let parlor = Parlor::start().await;
     let id = parlor.begin_session(COACH).await;
-    let question = parlor.said(COACH, &id, "你好").await;
+    let question = parlor.create_message(COACH, &id, "你好").await;
     parlor.reply(question, "failed", "Later.").await;
-    let page = parlor.heard(COACH, &id, "").await;
+    let page = parlor.session_messages(COACH, &id, "").await;
     let told: Vec<_> = page["messages"].as_array().unwrap().iter().collect();
     assert_eq!(told[0]["ack_status"], "acked");
     assert_eq!(
@@ -177,7 +177,7 @@ async fn whoever_sends_too_much_or_has_no_budget_left_is_told_when_to_come_back(
     })
     .await;
     let id = parlor.begin_session(COACH).await;
-    let answers = join_all((0..8).map(|_| parlor.say(COACH, &id, "你好"))).await;
+    let answers = join_all((0..8).map(|_| parlor.post_message(COACH, &id, "你好"))).await;
     let (taken, refused): (Vec<_>, Vec<_>) =
         answers.iter().partition(|answer| answer.status == 201);
     assert_eq!((taken.len(), refused.len()), (3, 5));
@@ -193,7 +193,7 @@ async fn whoever_sends_too_much_or_has_no_budget_left_is_told_when_to_come_back(
     parlor
         .execute("update biz.ai_budgets set daily_limit = 0")
         .await;
-    let refused = parlor.say(COACH, &id, "你好").await;
+    let refused = parlor.post_message(COACH, &id, "你好").await;
     refused.refused_at(SESSIONS, 429, "budget_exceeded");
     assert!(refused.headers.contains_key("retry-after"));
     assert_eq!(parlor.session(COACH, &id).await["message_count"], 3);

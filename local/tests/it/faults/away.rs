@@ -68,10 +68,10 @@ async fn postgresql_silent_for_ten_seconds_is_a_503_in_time_and_costs_no_reply()
     .await;
     let town = Town::of(&parlor).await;
     town.lives_through(async || {
-        wire.fall_silent();
+        wire.stop_forwarding();
         town.gone.set(true);
         sleep(AWAY).await;
-        wire.come_up();
+        wire.restore();
     })
     .await;
 }
@@ -268,9 +268,9 @@ impl<'a> Town<'a> {
             .await
             .unwrap();
         for (user, chat) in chats {
-            invariants::of_the_conversation(parlor, user, chat).await;
+            invariants::check_conversation(parlor, user, chat).await;
         }
-        invariants::of_the_books(parlor).await;
+        invariants::check_books(parlor).await;
         let complete: Vec<String> = sqlx::query_scalar(
             "select concat(u.conversation_id, '/', u.client_message_id)
              from biz.ai_messages u join biz.ai_messages a on a.reply_to = u.id

@@ -52,11 +52,11 @@ async fn said(parlor: &Parlor) -> Value {
 async fn a_worker_whose_job_another_has_finished_changes_nothing_and_its_run_is_paid() {
     let parlor = parlor().await;
     will_say(&parlor, "too late", "gate:0+");
-    let job = parlor.settled_by(MEMBER, 1).await;
+    let job = parlor.member_paid(MEMBER, 1).await;
     let first = at_work(&parlor);
     parlor.simulator.held(1).await;
 
-    parlor.buried().await;
+    parlor.expire_leases_and_sweep().await;
     will_say(&parlor, "in time", "");
     parlor.work().await;
     let (done, entries) = (parlor.job(job).await, parlor.entries().await);
@@ -77,17 +77,17 @@ async fn a_worker_whose_job_another_has_finished_changes_nothing_and_its_run_is_
         (&runs[0]["status"], &runs[0]["tokens_estimated"]),
         (&json!("failed"), &json!(true))
     );
-    invariants::of_the_jobs(&parlor).await;
+    invariants::check_jobs(&parlor).await;
 }
 
 #[tokio::test]
 async fn of_two_workers_that_are_asking_the_one_that_holds_the_job_writes() {
     let parlor = parlor().await;
     will_say(&parlor, "too late", "gate:0+");
-    let job = parlor.settled_by(MEMBER, 1).await;
+    let job = parlor.member_paid(MEMBER, 1).await;
     let first = at_work(&parlor);
     parlor.simulator.held(1).await;
-    parlor.buried().await;
+    parlor.expire_leases_and_sweep().await;
     will_say(&parlor, "in time", "gate:0+");
     let second = at_work(&parlor);
     parlor.simulator.held(2).await;
@@ -96,14 +96,14 @@ async fn of_two_workers_that_are_asking_the_one_that_holds_the_job_writes() {
     assert_eq!((first.succeeded, second.succeeded), (0, 1));
     assert_eq!(said(&parlor).await, "in time");
     assert_eq!(parlor.runs(job).await.len(), 4);
-    invariants::of_the_jobs(&parlor).await;
+    invariants::check_jobs(&parlor).await;
 }
 
 #[tokio::test]
 async fn a_generator_whose_target_another_has_taken_over_takes_what_that_one_made() {
     let parlor = parlor().await;
     will_say(&parlor, "too late", "gate:0+");
-    let first_job = parlor.settled_by(MEMBER, 1).await;
+    let first_job = parlor.member_paid(MEMBER, 1).await;
     let first = at_work(&parlor);
     parlor.simulator.held(1).await;
 
@@ -112,7 +112,7 @@ async fn a_generator_whose_target_another_has_taken_over_takes_what_that_one_mad
         .execute("update biz.ai_cache set lease_until = now() - interval '1 second'")
         .await;
     will_say(&parlor, "in time", "");
-    let second_job = parlor.settled_by(MEMBER, 2).await;
+    let second_job = parlor.member_paid(MEMBER, 2).await;
     parlor.work().await;
     assert_eq!(parlor.job(second_job).await["status"], "succeeded");
     parlor.simulator.release();
@@ -121,14 +121,14 @@ async fn a_generator_whose_target_another_has_taken_over_takes_what_that_one_mad
     assert_eq!(said(&parlor).await, "in time");
     assert_eq!(parlor.simulator.calls_count(), 4);
     assert_eq!(parlor.entries().await.len(), 3);
-    invariants::of_the_jobs(&parlor).await;
+    invariants::check_jobs(&parlor).await;
 }
 
 #[tokio::test]
 async fn what_is_invalidated_while_it_is_made_is_made_anew() {
     let parlor = parlor().await;
     will_say(&parlor, "from what was known before", "gate:0+");
-    let job = parlor.settled_by(MEMBER, 1).await;
+    let job = parlor.member_paid(MEMBER, 1).await;
     let worker = at_work(&parlor);
     parlor.simulator.held(1).await;
     let invalidated = results::invalidate(&parlor.db, 1, SITE_ADMIN, Some(App::Clue), None).await;
@@ -149,8 +149,8 @@ async fn what_is_invalidated_while_it_is_made_is_made_anew() {
     assert_eq!(history.unwrap().len(), 1);
     // Both calls were paid.
     assert_eq!(column(&parlor.runs(job).await, "status"), ["success"; 4]);
-    invariants::of_the_cache(&parlor).await;
-    invariants::of_the_books(&parlor).await;
+    invariants::check_results(&parlor).await;
+    invariants::check_books(&parlor).await;
 }
 
 /// What SQS sends when these messages wait: their ids.
@@ -194,7 +194,7 @@ async fn messages_come_early_twice_out_of_order_and_late_and_each_job_runs_once(
         )
         .await;
     for member in 0..6 {
-        parlor.settled_by(MEMBER + member, 1).await;
+        parlor.member_paid(MEMBER + member, 1).await;
     }
     let batches: [&[u32]; 5] = [&[2, 1], &[1, 2, 3], &[6, 5, 4], &[6], &[3]];
     let deliveries = batches.map(|batch| delivered(&parlor, batch, None));
@@ -204,13 +204,13 @@ async fn messages_come_early_twice_out_of_order_and_late_and_each_job_runs_once(
     assert_eq!(parlor.simulator.calls_count(), 18);
     assert_eq!(delivered(&parlor, &[1, 2, 3, 4, 5, 6], None).await, NONE);
     assert_eq!(parlor.simulator.calls_count(), 18);
-    invariants::of_the_jobs(&parlor).await;
+    invariants::check_jobs(&parlor).await;
 }
 
 #[tokio::test]
 async fn messages_that_find_no_time_come_again() {
     let parlor = parlor().await;
-    let job = parlor.settled_by(MEMBER, 1).await;
+    let job = parlor.member_paid(MEMBER, 1).await;
     let soon = Instant::now() + Duration::from_mins(1);
     assert_eq!(delivered(&parlor, &[8, 9], Some(soon)).await, ["8", "9"]);
     let untouched = parlor.job(job).await;
@@ -302,7 +302,7 @@ async fn the_same_event_from_ten_at_once_is_one_job_and_nine_duplicates_of_it() 
     assert!(matches!(firsts[..], [(of, job)] if of == job), "{firsts:?}");
     parlor.work().await;
     assert_eq!(parlor.simulator.calls_count(), 3);
-    invariants::of_the_jobs(&parlor).await;
+    invariants::check_jobs(&parlor).await;
 }
 
 #[tokio::test]
@@ -325,7 +325,7 @@ async fn jobs_at_once_never_exceed_a_tight_budget_by_more_than_their_corrections
         )
         .await;
     for member in 0..10 {
-        parlor.settled_by(MEMBER + member, 1).await;
+        parlor.member_paid(MEMBER + member, 1).await;
     }
     // The service does not say what it took, so that a reservation is the charge.
     parlor
@@ -353,7 +353,7 @@ async fn jobs_at_once_never_exceed_a_tight_budget_by_more_than_their_corrections
     .unwrap();
     // Three answered; the others, and the second apps of the three, were refused.
     assert_eq!((tokens, calls, failures), (6_000, 13, 10));
-    invariants::of_the_books(&parlor).await;
+    invariants::check_books(&parlor).await;
 }
 
 #[tokio::test]
@@ -363,10 +363,10 @@ async fn every_run_of_a_job_is_counted_whatever_became_of_it() {
         let scenario = scenario.parse().unwrap();
         parlor.simulator.set_scenario(Some(app), Some(scenario));
     };
-    parlor.settled_by(MEMBER, 1).await;
+    parlor.member_paid(MEMBER, 1).await;
     does(APPS[0], "unavailable");
     parlor.work().await;
-    parlor.later().await;
+    parlor.make_jobs_due().await;
     does(APPS[0], "bad-json");
     parlor.work().await;
     answers(&parlor, APPS[0], "");
@@ -376,7 +376,7 @@ async fn every_run_of_a_job_is_counted_whatever_became_of_it() {
              values ('app8_clue_consolidated', 'open', 5, now(), now() + interval '60 seconds')",
         )
         .await;
-    parlor.settled_by(MEMBER, 2).await;
+    parlor.member_paid(MEMBER, 2).await;
     parlor.work().await;
     parlor.execute("delete from biz.ai_circuits").await;
     parlor
@@ -384,7 +384,7 @@ async fn every_run_of_a_job_is_counted_whatever_became_of_it() {
             "insert into biz.ai_budgets (site_id, daily_limit, monthly_limit) values (1, 1, 1)",
         )
         .await;
-    parlor.later().await;
+    parlor.make_jobs_due().await;
     parlor.work().await;
     let counted: Vec<(String, String, i64)> = sqlx::query_as(
         "select app_type, status || coalesce(' ' || error_code, ''), count(*) from biz.ai_run_logs group by 1, 2 order by 1, 2",
@@ -415,7 +415,7 @@ async fn every_run_of_a_job_is_counted_whatever_became_of_it() {
         usage,
         [(APPS[0].to_owned(), 5, 1, 4), (APPS[1].to_owned(), 2, 0, 2)]
     );
-    invariants::of_the_books(&parlor).await;
+    invariants::check_books(&parlor).await;
 }
 
 #[tokio::test]
@@ -428,35 +428,35 @@ async fn a_probe_whose_worker_died_hands_its_turn_on_when_it_is_swept() {
         )
         .await;
     answers(&parlor, APPS[0], "gate:0+");
-    let job = parlor.settled_by(MEMBER, 1).await;
+    let job = parlor.member_paid(MEMBER, 1).await;
     let probe = at_work(&parlor);
     parlor.simulator.held(1).await;
     answers(&parlor, APPS[0], "");
     probe.abort();
     assert!(probe.await.is_err());
     // While it may be alive, nobody else asks.
-    let other = parlor.settled_by(MEMBER, 2).await;
+    let other = parlor.member_paid(MEMBER, 2).await;
     parlor
         .execute("update biz.ai_cache set lease_until = now() - interval '1 second'")
         .await;
     parlor.work().await;
     assert_eq!(parlor.job(other).await["error_code"], "circuit_open");
     assert_eq!(parlor.simulator.calls_count(), 1);
-    parlor.buried().await;
-    parlor.later().await;
+    parlor.expire_leases_and_sweep().await;
+    parlor.make_jobs_due().await;
     parlor.work().await;
-    parlor.later().await;
+    parlor.make_jobs_due().await;
     parlor.work().await;
     for job in [job, other] {
         assert_eq!(parlor.job(job).await["status"], "succeeded");
     }
-    invariants::of_the_jobs(&parlor).await;
+    invariants::check_jobs(&parlor).await;
 }
 
 #[tokio::test]
 async fn a_run_that_nobody_can_settle_is_settled_when_no_call_takes_so_long() {
     let parlor = parlor().await;
-    let job = parlor.settled_by(MEMBER, 1).await;
+    let job = parlor.member_paid(MEMBER, 1).await;
     parlor
         .execute("update biz.ai_trigger_jobs set status = 'running', claims = 9, lease_until = now() + interval '30 seconds'")
         .await;
@@ -475,5 +475,5 @@ async fn a_run_that_nobody_can_settle_is_settled_when_no_call_takes_so_long() {
     assert_eq!(swept.runs, 1);
     parlor.work().await;
     assert_eq!(parlor.job(job).await["status"], "succeeded");
-    invariants::of_the_books(&parlor).await;
+    invariants::check_books(&parlor).await;
 }

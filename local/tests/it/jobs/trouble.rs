@@ -29,7 +29,7 @@ impl Parlor {
 async fn an_answer_that_cannot_be_read_is_asked_for_again_three_times_in_all() {
     let parlor = parlor().await;
     parlor.app_does("app8_clue_consolidated", "bad-json");
-    let job = parlor.settled_by(MEMBER, 1).await;
+    let job = parlor.member_paid(MEMBER, 1).await;
     parlor.work().await;
     let failed = parlor.job(job).await;
     assert_eq!(
@@ -58,14 +58,14 @@ async fn an_answer_that_cannot_be_read_is_asked_for_again_three_times_in_all() {
     // What was done is kept, and nothing is left half made.
     let entries = parlor.entries().await;
     assert_eq!(column(&entries, "cache_type"), ["app3_clue"]);
-    invariants::of_the_books(&parlor).await;
+    invariants::check_books(&parlor).await;
 }
 
 #[tokio::test]
 async fn a_second_answer_that_can_be_read_is_as_good_as_a_first() {
     let parlor = parlor().await;
     parlor.app_does("app3_clue", "bad-json-once");
-    let job = parlor.settled_by(MEMBER, 1).await;
+    let job = parlor.member_paid(MEMBER, 1).await;
     assert_eq!(parlor.work().await, succeeded(1));
     let runs = parlor.runs(job).await;
     assert_eq!(
@@ -78,7 +78,7 @@ async fn a_second_answer_that_can_be_read_is_as_good_as_a_first() {
 async fn a_service_that_is_down_is_tried_five_times_in_growing_pauses() {
     let parlor = parlor().await;
     parlor.app_does("app7_customer_analysis", "unavailable");
-    let job = parlor.settled_by(MEMBER, 1).await;
+    let job = parlor.member_paid(MEMBER, 1).await;
     let mut least = 10.0;
     for attempt in 1..=5 {
         parlor.work().await;
@@ -98,7 +98,7 @@ async fn a_service_that_is_down_is_tried_five_times_in_growing_pauses() {
             least *= 2.0;
             // It does not come before its time.
             assert_eq!(parlor.work().await, Worked::IDLE);
-            parlor.later().await;
+            parlor.make_jobs_due().await;
             parlor.execute("delete from biz.ai_circuits").await;
         } else {
             assert_eq!(stands["status"], "failed");
@@ -107,19 +107,19 @@ async fn a_service_that_is_down_is_tried_five_times_in_growing_pauses() {
     }
     let runs = parlor.runs(job).await;
     assert_eq!(runs.len(), 2 + 5);
-    invariants::of_the_books(&parlor).await;
+    invariants::check_books(&parlor).await;
 }
 
 #[tokio::test]
 async fn a_job_goes_on_at_the_step_that_failed() {
     let parlor = parlor().await;
     parlor.app_does("app8_clue_consolidated", "unavailable");
-    let job = parlor.settled_by(MEMBER, 1).await;
+    let job = parlor.member_paid(MEMBER, 1).await;
     parlor.work().await;
     parlor
         .simulator
         .set_scenario(Some("app8_clue_consolidated"), None);
-    parlor.later().await;
+    parlor.make_jobs_due().await;
     assert_eq!(parlor.work().await, succeeded(1));
     let runs = parlor.runs(job).await;
     let asked: Vec<_> = runs
@@ -141,7 +141,7 @@ async fn a_job_goes_on_at_the_step_that_failed() {
 async fn a_refusal_that_will_be_the_same_next_time_is_the_end_of_the_job() {
     let parlor = parlor().await;
     parlor.app_does("app3_clue", "inspection");
-    let job = parlor.settled_by(MEMBER, 1).await;
+    let job = parlor.member_paid(MEMBER, 1).await;
     parlor.work().await;
     let failed = parlor.job(job).await;
     assert_eq!(
@@ -158,7 +158,7 @@ async fn an_app_that_is_not_configured_says_so_and_harms_no_other() {
         ..Setup::default()
     })
     .await;
-    let job = parlor.settled_by(MEMBER, 1).await;
+    let job = parlor.member_paid(MEMBER, 1).await;
     parlor.work().await;
     let failed = parlor.job(job).await;
     assert_eq!(failed["error_code"], "app_disabled");
@@ -176,7 +176,7 @@ async fn a_job_whose_site_has_used_up_its_budget_waits_for_the_next_day() {
     parlor
         .execute("update biz.ai_budgets set daily_limit = 2100 where site_id = 1")
         .await;
-    let job = parlor.settled_by(MEMBER, 1).await;
+    let job = parlor.member_paid(MEMBER, 1).await;
     parlor.work().await;
     let waiting = parlor.job(job).await;
     assert_eq!(
@@ -214,9 +214,9 @@ async fn a_job_whose_site_has_used_up_its_budget_waits_for_the_next_day() {
     parlor
         .execute("update biz.ai_budgets set daily_limit = 1000000 where site_id = 1")
         .await;
-    parlor.later().await;
+    parlor.make_jobs_due().await;
     assert_eq!(parlor.work().await, succeeded(1));
-    invariants::of_the_books(&parlor).await;
+    invariants::check_books(&parlor).await;
 }
 
 #[tokio::test]
@@ -228,7 +228,7 @@ async fn while_the_circuit_is_open_nothing_is_asked_and_no_try_is_used_up() {
              values ('app3_clue', 'open', 5, now(), now() + interval '60 seconds')",
         )
         .await;
-    let job = parlor.settled_by(MEMBER, 1).await;
+    let job = parlor.member_paid(MEMBER, 1).await;
     parlor.work().await;
     let waiting = parlor.job(job).await;
     assert_eq!(
@@ -243,7 +243,7 @@ async fn while_the_circuit_is_open_nothing_is_asked_and_no_try_is_used_up() {
     parlor
         .execute("update biz.ai_circuits set retry_at = now()")
         .await;
-    parlor.later().await;
+    parlor.make_jobs_due().await;
     assert_eq!(parlor.work().await, succeeded(1));
     let state: Value = sqlx::query_scalar("select to_jsonb(state) from biz.ai_circuits")
         .fetch_one(&parlor.db)
@@ -255,13 +255,13 @@ async fn while_the_circuit_is_open_nothing_is_asked_and_no_try_is_used_up() {
 #[tokio::test]
 async fn what_another_job_is_just_making_is_waited_for_and_not_made_twice() {
     let parlor = parlor().await;
-    let first = parlor.settled_by(MEMBER, 1).await;
+    let first = parlor.member_paid(MEMBER, 1).await;
     parlor.simulator.hold_after(0);
     let (one, two) = (parlor.worker.clone(), parlor.worker.clone());
     let one = one.run(None);
     let second = async {
         parlor.simulator.held(1).await;
-        let second = parlor.settled_by(MEMBER, 2).await;
+        let second = parlor.member_paid(MEMBER, 2).await;
         let done = two.run(None).await;
         assert_eq!((done.claimed, done.given_back), (1, 1));
         let waiting = parlor.job(second).await;
@@ -273,7 +273,7 @@ async fn what_another_job_is_just_making_is_waited_for_and_not_made_twice() {
         second
     };
     let (_, second) = futures_util::future::join(one, second).await;
-    parlor.later().await;
+    parlor.make_jobs_due().await;
     parlor.work().await;
     for job in [first, second] {
         assert_eq!(parlor.job(job).await["status"], "succeeded");
@@ -284,14 +284,14 @@ async fn what_another_job_is_just_making_is_waited_for_and_not_made_twice() {
 #[tokio::test]
 async fn a_job_that_takes_its_worker_with_it_five_times_has_failed() {
     let parlor = parlor().await;
-    let job = parlor.settled_by(MEMBER, 1).await;
+    let job = parlor.member_paid(MEMBER, 1).await;
     for attempt in 1..=5 {
         parlor
             .execute(
                 "update biz.ai_trigger_jobs set status = 'running', attempts = attempts + 1, claims = claims + 1, lease_until = now()",
             )
             .await;
-        parlor.buried().await;
+        parlor.expire_leases_and_sweep().await;
         let status = if attempt < 5 { "pending" } else { "failed" };
         let stands = parlor.job(job).await;
         assert_eq!(
@@ -305,7 +305,7 @@ async fn a_job_that_takes_its_worker_with_it_five_times_has_failed() {
 #[tokio::test]
 async fn a_worker_whose_time_is_nearly_over_begins_nothing_and_gives_back_what_goes_on() {
     let parlor = parlor().await;
-    let job = parlor.settled_by(MEMBER, 1).await;
+    let job = parlor.member_paid(MEMBER, 1).await;
     // A step may take two minutes, and its end is to be stored.
     let soon = Instant::now() + Duration::from_secs(130);
     assert_eq!(parlor.worker.run(Some(soon)).await, Worked::default());

@@ -71,12 +71,12 @@ async fn a_flood_of_bad_tokens_costs_one_more_reading() {
     let emulator = single(&parlor, &front.variables(), &[("JWT_SECRET_ARN", &arn)]).await;
     assert_eq!(status(&emulator, &signed_with(SECRET)).await, 200);
     // The current version and the one before, which there is none of.
-    assert_eq!(front.asked(), 2);
+    assert_eq!(front.requests(), 2);
     let bad = signed_with(STRANGER);
     for _ in 0..10 {
         assert_eq!(statuses(&emulator, &bad, 50).await, [401; 50]);
     }
-    assert_eq!(front.asked(), 4);
+    assert_eq!(front.requests(), 4);
     assert_eq!(status(&emulator, &signed_with(SECRET)).await, 200);
 }
 
@@ -87,7 +87,7 @@ async fn a_token_that_is_refused_for_something_else_reads_nothing_again() {
     let arn = create(&moto, "jwt", json!({ "SecretString": SECRET })).await;
     let emulator = single(&parlor, &front.variables(), &[("JWT_SECRET_ARN", &arn)]).await;
     assert_eq!(status(&emulator, &signed_with(SECRET)).await, 200);
-    let asked = front.asked();
+    let asked = front.requests();
     let unsigned =
         "eyJhbGciOiJub25lIn0.eyJzdWIiOiIxMDAxIiwiZXhwIjo5OTk5OTk5OTk5LCJ0eXBlIjoiYWNjZXNzIn0.";
     for token in ["nothing like a token", "a.b.c", unsigned] {
@@ -96,7 +96,7 @@ async fn a_token_that_is_refused_for_something_else_reads_nothing_again() {
         event["headers"]["Authorization"] = format!("Bearer {token}").into();
         assert_eq!(status(&emulator, &event).await, 401, "{token}");
     }
-    assert_eq!(front.asked(), asked);
+    assert_eq!(front.requests(), asked);
 }
 
 #[tokio::test]
@@ -106,7 +106,7 @@ async fn a_manager_that_has_fallen_silent_changes_no_refusal() {
     let arn = create(&moto, "jwt", json!({ "SecretString": SECRET })).await;
     let emulator = single(&parlor, &front.variables(), &[("JWT_SECRET_ARN", &arn)]).await;
     assert_eq!(status(&emulator, &signed_with(SECRET)).await, 200);
-    front.fall_silent();
+    front.stop_responding();
     let bad = signed_with(STRANGER);
     let refused = timeout(Duration::from_secs(10), statuses(&emulator, &bad, 20)).await;
     assert_eq!(refused.unwrap(), [401; 20]);
@@ -226,14 +226,14 @@ async fn a_new_connection_takes_the_password_that_was_rotated_in() {
     let arns = [("DATABASE_URL_SECRET_ARN", &*arn)];
     let emulator = single(&parlor, &front.variables(), &arns).await;
     warm(&emulator, "chat-history").await;
-    assert_eq!(front.asked(), 1);
+    assert_eq!(front.requests(), 1);
 
     // It knows the old one, and has no connection yet.
     role.change("second").await;
     put(&moto, &arn, &role.url("second")).await;
     let event = signed_with(SECRET);
     assert_eq!(statuses(&emulator, &event, 8).await, [200; 8]);
-    assert_eq!(front.asked(), 2);
+    assert_eq!(front.requests(), 2);
 }
 
 /// A Parlor that finds its database's URL where a test puts it.
@@ -336,7 +336,7 @@ async fn all_secrets_of_a_function_are_fetched_at_once() {
     ] {
         let front = Front::of(&moto).await;
         // None is answered before all are asked for.
-        front.answer_together(secrets);
+        front.respond_together(secrets);
         let emulator = functions_with(&parlor, &front.variables(), &arns).await;
         let answered = timeout(Duration::from_secs(10), async {
             if function == "job-worker" {
@@ -349,6 +349,6 @@ async fn all_secrets_of_a_function_are_fetched_at_once() {
         answered
             .await
             .unwrap_or_else(|_| panic!("{function} asks one after another"));
-        assert_eq!(front.asked(), secrets, "{function}");
+        assert_eq!(front.requests(), secrets, "{function}");
     }
 }
