@@ -106,7 +106,7 @@ async fn a_site_admin_has_its_own_site_and_a_platform_admin_all() {
 }
 
 #[tokio::test]
-async fn another_site_is_forbidden_and_none_at_all_is_a_missing_field() {
+async fn another_site_is_forbidden_and_a_missing_site_is_a_400() {
     let (_parlor, web) = start().await;
     for site_id in [2, 4_711] {
         answer(web.get(SITE_ADMIN, &format!("?site_id={site_id}")))
@@ -127,7 +127,7 @@ async fn another_site_is_forbidden_and_none_at_all_is_a_missing_field() {
 }
 
 #[tokio::test]
-async fn nobody_else_administers_whatever_the_token_says() {
+async fn other_users_are_refused_even_with_an_admin_token() {
     let (parlor, web) = start().await;
     for user in [COACH, STAFF, 1003] {
         // The role is refused before the body is read.
@@ -159,7 +159,7 @@ async fn nobody_else_administers_whatever_the_token_says() {
 }
 
 #[tokio::test]
-async fn every_refusal_is_in_the_words_of_the_admin_web() {
+async fn errors_have_the_fields_of_the_admin_api() {
     let (_parlor, web) = start().await;
     for path in [
         "/api/admin",

@@ -90,7 +90,7 @@ async fn audit(parlor: &Parlor) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn what_failed_is_an_alert_and_what_went_well_is_none() {
+async fn only_failed_runs_and_jobs_are_alerts() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     parlor.send(COACH, chat, "[[sim:echo]]你好").await.ok();
@@ -121,7 +121,7 @@ async fn what_failed_is_an_alert_and_what_went_well_is_none() {
 }
 
 #[tokio::test]
-async fn alerts_are_filtered_and_walked_over_once() {
+async fn alerts_are_filtered_and_paged_without_repeats() {
     let parlor = Parlor::start().await;
     let mut expected = failures(&parlor, 1, 12, 1, REFUSED).await;
     expected.extend(failures(&parlor, 1, 5, 2, LATE).await);
@@ -228,7 +228,7 @@ async fn a_repeated_failure_is_one_item() {
 }
 
 #[tokio::test]
-async fn more_alerts_than_are_grouped_say_so() {
+async fn a_truncated_grouping_is_marked() {
     let parlor = Parlor::start().await;
     failures(&parlor, 1, 1_200, 1, LATE).await;
     let newest = failures(&parlor, 1, 2, 2, OPEN).await;
@@ -242,7 +242,7 @@ async fn more_alerts_than_are_grouped_say_so() {
 }
 
 #[tokio::test]
-async fn an_alert_is_settled_once_and_may_be_settled_otherwise() {
+async fn an_alert_is_settled_once_and_may_change_its_status() {
     let parlor = Parlor::start().await;
     let alerts = failures(&parlor, 1, 3, 1, LATE).await;
     for (what, stands, affected) in [
@@ -285,7 +285,7 @@ async fn an_alert_is_settled_once_and_may_be_settled_otherwise() {
 }
 
 #[tokio::test]
-async fn nobody_is_told_that_an_alert_was_settled_which_does_not_exist_or_is_not_theirs() {
+async fn settling_a_missing_or_foreign_alert_is_a_404() {
     let parlor = Parlor::start().await;
     let alert = failures(&parlor, 1, 1, 1, LATE).await[0];
     let chat = parlor.open(COACH, "t").await;
@@ -337,7 +337,7 @@ async fn nobody_is_told_that_an_alert_was_settled_which_does_not_exist_or_is_not
 }
 
 #[tokio::test]
-async fn a_whole_cause_is_settled_but_for_what_others_have_said() {
+async fn settling_a_cause_skips_alerts_that_are_settled_already() {
     let parlor = Parlor::start().await;
     let late = failures(&parlor, 1, 5, 1, LATE).await;
     let others = [
@@ -382,7 +382,7 @@ async fn a_whole_cause_is_settled_but_for_what_others_have_said() {
 }
 
 #[tokio::test]
-async fn two_who_settle_at_once_settle_each_alert_once() {
+async fn concurrent_settling_settles_each_alert_once() {
     let parlor = Parlor::start().await;
     let late = failures(&parlor, 1, 60, 1, LATE).await;
     let calls = (0..4).map(|n| {

@@ -60,7 +60,7 @@ impl Parlor {
 }
 
 #[tokio::test]
-async fn the_filters_of_results_add_up() {
+async fn filters_of_results_combine() {
     let parlor = parlor().await;
     for (user, members) in [(SITE_ADMIN, 3), (OTHER_SITE_ADMIN, 4), (PLATFORM_ADMIN, 7)] {
         assert_eq!(parlor.cached_total(user, "").await, members * 8 * 5);
@@ -103,7 +103,7 @@ async fn the_filters_of_results_add_up() {
 }
 
 #[tokio::test]
-async fn a_walk_over_results_meets_each_once_the_newest_first() {
+async fn paging_lists_each_result_once_newest_first() {
     let parlor = parlor().await;
     for (user, query, entries) in [
         (SITE_ADMIN, "", 120),
@@ -136,7 +136,7 @@ async fn a_walk_over_results_meets_each_once_the_newest_first() {
 }
 
 #[tokio::test]
-async fn another_sites_results_are_neither_shown_nor_touched() {
+async fn results_of_other_sites_are_neither_listed_nor_changed() {
     let parlor = parlor().await;
     for path in [
         format!("{CACHE}?site_id=2"),
@@ -167,7 +167,7 @@ async fn another_sites_results_are_neither_shown_nor_touched() {
 }
 
 #[tokio::test]
-async fn what_was_invalidated_is_counted_exactly_and_audited() {
+async fn invalidation_is_counted_exactly_and_audited() {
     let parlor = parlor().await;
     for (body, affected) in [
         (json!({ "app_type": "app3_clue", "member_id": 1 }), 1),
@@ -204,7 +204,7 @@ async fn what_was_invalidated_is_counted_exactly_and_audited() {
 }
 
 #[tokio::test]
-async fn a_result_that_cannot_be_is_refused_by_name() {
+async fn an_invalid_filter_of_results_is_refused_by_field() {
     let parlor = parlor().await;
     for (query, field) in [
         ("app_type=app1_chat", "app_type"),

@@ -32,7 +32,7 @@ async fn used(parlor: &Parlor, site: i64, app: &str, days_ago: i32, calls: i64, 
 }
 
 #[tokio::test]
-async fn a_site_that_has_asked_nothing_has_seven_days_of_nothing() {
+async fn a_site_without_calls_has_seven_days_of_zeros() {
     let parlor = Parlor::start().await;
     let told = dashboard(&parlor, SITE_ADMIN).await;
     for figure in ["today_calls", "today_tokens", "today_p95_latency_ms"] {
@@ -96,7 +96,7 @@ async fn days_without_calls_are_not_missing_from_the_trend() {
 }
 
 #[tokio::test]
-async fn today_is_the_sites_real_day_whatever_its_sandbox_says() {
+async fn today_ignores_the_sandbox_date() {
     let parlor = Parlor::start().await;
     sqlx::query(
         "update biz.sites set runtime_mode = 'sandbox', sandbox_date = '2026-05-01',
@@ -121,7 +121,7 @@ async fn today_is_the_sites_real_day_whatever_its_sandbox_says() {
 }
 
 #[tokio::test]
-async fn the_dashboard_adds_up_with_the_run_log() {
+async fn the_dashboard_agrees_with_the_run_log() {
     let parlor = Parlor::start().await;
     for (user, site) in [(COACH, 1), (OTHER_SITE, 2)] {
         let chat = parlor.open(user, "t").await;
@@ -186,7 +186,7 @@ async fn the_dashboard_adds_up_with_the_run_log() {
 }
 
 #[tokio::test]
-async fn the_health_of_an_app_is_its_circuit_and_its_last_call_however_long_ago() {
+async fn app_health_shows_the_circuit_and_the_last_call_of_any_age() {
     let parlor = Parlor::start().await;
     used(&parlor, 1, "app3_clue", 60, 1, 0).await;
     sqlx::query(
@@ -220,7 +220,7 @@ async fn the_health_of_an_app_is_its_circuit_and_its_last_call_however_long_ago(
 }
 
 #[tokio::test]
-async fn the_ten_newest_alerts_are_shown_however_they_stand_and_none_of_another_site() {
+async fn the_ten_newest_alerts_of_the_site_are_shown_in_any_status() {
     let parlor = Parlor::start().await;
     sqlx::query(
         "insert into biz.ai_run_logs (site_id, app_type, trigger_type, status, alert_status, error_message, local_day, created_at)
@@ -248,7 +248,7 @@ async fn the_ten_newest_alerts_are_shown_however_they_stand_and_none_of_another_
 }
 
 #[tokio::test]
-async fn a_dashboard_takes_three_statements_at_most() {
+async fn a_dashboard_runs_at_most_three_statements() {
     let (parlor, wire) = Parlor::wired(Setup::default()).await;
     // Statements are prepared, and the caller's approval is remembered.
     for _ in 0..2 {

@@ -100,7 +100,7 @@ impl Parlor {
 }
 
 #[tokio::test]
-async fn the_filters_of_jobs_add_up() {
+async fn filters_of_jobs_combine() {
     let parlor = parlor_with_jobs().await;
     for (user, of_a_kind) in [(SITE_ADMIN, 2), (OTHER_SITE_ADMIN, 3), (PLATFORM_ADMIN, 5)] {
         assert_eq!(parlor.total(user, "").await, of_a_kind * 7 * 6);
@@ -150,7 +150,7 @@ async fn the_filters_of_jobs_add_up() {
 }
 
 #[tokio::test]
-async fn a_walk_over_jobs_meets_each_once_the_newest_first() {
+async fn paging_lists_each_job_once_newest_first() {
     let parlor = parlor_with_jobs().await;
     for (user, query, jobs) in [
         (SITE_ADMIN, "", 84),
@@ -192,7 +192,7 @@ async fn a_walk_over_jobs_meets_each_once_the_newest_first() {
 }
 
 #[tokio::test]
-async fn jobs_are_found_by_the_days_of_their_site() {
+async fn jobs_are_filtered_by_local_days_of_their_site() {
     let parlor = parlor_with_jobs().await;
     // Midnight of the 10th in Shanghai, and the instant before that of the 12th.
     for (status, at) in [
@@ -229,7 +229,7 @@ async fn jobs_are_found_by_the_days_of_their_site() {
 }
 
 #[tokio::test]
-async fn a_filter_that_is_none_is_refused_by_name() {
+async fn an_invalid_filter_of_jobs_is_refused_by_field() {
     let parlor = Parlor::start().await;
     for (query, field) in [
         ("status=done", "status"),
@@ -251,7 +251,7 @@ async fn a_filter_that_is_none_is_refused_by_name() {
 }
 
 #[tokio::test]
-async fn more_jobs_than_are_counted_are_an_estimate() {
+async fn a_large_number_of_jobs_is_estimated() {
     let parlor = Parlor::start().await;
     parlor
         .execute(
@@ -283,7 +283,7 @@ async fn more_jobs_than_are_counted_are_an_estimate() {
 
 /// Trap 28.
 #[tokio::test]
-async fn skipped_duplicates_are_those_of_the_site_that_is_asked_about() {
+async fn skipped_duplicates_are_counted_per_site() {
     let parlor = parlor().await;
     for order in [1, 1, 1, 2] {
         parlor.trigger(&consumption(MEMBER, order)).await;
@@ -310,7 +310,7 @@ async fn skipped_duplicates_are_those_of_the_site_that_is_asked_about() {
 
 /// Trap 21.
 #[tokio::test]
-async fn nothing_of_another_site_is_found_by_any_id() {
+async fn jobs_of_another_site_are_not_found() {
     let parlor = parlor_with_jobs().await;
     let failed: Vec<i64> = sqlx::query_scalar(
         "select id from biz.ai_trigger_jobs where site_id = 2 and status in ('failed', 'pending')",
@@ -361,7 +361,7 @@ async fn nothing_of_another_site_is_found_by_any_id() {
 }
 
 #[tokio::test]
-async fn a_job_is_shown_with_what_it_asked_and_why_it_failed() {
+async fn a_job_shows_its_runs_and_its_error() {
     let parlor = parlor().await;
     let job = parlor.failed_at_the_second().await;
     let shown = parlor
@@ -408,7 +408,7 @@ async fn a_job_is_shown_with_what_it_asked_and_why_it_failed() {
 }
 
 #[tokio::test]
-async fn an_event_that_is_told_by_hand_leaves_its_author_and_a_duplicate_none() {
+async fn a_manual_event_is_audited_and_a_duplicate_is_not() {
     let parlor = parlor().await;
     let job = parlor.member_paid(MEMBER, 1).await;
     let same = parlor.trigger(&consumption(MEMBER, 1)).await;
@@ -427,7 +427,7 @@ async fn an_event_that_is_told_by_hand_leaves_its_author_and_a_duplicate_none() 
 }
 
 #[tokio::test]
-async fn a_retry_asks_anew_from_the_step_that_failed() {
+async fn a_retry_starts_at_the_failed_step() {
     let parlor = parlor().await;
     let job = parlor.failed_at_the_second().await;
     let calls = parlor.simulator.calls_count();
@@ -466,7 +466,7 @@ async fn a_retry_asks_anew_from_the_step_that_failed() {
 }
 
 #[tokio::test]
-async fn a_job_that_did_not_fail_is_made_anew_from_its_first_step() {
+async fn a_retry_of_a_successful_job_starts_at_the_first_step() {
     let parlor = parlor().await;
     let job = parlor.member_paid(MEMBER, 1).await;
     parlor.work_until_done().await;
@@ -483,7 +483,7 @@ async fn a_job_that_did_not_fail_is_made_anew_from_its_first_step() {
 
 /// Trap 23.
 #[tokio::test]
-async fn a_job_that_is_retried_twenty_times_at_once_is_one_job() {
+async fn twenty_concurrent_retries_create_one_job() {
     let parlor = parlor().await;
     let job = parlor.failed_at_the_second().await;
     let presses = (0..20).map(|press| {
@@ -505,7 +505,7 @@ async fn a_job_that_is_retried_twenty_times_at_once_is_one_job() {
 
 /// Trap 23.
 #[tokio::test]
-async fn a_job_is_not_retried_while_it_or_a_retry_of_it_or_of_its_retry_is_under_way() {
+async fn a_job_is_not_retried_while_it_or_its_retry_is_running() {
     let parlor = parlor().await;
     let conflict = async |job| {
         parlor
@@ -548,7 +548,7 @@ async fn a_job_is_not_retried_while_it_or_a_retry_of_it_or_of_its_retry_is_under
 }
 
 #[tokio::test]
-async fn a_message_of_a_session_is_not_answered_twice() {
+async fn a_retry_does_not_reply_twice_to_a_session_message() {
     let parlor = parlor().await;
     let jobs: Vec<i64> = sqlx::query_scalar(
         "insert into biz.ai_trigger_jobs (site_id, event_type, connector_type, trigger_type, app_chain, message_id, status)

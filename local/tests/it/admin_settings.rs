@@ -26,7 +26,7 @@ async fn audit(parlor: &Parlor, user: i64, query: &str) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn a_budget_is_set_and_holds_from_the_next_call_on() {
+async fn a_new_budget_applies_to_the_next_call() {
     let parlor = Parlor::start().await;
     let set = put(
         &parlor,
@@ -69,7 +69,7 @@ async fn a_budget_is_set_and_holds_from_the_next_call_on() {
 }
 
 #[tokio::test]
-async fn the_default_is_nobodys_and_the_budget_of_all_is_the_sum() {
+async fn unset_budgets_use_the_default_and_the_platform_shows_the_sum() {
     let parlor = Parlor::start().await;
     sqlx::query("delete from biz.ai_budgets where site_id = 2")
         .execute(&parlor.db)
@@ -100,7 +100,7 @@ async fn the_default_is_nobodys_and_the_budget_of_all_is_the_sum() {
 }
 
 #[tokio::test]
-async fn what_is_no_limit_or_no_clock_is_refused_by_its_field() {
+async fn invalid_budgets_and_clocks_are_refused_by_field() {
     let parlor = Parlor::start().await;
     for (path, body, field) in [
         (BUDGET, json!({ "monthly_limit": 1 }), "daily_limit"),
@@ -152,7 +152,7 @@ async fn what_is_no_limit_or_no_clock_is_refused_by_its_field() {
 }
 
 #[tokio::test]
-async fn a_site_that_does_not_exist_has_no_budget_and_no_clock() {
+async fn a_missing_site_is_a_404_for_budget_and_clock() {
     let parlor = Parlor::start().await;
     for path in [BUDGET, CONTEXT, "/api/admin/ai/dashboard"] {
         let path = format!("{path}?site_id=4711");
@@ -180,7 +180,7 @@ async fn a_site_that_does_not_exist_has_no_budget_and_no_clock() {
 }
 
 #[tokio::test]
-async fn a_clock_is_set_and_everybody_at_the_site_has_it() {
+async fn a_new_clock_applies_to_all_users_of_the_site() {
     let parlor = Parlor::start().await;
     let body = json!({ "mode": "sandbox", "sandbox_date": "2026-05-01" });
     let set = put(&parlor, SITE_ADMIN, CONTEXT, &body).await;
@@ -233,7 +233,7 @@ async fn a_clock_is_set_and_everybody_at_the_site_has_it() {
 }
 
 #[tokio::test]
-async fn every_change_leaves_who_when_and_what_it_was_before() {
+async fn every_change_is_audited_with_user_time_and_old_value() {
     let parlor = Parlor::start().await;
     put(
         &parlor,
@@ -298,7 +298,7 @@ async fn every_change_leaves_who_when_and_what_it_was_before() {
 }
 
 #[tokio::test]
-async fn a_cursor_walks_the_audit_once_and_is_bound_to_its_filters() {
+async fn an_audit_cursor_lists_each_entry_once_and_only_with_its_filters() {
     let parlor = Parlor::start().await;
     sqlx::query(
         "insert into biz.ai_admin_audit (site_id, user_id, action, created_at)

@@ -76,7 +76,7 @@ impl Parlor {
 }
 
 #[tokio::test]
-async fn a_chain_of_a_member_says_something_of_that_member_at_each_step() {
+async fn each_step_of_a_member_chain_is_about_the_member() {
     let parlor = parlor().await;
     let note = parlor.note().await;
     let mut said = Vec::new();
@@ -176,7 +176,7 @@ async fn finance_is_analysed_for_each_period_and_area() {
 }
 
 #[tokio::test]
-async fn a_note_is_found_by_its_site_once_it_is_written() {
+async fn a_note_is_found_only_by_its_site() {
     let parlor = parlor().await;
     let note_id = parlor
         .id("select note_id from dws.member_note where site_id = 1 order by written_at desc, note_id limit 1")
@@ -207,7 +207,7 @@ async fn a_note_is_found_by_its_site_once_it_is_written() {
 }
 
 #[tokio::test]
-async fn a_member_has_as_many_orders_as_are_asked_for() {
+async fn the_number_of_orders_is_limited_to_the_requested_number() {
     let parlor = parlor().await;
     let regular = parlor
         .id("select member_id from dws.member_consumption where site_id = 1 group by member_id order by count(*) desc limit 1")
@@ -225,7 +225,7 @@ async fn a_member_has_as_many_orders_as_are_asked_for() {
 }
 
 #[tokio::test]
-async fn whatever_is_taken_can_be_stored() {
+async fn every_accepted_answer_can_be_stored() {
     let parlor = Parlor::start().await;
     let nested = format!("{}{}", "[".repeat(60), "]".repeat(60));
     for rest in [

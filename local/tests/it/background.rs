@@ -58,7 +58,7 @@ async fn note_created(id: &str, cloud: &Cloud) -> Value {
 }
 
 #[tokio::test]
-async fn an_event_of_the_bus_is_one_job_however_often_it_is_delivered() {
+async fn a_repeated_bus_event_creates_one_job() {
     let cloud = Cloud::start().await;
     let event = recorded("eventbridge");
     let first = cloud.report("trigger-dispatch", &event).await;
@@ -120,7 +120,7 @@ async fn refused(cloud: &Cloud, event: &Value) -> FunctionError {
 }
 
 #[tokio::test]
-async fn an_event_that_makes_no_sense_fails_by_a_name_and_leaves_nothing() {
+async fn an_invalid_bus_event_fails_with_its_field_and_stores_nothing() {
     let cloud = Cloud::start().await;
     for (kind, detail, why) in [
         ("etl.finished", json!(null), "detail"),
@@ -156,7 +156,7 @@ async fn an_event_that_makes_no_sense_fails_by_a_name_and_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn an_event_that_cannot_be_stored_fails_without_a_word_about_the_database() {
+async fn an_event_that_cannot_be_stored_fails_without_database_details() {
     let away = "postgres://parlor:geheim@127.0.0.1:1/parlor";
     let cloud = Cloud::start_with(|spec| set(&mut spec.env, "DATABASE_URL", away)).await;
     let error = refused(&cloud, &recorded("eventbridge")).await;
@@ -195,7 +195,7 @@ fn set(env: &mut [(String, String)], name: &str, value: &str) {
 }
 
 #[tokio::test]
-async fn messages_and_schedules_have_the_worker_run_what_is_due() {
+async fn messages_and_schedules_make_the_worker_run_due_jobs() {
     let cloud = cloud_with_business().await;
     let noted = note_created("1", &cloud).await;
     let noted = cloud.report("trigger-dispatch", &noted).await;
@@ -258,7 +258,7 @@ async fn the_schedule_has_missing_insights_queued_once_and_a_dry_run_only_counts
 }
 
 #[tokio::test]
-async fn an_admin_has_an_event_queued_through_the_gateway() {
+async fn an_admin_queues_an_event_through_the_gateway() {
     let cloud = Cloud::start().await;
     let event = recorded_of("admin-jobs", SITE_ADMIN);
     let answer = cloud.answer("admin-jobs", &event).await;
@@ -300,7 +300,7 @@ fn batch(messages: &[Value]) -> Value {
 }
 
 #[tokio::test]
-async fn an_event_sends_one_message_which_has_its_job_run() {
+async fn an_event_sends_one_message_that_wakes_a_worker() {
     let (cloud, moto, queue) = cloud_with_queue().await;
     let event = recorded_of("admin-jobs", SITE_ADMIN);
     let queued = cloud.answer("admin-jobs", &event).await;
@@ -335,7 +335,7 @@ async fn run_by_its_message(cloud: &Cloud, moto: &Moto, queue: &str, id: &Value)
 }
 
 #[tokio::test]
-async fn a_worker_that_a_message_woke_works_under_the_trace_of_its_sender() {
+async fn a_worker_uses_the_trace_of_the_message() {
     let (cloud, moto, queue) = cloud_with_queue().await;
     demo::load_business(&cloud.parlor.db).await.unwrap();
     let noted = note_created("1", &cloud).await;
@@ -415,7 +415,7 @@ async fn each_call_of_a_job_is_counted_by_its_app() {
 }
 
 #[tokio::test]
-async fn a_message_to_a_bot_wakes_one_worker_and_its_repeat_none() {
+async fn a_bot_message_wakes_one_worker_and_a_repeat_wakes_none() {
     let (cloud, moto, queue) = cloud_with_queue().await;
     let session = cloud.parlor.begin_session(COACH).await;
     let event = about_session(recorded_of("chat-sessions", COACH), &session);
@@ -431,7 +431,7 @@ async fn a_message_to_a_bot_wakes_one_worker_and_its_repeat_none() {
 }
 
 #[tokio::test]
-async fn whatever_queues_jobs_wakes_as_many_workers() {
+async fn queuing_jobs_wakes_one_worker_per_job() {
     let (cloud, moto, queue) = cloud_with_queue().await;
     demo::load_business(&cloud.parlor.db).await.unwrap();
     let noted = note_created("1", &cloud).await;

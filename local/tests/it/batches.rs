@@ -83,7 +83,7 @@ fn progress(batch: &Value, status: &str, counts: [i64; 4]) {
 }
 
 #[tokio::test]
-async fn a_batch_costs_what_its_apps_have_taken_of_late_at_the_site() {
+async fn a_batch_estimate_uses_the_recent_cost_of_its_apps() {
     let parlor = parlor().await;
     // 1,500 a success for one; another site's, one without a success, and one of long ago do not count.
     parlor
@@ -149,7 +149,7 @@ async fn a_batch_costs_what_its_apps_have_taken_of_late_at_the_site() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_a_batch_is_refused_by_name() {
+async fn an_invalid_batch_is_refused_by_field() {
     let parlor = parlor().await;
     let many: Vec<i64> = (1..=2_001).collect();
     let clue = &["app3_clue"][..];
@@ -195,7 +195,7 @@ async fn what_cannot_be_a_batch_is_refused_by_name() {
 
 /// Trap 22.
 #[tokio::test]
-async fn an_estimate_outlives_the_process_that_made_it_and_confirming_it_does_it() {
+async fn an_estimate_can_be_confirmed_in_another_process() {
     let parlor = parlor().await;
     let id = parlor.estimated(&["app3_clue"], &[10_001, 10_002]).await;
     let elsewhere = Parlor::start_with(Setup {
@@ -217,7 +217,7 @@ async fn an_estimate_outlives_the_process_that_made_it_and_confirming_it_does_it
 }
 
 #[tokio::test]
-async fn a_batch_asks_each_app_about_each_member_after_those_that_it_rests_on() {
+async fn a_batch_runs_each_app_after_its_dependencies() {
     let parlor = parlor().await;
     // What holds is made anew all the same.
     parlor.member_paid(10_001, 1).await;
@@ -265,7 +265,7 @@ async fn a_batch_asks_each_app_about_each_member_after_those_that_it_rests_on() 
 }
 
 #[tokio::test]
-async fn a_batch_that_is_confirmed_twenty_times_at_once_runs_once() {
+async fn twenty_concurrent_confirmations_run_a_batch_once() {
     let parlor = parlor().await;
     let members = [10_001, 10_002, 10_003];
     let id = parlor.estimated(&["app3_clue"], &members).await;
@@ -299,7 +299,7 @@ async fn a_batch_that_is_confirmed_twenty_times_at_once_runs_once() {
 }
 
 #[tokio::test]
-async fn an_estimate_that_has_expired_is_gone() {
+async fn an_expired_estimate_is_a_410() {
     let parlor = parlor().await;
     let id = parlor.estimated(&["app3_clue"], &[10_001]).await;
     parlor
@@ -336,7 +336,7 @@ async fn an_estimate_that_has_expired_is_gone() {
 }
 
 #[tokio::test]
-async fn a_batch_that_costs_more_than_is_left_is_not_begun() {
+async fn a_batch_beyond_the_remaining_budget_is_not_started() {
     let parlor = parlor().await;
     let id = parlor.estimated(&["app3_clue"], &[10_001, 10_002]).await;
     parlor
@@ -379,7 +379,7 @@ async fn an_estimate_that_was_cancelled_cannot_be_confirmed() {
 }
 
 #[tokio::test]
-async fn what_has_not_begun_of_a_batch_is_taken_back_and_what_runs_goes_on() {
+async fn cancelling_a_batch_drops_pending_jobs_and_keeps_running_ones() {
     let parlor = parlor().await;
     let apps = ["app3_clue", "app8_clue_consolidated"];
     let id = parlor.estimated(&apps, &[10_001, 10_002, 10_003]).await;
@@ -416,7 +416,7 @@ async fn what_has_not_begun_of_a_batch_is_taken_back_and_what_runs_goes_on() {
 }
 
 #[tokio::test]
-async fn progress_counts_what_was_made_and_what_will_not_be() {
+async fn progress_counts_finished_and_failed_jobs() {
     let parlor = parlor().await;
     parlor.simulator.set_scenario(
         Some("app8_clue_consolidated"),

@@ -45,7 +45,7 @@ async fn each_function_starts_and_serves_the_event_that_it_is_for() {
 }
 
 #[tokio::test]
-async fn the_history_is_answered() {
+async fn the_history_function_returns_the_history() {
     let cloud = Cloud::start().await;
     let chat = cloud.parlor.open(COACH, "t").await;
     cloud
@@ -60,7 +60,7 @@ async fn the_history_is_answered() {
 }
 
 #[tokio::test]
-async fn the_dashboard_is_answered() {
+async fn the_dashboard_function_returns_the_dashboard() {
     let cloud = Cloud::start().await;
     let event = recorded_of("admin-dashboard", SITE_ADMIN);
     let answer = cloud.answer("admin-dashboard", &event).await;
@@ -68,7 +68,7 @@ async fn the_dashboard_is_answered() {
 }
 
 #[tokio::test]
-async fn messages_are_answered() {
+async fn the_messages_function_returns_messages() {
     let cloud = Cloud::start().await;
     let chat = cloud.parlor.open(COACH, "t").await;
     cloud
@@ -82,7 +82,7 @@ async fn messages_are_answered() {
 }
 
 #[tokio::test]
-async fn a_message_in_base64_is_answered_in_one_piece() {
+async fn a_base64_message_gets_a_whole_reply() {
     let cloud = Cloud::start().await;
     let chat = cloud.parlor.open(COACH, "t").await;
     let content = "[[sim:echo]]今天的营业额是多少？🎱";
@@ -175,7 +175,7 @@ async fn the_request_id_is_lambdas_in_header_body_and_log() {
 }
 
 #[tokio::test]
-async fn a_function_that_nears_its_deadline_ends_the_stream_and_keeps_the_text() {
+async fn a_function_near_its_deadline_ends_the_stream_and_keeps_the_text() {
     // Ten seconds of it are the margin.
     let cloud = Cloud::start_with(|spec| spec.timeout = Duration::from_secs(13)).await;
     let chat = cloud.parlor.open(COACH, "t").await;
@@ -198,7 +198,7 @@ async fn a_function_that_nears_its_deadline_ends_the_stream_and_keeps_the_text()
 }
 
 #[tokio::test]
-async fn a_function_without_its_configuration_says_what_is_missing_and_nothing_secret() {
+async fn a_missing_variable_is_named_and_no_secret_is_logged() {
     let parlor = Parlor::start().await;
     for (function, variable) in [
         ("chat-history", "DATABASE_URL"),
@@ -240,7 +240,7 @@ async fn a_function_without_its_configuration_says_what_is_missing_and_nothing_s
 }
 
 #[tokio::test]
-async fn logs_are_json_lines_without_prompt_answer_or_token() {
+async fn logs_are_json_lines_without_prompt_reply_or_token() {
     let cloud = Cloud::start().await;
     let chat = cloud.parlor.open(COACH, "t").await;
     let content = "[[sim:echo]]会员张三的电话号码是一三八";
@@ -317,7 +317,7 @@ fn migrations() -> usize {
 }
 
 #[tokio::test]
-async fn a_migration_says_what_it_applied_and_the_next_finds_nothing_to_do() {
+async fn a_migration_reports_its_changes_and_a_second_run_has_none() {
     let database = TestDatabase::empty().await;
     let emulator = migrate_on(&database).await;
     let first = report(&emulator).await;
@@ -328,7 +328,7 @@ async fn a_migration_says_what_it_applied_and_the_next_finds_nothing_to_do() {
 }
 
 #[tokio::test]
-async fn migrations_at_once_do_each_thing_once() {
+async fn concurrent_migrations_apply_each_change_once() {
     let database = TestDatabase::empty().await;
     let emulator = migrate_on(&database).await;
     let reports = tokio::join!(report(&emulator), report(&emulator), report(&emulator));
@@ -339,7 +339,7 @@ async fn migrations_at_once_do_each_thing_once() {
 }
 
 #[tokio::test]
-async fn a_database_that_is_away_is_an_error_without_the_password() {
+async fn an_unreachable_database_is_an_error_without_the_password() {
     let database = TestDatabase::empty().await;
     let url = database.url().to_owned();
     let emulator = migrate_on(&database).await;

@@ -110,7 +110,7 @@ async fn nothing_came_of_it(parlor: &Parlor) {
 }
 
 #[tokio::test]
-async fn no_route_answers_a_token_that_does_not_hold() {
+async fn every_route_refuses_an_invalid_token() {
     let parlor = Parlor::start().await;
     for route in routes::all() {
         for (what, header) in headers_that_do_not_hold(route.user()) {
@@ -127,7 +127,7 @@ async fn no_route_answers_a_token_that_does_not_hold() {
 }
 
 #[tokio::test]
-async fn two_tokens_are_none_for_nobody_says_which_counts() {
+async fn two_tokens_in_one_request_are_refused() {
     let parlor = Parlor::start().await;
     for route in routes::all() {
         let request = route
@@ -141,7 +141,7 @@ async fn two_tokens_are_none_for_nobody_says_which_counts() {
 }
 
 #[tokio::test]
-async fn a_token_of_somebody_who_may_not_call_is_refused_on_every_route() {
+async fn a_token_of_an_unauthorized_user_is_refused_on_every_route() {
     let parlor = Parlor::start().await;
     for route in routes::all() {
         let caller = route.user();
@@ -193,7 +193,7 @@ async fn a_token_of_somebody_who_may_not_call_is_refused_on_every_route() {
 }
 
 #[tokio::test]
-async fn a_token_that_just_holds_passes_every_route() {
+async fn a_token_about_to_expire_passes_every_route() {
     let parlor = Parlor::start().await;
     let now = clock::now().timestamp();
     for route in routes::all() {
@@ -250,7 +250,7 @@ async fn a_token_that_just_holds_passes_every_route() {
 }
 
 #[tokio::test]
-async fn the_role_and_the_name_in_a_token_are_overruled_by_the_table() {
+async fn role_and_name_come_from_the_table_not_the_token() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     let mut claims = claims(COACH);
@@ -271,7 +271,7 @@ async fn the_role_and_the_name_in_a_token_are_overruled_by_the_table() {
 /// How long an approval is believed is a test of `common::governance::auth`; here, that it is no longer
 /// believed once it was read again.
 #[tokio::test]
-async fn whoever_is_disabled_is_refused_by_an_instance_that_does_not_remember_the_approval() {
+async fn a_disabled_user_is_refused_by_an_instance_without_a_cached_approval() {
     let parlor = Parlor::start().await;
     parlor.get(STAFF, "/api/xcx/chat/history").await.ok();
     sqlx::query("update biz.users set status = 'disabled' where id = $1")
@@ -299,7 +299,7 @@ async fn whoever_is_disabled_is_refused_by_an_instance_that_does_not_remember_th
 }
 
 #[tokio::test]
-async fn refusals_come_in_their_order() {
+async fn errors_are_checked_in_the_documented_order() {
     let parlor = Parlor::start().await;
     let (mine, other) = (parlor.open(COACH, "t").await, parlor.open(STAFF, "t").await);
     let long = "[".repeat(200 * 1024);

@@ -101,7 +101,7 @@ async fn messages_come_oldest_first_or_newest_first_by_page_and_by_cursor() {
 }
 
 #[tokio::test]
-async fn a_cursor_holds_only_in_its_own_conversation_and_order() {
+async fn a_cursor_is_valid_only_for_its_conversation_and_order() {
     let parlor = Parlor::start().await;
     let (chat, other) = (parlor.open(COACH, "a").await, parlor.open(COACH, "b").await);
     parlor.send(COACH, chat, "你好").await.ok();
@@ -124,7 +124,7 @@ async fn a_cursor_holds_only_in_its_own_conversation_and_order() {
 }
 
 #[tokio::test]
-async fn a_forged_cursor_or_a_distant_page_reaches_nothing_and_breaks_nothing() {
+async fn a_forged_cursor_or_a_distant_page_returns_no_foreign_data() {
     use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
@@ -195,7 +195,7 @@ async fn another_users_conversation_is_refused_and_another_sites_does_not_exist(
 }
 
 #[tokio::test]
-async fn each_context_reuses_its_conversation_for_as_long_as_it_should() {
+async fn each_context_reuses_its_conversation_for_the_documented_time() {
     let parlor = Parlor::start().await;
     for (query, within, beyond) in [
         (
@@ -272,7 +272,7 @@ async fn simultaneous_calls_get_the_same_conversation() {
 }
 
 #[tokio::test]
-async fn a_bad_context_is_refused_by_name() {
+async fn an_invalid_context_is_refused_by_field() {
     let parlor = Parlor::start().await;
     let long = "长".repeat(65);
     for (query, field) in [

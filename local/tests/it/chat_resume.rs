@@ -85,7 +85,7 @@ fn read_on(events: &[SseEvent], message: &Value, after: usize) -> String {
 }
 
 #[tokio::test]
-async fn before_the_cut_and_after_it_is_the_stored_text_for_every_cut_point() {
+async fn a_resumed_stream_has_the_stored_text_for_every_cut_point() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     let content = format!("[[sim:echo]]{ODD}");
@@ -113,7 +113,7 @@ async fn before_the_cut_and_after_it_is_the_stored_text_for_every_cut_point() {
 }
 
 #[test]
-fn properties_of_reading_on_any_text_from_any_character() {
+fn properties_of_resuming_any_text_at_any_position() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -144,7 +144,7 @@ fn properties_of_reading_on_any_text_from_any_character() {
 }
 
 #[tokio::test]
-async fn a_reply_is_read_on_while_it_is_made_by_another_instance() {
+async fn a_reply_is_resumed_while_another_instance_makes_it() {
     let parlor = Parlor::start().await;
     let other = Parlor::start_with(Setup {
         database: Some(parlor.database.clone()),
@@ -177,7 +177,7 @@ async fn a_reply_is_read_on_while_it_is_made_by_another_instance() {
 }
 
 #[tokio::test]
-async fn whoever_read_beyond_the_last_checkpoint_reads_on_from_there() {
+async fn a_reader_ahead_of_the_last_checkpoint_resumes_from_its_position() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     let (_stream, mut events) = parlor
@@ -198,7 +198,7 @@ async fn whoever_read_beyond_the_last_checkpoint_reads_on_from_there() {
 }
 
 #[tokio::test]
-async fn whoever_read_more_than_a_dead_maker_had_stored_is_told_how_much_there_is() {
+async fn a_reader_ahead_of_a_dead_reply_gets_the_stored_length() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     parlor.simulator.hold_after(1);
@@ -268,7 +268,7 @@ async fn following_costs_one_read_for_each_checkpoint() {
 }
 
 #[tokio::test]
-async fn a_long_reply_is_read_on_whole() {
+async fn a_long_reply_is_resumed_without_gaps() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     let content: String = ODD.chars().cycle().take(100_000).collect();
@@ -282,7 +282,7 @@ async fn a_long_reply_is_read_on_whole() {
 }
 
 #[tokio::test]
-async fn a_reply_that_broke_ends_as_it_did_the_first_time() {
+async fn an_interrupted_reply_ends_with_the_same_error_again() {
     for scenario in ["unavailable", "inspection", "fail-mid", "empty"] {
         let parlor = Parlor::start().await;
         let chat = parlor.open(COACH, "t").await;
@@ -315,7 +315,7 @@ async fn with_ascii_every_byte_is_ascii_and_the_text_is_the_same() {
 }
 
 #[tokio::test]
-async fn the_header_is_newer_than_the_query_and_counts() {
+async fn last_event_id_overrides_the_query() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     let message = stored(&parlor, chat, "一二三四五").await;
@@ -331,7 +331,7 @@ async fn the_header_is_newer_than_the_query_and_counts() {
 }
 
 #[tokio::test]
-async fn a_place_that_cannot_be_is_refused() {
+async fn an_invalid_position_is_refused() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     let message = stored(&parlor, chat, "一二三四五").await;
@@ -392,7 +392,7 @@ async fn a_place_that_cannot_be_is_refused() {
 }
 
 #[tokio::test]
-async fn only_ones_own_replies_are_read_on_or_stopped() {
+async fn only_own_replies_can_be_resumed_or_stopped() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     let sent = parlor.send(COACH, chat, "你好").await;
@@ -444,7 +444,7 @@ async fn readers_do_not_count_as_streams() {
 }
 
 #[tokio::test]
-async fn a_reader_is_told_before_its_function_ends() {
+async fn a_reader_gets_an_event_before_its_function_times_out() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     parlor.simulator.hold_after(1);

@@ -12,7 +12,7 @@ use crate::harness::{
 };
 
 #[tokio::test]
-async fn a_message_is_answered_in_one_piece_and_both_are_stored() {
+async fn a_message_gets_a_whole_reply_and_both_are_stored() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     let answer = parlor
@@ -40,7 +40,7 @@ async fn a_message_is_answered_in_one_piece_and_both_are_stored() {
 }
 
 #[tokio::test]
-async fn a_failing_service_is_an_answer_that_says_so() {
+async fn a_dashscope_failure_is_returned_as_a_failed_reply() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     let answer = parlor.send(COACH, chat, "[[sim:unauthorized]]你好").await;
@@ -57,7 +57,7 @@ async fn a_failing_service_is_an_answer_that_says_so() {
 }
 
 #[tokio::test]
-async fn throttling_is_tried_again_and_other_refusals_are_not() {
+async fn throttling_is_retried_and_other_errors_are_not() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     let answer = parlor.send(COACH, chat, "[[sim:throttle:2]]你好").await;
@@ -72,7 +72,7 @@ async fn throttling_is_tried_again_and_other_refusals_are_not() {
 }
 
 #[tokio::test]
-async fn a_conversation_goes_on_in_the_cloud_by_its_session_and_is_not_paid_for_twice() {
+async fn a_conversation_continues_its_dashscope_session_without_history() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     parlor.send(COACH, chat, "第一问").await.ok();
@@ -95,7 +95,7 @@ async fn a_conversation_goes_on_in_the_cloud_by_its_session_and_is_not_paid_for_
 }
 
 #[tokio::test]
-async fn a_session_that_has_grown_old_is_replaced_by_the_history() {
+async fn an_old_dashscope_session_is_replaced_by_the_history() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     let first = parlor.send(COACH, chat, "第一问").await.ok()["aiReply"]["content"]
@@ -118,7 +118,7 @@ async fn a_session_that_has_grown_old_is_replaced_by_the_history() {
 }
 
 #[tokio::test]
-async fn a_session_that_the_service_has_forgotten_is_tried_once_more_with_history() {
+async fn an_expired_dashscope_session_is_retried_with_the_history() {
     // Both ways in which the service may say so: a refusal, and a fresh session under another id.
     for scenario in [Some("expired-session"), None] {
         let parlor = Parlor::start().await;
@@ -148,7 +148,7 @@ async fn a_session_that_the_service_has_forgotten_is_tried_once_more_with_histor
 }
 
 #[tokio::test]
-async fn only_the_last_twenty_messages_are_history() {
+async fn the_history_has_the_last_twenty_messages() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     for number in 0..12 {
@@ -185,7 +185,7 @@ async fn the_same_call_twice_sends_the_same_bytes() {
 }
 
 #[tokio::test]
-async fn a_run_says_what_was_asked_and_answered_and_what_it_cost() {
+async fn a_run_records_prompt_response_and_cost() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     let answer = parlor.send(COACH, chat, "你好").await;
@@ -227,7 +227,7 @@ async fn a_run_says_what_was_asked_and_answered_and_what_it_cost() {
 }
 
 #[tokio::test]
-async fn tokens_that_the_service_does_not_tell_are_null_and_charged_as_reserved() {
+async fn unreported_tokens_are_null_and_charged_as_reserved() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     parlor.send(COACH, chat, "[[sim:no-usage]]你好").await.ok();
@@ -244,7 +244,7 @@ async fn tokens_that_the_service_does_not_tell_are_null_and_charged_as_reserved(
 }
 
 #[tokio::test]
-async fn a_call_that_was_refused_costs_nothing_but_is_counted() {
+async fn a_refused_call_costs_nothing_but_is_counted() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     parlor
@@ -263,7 +263,7 @@ async fn a_call_that_was_refused_costs_nothing_but_is_counted() {
 }
 
 #[tokio::test]
-async fn today_is_the_sites_own_day() {
+async fn today_is_the_local_day_of_the_site() {
     let parlor = Parlor::start().await;
     // Together these two zones are never on the same day.
     for (zone, site, user) in [("Pacific/Kiritimati", 1, COACH), ("Pacific/Niue", 2, 2001)] {
@@ -321,7 +321,7 @@ async fn send_to_all(parlor: &Parlor, chats: &[(i64, i64)], waiting: &Cell<usize
 }
 
 #[tokio::test]
-async fn sequence_numbers_and_counters_are_exact_however_many_send_at_once() {
+async fn concurrent_sends_keep_sequence_numbers_and_counters_exact() {
     let parlor = Parlor::start().await;
     sqlx::query("update biz.ai_budgets set daily_limit = 100000000, monthly_limit = 100000000")
         .execute(&parlor.db)
@@ -353,7 +353,7 @@ async fn sequence_numbers_and_counters_are_exact_however_many_send_at_once() {
 }
 
 #[tokio::test]
-async fn a_budget_is_not_exceeded_however_many_send_at_once() {
+async fn concurrent_sends_do_not_exceed_a_budget() {
     let parlor = Parlor::start().await;
     // Room for ten of each site, for each reserves 2,000. The database itself would refuse more.
     sqlx::raw_sql(

@@ -145,7 +145,7 @@ async fn a_whole_conversation() {
 }
 
 #[tokio::test]
-async fn a_session_is_renamed_paused_gone_on_with_and_closed_for_good() {
+async fn a_session_is_renamed_paused_resumed_and_closed() {
     let parlor = Parlor::start().await;
     let id = &parlor.begin_session(COACH).await;
     parlor.create_message(COACH, id, "你好").await;
@@ -185,7 +185,7 @@ async fn a_session_is_renamed_paused_gone_on_with_and_closed_for_good() {
 }
 
 #[tokio::test]
-async fn a_change_that_changes_nothing_leaves_a_session_as_it_was() {
+async fn a_change_without_effect_keeps_the_update_time() {
     let parlor = Parlor::start().await;
     let id = &parlor.begin_session(COACH).await;
     let path = format!("{SESSIONS}/{id}");
@@ -211,7 +211,7 @@ async fn a_change_that_changes_nothing_leaves_a_session_as_it_was() {
 }
 
 #[tokio::test]
-async fn everybody_is_shown_the_bots_that_they_may_use() {
+async fn a_user_sees_only_usable_bots() {
     let parlor = Parlor::start().await;
     // Nobody answers for the others.
     let anybody = [BOT];
@@ -239,7 +239,7 @@ async fn everybody_is_shown_the_bots_that_they_may_use() {
 }
 
 #[tokio::test]
-async fn a_bot_without_another_name_goes_by_its_own() {
+async fn a_bot_without_a_display_name_uses_its_name() {
     let parlor = Parlor::start().await;
     parlor
         .execute("update biz.bots set display_name = null where name = 'xiaotai'")

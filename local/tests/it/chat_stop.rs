@@ -22,7 +22,7 @@ fn is(answer: &Answer, status: u16, message: &Value, word: &str) {
 }
 
 #[tokio::test]
-async fn any_instance_stops_a_reply_and_what_was_said_is_kept() {
+async fn any_instance_stops_a_reply_and_its_text_is_kept() {
     let parlor = Parlor::start().await;
     let other = Parlor::start_with(Setup {
         database: Some(parlor.database.clone()),
@@ -117,7 +117,7 @@ async fn a_reply_is_stopped_before_its_first_token() {
 }
 
 #[tokio::test]
-async fn a_message_in_one_piece_is_stopped_as_well() {
+async fn a_reply_without_a_stream_is_stopped() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     let sending = parlor.send(COACH, chat, "[[sim:gate:2]]你好，说来话长");
@@ -141,7 +141,7 @@ async fn a_message_in_one_piece_is_stopped_as_well() {
 }
 
 #[tokio::test]
-async fn stopping_what_has_ended_says_how_it_ended() {
+async fn stopping_a_finished_reply_returns_its_state() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     for (scenario, status) in [
@@ -160,7 +160,7 @@ async fn stopping_what_has_ended_says_how_it_ended() {
 }
 
 #[tokio::test]
-async fn a_reply_whose_maker_is_dead_has_ended() {
+async fn stopping_a_dead_reply_ends_it() {
     let parlor = Parlor::start().await;
     for (said, status) in [("说到一半", "interrupted"), ("", "failed")] {
         let chat = parlor.open(COACH, status).await;
@@ -170,7 +170,7 @@ async fn a_reply_whose_maker_is_dead_has_ended() {
 }
 
 #[tokio::test]
-async fn ten_stops_at_once_are_one_end() {
+async fn ten_concurrent_stops_end_a_reply_once() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     parlor.simulator.hold_after(1);
@@ -191,7 +191,7 @@ async fn ten_stops_at_once_are_one_end() {
 }
 
 #[tokio::test]
-async fn a_stop_takes_no_body_and_minds_none() {
+async fn a_stop_ignores_its_body() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     let sent = parlor.send(COACH, chat, "你好").await;

@@ -99,7 +99,7 @@ async fn streams(parlor: &Parlor, number: i32) -> Vec<(i64, EventStream)> {
 }
 
 #[tokio::test]
-async fn calls_from_before_it_opened_decide_nothing() {
+async fn calls_started_before_the_opening_do_not_affect_the_circuit() {
     let parlor = Parlor::start().await;
     let mut old = streams(&parlor, 2).await;
     parlor.simulator.held(2).await;
@@ -134,7 +134,7 @@ async fn calls_from_before_it_opened_decide_nothing() {
 }
 
 #[tokio::test]
-async fn a_probe_that_fails_doubles_the_time_up_to_ten_minutes() {
+async fn a_failed_probe_doubles_the_open_time_up_to_ten_minutes() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     parlor
@@ -156,7 +156,7 @@ async fn a_probe_that_fails_doubles_the_time_up_to_ten_minutes() {
 }
 
 #[tokio::test]
-async fn a_probe_that_proves_nothing_hands_its_turn_on() {
+async fn an_inconclusive_probe_allows_another_probe() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     parlor.open_circuit(60).await;
@@ -171,7 +171,7 @@ async fn a_probe_that_proves_nothing_hands_its_turn_on() {
 }
 
 #[tokio::test]
-async fn a_probe_that_died_hands_its_turn_on_when_it_is_swept() {
+async fn sweeping_a_dead_probe_allows_another_probe() {
     let parlor = Parlor::start().await;
     parlor.open_circuit(60).await;
     let chat = parlor.open(COACH, "t").await;

@@ -10,7 +10,7 @@ use crate::harness::{
 };
 
 #[tokio::test]
-async fn the_clients_end_with_what_is_stored_on_the_worst_of_networks() {
+async fn the_clients_show_the_stored_text_on_a_bad_network() {
     let parlor = Parlor::start().await;
     let node = tokio::task::spawn_blocking(node::program).await.unwrap();
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../clients/test");

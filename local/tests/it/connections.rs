@@ -30,19 +30,19 @@ async fn is_set(parlor: &Parlor) {
 }
 
 #[tokio::test]
-async fn a_connection_begins_with_its_settings() {
+async fn a_connection_starts_with_its_settings() {
     is_set(&Parlor::start().await).await;
 }
 
 #[tokio::test]
-async fn behind_a_proxy_that_refuses_them_settings_are_made_by_a_statement() {
+async fn behind_a_proxy_settings_are_sent_as_a_statement() {
     let parlor = behind_a_proxy_that_refuses_settings(true).await;
     parlor.get(COACH, HISTORY).await.ok();
     is_set(&parlor).await;
 }
 
 #[tokio::test]
-async fn who_does_not_say_that_there_is_a_proxy_is_told_503() {
+async fn an_undeclared_proxy_is_a_503() {
     let parlor = behind_a_proxy_that_refuses_settings(false).await;
     let answer = parlor.get(COACH, HISTORY).await;
     answer.refused_at(HISTORY, 503, "unavailable");
@@ -50,7 +50,7 @@ async fn who_does_not_say_that_there_is_a_proxy_is_told_503() {
 
 /// Else a process that is short of time makes connections for ever, and never has one.
 #[tokio::test]
-async fn a_connection_that_nobody_waits_for_any_longer_is_made_all_the_same() {
+async fn a_connection_is_completed_after_its_caller_has_timed_out() {
     let (parlor, wire) = Parlor::wired(Setup::default()).await;
     wire.delay_messages_with("application_name");
     let answer = parlor.get(COACH, HISTORY).await;

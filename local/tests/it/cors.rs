@@ -115,7 +115,7 @@ async fn a_page_of_an_allowed_origin_may_make_each_request() {
 }
 
 #[tokio::test]
-async fn a_page_of_an_allowed_origin_may_read_answers_refusals_and_streams() {
+async fn a_page_of_an_allowed_origin_may_read_responses_errors_and_streams() {
     let parlor = open().await;
     let history = "/api/xcx/chat/history";
     let from_desk = |request: RequestBuilder| answer(request.header("origin", DESK));
@@ -145,7 +145,7 @@ async fn a_page_of_an_allowed_origin_may_read_answers_refusals_and_streams() {
 }
 
 #[tokio::test]
-async fn pages_of_other_origins_learn_nothing() {
+async fn pages_of_other_origins_get_no_cors_headers() {
     let parlor = open().await;
     for origin in STRANGERS {
         let request = parlor.request_as(COACH, "GET", "/api/xcx/chat/history");
@@ -168,7 +168,7 @@ async fn pages_of_other_origins_learn_nothing() {
 }
 
 #[tokio::test]
-async fn without_an_origin_nothing_is_different() {
+async fn a_request_without_origin_is_unaffected() {
     let parlor = open().await;
     let found = parlor.get(COACH, "/api/xcx/chat/history").await;
     found.ok();
@@ -176,7 +176,7 @@ async fn without_an_origin_nothing_is_different() {
 }
 
 #[tokio::test]
-async fn unless_origins_are_configured_no_page_may_call() {
+async fn without_configured_origins_no_page_may_call() {
     let parlor = Parlor::start().await;
     for route in routes::all() {
         let refused = answer(preflight(&parlor, DESK, &route.method, &route.path)).await;
@@ -189,7 +189,7 @@ async fn unless_origins_are_configured_no_page_may_call() {
 }
 
 #[tokio::test]
-async fn a_table_differs_by_origin_and_by_what_is_accepted_in_one_line() {
+async fn a_csv_varies_by_origin_and_accept_in_one_header() {
     let parlor = open().await;
     let path = "/api/admin/ai/run-logs?site_id=1&date_from=2026-01-01&date_to=2026-01-02";
     let request = parlor.request_as(routes::SITE_ADMIN, "GET", path);
@@ -202,7 +202,7 @@ async fn a_table_differs_by_origin_and_by_what_is_accepted_in_one_line() {
 }
 
 #[tokio::test]
-async fn behind_the_gateway_it_is_as_on_one_port() {
+async fn cors_is_the_same_behind_the_gateway() {
     let cloud = Cloud::start_with(|spec| {
         let origins = ("CORS_ALLOWED_ORIGINS".to_owned(), DESK.to_owned());
         spec.env.push(origins);
@@ -232,7 +232,7 @@ async fn behind_the_gateway_it_is_as_on_one_port() {
 }
 
 #[tokio::test]
-async fn every_function_is_open_to_the_same_origins() {
+async fn every_function_allows_the_same_origins() {
     let env = common::platform::env::Env::from_pairs([("CORS_ALLOWED_ORIGINS", DESK)]);
     let cors = Cors::from_env(&env).unwrap();
     let parlor = Parlor::start().await;

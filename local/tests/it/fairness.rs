@@ -35,7 +35,7 @@ pub fn message(conversation_id: i64, content: &str) -> NewMessage {
 }
 
 #[tokio::test]
-async fn a_reader_that_never_reads_holds_up_nothing_and_little_waits_for_it() {
+async fn a_client_that_never_reads_does_not_block_the_reply() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     let pieces = vec!["一二三四"; 8_000].join("|");

@@ -62,7 +62,7 @@ fn a_file_is_named_after_its_function_which_has_a_comment() {
 }
 
 #[test]
-fn no_function_has_a_second_text() {
+fn every_function_has_one_definition() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../migrations");
     let migrations = function_script::sources(&directory).unwrap();
     let all: Vec<_> = sources().into_iter().chain(migrations).collect();
@@ -94,7 +94,7 @@ fn a_function_has_at_most_twelve_parameters() {
 }
 
 #[tokio::test]
-async fn a_run_ends_in_sql_as_it_does_in_rust() {
+async fn the_end_of_a_run_is_the_same_in_sql_and_rust() {
     let database = TestDatabase::new().await;
     let fields: Vec<String> = sqlx::query_scalar(
         "select attname::text from pg_attribute where attrelid = to_regclass('run_end')",
@@ -157,7 +157,7 @@ async fn no_reply(connection: &mut PgConnection) -> String {
 }
 
 #[tokio::test]
-async fn two_builds_run_beside_each_other_until_the_older_is_no_longer_used() {
+async fn two_builds_share_a_database_until_the_older_is_retired() {
     let parlor = Parlor::start().await;
     let pool: &PgPool = &parlor.db;
     load_older(pool).await;
@@ -201,7 +201,7 @@ async fn two_builds_run_beside_each_other_until_the_older_is_no_longer_used() {
 }
 
 #[tokio::test]
-async fn a_build_whose_functions_are_not_loaded_says_so() {
+async fn a_build_without_its_functions_returns_a_clear_error() {
     let database = TestDatabase::empty().await;
     let pool = PgPool::connect(database.url()).await.unwrap();
     MIGRATOR.run(&pool).await.unwrap();

@@ -73,7 +73,7 @@ async fn compare(
 }
 
 #[tokio::test]
-async fn both_give_the_same_answers() {
+async fn gateway_and_local_server_return_the_same() {
     let (cloud, twin) = twins().await;
 
     let chat = cloud.parlor.open(COACH, "t").await;
@@ -145,7 +145,7 @@ async fn both_give_the_same_answers() {
 }
 
 #[tokio::test]
-async fn both_give_the_same_answers_about_sessions() {
+async fn gateway_and_local_server_return_the_same_for_sessions() {
     let (cloud, twin) = twins().await;
     let session = cloud.parlor.begin_session(COACH).await;
     let session = format!("{SESSIONS}/{session}");

@@ -100,17 +100,17 @@ enum Break {
 }
 
 #[tokio::test]
-async fn a_worker_may_be_dropped_at_any_step_of_a_chain() {
+async fn a_worker_dropped_at_any_step_keeps_the_invariants() {
     at_each_step(Break::Dropped).await;
 }
 
 #[tokio::test]
-async fn a_worker_function_may_be_killed_at_any_step_of_a_chain() {
+async fn a_worker_function_killed_at_any_step_keeps_the_invariants() {
     at_each_step(Break::Killed).await;
 }
 
 #[tokio::test]
-async fn postgresql_may_be_killed_at_any_step_of_a_chain() {
+async fn postgresql_killed_at_any_step_of_a_chain_keeps_the_invariants() {
     binaries::build().await.unwrap();
     let mut server = OwnServer::start().await;
     let reach =
@@ -144,7 +144,7 @@ async fn at_each_step(what: Break) {
 }
 
 #[tokio::test]
-async fn a_run_that_its_worker_never_heard_of_is_settled_with_its_job() {
+async fn a_run_unknown_to_its_worker_is_settled_with_its_job() {
     let step = Step(1, Point::Opened);
     let case = Case::reach(step, Break::PostgresKilled, TestDatabase::new().await).await;
     let Working::Here(work) = case.worker else {

@@ -37,7 +37,7 @@ impl Parlor {
 }
 
 #[tokio::test]
-async fn a_visit_becomes_clues_that_are_consolidated_and_made_into_strategies() {
+async fn a_visit_becomes_clues_then_consolidated_clues_then_strategies() {
     let parlor = parlor().await;
     let job = parlor.member_paid(MEMBER, 1).await;
     assert_eq!(parlor.work().await, succeeded(1));
@@ -99,7 +99,7 @@ async fn a_visit_becomes_clues_that_are_consolidated_and_made_into_strategies() 
 }
 
 #[tokio::test]
-async fn what_was_answered_is_not_asked_again_unless_it_is_forced() {
+async fn a_valid_result_is_reused_unless_forced() {
     let parlor = parlor().await;
     let first = parlor.member_paid(MEMBER, 1).await;
     parlor.work().await;
@@ -144,7 +144,7 @@ async fn what_was_answered_is_not_asked_again_unless_it_is_forced() {
 }
 
 #[tokio::test]
-async fn a_coach_who_took_part_gets_something_to_do_and_words_for_it() {
+async fn a_participating_coach_gets_a_task_and_suggested_words() {
     let parlor = parlor().await;
     let mut event = consumption(MEMBER, 1);
     event["payload"]["coach_id"] = json!(1001);
@@ -162,7 +162,7 @@ async fn a_coach_who_took_part_gets_something_to_do_and_words_for_it() {
 }
 
 #[tokio::test]
-async fn a_task_and_a_note_are_answered_about_themselves() {
+async fn tasks_and_notes_have_results_of_their_own() {
     let parlor = parlor().await;
     let note: i64 =
         sqlx::query_scalar("select min(note_id) from dws.member_note where site_id = 1")
@@ -209,7 +209,7 @@ async fn a_task_and_a_note_are_answered_about_themselves() {
 }
 
 #[tokio::test]
-async fn a_note_about_one_member_tells_nothing_of_another() {
+async fn a_note_about_one_member_reveals_nothing_about_others() {
     let parlor = parlor().await;
     let note: i64 =
         sqlx::query_scalar("select min(note_id) from dws.member_note where site_id = 1")
@@ -225,7 +225,7 @@ async fn a_note_about_one_member_tells_nothing_of_another() {
 }
 
 #[tokio::test]
-async fn new_facts_of_a_site_queue_its_filters_and_only_those() {
+async fn new_facts_of_a_site_queue_only_its_filters() {
     let parlor = parlor().await;
     let job = parlor
         .trigger_accepted(&json!({ "event_type": "etl.finished" }))
@@ -286,7 +286,7 @@ async fn an_event_is_of_the_admins_own_site() {
 }
 
 #[tokio::test]
-async fn an_event_that_makes_no_sense_is_refused_with_its_field() {
+async fn an_invalid_event_is_refused_by_field() {
     let parlor = parlor().await;
     for (event, field) in [
         (json!({}), "event_type"),
@@ -350,7 +350,7 @@ async fn the_same_event_of_another_business_date_is_another_event() {
 }
 
 #[tokio::test]
-async fn an_event_whose_job_came_to_nothing_may_come_again() {
+async fn an_event_whose_job_failed_can_be_sent_again() {
     let parlor = parlor().await;
     let job = parlor.member_paid(MEMBER, 1).await;
     parlor
@@ -360,7 +360,7 @@ async fn an_event_whose_job_came_to_nothing_may_come_again() {
 }
 
 #[tokio::test]
-async fn a_site_with_many_jobs_does_not_delay_another_by_more_than_one() {
+async fn a_site_with_many_jobs_delays_another_by_at_most_one() {
     let parlor = Parlor::with_business(Setup {
         env: vec![("JOB_CONCURRENCY", "1".into())],
         ..Setup::default()
@@ -388,7 +388,7 @@ async fn a_site_with_many_jobs_does_not_delay_another_by_more_than_one() {
 }
 
 #[tokio::test]
-async fn many_workers_share_the_jobs_and_each_runs_once() {
+async fn concurrent_workers_run_each_job_once() {
     let parlor = parlor().await;
     for order in 0..12 {
         parlor.member_paid(MEMBER + order, order + 1).await;

@@ -99,7 +99,7 @@ async fn messages(curls: &[String]) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn what_it_prints_works_as_pasted_until_ctrl_c_ends_everything() {
+async fn printed_commands_work_as_pasted_and_ctrl_c_stops_everything() {
     let home = home();
     let mut parlor = launch(home.path(), &[]);
     let address = address(&mut parlor).await;
@@ -131,7 +131,7 @@ async fn reqwest_text(url: &str) -> String {
 }
 
 #[tokio::test]
-async fn kill_9_leaves_no_server_and_the_next_start_has_the_old_conversation() {
+async fn kill_9_leaves_no_server_and_the_next_start_keeps_the_data() {
     let home = home();
     let mut parlor = launch(home.path(), &[]);
     let lines = curls(&mut parlor).await;
@@ -154,7 +154,7 @@ async fn kill_9_leaves_no_server_and_the_next_start_has_the_old_conversation() {
 }
 
 #[tokio::test]
-async fn a_second_launch_says_who_is_running_and_harms_nothing() {
+async fn a_second_launch_reports_the_running_one() {
     let (elsewhere, home) = (home(), home());
     let mut first = launch(home.path(), &[]);
     let lines = curls(&mut first).await;
@@ -175,7 +175,7 @@ async fn a_second_launch_says_who_is_running_and_harms_nothing() {
 }
 
 #[tokio::test]
-async fn a_port_that_is_taken_is_told_before_anything_is_started() {
+async fn a_port_in_use_is_reported_before_the_start() {
     let home = home();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
@@ -186,7 +186,7 @@ async fn a_port_that_is_taken_is_told_before_anything_is_started() {
 }
 
 #[tokio::test]
-async fn a_database_that_is_given_is_used() {
+async fn a_given_database_is_used() {
     let (home, database) = (home(), TestDatabase::empty().await);
     let mut parlor = launch(home.path(), &["--database-url", database.url()]);
     let lines = curls(&mut parlor).await;
@@ -221,7 +221,7 @@ async fn serve_lambda_streams_a_reply_through_the_real_binaries() {
 }
 
 #[tokio::test]
-async fn a_token_is_one_line_and_a_stranger_gets_a_sentence() {
+async fn a_token_is_one_line_and_an_unknown_user_is_an_error() {
     let home = home();
     let output = run(home.path(), &["token", "1001"]);
     assert!(output.status.success());
@@ -236,7 +236,7 @@ async fn a_token_is_one_line_and_a_stranger_gets_a_sentence() {
 }
 
 #[tokio::test]
-async fn the_secret_of_tokens_is_for_its_owner_alone() {
+async fn the_token_secret_is_readable_only_by_its_owner() {
     let home = home();
     run(home.path(), &["token", "1001"]);
     let secret = fs::metadata(home.path().join("jwt-secret")).unwrap();
@@ -244,7 +244,7 @@ async fn the_secret_of_tokens_is_for_its_owner_alone() {
 }
 
 #[tokio::test]
-async fn migrate_says_what_it_applied() {
+async fn migrate_reports_the_applied_migrations() {
     let (home, database) = (home(), TestDatabase::empty().await);
     let migrate = || {
         let mut command = isolated(Command::new(program()), home.path());
@@ -265,7 +265,7 @@ async fn openapi_is_json() {
 }
 
 #[tokio::test]
-async fn the_simulator_says_where_it_is_and_answers() {
+async fn the_simulator_prints_its_url_and_responds() {
     let home = home();
     let mut command = isolated(child::command(program()), home.path());
     command.args(["simulator", "--port", "0"]);

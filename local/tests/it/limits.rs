@@ -59,7 +59,7 @@ async fn a_user_sends_so_many_messages_a_minute_even_all_at_once() {
 }
 
 #[tokio::test]
-async fn nothing_is_asked_when_the_budget_is_used_up() {
+async fn a_used_up_budget_prevents_calls() {
     let parlor = Parlor::start().await;
     sqlx::query("update biz.ai_budgets set daily_limit = 5000")
         .execute(&parlor.db)
@@ -115,7 +115,7 @@ async fn nothing_is_asked_when_the_budget_is_used_up() {
 }
 
 #[tokio::test]
-async fn the_month_is_bounded_as_the_day_is_and_each_site_for_itself() {
+async fn monthly_budgets_work_like_daily_ones_and_are_per_site() {
     let parlor = Parlor::start().await;
     sqlx::query(
         "insert into biz.ai_budgets (site_id, daily_limit, monthly_limit) values (1, 100000, 3000)",
@@ -156,7 +156,7 @@ async fn the_month_is_bounded_as_the_day_is_and_each_site_for_itself() {
 }
 
 #[tokio::test]
-async fn what_a_call_used_takes_the_place_of_what_was_reserved() {
+async fn used_tokens_replace_the_reservation() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     // Room for one reservation at a time: a call that gave nothing back would end it all.

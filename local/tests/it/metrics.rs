@@ -53,7 +53,7 @@ async fn send(cloud: &Cloud, chat: i64, content: &str) {
 }
 
 #[tokio::test]
-async fn a_reply_counts_its_first_token_its_call_and_its_tokens_however_quiet_the_log_is() {
+async fn a_reply_writes_its_metrics_at_any_log_level() {
     let cloud = Cloud::start_with(|spec| {
         for (name, value) in [("METRICS_NAMESPACE", "Parlor/test"), ("RUST_LOG", "error")] {
             spec.env.push((name.to_owned(), value.to_owned()));
@@ -85,7 +85,7 @@ async fn a_reply_counts_its_first_token_its_call_and_its_tokens_however_quiet_th
 }
 
 #[tokio::test]
-async fn what_dashscope_fails_is_counted_with_its_code_and_what_it_may_have_cost() {
+async fn dashscope_failures_are_counted_with_code_and_possible_cost() {
     let cloud = Cloud::start().await;
     let chat = cloud.parlor.open(COACH, "t").await;
     send(&cloud, chat, "[[sim:inspection]]你好").await;
@@ -101,7 +101,7 @@ async fn what_dashscope_fails_is_counted_with_its_code_and_what_it_may_have_cost
 }
 
 #[tokio::test]
-async fn each_sweep_tells_how_everything_is() {
+async fn each_sweep_reports_the_vitals() {
     let cloud = Cloud::start_with(|spec| spec.max_instances = 1).await;
     let tell = async || {
         cloud.report("sweep", &recorded("schedule")).await;

@@ -142,7 +142,7 @@ async fn count(database: &TestDatabase, query: &'static str) -> i64 {
 const TABLES: &str = "select count(*) from pg_tables where schemaname = 'biz'";
 
 #[tokio::test]
-async fn a_stack_is_made_changed_and_deleted() {
+async fn a_stack_is_created_updated_and_deleted() {
     let (database, stack) = (TestDatabase::empty().await, Told::start(&[]).await);
     let emulator = migrate_on(&database).await;
 
@@ -186,7 +186,7 @@ async fn a_resource_that_cloudformation_named_itself_keeps_its_name() {
 }
 
 #[tokio::test]
-async fn it_is_told_again_until_it_is_heard() {
+async fn the_response_to_cloudformation_is_retried() {
     let (database, stack) = (TestDatabase::empty().await, Told::start(&[503, 500]).await);
     let create = stack.event("stack-create");
     done(&migrate_on(&database).await, &create).await;
@@ -195,7 +195,7 @@ async fn it_is_told_again_until_it_is_heard() {
 }
 
 #[tokio::test]
-async fn who_is_never_heard_fails_so_that_lambda_tries_again() {
+async fn an_undeliverable_response_fails_so_that_lambda_retries() {
     let (database, stack) = (TestDatabase::empty().await, Told::start(&[403; 99]).await);
     let emulator = migrate_on(&database).await;
     let outcome = emulator
@@ -224,7 +224,7 @@ async fn failure(stack: &Told, emulator: &Emulator) -> Value {
 }
 
 #[tokio::test]
-async fn a_migration_that_fails_is_told_without_what_the_schema_holds() {
+async fn a_failed_migration_is_reported_without_data() {
     let (database, stack) = (TestDatabase::empty().await, Told::start(&[]).await);
     let pool = database.pool().await;
     pool.execute("create schema biz; create table biz.sites (secret_of_ours int)")
@@ -242,7 +242,7 @@ async fn a_migration_that_fails_is_told_without_what_the_schema_holds() {
 }
 
 #[tokio::test]
-async fn a_database_that_cannot_be_found_is_told_though_nothing_was_tried() {
+async fn an_unknown_database_host_is_reported() {
     let stack = Told::start(&[]).await;
     for (url, why) in [
         ("", "DATABASE_URL is not set"),
@@ -267,7 +267,7 @@ async fn a_database_that_cannot_be_found_is_told_though_nothing_was_tried() {
 }
 
 #[tokio::test]
-async fn a_migration_that_outlasts_the_function_is_told_before_its_end() {
+async fn a_migration_is_reported_as_failed_before_the_function_times_out() {
     let (database, stack) = (TestDatabase::new().await, Told::start(&[]).await);
     // Another migration holds the lock that sqlx takes, and does not end.
     let mut other = PgConnection::connect(database.url()).await.unwrap();
@@ -286,7 +286,7 @@ async fn a_migration_that_outlasts_the_function_is_told_before_its_end() {
 }
 
 #[tokio::test]
-async fn older_code_finds_nothing_to_do_in_a_newer_schema() {
+async fn older_code_accepts_a_newer_schema() {
     let (database, stack) = (TestDatabase::new().await, Told::start(&[]).await);
     let pool = database.pool().await;
     let applied =
@@ -302,7 +302,7 @@ async fn older_code_finds_nothing_to_do_in_a_newer_schema() {
 }
 
 #[tokio::test]
-async fn a_migration_that_was_taken_away_is_no_newer_schema() {
+async fn a_removed_migration_is_an_error() {
     let (database, stack) = (TestDatabase::new().await, Told::start(&[]).await);
     let pool = database.pool().await;
     let applied =
@@ -314,7 +314,7 @@ async fn a_migration_that_was_taken_away_is_no_newer_schema() {
 }
 
 #[tokio::test]
-async fn nothing_is_told_in_the_clear() {
+async fn responses_are_sent_only_over_https() {
     let database = TestDatabase::empty().await;
     let mut create = recorded("stack-create");
     create["ResponseURL"] = "http://cloudformation.example.com/response".into();

@@ -78,12 +78,12 @@ async fn every_route_says_so_and_recovers(go: fn(&Wire)) {
 }
 
 #[tokio::test]
-async fn a_database_that_is_gone_is_a_503_on_every_route_until_it_is_back() {
+async fn an_unreachable_database_is_a_503_on_every_route() {
     every_route_says_so_and_recovers(Wire::go_down).await;
 }
 
 #[tokio::test]
-async fn a_database_that_is_silent_is_a_503_on_every_route_until_it_is_back() {
+async fn a_silent_database_is_a_503_on_every_route() {
     every_route_says_so_and_recovers(Wire::stop_forwarding).await;
 }
 
@@ -128,7 +128,7 @@ async fn stored(parlor: &Parlor) -> String {
 }
 
 #[tokio::test]
-async fn a_database_lost_in_mid_stream_and_back_in_time_costs_no_text() {
+async fn a_short_outage_during_a_stream_loses_no_text() {
     for go in [Wire::go_down, Wire::stop_forwarding] {
         let (parlor, wire) = wired().await;
         let (chat, stream, events) = half_said(&parlor, "数据库断开又恢复，一个字也不能少。").await;
@@ -143,7 +143,7 @@ async fn a_database_lost_in_mid_stream_and_back_in_time_costs_no_text() {
 }
 
 #[tokio::test]
-async fn a_database_that_never_comes_back_ends_a_reply_with_one_error_and_no_done() {
+async fn a_lasting_outage_ends_a_stream_with_one_error() {
     let (parlor, wire) = wired().await;
     let chat = parlor.open(COACH, "t").await;
     let caller = Caller {
@@ -190,7 +190,7 @@ async fn a_database_that_never_comes_back_ends_a_reply_with_one_error_and_no_don
 }
 
 #[tokio::test]
-async fn a_checkpoint_whose_answer_is_lost_does_not_double_text() {
+async fn a_checkpoint_with_a_lost_response_does_not_duplicate_text() {
     let (parlor, wire) = wired().await;
     let (chat, stream, events) = half_said(&parlor, "检查点存下了，回答却丢了。").await;
     wire.drop_responses();
@@ -203,7 +203,7 @@ async fn a_checkpoint_whose_answer_is_lost_does_not_double_text() {
 }
 
 #[tokio::test]
-async fn an_end_whose_answer_is_lost_is_stored_once() {
+async fn an_end_with_a_lost_response_is_stored_once() {
     let (parlor, wire) = wired().await;
     let (chat, stream, events) = half_said(&parlor, "结尾存下了，回答却丢了。").await;
     wire.drop_responses();
@@ -240,7 +240,7 @@ async fn late_checkpoint(
 }
 
 #[tokio::test]
-async fn a_checkpoint_that_arrives_late_takes_no_text_back() {
+async fn a_late_checkpoint_does_not_shorten_the_text() {
     // Of a single connection the statement is prepared, so that all of it is on its way.
     let (parlor, wire) = Parlor::wired(Setup {
         max_connections: 1,
@@ -272,7 +272,7 @@ async fn a_checkpoint_that_arrives_late_takes_no_text_back() {
 }
 
 #[tokio::test]
-async fn a_checkpoint_that_arrives_after_the_end_changes_nothing() {
+async fn a_checkpoint_after_the_end_changes_nothing() {
     let (parlor, wire) = Parlor::wired(Setup {
         max_connections: 1,
         ..Setup::default()
@@ -294,7 +294,7 @@ async fn a_checkpoint_that_arrives_after_the_end_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_message_that_waited_too_long_for_a_lock_is_not_begun_for_nobody() {
+async fn a_message_that_times_out_on_a_lock_is_not_stored() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     let mut other = parlor.db.acquire().await.unwrap();

@@ -45,7 +45,7 @@ fn facts(prompt: &str, page: &str) -> Value {
 }
 
 #[tokio::test]
-async fn each_page_puts_its_facts_in_front_of_the_question() {
+async fn each_page_context_adds_its_facts_before_the_question() {
     let parlor = parlor().await;
     for (page, context, member) in [
         ("board-finance", json!({ "period": "last_month" }), "合计"),
@@ -75,7 +75,7 @@ async fn each_page_puts_its_facts_in_front_of_the_question() {
 }
 
 #[tokio::test]
-async fn every_figure_is_what_a_query_says() {
+async fn every_figure_equals_its_query() {
     let parlor = parlor().await;
     let prompt = parlor
         .ask_from(
@@ -117,7 +117,7 @@ async fn every_figure_is_what_a_query_says() {
 }
 
 #[tokio::test]
-async fn nothing_of_another_site_is_ever_shown() {
+async fn facts_of_other_sites_are_never_shown() {
     let parlor = parlor().await;
     for (user, other) in [(COACH, MEMBERS[1].1), (OTHER_SITE, MEMBERS[0].1)] {
         for (page, id) in [
@@ -147,7 +147,7 @@ async fn nothing_of_another_site_is_ever_shown() {
 }
 
 #[tokio::test]
-async fn odd_filters_are_taken_for_the_usual_ones() {
+async fn invalid_filters_use_the_defaults() {
     let parlor = parlor().await;
     for context in [
         json!({ "period": "some day" }),
@@ -176,7 +176,7 @@ async fn odd_filters_are_taken_for_the_usual_ones() {
 }
 
 #[tokio::test]
-async fn a_sandbox_shows_the_days_of_its_own_date() {
+async fn a_sandbox_shows_facts_of_its_date() {
     let parlor = parlor().await;
     sqlx::query(
         "update biz.sites set runtime_mode = 'sandbox', sandbox_date = local_day(timezone) - 10 where id = 1",
@@ -216,7 +216,7 @@ async fn a_sandbox_shows_the_days_of_its_own_date() {
 }
 
 #[tokio::test]
-async fn a_page_whose_facts_do_not_come_is_done_without() {
+async fn a_message_is_sent_without_facts_that_time_out() {
     let database = Parlor::start().await;
     demo::load_business(&database.db).await.unwrap();
     let wire = Wire::before(database.database.url()).await;
@@ -240,7 +240,7 @@ async fn a_page_whose_facts_do_not_come_is_done_without() {
 }
 
 #[tokio::test]
-async fn a_site_of_which_nothing_is_known_is_told_so_in_figures() {
+async fn a_site_without_data_has_zero_figures() {
     let parlor = Parlor::start().await;
     let prompt = parlor.ask_from(COACH, "board-finance", json!({})).await;
     let finance = facts(&prompt, "board-finance");
@@ -249,7 +249,7 @@ async fn a_site_of_which_nothing_is_known_is_told_so_in_figures() {
 }
 
 #[tokio::test]
-async fn the_clock_is_for_staff_of_a_site() {
+async fn only_staff_of_a_site_reads_its_clock() {
     let parlor = Parlor::start().await;
     answer(parlor.request("GET", "/api/xcx/runtime-clock"))
         .await

@@ -43,7 +43,7 @@ fn found(enqueued: i64, valid: i64, under_way: i64) -> Prewarmed {
 }
 
 #[tokio::test]
-async fn what_is_missing_is_queued_once_and_again_when_it_no_longer_holds() {
+async fn missing_results_are_queued_once_and_again_after_expiry() {
     let parlor = parlor().await;
     assert_eq!(prewarm(&parlor, Some(1), true).await, found(FILTERS, 0, 0));
     assert_eq!(count(&parlor).await, 0);
@@ -83,7 +83,7 @@ async fn what_is_missing_is_queued_once_and_again_when_it_no_longer_holds() {
 }
 
 #[tokio::test]
-async fn prewarms_at_once_queue_each_filter_of_each_active_site_once() {
+async fn concurrent_prewarms_queue_each_filter_of_each_active_site_once() {
     let parlor = parlor().await;
     parlor
         .execute("insert into biz.sites (id, name) values (3, '新店'), (4, '停业')")

@@ -91,7 +91,7 @@ async fn bodies_that_are_not_json_are_refused() {
 }
 
 #[tokio::test]
-async fn no_route_reads_a_body_that_is_too_large_or_of_another_type_or_a_strangers() {
+async fn a_body_too_large_of_another_type_or_without_access_is_refused_on_every_route() {
     let parlor = Parlor::start().await;
     let large = "[".repeat(MAX_BODY + 1).into_bytes();
     for route in with_body() {
@@ -230,7 +230,7 @@ async fn odd_json_is_either_understood_or_refused_by_field() {
 }
 
 #[tokio::test]
-async fn a_page_context_may_hold_any_text_but_a_nul() {
+async fn a_page_context_may_contain_any_text_except_nul() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     let body = |context: Value| json!({ "chatId": chat, "content": "你好", "sourcePage": "board-finance", "pageContext": context });
@@ -314,7 +314,7 @@ async fn paths_that_name_no_chat_are_refused() {
 }
 
 #[tokio::test]
-async fn queries_that_cannot_be_read_are_refused_by_name() {
+async fn invalid_queries_are_refused_by_field() {
     let parlor = Parlor::start().await;
     let history = "/api/xcx/chat/history";
     for (query, field) in [
@@ -362,7 +362,7 @@ async fn queries_that_cannot_be_read_are_refused_by_name() {
 }
 
 #[tokio::test]
-async fn odd_headers_are_no_reason_to_fail() {
+async fn unusual_headers_do_not_cause_errors() {
     let parlor = Parlor::start().await;
     let path = "/api/xcx/chat/history";
     for value in ["Bearer \u{e9}", "Bearer 令牌", "\u{ff}"] {
@@ -386,7 +386,7 @@ async fn odd_headers_are_no_reason_to_fail() {
 }
 
 #[tokio::test]
-async fn what_nobody_serves_is_refused_in_the_face_of_its_prefix() {
+async fn an_unknown_path_is_a_404_in_the_format_of_its_api() {
     let parlor = Parlor::start().await;
     for path in [
         "/api/xcx/nowhere",

@@ -228,7 +228,7 @@ fn request(templates: Vec<String>) -> impl Strategy<Value = (String, Request<Bod
 }
 
 #[test]
-fn whatever_is_asked_is_answered_as_documented() {
+fn random_requests_get_documented_responses() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

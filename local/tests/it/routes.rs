@@ -76,7 +76,7 @@ fn differences(
 }
 
 #[tokio::test]
-async fn every_list_of_routes_names_the_routes_of_the_routers() {
+async fn every_list_of_routes_matches_the_routers() {
     let served: BTreeSet<Route> = cloud::routes()
         .unwrap()
         .into_iter()

@@ -127,7 +127,7 @@ async fn count(connection: &mut PgConnection, table: &str) -> i64 {
 }
 
 #[tokio::test]
-async fn each_migration_applies_over_the_data_of_the_one_before() {
+async fn each_migration_applies_to_data_of_the_previous_schema() {
     let database = TestDatabase::empty().await;
     let mut connection = database.pool().await.acquire().await.unwrap().detach();
     for (step, migration) in MIGRATOR.iter().enumerate() {
@@ -180,7 +180,7 @@ async fn listed(query: &'static str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn every_constraint_and_index_has_a_name_that_somebody_chose() {
+async fn every_constraint_and_index_has_an_explicit_name() {
     // PostgreSQL's own: `table_column_check`, and a number where that is taken. What it must
     // call a thing so itself (keys) is called so by us as well. PostgreSQL 18 lists not null, too.
     let found = listed(
@@ -232,7 +232,7 @@ fn readable(dump: &str) -> String {
 
 /// PostgreSQL versions spell a dump differently, so one of them is compared, where it is.
 #[tokio::test]
-async fn the_document_of_the_schema_is_what_the_migrations_make() {
+async fn the_schema_document_matches_the_migrations() {
     let database = TestDatabase::empty().await;
     let pool = sqlx::PgPool::connect(database.url()).await.unwrap();
     MIGRATOR.run(&pool).await.unwrap();

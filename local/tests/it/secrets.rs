@@ -96,7 +96,7 @@ async fn refusal(emulator: &Emulator, function: &str, value: &str) -> String {
 }
 
 #[tokio::test]
-async fn tokens_of_the_current_secret_and_of_the_one_before_are_accepted() {
+async fn tokens_of_the_current_and_previous_secret_are_accepted() {
     let (parlor, moto) = (Parlor::start().await, Moto::start().await);
     let arn = create(&moto, "jwt", json!({ "SecretString": PREVIOUS_SECRET })).await;
     let arns = [("JWT_SECRET_ARN", &*arn)];
@@ -140,7 +140,7 @@ async fn the_key_of_dashscope_may_be_a_secret() {
 }
 
 #[tokio::test]
-async fn what_rds_keeps_leads_to_its_server_over_tls() {
+async fn an_rds_secret_connects_to_its_server_over_tls() {
     let (parlor, moto) = (Parlor::start().await, Moto::start().await);
     let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = server.local_addr().unwrap().port();
@@ -164,7 +164,7 @@ async fn what_rds_keeps_leads_to_its_server_over_tls() {
 }
 
 #[tokio::test]
-async fn a_secret_that_will_not_do_is_named_by_its_variable() {
+async fn an_invalid_secret_is_named_by_its_variable() {
     let (parlor, moto) = (Parlor::start().await, Moto::start().await);
     let text = |value: &str| json!({ "SecretString": value });
     let mysql = create(&moto, "mysql", text("mysql://root:hunter2@db")).await;
@@ -205,7 +205,7 @@ async fn a_secret_that_will_not_do_is_named_by_its_variable() {
 }
 
 #[tokio::test]
-async fn a_manager_that_is_away_is_told_from_a_secret_that_is_missing() {
+async fn an_unreachable_manager_and_a_missing_secret_are_different_errors() {
     let (parlor, moto) = (Parlor::start().await, Moto::start().await);
     let arn = create(&moto, "jwt", json!({ "SecretString": SECRET })).await;
     let away = moto::variables("http://127.0.0.1:1");

@@ -33,7 +33,7 @@ pub async fn chat_of(parlor: &Parlor) -> i64 {
 }
 
 #[tokio::test]
-async fn a_message_is_answered_by_the_bots_agent_unread() {
+async fn the_bots_agent_replies_and_the_reply_is_unread() {
     let parlor = Parlor::start().await;
     let session = parlor.begin_session(COACH).await;
     let message = parlor
@@ -73,7 +73,7 @@ async fn a_message_is_answered_by_the_bots_agent_unread() {
 }
 
 #[tokio::test]
-async fn the_cloud_is_told_the_session_or_the_history_and_never_both() {
+async fn dashscope_gets_the_session_or_the_history_never_both() {
     let parlor = Parlor::start().await;
     let session = parlor.begin_session(COACH).await;
     for content in ["你好", "还在吗"] {
@@ -104,7 +104,7 @@ async fn the_cloud_is_told_the_session_or_the_history_and_never_both() {
 }
 
 #[tokio::test]
-async fn a_reply_that_fails_for_good_leaves_a_message_that_says_so() {
+async fn a_permanent_failure_stores_a_failed_message() {
     let parlor = Parlor::start().await;
     parlor
         .simulator
@@ -138,7 +138,7 @@ async fn a_reply_that_fails_for_good_leaves_a_message_that_says_so() {
 }
 
 #[tokio::test]
-async fn a_service_that_is_down_is_tried_three_times() {
+async fn a_dashscope_outage_is_tried_three_times() {
     let parlor = Parlor::start().await;
     parlor
         .simulator
@@ -166,7 +166,7 @@ async fn a_service_that_is_down_is_tried_three_times() {
 }
 
 #[tokio::test]
-async fn what_is_closed_or_sent_while_a_reply_is_made_stays_and_the_reply_is_kept() {
+async fn a_reply_is_stored_after_the_session_was_closed_or_got_messages() {
     let parlor = Parlor::start().await;
     let session = parlor.begin_session(COACH).await;
     parlor.create_message(COACH, &session, "第一句").await;
@@ -204,7 +204,7 @@ async fn what_is_closed_or_sent_while_a_reply_is_made_stays_and_the_reply_is_kep
 }
 
 #[tokio::test]
-async fn a_worker_that_dies_is_followed_by_one_that_answers_once() {
+async fn after_a_worker_dies_another_replies_once() {
     let parlor = Parlor::start().await;
     let session = parlor.begin_session(COACH).await;
     parlor.create_message(COACH, &session, "你好").await;
@@ -224,7 +224,7 @@ async fn a_worker_that_dies_is_followed_by_one_that_answers_once() {
 }
 
 #[tokio::test]
-async fn whose_reply_takes_every_worker_with_it_is_told_so() {
+async fn a_reply_that_crashes_every_worker_ends_as_failed() {
     let parlor = Parlor::start().await;
     let session = parlor.begin_session(COACH).await;
     parlor.create_message(COACH, &session, "你好").await;
@@ -242,7 +242,7 @@ async fn whose_reply_takes_every_worker_with_it_is_told_so() {
 }
 
 #[tokio::test]
-async fn somebody_who_waits_goes_before_what_nobody_waits_for() {
+async fn session_replies_run_before_background_jobs() {
     let parlor = Parlor::with_business(Setup {
         env: vec![("JOB_CONCURRENCY", "1".into())],
         ..Setup::default()
@@ -264,7 +264,7 @@ async fn somebody_who_waits_goes_before_what_nobody_waits_for() {
 }
 
 #[tokio::test]
-async fn a_site_without_budget_is_told_at_once_and_not_the_next_day() {
+async fn a_site_without_budget_gets_the_error_at_once() {
     let parlor = Parlor::start().await;
     let session = parlor.begin_session(COACH).await;
     parlor
@@ -295,7 +295,7 @@ async fn a_site_without_budget_is_told_at_once_and_not_the_next_day() {
 }
 
 #[tokio::test]
-async fn the_mini_program_talks_on_with_the_bot_and_has_read_what_it_sees() {
+async fn the_mini_program_continues_a_session_and_marks_it_read() {
     let parlor = Parlor::start().await;
     let session = parlor.begin_session(STAFF).await;
     parlor.create_message(STAFF, &session, "你好").await;
@@ -329,7 +329,7 @@ async fn the_mini_program_talks_on_with_the_bot_and_has_read_what_it_sees() {
 }
 
 #[tokio::test]
-async fn the_messages_of_a_session_are_answered_one_after_the_other_and_in_one_context() {
+async fn messages_of_a_session_get_replies_in_order_and_in_one_context() {
     let parlor = Parlor::start().await;
     let session = parlor.begin_session(COACH).await;
     let mut asked = Vec::new();
@@ -374,7 +374,7 @@ async fn the_messages_of_a_session_are_answered_one_after_the_other_and_in_one_c
 }
 
 #[tokio::test]
-async fn while_a_bot_replies_the_mini_program_is_told_that_the_conversation_is_busy() {
+async fn while_a_bot_replies_the_mini_program_gets_a_busy_error() {
     let parlor = Parlor::start().await;
     let session = parlor.begin_session(STAFF).await;
     parlor.create_message(STAFF, &session, "你好").await;
@@ -394,7 +394,7 @@ async fn while_a_bot_replies_the_mini_program_is_told_that_the_conversation_is_b
 }
 
 #[tokio::test]
-async fn a_bot_waits_for_the_end_of_what_is_streamed_in_its_conversation() {
+async fn a_bot_waits_for_a_stream_in_its_conversation() {
     let parlor = Parlor::start().await;
     let session = parlor.begin_session(STAFF).await;
     let chat = chat_of(&parlor).await;
@@ -422,7 +422,7 @@ async fn a_bot_waits_for_the_end_of_what_is_streamed_in_its_conversation() {
 }
 
 #[tokio::test]
-async fn a_bot_without_its_agent_answers_nobody_in_the_mini_program_either() {
+async fn a_bot_without_an_agent_is_refused_in_the_mini_program() {
     let parlor = Parlor::start().await;
     parlor.begin_session(STAFF).await;
     let chat = chat_of(&parlor).await;
@@ -436,7 +436,7 @@ async fn a_bot_without_its_agent_answers_nobody_in_the_mini_program_either() {
 }
 
 #[tokio::test]
-async fn a_session_that_the_cloud_has_forgotten_is_forgotten_though_there_was_no_answer() {
+async fn an_expired_dashscope_session_is_dropped_even_without_a_reply() {
     let parlor = Parlor::start().await;
     let session = parlor.begin_session(COACH).await;
     parlor.create_message(COACH, &session, "你好").await;

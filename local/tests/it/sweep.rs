@@ -22,7 +22,7 @@ async fn abandoned(parlor: &Parlor, content: &str) -> i64 {
 }
 
 #[tokio::test]
-async fn a_dead_reply_keeps_what_was_said_and_gives_its_reservation_back_as_a_charge() {
+async fn a_dead_reply_keeps_its_text_and_is_charged_its_reservation() {
     let parlor = Parlor::start().await;
     let chat = abandoned(&parlor, "[[sim:echo]]说到一半就断了，剩下的再也没有。").await;
     let said = until("a checkpoint", async || {
@@ -75,7 +75,7 @@ async fn a_dead_reply_keeps_what_was_said_and_gives_its_reservation_back_as_a_ch
 }
 
 #[tokio::test]
-async fn a_repeat_of_a_message_whose_reply_is_dead_gets_what_was_said_and_an_error() {
+async fn a_repeat_after_a_dead_reply_gets_its_text_and_an_error() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     parlor.begin_and_die(COACH, chat, "你好", "说到一半").await;
@@ -95,7 +95,7 @@ async fn a_repeat_of_a_message_whose_reply_is_dead_gets_what_was_said_and_an_err
 }
 
 #[tokio::test]
-async fn the_next_message_ends_a_dead_reply_before_it_is_answered() {
+async fn the_next_message_first_ends_a_dead_reply() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     parlor.begin_and_die(COACH, chat, "你好", "说到一半").await;
@@ -120,7 +120,7 @@ async fn the_next_message_ends_a_dead_reply_before_it_is_answered() {
 }
 
 #[tokio::test]
-async fn a_sweep_is_bounded_and_two_at_once_end_each_reply_once() {
+async fn a_sweep_is_bounded_and_concurrent_sweeps_end_each_reply_once() {
     let parlor = Parlor::start().await;
     for number in 0..230 {
         let chat = parlor.open(COACH, &number.to_string()).await;
@@ -151,7 +151,7 @@ async fn a_sweep_is_bounded_and_two_at_once_end_each_reply_once() {
 }
 
 #[tokio::test]
-async fn while_one_sweeps_another_does_nothing_and_waits_for_nobody() {
+async fn a_second_concurrent_sweep_returns_without_waiting() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     parlor.begin_and_die(COACH, chat, "你好", "说").await;
@@ -179,7 +179,7 @@ async fn months(parlor: &Parlor) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn months_are_made_ahead_and_go_when_all_of_them_is_old() {
+async fn monthly_partitions_are_created_ahead_and_dropped_when_old() {
     let parlor = Parlor::start().await;
     let ahead = months(&parlor).await;
     // Somebody stopped the schedule for a while: runs of last autumn, in a partition of their own.
@@ -228,7 +228,7 @@ async fn months_are_made_ahead_and_go_when_all_of_them_is_old() {
 }
 
 #[tokio::test]
-async fn a_month_is_kept_while_a_run_of_it_is_young_enough() {
+async fn a_month_is_kept_while_one_of_its_runs_is_within_retention() {
     let parlor = Parlor::start().await;
     sqlx::query(
         "do $$ declare v_month date := date_trunc('month', now() at time zone 'UTC' - interval '1 month'); begin
@@ -243,7 +243,7 @@ async fn a_month_is_kept_while_a_run_of_it_is_young_enough() {
 }
 
 #[tokio::test]
-async fn a_partition_that_is_being_read_is_left_for_the_next_sweep() {
+async fn a_partition_in_use_is_skipped_until_the_next_sweep() {
     let parlor = Parlor::start().await;
     sqlx::query(
         "create table biz.ai_run_logs_202301 partition of biz.ai_run_logs
@@ -263,7 +263,7 @@ async fn a_partition_that_is_being_read_is_left_for_the_next_sweep() {
 }
 
 #[tokio::test]
-async fn the_function_says_what_it_did() {
+async fn the_sweep_function_reports_its_changes() {
     let cloud = Cloud::start().await;
     let chat = cloud.parlor.open(COACH, "t").await;
     cloud.parlor.begin_and_die(COACH, chat, "你好", "说").await;
@@ -285,7 +285,7 @@ async fn the_function_says_what_it_did() {
 }
 
 #[tokio::test]
-async fn a_sweep_waits_for_nobody_who_holds_a_conversation() {
+async fn a_sweep_skips_locked_conversations() {
     let parlor = Parlor::start().await;
     let mut chats = Vec::new();
     for context in ["a", "b", "c"] {
@@ -307,7 +307,7 @@ async fn a_sweep_waits_for_nobody_who_holds_a_conversation() {
 }
 
 #[tokio::test]
-async fn what_a_sweep_cannot_do_keeps_it_from_nothing_else() {
+async fn a_failed_step_does_not_stop_the_sweep() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     parlor.begin_and_die(COACH, chat, "你好", "说到一半").await;

@@ -107,7 +107,7 @@ fn request(parlor: &Parlor, user: i64, route: &Route, path: &str, body: &Value) 
 }
 
 #[tokio::test]
-async fn an_object_is_nobody_elses_on_any_route() {
+async fn an_object_is_refused_to_other_users_on_every_route() {
     let parlor = Parlor::start().await;
     let objects = Objects::new(&parlor).await;
     let before = contents(&parlor).await;
@@ -165,7 +165,7 @@ async fn an_object_is_nobody_elses_on_any_route() {
 }
 
 #[tokio::test]
-async fn an_object_is_its_owners_on_every_route() {
+async fn an_object_is_accessible_to_its_owner_on_every_route() {
     let parlor = Parlor::start().await;
     let objects = Objects::new(&parlor).await;
     for (route, path) in named(&objects) {

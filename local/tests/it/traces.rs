@@ -19,7 +19,7 @@ fn told(parlor: &Parlor) -> Option<String> {
 }
 
 #[tokio::test]
-async fn a_clients_trace_goes_on_to_dashscope_and_what_is_none_does_not() {
+async fn a_valid_client_trace_is_forwarded_to_dashscope() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     let path = format!("/api/xcx/chat/{chat}/messages");
@@ -57,7 +57,7 @@ async fn a_clients_trace_goes_on_to_dashscope_and_what_is_none_does_not() {
 }
 
 #[tokio::test]
-async fn the_lines_of_a_request_have_its_ids_and_how_long_dashscope_took() {
+async fn log_lines_have_the_request_ids_and_the_dashscope_time() {
     let cloud = Cloud::start().await;
     let chat = cloud.parlor.open(COACH, "t").await;
     let body = json!({ "chatId": chat, "content": "你好" });

@@ -19,7 +19,7 @@ async fn read(parlor: &Parlor) -> Gauges {
 }
 
 #[tokio::test]
-async fn the_queue_is_as_old_as_the_oldest_job_that_is_due_and_unclaimed() {
+async fn queue_age_is_the_age_of_the_oldest_due_unclaimed_job() {
     let parlor = Parlor::start().await;
     assert_eq!(
         read(&parlor).await,
@@ -59,7 +59,7 @@ async fn the_queue_is_as_old_as_the_oldest_job_that_is_due_and_unclaimed() {
 }
 
 #[tokio::test]
-async fn circuits_are_open_until_they_are_closed() {
+async fn half_open_circuits_count_as_open() {
     let parlor = Parlor::start().await;
     run(
         &parlor,
@@ -71,7 +71,7 @@ async fn circuits_are_open_until_they_are_closed() {
 }
 
 #[tokio::test]
-async fn the_fullest_budget_is_of_the_day_or_the_month_of_a_site_that_asked_today() {
+async fn the_fullest_budget_is_daily_or_monthly_of_a_site_active_today() {
     let parlor = Parlor::start().await;
     let fullest = async || {
         let vitals = read(&parlor).await;

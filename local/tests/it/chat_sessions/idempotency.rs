@@ -48,7 +48,7 @@ async fn a_repeat_under_a_key_is_the_same_message_and_another_body_is_refused() 
 }
 
 #[tokio::test]
-async fn ten_at_once_under_a_key_are_one_message() {
+async fn ten_concurrent_requests_with_one_key_are_one_message() {
     let parlor = Parlor::start().await;
     let id = parlor.begin_session(COACH).await;
     let body = json!({ "content": "你好" });
@@ -67,7 +67,7 @@ async fn ten_at_once_under_a_key_are_one_message() {
 }
 
 #[tokio::test]
-async fn a_key_is_a_sessions_own_and_two_keys_are_two_messages() {
+async fn a_key_applies_to_one_session_and_two_keys_are_two_messages() {
     let parlor = Parlor::start().await;
     let (here, there) = (
         parlor.begin_session(COACH).await,
@@ -86,7 +86,7 @@ async fn a_key_is_a_sessions_own_and_two_keys_are_two_messages() {
 }
 
 #[tokio::test]
-async fn a_key_is_forgotten_after_a_day_and_then_stands_for_the_new_message() {
+async fn a_key_expires_after_a_day_and_can_be_reused() {
     let parlor = Parlor::start().await;
     let id = parlor.begin_session(COACH).await;
     let first = parlor
@@ -116,7 +116,7 @@ async fn a_key_is_forgotten_after_a_day_and_then_stands_for_the_new_message() {
 }
 
 #[tokio::test]
-async fn a_message_that_was_refused_is_not_remembered() {
+async fn a_refused_message_is_not_remembered() {
     let parlor = Parlor::start().await;
     let id = parlor.begin_session(COACH).await;
     let body = json!({ "content": "你好" });
@@ -138,7 +138,7 @@ async fn a_message_that_was_refused_is_not_remembered() {
 }
 
 #[tokio::test]
-async fn a_key_is_1_to_64_printable_characters_and_given_once() {
+async fn a_key_is_1_to_64_printable_characters_in_one_header() {
     let parlor = Parlor::start().await;
     let id = parlor.begin_session(COACH).await;
     let path = format!("{SESSIONS}/{id}/messages");

@@ -13,7 +13,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn the_newest_activity_comes_first_and_pages_fit_together() {
+async fn sessions_are_listed_by_newest_activity_without_gaps() {
     let parlor = Parlor::start().await;
     let mut expected = Vec::new();
     for _ in 0..5 {
@@ -94,7 +94,7 @@ async fn sessions_of_the_same_instant_are_neither_skipped_nor_repeated() {
 }
 
 #[tokio::test]
-async fn status_and_bot_narrow_the_list_and_bind_its_cursors() {
+async fn status_and_bot_filter_the_list_and_cursors_require_the_same_filters() {
     let parlor = Parlor::start().await;
     let mut begun = Vec::new();
     for status in ["active", "active", "paused", "closed"] {
@@ -205,7 +205,7 @@ async fn the_last_message_is_the_newest_that_has_text_also_where_a_reply_ends_la
 
 /// The eleventh trap: three queries for each row.
 #[tokio::test]
-async fn a_list_is_one_statement_however_many_sessions_it_has() {
+async fn a_list_of_any_length_is_one_statement() {
     let (parlor, wire) = Parlor::wired(Setup::default()).await;
     let mut newest = String::new();
     for _ in 0..8 {

@@ -65,7 +65,7 @@ async fn messages_of_the_same_instant_are_neither_skipped_nor_repeated() {
 
 /// The fourteenth trap: there were said to be more where a page happened to be full.
 #[tokio::test]
-async fn whether_there_is_more_is_exact_at_every_boundary_in_both_directions() {
+async fn has_more_is_exact_at_every_boundary_in_both_directions() {
     let parlor = Parlor::start().await;
     let (id, all) = conversation(&parlor, 3).await;
     for limit in 1..=all.len() + 1 {
@@ -101,7 +101,7 @@ async fn whether_there_is_more_is_exact_at_every_boundary_in_both_directions() {
 /// The sixteenth trap: only what had been delivered was marked, and the counter was set to 0 whatever came
 /// in between.
 #[tokio::test]
-async fn what_arrives_after_a_mark_stays_unread_and_what_was_there_is_read_whatever_its_state() {
+async fn messages_before_a_read_mark_are_read_and_later_ones_unread() {
     let parlor = Parlor::start().await;
     let id = parlor.begin_session(COACH).await;
     let mut questions = Vec::new();
@@ -140,7 +140,7 @@ async fn what_arrives_after_a_mark_stays_unread_and_what_was_there_is_read_whate
 }
 
 #[tokio::test]
-async fn marks_and_replies_at_once_lose_nothing() {
+async fn concurrent_read_marks_and_replies_keep_unread_counts_exact() {
     let parlor = Parlor::start().await;
     let id = parlor.begin_session(COACH).await;
     let mut questions = Vec::new();
@@ -173,7 +173,7 @@ async fn marks_and_replies_at_once_lose_nothing() {
 }
 
 #[tokio::test]
-async fn a_page_is_bounded_however_much_is_asked_for() {
+async fn a_page_has_a_maximum_size() {
     let parlor = Parlor::start().await;
     let id = parlor.begin_session(COACH).await;
     sqlx::query(

@@ -33,7 +33,7 @@ async fn refused(parlor: &Parlor, user: i64, id: &str, status: u16, code: &str) 
 }
 
 #[tokio::test]
-async fn a_session_of_nobody_of_another_site_or_of_another_user_is_refused_on_every_route() {
+async fn a_missing_or_foreign_session_is_refused_on_every_route() {
     let parlor = Parlor::start().await;
     let id = parlor.begin_session(COACH).await;
     parlor.create_message(COACH, &id, "你好").await;
@@ -47,7 +47,7 @@ async fn a_session_of_nobody_of_another_site_or_of_another_user_is_refused_on_ev
 }
 
 #[tokio::test]
-async fn a_conversation_that_is_not_with_a_bot_is_no_session() {
+async fn a_conversation_without_a_bot_is_not_a_session() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     parlor.send(COACH, chat, "你好").await.ok();
@@ -64,7 +64,7 @@ async fn a_conversation_that_is_not_with_a_bot_is_no_session() {
 }
 
 #[tokio::test]
-async fn an_id_that_is_no_uuid_is_refused_on_every_route() {
+async fn an_id_that_is_not_a_uuid_is_refused_on_every_route() {
     let parlor = Parlor::start().await;
     for id in [
         "1",
@@ -89,7 +89,7 @@ async fn an_id_that_is_no_uuid_is_refused_on_every_route() {
 
 /// The twelfth trap: `limit=abc` and `offset=-1` were failures.
 #[tokio::test]
-async fn a_query_that_makes_no_sense_is_refused_by_name() {
+async fn an_invalid_query_is_refused_by_field() {
     let parlor = Parlor::start().await;
     let id = parlor.begin_session(COACH).await;
     let message = parlor.create_message(COACH, &id, "你好").await;
@@ -135,7 +135,7 @@ async fn a_query_that_makes_no_sense_is_refused_by_name() {
 }
 
 #[tokio::test]
-async fn a_body_that_makes_no_sense_is_refused_by_name() {
+async fn an_invalid_body_is_refused_by_field() {
     let parlor = Parlor::start().await;
     let id = parlor.begin_session(COACH).await;
     let (one, messages) = (
@@ -212,7 +212,7 @@ async fn a_body_that_makes_no_sense_is_refused_by_name() {
 }
 
 #[tokio::test]
-async fn a_bot_that_cannot_be_talked_to_says_why() {
+async fn an_unavailable_bot_is_refused_with_the_reason() {
     let parlor = Parlor::start().await;
     for (user, bot, status, code) in [
         (
@@ -237,7 +237,7 @@ async fn a_bot_that_cannot_be_talked_to_says_why() {
 }
 
 #[tokio::test]
-async fn refusals_come_in_their_order() {
+async fn errors_are_checked_in_the_documented_order() {
     let parlor = Parlor::start().await;
     let (mine, other) = (
         parlor.begin_session(COACH).await,

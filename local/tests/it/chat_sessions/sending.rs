@@ -15,7 +15,7 @@ use crate::harness::{
 
 /// The fifteenth trap: counters that were read, changed and written back.
 #[tokio::test]
-async fn a_thousand_messages_at_once_are_all_stored_counted_and_queued_once() {
+async fn a_thousand_concurrent_messages_are_stored_counted_and_queued_once() {
     let parlor = Parlor::start().await;
     let id = parlor.begin_session(COACH).await;
     let path = format!("{SESSIONS}/{id}/messages");
@@ -99,7 +99,7 @@ async fn a_thousand_messages_at_once_are_all_stored_counted_and_queued_once() {
 
 /// The seventeenth trap: a reply to a message of another session was taken.
 #[tokio::test]
-async fn a_message_replies_to_one_of_its_own_session_alone() {
+async fn a_message_can_reply_only_to_a_message_of_its_session() {
     let parlor = Parlor::start().await;
     let (here, there) = (
         parlor.begin_session(COACH).await,
@@ -132,7 +132,7 @@ async fn a_message_replies_to_one_of_its_own_session_alone() {
 }
 
 #[tokio::test]
-async fn a_message_is_shown_as_it_was_meant() {
+async fn message_text_is_stored_trimmed_and_unescaped() {
     let parlor = Parlor::start().await;
     let id = parlor.begin_session(COACH).await;
     let path = format!("{SESSIONS}/{id}/messages");
@@ -155,7 +155,7 @@ async fn a_message_is_shown_as_it_was_meant() {
 }
 
 #[tokio::test]
-async fn a_failed_reply_says_so_and_the_question_counts_as_answered() {
+async fn a_failed_reply_has_its_error_and_its_question_counts_as_answered() {
     let parlor = Parlor::start().await;
     let id = parlor.begin_session(COACH).await;
     let question = parlor.create_message(COACH, &id, "你好").await;
@@ -170,7 +170,7 @@ async fn a_failed_reply_says_so_and_the_question_counts_as_answered() {
 }
 
 #[tokio::test]
-async fn whoever_sends_too_much_or_has_no_budget_left_is_told_when_to_come_back() {
+async fn rate_limit_and_budget_errors_have_retry_after() {
     let parlor = Parlor::start_with(Setup {
         env: vec![("CHAT_RATE_PER_MINUTE", "3".into())],
         ..Setup::default()

@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn a_recorded_get_is_answered() {
+async fn a_recorded_get_gets_a_response() {
     let answer = answered_json(invoke(&echo().await, &recorded("rest-get.json")).await).await;
     assert_eq!(answer["method"], "GET");
     assert_eq!(answer["path"], "/echo/42");
@@ -15,7 +15,7 @@ async fn a_recorded_get_is_answered() {
 }
 
 #[tokio::test]
-async fn the_request_id_is_lambdas_whatever_the_client_sent() {
+async fn the_request_id_comes_from_lambda_not_from_the_client() {
     let answer = answered_json(invoke(&echo().await, &recorded("rest-get.json")).await).await;
     assert!(uuid::Uuid::try_parse(answer["requestId"].as_str().unwrap()).is_ok());
 }
@@ -92,7 +92,7 @@ async fn a_panic_in_a_stream_ends_it_cleanly_and_the_next_event_is_served() {
 }
 
 #[tokio::test]
-async fn an_answer_without_a_body_and_one_beyond_the_buffered_limit_are_answered() {
+async fn an_empty_response_and_one_above_the_buffered_limit_arrive() {
     let emulator = echo().await;
     let (status, body) = answered(invoke(&emulator, &get_event("/empty", None)).await).await;
     assert_eq!((status.as_u16(), body.len()), (204, 0));
@@ -101,7 +101,7 @@ async fn an_answer_without_a_body_and_one_beyond_the_buffered_limit_are_answered
 }
 
 #[tokio::test]
-async fn the_deadline_is_the_timeout_from_now() {
+async fn the_deadline_is_the_start_plus_the_timeout() {
     let mut spec = spec("echo").await;
     spec.timeout = Duration::from_mins(50);
     let emulator = Emulator::start(vec![spec]).unwrap();

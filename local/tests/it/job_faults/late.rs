@@ -49,7 +49,7 @@ async fn said(parlor: &Parlor) -> Value {
 }
 
 #[tokio::test]
-async fn a_worker_whose_job_another_has_finished_changes_nothing_and_its_run_is_paid() {
+async fn a_late_worker_changes_nothing_and_its_run_is_charged() {
     let parlor = parlor().await;
     will_say(&parlor, "too late", "gate:0+");
     let job = parlor.member_paid(MEMBER, 1).await;
@@ -81,7 +81,7 @@ async fn a_worker_whose_job_another_has_finished_changes_nothing_and_its_run_is_
 }
 
 #[tokio::test]
-async fn of_two_workers_that_are_asking_the_one_that_holds_the_job_writes() {
+async fn only_the_worker_with_the_lease_writes_the_result() {
     let parlor = parlor().await;
     will_say(&parlor, "too late", "gate:0+");
     let job = parlor.member_paid(MEMBER, 1).await;
@@ -100,7 +100,7 @@ async fn of_two_workers_that_are_asking_the_one_that_holds_the_job_writes() {
 }
 
 #[tokio::test]
-async fn a_generator_whose_target_another_has_taken_over_takes_what_that_one_made() {
+async fn a_late_generator_uses_the_result_of_its_successor() {
     let parlor = parlor().await;
     will_say(&parlor, "too late", "gate:0+");
     let first_job = parlor.member_paid(MEMBER, 1).await;
@@ -125,7 +125,7 @@ async fn a_generator_whose_target_another_has_taken_over_takes_what_that_one_mad
 }
 
 #[tokio::test]
-async fn what_is_invalidated_while_it_is_made_is_made_anew() {
+async fn a_result_invalidated_during_generation_is_generated_again() {
     let parlor = parlor().await;
     will_say(&parlor, "from what was known before", "gate:0+");
     let job = parlor.member_paid(MEMBER, 1).await;
@@ -183,7 +183,7 @@ async fn delivered(parlor: &Parlor, ids: &[u32], ends_at: Option<Instant>) -> Ve
 const NONE: [&str; 0] = [];
 
 #[tokio::test]
-async fn messages_come_early_twice_out_of_order_and_late_and_each_job_runs_once() {
+async fn early_late_repeated_and_reordered_messages_run_each_job_once() {
     let parlor = parlor().await;
     // Before there is anything to do.
     assert_eq!(delivered(&parlor, &[3, 1], None).await, NONE);
@@ -208,7 +208,7 @@ async fn messages_come_early_twice_out_of_order_and_late_and_each_job_runs_once(
 }
 
 #[tokio::test]
-async fn messages_that_find_no_time_come_again() {
+async fn messages_that_no_worker_has_time_for_are_delivered_again() {
     let parlor = parlor().await;
     let job = parlor.member_paid(MEMBER, 1).await;
     let soon = Instant::now() + Duration::from_mins(1);
@@ -249,7 +249,7 @@ async fn statuses(parlor: &Parlor) -> Vec<(String, i64)> {
 }
 
 #[tokio::test]
-async fn an_event_that_the_bus_delivers_again_is_the_same_job() {
+async fn a_redelivered_bus_event_is_the_same_job() {
     let parlor = parlor().await;
     let twice = join_all((0..10).map(|_| told(&parlor, "e-1", 1))).await;
     assert!(twice.iter().all(|job| *job == twice[0]), "{twice:?}");
@@ -280,7 +280,7 @@ async fn an_event_that_the_bus_delivers_again_is_the_same_job() {
 }
 
 #[tokio::test]
-async fn the_same_event_from_ten_at_once_is_one_job_and_nine_duplicates_of_it() {
+async fn ten_concurrent_equal_events_are_one_job_and_nine_duplicates() {
     let parlor = parlor().await;
     let event = consumption(MEMBER, 1);
     let answers = join_all((0..10).map(|_| parlor.post(SITE_ADMIN, TRIGGER, &event))).await;
@@ -306,7 +306,7 @@ async fn the_same_event_from_ten_at_once_is_one_job_and_nine_duplicates_of_it() 
 }
 
 #[tokio::test]
-async fn jobs_at_once_never_exceed_a_tight_budget_by_more_than_their_corrections() {
+async fn concurrent_jobs_exceed_a_budget_by_at_most_their_corrections() {
     let parlor = parlor_with(Setup {
         env: vec![("JOB_CONCURRENCY", "10".into())],
         ..Setup::default()
@@ -357,7 +357,7 @@ async fn jobs_at_once_never_exceed_a_tight_budget_by_more_than_their_corrections
 }
 
 #[tokio::test]
-async fn every_run_of_a_job_is_counted_whatever_became_of_it() {
+async fn every_run_of_a_job_is_counted_with_any_outcome() {
     let parlor = parlor().await;
     let does = |app: &str, scenario: &str| {
         let scenario = scenario.parse().unwrap();
@@ -419,7 +419,7 @@ async fn every_run_of_a_job_is_counted_whatever_became_of_it() {
 }
 
 #[tokio::test]
-async fn a_probe_whose_worker_died_hands_its_turn_on_when_it_is_swept() {
+async fn sweeping_a_dead_workers_probe_allows_another_probe() {
     let parlor = parlor().await;
     parlor
         .execute(
@@ -454,7 +454,7 @@ async fn a_probe_whose_worker_died_hands_its_turn_on_when_it_is_swept() {
 }
 
 #[tokio::test]
-async fn a_run_that_nobody_can_settle_is_settled_when_no_call_takes_so_long() {
+async fn an_abandoned_run_is_settled_after_the_longest_call_time() {
     let parlor = parlor().await;
     let job = parlor.member_paid(MEMBER, 1).await;
     parlor

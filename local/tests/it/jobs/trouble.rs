@@ -26,7 +26,7 @@ impl Parlor {
 }
 
 #[tokio::test]
-async fn an_answer_that_cannot_be_read_is_asked_for_again_three_times_in_all() {
+async fn an_unreadable_answer_is_tried_three_times_in_all() {
     let parlor = parlor().await;
     parlor.app_does("app8_clue_consolidated", "bad-json");
     let job = parlor.member_paid(MEMBER, 1).await;
@@ -62,7 +62,7 @@ async fn an_answer_that_cannot_be_read_is_asked_for_again_three_times_in_all() {
 }
 
 #[tokio::test]
-async fn a_second_answer_that_can_be_read_is_as_good_as_a_first() {
+async fn a_readable_second_answer_is_used() {
     let parlor = parlor().await;
     parlor.app_does("app3_clue", "bad-json-once");
     let job = parlor.member_paid(MEMBER, 1).await;
@@ -75,7 +75,7 @@ async fn a_second_answer_that_can_be_read_is_as_good_as_a_first() {
 }
 
 #[tokio::test]
-async fn a_service_that_is_down_is_tried_five_times_in_growing_pauses() {
+async fn a_dashscope_outage_is_retried_five_times_with_growing_pauses() {
     let parlor = parlor().await;
     parlor.app_does("app7_customer_analysis", "unavailable");
     let job = parlor.member_paid(MEMBER, 1).await;
@@ -111,7 +111,7 @@ async fn a_service_that_is_down_is_tried_five_times_in_growing_pauses() {
 }
 
 #[tokio::test]
-async fn a_job_goes_on_at_the_step_that_failed() {
+async fn a_job_continues_at_the_failed_step() {
     let parlor = parlor().await;
     parlor.app_does("app8_clue_consolidated", "unavailable");
     let job = parlor.member_paid(MEMBER, 1).await;
@@ -138,7 +138,7 @@ async fn a_job_goes_on_at_the_step_that_failed() {
 }
 
 #[tokio::test]
-async fn a_refusal_that_will_be_the_same_next_time_is_the_end_of_the_job() {
+async fn a_permanent_error_ends_the_job() {
     let parlor = parlor().await;
     parlor.app_does("app3_clue", "inspection");
     let job = parlor.member_paid(MEMBER, 1).await;
@@ -152,7 +152,7 @@ async fn a_refusal_that_will_be_the_same_next_time_is_the_end_of_the_job() {
 }
 
 #[tokio::test]
-async fn an_app_that_is_not_configured_says_so_and_harms_no_other() {
+async fn an_unconfigured_app_fails_only_its_own_jobs() {
     let parlor = Parlor::with_business(Setup {
         app_ids: vec![("DASHSCOPE_APP_ID_3_CLUE", "app3_clue")],
         ..Setup::default()
@@ -220,7 +220,7 @@ async fn a_job_whose_site_has_used_up_its_budget_waits_for_the_next_day() {
 }
 
 #[tokio::test]
-async fn while_the_circuit_is_open_nothing_is_asked_and_no_try_is_used_up() {
+async fn an_open_circuit_makes_no_calls_and_uses_no_attempts() {
     let parlor = parlor().await;
     parlor
         .execute(
@@ -253,7 +253,7 @@ async fn while_the_circuit_is_open_nothing_is_asked_and_no_try_is_used_up() {
 }
 
 #[tokio::test]
-async fn what_another_job_is_just_making_is_waited_for_and_not_made_twice() {
+async fn a_job_waits_for_a_result_that_another_job_generates() {
     let parlor = parlor().await;
     let first = parlor.member_paid(MEMBER, 1).await;
     parlor.simulator.hold_after(0);
@@ -282,7 +282,7 @@ async fn what_another_job_is_just_making_is_waited_for_and_not_made_twice() {
 }
 
 #[tokio::test]
-async fn a_job_that_takes_its_worker_with_it_five_times_has_failed() {
+async fn a_job_that_crashes_its_worker_five_times_has_failed() {
     let parlor = parlor().await;
     let job = parlor.member_paid(MEMBER, 1).await;
     for attempt in 1..=5 {
@@ -303,7 +303,7 @@ async fn a_job_that_takes_its_worker_with_it_five_times_has_failed() {
 }
 
 #[tokio::test]
-async fn a_worker_whose_time_is_nearly_over_begins_nothing_and_gives_back_what_goes_on() {
+async fn a_worker_near_its_deadline_starts_no_job_and_releases_running_ones() {
     let parlor = parlor().await;
     let job = parlor.member_paid(MEMBER, 1).await;
     // A step may take two minutes, and its end is to be stored.

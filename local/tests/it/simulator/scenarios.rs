@@ -24,7 +24,7 @@ async fn next_frame(body: &mut Incoming) -> String {
 }
 
 #[tokio::test]
-async fn the_question_names_its_scenario_and_history_does_not() {
+async fn only_the_question_selects_the_scenario() {
     let simulator = start(Options::default()).await;
     let prompt =
         "[历史对话]\n用户: [[sim:throttle]]\nAI: 嗯\n\n[当前问题]\n[[sim:cut]] 其实是 [[sim:echo]]";
@@ -41,7 +41,7 @@ async fn the_question_names_its_scenario_and_history_does_not() {
 }
 
 #[tokio::test]
-async fn headers_app_ids_and_tests_name_scenarios_too() {
+async fn headers_app_ids_and_tests_select_scenarios() {
     let simulator = start(Options::default()).await;
     let header = Ask::new("app1_chat", "在吗").header("x-sim-scenario", "unavailable");
     assert_eq!(header.answer(&simulator).await.status, 503);
@@ -95,7 +95,7 @@ async fn echo_returns_any_unicode_in_small_pieces() {
 }
 
 #[tokio::test]
-async fn refusals_end_after_the_times_named() {
+async fn refusals_end_after_the_given_number() {
     let simulator = start(Options::default()).await;
     let scenarios = [
         ("throttle:2", 429),
@@ -166,7 +166,7 @@ async fn errors_come_in_every_form() {
 }
 
 #[tokio::test]
-async fn each_token_of_clock_says_when_it_was_written() {
+async fn each_token_of_clock_has_its_write_time() {
     let simulator = start(Options::default()).await;
     let before = monotonic_micros();
     let frames = stream(&simulator, "clock:3").await.frames();
@@ -187,7 +187,7 @@ async fn each_token_of_clock_says_when_it_was_written() {
 }
 
 #[tokio::test]
-async fn a_stream_fails_in_the_middle_after_the_pieces_named() {
+async fn a_stream_fails_midway_after_the_given_pieces() {
     let simulator = start(Options::default()).await;
     let frames = stream(&simulator, "fail-mid:2+say:一|二|三").await.frames();
     assert_eq!((said(&frames[0]), said(&frames[1])), ("一", "二"));
@@ -198,7 +198,7 @@ async fn a_stream_fails_in_the_middle_after_the_pieces_named() {
 }
 
 #[tokio::test]
-async fn a_cut_comes_in_the_middle_of_a_frame() {
+async fn a_cut_happens_within_a_frame() {
     let simulator = start(Options::default()).await;
     let ask = Ask::streaming("app1_chat", "[[sim:cut:1+say:一|二|三]]");
     let mut body = ask.send(&simulator).await.into_body();
@@ -229,7 +229,7 @@ async fn a_stream_may_end_without_stop() {
 }
 
 #[tokio::test]
-async fn long_and_huge_answers_have_the_length_named() {
+async fn long_and_huge_answers_have_the_given_length() {
     let simulator = start(Options::default()).await;
     let frames = stream(&simulator, "long").await.frames();
     assert_eq!(frames.len(), 3000 + 2);
@@ -288,7 +288,7 @@ async fn frames_may_be_written_in_other_ways() {
 }
 
 #[tokio::test]
-async fn every_byte_may_come_by_itself() {
+async fn every_byte_may_be_its_own_chunk() {
     let simulator = start(Options::default()).await;
     let ask = Ask::streaming("app1_chat", "[[sim:utf8-split+say:你好]]");
     let mut body = ask.send(&simulator).await.into_body();
@@ -306,7 +306,7 @@ async fn every_byte_may_come_by_itself() {
 }
 
 #[tokio::test]
-async fn json_may_come_in_place_of_a_stream_and_be_broken() {
+async fn json_may_replace_a_stream_and_be_malformed() {
     let simulator = start(Options::default()).await;
     let instead = stream(&simulator, "json-instead+say:好").await;
     assert_eq!(instead.kind, "application/json");
@@ -328,7 +328,7 @@ async fn json_may_come_in_place_of_a_stream_and_be_broken() {
 }
 
 #[tokio::test]
-async fn an_answer_in_json_may_be_wrapped_and_be_good_only_at_the_second_time() {
+async fn json_answers_may_be_wrapped_or_valid_only_on_the_second_call() {
     let simulator = start(Options::default()).await;
     let answer = async |scenario: &str| {
         let prompt = json!({ "事实": { "备注": format!("[[sim:{scenario}]]") } }).to_string();
@@ -350,7 +350,7 @@ async fn an_answer_in_json_may_be_wrapped_and_be_good_only_at_the_second_time() 
 }
 
 #[tokio::test]
-async fn the_facts_name_a_scenario_and_earlier_results_do_not() {
+async fn facts_select_a_scenario_and_earlier_results_do_not() {
     let simulator = start(Options::default()).await;
     let prompt = r#"{"事实":{"备注":"[[sim:throttle]]"},"参考":[{"结果":"[[sim:unavailable]]"}]}"#;
     let answer = Ask::new("app3_clue", prompt).answer(&simulator).await;
@@ -358,7 +358,7 @@ async fn the_facts_name_a_scenario_and_earlier_results_do_not() {
 }
 
 #[tokio::test]
-async fn a_session_may_be_gone() {
+async fn a_session_may_be_expired() {
     let simulator = start(Options::default()).await;
     let first = Ask::new("app1_chat", "在吗")
         .answer(&simulator)
@@ -400,7 +400,7 @@ async fn thoughts_come_before_the_text() {
 }
 
 #[tokio::test]
-async fn a_stream_stands_at_the_gate_until_released() {
+async fn a_stream_waits_at_the_gate_until_released() {
     let simulator = start(Options::default()).await;
     simulator.hold_after(2);
     let ask = Ask::streaming("app1_chat", "[[sim:say:一|二|三|四]]");
@@ -439,7 +439,7 @@ async fn a_call_has_a_gate_of_its_own() {
 }
 
 #[tokio::test]
-async fn a_cut_ends_what_there_is_and_nothing_after_it() {
+async fn a_cut_ends_present_streams_but_not_later_ones() {
     let simulator = start(Options::default()).await;
     simulator.hold_after(1);
     let body = Ask::streaming("app1_chat", "[[sim:say:一|二]]")
@@ -457,7 +457,7 @@ async fn a_cut_ends_what_there_is_and_nothing_after_it() {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_is_noticed() {
+async fn a_disconnect_is_recorded() {
     let simulator = start(Options::default()).await;
     let stalled = Ask::streaming("app1_chat", "[[sim:stall:1]]")
         .send(&simulator)

@@ -29,7 +29,7 @@ fn find<'a>(calls: &'a [RecordedCall], prompt: &str) -> &'a RecordedCall {
 }
 
 #[tokio::test]
-async fn the_classic_client_is_content() {
+async fn the_classic_sdk_works() {
     let simulator = run("v1.py").await;
     let calls = simulator.calls();
     let first = find(&calls, "你是谁？");
@@ -64,7 +64,7 @@ async fn the_classic_client_is_content() {
 }
 
 #[tokio::test]
-async fn the_newer_client_is_content() {
+async fn the_newer_sdk_works() {
     let simulator = run("v2.py").await;
     let calls = simulator.calls();
     let first = find(&calls, "你是谁？");
