@@ -1,4 +1,4 @@
-//! The results of the apps as admins look at them, and that they no longer hold.
+//! The results of the apps for admins: list, filters and invalidation.
 
 use common::insights::results::{self, Status};
 use serde_json::{Value, json};
@@ -11,8 +11,8 @@ use crate::harness::{
 const CACHE: &str = "/api/admin/ai/cache";
 const INVALIDATE: &str = "/api/admin/ai/cache/invalidate";
 
-/// One with an entry of each app and status about each of three members at site 1, and of four at site 2. What
-/// has expired is there twice.
+/// Inserts an entry of each app and status about each of three members at site 1, and of four at
+/// site 2. Expired entries exist twice.
 async fn parlor() -> Parlor {
     let parlor = Parlor::start().await;
     parlor
@@ -152,8 +152,8 @@ async fn results_of_other_sites_are_neither_listed_nor_changed() {
         .await
         .refused_at(CACHE, 403, "forbidden");
     let refused = parlor.invalidate(PLATFORM_ADMIN, &json!({})).await;
-    let told = refused.refused_at(CACHE, 422, "invalid_request");
-    assert_eq!(told["field"], "site_id");
+    let error = refused.refused_at(CACHE, 422, "invalid_request");
+    assert_eq!(error["field"], "site_id");
     parlor
         .invalidate(PLATFORM_ADMIN, &json!({ "site_id": 4711 }))
         .await
@@ -214,8 +214,8 @@ async fn an_invalid_filter_of_results_is_refused_by_field() {
         ("cursor=x", "cursor"),
     ] {
         let refused = parlor.cached(SITE_ADMIN, query).await;
-        let told = refused.refused_at(CACHE, 422, "invalid_request");
-        assert_eq!(told["field"], field, "{query}");
+        let error = refused.refused_at(CACHE, 422, "invalid_request");
+        assert_eq!(error["field"], field, "{query}");
     }
     for (body, field) in [
         (json!({ "app_type": "app1_chat" }), "app_type"),
@@ -224,8 +224,8 @@ async fn an_invalid_filter_of_results_is_refused_by_field() {
         (json!({ "member_id": "7" }), "member_id"),
     ] {
         let refused = parlor.invalidate(SITE_ADMIN, &body).await;
-        let told = refused.refused_at(CACHE, 422, "invalid_request");
-        assert_eq!(told["field"], field, "{body}");
+        let error = refused.refused_at(CACHE, 422, "invalid_request");
+        assert_eq!(error["field"], field, "{body}");
     }
     assert_eq!(parlor.valid(1).await, 24);
 }

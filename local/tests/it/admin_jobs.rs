@@ -1,4 +1,4 @@
-//! Background work as admins look at it: jobs by kind and by day, one with its calls, one started again.
+//! Background jobs for admins: list, filters, details and retry.
 
 use std::collections::BTreeSet;
 
@@ -19,7 +19,7 @@ async fn parlor() -> Parlor {
     Parlor::with_business(Setup::default()).await
 }
 
-/// One with two jobs of each kind at site 1, and three at site 2; many of the same instant.
+/// Two jobs of each kind at site 1 and three at site 2. Many have the same creation time.
 async fn parlor_with_jobs() -> Parlor {
     let parlor = Parlor::start().await;
     parlor
@@ -47,7 +47,7 @@ impl Parlor {
         retried.created()["id"].as_i64().unwrap()
     }
 
-    /// A job that failed at its second app of three.
+    /// A job that failed at the second of its three apps.
     async fn failed_at_the_second(&self) -> i64 {
         self.app_8_does(Some("bad-json"));
         let job = self.member_paid(MEMBER, 1).await;
@@ -83,7 +83,7 @@ impl Parlor {
         page.body["total"].as_i64().unwrap()
     }
 
-    /// All jobs of a list, by its cursors.
+    /// All jobs of a list, read page by page with cursors.
     async fn walked(&self, user: i64, query: &str) -> Vec<Value> {
         let mut items = Vec::new();
         let mut cursor = String::new();
@@ -186,15 +186,15 @@ async fn paging_lists_each_job_once_newest_first() {
         let refused = parlor
             .get(SITE_ADMIN, &format!("{TRIGGER}?{query}cursor={cursor}"))
             .await;
-        let told = refused.refused_at(TRIGGER, 422, "invalid_request");
-        assert_eq!(told["field"], "cursor");
+        let error = refused.refused_at(TRIGGER, 422, "invalid_request");
+        assert_eq!(error["field"], "cursor");
     }
 }
 
 #[tokio::test]
 async fn jobs_are_filtered_by_local_days_of_their_site() {
     let parlor = parlor_with_jobs().await;
-    // Midnight of the 10th in Shanghai, and the instant before that of the 12th.
+    // The first instant of March 10 and the last of March 11, in Shanghai.
     for (status, at) in [
         ("pending", "2026-03-09T16:00:00Z"),
         ("failed", "2026-03-11T15:59:59.999999Z"),
@@ -245,8 +245,8 @@ async fn an_invalid_filter_of_jobs_is_refused_by_field() {
         ("site_id=0", "site_id"),
     ] {
         let refused = parlor.get(SITE_ADMIN, &format!("{TRIGGER}?{query}")).await;
-        let told = refused.refused_at(TRIGGER, 422, "invalid_request");
-        assert_eq!(told["field"], field, "{query}");
+        let error = refused.refused_at(TRIGGER, 422, "invalid_request");
+        assert_eq!(error["field"], field, "{query}");
     }
 }
 
@@ -281,7 +281,6 @@ async fn a_large_number_of_jobs_is_estimated() {
     }
 }
 
-/// Trap 28.
 #[tokio::test]
 async fn skipped_duplicates_are_counted_per_site() {
     let parlor = parlor().await;
@@ -301,14 +300,13 @@ async fn skipped_duplicates_are_counted_per_site() {
     assert_eq!(skipped(OTHER_SITE_ADMIN, "").await, 1);
     assert_eq!(skipped(PLATFORM_ADMIN, "site_id=2").await, 1);
     assert_eq!(skipped(PLATFORM_ADMIN, "").await, 3);
-    // Also where the page is empty.
+    // Also on an empty page.
     assert_eq!(skipped(SITE_ADMIN, "status=cancelled").await, 2);
-    // Those of the days before are not today's.
+    // Duplicates of earlier days are not counted.
     parlor.execute("update biz.ai_trigger_jobs set created_at = created_at - interval '1 day' where site_id = 1").await;
     assert_eq!(skipped(SITE_ADMIN, "").await, 0);
 }
 
-/// Trap 21.
 #[tokio::test]
 async fn jobs_of_another_site_are_not_found() {
     let parlor = parlor_with_jobs().await;
@@ -346,17 +344,17 @@ async fn jobs_of_another_site_are_not_found() {
         .retry(SITE_ADMIN, 1, "?site_id=2")
         .await
         .refused_at(TRIGGER, 403, "forbidden");
-    // Where something is started, a platform admin says where.
+    // A platform admin must name the site for a retry.
     let refused = parlor.retry(PLATFORM_ADMIN, 1, "").await;
-    let told = refused.refused_at(TRIGGER, 422, "invalid_request");
-    assert_eq!(told["field"], "site_id");
+    let error = refused.refused_at(TRIGGER, 422, "invalid_request");
+    assert_eq!(error["field"], "site_id");
     assert_eq!(parlor.total(PLATFORM_ADMIN, "").await, 210);
     assert_eq!(parlor.audited("trigger_job.retry").await, [] as [Value; 0]);
     for id in ["0", "-1", "x", "99999999999999999999", "%00"] {
         let path = format!("{TRIGGER}/{id}");
         let refused = parlor.get(SITE_ADMIN, &path).await;
-        let told = refused.refused_at(&path, 422, "invalid_request");
-        assert_eq!(told["field"], "id");
+        let error = refused.refused_at(&path, 422, "invalid_request");
+        assert_eq!(error["field"], "id");
     }
 }
 
@@ -454,7 +452,7 @@ async fn a_retry_starts_at_the_failed_step() {
     );
     assert_eq!(column(&runs, "trigger_type"), ["manual"; 2]);
     assert_eq!(parlor.simulator.calls_count(), calls + 2);
-    // The old one is what it was.
+    // The old job is unchanged.
     assert_eq!(parlor.job(job).await["status"], "failed");
     let audited = parlor.audited("trigger_job.retry").await;
     assert_eq!(audited.len(), 1);
@@ -481,7 +479,6 @@ async fn a_retry_of_a_successful_job_starts_at_the_first_step() {
     }
 }
 
-/// Trap 23.
 #[tokio::test]
 async fn twenty_concurrent_retries_create_one_job() {
     let parlor = parlor().await;
@@ -503,7 +500,6 @@ async fn twenty_concurrent_retries_create_one_job() {
     assert_eq!(parlor.audited("trigger_job.retry").await.len(), 1);
 }
 
-/// Trap 23.
 #[tokio::test]
 async fn a_job_is_not_retried_while_it_or_its_retry_is_running() {
     let parlor = parlor().await;
@@ -542,7 +538,7 @@ async fn a_job_is_not_retried_while_it_or_its_retry_is_running() {
     parlor.app_8_does(None);
     parlor.work_until_done().await;
     assert_eq!(parlor.job(third).await["status"], "succeeded");
-    // All of it is over: whichever is named, it may be done once more.
+    // All of them have ended. The job can be retried again, by the id of any of them.
     parlor.retried(first).await;
     conflict(third).await;
 }

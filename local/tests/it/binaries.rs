@@ -1,9 +1,9 @@
 //! The functions' own binaries, as Lambda runs them.
 //!
-//! No request makes a function panic, so what comes of a panic is shown with the echo function
-//! in `emulator::invocations`, which runs the same `lambda` crate.
+//! No request makes a function panic. Panics are therefore tested with the echo function in
+//! `emulator::invocations`, which uses the same `lambda` crate.
 
-#![expect(clippy::unwrap_used, reason = "tests, and what they share")]
+#![expect(clippy::unwrap_used, reason = "test helpers")]
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::harness::{
     routes::SITE_ADMIN,
 };
 
-/// Variables that a log must not show the values of.
+/// Secrets that must not appear in logs.
 const SECRETS: [&str; 2] = [SECRET, "sk-for-tests"];
 
 #[tokio::test]
@@ -34,7 +34,7 @@ async fn each_function_starts_and_serves_the_event_that_it_is_for() {
         let outcome = cloud.invoke(function, &event).await;
         match outcome {
             Outcome::Response(_) => {}
-            // A recorded event has nobody's token.
+            // A recorded event has an invalid token.
             Outcome::Stream(_) => {
                 let status = outcome.into_http().await.unwrap().status();
                 assert_eq!(status, 401, "{function}");
@@ -151,7 +151,7 @@ async fn an_event_of_the_wrong_shape_is_an_error_and_the_next_is_served() {
         let process = cloud.emulator.instances(function).unwrap();
         assert_eq!(process.len(), 1);
         let answer = cloud.answer(function, &recorded("chat-history")).await;
-        // Each knows its own path alone; all are the same process still.
+        // Each function serves only its own path. The process is still the same.
         let expected = if function == "chat-history" { 401 } else { 404 };
         assert_eq!(answer.status, expected);
         assert_eq!(cloud.emulator.instances(function).unwrap(), process);
@@ -176,7 +176,7 @@ async fn the_request_id_is_lambdas_in_header_body_and_log() {
 
 #[tokio::test]
 async fn a_function_near_its_deadline_ends_the_stream_and_keeps_the_text() {
-    // Ten seconds of it are the margin.
+    // The last ten seconds are reserved for ending the stream.
     let cloud = Cloud::start_with(|spec| spec.timeout = Duration::from_secs(13)).await;
     let chat = cloud.parlor.open(COACH, "t").await;
     let body = json!({ "chatId": chat, "content": "[[sim:echo]]一二三四五六七八九十" });
@@ -186,14 +186,14 @@ async fn a_function_near_its_deadline_ends_the_stream_and_keeps_the_text() {
     let error = terminal(&events);
     assert_eq!(error.name, "error");
     assert_eq!(error.data["code"], "deadline");
-    let said = text(&events);
-    assert!(!said.is_empty());
+    let sent = text(&events);
+    assert!(!sent.is_empty());
     let reply = &cloud.parlor.messages(COACH, chat).await[1];
     assert_eq!(
         (&reply["status"], &reply["content"]),
-        (&json!("interrupted"), &json!(said))
+        (&json!("interrupted"), &json!(sent))
     );
-    // It has answered by itself: it was not killed.
+    // The function has returned by itself and was not killed.
     assert_eq!(cloud.emulator.instances("chat-stream").unwrap().len(), 1);
 }
 
@@ -291,7 +291,7 @@ async fn logs_are_json_lines_without_prompt_reply_or_token() {
     }
 }
 
-/// A `db-migrate` on a database of its own.
+/// A `db-migrate` on this database.
 async fn migrate_on(database: &TestDatabase) -> Emulator {
     let parlor = Parlor::start().await;
     let mut specs = specs(&parlor).await;

@@ -1,4 +1,5 @@
-//! CHAT-2a and CHAT-2b: the messages of a conversation, and which conversation that is.
+//! CHAT-2a and CHAT-2b: reading the messages of a conversation, and opening the conversation of a
+//! context.
 
 use futures_util::future::join_all;
 use serde_json::json;
@@ -14,7 +15,7 @@ async fn opened(parlor: &Parlor, user: i64, query: &str) -> i64 {
         .unwrap()
 }
 
-/// As if nothing had happened in a conversation for so long.
+/// Sets the last activity of a conversation back by `interval`.
 async fn silent_for(parlor: &Parlor, chat: i64, interval: &str) {
     sqlx::query(
         "update biz.ai_conversations set last_active_at = now() - $2::interval where id = $1",
@@ -225,7 +226,7 @@ async fn each_context_reuses_its_conversation_for_the_documented_time() {
         }
         assert_ne!(opened(&parlor, STAFF, query).await, chat, "{query}");
     }
-    // The id is a part of the key, where it may be empty too.
+    // The id is part of the key, also if it is empty.
     assert_ne!(
         opened(&parlor, COACH, "contextType=general&contextId=").await,
         opened(&parlor, COACH, "contextType=general&contextId=x").await

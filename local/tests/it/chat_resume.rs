@@ -1,4 +1,4 @@
-//! CHAT-5: a reply read on, from anywhere, while it is made and long after.
+//! CHAT-5: resuming a reply from any position, during and after its creation.
 
 use std::time::Duration;
 
@@ -20,11 +20,11 @@ use crate::harness::{
     wire::Wire,
 };
 
-/// Characters of one to four bytes, some of which people see as one.
+/// Characters of one to four bytes, some of which form one visible character.
 const ODD: &str = "今晚 7 点🎱👨‍👩‍👧‍👦 e\u{301}\r\n\t“引号”\\ \u{10ffff}\u{7f}末";
 
 impl Parlor {
-    /// Reads a reply on, with a query such as `after=3`.
+    /// Resumes a reply with a query such as `after=3`.
     async fn resume(&self, user: i64, message: &Value, query: &str) -> EventStream {
         let path = format!("/api/xcx/chat/stream/{message}?{query}");
         let response = self.request_as(user, "GET", &path).send().await.unwrap();
@@ -32,7 +32,7 @@ impl Parlor {
         EventStream::new(response)
     }
 
-    /// The same as a browser does it.
+    /// Resumes with `Last-Event-ID`, as a browser does.
     async fn resume_after(&self, user: i64, message: &Value, last_event_id: &str) -> Vec<SseEvent> {
         let request = self
             .request_as(user, "GET", &format!("/api/xcx/chat/stream/{message}"))
@@ -46,7 +46,7 @@ impl Parlor {
     }
 }
 
-/// A reply that has ended, as if it had been said so; answers its id.
+/// Stores a finished reply. Returns its id.
 async fn stored(parlor: &Parlor, chat: i64, content: &str) -> Value {
     let id: i64 = sqlx::query_scalar(
         "with next as (
@@ -63,9 +63,10 @@ async fn stored(parlor: &Parlor, chat: i64, content: &str) -> Value {
     id.into()
 }
 
-/// What a client has that read on from the `n`-th character: one `start`, one end, ids that go on.
+/// Checks the stream of a client that resumed after `after` characters, and returns its text. It
+/// has one `start`, one end and increasing ids.
 #[track_caller]
-fn read_on(events: &[SseEvent], message: &Value, after: usize) -> String {
+fn check_resumed(events: &[SseEvent], message: &Value, after: usize) -> String {
     let (start, rest) = events.split_first().unwrap();
     assert_eq!(
         (&*start.name, &*start.id),
@@ -91,24 +92,24 @@ async fn a_resumed_stream_has_the_stored_text_for_every_cut_point() {
     let content = format!("[[sim:echo]]{ODD}");
     let first = parlor.stream_to_end(COACH, chat, &content).await;
     let message = first[0].data["messageId"].clone();
-    let said = text(&first);
-    for cut in 0..=said.chars().count() {
-        let before: String = said.chars().take(cut).collect();
+    let full_text = text(&first);
+    for cut in 0..=full_text.chars().count() {
+        let before: String = full_text.chars().take(cut).collect();
         let after = parlor
             .resume(COACH, &message, &format!("after={cut}"))
             .await
             .rest()
             .await;
-        assert_eq!(before + &read_on(&after, &message, cut), said);
+        assert_eq!(before + &check_resumed(&after, &message, cut), full_text);
         assert_eq!(after.last().unwrap(), first.last().unwrap());
         assert_eq!(after[0], first[0]);
     }
-    // A client goes by the ids that it was given.
+    // A client resumes with the ids of the events that it received.
     for (read, event) in first.iter().enumerate() {
         let after = parlor.resume_after(COACH, &message, &event.id).await;
         let before = text(&first[..=read]);
         let chars = before.chars().count();
-        assert_eq!(before + &read_on(&after, &message, chars), said);
+        assert_eq!(before + &check_resumed(&after, &message, chars), full_text);
     }
 }
 
@@ -160,7 +161,7 @@ async fn a_reply_is_resumed_while_another_instance_makes_it() {
     let cut = text(&events).chars().count();
     let mut rest = other.resume(COACH, &message, &format!("after={cut}")).await;
     assert_eq!(rest.expect("start").await, events[0]);
-    // Another screen reads from the start, and gets what is stored at once.
+    // A second client reads from the start and gets the stored text at once.
     let mut whole = other.resume(COACH, &message, "").await;
     whole.expect("start").await;
     let stored = whole.expect("message").await;
@@ -185,7 +186,7 @@ async fn a_reader_ahead_of_the_last_checkpoint_resumes_from_its_position() {
         .await;
     let message = events[0].data["messageId"].clone();
     let last = events.last().unwrap().id.clone();
-    // Nothing of it is stored yet, or all of it is: both must do.
+    // Either nothing or everything is stored by then. Both cases must work.
     let reading = parlor.resume_after(COACH, &message, &last);
     let release = async { parlor.simulator.release() };
     let (rest, ()) = tokio::join!(reading, release);
@@ -219,7 +220,7 @@ async fn a_reader_ahead_of_a_dead_reply_gets_the_stored_length() {
         (&end.data["code"], &end.data["retryable"]),
         (&json!("unavailable"), &json!(true))
     );
-    // Whoever comes back later has read no less, and is told the same.
+    // A client that resumes later gets the same error.
     let mut again = parlor.resume(COACH, &message, "after=9").await;
     again.expect("start").await;
     assert_eq!(again.expect("error").await, end);
@@ -407,7 +408,7 @@ async fn only_own_replies_can_be_resumed_or_stopped() {
             .refuse_to_resume(user, message, "")
             .await
             .refused(status, code);
-        // Even where it would be beyond the end: an object's existence is no stranger's business.
+        // Also for a position beyond the end: other users must not learn that the reply exists.
         parlor
             .refuse_to_resume(user, message, "?after=100000")
             .await
@@ -444,7 +445,7 @@ async fn readers_do_not_count_as_streams() {
 }
 
 #[tokio::test]
-async fn a_reader_gets_an_event_before_its_function_times_out() {
+async fn a_reader_gets_an_error_before_its_function_times_out() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     parlor.simulator.hold_after(1);
@@ -474,7 +475,7 @@ async fn a_reader_gets_an_event_before_its_function_times_out() {
         failure: Failure::Deadline,
     };
     assert_eq!(last, Some(end));
-    // The reply itself goes on.
+    // The reply itself continues.
     parlor.simulator.release();
     assert_eq!(stream.rest().await.last().unwrap().name, "done");
 }

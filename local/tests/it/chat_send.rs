@@ -1,4 +1,4 @@
-//! CHAT-3, and what every reply leaves behind: run, usage, counters, sessions.
+//! CHAT-3, and what every reply stores: run, usage, counters and DashScope session.
 
 use std::cell::Cell;
 
@@ -119,7 +119,8 @@ async fn an_old_dashscope_session_is_replaced_by_the_history() {
 
 #[tokio::test]
 async fn an_expired_dashscope_session_is_retried_with_the_history() {
-    // Both ways in which the service may say so: a refusal, and a fresh session under another id.
+    // DashScope may report an expired session in two ways: an error, or a new session with another
+    // id.
     for scenario in [Some("expired-session"), None] {
         let parlor = Parlor::start().await;
         let chat = parlor.open(COACH, "t").await;
@@ -265,7 +266,7 @@ async fn a_refused_call_costs_nothing_but_is_counted() {
 #[tokio::test]
 async fn today_is_the_local_day_of_the_site() {
     let parlor = Parlor::start().await;
-    // Together these two zones are never on the same day.
+    // The two zones never have the same date.
     for (zone, site, user) in [("Pacific/Kiritimati", 1, COACH), ("Pacific/Niue", 2, 2001)] {
         sqlx::query("update biz.sites set timezone = $1 where id = $2")
             .bind(zone)
@@ -290,7 +291,7 @@ async fn today_is_the_local_day_of_the_site() {
     assert_eq!(days, 2);
 }
 
-/// A hundred conversations of both sites, open.
+/// Opens a hundred conversations at both sites.
 async fn a_hundred(parlor: &Parlor) -> Vec<(i64, i64)> {
     let users = [COACH, STAFF, 1003, 1004, OTHER_SITE];
     let mut chats = Vec::new();
@@ -301,14 +302,15 @@ async fn a_hundred(parlor: &Parlor) -> Vec<(i64, i64)> {
     chats
 }
 
-/// A message to each at once, to every third of them twice. Counts down as they are answered.
+/// Sends a message to each conversation concurrently, and twice to every third. `waiting` counts
+/// the missing responses.
 async fn send_to_all(parlor: &Parlor, chats: &[(i64, i64)], waiting: &Cell<usize>) -> Vec<Answer> {
     let doubled = chats.iter().step_by(3);
     join_all(chats.iter().chain(doubled).map(async |(user, chat)| {
         let path = format!("/api/xcx/chat/{chat}/messages");
         let body = json!({ "content": "你好", "clientMessageId": "只有一条" });
-        // So many at once may wait too long for a connection; then a client asks again.
-        until("there is room", async || {
+        // With so many requests, some time out on a connection. A client then retries.
+        until("the message is accepted", async || {
             let answer = parlor.post(*user, &path, &body).await;
             (answer.status != 503).then(|| {
                 waiting.set(waiting.get() - 1);
@@ -355,7 +357,8 @@ async fn concurrent_sends_keep_sequence_numbers_and_counters_exact() {
 #[tokio::test]
 async fn concurrent_sends_do_not_exceed_a_budget() {
     let parlor = Parlor::start().await;
-    // Room for ten of each site, for each reserves 2,000. The database itself would refuse more.
+    // Each message reserves 2,000 tokens, so that ten fit for each site. The constraints make the
+    // database refuse more.
     sqlx::raw_sql(
         "update biz.ai_budgets set daily_limit = 20000;
          alter table biz.ai_usage_daily add constraint within_budget check (tokens + reserved_tokens <= 20000);
@@ -368,9 +371,9 @@ async fn concurrent_sends_do_not_exceed_a_budget() {
     parlor.simulator.hold_after(0);
     let waiting = Cell::new(134);
     let release = async {
-        // None of them ends before all the others are refused.
+        // No reply ends before all other messages are refused.
         until(
-            "all that fit are asked, and nobody else waits",
+            "ten replies per site run, and all others are refused",
             async || {
                 let asked: Vec<i64> = sqlx::query_scalar(
                     "select conversation_id from biz.ai_messages where role = 'user'",

@@ -14,7 +14,7 @@ use crate::harness::{
     sessions::{BOT, GRANTED, MANAGER, OTHER_SITES, SESSIONS, ids},
 };
 
-/// The names of an object's members.
+/// The names of an object's fields.
 fn members(object: &Value) -> Vec<&str> {
     let members = object.as_object().unwrap().keys();
     members.map(String::as_str).collect()
@@ -67,7 +67,7 @@ async fn a_whole_conversation() {
     }
     let id = session["id"].as_str().unwrap();
 
-    // It is stored, and to be answered.
+    // The message is stored, and a reply is queued.
     let sent = parlor.post_message(COACH, id, " 今天谁最忙？ ").await;
     let message = &sent.created()["message"];
     let question = message["id"].as_i64().unwrap();
@@ -96,7 +96,7 @@ async fn a_whole_conversation() {
         )
     );
 
-    // The reply appears by itself, unread.
+    // The reply arrives unread.
     parlor.reply(question, "complete", "阿豪，七桌。").await;
     let news = parlor
         .session_messages(COACH, id, &format!("after={question}"))
@@ -179,7 +179,7 @@ async fn a_session_is_renamed_paused_resumed_and_closed() {
         .call(COACH, "PATCH", &path, &change)
         .await
         .refused_at(&path, 409, "conflict");
-    // What was said stays.
+    // The messages are kept.
     assert_eq!(parlor.session_messages(COACH, id, "").await["count"], 2);
     assert_eq!(parlor.session(COACH, id).await["status"], "closed");
 }
@@ -202,7 +202,7 @@ async fn a_change_without_effect_keeps_the_update_time() {
         let changed = parlor.call(COACH, "PATCH", &path, &change).await;
         assert_ne!(changed.ok()["session"]["updated_at"], before["updated_at"]);
     }
-    // Nor is it a way around what is closed.
+    // An empty change of a closed session is an error, too.
     answer(parlor.request_as(COACH, "DELETE", &path)).await.ok();
     parlor
         .call(COACH, "PATCH", &path, &json!({}))
@@ -213,7 +213,7 @@ async fn a_change_without_effect_keeps_the_update_time() {
 #[tokio::test]
 async fn a_user_sees_only_usable_bots() {
     let parlor = Parlor::start().await;
-    // Nobody answers for the others.
+    // The other bots are disabled, without an agent, or of another site.
     let anybody = [BOT];
     for (user, more) in [
         (COACH, None),
@@ -228,7 +228,7 @@ async fn a_user_sees_only_usable_bots() {
         expected.sort_by_key(Value::to_string);
         assert_eq!(found, expected, "{user}");
     }
-    // A grant of one does not reach another.
+    // A grant applies to one bot only.
     let granted = parlor.begin_session_with(MANAGER, GRANTED).await;
     assert_eq!(
         parlor.session(MANAGER, &granted).await["title"],

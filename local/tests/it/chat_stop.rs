@@ -1,4 +1,4 @@
-//! CHAT-6: no more of a reply.
+//! CHAT-6: stopping a reply.
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -53,7 +53,7 @@ async fn any_instance_stops_a_reply_and_its_text_is_kept() {
     let read = reading.rest().await;
     assert_eq!(text(&read), text(&events));
     assert_eq!(read.last(), events.last());
-    // Nobody listens to the service any more: it would be paid for.
+    // The call to DashScope is cancelled, because its tokens would be charged.
     parlor.simulator.active(0).await;
 
     let stored = &parlor.messages(COACH, chat).await[1];
@@ -78,7 +78,7 @@ async fn any_instance_stops_a_reply_and_its_text_is_kept() {
     for _ in 0..2 {
         is(&other.stop(COACH, &message).await, 200, &message, "stopped");
     }
-    // The conversation goes on at once.
+    // The next message is accepted at once.
     parlor.simulator.release();
     parlor.send(COACH, chat, "接着").await.ok();
 }
@@ -108,7 +108,7 @@ async fn a_reply_is_stopped_before_its_first_token() {
         (&stored["status"], &stored["content"]),
         (&json!("stopped"), &json!(""))
     );
-    // It was asked, and may have cost: what it was reserved stands for that.
+    // The call was made and may have cost tokens, so the reservation is charged.
     let run = parlor.last_run().await;
     assert_eq!(
         (&run["tokens_used"], &run["tokens_estimated"]),
@@ -162,9 +162,9 @@ async fn stopping_a_finished_reply_returns_its_state() {
 #[tokio::test]
 async fn stopping_a_dead_reply_ends_it() {
     let parlor = Parlor::start().await;
-    for (said, status) in [("说到一半", "interrupted"), ("", "failed")] {
+    for (stored, status) in [("说到一半", "interrupted"), ("", "failed")] {
         let chat = parlor.open(COACH, status).await;
-        let message = parlor.begin_and_die(COACH, chat, "你好", said).await;
+        let message = parlor.begin_and_die(COACH, chat, "你好", stored).await;
         is(&parlor.stop(COACH, &message).await, 200, &message, status);
     }
 }

@@ -1,4 +1,4 @@
-//! CHAT-4: a message whose reply comes as it is made.
+//! CHAT-4: a message with a streamed reply.
 
 use common::dashscope::Timeouts;
 use futures_util::FutureExt as _;
@@ -104,9 +104,9 @@ async fn a_disconnect_before_the_start_does_not_affect_the_reply() {
         .tools
         .replies
         .send(&caller, message(chat, "[[sim:echo]]你好"), None, None);
-    // As a server does with a request whose client left: begun, and dropped.
+    // A server polls the request of a client that disconnects, and then drops it.
     assert!(sending.now_or_never().is_none());
-    until("the reply is made all the same", async || {
+    until("the reply is complete", async || {
         let messages = parlor.messages(COACH, chat).await;
         (messages.get(1)?["status"] == "complete").then_some(())
     })
@@ -118,7 +118,7 @@ async fn a_disconnect_before_the_start_does_not_affect_the_reply() {
 async fn a_slow_client_receives_every_character() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
-    // Far more than the sockets hold and what may wait for it.
+    // Far more text than the sockets and the queue of a slow client hold.
     let stream = parlor.stream(COACH, chat, "[[sim:huge]]").await;
     parlor.settled().await;
     let mut stream = stream;
@@ -197,13 +197,13 @@ async fn a_failure_midway_keeps_the_text() {
             )
             .await;
         assert_eq!(terminal(&events).name, "error", "{scenario}");
-        let said = text(&events);
-        assert!(!said.is_empty(), "{scenario}");
+        let sent = text(&events);
+        assert!(!sent.is_empty(), "{scenario}");
         let messages = parlor.messages(COACH, chat).await;
         assert_eq!(messages[1]["status"], "interrupted", "{scenario}");
-        assert_eq!(messages[1]["content"], said, "{scenario}");
+        assert_eq!(messages[1]["content"], sent, "{scenario}");
         assert_eq!(parlor.last_run().await["status"], "failed", "{scenario}");
-        // After the first token nothing is tried again: the text would repeat.
+        // There is no retry after the first token, because the text would repeat.
         assert_eq!(parlor.simulator.calls_count(), 1, "{scenario}");
     }
 }
@@ -311,7 +311,7 @@ async fn a_streamed_conversation_continues_its_session_and_counts_reported_token
     assert_eq!(run["tokens_estimated"], false);
     parlor.stream_to_end(COACH, chat, "第二问").await;
     let calls = parlor.simulator.calls();
-    // With the session the new message alone: history beside it would be paid for twice.
+    // Within a session, only the new message is sent. The history would be paid for twice.
     assert_eq!((calls[1].prompt(), calls.len()), ("第二问", 2));
     assert_eq!(calls[1].session_id(), run["session_id"].as_str());
     let silent = parlor

@@ -1,4 +1,4 @@
-//! What each connection to the database is set to, and a proxy in between that will not hear of it.
+//! The settings of database connections, also behind a proxy that rejects them at start-up.
 
 use crate::harness::{
     parlor::{COACH, Parlor, Setup},
@@ -17,8 +17,8 @@ async fn behind_a_proxy_that_refuses_settings(behind_proxy: bool) -> Parlor {
     parlor
 }
 
-/// Statements are bounded, transactions too, and none is planned for each call.
-async fn is_set(parlor: &Parlor) {
+/// Statements and idle transactions have timeouts, and plans are generic.
+async fn check_settings(parlor: &Parlor) {
     let set: Vec<String> = sqlx::query_scalar(
         "select setting || coalesce(unit, '') from pg_settings
          where name in ('statement_timeout', 'idle_in_transaction_session_timeout', 'plan_cache_mode') order by name",
@@ -31,14 +31,14 @@ async fn is_set(parlor: &Parlor) {
 
 #[tokio::test]
 async fn a_connection_starts_with_its_settings() {
-    is_set(&Parlor::start().await).await;
+    check_settings(&Parlor::start().await).await;
 }
 
 #[tokio::test]
 async fn behind_a_proxy_settings_are_sent_as_a_statement() {
     let parlor = behind_a_proxy_that_refuses_settings(true).await;
     parlor.get(COACH, HISTORY).await.ok();
-    is_set(&parlor).await;
+    check_settings(&parlor).await;
 }
 
 #[tokio::test]
@@ -48,7 +48,8 @@ async fn an_undeclared_proxy_is_a_503() {
     answer.refused_at(HISTORY, 503, "unavailable");
 }
 
-/// Else a process that is short of time makes connections for ever, and never has one.
+/// Otherwise a process that is short of time would open connections again and again without getting
+/// one.
 #[tokio::test]
 async fn a_connection_is_completed_after_its_caller_has_timed_out() {
     let (parlor, wire) = Parlor::wired(Setup::default()).await;
@@ -57,7 +58,7 @@ async fn a_connection_is_completed_after_its_caller_has_timed_out() {
     answer.refused_at(HISTORY, 503, "unavailable");
     assert_eq!((wire.connections(), parlor.tools.db.num_idle()), (1, 0));
     wire.clear_rules();
-    until("it is made", async || {
+    until("the connection is idle in the pool", async || {
         (parlor.tools.db.num_idle() == 1).then_some(())
     })
     .await;

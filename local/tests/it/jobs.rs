@@ -1,4 +1,4 @@
-//! An event sets off its chain of apps; each result is kept, and none is made twice.
+//! Events start chains of apps. Each result is stored and reused.
 
 mod trouble;
 
@@ -17,7 +17,7 @@ async fn parlor() -> Parlor {
     Parlor::with_business(Setup::default()).await
 }
 
-/// All that was claimed came to its end.
+/// The expected outcome if all claimed jobs succeed.
 fn succeeded(jobs: u32) -> Worked {
     Worked {
         claimed: jobs,
@@ -89,7 +89,7 @@ async fn a_visit_becomes_clues_then_consolidated_clues_then_strategies() {
         assert!(run["tokens_used"].as_i64().unwrap() > 0);
         assert!(run["request_prompt"].as_str().unwrap().contains(&name));
     }
-    // Each app is asked with what the one before it said.
+    // The prompt of each app contains the result of the previous app.
     for (result, prompt) in entries.iter().zip(&runs[1..]) {
         let clue = result["result_json"]["clues"][0]["summary"]
             .as_str()
@@ -105,7 +105,7 @@ async fn a_valid_result_is_reused_unless_forced() {
     parlor.work().await;
     assert_eq!(parlor.simulator.calls_count(), 3);
 
-    // The same event is no job, and says which one it would have been.
+    // The same event creates no job and names the job that it duplicates.
     let same = parlor.trigger(&consumption(MEMBER, 1)).await;
     assert_eq!(
         (same.status.as_u16(), &same.body["status"]),
@@ -121,13 +121,13 @@ async fn a_valid_result_is_reused_unless_forced() {
     );
     assert_eq!(parlor.work().await, Worked::IDLE);
 
-    // Another visit of the same day is a job, but all that it would say is there.
+    // Another visit on the same day creates a job, but all its results are valid already.
     let other = parlor.member_paid(MEMBER, 2).await;
     assert_eq!(parlor.work().await, succeeded(1));
     assert_eq!(parlor.job(other).await["status"], "succeeded");
     assert_eq!(parlor.simulator.calls_count(), 3);
 
-    // Forced, all is made anew, knowing what was said before; and what was said before is replaced.
+    // If forced, all results are generated again from the previous ones, and replace them.
     let mut forced = consumption(MEMBER, 1);
     forced["is_forced"] = json!(true);
     let forced = parlor.trigger_accepted(&forced).await;
@@ -233,7 +233,7 @@ async fn new_facts_of_a_site_queue_only_its_filters() {
     parlor.work_until_done().await;
     assert_eq!(parlor.job(job).await["status"], "succeeded");
     let entries = parlor.entries().await;
-    // Eight periods of all areas together, of each of three, and with the areas compared.
+    // Eight periods: all areas together, each of three areas, and the comparison of areas.
     assert_eq!(entries.len(), 8 * (1 + 3) + 8);
     assert!(
         entries
@@ -268,7 +268,8 @@ async fn an_event_is_of_the_admins_own_site() {
         202
     );
 
-    // To the other site the member is nobody: nothing is asked, and it is tried again, for facts may come late.
+    // The other site has no such member. No call is made, and the job is retried, because facts may
+    // come late.
     let other = parlor.post(OTHER_SITE_ADMIN, TRIGGER, &event).await;
     parlor.work().await;
     let job = parlor.job(other.body["id"].as_i64().unwrap()).await;

@@ -1,7 +1,7 @@
-//! The schema: it grows over data, everything in it has a name and a comment, and no request
-//! reads a whole table.
+//! The schema: migrations over existing data, explicit names, comments, and no sequential scans of
+//! large tables.
 
-#![expect(clippy::unwrap_used, reason = "tests, and what they share")]
+#![expect(clippy::unwrap_used, reason = "test helpers")]
 
 mod plans;
 
@@ -10,9 +10,9 @@ use sqlx::{AssertSqlSafe, Executor as _, PgConnection, Row as _};
 
 use crate::harness::database::TestDatabase;
 
-/// A row for each table, in an order that foreign keys allow. `$n` is another number each time.
+/// A row for each table, in an order that foreign keys allow. `$n` is a different number each time.
 ///
-/// A migration that changes what a table demands keeps the insert that fits from then on.
+/// If a migration adds a requirement to a table, its insert here must be updated.
 const ROWS: [(&str, &str); 21] = [
     (
         "sites",
@@ -108,7 +108,7 @@ const ROWS: [(&str, &str); 21] = [
     ),
 ];
 
-/// The tables of the schema, without the partitions.
+/// The tables of the schema, without partitions.
 async fn tables(connection: &mut PgConnection) -> Vec<String> {
     sqlx::query_scalar(
         "select relname::text from pg_class \
@@ -151,7 +151,7 @@ async fn each_migration_applies_to_data_of_the_previous_schema() {
         for table in &now {
             assert!(
                 ROWS.iter().any(|(name, _)| name == table),
-                "ROWS has none for {table}"
+                "ROWS has no row for {table}"
             );
         }
         for (table, insert) in ROWS {
@@ -169,7 +169,7 @@ async fn each_migration_applies_to_data_of_the_previous_schema() {
     assert_eq!(invalid, 0);
 }
 
-/// What a query about the catalogue lists, one name a row.
+/// The rows of a catalogue query, one name each.
 async fn listed(query: &'static str) -> Vec<String> {
     let database = TestDatabase::new().await;
     let rows = sqlx::query(query)
@@ -181,8 +181,8 @@ async fn listed(query: &'static str) -> Vec<String> {
 
 #[tokio::test]
 async fn every_constraint_and_index_has_an_explicit_name() {
-    // PostgreSQL's own: `table_column_check`, and a number where that is taken. What it must
-    // call a thing so itself (keys) is called so by us as well. PostgreSQL 18 lists not null, too.
+    // PostgreSQL's generated names end in `_check` and a number, for example. For keys, the schema
+    // uses the generated form without a number. PostgreSQL 18 also lists not null constraints.
     let found = listed(
         "select conname::text from pg_constraint c join pg_class t on t.oid = c.conrelid \
          where c.connamespace = to_regnamespace('biz') and not t.relispartition and contype <> 'n' \
@@ -220,7 +220,8 @@ async fn partitions_are_made_ahead_and_only_once() {
     assert_eq!(made, 0);
 }
 
-/// What `docs/schema.sql` has of a dump: no comments of the program, no settings, no empty lines.
+/// The part of a dump that `docs/schema.sql` contains: no comments of `pg_dump`, no settings, no
+/// empty lines.
 fn readable(dump: &str) -> String {
     let is_kept = |line: &&str| {
         let skipped = ["--", "\\", "SET ", "SELECT pg_catalog.set_config"];
@@ -230,7 +231,7 @@ fn readable(dump: &str) -> String {
     lines.join("\n") + "\n"
 }
 
-/// PostgreSQL versions spell a dump differently, so one of them is compared, where it is.
+/// The dump format differs between PostgreSQL versions, so it is compared only on one of them.
 #[tokio::test]
 async fn the_schema_document_matches_the_migrations() {
     let database = TestDatabase::empty().await;

@@ -1,4 +1,4 @@
-//! The reply of a bot to a message of a session: made by a job, unread, once.
+//! Replies of bots to session messages, made by jobs.
 
 use local::simulator::RecordedCall;
 use serde_json::{Value, json};
@@ -24,7 +24,7 @@ impl Parlor {
     }
 }
 
-/// The conversation behind the only session.
+/// The conversation of the only session.
 pub async fn chat_of(parlor: &Parlor) -> i64 {
     sqlx::query_scalar("select id from biz.ai_conversations where bot_id is not null")
         .fetch_one(&parlor.db)
@@ -41,9 +41,9 @@ async fn the_bots_agent_replies_and_the_reply_is_unread() {
         .await;
     assert_eq!(parlor.work().await.succeeded, 1);
 
-    let said = parlor.messages_of(COACH, &session).await;
-    assert_eq!(said.len(), 2);
-    let reply = &said[1];
+    let messages = parlor.messages_of(COACH, &session).await;
+    assert_eq!(messages.len(), 2);
+    let reply = &messages[1];
     assert_eq!(
         (&reply["sender_type"], &reply["bot_id"]),
         (&json!("bot"), &json!(BOT))
@@ -52,7 +52,7 @@ async fn the_bots_agent_replies_and_the_reply_is_unread() {
         (&reply["reply_to"], &reply["status"]),
         (&json!(message), &json!("delivered"))
     );
-    assert_eq!(said[0]["ack_status"], "acked");
+    assert_eq!(messages[0]["ack_status"], "acked");
     assert!(!reply["content"].as_str().unwrap().is_empty());
     let detail = parlor.session(COACH, &session).await;
     assert_eq!(
@@ -84,7 +84,7 @@ async fn dashscope_gets_the_session_or_the_history_never_both() {
     assert_eq!(asked[1].prompt(), "还在吗");
     assert!(asked[1].session_id().is_some());
 
-    // Where the service has forgotten, it is told again, once.
+    // If DashScope has lost the session, the history is sent once.
     parlor.simulator.expire_sessions();
     parlor
         .simulator
@@ -112,13 +112,13 @@ async fn a_permanent_failure_stores_a_failed_message() {
     let session = parlor.begin_session(COACH).await;
     let message = parlor.create_message(COACH, &session, "你好").await;
     assert_eq!(parlor.work().await.failed, 1);
-    let said = parlor.messages_of(COACH, &session).await;
+    let messages = parlor.messages_of(COACH, &session).await;
     assert_eq!(
-        (&said[1]["status"], &said[1]["reply_to"]),
+        (&messages[1]["status"], &messages[1]["reply_to"]),
         (&json!("failed"), &json!(message))
     );
     assert!(
-        said[1]["content"]
+        messages[1]["content"]
             .as_str()
             .unwrap()
             .contains("could not be made")
@@ -128,7 +128,7 @@ async fn a_permanent_failure_stores_a_failed_message() {
         (&job["status"], &job["error_code"]),
         (&json!("failed"), &json!("upstream_refused"))
     );
-    // What failed is no part of what is told next.
+    // The failed message is not part of the history.
     parlor.simulator.set_scenario(None, None);
     parlor.create_message(COACH, &session, "再来").await;
     parlor.work().await;
@@ -185,16 +185,16 @@ async fn a_reply_is_stored_after_the_session_was_closed_or_got_messages() {
     };
     futures_util::future::join(parlor.work(), meanwhile).await;
     parlor.work().await;
-    let said = parlor.messages_of(COACH, &session).await;
-    assert_eq!(said.len(), 4);
-    let order: Vec<_> = said
+    let messages = parlor.messages_of(COACH, &session).await;
+    assert_eq!(messages.len(), 4);
+    let order: Vec<_> = messages
         .iter()
         .map(|message| message["sender_type"].clone())
         .collect();
     assert_eq!(order, ["user", "user", "bot", "bot"]);
     assert_eq!(
-        (&said[2]["reply_to"], &said[3]["reply_to"]),
-        (&said[0]["id"], &said[1]["id"])
+        (&messages[2]["reply_to"], &messages[3]["reply_to"]),
+        (&messages[0]["id"], &messages[1]["id"])
     );
     let detail = parlor.session(COACH, &session).await;
     assert_eq!(
@@ -211,15 +211,15 @@ async fn after_a_worker_dies_another_replies_once() {
     parlor.simulator.hold_after(0);
     let dying = parlor.worker.clone();
     tokio::select! {
-        _ = dying.run(None) => panic!("it is held"),
+        _ = dying.run(None) => panic!("the worker ends"),
         () = parlor.simulator.held(1) => {}
     }
     parlor.simulator.release();
     parlor.expire_leases_and_sweep().await;
     assert_eq!(parlor.work().await.succeeded, 1);
-    let said = parlor.messages_of(COACH, &session).await;
-    assert_eq!(said.len(), 2);
-    assert_eq!(said[1]["status"], "delivered");
+    let messages = parlor.messages_of(COACH, &session).await;
+    assert_eq!(messages.len(), 2);
+    assert_eq!(messages[1]["status"], "delivered");
     invariants::check_books(&parlor).await;
 }
 
@@ -277,7 +277,7 @@ async fn a_site_without_budget_gets_the_error_at_once() {
         .post(COACH, &path, &json!({ "content": "你好" }))
         .await;
     refused.refused_at(&path, 429, "budget_exceeded");
-    // Used up between the two, a message says so.
+    // If the budget is used up after the message is accepted, the reply fails.
     parlor
         .execute("delete from biz.ai_budgets where site_id = 1")
         .await;
@@ -301,7 +301,7 @@ async fn the_mini_program_continues_a_session_and_marks_it_read() {
     parlor.create_message(STAFF, &session, "你好").await;
     parlor.work().await;
     let chat = chat_of(&parlor).await;
-    // The bot's own application, not the chat's, is asked.
+    // The call uses the bot's own application.
     parlor
         .execute("update biz.agents set app_id = 'the-bots-own'")
         .await;
@@ -315,9 +315,9 @@ async fn the_mini_program_continues_a_session_and_marks_it_read() {
         (&detail["message_count"], &detail["unread_count"]),
         (&json!(4), &json!(0))
     );
-    let said = parlor.messages_of(STAFF, &session).await;
+    let messages = parlor.messages_of(STAFF, &session).await;
     assert_eq!(
-        (&said[1]["status"], &said[3]["status"]),
+        (&messages[1]["status"], &messages[3]["status"]),
         (&json!("read"), &json!("read"))
     );
     let history = parlor.get(STAFF, "/api/xcx/chat/history").await;
@@ -336,7 +336,7 @@ async fn messages_of_a_session_get_replies_in_order_and_in_one_context() {
     for content in ["第一句", "第二句", "第三句"] {
         asked.push(json!(parlor.create_message(COACH, &session, content).await));
     }
-    // Somebody else's waits for none of them.
+    // A session of another user does not wait for them.
     let other = parlor.begin_session(STAFF).await;
     parlor.create_message(STAFF, &other, "别的会话").await;
 
@@ -344,7 +344,7 @@ async fn messages_of_a_session_get_replies_in_order_and_in_one_context() {
     let another_worker = parlor.worker.clone();
     let looking = async {
         parlor.simulator.held(2).await;
-        // Whoever looks now finds nothing due.
+        // Another worker finds no job due.
         assert_eq!(another_worker.run(None).await.claimed, 0);
         assert_eq!(parlor.simulator.calls_count(), 2);
         parlor.simulator.release();
@@ -352,8 +352,8 @@ async fn messages_of_a_session_get_replies_in_order_and_in_one_context() {
     let (worked, ()) = futures_util::future::join(parlor.work(), looking).await;
     assert_eq!(worked.succeeded, 4);
 
-    let said = parlor.messages_of(COACH, &session).await;
-    let answered: Vec<_> = said[3..]
+    let messages = parlor.messages_of(COACH, &session).await;
+    let answered: Vec<_> = messages[3..]
         .iter()
         .map(|reply| reply["reply_to"].clone())
         .collect();
@@ -384,7 +384,7 @@ async fn while_a_bot_replies_the_mini_program_gets_a_busy_error() {
         parlor.simulator.held(1).await;
         let answer = parlor.send(STAFF, chat, "同时再问").await;
         answer.refused(409, "busy");
-        // There is no message yet that could be read on.
+        // There is no message yet that could be resumed.
         assert_eq!(answer.body.get("messageId"), None);
         parlor.simulator.release();
     };
@@ -415,9 +415,9 @@ async fn a_bot_waits_for_a_stream_in_its_conversation() {
     stream.rest().await;
     parlor.make_jobs_due().await;
     assert_eq!(parlor.work().await.succeeded, 1);
-    let said = parlor.messages_of(STAFF, &session).await;
-    assert_eq!(said.len(), 4);
-    assert_eq!(said[3]["reply_to"], said[2]["id"]);
+    let messages = parlor.messages_of(STAFF, &session).await;
+    assert_eq!(messages.len(), 4);
+    assert_eq!(messages[3]["reply_to"], messages[2]["id"]);
     invariants::check_books(&parlor).await;
 }
 

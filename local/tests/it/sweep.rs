@@ -1,4 +1,4 @@
-//! What becomes of a reply whose maker died.
+//! The sweep: dead replies and monthly partitions.
 
 use crate::harness::sweep;
 use serde_json::json;
@@ -12,7 +12,7 @@ use crate::harness::{
     until,
 };
 
-/// As if the process had been killed: the row stays as its last checkpoint left it.
+/// Leaves a reply as a killed process does: as the last checkpoint stored it.
 async fn abandoned(parlor: &Parlor, content: &str) -> i64 {
     let chat = parlor.open(COACH, "t").await;
     parlor.simulator.hold_after(3);
@@ -25,7 +25,7 @@ async fn abandoned(parlor: &Parlor, content: &str) -> i64 {
 async fn a_dead_reply_keeps_its_text_and_is_charged_its_reservation() {
     let parlor = Parlor::start().await;
     let chat = abandoned(&parlor, "[[sim:echo]]说到一半就断了，剩下的再也没有。").await;
-    let said = until("a checkpoint", async || {
+    let stored = until("a checkpoint", async || {
         let content = parlor.messages(COACH, chat).await[1]["content"]
             .as_str()
             .unwrap()
@@ -36,10 +36,10 @@ async fn a_dead_reply_keeps_its_text_and_is_charged_its_reservation() {
     assert_eq!(
         sweep(&parlor.db, 90).await.unwrap().replies,
         0,
-        "its maker is alive"
+        "the maker is alive"
     );
-    until("the dead are found", async || {
-        // Its maker lives on in this process and renews the lease now and then.
+    until("the dead reply is swept", async || {
+        // Its maker is alive in this process and renews the lease now and then.
         sqlx::query("update biz.ai_messages set lease_until = now() - interval '1 second' where state = 'streaming'")
             .execute(&parlor.db)
             .await
@@ -50,7 +50,7 @@ async fn a_dead_reply_keeps_its_text_and_is_charged_its_reservation() {
     let message = &parlor.messages(COACH, chat).await[1];
     assert_eq!(
         (&message["status"], &message["content"]),
-        (&json!("interrupted"), &json!(said))
+        (&json!("interrupted"), &json!(stored))
     );
     let run = parlor.last_run().await;
     assert_eq!(
@@ -63,12 +63,12 @@ async fn a_dead_reply_keeps_its_text_and_is_charged_its_reservation() {
         (&json!(1), &json!(2000), &json!(0))
     );
 
-    // Whoever wakes up late writes nothing, and the conversation goes on.
+    // The maker continues, but stores nothing more. The conversation can be used.
     parlor.simulator.release();
     parlor.simulator.active(0).await;
     assert_eq!(
         parlor.messages(COACH, chat).await[1]["content"],
-        json!(said)
+        json!(stored)
     );
     assert_eq!(parlor.usage(1).await["calls"], 1);
     parlor.send(COACH, chat, "接着说").await.ok();
@@ -80,7 +80,7 @@ async fn a_repeat_after_a_dead_reply_gets_its_text_and_an_error() {
     let chat = parlor.open(COACH, "t").await;
     parlor.begin_and_die(COACH, chat, "你好", "说到一半").await;
     let body = json!({ "chatId": chat, "content": "你好", "clientMessageId": "你好" });
-    // Before the sweep and after it.
+    // Before and after the sweep.
     for _ in 0..2 {
         let events = parlor.stream_body(COACH, &body).await.rest().await;
         let error = terminal(&events);
@@ -131,7 +131,7 @@ async fn a_sweep_is_bounded_and_concurrent_sweeps_end_each_reply_once() {
             .unwrap();
         parlor.sum_up_usage_days().await;
         if number % 40 == 0 {
-            // Else the budget would be used up.
+            // Otherwise the budget would be used up.
             sqlx::query("update biz.ai_budgets set daily_limit = daily_limit + 100000")
                 .execute(&parlor.db)
                 .await
@@ -182,7 +182,7 @@ async fn months(parlor: &Parlor) -> Vec<String> {
 async fn monthly_partitions_are_created_ahead_and_dropped_when_old() {
     let parlor = Parlor::start().await;
     let ahead = months(&parlor).await;
-    // Somebody stopped the schedule for a while: runs of last autumn, in a partition of their own.
+    // The schedule was stopped for a while: there are old runs in a partition of their own.
     let drop_all: Vec<String> = ahead
         .iter()
         .map(|name| format!("drop table biz.{name}"))
@@ -203,7 +203,7 @@ async fn monthly_partitions_are_created_ahead_and_dropped_when_old() {
         .await
         .unwrap();
     }
-    // No partition of this month: the run goes where it can, and is moved later.
+    // Without a partition of this month, the run goes to the default partition and is moved later.
     let chat = parlor.open(COACH, "t").await;
     parlor.send(COACH, chat, "你好").await.ok();
     let run = parlor.last_run().await;
@@ -293,7 +293,8 @@ async fn a_sweep_skips_locked_conversations() {
         parlor.begin_and_die(COACH, chat, "你好", "说到一半").await;
         chats.push(chat);
     }
-    // As one does who sends there again, and waits for the usage that the sweep has written.
+    // Another message locks the conversation and then waits for the usage row that the sweep has
+    // updated.
     let mut other = parlor.db.acquire().await.unwrap();
     other.execute("begin").await.unwrap();
     sqlx::query("select from biz.ai_conversations where id = $1 for no key update")

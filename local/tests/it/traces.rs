@@ -13,7 +13,7 @@ const HEADER: &str = "x-amzn-trace-id";
 const ROOT: &str = "1-5759e988-bd862e3fe1be46a994272793";
 
 /// What DashScope was told last.
-fn told(parlor: &Parlor) -> Option<String> {
+fn sent_trace(parlor: &Parlor) -> Option<String> {
     let calls = parlor.simulator.calls();
     calls.last().unwrap().header(HEADER).map(str::to_owned)
 }
@@ -32,7 +32,7 @@ async fn a_valid_client_trace_is_forwarded_to_dashscope() {
         answer(request.json(&json!({ "content": "你好" })))
             .await
             .ok();
-        told(&parlor)
+        sent_trace(&parlor)
     };
     let header = format!("Root={ROOT};Parent=53995c3f42cd8ad8;Sampled=1;Lineage=1:a87bd80c:0");
     let kept = format!("Root={ROOT};Parent=53995c3f42cd8ad8;Sampled=1");
@@ -53,7 +53,7 @@ async fn a_valid_client_trace_is_forwarded_to_dashscope() {
     let body = json!({ "chatId": chat, "content": "你好" });
     let response = stream.json(&body).send().await.unwrap();
     response.text().await.unwrap();
-    assert_eq!(told(&parlor), Some(format!("Root={ROOT}")));
+    assert_eq!(sent_trace(&parlor), Some(format!("Root={ROOT}")));
 }
 
 #[tokio::test]
@@ -79,7 +79,7 @@ async fn log_lines_have_the_request_ids_and_the_dashscope_time() {
     }
     // Lambda's own trace, and not the one of the event's header.
     let root = answered["span"]["trace_id"].as_str().unwrap();
-    let header = told(&cloud.parlor).unwrap();
+    let header = sent_trace(&cloud.parlor).unwrap();
     assert_eq!(header, format!("Root={root};Sampled=0"));
     assert!(
         !send["headers"]["X-Amzn-Trace-Id"]

@@ -1,4 +1,4 @@
-//! `Idempotency-Key`: the same message sent again is the same message.
+//! `Idempotency-Key`: a repeated request does not create a second message.
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -26,7 +26,7 @@ async fn a_repeat_under_a_key_is_the_same_message_and_another_body_is_refused() 
     let first = parlor.post_message_with_key(COACH, &id, "k", &body).await;
     let again = parlor.post_message_with_key(COACH, &id, "k", &body).await;
     assert_eq!(first.created(), again.created());
-    // Left out is as good as given, and what is trimmed is no difference.
+    // Omitted fields equal explicit defaults, and surrounding spaces are ignored.
     let same = json!({ "content": " 你好 ", "content_type": "markdown", "reply_to": null });
     let again = parlor.post_message_with_key(COACH, &id, "k", &same).await;
     assert_eq!(first.body, *again.created());
@@ -40,7 +40,7 @@ async fn a_repeat_under_a_key_is_the_same_message_and_another_body_is_refused() 
         refused.refused_at(SESSIONS, 422, "invalid_request");
     }
     assert_eq!(stored(&parlor).await, (1, 1));
-    // A repeat is told what it was, whatever has become of the session.
+    // A repeat returns the original response, even if the session is closed.
     let path = format!("{SESSIONS}/{id}");
     answer(parlor.request_as(COACH, "DELETE", &path)).await.ok();
     let again = parlor.post_message_with_key(COACH, &id, "k", &body).await;
@@ -52,9 +52,9 @@ async fn ten_concurrent_requests_with_one_key_are_one_message() {
     let parlor = Parlor::start().await;
     let id = parlor.begin_session(COACH).await;
     let body = json!({ "content": "你好" });
-    // Who comes too late for the database's patience sends again.
+    // Requests that time out in the database are retried.
     let answers = join_all((0..10).map(|_| {
-        until("the message is taken", async || {
+        until("the message is accepted", async || {
             let answer = parlor.post_message_with_key(COACH, &id, "k", &body).await;
             (answer.status != 503).then_some(answer)
         })
@@ -80,7 +80,7 @@ async fn a_key_applies_to_one_session_and_two_keys_are_two_messages() {
             .await
             .created();
     }
-    // Nor does a message without one repeat anything.
+    // Messages without a key are never repeats.
     parlor.post_message(COACH, &here, "你好").await.created();
     assert_eq!(stored(&parlor).await, (5, 5));
 }

@@ -1,4 +1,4 @@
-//! The messages of a session, back and forth, and which of them were read.
+//! The messages of a session: paging in both directions, and read marks.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use crate::harness::{
     sessions::{SESSIONS, ids},
 };
 
-/// A session with so many messages, the bot's among them; answers their ids.
+/// A session with `questions` messages and their replies. Returns the ids of all messages.
 async fn conversation(parlor: &Parlor, questions: usize) -> (String, Vec<Value>) {
     let id = parlor.begin_session(COACH).await;
     let mut expected = Vec::new();
@@ -28,7 +28,7 @@ async fn conversation(parlor: &Parlor, questions: usize) -> (String, Vec<Value>)
     (id, expected)
 }
 
-/// The thirteenth trap: `before` compared instants.
+/// `before` must not compare timestamps.
 #[tokio::test]
 async fn messages_of_the_same_instant_are_neither_skipped_nor_repeated() {
     let parlor = Parlor::start().await;
@@ -63,7 +63,7 @@ async fn messages_of_the_same_instant_are_neither_skipped_nor_repeated() {
     }
 }
 
-/// The fourteenth trap: there were said to be more where a page happened to be full.
+/// `has_more` must not be true only because the page is full.
 #[tokio::test]
 async fn has_more_is_exact_at_every_boundary_in_both_directions() {
     let parlor = Parlor::start().await;
@@ -98,8 +98,8 @@ async fn has_more_is_exact_at_every_boundary_in_both_directions() {
     );
 }
 
-/// The sixteenth trap: only what had been delivered was marked, and the counter was set to 0 whatever came
-/// in between.
+/// `read` must mark all messages, and must not set the counter to 0 if a message
+/// arrives meanwhile.
 #[tokio::test]
 async fn messages_before_a_read_mark_are_read_and_later_ones_unread() {
     let parlor = Parlor::start().await;
@@ -132,7 +132,7 @@ async fn messages_before_a_read_mark_are_read_and_later_ones_unread() {
     assert_eq!(parlor.mark_read(COACH, &id).await.ok()["marked_read"], 1);
     assert_eq!(parlor.mark_read(COACH, &id).await.ok()["marked_read"], 0);
 
-    // The user's own message marks nothing, and is not marked.
+    // The user's own message marks nothing as read and is not counted.
     parlor.reply(questions[3], "complete", "一直在。").await;
     parlor.create_message(COACH, &id, "好").await;
     assert_eq!(parlor.session(COACH, &id).await["unread_count"], 1);
@@ -165,7 +165,7 @@ async fn concurrent_read_marks_and_replies_keep_unread_counts_exact() {
         .as_i64()
         .unwrap();
     assert_eq!(marked + left, 20);
-    // What the list counts is what the messages say.
+    // The counter in the list equals the number of unread messages.
     let page = parlor.session_messages(COACH, &id, "limit=100").await;
     let unread = page["messages"].as_array().unwrap().iter();
     let unread = unread.filter(|message| message["status"] == "delivered");

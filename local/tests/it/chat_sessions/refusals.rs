@@ -1,4 +1,4 @@
-//! What the session API refuses, in which words and in which order.
+//! Errors of the session API and their order.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use crate::harness::{
     sessions::{AGENT_GONE, BOT, DISABLED, GRANTED, MANAGER, OTHER_SITES, SESSIONS, WITHOUT_AGENT},
 };
 
-/// Every call about one session, good but for the session.
+/// Every call about a session, valid except for the session id.
 fn calls(id: &str) -> Vec<(&'static str, String, Value)> {
     let path = format!("{SESSIONS}/{id}");
     vec![
@@ -56,7 +56,7 @@ async fn a_conversation_without_a_bot_is_not_a_session() {
         .await
         .unwrap();
     refused(&parlor, COACH, &id.to_string(), 400, "invalid_request").await;
-    // To others it is what any conversation is.
+    // Other users get the errors for any conversation.
     refused(&parlor, STAFF, &id.to_string(), 403, "not_owner").await;
     refused(&parlor, OTHER_SITE, &id.to_string(), 404, "not_found").await;
     assert_eq!(parlor.messages(COACH, chat).await.len(), 2);
@@ -87,7 +87,7 @@ async fn an_id_that_is_not_a_uuid_is_refused_on_every_route() {
     );
 }
 
-/// The twelfth trap: `limit=abc` and `offset=-1` were failures.
+/// `limit=abc` and `offset=-1` must not cause a 500.
 #[tokio::test]
 async fn an_invalid_query_is_refused_by_field() {
     let parlor = Parlor::start().await;
@@ -206,7 +206,7 @@ async fn an_invalid_body_is_refused_by_field() {
         assert_eq!(refused.body["field"], field, "{body}");
     }
     assert_eq!(parlor.get(COACH, SESSIONS).await.ok()["total"], 1);
-    // Nothing to change is no mistake.
+    // A change without fields is valid.
     let same = parlor.call(COACH, "PATCH", &one, &json!({})).await;
     assert_eq!(same.ok()["session"]["title"], "Chat with 小台");
 }

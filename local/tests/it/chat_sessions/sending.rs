@@ -1,4 +1,4 @@
-//! `POST /api/chat/sessions/{id}/messages`: what is stored, and that nothing is lost.
+//! `POST /api/chat/sessions/{id}/messages`: every message is stored once.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::harness::{
     sessions::SESSIONS,
 };
 
-/// The fifteenth trap: counters that were read, changed and written back.
+/// Counters must not be read, changed and written back.
 #[tokio::test]
 async fn a_thousand_concurrent_messages_are_stored_counted_and_queued_once() {
     let parlor = Parlor::start().await;
@@ -22,7 +22,7 @@ async fn a_thousand_concurrent_messages_are_stored_counted_and_queued_once() {
     let expected: Vec<(String, String)> = (1..=1_000)
         .map(|number| (format!("k-{number}"), format!("第{number}问")))
         .collect();
-    // Past the socket, for not every machine lets a test have so many connections.
+    // Without a socket, because a test may not open so many connections on every machine.
     let app = gateway::app(&parlor.tools);
     let send = async |key: &str, content: &str| {
         let request = parlor.request_as(COACH, "POST", &path);
@@ -31,8 +31,8 @@ async fn a_thousand_concurrent_messages_are_stored_counted_and_queued_once() {
         let request = Request::try_from(request.build().unwrap()).unwrap();
         answer_of(app.clone(), request.map(Body::new)).await
     };
-    // Who comes too late for the database's patience is told so, and when to send again what may have been
-    // stored. The more often he is told so the longer he waits, and not all of them choose the same moment.
+    // A request that times out in the database gets a 503 with `retry_after`. Each client waits
+    // longer after each retry, and clients wait for different times.
     let give_up = Instant::now() + Duration::from_secs(180);
     let clients = expected.iter().zip(1..);
     let answers = join_all(clients.map(async |((key, content), number)| {
@@ -44,10 +44,7 @@ async fn a_thousand_concurrent_messages_are_stored_counted_and_queued_once() {
                 return answer;
             }
             assert_eq!(answer.status, 503, "{answer:?}");
-            assert!(
-                Instant::now() < give_up,
-                "waited in vain: {key} is not taken"
-            );
+            assert!(Instant::now() < give_up, "{key} is not accepted in time");
             let seconds = answer.body["retry_after"].as_u64().unwrap();
             sleep(Duration::from_millis((seconds * 1_000 + number) * tries)).await;
         }
@@ -65,8 +62,8 @@ async fn a_thousand_concurrent_messages_are_stored_counted_and_queued_once() {
     let numbers: Vec<i64> = stored.iter().map(|(_, seq, ..)| *seq).collect();
     assert_eq!(numbers, (1..=1_000).collect::<Vec<_>>());
     assert!(stored.iter().all(|(.., jobs)| *jobs == 1));
-    // Everybody was told of his own message.
-    let mut told: Vec<_> = (expected.iter().zip(&answers))
+    // Each client received its own message.
+    let mut returned: Vec<_> = (expected.iter().zip(&answers))
         .map(|((key, content), answer)| {
             let message = &answer.created()["message"];
             assert_eq!(message["content"], **content);
@@ -76,9 +73,9 @@ async fn a_thousand_concurrent_messages_are_stored_counted_and_queued_once() {
     let mut kept: Vec<_> = (stored.iter())
         .map(|(id, _, key, content, _)| (*id, key, content))
         .collect();
-    told.sort_unstable();
+    returned.sort_unstable();
     kept.sort_unstable();
-    assert_eq!(told, kept);
+    assert_eq!(returned, kept);
     let everything: (i64, i64, i64) = sqlx::query_as(
         "select (select count(*) from biz.ai_messages), (select count(*) from biz.ai_idempotency_keys),
                 (select count(*) from biz.ai_trigger_jobs)",
@@ -97,7 +94,7 @@ async fn a_thousand_concurrent_messages_are_stored_counted_and_queued_once() {
     assert_eq!(session["last_message"]["content"], stored[999].3);
 }
 
-/// The seventeenth trap: a reply to a message of another session was taken.
+/// A reply to a message of another session must be refused.
 #[tokio::test]
 async fn a_message_can_reply_only_to_a_message_of_its_session() {
     let parlor = Parlor::start().await;
@@ -120,7 +117,7 @@ async fn a_message_can_reply_only_to_a_message_of_its_session() {
         refused.refused_at(&path, 400, "invalid_request");
         assert_eq!(refused.body["field"], "reply_to", "{reply_to}");
     }
-    // Nor does a page begin at one.
+    // A page cannot start at a message of another session either.
     for direction in ["before", "after"] {
         for id in [other, 4_711, i64::MAX] {
             let refused = parlor.get(COACH, &format!("{path}?{direction}={id}")).await;
@@ -132,7 +129,7 @@ async fn a_message_can_reply_only_to_a_message_of_its_session() {
 }
 
 #[tokio::test]
-async fn message_text_is_stored_trimmed_and_unescaped() {
+async fn content_type_and_trimmed_text_are_stored() {
     let parlor = Parlor::start().await;
     let id = parlor.begin_session(COACH).await;
     let path = format!("{SESSIONS}/{id}/messages");
@@ -161,10 +158,10 @@ async fn a_failed_reply_has_its_error_and_its_question_counts_as_answered() {
     let question = parlor.create_message(COACH, &id, "你好").await;
     parlor.reply(question, "failed", "Later.").await;
     let page = parlor.session_messages(COACH, &id, "").await;
-    let told: Vec<_> = page["messages"].as_array().unwrap().iter().collect();
-    assert_eq!(told[0]["ack_status"], "acked");
+    let returned: Vec<_> = page["messages"].as_array().unwrap().iter().collect();
+    assert_eq!(returned[0]["ack_status"], "acked");
     assert_eq!(
-        (&told[1]["status"], &told[1]["ack_status"]),
+        (&returned[1]["status"], &returned[1]["ack_status"]),
         (&json!("failed"), &json!("pending"))
     );
 }

@@ -1,4 +1,4 @@
-//! What becomes of a job whose app does not answer as it should, or may not be asked.
+//! Jobs whose app fails or may not be called.
 
 use std::time::Duration;
 
@@ -51,11 +51,11 @@ async fn an_unreadable_answer_is_tried_three_times_in_all() {
     for run in &runs {
         assert!(
             run["tokens_used"].as_i64().unwrap() > 0,
-            "a bad answer is paid for, too"
+            "an unreadable answer is charged, too"
         );
         assert!(!run["response_text"].as_str().unwrap().is_empty());
     }
-    // What was done is kept, and nothing is left half made.
+    // The result of the first app is stored, and no entry remains in generation.
     let entries = parlor.entries().await;
     assert_eq!(column(&entries, "cache_type"), ["app3_clue"]);
     invariants::check_books(&parlor).await;
@@ -96,7 +96,6 @@ async fn a_dashscope_outage_is_retried_five_times_with_growing_pauses() {
                 "{attempt}: {seconds}"
             );
             least *= 2.0;
-            // It does not come before its time.
             assert_eq!(parlor.work().await, Worked::IDLE);
             parlor.make_jobs_due().await;
             parlor.execute("delete from biz.ai_circuits").await;
@@ -205,12 +204,12 @@ async fn a_job_whose_site_has_used_up_its_budget_waits_for_the_next_day() {
     let runs = parlor.runs(job).await;
     assert_eq!(column(&runs, "status"), ["success", "budget_exceeded"]);
     assert_eq!(parlor.simulator.calls_count(), 1);
-    // Another site has its own.
+    // Each site has its own budget.
     let event = consumption(20_001, 1);
     parlor.post(OTHER_SITE_ADMIN, TRIGGER, &event).await;
     assert_eq!(parlor.work().await, succeeded(1));
 
-    // The next day it goes on.
+    // The next day, the job continues.
     parlor
         .execute("update biz.ai_budgets set daily_limit = 1000000 where site_id = 1")
         .await;
@@ -239,7 +238,7 @@ async fn an_open_circuit_makes_no_calls_and_uses_no_attempts() {
     assert!((30.0..=61.0).contains(&seconds), "{seconds}");
     assert_eq!(column(&parlor.runs(job).await, "status"), ["circuit_open"]);
     assert_eq!(parlor.simulator.calls_count(), 0);
-    // Due, it is the probe that closes it.
+    // When due, the job is the probe that closes the circuit.
     parlor
         .execute("update biz.ai_circuits set retry_at = now()")
         .await;
@@ -306,7 +305,7 @@ async fn a_job_that_crashes_its_worker_five_times_has_failed() {
 async fn a_worker_near_its_deadline_starts_no_job_and_releases_running_ones() {
     let parlor = parlor().await;
     let job = parlor.member_paid(MEMBER, 1).await;
-    // A step may take two minutes, and its end is to be stored.
+    // A step may take two minutes, plus the time to store its end.
     let soon = Instant::now() + Duration::from_secs(130);
     assert_eq!(parlor.worker.run(Some(soon)).await, Worked::default());
     assert_eq!(parlor.job(job).await["claims"], 0);
@@ -315,7 +314,6 @@ async fn a_worker_near_its_deadline_starts_no_job_and_releases_running_ones() {
     parlor.simulator.hold_after(0);
     let release = async {
         parlor.simulator.held(1).await;
-        // Now there are less than 140 seconds left.
         tokio::time::sleep_until(ends_at - Duration::from_secs(139)).await;
         parlor.simulator.release();
     };
@@ -330,7 +328,7 @@ async fn a_worker_near_its_deadline_starts_no_job_and_releases_running_ones() {
     assert_eq!(
         column(&entries, "status"),
         ["valid"],
-        "no other step was left begun"
+        "no other step was started"
     );
     assert_eq!(parlor.work().await, succeeded(1));
     assert_eq!(parlor.simulator.calls_count(), 3);
