@@ -1,4 +1,4 @@
-//! Which web pages may call: closed but for configured origins, on every route, for refusals too.
+//! CORS: only configured origins may call, on every route, and may read errors, too.
 
 use common::web::Cors;
 use local::gateway;
@@ -12,7 +12,7 @@ use crate::harness::{
 
 const DESK: &str = "https://desk.example.com";
 const TRIAL: &str = "http://127.0.0.1:8080";
-/// None of these is one of those above.
+/// Other origins that resemble the configured ones.
 const STRANGERS: [&str; 8] = [
     "null",
     "https://desk.example.com.evil.example",
@@ -24,7 +24,7 @@ const STRANGERS: [&str; 8] = [
     "*",
 ];
 
-/// Parlor for the pages of two origins.
+/// Parlor with two allowed origins.
 async fn open() -> Parlor {
     Parlor::start_with(Setup {
         env: vec![("CORS_ALLOWED_ORIGINS", format!("{DESK}, {TRIAL}"))],
@@ -33,7 +33,7 @@ async fn open() -> Parlor {
     .await
 }
 
-/// What a browser asks before the request itself.
+/// A browser's preflight request.
 fn preflight(parlor: &Parlor, origin: &str, method: &str, path: &str) -> RequestBuilder {
     parlor
         .request("OPTIONS", path)
@@ -45,14 +45,14 @@ fn preflight(parlor: &Parlor, origin: &str, method: &str, path: &str) -> Request
         )
 }
 
-/// The words of a header that is a list, in lower case.
+/// The items of a list header, in lower case.
 fn words(headers: &HeaderMap, name: &str) -> Vec<String> {
     let values = headers.get_all(name).into_iter();
     let words = values.flat_map(|value| value.to_str().unwrap().split(','));
     words.map(|word| word.trim().to_lowercase()).collect()
 }
 
-/// Names of the headers that tell a browser what a page may do.
+/// The names of the CORS headers.
 fn rules(headers: &HeaderMap) -> Vec<&str> {
     let names = headers.keys().map(reqwest::header::HeaderName::as_str);
     names

@@ -1,4 +1,5 @@
-//! The same message sent again is the same message: asked once, answered alike, paid for once.
+//! A repeated `clientMessageId` returns the stored message and reply, without another call or
+//! charge.
 
 use futures_util::future::join_all;
 use serde_json::json;

@@ -1,6 +1,6 @@
-//! The program as somebody runs it.
+//! The `local` program as developers run it.
 
-#![expect(clippy::unwrap_used, reason = "tests, and what they share")]
+#![expect(clippy::unwrap_used, reason = "test helpers")]
 
 mod postgres;
 mod with_database;
@@ -20,7 +20,7 @@ use crate::harness::{
     database::{self, TestDatabase},
 };
 
-/// A home that root's PostgreSQL can reach, too.
+/// A home that the PostgreSQL of root, which runs as another user, can reach.
 pub fn home() -> TempDir {
     tempfile::Builder::new()
         .permissions(fs::Permissions::from_mode(0o755))
@@ -32,7 +32,7 @@ pub fn program() -> PathBuf {
     env!("CARGO_BIN_EXE_local").into()
 }
 
-/// The environment is the test's, not the developer's.
+/// Removes the developer's settings from the environment.
 pub fn isolated(mut command: Command, home: &Path) -> Command {
     for name in [
         "DATABASE_URL",
@@ -54,7 +54,7 @@ fn launch(home: &Path, arguments: &[&str]) -> Program {
     Program::start(command)
 }
 
-/// Runs to the end.
+/// Runs the program to its end.
 fn run(home: &Path, arguments: &[&str]) -> Output {
     let mut command = isolated(Command::new(program()), home);
     command.args(arguments).output().unwrap()
@@ -64,14 +64,14 @@ fn text(output: &[u8]) -> &str {
     std::str::from_utf8(output).unwrap()
 }
 
-/// Where it serves, once it does.
+/// Waits until the program serves and returns its URL.
 pub async fn address(program: &mut Program) -> String {
     program
         .line(|line| line.strip_prefix("Parlor serves on ").map(str::to_owned))
         .await
 }
 
-/// The lines to paste, in the order of the output: stream, messages, history.
+/// The printed curl commands in order: stream, messages, history.
 async fn curls(program: &mut Program) -> Vec<String> {
     program
         .line(|line| line.contains("/history -H").then_some(()))
@@ -81,7 +81,7 @@ async fn curls(program: &mut Program) -> Vec<String> {
     lines.map(str::to_owned).collect()
 }
 
-/// Pastes a line.
+/// Runs a printed command in a shell.
 async fn paste(line: &str) -> String {
     let output = tokio::process::Command::new("sh")
         .args(["-c", line])
@@ -161,7 +161,7 @@ async fn a_second_launch_reports_the_running_one() {
 
     let mut second = launch(home.path(), &[]);
     assert_eq!(second.ended().await, Some(1));
-    crate::harness::until("it says who", async || {
+    crate::harness::until("the process id is printed", async || {
         let process = format!("process {}", first.pid().as_raw_nonzero());
         second.stderr().contains(&process).then_some(())
     })
@@ -210,7 +210,7 @@ async fn serve_lambda_streams_a_reply_through_the_real_binaries() {
     let stream = paste(&lines[0]).await;
     assert!(stream.contains("event: done"), "{stream}");
     assert_eq!(messages(&lines).await[1]["status"], "complete");
-    // PostgreSQL, and a process for each function that was asked.
+    // PostgreSQL and one process per invoked function.
     let children = parlor.children();
     assert!(children.len() >= 3, "{children:?}");
     parlor.interrupt();

@@ -1,4 +1,4 @@
-//! The committed `openapi.json` is what the routers say.
+//! The committed `openapi.json` matches the routers.
 
 use std::{fs, path::Path};
 

@@ -1,4 +1,4 @@
-//! A question asked from a page comes with what the page shows, of the asker's own site and no other.
+//! A question from a page is sent with the page's facts, only from the user's own site.
 
 use local::demo;
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use crate::harness::{
     wire::Wire,
 };
 
-/// A demo member, task and coach of each site.
+/// A demo coach of each site and one of its members.
 const MEMBERS: [(i64, i64); 2] = [(COACH, 10_001), (OTHER_SITE, 20_001)];
 
 async fn parlor() -> Parlor {
@@ -19,7 +19,7 @@ async fn parlor() -> Parlor {
 }
 
 impl Parlor {
-    /// Asks from a page and answers the prompt that the app was sent.
+    /// Sends a question from a page and returns the prompt that the app received.
     async fn ask_from(&self, user: i64, page: &str, context: Value) -> String {
         let chat = self.open(user, page).await;
         let body = json!({ "chatId": chat, "content": "怎么样？", "sourcePage": page, "pageContext": context });
@@ -226,7 +226,7 @@ async fn a_message_is_sent_without_facts_that_time_out() {
         ..Setup::default()
     })
     .await;
-    // Somebody is altering what the page reads.
+    // Another transaction has locked a table that the page reads.
     let mut other = parlor.db.acquire().await.unwrap();
     sqlx::Executor::execute(&mut *other, "begin; lock table dws.finance_area_daily")
         .await

@@ -1,4 +1,4 @@
-//! Finance insights are queued before anybody asks: those that are missing, once each.
+//! Prewarming: missing finance results are queued once.
 
 use common::insights::{
     jobs::{self, Connector, Prewarmed},
@@ -12,7 +12,8 @@ use crate::harness::{
     parlor::{Parlor, Setup},
 };
 
-/// Filters of a demo site: eight periods of all areas together, of each of three, and with the areas compared.
+/// The filters of a demo site. Eight periods: all areas together, each of three areas, and the
+/// comparison of areas.
 const FILTERS: i64 = 8 * (1 + 3) + 8;
 
 async fn parlor() -> Parlor {
@@ -32,7 +33,7 @@ async fn count(parlor: &Parlor) -> i64 {
         .unwrap()
 }
 
-/// Of one site.
+/// The result for one site.
 fn found(enqueued: i64, valid: i64, under_way: i64) -> Prewarmed {
     Prewarmed {
         sites: 1,
@@ -112,7 +113,7 @@ async fn new_facts_whose_worker_died_queue_their_filters_once() {
         let job = parlor.trigger_accepted(&event).await;
         parlor.work_until_done().await;
         assert_eq!(count(&parlor).await, before + 1 + FILTERS);
-        // As if it had died before it could say that it was done.
+        // The worker died before it stored the end of the job.
         sqlx::query(
             "update biz.ai_trigger_jobs set status = 'running', lease_until = now() - interval '1 second', finished_at = null
              where id = $1",

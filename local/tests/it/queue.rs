@@ -1,4 +1,4 @@
-//! The job queue, played by moto: what a function sends, and what becomes of one that cannot.
+//! The job queue (moto): messages that a function sends, and failures to send them.
 
 use std::{
     ops::Range,
@@ -34,13 +34,13 @@ async fn function(env: &[(String, String)]) -> Emulator {
     Emulator::start(vec![spec]).unwrap()
 }
 
-/// One whose messages go to this queue.
+/// A function whose messages go to this queue.
 async fn function_with_queue(aws: [(String, String); 4], queue: &str) -> Emulator {
     let queue = ("JOB_QUEUE_URL".to_owned(), queue.to_owned());
     function(&[&aws[..], &[queue]].concat()).await
 }
 
-/// Has workers woken, which never fails.
+/// Invokes the function. It never fails.
 async fn wake(emulator: &Emulator, event: Value) {
     let outcome = emulator.invoke("wake", &event).await.unwrap();
     let Outcome::Response(answer) = outcome else {
@@ -49,9 +49,9 @@ async fn wake(emulator: &Emulator, event: Value) {
     assert_eq!(answer, "null");
 }
 
-/// The warnings of a function, once there is one.
+/// Waits for warnings of a function.
 async fn warnings(emulator: &Emulator) -> Vec<Value> {
-    until("it is in the log", async || {
+    until("the warning is logged", async || {
         let warnings = warnings_so_far(emulator);
         (!warnings.is_empty()).then_some(warnings)
     })
@@ -66,7 +66,7 @@ fn warnings_so_far(emulator: &Emulator) -> Vec<Value> {
         .collect()
 }
 
-/// Checks that there is one warning, of so many messages, all or some of them not sent, and why.
+/// Checks the only warning: of `jobs` messages, `unsent` were not sent, with this cause.
 async fn assert_warned(emulator: &Emulator, jobs: u32, unsent: u32, cause: &str) {
     let warnings = warnings(emulator).await;
     assert_eq!(warnings.len(), 1, "{warnings:?}");
@@ -102,7 +102,7 @@ async fn as_many_messages_are_sent_as_there_are_jobs() {
     assert!(warnings_so_far(&emulator).is_empty());
 }
 
-/// moto forgets it of a message that was sent in a batch, so this is what is asked of SQS.
+/// moto drops the trace header of messages sent in a batch, so this test reads the request to SQS.
 #[tokio::test]
 async fn each_message_has_the_trace_of_its_sender() {
     let (asked, mut entries) = tokio::sync::mpsc::unbounded_channel();
@@ -159,7 +159,7 @@ async fn a_queue_that_does_not_exist_is_a_warning_and_no_failure() {
 
 #[tokio::test]
 async fn an_unreachable_or_silent_aws_is_a_warning_and_no_failure() {
-    // It lets everybody in, and says nothing.
+    // It accepts connections and never responds.
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let silent = format!("http://{}", silent.local_addr().unwrap());
     for (url, cause) in [
@@ -173,7 +173,7 @@ async fn an_unreachable_or_silent_aws_is_a_warning_and_no_failure() {
     }
 }
 
-/// An SQS that answers the nth request as it is told to.
+/// An SQS whose nth response is `answer(n)`.
 async fn scripted(
     answer: impl Fn(usize) -> (StatusCode, Value) + Clone + Send + Sync + 'static,
 ) -> String {

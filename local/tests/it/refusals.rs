@@ -174,7 +174,7 @@ async fn only_json_is_read_as_json() {
 }
 
 #[tokio::test]
-async fn odd_json_is_either_understood_or_refused_by_field() {
+async fn unusual_json_is_accepted_or_refused_by_field() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     let path = format!("/api/xcx/chat/{chat}/messages");

@@ -1,11 +1,11 @@
-//! How often the database is asked: counted on the wire, not believed.
+//! The number of database round trips, counted on the wire.
 
 use crate::harness::{
     parlor::{COACH, Parlor, Setup},
     wire::Wire,
 };
 
-/// Parlor behind a counting wire, its statements prepared and its caller remembered.
+/// Parlor behind a counting [`Wire`], with prepared statements and a cached caller.
 async fn warm() -> (Parlor, Wire, i64) {
     let (parlor, wire) = Parlor::wired(Setup::default()).await;
     let chat = parlor.open(COACH, "t").await;
@@ -17,8 +17,8 @@ async fn warm() -> (Parlor, Wire, i64) {
     (parlor, wire, chat)
 }
 
-/// The round trips of one step. A connection that the pool opened meanwhile has to prepare its
-/// statements, so the least of a few tries counts: what a warm connection needs.
+/// The round trips of one step on a warm connection. A new connection of the pool must first
+/// prepare its statements, so the least of a few tries counts.
 async fn least(wire: &Wire, mut step: impl AsyncFnMut()) -> usize {
     let mut least = usize::MAX;
     for _ in 0..5 {

@@ -211,7 +211,7 @@ async fn every_table_type_and_function_has_a_comment() {
 }
 
 #[tokio::test]
-async fn partitions_are_made_ahead_and_only_once() {
+async fn partitions_are_created_ahead_once() {
     let database = TestDatabase::new().await;
     let made: i32 = sqlx::query_scalar("select make_run_log_partitions()")
         .fetch_one(&database.pool().await)

@@ -1,6 +1,6 @@
-//! Which request a line of the log, and a call of DashScope, belong to.
+//! Trace and request ids in log lines and in calls to DashScope.
 
-#![expect(clippy::unwrap_used, reason = "tests, and what they share")]
+#![expect(clippy::unwrap_used, reason = "test helpers")]
 
 use serde_json::json;
 
@@ -12,7 +12,7 @@ use crate::harness::{
 const HEADER: &str = "x-amzn-trace-id";
 const ROOT: &str = "1-5759e988-bd862e3fe1be46a994272793";
 
-/// What DashScope was told last.
+/// The trace header of the last call to DashScope.
 fn sent_trace(parlor: &Parlor) -> Option<String> {
     let calls = parlor.simulator.calls();
     calls.last().unwrap().header(HEADER).map(str::to_owned)
@@ -47,7 +47,7 @@ async fn a_valid_client_trace_is_forwarded_to_dashscope() {
         assert_eq!(send(Some(nonsense)).await, None, "{nonsense}");
     }
 
-    // A stream's reply is made by a task of its own.
+    // A streamed reply is made in a separate task.
     let stream = parlor.request_as(COACH, "POST", "/api/xcx/chat/stream");
     let stream = stream.header(HEADER, format!("Root={ROOT}"));
     let body = json!({ "chatId": chat, "content": "你好" });
@@ -77,7 +77,7 @@ async fn log_lines_have_the_request_ids_and_the_dashscope_time() {
         assert!(answered["span"][id].is_string(), "{answered}");
         assert_eq!(answered["span"][id], ended["span"][id]);
     }
-    // Lambda's own trace, and not the one of the event's header.
+    // Lambda's own trace is used, not the one in the event's header.
     let root = answered["span"]["trace_id"].as_str().unwrap();
     let header = sent_trace(&cloud.parlor).unwrap();
     assert_eq!(header, format!("Root={root};Sampled=0"));
@@ -88,7 +88,8 @@ async fn log_lines_have_the_request_ids_and_the_dashscope_time() {
             .contains(root)
     );
 
-    // A stream is answered when its head is: its end is told later.
+    // For a stream, the request line is logged with the response head, and the reply line at its
+    // end.
     let stream = with_body(recorded_of("chat-stream", COACH), &body);
     cloud.parlor.simulator.hold_after(1);
     let mut events = cloud.stream("chat-stream", &stream).await;

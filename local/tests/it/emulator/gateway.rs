@@ -1,8 +1,8 @@
-//! Requests over the network, through API Gateway's part.
+//! Requests through the emulated API Gateway.
 
 use super::*;
 
-/// One connection and one request, as a client on the network makes it.
+/// Sends one request over its own connection.
 async fn send(address: SocketAddr, request: Request<Body>) -> Response<Incoming> {
     let connection = tokio::net::TcpStream::connect(address).await.unwrap();
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(connection))
@@ -51,7 +51,7 @@ async fn json_body(response: Response<Incoming>) -> Value {
     serde_json::from_slice(&body.to_bytes()).unwrap()
 }
 
-/// A test with clients and servers of its own beside the emulator's tasks.
+/// Runs a test with its own clients and servers next to the emulator's tasks.
 macro_rules! local {
     ($body:block) => {
         tokio::task::LocalSet::new().run_until(async $body).await

@@ -47,8 +47,8 @@ impl Moto {
             Duration::from_mins(1),
             "moto says where it is",
             async || {
-                let said = server.stderr();
-                let (_, rest) = said.split_once("Running on http://127.0.0.1:")?;
+                let output = server.stderr();
+                let (_, rest) = output.split_once("Running on http://127.0.0.1:")?;
                 let port: String = rest.chars().take_while(char::is_ascii_digit).collect();
                 Some(format!("http://127.0.0.1:{port}"))
             },

@@ -1,4 +1,4 @@
-//! The official Python SDK, both of its clients, against the simulator.
+//! Both clients of the official Python SDK, against the simulator.
 
 use std::path::{Path, PathBuf};
 
@@ -83,5 +83,5 @@ async fn the_newer_sdk_works() {
     let retried = calls
         .iter()
         .filter(|call| call.prompt() == "[[sim:throttle-once]]再试");
-    assert_eq!(retried.count(), 2, "it retries what is throttled");
+    assert_eq!(retried.count(), 2, "the SDK retries a throttled call");
 }
