@@ -3,19 +3,19 @@ COMMENT ON SCHEMA biz IS 'Parlor: chat, AI governance and their tenants';
 CREATE SCHEMA dws;
 CREATE DOMAIN biz.alert_status AS text
 	CONSTRAINT alert_status_known CHECK ((VALUE = ANY (ARRAY['pending'::text, 'acknowledged'::text, 'ignored'::text])));
-COMMENT ON DOMAIN biz.alert_status IS 'What an admin did about a run that failed';
+COMMENT ON DOMAIN biz.alert_status IS 'Verdict of an admin on a failed run';
 CREATE DOMAIN biz.app_type AS text
 	CONSTRAINT app_type_known CHECK ((VALUE = ANY (ARRAY['app1_chat'::text, 'app2_finance'::text, 'app2a_finance_area'::text, 'app3_clue'::text, 'app4_analysis'::text, 'app5_tactics'::text, 'app6_note_analysis'::text, 'app7_customer_analysis'::text, 'app8_clue_consolidated'::text])));
-COMMENT ON DOMAIN biz.app_type IS 'The apps';
+COMMENT ON DOMAIN biz.app_type IS 'Applications';
 CREATE DOMAIN biz.content_type AS text
 	CONSTRAINT content_type_known CHECK ((VALUE = ANY (ARRAY['markdown'::text, 'text'::text])));
-COMMENT ON DOMAIN biz.content_type IS 'How a message is displayed';
+COMMENT ON DOMAIN biz.content_type IS 'Format of a message';
 CREATE DOMAIN biz.context_id AS text
 	CONSTRAINT context_id_short CHECK ((char_length(VALUE) <= 64));
-COMMENT ON DOMAIN biz.context_id IS 'The thing a conversation is about, as the client names it';
+COMMENT ON DOMAIN biz.context_id IS 'Subject of a conversation: an id that the client gives';
 CREATE DOMAIN biz.context_type AS text
 	CONSTRAINT context_type_known CHECK ((VALUE = ANY (ARRAY['general'::text, 'task'::text, 'customer'::text, 'coach'::text, 'board'::text, 'bot'::text])));
-COMMENT ON DOMAIN biz.context_type IS 'The kind of thing a conversation is about';
+COMMENT ON DOMAIN biz.context_type IS 'Kind of the subject of a conversation';
 CREATE DOMAIN biz.conversation_status AS text
 	CONSTRAINT conversation_status_known CHECK ((VALUE = ANY (ARRAY['active'::text, 'paused'::text, 'closed'::text])));
 COMMENT ON DOMAIN biz.conversation_status IS 'Only an active conversation accepts messages';
@@ -24,10 +24,10 @@ CREATE DOMAIN biz.counter AS bigint
 COMMENT ON DOMAIN biz.counter IS 'A number that is never negative';
 CREATE DOMAIN biz.latency_histogram AS bigint[]
 	CONSTRAINT latency_histogram_has_16_buckets CHECK ((cardinality(VALUE) = 16));
-COMMENT ON DOMAIN biz.latency_histogram IS 'Ended runs by latency_bucket';
+COMMENT ON DOMAIN biz.latency_histogram IS 'Number of ended runs by bucket; see function latency_bucket';
 CREATE DOMAIN biz.message_role AS text
 	CONSTRAINT message_role_known CHECK ((VALUE = ANY (ARRAY['user'::text, 'assistant'::text, 'system'::text])));
-COMMENT ON DOMAIN biz.message_role IS 'Who wrote a message';
+COMMENT ON DOMAIN biz.message_role IS 'Author of a message';
 CREATE DOMAIN biz.message_state AS text
 	CONSTRAINT message_state_known CHECK ((VALUE = ANY (ARRAY['complete'::text, 'streaming'::text, 'stopped'::text, 'interrupted'::text, 'failed'::text])));
 COMMENT ON DOMAIN biz.message_state IS 'streaming while the reply is made; the others are final';
@@ -36,7 +36,7 @@ CREATE DOMAIN biz.run_status AS text
 COMMENT ON DOMAIN biz.run_status IS 'running until the run ends; the others are final';
 CREATE DOMAIN biz.run_trigger AS text
 	CONSTRAINT run_trigger_known CHECK ((VALUE = ANY (ARRAY['chat'::text, 'session'::text, 'event'::text, 'prewarm'::text, 'batch'::text, 'manual'::text])));
-COMMENT ON DOMAIN biz.run_trigger IS 'What started a run';
+COMMENT ON DOMAIN biz.run_trigger IS 'Cause of a run';
 CREATE FUNCTION biz.count_cache_entries() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -48,7 +48,7 @@ begin
         set entries = s.entries + excluded.entries;
     return null;
 end $$;
-COMMENT ON FUNCTION biz.count_cache_entries() IS 'Keeps biz.ai_cache_sizes, whoever writes';
+COMMENT ON FUNCTION biz.count_cache_entries() IS 'Updates biz.ai_cache_sizes after each statement';
 CREATE FUNCTION biz.is_timezone(zone text) RETURNS boolean
     LANGUAGE plpgsql IMMUTABLE STRICT
     AS $$
@@ -58,7 +58,7 @@ begin
 exception when invalid_parameter_value then
     return false;
 end $$;
-COMMENT ON FUNCTION biz.is_timezone(zone text) IS 'Whether PostgreSQL knows the time zone';
+COMMENT ON FUNCTION biz.is_timezone(zone text) IS 'True if PostgreSQL knows the time zone';
 CREATE TABLE biz.agents (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
     name text NOT NULL,
@@ -67,9 +67,9 @@ CREATE TABLE biz.agents (
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     CONSTRAINT agents_app_id_given CHECK ((app_id <> ''::text))
 );
-COMMENT ON TABLE biz.agents IS 'DashScope applications behind bots';
-COMMENT ON COLUMN biz.agents.app_id IS 'Application id in the console';
-COMMENT ON COLUMN biz.agents.deleted_at IS 'Gone since then: what was said with it stays';
+COMMENT ON TABLE biz.agents IS 'DashScope applications of bots';
+COMMENT ON COLUMN biz.agents.app_id IS 'Application id in the DashScope console';
+COMMENT ON COLUMN biz.agents.deleted_at IS 'Time of deletion; the row and its conversations remain';
 CREATE TABLE biz.ai_admin_audit (
     id bigint NOT NULL,
     site_id bigint NOT NULL,
@@ -80,10 +80,10 @@ CREATE TABLE biz.ai_admin_audit (
     created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     CONSTRAINT ai_admin_audit_action_known CHECK ((action = ANY (ARRAY['budget.set'::text, 'runtime_context.set'::text, 'alert.acknowledge'::text, 'alert.ignore'::text, 'trigger_job.create'::text, 'trigger_job.retry'::text, 'batch.estimate'::text, 'batch.confirm'::text, 'batch.cancel'::text, 'cache.invalidate'::text])))
 );
-COMMENT ON TABLE biz.ai_admin_audit IS 'What admins changed, written in the statement that changed it';
-COMMENT ON COLUMN biz.ai_admin_audit.user_id IS 'Who; not a foreign key, for it must outlive its user';
-COMMENT ON COLUMN biz.ai_admin_audit.object_id IS 'The run, job or batch that it was done to, where there is one';
-COMMENT ON COLUMN biz.ai_admin_audit.details IS 'What was asked for and what it did';
+COMMENT ON TABLE biz.ai_admin_audit IS 'Changes by admins, written in the transaction of the change';
+COMMENT ON COLUMN biz.ai_admin_audit.user_id IS 'The admin; not a foreign key, because the row must outlive its user';
+COMMENT ON COLUMN biz.ai_admin_audit.object_id IS 'The run, job or batch that was changed, if there is one';
+COMMENT ON COLUMN biz.ai_admin_audit.details IS 'Parameters and result of the change';
 ALTER TABLE biz.ai_admin_audit ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME biz.ai_admin_audit_id_seq
     START WITH 1
@@ -106,10 +106,10 @@ CREATE TABLE biz.ai_batches (
     created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     CONSTRAINT ai_batches_calls_counted CHECK (((estimated_calls = (cardinality(app_types) * cardinality(member_ids))) AND (estimated_calls > 0)))
 );
-COMMENT ON TABLE biz.ai_batches IS 'Apps asked about many members: what it would cost, and whether it was done';
-COMMENT ON COLUMN biz.ai_batches.app_types IS 'The chain of each job, in the order in which one rests on the other';
-COMMENT ON COLUMN biz.ai_batches.expires_at IS 'Until when it can be confirmed';
-COMMENT ON COLUMN biz.ai_batches.created_by IS 'The admin; not a foreign key, for it must outlive its user';
+COMMENT ON TABLE biz.ai_batches IS 'Batches: apps to call for many members, with the estimated cost and the confirmation';
+COMMENT ON COLUMN biz.ai_batches.app_types IS 'The chain of each job; an app is after those whose results it reads';
+COMMENT ON COLUMN biz.ai_batches.expires_at IS 'The estimate can be confirmed until then';
+COMMENT ON COLUMN biz.ai_batches.created_by IS 'The admin; not a foreign key, because the row must outlive its user';
 CREATE TABLE biz.ai_budgets (
     id bigint NOT NULL,
     site_id bigint,
@@ -119,7 +119,7 @@ CREATE TABLE biz.ai_budgets (
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
     CONSTRAINT ai_budgets_limits_counted CHECK (((daily_limit >= 0) AND (monthly_limit >= 0)))
 );
-COMMENT ON TABLE biz.ai_budgets IS 'Token limits per site; the row without a site is the default of all others';
+COMMENT ON TABLE biz.ai_budgets IS 'Token limits per site; the row without a site is the default for all others';
 ALTER TABLE biz.ai_budgets ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME biz.ai_budgets_id_seq
     START WITH 1
@@ -153,15 +153,15 @@ CREATE TABLE biz.ai_cache (
     CONSTRAINT ai_cache_target_bounded CHECK (((char_length(target_id) >= 1) AND (char_length(target_id) <= 200))),
     CONSTRAINT ai_cache_type_known CHECK ((cache_type = ANY (ARRAY['app2_finance'::text, 'app2a_finance_area'::text, 'app3_clue'::text, 'app4_analysis'::text, 'app5_tactics'::text, 'app6_note_analysis'::text, 'app7_customer_analysis'::text, 'app8_clue_consolidated'::text])))
 );
-COMMENT ON TABLE biz.ai_cache IS 'Results of the apps; the newest 20,000 of an app and site are kept';
-COMMENT ON COLUMN biz.ai_cache.cache_type IS 'The app';
+COMMENT ON TABLE biz.ai_cache IS 'Results of the apps; the newest 20,000 per app and site are kept';
+COMMENT ON COLUMN biz.ai_cache.cache_type IS 'Name of the app';
 COMMENT ON COLUMN biz.ai_cache.target_id IS 'member:7, task:7, note:7, or for finance <period>:<area> and <period>';
-COMMENT ON COLUMN biz.ai_cache.member_id IS 'The member it is about, where there is one';
-COMMENT ON COLUMN biz.ai_cache.business_date IS 'The site''s business date when it was begun: a result of another date may not hold';
-COMMENT ON COLUMN biz.ai_cache.valid_days IS '0: until the site''s day is over; else so many days from its end';
-COMMENT ON COLUMN biz.ai_cache.generation IS 'Fences its generator: who takes a dead lease over counts it up';
-COMMENT ON COLUMN biz.ai_cache.lease_until IS 'generating: until when it belongs to its generator';
-COMMENT ON COLUMN biz.ai_cache.created_at IS 'When it was begun';
+COMMENT ON COLUMN biz.ai_cache.member_id IS 'Member of the result, if it has one';
+COMMENT ON COLUMN biz.ai_cache.business_date IS 'The site''s business date when the generation started; on another date the result may be invalid';
+COMMENT ON COLUMN biz.ai_cache.valid_days IS '0: until the end of the site''s day; otherwise this number of days after its completion';
+COMMENT ON COLUMN biz.ai_cache.generation IS 'Increased when a job takes over an expired lease, so that the earlier job cannot write';
+COMMENT ON COLUMN biz.ai_cache.lease_until IS 'generating: end of the lease of the job that generates the result';
+COMMENT ON COLUMN biz.ai_cache.created_at IS 'When the generation started';
 ALTER TABLE biz.ai_cache ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME biz.ai_cache_id_seq
     START WITH 1
@@ -175,7 +175,7 @@ CREATE TABLE biz.ai_cache_sizes (
     cache_type text NOT NULL,
     entries bigint NOT NULL
 );
-COMMENT ON TABLE biz.ai_cache_sizes IS 'How many entries an app has at a site, so that nobody has to count them to find who has too many';
+COMMENT ON TABLE biz.ai_cache_sizes IS 'Number of entries by site and app, so that the sweep does not count rows';
 CREATE TABLE biz.ai_circuits (
     app_type text NOT NULL,
     state text DEFAULT 'closed'::text NOT NULL,
@@ -187,11 +187,11 @@ CREATE TABLE biz.ai_circuits (
     CONSTRAINT ai_circuits_state_known CHECK ((state = ANY (ARRAY['closed'::text, 'open'::text, 'half_open'::text]))),
     CONSTRAINT ai_circuits_waits_when_not_closed CHECK (((state = 'closed'::text) = (retry_at IS NULL)))
 );
-COMMENT ON TABLE biz.ai_circuits IS 'Whether an app may be asked, shared by all function instances';
-COMMENT ON COLUMN biz.ai_circuits.failures IS 'Consecutive failures of the service''s making';
-COMMENT ON COLUMN biz.ai_circuits.open_seconds IS 'How long it stays open; doubled by each failed probe, up to 600';
-COMMENT ON COLUMN biz.ai_circuits.retry_at IS 'open: when one probe may go; half_open: when another may, should the probe never end';
-COMMENT ON COLUMN biz.ai_circuits.probe_run_id IS 'half_open: the run whose end decides';
+COMMENT ON TABLE biz.ai_circuits IS 'Circuit breakers of the apps, shared by all function instances';
+COMMENT ON COLUMN biz.ai_circuits.failures IS 'Consecutive failures caused by DashScope';
+COMMENT ON COLUMN biz.ai_circuits.open_seconds IS 'How long the circuit stays open; doubled by each failed probe, up to 600';
+COMMENT ON COLUMN biz.ai_circuits.retry_at IS 'open: when a probe is allowed; half_open: when another probe is allowed if the first one has not ended';
+COMMENT ON COLUMN biz.ai_circuits.probe_run_id IS 'half_open: the run whose result closes or reopens the circuit';
 CREATE TABLE biz.ai_conversations (
     id bigint NOT NULL,
     public_id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -223,21 +223,21 @@ CREATE TABLE biz.ai_conversations (
     CONSTRAINT ai_conversations_last_message_whole CHECK ((num_nulls(last_message_id, last_message_role, last_message_preview, last_message_at) = ANY (ARRAY[0, 4]))),
     CONSTRAINT ai_conversations_unread_are_messages CHECK (((unread_count)::bigint <= (message_count)::bigint))
 );
-COMMENT ON TABLE biz.ai_conversations IS 'One chat of one user; the session API calls it a session';
-COMMENT ON COLUMN biz.ai_conversations.public_id IS 'The id that the session API knows the conversation by';
-COMMENT ON COLUMN biz.ai_conversations.context_id IS 'What the chat is about, as the client names it: part of the key, opaque';
+COMMENT ON TABLE biz.ai_conversations IS 'Conversations of users; the session API calls them sessions';
+COMMENT ON COLUMN biz.ai_conversations.public_id IS 'Id in the session API';
+COMMENT ON COLUMN biz.ai_conversations.context_id IS 'Subject of the conversation, an id that the client gives; part of the key';
 COMMENT ON COLUMN biz.ai_conversations.business_date IS 'Only for board: one conversation per business date';
-COMMENT ON COLUMN biz.ai_conversations.message_count IS 'Messages so far, and so the sequence number of the newest: sequence numbers have no gaps';
-COMMENT ON COLUMN biz.ai_conversations.last_message_preview IS 'Its first 100 characters';
-COMMENT ON COLUMN biz.ai_conversations.last_message_at IS 'When it was stored; of a reply, when that began';
-COMMENT ON COLUMN biz.ai_conversations.last_active_at IS 'Newest message or creation: the order of the list, the clock of the reuse windows';
-COMMENT ON COLUMN biz.ai_conversations.dashscope_session_id IS 'Conversation in the cloud. While it is alive only the new message is sent, never the history too';
-COMMENT ON COLUMN biz.ai_conversations.dashscope_session_rounds IS 'Rounds under the session id; the service forgets after 50';
-COMMENT ON COLUMN biz.ai_conversations.bot_id IS 'Whom it is with, where the session API knows it';
-COMMENT ON COLUMN biz.ai_conversations.agent_id IS 'The bot''s agent when it was made';
-COMMENT ON COLUMN biz.ai_conversations.read_seq IS 'What the other side has said up to this sequence number is read; unread_count counts the rest';
-COMMENT ON COLUMN biz.ai_conversations.last_message_id IS 'The newest message that has text; null where there is none';
-COMMENT ON COLUMN biz.ai_conversations.last_message_role IS 'Who said it';
+COMMENT ON COLUMN biz.ai_conversations.message_count IS 'Number of messages, and so the sequence number of the newest one: numbers have no gaps';
+COMMENT ON COLUMN biz.ai_conversations.last_message_preview IS 'First 100 characters of the last message';
+COMMENT ON COLUMN biz.ai_conversations.last_message_at IS 'When the last message was stored; for a reply, when it began';
+COMMENT ON COLUMN biz.ai_conversations.last_active_at IS 'Time of the newest message or of the creation; orders the list and limits the reuse';
+COMMENT ON COLUMN biz.ai_conversations.dashscope_session_id IS 'Session of DashScope. While it is valid, only the new message is sent, without the history';
+COMMENT ON COLUMN biz.ai_conversations.dashscope_session_rounds IS 'Rounds in the session; DashScope drops a session after 50';
+COMMENT ON COLUMN biz.ai_conversations.bot_id IS 'Bot of the conversation; null in the mini-program''s own chats';
+COMMENT ON COLUMN biz.ai_conversations.agent_id IS 'The bot''s agent when the conversation was created';
+COMMENT ON COLUMN biz.ai_conversations.read_seq IS 'Replies up to this sequence number are read; unread_count counts the later ones';
+COMMENT ON COLUMN biz.ai_conversations.last_message_id IS 'The newest message that has text; null if there is none';
+COMMENT ON COLUMN biz.ai_conversations.last_message_role IS 'Role of the last message';
 ALTER TABLE biz.ai_conversations ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME biz.ai_conversations_id_seq
     START WITH 1
@@ -252,13 +252,13 @@ CREATE TABLE biz.ai_idempotency_keys (
     message_id bigint NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL
 );
-COMMENT ON TABLE biz.ai_idempotency_keys IS 'Idempotency-Key headers of the session API, remembered for 24 hours';
+COMMENT ON TABLE biz.ai_idempotency_keys IS 'Idempotency-Key headers of the session API, valid for 24 hours';
 CREATE TABLE biz.ai_job_turns (
     site_id bigint NOT NULL,
     claimed_at timestamp with time zone NOT NULL
 )
 WITH (fillfactor='50');
-COMMENT ON TABLE biz.ai_job_turns IS 'When a site last had a turn, so that sites take turns whatever the length of their queues';
+COMMENT ON TABLE biz.ai_job_turns IS 'When a job of a site was last claimed, so that sites alternate, however long their queues are';
 CREATE TABLE biz.ai_messages (
     id bigint NOT NULL,
     conversation_id bigint NOT NULL,
@@ -281,17 +281,17 @@ CREATE TABLE biz.ai_messages (
     CONSTRAINT ai_messages_streaming_is_leased CHECK ((((state)::text = 'streaming'::text) = (lease_until IS NOT NULL)))
 );
 ALTER TABLE ONLY biz.ai_messages ALTER COLUMN content SET COMPRESSION lz4;
-COMMENT ON TABLE biz.ai_messages IS 'One turn in a conversation';
-COMMENT ON COLUMN biz.ai_messages.user_id IS 'Whose conversation it is (not who speaks)';
-COMMENT ON COLUMN biz.ai_messages.seq IS 'Place in the conversation, from 1, without gaps: pages and cursors are ranges of it';
-COMMENT ON COLUMN biz.ai_messages.state IS 'streaming while a function holds the lease; the others are final';
-COMMENT ON COLUMN biz.ai_messages.reply_to IS 'The message that this one answers';
-COMMENT ON COLUMN biz.ai_messages.client_message_id IS 'Chosen by the client: a repeat is the same message';
-COMMENT ON COLUMN biz.ai_messages.tokens_used IS 'As DashScope said; null when it did not, never a guess';
+COMMENT ON TABLE biz.ai_messages IS 'Messages of conversations';
+COMMENT ON COLUMN biz.ai_messages.user_id IS 'Owner of the conversation, also for messages of the assistant';
+COMMENT ON COLUMN biz.ai_messages.seq IS 'Position in the conversation, from 1, without gaps: pages and cursors are ranges of it';
+COMMENT ON COLUMN biz.ai_messages.state IS 'streaming while a function has the lease; the others are final';
+COMMENT ON COLUMN biz.ai_messages.reply_to IS 'The message to which this one responds';
+COMMENT ON COLUMN biz.ai_messages.client_message_id IS 'Chosen by the client; a repeat of the message has the same id';
+COMMENT ON COLUMN biz.ai_messages.tokens_used IS 'As reported by DashScope; null if it reported nothing, never an estimate';
 COMMENT ON COLUMN biz.ai_messages.error_code IS 'Code of the error event that ended the reply';
-COMMENT ON COLUMN biz.ai_messages.lease_until IS 'Renewed by each checkpoint; once past, whoever wrote is dead';
-COMMENT ON COLUMN biz.ai_messages.stop_requested_at IS 'Read by the next checkpoint of whichever function makes the reply';
-COMMENT ON COLUMN biz.ai_messages.content_type IS 'How it is to be shown: markdown or text';
+COMMENT ON COLUMN biz.ai_messages.lease_until IS 'Renewed by each checkpoint; if it has expired, the function that made the reply is dead';
+COMMENT ON COLUMN biz.ai_messages.stop_requested_at IS 'Stop flag, read at each checkpoint by the function that makes the reply';
+COMMENT ON COLUMN biz.ai_messages.content_type IS 'Format for display: markdown or text';
 ALTER TABLE biz.ai_messages ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME biz.ai_messages_id_seq
     START WITH 1
@@ -331,13 +331,13 @@ CREATE TABLE biz.ai_run_logs (
     finished_at timestamp with time zone
 )
 PARTITION BY RANGE (created_at);
-COMMENT ON TABLE biz.ai_run_logs IS 'One call of an app, whatever became of it';
-COMMENT ON COLUMN biz.ai_run_logs.alert_status IS 'Only of runs that failed, timed out or met an open circuit';
-COMMENT ON COLUMN biz.ai_run_logs.tokens_used IS 'As DashScope said; null when it did not';
-COMMENT ON COLUMN biz.ai_run_logs.tokens_estimated IS 'The service did not say: the reservation stands as the charge';
-COMMENT ON COLUMN biz.ai_run_logs.reserved_tokens IS 'Held against the budget until the run ends';
-COMMENT ON COLUMN biz.ai_run_logs.local_day IS 'The site''s day on which the run began: where it is counted and charged';
-COMMENT ON COLUMN biz.ai_run_logs.attempts IS 'Requests sent to DashScope, retries included';
+COMMENT ON TABLE biz.ai_run_logs IS 'Calls of applications, also refused and failed ones';
+COMMENT ON COLUMN biz.ai_run_logs.alert_status IS 'Only for runs that failed, timed out or were refused by an open circuit';
+COMMENT ON COLUMN biz.ai_run_logs.tokens_used IS 'As reported by DashScope; null if it reported nothing';
+COMMENT ON COLUMN biz.ai_run_logs.tokens_estimated IS 'True if DashScope reported no usage; then the reserved tokens are charged';
+COMMENT ON COLUMN biz.ai_run_logs.reserved_tokens IS 'Reserved from the budget until the run ends';
+COMMENT ON COLUMN biz.ai_run_logs.local_day IS 'The site''s day on which the run began; usage and counters belong to this day';
+COMMENT ON COLUMN biz.ai_run_logs.attempts IS 'Requests sent to DashScope, including retries';
 CREATE SEQUENCE biz.ai_run_logs_id_seq
     START WITH 1
     INCREMENT BY 1
@@ -375,7 +375,7 @@ CREATE TABLE biz.ai_run_logs_default (
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     finished_at timestamp with time zone
 );
-COMMENT ON TABLE biz.ai_run_logs_default IS 'Runs of months without a partition of their own; normally empty';
+COMMENT ON TABLE biz.ai_run_logs_default IS 'Runs of months without a partition; normally empty';
 CREATE TABLE biz.ai_trigger_jobs (
     id bigint NOT NULL,
     site_id bigint NOT NULL,
@@ -413,18 +413,18 @@ CREATE TABLE biz.ai_trigger_jobs (
     CONSTRAINT ai_trigger_jobs_trigger_type_known CHECK ((trigger_type = ANY (ARRAY['session'::text, 'event'::text, 'prewarm'::text, 'batch'::text, 'manual'::text])))
 )
 WITH (fillfactor='70');
-COMMENT ON TABLE biz.ai_trigger_jobs IS 'Background work: an event and the chain of apps that it sets off';
-COMMENT ON COLUMN biz.ai_trigger_jobs.connector_type IS 'By which way it came';
-COMMENT ON COLUMN biz.ai_trigger_jobs.trigger_type IS 'As its runs are logged';
-COMMENT ON COLUMN biz.ai_trigger_jobs.step IS 'Apps of the chain that are done';
-COMMENT ON COLUMN biz.ai_trigger_jobs.attempts IS 'Tries that count: one that only had to wait is given back';
-COMMENT ON COLUMN biz.ai_trigger_jobs.claims IS 'Fences its worker: every claim counts it up';
-COMMENT ON COLUMN biz.ai_trigger_jobs.event_id IS 'Given by the event bus: one that is delivered again is the same event';
+COMMENT ON TABLE biz.ai_trigger_jobs IS 'Background jobs: an event and the chain of apps that follows it';
+COMMENT ON COLUMN biz.ai_trigger_jobs.connector_type IS 'The way in which the job was requested';
+COMMENT ON COLUMN biz.ai_trigger_jobs.trigger_type IS 'The trigger_type of its runs';
+COMMENT ON COLUMN biz.ai_trigger_jobs.step IS 'Number of steps of the chain that are done';
+COMMENT ON COLUMN biz.ai_trigger_jobs.attempts IS 'Number of tries; a try that only had to wait is not counted';
+COMMENT ON COLUMN biz.ai_trigger_jobs.claims IS 'Increased by each claim, so that a worker with an earlier claim cannot write';
+COMMENT ON COLUMN biz.ai_trigger_jobs.event_id IS 'Id from the event bus; a repeated delivery has the same id';
 COMMENT ON COLUMN biz.ai_trigger_jobs.dedup_key IS 'Business date, event, member and subject';
-COMMENT ON COLUMN biz.ai_trigger_jobs.duplicate_of IS 'skipped_duplicate: the job that has the same key';
-COMMENT ON COLUMN biz.ai_trigger_jobs.urgency IS 'Higher goes first within a site: 1 where somebody waits, -1 where it is one of a batch';
-COMMENT ON COLUMN biz.ai_trigger_jobs.message_id IS 'chat.session_message: the message to be answered';
-COMMENT ON COLUMN biz.ai_trigger_jobs.conversation_id IS 'chat.session_message: where it was said; a conversation is answered in order';
+COMMENT ON COLUMN biz.ai_trigger_jobs.duplicate_of IS 'skipped_duplicate: the job with the same key';
+COMMENT ON COLUMN biz.ai_trigger_jobs.urgency IS 'Higher runs first within a site: 1 if a user waits, -1 for a batch, otherwise 0';
+COMMENT ON COLUMN biz.ai_trigger_jobs.message_id IS 'chat.session_message: the message that needs a reply';
+COMMENT ON COLUMN biz.ai_trigger_jobs.conversation_id IS 'chat.session_message: the conversation; its messages get replies in order';
 ALTER TABLE biz.ai_trigger_jobs ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME biz.ai_trigger_jobs_id_seq
     START WITH 1
@@ -439,8 +439,8 @@ CREATE TABLE biz.ai_usage_before (
     tokens bigint NOT NULL
 )
 WITH (fillfactor='50');
-COMMENT ON TABLE biz.ai_usage_before IS 'What a site had used of its month when a day of its began, so that nobody adds it up each minute';
-COMMENT ON COLUMN biz.ai_usage_before.tokens IS 'What runs then under way held is used';
+COMMENT ON TABLE biz.ai_usage_before IS 'Tokens that a site had used of its month at the start of a day, so that they are not added up every minute';
+COMMENT ON COLUMN biz.ai_usage_before.tokens IS 'Includes the reservations of runs that had not ended at that time';
 CREATE TABLE biz.ai_usage_daily (
     site_id bigint NOT NULL,
     day date NOT NULL,
@@ -456,26 +456,26 @@ CREATE TABLE biz.ai_usage_daily (
     last_call_at timestamp with time zone
 )
 WITH (fillfactor='50');
-COMMENT ON TABLE biz.ai_usage_daily IS 'Counters of a site''s day by app, changed in the statement that ends a run; the dashboard reads only this';
+COMMENT ON TABLE biz.ai_usage_daily IS 'Counters by site, day and app, updated in the statement that ends a run; the dashboard reads only this table';
 COMMENT ON COLUMN biz.ai_usage_daily.day IS 'The site''s local day on which the run began';
-COMMENT ON COLUMN biz.ai_usage_daily.tokens IS 'Charged: what the service said, or the reservation where it did not';
-COMMENT ON COLUMN biz.ai_usage_daily.reserved_tokens IS 'Held by runs that have not ended';
-COMMENT ON COLUMN biz.ai_usage_daily.last_status IS 'How the run that ended last had gone';
-COMMENT ON COLUMN biz.ai_usage_daily.last_call_at IS 'When the run that ended last had begun';
+COMMENT ON COLUMN biz.ai_usage_daily.tokens IS 'Charged tokens: as reported by DashScope, or the reservation if it reported nothing';
+COMMENT ON COLUMN biz.ai_usage_daily.reserved_tokens IS 'Reserved by runs that have not ended';
+COMMENT ON COLUMN biz.ai_usage_daily.last_status IS 'Status of the run that ended last';
+COMMENT ON COLUMN biz.ai_usage_daily.last_call_at IS 'Start of the run that ended last';
 CREATE TABLE biz.ai_usage_days (
     site_id bigint NOT NULL,
     day date NOT NULL,
     tokens biz.counter NOT NULL
 )
 WITH (fillfactor='50');
-COMMENT ON TABLE biz.ai_usage_days IS 'What counts against a site''s budgets, by day: the sum of biz.ai_usage_daily over the apps';
+COMMENT ON TABLE biz.ai_usage_days IS 'Usage of a site''s budgets by day: the sum of biz.ai_usage_daily over all apps';
 COMMENT ON COLUMN biz.ai_usage_days.tokens IS 'Charged, or reserved by runs that have not ended';
 CREATE TABLE biz.bot_grants (
     bot_id uuid NOT NULL,
     user_id bigint NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL
 );
-COMMENT ON TABLE biz.bot_grants IS 'Who may use a bot that is not public';
+COMMENT ON TABLE biz.bot_grants IS 'Users who may use a bot that is not public';
 CREATE TABLE biz.bots (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
     site_id bigint,
@@ -489,15 +489,15 @@ CREATE TABLE biz.bots (
     CONSTRAINT bots_access_known CHECK ((access = ANY (ARRAY['public'::text, 'granted'::text]))),
     CONSTRAINT bots_status_known CHECK ((status = ANY (ARRAY['active'::text, 'disabled'::text])))
 );
-COMMENT ON TABLE biz.bots IS 'What people talk to';
-COMMENT ON COLUMN biz.bots.site_id IS 'Null: of all sites';
-COMMENT ON COLUMN biz.bots.access IS 'public: everybody of its site; granted: who is in bot_grants';
+COMMENT ON TABLE biz.bots IS 'Bots of the session API';
+COMMENT ON COLUMN biz.bots.site_id IS 'Null if the bot is available to all sites';
+COMMENT ON COLUMN biz.bots.access IS 'public: all users of its site may use it; granted: only users in bot_grants';
 CREATE TABLE biz.function_schemas (
     name text NOT NULL,
     loaded_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     CONSTRAINT function_schemas_name_known CHECK ((name ~ '^parlor_[0-9a-f]{8}$'::text))
 );
-COMMENT ON TABLE biz.function_schemas IS 'Schemas of functions, one for each build that was deployed; the sweep drops old ones';
+COMMENT ON TABLE biz.function_schemas IS 'Schemas of functions, one per deployed build; the sweep drops old ones';
 COMMENT ON COLUMN biz.function_schemas.loaded_at IS 'When db-migrate last deployed the build';
 CREATE TABLE biz.sites (
     id bigint NOT NULL,
@@ -512,11 +512,11 @@ CREATE TABLE biz.sites (
     CONSTRAINT sites_sandbox_has_date CHECK (((runtime_mode = 'live'::text) OR (sandbox_date IS NOT NULL))),
     CONSTRAINT sites_timezone_known CHECK (biz.is_timezone(timezone))
 );
-COMMENT ON TABLE biz.sites IS 'Tenants (门店); every row of business data carries their id';
-COMMENT ON COLUMN biz.sites.timezone IS 'Zone in which the site''s days, months and opening hours are reckoned';
-COMMENT ON COLUMN biz.sites.runtime_mode IS 'live: business date is today; sandbox: it is sandbox_date';
+COMMENT ON TABLE biz.sites IS 'Tenants (门店); each row of business data has the id of its site';
+COMMENT ON COLUMN biz.sites.timezone IS 'Time zone of the site''s days, months and opening hours';
+COMMENT ON COLUMN biz.sites.runtime_mode IS 'live: the business date is today; sandbox: it is sandbox_date';
 COMMENT ON COLUMN biz.sites.sandbox_date IS 'Business date while runtime_mode is sandbox';
-COMMENT ON COLUMN biz.sites.runtime_updated_by IS 'Who last set the runtime context; null where nobody has';
+COMMENT ON COLUMN biz.sites.runtime_updated_by IS 'Admin who last set the runtime context; null if it was never set';
 ALTER TABLE biz.sites ALTER COLUMN id ADD GENERATED BY DEFAULT AS IDENTITY (
     SEQUENCE NAME biz.sites_id_seq
     START WITH 1
@@ -540,10 +540,10 @@ CREATE TABLE biz.users (
     CONSTRAINT users_role_known CHECK ((role = ANY (ARRAY['coach'::text, 'staff'::text, 'manager'::text, 'site_admin'::text, 'admin'::text]))),
     CONSTRAINT users_status_known CHECK ((status = ANY (ARRAY['pending'::text, 'approved'::text, 'disabled'::text])))
 );
-COMMENT ON TABLE biz.users IS 'Staff of one site; a platform admin belongs to none';
-COMMENT ON COLUMN biz.users.status IS 'Approval: only approved users may call anything';
-COMMENT ON COLUMN biz.users.listed_conversations IS 'Conversations with at least one message: the total of the history list, so that it is never counted';
-COMMENT ON COLUMN biz.users.listed_sessions IS 'Conversations with a bot: the total of the list of sessions, so that it is never counted';
+COMMENT ON TABLE biz.users IS 'Staff of one site; a platform admin has no site';
+COMMENT ON COLUMN biz.users.status IS 'Only approved users may call the API';
+COMMENT ON COLUMN biz.users.listed_conversations IS 'Number of conversations with at least one message: the total of the history list, which therefore does not count rows';
+COMMENT ON COLUMN biz.users.listed_sessions IS 'Number of conversations with a bot: the total of the list of sessions, which therefore does not count rows';
 ALTER TABLE biz.users ALTER COLUMN id ADD GENERATED BY DEFAULT AS IDENTITY (
     SEQUENCE NAME biz.users_id_seq
     START WITH 1
@@ -562,7 +562,7 @@ CREATE TABLE dws.coach_daily (
     members integer DEFAULT 0 NOT NULL,
     revenue numeric(12,2) DEFAULT 0 NOT NULL
 );
-COMMENT ON TABLE dws.coach_daily IS 'What a coach did on a business date';
+COMMENT ON TABLE dws.coach_daily IS 'Work and revenue of a coach on a business date';
 COMMENT ON COLUMN dws.coach_daily.coach_id IS 'The coach''s user id';
 CREATE TABLE dws.coach_task (
     site_id bigint NOT NULL,
@@ -577,7 +577,7 @@ CREATE TABLE dws.coach_task (
     due_on date NOT NULL,
     done_on date
 );
-COMMENT ON TABLE dws.coach_task IS 'Tasks that coaches are given, mostly about a member';
+COMMENT ON TABLE dws.coach_task IS 'Tasks of coaches, most of them about a member';
 COMMENT ON COLUMN dws.coach_task.status IS 'open or done';
 CREATE TABLE dws.finance_area_daily (
     site_id bigint NOT NULL,
@@ -590,9 +590,9 @@ CREATE TABLE dws.finance_area_daily (
     new_members integer DEFAULT 0 NOT NULL,
     recharged numeric(12,2) DEFAULT 0 NOT NULL
 );
-COMMENT ON TABLE dws.finance_area_daily IS 'What an area of a site took on a business date, in yuan';
-COMMENT ON COLUMN dws.finance_area_daily.member_orders IS 'Of the orders, those of members; the others are walk-ins';
-COMMENT ON COLUMN dws.finance_area_daily.recharged IS 'Paid into stored-value cards; no part of the revenue';
+COMMENT ON TABLE dws.finance_area_daily IS 'Revenue and counters of an area of a site on a business date, in yuan';
+COMMENT ON COLUMN dws.finance_area_daily.member_orders IS 'Orders of members; the other orders are walk-ins';
+COMMENT ON COLUMN dws.finance_area_daily.recharged IS 'Paid into stored-value cards; not part of the revenue';
 CREATE TABLE dws.member_consumption (
     site_id bigint NOT NULL,
     order_id bigint NOT NULL,
@@ -605,8 +605,8 @@ CREATE TABLE dws.member_consumption (
     amount numeric(10,2) NOT NULL,
     coach_id bigint
 );
-COMMENT ON TABLE dws.member_consumption IS 'Orders that members have settled, in yuan';
-COMMENT ON COLUMN dws.member_consumption.coach_id IS 'User id of the coach who took part, if one did';
+COMMENT ON TABLE dws.member_consumption IS 'Paid orders of members, in yuan';
+COMMENT ON COLUMN dws.member_consumption.coach_id IS 'User id of the coach who took part, if any';
 CREATE TABLE dws.member_note (
     site_id bigint NOT NULL,
     note_id bigint NOT NULL,
@@ -616,7 +616,7 @@ CREATE TABLE dws.member_note (
     written_at timestamp with time zone NOT NULL,
     content text NOT NULL
 );
-COMMENT ON TABLE dws.member_note IS 'What staff noted about a member';
+COMMENT ON TABLE dws.member_note IS 'Notes of staff about a member';
 CREATE TABLE dws.member_profile (
     site_id bigint NOT NULL,
     member_id bigint NOT NULL,
@@ -631,8 +631,8 @@ CREATE TABLE dws.member_profile (
 );
 COMMENT ON TABLE dws.member_profile IS 'Members of a site';
 COMMENT ON COLUMN dws.member_profile.birthday IS 'MM-DD';
-COMMENT ON COLUMN dws.member_profile.balance IS 'Stored value, in yuan';
-COMMENT ON COLUMN dws.member_profile.coach_id IS 'User id of the coach who looks after the member';
+COMMENT ON COLUMN dws.member_profile.balance IS 'Balance of the stored-value card, in yuan';
+COMMENT ON COLUMN dws.member_profile.coach_id IS 'User id of the coach who is responsible for the member';
 ALTER TABLE ONLY biz.ai_run_logs ATTACH PARTITION biz.ai_run_logs_default DEFAULT;
 ALTER TABLE ONLY biz.ai_run_logs ALTER COLUMN id SET DEFAULT nextval('biz.ai_run_logs_id_seq'::regclass);
 ALTER TABLE ONLY biz.agents

@@ -7,9 +7,9 @@ create table biz.agents (
     created_at timestamptz not null default now(),
     constraint agents_app_id_given check (app_id <> '')
 );
-comment on table biz.agents is 'DashScope applications behind bots';
-comment on column biz.agents.app_id is 'Application id in the console';
-comment on column biz.agents.deleted_at is 'Gone since then: what was said with it stays';
+comment on table biz.agents is 'DashScope applications of bots';
+comment on column biz.agents.app_id is 'Application id in the DashScope console';
+comment on column biz.agents.deleted_at is 'Time of deletion; the row and its conversations remain';
 
 create table biz.bots (
     id uuid not null default gen_random_uuid() constraint bots_pkey primary key,
@@ -25,10 +25,10 @@ create table biz.bots (
     constraint bots_access_known check (access in ('public', 'granted'))
 );
 create index bots_site_id_idx on biz.bots (site_id);
-comment on table biz.bots is 'What people talk to';
-comment on column biz.bots.site_id is 'Null: of all sites';
+comment on table biz.bots is 'Bots of the session API';
+comment on column biz.bots.site_id is 'Null if the bot is available to all sites';
 comment on column biz.bots.access is
-    'public: everybody of its site; granted: who is in bot_grants';
+    'public: all users of its site may use it; granted: only users in bot_grants';
 
 create table biz.bot_grants (
     bot_id uuid not null constraint bot_grants_bot_id_fkey references biz.bots (id),
@@ -36,4 +36,4 @@ create table biz.bot_grants (
     created_at timestamptz not null default now(),
     constraint bot_grants_pkey primary key (bot_id, user_id)
 );
-comment on table biz.bot_grants is 'Who may use a bot that is not public';
+comment on table biz.bot_grants is 'Users who may use a bot that is not public';

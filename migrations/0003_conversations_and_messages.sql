@@ -1,8 +1,8 @@
 -- Conversations, their messages, and the idempotency keys of the session API.
 
--- A word of a known set is a domain. PostgreSQL parses the checks of a table in every statement
--- that writes one of its rows, and lists of words took a fifth of a send's time. It parses a
--- domain's check once per connection, and evaluates it only when the column is written.
+-- Columns with a fixed set of words use a domain instead of a table check. PostgreSQL parses the
+-- checks of a table in each statement that writes to it. Lists of words took a fifth of a send's
+-- time. A domain's check is parsed once per connection and runs only when the column is written.
 create domain biz.context_type as text
     constraint context_type_known
     check (value in ('general', 'task', 'customer', 'coach', 'board', 'bot'));
@@ -19,15 +19,15 @@ create domain biz.content_type as text
     constraint content_type_known check (value in ('markdown', 'text'));
 create domain biz.counter as bigint
     constraint counter_not_negative check (value >= 0);
-comment on domain biz.context_type is 'The kind of thing a conversation is about';
-comment on domain biz.context_id is 'The thing a conversation is about, as the client names it';
+comment on domain biz.context_type is 'Kind of the subject of a conversation';
+comment on domain biz.context_id is 'Subject of a conversation: an id that the client gives';
 comment on domain biz.conversation_status is 'Only an active conversation accepts messages';
-comment on domain biz.message_role is 'Who wrote a message';
+comment on domain biz.message_role is 'Author of a message';
 comment on domain biz.message_state is 'streaming while the reply is made; the others are final';
-comment on domain biz.content_type is 'How a message is displayed';
+comment on domain biz.content_type is 'Format of a message';
 comment on domain biz.counter is 'A number that is never negative';
 
--- One row serves two APIs: the mini-program's chat (id) and the session API's session (public_id).
+-- Two APIs use this table: the mini-program by id, the session API by public_id.
 create table biz.ai_conversations (
     id bigint generated always as identity constraint ai_conversations_pkey primary key,
     public_id uuid not null default gen_random_uuid()
@@ -64,37 +64,36 @@ create table biz.ai_conversations (
         last_message_id, last_message_role, last_message_preview, last_message_at) in (0, 4))
 );
 comment on table biz.ai_conversations is
-    'One chat of one user; the session API calls it a session';
-comment on column biz.ai_conversations.public_id is
-    'The id that the session API knows the conversation by';
+    'Conversations of users; the session API calls them sessions';
+comment on column biz.ai_conversations.public_id is 'Id in the session API';
 comment on column biz.ai_conversations.context_id is
-    'What the chat is about, as the client names it: part of the key, opaque';
+    'Subject of the conversation, an id that the client gives; part of the key';
 comment on column biz.ai_conversations.business_date is
     'Only for board: one conversation per business date';
 comment on column biz.ai_conversations.message_count is
-    'Messages so far, and so the sequence number of the newest: sequence numbers have no gaps';
-comment on column biz.ai_conversations.last_message_preview is 'Its first 100 characters';
+    'Number of messages, and so the sequence number of the newest one: numbers have no gaps';
+comment on column biz.ai_conversations.last_message_preview is
+    'First 100 characters of the last message';
 comment on column biz.ai_conversations.last_message_at is
-    'When it was stored; of a reply, when that began';
+    'When the last message was stored; for a reply, when it began';
 comment on column biz.ai_conversations.last_active_at is
-    'Newest message or creation: the order of the list, the clock of the reuse windows';
+    'Time of the newest message or of the creation; orders the list and limits the reuse';
 comment on column biz.ai_conversations.dashscope_session_id is
-    'Conversation in the cloud. While it is alive only the new message is sent, '
-    'never the history too';
+    'Session of DashScope. While it is valid, only the new message is sent, without the history';
 comment on column biz.ai_conversations.dashscope_session_rounds is
-    'Rounds under the session id; the service forgets after 50';
+    'Rounds in the session; DashScope drops a session after 50';
 comment on column biz.ai_conversations.bot_id is
-    'Whom it is with, where the session API knows it';
-comment on column biz.ai_conversations.agent_id is 'The bot''s agent when it was made';
+    'Bot of the conversation; null in the mini-program''s own chats';
+comment on column biz.ai_conversations.agent_id is
+    'The bot''s agent when the conversation was created';
 comment on column biz.ai_conversations.read_seq is
-    'What the other side has said up to this sequence number is read; '
-    'unread_count counts the rest';
+    'Replies up to this sequence number are read; unread_count counts the later ones';
 comment on column biz.ai_conversations.last_message_id is
-    'The newest message that has text; null where there is none';
-comment on column biz.ai_conversations.last_message_role is 'Who said it';
+    'The newest message that has text; null if there is none';
+comment on column biz.ai_conversations.last_message_role is 'Role of the last message';
 
--- These two contexts have a fixed key. The other contexts reuse a conversation within a time
--- window, which no index can express: `open_conversation` guards them with a lock.
+-- These two contexts have a fixed key. Other contexts reuse a conversation within a time window,
+-- which an index cannot express. `open_conversation` prevents duplicates of them with a lock.
 create unique index ai_conversations_task_key
     on biz.ai_conversations (site_id, user_id, context_id)
     where context_type = 'task';
@@ -106,14 +105,14 @@ create index ai_conversations_context_idx
 create index ai_conversations_listed_idx
     on biz.ai_conversations (site_id, user_id, last_active_at desc, id desc)
     where message_count > 0;
--- Includes status and bot, so that sessions are counted by either without reading the table.
+-- Includes status and bot_id, so that filtered sessions are counted without reading the table.
 create index ai_conversations_sessions_idx
     on biz.ai_conversations (site_id, user_id, last_active_at desc, id desc)
     include (status, bot_id)
     where bot_id is not null;
 
--- The assistant's row is inserted when its reply begins; checkpoints fill it. A function that is
--- killed loses at most the text since the last checkpoint.
+-- The row of a reply is inserted when the reply begins, and checkpoints fill it. If the function is
+-- killed, only the text since the last checkpoint is lost.
 create table biz.ai_messages (
     id bigint generated always as identity constraint ai_messages_pkey primary key,
     conversation_id bigint not null
@@ -138,34 +137,35 @@ create table biz.ai_messages (
     constraint ai_messages_streaming_is_leased
         check ((state = 'streaming') = (lease_until is not null))
 );
-comment on table biz.ai_messages is 'One turn in a conversation';
-comment on column biz.ai_messages.user_id is 'Whose conversation it is (not who speaks)';
+comment on table biz.ai_messages is 'Messages of conversations';
+comment on column biz.ai_messages.user_id is
+    'Owner of the conversation, also for messages of the assistant';
 comment on column biz.ai_messages.seq is
-    'Place in the conversation, from 1, without gaps: pages and cursors are ranges of it';
+    'Position in the conversation, from 1, without gaps: pages and cursors are ranges of it';
 comment on column biz.ai_messages.state is
-    'streaming while a function holds the lease; the others are final';
-comment on column biz.ai_messages.reply_to is 'The message that this one answers';
+    'streaming while a function has the lease; the others are final';
+comment on column biz.ai_messages.reply_to is 'The message to which this one responds';
 comment on column biz.ai_messages.client_message_id is
-    'Chosen by the client: a repeat is the same message';
+    'Chosen by the client; a repeat of the message has the same id';
 comment on column biz.ai_messages.tokens_used is
-    'As DashScope said; null when it did not, never a guess';
+    'As reported by DashScope; null if it reported nothing, never an estimate';
 comment on column biz.ai_messages.error_code is 'Code of the error event that ended the reply';
 comment on column biz.ai_messages.lease_until is
-    'Renewed by each checkpoint; once past, whoever wrote is dead';
+    'Renewed by each checkpoint; if it has expired, the function that made the reply is dead';
 comment on column biz.ai_messages.stop_requested_at is
-    'Read by the next checkpoint of whichever function makes the reply';
-comment on column biz.ai_messages.content_type is 'How it is to be shown: markdown or text';
+    'Stop flag, read at each checkpoint by the function that makes the reply';
+comment on column biz.ai_messages.content_type is 'Format for display: markdown or text';
 
--- A checkpoint rewrites the whole text of a reply. For texts of some kilobytes lz4 takes half the
--- time of PostgreSQL's own method. A server that was built without lz4 keeps its own method.
+-- A checkpoint rewrites the whole text of a reply. For texts of some kilobytes, lz4 takes half the
+-- time of the default compression. A server without lz4 keeps the default.
 do $$ begin
     alter table biz.ai_messages alter column content set compression lz4;
 exception
     when feature_not_supported then null;
 end $$;
 
--- No index of this table may name a column that a checkpoint updates (content, lease_until).
--- Otherwise these updates are no longer heap-only (HOT) and rewrite every index.
+-- No index of this table may contain a column that a checkpoint updates (content, lease_until).
+-- Otherwise these updates are not heap-only (HOT) and rewrite every index.
 create unique index ai_messages_client_message_id_key
     on biz.ai_messages (conversation_id, client_message_id)
     where client_message_id is not null;
@@ -185,4 +185,4 @@ create table biz.ai_idempotency_keys (
 );
 create index ai_idempotency_keys_created_idx on biz.ai_idempotency_keys (created_at);
 comment on table biz.ai_idempotency_keys is
-    'Idempotency-Key headers of the session API, remembered for 24 hours';
+    'Idempotency-Key headers of the session API, valid for 24 hours';

@@ -1,5 +1,5 @@
--- Runs: one row per call of an app. The table is partitioned by month, so that old rows are removed
--- by dropping a partition instead of deleting millions of rows.
+-- Runs: one row per call of an application. The table is partitioned by month, so that old rows are
+-- removed by dropping a partition instead of deleting millions of rows.
 
 create domain biz.app_type as text
     constraint app_type_known check (value in (
@@ -13,10 +13,10 @@ create domain biz.run_status as text
         'running', 'success', 'failed', 'timeout', 'circuit_open', 'budget_exceeded', 'stopped'));
 create domain biz.alert_status as text
     constraint alert_status_known check (value in ('pending', 'acknowledged', 'ignored'));
-comment on domain biz.app_type is 'The apps';
-comment on domain biz.run_trigger is 'What started a run';
+comment on domain biz.app_type is 'Applications';
+comment on domain biz.run_trigger is 'Cause of a run';
 comment on domain biz.run_status is 'running until the run ends; the others are final';
-comment on domain biz.alert_status is 'What an admin did about a run that failed';
+comment on domain biz.alert_status is 'Verdict of an admin on a failed run';
 
 -- A sequence, because partitions do not inherit an identity column before PostgreSQL 17.
 create sequence biz.ai_run_logs_id_seq as bigint;
@@ -53,36 +53,38 @@ create table biz.ai_run_logs (
     constraint ai_run_logs_pkey primary key (id, created_at)
 ) partition by range (created_at);
 alter sequence biz.ai_run_logs_id_seq owned by biz.ai_run_logs.id;
-comment on table biz.ai_run_logs is 'One call of an app, whatever became of it';
+comment on table biz.ai_run_logs is 'Calls of applications, also refused and failed ones';
 comment on column biz.ai_run_logs.alert_status is
-    'Only of runs that failed, timed out or met an open circuit';
-comment on column biz.ai_run_logs.tokens_used is 'As DashScope said; null when it did not';
+    'Only for runs that failed, timed out or were refused by an open circuit';
+comment on column biz.ai_run_logs.tokens_used is
+    'As reported by DashScope; null if it reported nothing';
 comment on column biz.ai_run_logs.tokens_estimated is
-    'The service did not say: the reservation stands as the charge';
-comment on column biz.ai_run_logs.reserved_tokens is 'Held against the budget until the run ends';
+    'True if DashScope reported no usage; then the reserved tokens are charged';
+comment on column biz.ai_run_logs.reserved_tokens is
+    'Reserved from the budget until the run ends';
 comment on column biz.ai_run_logs.local_day is
-    'The site''s day on which the run began: where it is counted and charged';
-comment on column biz.ai_run_logs.attempts is 'Requests sent to DashScope, retries included';
+    'The site''s day on which the run began; usage and counters belong to this day';
+comment on column biz.ai_run_logs.attempts is 'Requests sent to DashScope, including retries';
 
--- `make_run_log_partitions` creates the monthly partitions: at migration time, then in the sweep.
--- Rows of a month without a partition are stored here, so that no call fails because of it.
+-- `make_run_log_partitions` creates the monthly partitions, first in the migration, then in the
+-- sweep. Rows of a month without a partition are stored here, so that no call fails.
 create table biz.ai_run_logs_default partition of biz.ai_run_logs default;
 comment on table biz.ai_run_logs_default is
-    'Runs of months without a partition of their own; normally empty';
+    'Runs of months without a partition; normally empty';
 
 create index ai_run_logs_site_idx on biz.ai_run_logs (site_id, created_at desc, id desc);
 create index ai_run_logs_running_idx on biz.ai_run_logs (created_at) where status = 'running';
 create index ai_run_logs_job_idx on biz.ai_run_logs (job_id, created_at, id)
     where job_id is not null;
 -- The filtered list reads a few rows of each combination of app, status and trigger, and merges
--- them. So its cost does not depend on which filters are given or how many rows match.
+-- them. So its cost depends neither on the filters nor on the number of matching rows.
 create index ai_run_logs_filter_idx
     on biz.ai_run_logs (site_id, app_type, status, trigger_type, created_at desc, id desc);
--- Groups alerts by cause without reading the table: the include columns complete the cause.
+-- Groups alerts by cause without reading the table; the included columns are part of the cause.
 create index ai_run_logs_causes_idx
     on biz.ai_run_logs (site_id, app_type, alert_status, created_at desc, id desc)
     include (status, error_code)
     where alert_status is not null;
--- The newest alerts of a site, whatever their status: for the dashboard.
+-- The newest alerts of a site in any status, for the dashboard.
 create index ai_run_logs_alerts_idx on biz.ai_run_logs (site_id, created_at desc, id desc)
     where alert_status is not null;

@@ -1,4 +1,4 @@
--- Results of the apps by target. A result is valid until it expires or is invalidated.
+-- Results of the applications by target. A result is valid until it expires or is invalidated.
 create table biz.ai_cache (
     id bigint generated always as identity constraint ai_cache_pkey primary key,
     site_id bigint not null constraint ai_cache_site_id_fkey references biz.sites (id),
@@ -30,19 +30,21 @@ create table biz.ai_cache (
     constraint ai_cache_target_bounded check (char_length(target_id) between 1 and 200)
 );
 comment on table biz.ai_cache is
-    'Results of the apps; the newest 20,000 of an app and site are kept';
-comment on column biz.ai_cache.cache_type is 'The app';
+    'Results of the apps; the newest 20,000 per app and site are kept';
+comment on column biz.ai_cache.cache_type is 'Name of the app';
 comment on column biz.ai_cache.target_id is
     'member:7, task:7, note:7, or for finance <period>:<area> and <period>';
-comment on column biz.ai_cache.member_id is 'The member it is about, where there is one';
+comment on column biz.ai_cache.member_id is 'Member of the result, if it has one';
 comment on column biz.ai_cache.business_date is
-    'The site''s business date when it was begun: a result of another date may not hold';
+    'The site''s business date when the generation started; on another date the result may be '
+    'invalid';
 comment on column biz.ai_cache.valid_days is
-    '0: until the site''s day is over; else so many days from its end';
+    '0: until the end of the site''s day; otherwise this number of days after its completion';
 comment on column biz.ai_cache.generation is
-    'Fences its generator: who takes a dead lease over counts it up';
-comment on column biz.ai_cache.lease_until is 'generating: until when it belongs to its generator';
-comment on column biz.ai_cache.created_at is 'When it was begun';
+    'Increased when a job takes over an expired lease, so that the earlier job cannot write';
+comment on column biz.ai_cache.lease_until is
+    'generating: end of the lease of the job that generates the result';
+comment on column biz.ai_cache.created_at is 'When the generation started';
 
 -- A target has at most one generator and at most one valid result.
 create unique index ai_cache_generating_key on biz.ai_cache (site_id, cache_type, target_id)
@@ -64,14 +66,13 @@ create table biz.ai_cache_sizes (
     entries bigint not null,
     constraint ai_cache_sizes_pkey primary key (site_id, cache_type)
 );
--- Finds the apps that exceed the limit; the sweep deletes their oldest entries.
+-- Finds apps with too many entries; the sweep deletes their oldest ones.
 create index ai_cache_sizes_full_idx on biz.ai_cache_sizes (entries) where entries > 20000;
 comment on table biz.ai_cache_sizes is
-    'How many entries an app has at a site, '
-    'so that nobody has to count them to find who has too many';
+    'Number of entries by site and app, so that the sweep does not count rows';
 
--- Used by the triggers below, so it stays in this schema. Sorted, so that two transactions lock the
--- rows in the same order.
+-- Used by the triggers below, so it stays in this schema. Sorted, so that concurrent transactions
+-- lock the rows in the same order.
 create function biz.count_cache_entries() returns trigger language plpgsql as $$
 begin
     insert into biz.ai_cache_sizes as s (site_id, cache_type, entries)
@@ -81,7 +82,7 @@ begin
         set entries = s.entries + excluded.entries;
     return null;
 end $$;
-comment on function biz.count_cache_entries is 'Keeps biz.ai_cache_sizes, whoever writes';
+comment on function biz.count_cache_entries is 'Updates biz.ai_cache_sizes after each statement';
 create trigger count_inserted after insert on biz.ai_cache
     referencing new table as changed for each statement execute function biz.count_cache_entries();
 create trigger count_deleted after delete on biz.ai_cache

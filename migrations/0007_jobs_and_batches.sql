@@ -1,4 +1,4 @@
--- Background jobs, and batches of them that an admin orders.
+-- Background jobs, and batches of jobs that an admin requests.
 
 create table biz.ai_batches (
     id uuid not null default gen_random_uuid() constraint ai_batches_pkey primary key,
@@ -19,14 +19,14 @@ create table biz.ai_batches (
 create index ai_batches_site_idx on biz.ai_batches (site_id, created_at desc, id desc);
 create index ai_batches_unconfirmed_idx on biz.ai_batches (expires_at) where confirmed_at is null;
 comment on table biz.ai_batches is
-    'Apps asked about many members: what it would cost, and whether it was done';
+    'Batches: apps to call for many members, with the estimated cost and the confirmation';
 comment on column biz.ai_batches.app_types is
-    'The chain of each job, in the order in which one rests on the other';
-comment on column biz.ai_batches.expires_at is 'Until when it can be confirmed';
+    'The chain of each job; an app is after those whose results it reads';
+comment on column biz.ai_batches.expires_at is 'The estimate can be confirmed until then';
 comment on column biz.ai_batches.created_by is
-    'The admin; not a foreign key, for it must outlive its user';
+    'The admin; not a foreign key, because the row must outlive its user';
 
--- The queue. This table is the only record of a job; an SQS message merely wakes a worker.
+-- The queue. This table is the only record of a job; an SQS message only wakes a worker.
 create table biz.ai_trigger_jobs (
     id bigint generated always as identity constraint ai_trigger_jobs_pkey primary key,
     site_id bigint not null constraint ai_trigger_jobs_site_id_fkey references biz.sites (id),
@@ -70,28 +70,29 @@ create table biz.ai_trigger_jobs (
     constraint ai_trigger_jobs_step_in_chain check (step between 0 and cardinality(app_chain))
 ) with (fillfactor = 70);
 comment on table biz.ai_trigger_jobs is
-    'Background work: an event and the chain of apps that it sets off';
-comment on column biz.ai_trigger_jobs.connector_type is 'By which way it came';
-comment on column biz.ai_trigger_jobs.trigger_type is 'As its runs are logged';
-comment on column biz.ai_trigger_jobs.step is 'Apps of the chain that are done';
+    'Background jobs: an event and the chain of apps that follows it';
+comment on column biz.ai_trigger_jobs.connector_type is 'The way in which the job was requested';
+comment on column biz.ai_trigger_jobs.trigger_type is 'The trigger_type of its runs';
+comment on column biz.ai_trigger_jobs.step is 'Number of steps of the chain that are done';
 comment on column biz.ai_trigger_jobs.attempts is
-    'Tries that count: one that only had to wait is given back';
-comment on column biz.ai_trigger_jobs.claims is 'Fences its worker: every claim counts it up';
+    'Number of tries; a try that only had to wait is not counted';
+comment on column biz.ai_trigger_jobs.claims is
+    'Increased by each claim, so that a worker with an earlier claim cannot write';
 comment on column biz.ai_trigger_jobs.event_id is
-    'Given by the event bus: one that is delivered again is the same event';
+    'Id from the event bus; a repeated delivery has the same id';
 comment on column biz.ai_trigger_jobs.dedup_key is 'Business date, event, member and subject';
 comment on column biz.ai_trigger_jobs.duplicate_of is
-    'skipped_duplicate: the job that has the same key';
+    'skipped_duplicate: the job with the same key';
 comment on column biz.ai_trigger_jobs.urgency is
-    'Higher goes first within a site: 1 where somebody waits, -1 where it is one of a batch';
+    'Higher runs first within a site: 1 if a user waits, -1 for a batch, otherwise 0';
 comment on column biz.ai_trigger_jobs.message_id is
-    'chat.session_message: the message to be answered';
+    'chat.session_message: the message that needs a reply';
 comment on column biz.ai_trigger_jobs.conversation_id is
-    'chat.session_message: where it was said; a conversation is answered in order';
+    'chat.session_message: the conversation; its messages get replies in order';
 
--- The same event on the same business date is one job, unless that job failed or was cancelled.
--- A prewarm counts only while it is pending or running: its results may be invalidated and then be
--- wanted again on the same day.
+-- The same event on the same business date has one job, unless that job failed or was cancelled.
+-- A prewarm only counts while it is pending or running, because its results may be invalidated and
+-- needed again on the same day.
 create unique index ai_trigger_jobs_dedup_key on biz.ai_trigger_jobs (site_id, dedup_key)
     where not is_forced and (
         status in ('pending', 'running') or (status = 'succeeded' and event_type <> 'prewarm'));
@@ -101,10 +102,10 @@ create index ai_trigger_jobs_due_idx
     where status = 'pending';
 create index ai_trigger_jobs_lease_idx on biz.ai_trigger_jobs (lease_until)
     where status = 'running';
--- Finds the unfinished jobs of a conversation, in the order of its messages.
+-- Finds the unfinished jobs of a conversation in the order of its messages.
 create index ai_trigger_jobs_conversation_idx on biz.ai_trigger_jobs (conversation_id, message_id)
     where conversation_id is not null and status in ('pending', 'running');
--- The lists of the admin API: all jobs of a site, and those of one event type and status.
+-- Lists of the admin API: all jobs of a site, and those of one event type and status.
 create index ai_trigger_jobs_site_idx on biz.ai_trigger_jobs (site_id, created_at desc, id desc);
 create index ai_trigger_jobs_kind_idx
     on biz.ai_trigger_jobs (site_id, event_type, status, created_at desc, id desc);
@@ -122,4 +123,4 @@ create table biz.ai_job_turns (
     claimed_at timestamptz not null
 ) with (fillfactor = 50);
 comment on table biz.ai_job_turns is
-    'When a site last had a turn, so that sites take turns whatever the length of their queues';
+    'When a job of a site was last claimed, so that sites alternate, however long their queues are';

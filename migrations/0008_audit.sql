@@ -1,4 +1,4 @@
--- Audit log of what admins change.
+-- Audit log of changes by admins.
 create table biz.ai_admin_audit (
     id bigint generated always as identity constraint ai_admin_audit_pkey primary key,
     site_id bigint not null constraint ai_admin_audit_site_id_fkey references biz.sites (id),
@@ -15,9 +15,9 @@ create table biz.ai_admin_audit (
 create index ai_admin_audit_site_idx on biz.ai_admin_audit (site_id, created_at desc, id desc);
 create index ai_admin_audit_created_idx on biz.ai_admin_audit (created_at desc, id desc);
 comment on table biz.ai_admin_audit is
-    'What admins changed, written in the statement that changed it';
+    'Changes by admins, written in the transaction of the change';
 comment on column biz.ai_admin_audit.user_id is
-    'Who; not a foreign key, for it must outlive its user';
+    'The admin; not a foreign key, because the row must outlive its user';
 comment on column biz.ai_admin_audit.object_id is
-    'The run, job or batch that it was done to, where there is one';
-comment on column biz.ai_admin_audit.details is 'What was asked for and what it did';
+    'The run, job or batch that was changed, if there is one';
+comment on column biz.ai_admin_audit.details is 'Parameters and result of the change';

@@ -1,6 +1,6 @@
 -- Facts about a site's business. The operator's ETL provides these six relations of the schema
--- `dws`, as tables or as views. A missing one is created here as an empty table, so that every
--- query works from the first day. An existing one is left as it is.
+-- `dws`, as tables or views. Missing ones are created here as empty tables, so that every query
+-- works from the first day. Existing ones are not changed.
 create schema if not exists dws;
 
 do $$
@@ -19,11 +19,11 @@ begin
             constraint finance_area_daily_pkey primary key (site_id, business_date, area)
         );
         comment on table dws.finance_area_daily is
-            'What an area of a site took on a business date, in yuan';
+            'Revenue and counters of an area of a site on a business date, in yuan';
         comment on column dws.finance_area_daily.member_orders is
-            'Of the orders, those of members; the others are walk-ins';
+            'Orders of members; the other orders are walk-ins';
         comment on column dws.finance_area_daily.recharged is
-            'Paid into stored-value cards; no part of the revenue';
+            'Paid into stored-value cards; not part of the revenue';
     end if;
     if to_regclass('dws.member_profile') is null then
         create table dws.member_profile (
@@ -41,9 +41,9 @@ begin
         );
         comment on table dws.member_profile is 'Members of a site';
         comment on column dws.member_profile.birthday is 'MM-DD';
-        comment on column dws.member_profile.balance is 'Stored value, in yuan';
+        comment on column dws.member_profile.balance is 'Balance of the stored-value card, in yuan';
         comment on column dws.member_profile.coach_id is
-            'User id of the coach who looks after the member';
+            'User id of the coach who is responsible for the member';
     end if;
     if to_regclass('dws.member_consumption') is null then
         create table dws.member_consumption (
@@ -62,9 +62,9 @@ begin
         create index member_consumption_member_idx
             on dws.member_consumption (site_id, member_id, paid_at desc);
         create index member_consumption_date_idx on dws.member_consumption (site_id, business_date);
-        comment on table dws.member_consumption is 'Orders that members have settled, in yuan';
+        comment on table dws.member_consumption is 'Paid orders of members, in yuan';
         comment on column dws.member_consumption.coach_id is
-            'User id of the coach who took part, if one did';
+            'User id of the coach who took part, if any';
     end if;
     if to_regclass('dws.coach_daily') is null then
         create table dws.coach_daily (
@@ -79,7 +79,7 @@ begin
             constraint coach_daily_pkey primary key (site_id, coach_id, business_date)
         );
         create index coach_daily_date_idx on dws.coach_daily (site_id, business_date);
-        comment on table dws.coach_daily is 'What a coach did on a business date';
+        comment on table dws.coach_daily is 'Work and revenue of a coach on a business date';
         comment on column dws.coach_daily.coach_id is 'The coach''s user id';
     end if;
     if to_regclass('dws.coach_task') is null then
@@ -99,7 +99,7 @@ begin
         );
         create index coach_task_coach_idx on dws.coach_task (site_id, coach_id, assigned_on desc);
         create index coach_task_member_idx on dws.coach_task (site_id, member_id);
-        comment on table dws.coach_task is 'Tasks that coaches are given, mostly about a member';
+        comment on table dws.coach_task is 'Tasks of coaches, most of them about a member';
         comment on column dws.coach_task.status is 'open or done';
     end if;
     if to_regclass('dws.member_note') is null then
@@ -115,6 +115,6 @@ begin
         );
         create index member_note_member_idx
             on dws.member_note (site_id, member_id, written_at desc);
-        comment on table dws.member_note is 'What staff noted about a member';
+        comment on table dws.member_note is 'Notes of staff about a member';
     end if;
 end $$;

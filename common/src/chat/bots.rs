@@ -1,4 +1,4 @@
-//! Bots: what people see of those that the session API talks to.
+//! Bots of the session API, as users see them.
 
 use uuid::Uuid;
 
@@ -10,14 +10,14 @@ use crate::{
     },
 };
 
-/// A bot.
+/// A bot with which a user can start a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "plain data")]
 pub struct Bot {
-    /// Id.
     pub id: Uuid,
-    /// What operators call it.
+    /// The name that operators use.
     pub name: String,
-    /// What people see; its name where there is none.
+    /// The name that users see. Falls back to `name`.
     pub display_name: String,
     /// URL of a picture.
     pub avatar: Option<String>,
@@ -26,7 +26,7 @@ pub struct Bot {
 }
 
 impl Bot {
-    /// As a left join has it, whose row may be missing.
+    /// Builds a bot from a left join. `None` if the join found no bot.
     pub(crate) fn joined(
         id: Option<Uuid>,
         name: Option<String>,
@@ -44,7 +44,7 @@ impl Bot {
     }
 }
 
-/// The bots that the caller may use, by name: those that somebody answers for.
+/// The bots that the caller may use and that have an agent, ordered by name.
 pub async fn list(db: &Db, caller: &Caller) -> Result<Vec<Bot>> {
     sqlx::query_as!(
         Bot,

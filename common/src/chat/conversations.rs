@@ -1,4 +1,4 @@
-//! Conversations: found or made for a context, and listed.
+//! Conversations: opens the conversation of a context, and lists conversations.
 
 use std::time::Duration;
 
@@ -18,17 +18,17 @@ use crate::{
 const MAX_CONTEXT_ID: usize = 64;
 
 words! {
-    /// What a chat of the mini-program is about, as clients and the column `context_type` spell it.
+    /// What a chat of the mini-program is about, as in the API and the column `context_type`.
     pub enum ContextType {
-        /// Nothing in particular; a new one after 30 minutes of silence.
+        /// No particular subject. After 30 minutes without activity, a new conversation begins.
         General = "general",
-        /// A task: always the same conversation.
+        /// A task. Has one conversation for all time.
         Task = "task",
-        /// A member; a new one after 3 days of silence.
+        /// A member. After 3 days without activity, a new conversation begins.
         Customer = "customer",
-        /// A coach; a new one after 3 days of silence.
+        /// A coach. After 3 days without activity, a new conversation begins.
         Coach = "coach",
-        /// A board; one for each business date.
+        /// A board. Has one conversation per business date.
         Board = "board",
     }
 }
@@ -45,7 +45,7 @@ impl ContextType {
     }
 }
 
-/// What a conversation is found by, besides its user.
+/// The key of a conversation, besides its user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Context {
     kind: ContextType,
@@ -56,8 +56,8 @@ impl Context {
     /// Checks the two query parameters.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when one is missing or the id is too long, or empty where the
-    /// context is about something.
+    /// [`Error::Invalid`] if a parameter is missing, or if the id is too long. The id may be empty
+    /// only for `general` and `board`.
     pub fn parse(kind: Option<ContextType>, id: Option<&str>) -> Result<Self> {
         let kind = kind.ok_or(Error::invalid("contextType", Reason::Missing))?;
         let id = id.ok_or(Error::invalid("contextId", Reason::Missing))?;
@@ -74,7 +74,7 @@ impl Context {
     }
 }
 
-/// The caller's conversation for a context: the one in its reuse window, or a new one.
+/// Returns the caller's conversation for a context: the current one, or a new one.
 pub async fn open(db: &Db, caller: &Caller, context: &Context) -> Result<i64> {
     sqlx::query_scalar!(
         r#"select open_conversation($1, $2, $3, $4, $5) as "id!""#,
@@ -89,57 +89,56 @@ pub async fn open(db: &Db, caller: &Caller, context: &Context) -> Result<i64> {
     .await
 }
 
-/// One line of the history.
+/// A conversation in the list.
 #[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "plain data")]
 pub struct Conversation {
-    /// The mini-program's chat id.
+    /// The chat id of the mini-program.
     pub id: i64,
-    /// The session API's session id.
+    /// The session id of the session API.
     pub public_id: uuid::Uuid,
-    /// Set by somebody, or the first message's beginning.
+    /// Set by a client. Defaults to the first 30 characters of the first message.
     pub title: String,
     /// `general`, `task`, `customer`, `coach`, `board` or `bot`.
     pub context_type: String,
-    /// As the client named it.
+    /// The id that the client gave.
     pub context_id: String,
-    /// The newest message that has text, at most 100 characters of it.
+    /// The first 100 characters of the newest message that has text.
     pub last_message: String,
-    /// When that was stored; of a reply, when it began.
+    /// When that message was stored. For a reply, when it began.
     pub last_message_at: Option<DateTime<Utc>>,
-    /// All messages of the conversation.
     pub message_count: i64,
-    /// Messages of the other side that were not read.
+    /// Replies of bots that the user has not read.
     pub unread_count: i64,
-    /// When it was made.
     pub created_at: DateTime<Utc>,
 }
 
-/// One page of the history.
+/// A page of conversations.
 #[derive(Debug)]
 pub struct Conversations {
     /// Newest activity first, ties by id.
     pub items: Vec<Conversation>,
-    /// All conversations that have a message.
+    /// Number of conversations that have a message.
     pub total: i64,
-    /// Where the next page begins, if there is one.
+    /// Cursor of the next page, if there is one.
     pub next_cursor: Option<String>,
 }
 
-/// What a cursor of a caller's history is bound to.
+/// The scope of cursors of this list. A cursor is valid only in its own scope.
 pub fn list_scope(caller: &Caller) -> String {
     format!("history/{}", caller.user_id)
 }
 
-/// Lists the caller's conversations that are not empty.
+/// Lists the caller's conversations that have a message.
 pub async fn list(db: &Db, caller: &Caller, paging: &Paging<TimeKey>) -> Result<Conversations> {
     let Start {
         offset,
         before,
         before_id,
     } = Start::of(paging.from);
-    // The total is the user's counter: counting rows would cost more with each conversation.
-    // The join is lateral so that an empty page still has its total. One more than asked
-    // for is fetched, so that a page that happens to be full is not taken for the last but one.
+    // The total is a counter of the user, because counting rows becomes slower with each
+    // conversation. The join is lateral so that an empty page still has the total. The query reads
+    // one row more than the page to find out whether there is a next page.
     let rows = sqlx::query!(
         r#"
         select u.listed_conversations as total,

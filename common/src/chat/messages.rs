@@ -1,4 +1,4 @@
-//! Messages: what people type, checked, and the pages of a conversation.
+//! Messages: checks of a message's content and id, and pages of a conversation.
 
 use chrono::{DateTime, Utc};
 
@@ -13,21 +13,21 @@ use crate::{
     },
 };
 
-/// The longest message, in Unicode scalar values.
+/// Length limit of a message, in Unicode scalar values.
 const MAX_CONTENT: usize = 8_000;
-/// The longest id that a client gives a message, in characters.
+/// Length limit of a client's message id, in characters.
 const MAX_CLIENT_ID: usize = 64;
 
-/// Beyond any sequence number, and far enough from the end of `bigint` to add to.
+/// Larger than any sequence number, and small enough to add to without overflow.
 const FAR: i64 = i64::MAX / 4;
 
-/// What somebody typed: trimmed, not empty, not too long.
+/// The text of a user's message: trimmed, 1 to 8,000 characters, without NUL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Content(String);
 
 impl Content {
     /// # Errors
-    /// [`Error::Invalid`].
+    /// [`Error::Invalid`] if the text is missing, empty, too long or contains NUL.
     pub fn parse(text: Option<&str>) -> Result<Self> {
         let text = text
             .ok_or(Error::invalid("content", Reason::Missing))?
@@ -44,19 +44,19 @@ impl Content {
         Ok(Self(text.to_owned()))
     }
 
-    /// The text.
+    /// The trimmed text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// The id that a client gave its message, so that a repeat is the same message.
+/// The id that a client gives a message. A repeat of the message has the same id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientMessageId(String);
 
 impl ClientMessageId {
     /// # Errors
-    /// [`Error::Invalid`].
+    /// [`Error::Invalid`] if the id is empty, longer than 64 characters or contains NUL.
     pub fn parse(text: Option<String>) -> Result<Option<Self>> {
         const FIELD: &str = "clientMessageId";
         let Some(text) = text else { return Ok(None) };
@@ -72,35 +72,35 @@ impl ClientMessageId {
         Ok(Some(Self(text)))
     }
 
-    /// The text.
+    /// The id as the client sent it.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// One turn of a conversation.
+/// One message of a conversation.
 #[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "plain data")]
 pub struct Message {
-    /// Id.
     pub id: i64,
     /// `user`, `assistant` or `system`.
     pub role: String,
-    /// What was said, so far.
+    /// The text so far.
     pub content: String,
     /// `complete`, `streaming`, `stopped`, `interrupted` or `failed`.
     pub state: String,
-    /// What is shown beside it.
+    /// A card that the client shows next to the message.
     pub reference_card: Option<serde_json::Value>,
-    /// When it was stored; of a reply, when it began.
+    /// When it was stored. For a reply, when it began.
     pub created_at: DateTime<Utc>,
 }
 
 words! {
-    /// Order of messages, as clients spell it.
+    /// Order of messages in the API.
     pub enum Order {
         /// Oldest first.
         Ascending = "asc",
-        /// Newest first: what a chat screen loads.
+        /// Newest first, for the chat screen.
         Descending = "desc",
     }
 }
@@ -108,26 +108,27 @@ words! {
 /// One page of a conversation.
 #[derive(Debug)]
 pub struct Messages {
-    /// In the order asked for.
+    /// In the requested order.
     pub items: Vec<Message>,
-    /// All messages of the conversation.
+    /// Number of messages of the conversation.
     pub total: i64,
-    /// Where the next page begins, if there is one.
+    /// Cursor of the next page, if there is one.
     pub next_cursor: Option<String>,
 }
 
-/// What a cursor of a conversation's messages is bound to.
+/// The scope of cursors of this list. A cursor is valid only in its own scope.
 pub fn list_scope(caller: &Caller, conversation_id: i64, order: Order) -> String {
     format!("messages/{}/{conversation_id}/{order:?}", caller.user_id)
 }
 
 /// Lists the messages of one of the caller's conversations.
 ///
-/// Sequence numbers have no gaps, so every page is a range of them, at any depth and in
-/// either order, and what comes after it is known without looking.
+/// Sequence numbers have no gaps. So each page is a range of them at any depth and in either order,
+/// and the last number of a page shows whether more pages follow.
 ///
 /// # Errors
-/// [`Error::NotFound`] also for another site's, [`Error::NotOwner`] for another user's.
+/// [`Error::NotFound`], also for a conversation of another site. [`Error::NotOwner`] for a
+/// conversation of another user.
 pub async fn list(
     db: &Db,
     caller: &Caller,
@@ -137,7 +138,7 @@ pub async fn list(
 ) -> Result<Messages> {
     let (offset, key) = match paging.from {
         PageStart::Offset(offset) => (offset, None),
-        // A forged cursor reaches nothing, but must not overflow either.
+        // The key of a forged cursor must not overflow. It gives no access to other rows.
         PageStart::Key(key) => (0, Some(key.clamp(0, FAR))),
     };
     let descending = order == Order::Descending;
@@ -159,8 +160,8 @@ pub async fn list(
             where m.conversation_id = c.id and m.site_id = $1 and c.user_id = $3
               and m.seq > case when $4 then c.newest - $7 else coalesce($5, $6) end
               and m.seq <= case when $4 then c.newest else coalesce($5, $6) + $7 end
-            -- The range is no longer than that; said again, so that in a conversation that is a good part of
-            -- the table the planner does not take it for a good part of the table, too, and read all of it.
+            -- The range has at most $7 rows. The limit tells the planner. Without it, the planner reads
+            -- the whole table if the conversation is a large part of it.
             order by m.seq limit $7
         ) m on true
         order by m.seq
@@ -219,12 +220,12 @@ pub async fn list(
 #[cfg(test)]
 mod properties;
 
-/// What a user may send, to the chat and to bots.
+/// Limits for messages to the chat and to bots.
 #[derive(Clone, Copy, Debug)]
 pub struct SendLimits {
-    /// Messages in a minute.
+    /// Messages per minute. 0 disables the limit.
     pub rate_per_minute: i32,
-    /// Tokens held against the site's budget while a reply is made.
+    /// Tokens reserved from the site's budget while a reply is made.
     pub reserved_tokens: i64,
 }
 

@@ -1,4 +1,4 @@
-//! Conversations of staff with the chat and with bots.
+//! Conversations of staff with the assistant and with bots.
 
 pub mod bots;
 pub mod conversations;

@@ -1,7 +1,7 @@
-//! The context of a message: the session of the service, or the stored history.
+//! The context of a message: a DashScope session, or the stored history.
 //!
-//! A call has one of the two, never both, since the context would be paid for twice. If the service
-//! has forgotten the session, a second call has the history.
+//! A call has one of the two, never both, because the context would be paid for twice. If DashScope
+//! has dropped the session, a second call has the history.
 
 use std::time::Duration;
 
@@ -15,17 +15,17 @@ use crate::{
     },
 };
 
-/// When a session of the service is used, and how much history is sent if there is none.
+/// When a DashScope session is used, and how much history is sent without one.
 pub(super) struct HistoryLimits {
-    /// Since the session's last use.
+    /// Longest time since the last use of the session.
     pub session_age: Duration,
-    /// Since the session began.
+    /// Most rounds since the session began.
     pub session_rounds: i32,
-    /// Newest turns of the conversation.
+    /// Number of newest turns to send.
     pub turns: i32,
 }
 
-/// DashScope keeps a session for an hour and 50 rounds. Ten minutes are left as a margin.
+/// DashScope keeps a session for an hour and 50 rounds. The age limit has a margin of ten minutes.
 pub(super) const HISTORY: HistoryLimits = HistoryLimits {
     session_age: Duration::from_secs(50 * 60),
     session_rounds: 50,
@@ -37,15 +37,15 @@ pub(super) const HISTORY: HistoryLimits = HistoryLimits {
 pub(super) struct SessionOrHistory {
     site_id: i64,
     message_id: i64,
-    /// Taken by the first call.
+    /// The first call takes it out.
     session_id: Option<String>,
-    /// Oldest first. Empty while there is a session.
+    /// Oldest first. Filled if there is no session, or once DashScope has dropped it.
     history: Vec<Turn>,
-    /// The service has forgotten the session.
+    /// True if DashScope has dropped the session.
     lost: bool,
 }
 
-/// Who asks whom, and what.
+/// One question: the application, the user and the text.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Question<'a> {
     pub app_id: &'a str,
@@ -53,7 +53,7 @@ pub(super) struct Question<'a> {
     pub role: &'a str,
     pub nickname: &'a str,
     pub content: &'a str,
-    /// What the page shows from which the question is asked.
+    /// The facts of the page on which the question is asked.
     pub page: Option<PageFacts<'a>>,
 }
 
@@ -94,8 +94,8 @@ impl SessionOrHistory {
         }
     }
 
-    /// True if the call failed because the service has forgotten its session. Then the history has
-    /// been read for the next call.
+    /// Reads the history if the call failed because DashScope has dropped its session. Returns
+    /// true if there is now a history to call with.
     pub async fn must_repeat(&mut self, db: &Db, call: &Call, err: &dashscope::Error) -> bool {
         let forgotten = matches!(err, dashscope::Error::SessionExpired { .. });
         if !forgotten || call.session_id.is_none() {
@@ -133,13 +133,14 @@ impl SessionOrHistory {
         Ok(turns(row.roles, row.texts))
     }
 
-    /// True if the service has forgotten the session. The conversation must forget it, too.
+    /// True if DashScope has dropped the session. Then its id must be removed from the
+    /// conversation.
     pub fn is_session_lost(&self) -> bool {
         self.lost
     }
 }
 
-/// The turns of the row type `turns`, oldest first. The row has the newest first, or nulls.
+/// Converts the row type `turns` to turns, oldest first. The row has the newest first, or nulls.
 pub(super) fn turns(roles: Option<Vec<String>>, texts: Option<Vec<String>>) -> Vec<Turn> {
     let pairs = roles
         .unwrap_or_default()

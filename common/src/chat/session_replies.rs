@@ -1,4 +1,4 @@
-//! A bot's reply to a message of a session. A job asks for it, since no client waits on a connection.
+//! A bot's reply to a message of a session. A job makes it, because no client waits for it.
 
 mod store;
 
@@ -19,7 +19,8 @@ use crate::{
     insights::{
         apps::app1_chat,
         jobs::{
-            self, Job, JobContext, JobLimits, PATIENCE, SessionReplyOutcome, StepError, Worker,
+            self, Job, JobContext, JobLimits, MAX_REPLY_TRIES, PATIENCE, SessionReplyOutcome,
+            StepError, Worker,
         },
     },
     platform::{
@@ -32,12 +33,10 @@ use crate::{
     },
 };
 
-/// How often a reply is tried: a person waits for it.
-const TRIES: i32 = 3;
-/// The longest that a reply is put off because its app may not be asked.
+/// Longest delay of a reply whose run is refused, for example by a budget or an open circuit.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
-/// A worker for all jobs, those of sessions included. It connects to nothing yet.
+/// A worker for all jobs, including replies in sessions. It does not connect to anything yet.
 pub fn worker(
     db: Db,
     dashscope: DashScope,
@@ -55,12 +54,12 @@ pub fn worker(
     Worker::new(context, Arc::new(SessionReplies))
 }
 
-/// The same, from the environment.
+/// Builds the worker from the environment.
 ///
 /// # Errors
 /// Names the variable that is missing or cannot be read.
 pub async fn worker_from_env(env: &Env) -> Result<Worker, ConfigError> {
-    // Boxed, for the SDK's futures are large and are needed once.
+    // Boxed, because the futures of the AWS SDK are large and used only once.
     let (database, (dashscope, app_ids)) = tokio::try_join!(
         Box::pin(DatabaseConfig::from_env(env)),
         Box::pin(apps::dashscope_from_env(env))
@@ -91,20 +90,20 @@ async fn reply(context: &JobContext, job: &Job) -> Result<SessionReplyOutcome> {
         Ok(()) => return Ok(SessionReplyOutcome::Replied),
         Err(error) => error,
     };
-    if is_tried_again(job, &error, clock::now()) {
+    if should_retry(job, &error, clock::now()) {
         return Ok(SessionReplyOutcome::Later(error));
     }
     let (code, message) = error.reason().unwrap_or_default();
     store::give_up(&context.db, job, code, &message).await?;
-    tracing::warn!(job_id = job.id, error_code = code, "a bot could not reply");
+    tracing::warn!(job_id = job.id, error_code = code, "bot reply failed");
     Ok(SessionReplyOutcome::GaveUp)
 }
 
-/// Asks the bot once. Its answer is stored with the end of the job.
+/// Calls the bot's application once. The answer is stored together with the end of the job.
 async fn ask_bot(context: &JobContext, job: &Job) -> Result<(), StepError> {
     let mut prepared = store::begin(context, job).await?;
     let began = Instant::now();
-    let (answer, mut end, asked) = converse(context, job, &mut prepared, began).await;
+    let (answer, mut end, asked) = call_dashscope(context, job, &mut prepared, began).await;
     end.latency_ms = clock::millis(began.elapsed());
     end.session_lost = prepared.before.is_session_lost();
     end.prompt_version = Some(app1_chat::PROMPT_VERSION);
@@ -131,23 +130,23 @@ async fn ask_bot(context: &JobContext, job: &Job) -> Result<(), StepError> {
         (Some(Ok(_)), None) => Ok(()),
         (Some(Ok(_)), Some(code)) => {
             let message = end.error_message.unwrap_or_default();
-            Err(StepError::Broken(code, message))
+            Err(StepError::Retryable(code, message))
         }
     }
 }
 
 type Answered = Option<Result<Answer, dashscope::Error>>;
 
-/// Asks with the session, else with the history. Returns the answer, or none if the job was lost
-/// meanwhile; how the run ends; and for how long DashScope was asked.
-async fn converse(
+/// Calls with the session, else with the history. Returns the answer, the end of the run, and the
+/// duration of all calls. The answer is `None` if the lease of the job was lost.
+async fn call_dashscope(
     context: &JobContext,
     job: &Job,
     prepared: &mut Prepared,
     began: Instant,
 ) -> (Answered, RunEnd, Duration) {
     let mut asked = Duration::ZERO;
-    // Of a call whose session the service had forgotten.
+    // Usage and attempts of a first call whose session had expired.
     let (mut spent, mut attempts) = (None, 0);
     loop {
         let call = prepared.before.call(Question {
@@ -196,7 +195,8 @@ fn run_end(answer: &Answered) -> RunEnd {
     end
 }
 
-/// How DashScope failed a call, if it did. A forgotten session is no failure: it is asked once more.
+/// The failure to count in the metrics, if DashScope caused one. An expired session does not count,
+/// because the call is repeated with the history.
 fn failure(answer: Option<&Result<Answer, dashscope::Error>>) -> Option<&'static str> {
     match answer? {
         Ok(answer) => answer.text.trim().is_empty().then_some(metrics::EMPTY),
@@ -205,12 +205,12 @@ fn failure(answer: Option<&Result<Answer, dashscope::Error>>) -> Option<&'static
     }
 }
 
-/// Whether the reply is tried again. Else it is given up, and a message says so.
-fn is_tried_again(job: &Job, error: &StepError, now: DateTime<Utc>) -> bool {
+/// True if the job retries the reply. Otherwise a message without a reply ends the job.
+fn should_retry(job: &Job, error: &StepError, now: DateTime<Utc>) -> bool {
     match error {
         StepError::NotBefore(at, _) => (*at - now).to_std().unwrap_or_default() <= LONGEST_WAIT,
-        StepError::Broken(..) => job.attempts < TRIES,
-        StepError::Hopeless(..) => false,
-        StepError::Lost | StepError::OutOfTime | StepError::Unsure(_) => true,
+        StepError::Retryable(..) => job.attempts < MAX_REPLY_TRIES,
+        StepError::Permanent(..) => false,
+        StepError::Lost | StepError::OutOfTime | StepError::Unknown(_) => true,
     }
 }

@@ -1,4 +1,5 @@
-//! Alerts: runs that failed, ran out of time or met an open circuit, until an admin has seen to them.
+//! Alerts: runs that failed, timed out or were rejected by an open circuit. An admin acknowledges
+//! or ignores them.
 
 use chrono::{DateTime, Utc};
 use serde_json::json;
@@ -20,70 +21,66 @@ use crate::{
 };
 
 words! {
-    /// Status of an alert, as clients and the column `alert_status` spell it.
+    /// The status of an alert, as in the API and the column `alert_status`.
     pub enum Status {
         Pending = "pending",
         Acknowledged = "acknowledged",
-        /// Of no interest.
+        /// Not relevant.
         Ignored = "ignored",
     }
 }
 
-/// How many of the newest alerts of each app of a site and each [`Status`] are grouped.
+/// Grouping reads at most this many of the newest alerts per site, app and [`Status`].
 pub const MAX_GROUPED: i64 = 1_000;
 
-/// The most alerts of one cause that are settled at once.
+/// The most alerts of the same cause that one request settles.
 const MAX_SETTLED: i64 = 5_000;
 
-/// A failure, or all of the same cause.
+/// An alert, or a group of alerts with the same cause.
 #[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "plain data")]
 pub struct Alert {
-    /// Of the run; of the newest of several.
+    /// Id of the run. In a group, of the newest run.
     pub id: i64,
-    /// Where.
     pub site_id: i64,
-    /// Which app was asked, by its name.
+    /// A word of [`App`].
     pub app_type: String,
-    /// How it failed: `failed`, `timeout` or `circuit_open`.
+    /// `failed`, `timeout` or `circuit_open`.
     pub status: String,
     /// A word of [`Status`].
     pub alert_status: String,
-    /// Why, for programs.
     pub error_code: Option<String>,
-    /// Why, for people.
     pub error_message: Option<String>,
-    /// When the run began; the newest of several.
+    /// When the run began. In a group, the newest run.
     pub created_at: DateTime<Utc>,
-    /// How many it stands for.
+    /// Alerts in the group; otherwise 1.
     pub occurrences: i64,
-    /// When the oldest of them began.
+    /// When the oldest run of the group began.
     pub first_at: DateTime<Utc>,
 }
 
 impl Alert {
-    /// With its place in the list.
+    /// Adds the sort key.
     fn keyed(self) -> (TimeKey, Self) {
         ((self.created_at.timestamp_micros(), self.id), self)
     }
 }
 
-/// Which alerts are listed.
+/// Filters of the list of alerts.
 #[derive(Clone, Copy, Debug)]
+#[expect(missing_docs, reason = "plain data")]
 pub struct AlertQuery {
-    /// Of one site, or of all.
     pub scope: SiteScope,
-    /// Of one app.
     pub app: Option<App>,
-    /// Of one status.
     pub alert_status: Option<Status>,
-    /// Begun in these days.
+    /// When the run began.
     pub dates: DateRange,
-    /// Those of the same site, app, status, error code and alert status are one.
+    /// Groups alerts of the same site, app, status, error code and alert status.
     pub group: bool,
 }
 
 impl AlertQuery {
-    /// What a cursor of this list is bound to.
+    /// The scope of cursors of this list. A cursor is valid only in its own scope.
     pub fn cursor_scope(&self) -> String {
         let Self {
             scope,
@@ -110,10 +107,10 @@ impl AlertQuery {
     }
 }
 
-/// Lists alerts, the newest first: one by one, or by cause.
+/// Lists alerts or groups of alerts, newest first.
 ///
-/// By cause, only the newest [`MAX_GROUPED`] alerts of each app of a site and each alert status are looked at; where there are more, the
-/// total says so by being an estimate.
+/// Groups are made of the newest [`MAX_GROUPED`] alerts per site, app and alert status. If an app
+/// reaches that limit, the total is marked as an estimate.
 pub async fn list(db: &Db, query: &AlertQuery, paging: &Paging<TimeKey>) -> Result<Page<Alert>> {
     if query.group {
         causes(db, query, paging).await
@@ -124,7 +121,7 @@ pub async fn list(db: &Db, query: &AlertQuery, paging: &Paging<TimeKey>) -> Resu
 
 async fn each(db: &Db, query: &AlertQuery, paging: &Paging<TimeKey>) -> Result<Page<Alert>> {
     let start = Start::of(paging.from);
-    // The join is lateral so that an empty page still has its total.
+    // The left join returns one row with the total even if the page is empty.
     let rows = sqlx::query!(
         r#"
         with days as materialized (
@@ -177,9 +174,9 @@ async fn each(db: &Db, query: &AlertQuery, paging: &Paging<TimeKey>) -> Result<P
     Ok(Page::counted(total, keyed, paging.size, &scope))
 }
 
-/// The ten newest alerts, however they stand.
+/// Returns the ten newest alerts of any alert status.
 pub async fn newest(db: &Db, scope: SiteScope) -> Result<Vec<Alert>> {
-    // How many is said in the statement: planned for any number, it would read and sort them all.
+    // The limit is a literal: with a parameter, the plan would read and sort all alerts.
     let rows = sqlx::query!(
         r#"
         select r.id, r.site_id, r.app_type, r.status, r.alert_status as "alert_status!", r.error_code, r.error_message, r.created_at
@@ -276,17 +273,17 @@ async fn causes(db: &Db, query: &AlertQuery, paging: &Paging<TimeKey>) -> Result
     })
 }
 
-/// What an admin says to an alert.
+/// An admin's decision about an alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It was seen.
+    /// The alert was seen.
     Acknowledge,
-    /// It is of no interest.
+    /// The alert is not relevant.
     Ignore,
 }
 
 impl Verdict {
-    /// The status that it gives an alert.
+    /// The alert status after this decision.
     pub const fn alert_status(self) -> Status {
         match self {
             Self::Acknowledge => Status::Acknowledged,
@@ -302,12 +299,14 @@ impl Verdict {
     }
 }
 
-/// Settles an alert and, if `group`, also the pending ones of the same site, app, status and error code, at most
-/// `MAX_SETTLED`. Returns how many alerts changed. The same verdict again changes nothing; another verdict
-/// replaces that of the alert itself.
+/// Acknowledges or ignores an alert, and returns how many alerts changed.
+///
+/// With `group`, it also settles the pending alerts of the same site, app, status and error code,
+/// at most `MAX_SETTLED`. Repeating a verdict changes nothing. Another verdict replaces the verdict
+/// of the alert itself only.
 ///
 /// # Errors
-/// [`Error::NotFound`] when it is no alert of this site.
+/// [`Error::NotFound`] if the site has no such alert.
 pub async fn settle(
     db: &Db,
     site_id: i64,
@@ -328,8 +327,8 @@ pub async fn settle(
     .with_statement_timeout()
     .await?
     .ok_or(Error::NotFound)?;
-    let most = if group { MAX_SETTLED } else { 0 };
-    let affected = mark(&mut tx, site_id, &alert, verdict.alert_status(), most).await?;
+    let limit = if group { MAX_SETTLED } else { 0 };
+    let affected = mark(&mut tx, site_id, &alert, verdict.alert_status(), limit).await?;
     if affected > 0 {
         let (action, object_id) = (verdict.action(), id.to_string());
         let details = json!({
@@ -345,7 +344,7 @@ pub async fn settle(
     Ok(affected)
 }
 
-/// An alert, and what others of the same cause have in common with it.
+/// An alert, with the columns that alerts of the same cause share.
 struct Cause {
     id: i64,
     created_at: DateTime<Utc>,
@@ -354,16 +353,16 @@ struct Cause {
     error_code: Option<String>,
 }
 
-/// Marks an alert, and at most `most` of the pending ones of its cause; returns how many changed.
+/// Marks an alert and at most `limit` pending alerts of the same cause. Returns how many changed.
 ///
-/// Rows are locked in the order of their ids: of two who do the same, the second waits for the first and
-/// finds nothing left to do.
+/// Rows are locked in the order of their ids, so that two requests cannot deadlock. The second
+/// request waits for the first, then finds no pending alert.
 async fn mark(
     tx: &mut PgConnection,
     site_id: i64,
     alert: &Cause,
     alert_status: Status,
-    most: i64,
+    limit: i64,
 ) -> Result<i64> {
     sqlx::query_scalar!(
         r#"
@@ -375,7 +374,7 @@ async fn mark(
                and r.error_code is not distinct from $6
              order by r.created_at desc, r.id desc limit $8)
         ), chosen as materialized (
-            -- Looked at once more under its lock, for somebody else may have settled it meanwhile.
+            -- Checked again under the lock: another request may have settled it in the meantime.
             select r.id, r.created_at from cause c join biz.ai_run_logs r on r.id = c.id and r.created_at = c.created_at
             where r.site_id = $1 and (r.alert_status = 'pending' or r.id = $2 and r.alert_status <> $7)
             order by r.id for no key update of r
@@ -393,7 +392,7 @@ async fn mark(
         alert.status,
         alert.error_code,
         alert_status.name(),
-        most,
+        limit,
     )
     .fetch_one(tx)
     .with_statement_timeout()

@@ -1,4 +1,4 @@
-//! The registry of applications: their names, and the DashScope application ids behind them.
+//! The applications: their names, and their application ids at DashScope.
 
 use std::collections::BTreeMap;
 
@@ -11,16 +11,16 @@ use crate::{
 };
 
 words! {
-    /// One of the applications. Its word is its name in the database (`app_type`, `cache_type`) and
-    /// in the admin API.
+    /// An application. Its word is used in the database (`app_type`, `cache_type`) and in the
+    /// admin API.
     #[derive(PartialOrd, Ord)]
     pub enum App {
         Chat = "app1_chat",
-        /// Finance of a site, or of one area of it.
+        /// Finance of a site or of one of its areas.
         Finance = "app2_finance",
-        /// Finance of the areas of a site, compared.
+        /// Compares the finances of a site's areas.
         FinanceArea = "app2a_finance_area",
-        /// Clues about a member, from consumption.
+        /// Clues about a member, from the member's consumption.
         Clue = "app3_clue",
         /// What a coach should do about a member.
         Analysis = "app4_analysis",
@@ -28,15 +28,15 @@ words! {
         Tactics = "app5_tactics",
         /// Clues about a member, from a note.
         NoteAnalysis = "app6_note_analysis",
-        /// How a member is to be kept.
+        /// How to retain a member.
         CustomerAnalysis = "app7_customer_analysis",
-        /// The clues of consumption and notes, in one list.
+        /// The clues from consumption and from notes, merged into one list.
         ClueConsolidated = "app8_clue_consolidated",
     }
 }
 
 impl App {
-    /// The variable that holds its application id.
+    /// The environment variable of the application id.
     pub const fn variable(self) -> &'static str {
         match self {
             Self::Chat => "DASHSCOPE_APP_ID_1_CHAT",
@@ -52,12 +52,12 @@ impl App {
     }
 }
 
-/// Application ids by app. One that is missing disables its app, not the system.
+/// Application ids by app. A missing id disables only that app.
 #[derive(Clone, Debug, Default)]
 pub struct AppIds(BTreeMap<App, String>);
 
 impl AppIds {
-    /// Reads each app's variable.
+    /// Reads the variable of each app.
     pub fn from_env(env: &Env) -> Self {
         let ids = App::ALL
             .into_iter()
@@ -71,10 +71,10 @@ impl AppIds {
     }
 }
 
-/// A client of DashScope, which asks nothing yet, and the configured applications.
+/// Creates the DashScope client and reads the application ids. Sends no request.
 ///
 /// # Errors
-/// Names the variable that is missing, cannot be read, or does not fit the client.
+/// Names the variable that is missing, cannot be read, or is invalid.
 pub async fn dashscope_from_env(env: &Env) -> Result<(DashScope, AppIds), ConfigError> {
     let config = dashscope::Config::from_env(env).await?;
     let client = DashScope::new(config).map_err(|_| ConfigError::Invalid {

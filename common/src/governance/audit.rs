@@ -1,4 +1,4 @@
-//! What admins changed: who, what and when. `record` writes a row in the transaction of the change.
+//! The audit log: which admin changed what, and when.
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -16,7 +16,7 @@ use crate::{
 };
 
 words! {
-    /// What an admin did, as clients and the column `action` spell it.
+    /// What an admin did, as in the API and the column `action`.
     pub enum Action {
         SetBudget = "budget.set",
         SetRuntimeContext = "runtime_context.set",
@@ -31,8 +31,8 @@ words! {
     }
 }
 
-/// Writes a row of the audit, in the transaction that makes the change. This is the one place that
-/// does.
+/// Writes a row of the audit log, in the transaction that makes the change. All audit rows are
+/// written here.
 pub(crate) async fn record(
     tx: &mut PgConnection,
     action: Action,
@@ -56,40 +56,37 @@ pub(crate) async fn record(
     Ok(())
 }
 
-/// One change.
+/// A row of the audit log.
 #[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "plain data")]
 pub struct Entry {
-    /// Id.
     pub id: i64,
-    /// Where.
     pub site_id: i64,
-    /// Who.
+    /// The admin.
     pub user_id: i64,
-    /// What, by its name.
+    /// A word of [`Action`].
     pub action: String,
-    /// The run, job or batch that it was done to, where there is one.
+    /// Id of the run, job or batch, if the action has one.
     pub object_id: Option<String>,
-    /// What was asked for, and what it did.
+    /// The parameters of the action and its effect.
     pub details: Value,
-    /// When.
     pub created_at: DateTime<Utc>,
 }
 
-/// Which changes are listed.
+/// Filters of the audit log.
 #[derive(Clone, Copy, Debug)]
+#[expect(missing_docs, reason = "plain data")]
 pub struct AuditQuery {
-    /// Of one site, or of all.
     pub scope: SiteScope,
-    /// Of one kind.
     pub action: Option<Action>,
-    /// By one admin.
+    /// The admin.
     pub user_id: Option<i64>,
-    /// Made in these days.
+    /// When the change was made.
     pub dates: DateRange,
 }
 
 impl AuditQuery {
-    /// What a cursor of this list is bound to.
+    /// The scope of cursors of this list. A cursor is valid only in its own scope.
     pub fn cursor_scope(&self) -> String {
         let Self {
             scope,
@@ -101,10 +98,10 @@ impl AuditQuery {
     }
 }
 
-/// Lists changes, the newest first.
+/// Lists the audit log, newest first.
 pub async fn list(db: &Db, query: &AuditQuery, paging: &Paging<TimeKey>) -> Result<Page<Entry>> {
     let start = Start::of(paging.from);
-    // The join is lateral so that an empty page still has its total.
+    // The left join returns one row with the total even if the page is empty.
     let rows = sqlx::query!(
         r#"
         with days as materialized (

@@ -1,4 +1,5 @@
-//! Who may call: the token says who somebody claims to be, the database whether they may.
+//! Access control. The token identifies the user; the database decides whether the user is
+//! approved.
 
 mod admin;
 mod tokens;
@@ -22,40 +23,38 @@ use crate::platform::{
 pub use admin::{Admin, SITE_ID, SiteScope};
 pub use tokens::{Claims, JwtSecrets, sign};
 
-/// How long an approval may be remembered: for so long a disabled user may go on.
-const REMEMBERED: Duration = Duration::from_secs(30);
-/// How many users one instance remembers.
-const REMEMBERED_USERS: NonZeroUsize = NonZeroUsize::new(10_000).expect("not zero");
+/// How long an approved user is cached. A user who is disabled keeps access for this long.
+const CACHED_FOR: Duration = Duration::from_secs(30);
+/// Users in the cache of one instance.
+const CACHED_USERS: NonZeroUsize = NonZeroUsize::new(10_000).expect("not zero");
 
 words! {
-    /// Role of a user, as the column `role` spells it.
+    /// The role of a user, as in the column `role`.
     pub enum Role {
         Coach = "coach",
         Staff = "staff",
         Manager = "manager",
         /// Administers the AI of one site.
         SiteAdmin = "site_admin",
-        /// Administers the platform; belongs to no site.
+        /// Administers all sites. Belongs to no site.
         Admin = "admin",
     }
 }
 
 /// A row of `biz.users`.
 #[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "plain data")]
 pub struct User {
-    /// Id.
     pub id: i64,
-    /// None for a platform admin.
+    /// `None` for a platform admin.
     pub site_id: Option<i64>,
-    /// What to call them.
     pub nickname: String,
-    /// What they may do.
     pub role: Role,
-    /// Whether they may do anything.
+    /// True if the status is `approved`. Other users have no access.
     pub approved: bool,
 }
 
-/// Reads one user.
+/// Reads a user by id.
 pub async fn find_user(db: &Db, id: i64) -> Result<Option<User>> {
     let row = sqlx::query!(
         "select id, site_id, nickname, role, status from biz.users where id = $1",
@@ -76,25 +75,26 @@ pub async fn find_user(db: &Db, id: i64) -> Result<Option<User>> {
     .transpose()
 }
 
-/// Tells who calls. A clone shares what is remembered.
+/// Authenticates callers by their token. Clones share the cache of approved users.
 #[derive(Clone)]
 pub struct Callers {
     secrets: RotatingSecret<JwtSecrets>,
     db: Db,
-    remembered: Arc<Mutex<LruCache<i64, (Instant, User)>>>,
+    /// Approved users by id, and when each was read.
+    cached: Arc<Mutex<LruCache<i64, (Instant, User)>>>,
 }
 
 impl Callers {
-    /// Nobody is remembered yet.
+    /// Starts with an empty cache.
     pub fn new(secrets: impl Into<RotatingSecret<JwtSecrets>>, db: Db) -> Self {
         Self {
             secrets: secrets.into(),
             db,
-            remembered: Arc::new(Mutex::new(LruCache::new(REMEMBERED_USERS))),
+            cached: Arc::new(Mutex::new(LruCache::new(CACHED_USERS))),
         }
     }
 
-    /// The approved user behind a token.
+    /// Returns the approved user of a token.
     pub(crate) async fn identify(&self, token: &str) -> Result<User> {
         let claims = self.verify(token).await?;
         let id = claims
@@ -109,12 +109,12 @@ impl Callers {
         }
     }
 
-    /// What a token says, if need be under a secret that was rotated in since this instance began.
+    /// Verifies a token. Reloads the secrets if the token may be signed with a newer one.
     async fn verify(&self, token: &str) -> Result<Claims> {
         let secrets = self.secrets.get();
         let verified = secrets.verify(token);
         if verified.is_err()
-            && secrets.may_not_know(token)
+            && secrets.fails_only_by_signature(token)
             && let Some(secrets) = self.secrets.refresh_after_rejection(&secrets).await
         {
             return secrets.verify(token);
@@ -122,42 +122,42 @@ impl Callers {
         verified
     }
 
-    /// Only approvals are remembered, so that a new one is seen at once.
+    /// Only approved users are cached, so that an approval takes effect at once.
     async fn approved_user(&self, id: i64) -> Result<User> {
-        let remembered = self
-            .remembered
+        let cached = self
+            .cached
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .get(&id)
             .cloned();
-        if let Some((since, user)) = remembered
-            && since.elapsed() < REMEMBERED
+        if let Some((since, user)) = cached
+            && since.elapsed() < CACHED_FOR
         {
             return Ok(user);
         }
-        let asked = Instant::now();
+        let read_at = Instant::now();
         let user = find_user(&self.db, id)
             .await?
             .filter(|user| user.approved)
             .ok_or(Error::NotApproved)?;
-        self.remembered
+        self.cached
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .put(id, (asked, user.clone()));
+            .put(id, (read_at, user.clone()));
         Ok(user)
     }
 }
 
-/// An approved member of a site's staff. A handler that takes one cannot forget to ask who calls.
+/// An approved member of a site's staff. Handlers take it as an argument, which authenticates the
+/// request.
 #[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "plain data")]
 pub struct Caller {
-    /// Tenant: a part of every statement.
+    /// The tenant. Statements filter by it.
     pub site_id: i64,
-    /// User.
     pub user_id: i64,
-    /// What to call them.
     pub nickname: String,
-    /// From the table, not from the token.
+    /// From the database, not from the token.
     pub role: Role,
 }
 
@@ -171,8 +171,8 @@ mod tests {
     use super::{tokens::MIN_SECRET, *};
     use crate::platform::db::{self, DatabaseConfig};
 
-    /// Somebody whose approval was read so long ago, where no database can be asked again.
-    async fn identified(ago: Duration) -> Result<User> {
+    /// Identifies a user who was cached `age` ago, while the database is unreachable.
+    async fn identify_cached(age: Duration) -> Result<User> {
         let secret = SecretString::from("x".repeat(MIN_SECRET));
         let url = SecretString::from("postgres://127.0.0.1:1/none");
         let config = DatabaseConfig {
@@ -185,21 +185,21 @@ mod tests {
             db::connect_lazy(&config).unwrap(),
         );
         let user = staff();
-        let asked = Instant::now().checked_sub(ago).unwrap();
+        let read_at = Instant::now().checked_sub(age).unwrap();
         callers
-            .remembered
+            .cached
             .lock()
             .unwrap()
-            .put(user.id, (asked, user.clone()));
+            .put(user.id, (read_at, user.clone()));
         let token = sign(&secret, &user, Duration::from_secs(60)).unwrap();
         callers.identify(&token).await
     }
 
     #[tokio::test]
-    async fn an_approval_is_believed_for_thirty_seconds_and_then_read_again() {
-        assert!(identified(Duration::from_secs(20)).await.is_ok());
-        let asked_again = identified(Duration::from_secs(31)).await;
-        assert!(matches!(asked_again, Err(Error::Unavailable(_))));
+    async fn an_approval_is_cached_for_thirty_seconds() {
+        assert!(identify_cached(Duration::from_secs(20)).await.is_ok());
+        let expired = identify_cached(Duration::from_secs(31)).await;
+        assert!(matches!(expired, Err(Error::Unavailable(_))));
     }
 
     fn staff() -> User {
@@ -221,17 +221,17 @@ mod tests {
     }
 
     #[test]
-    fn only_a_token_that_would_hold_but_for_its_key_may_be_of_an_unknown_secret() {
+    fn only_an_unexpired_token_with_an_unknown_key_reloads_the_secrets() {
         let secrets = JwtSecrets::new(&secret("a"), Some(&secret("b"))).unwrap();
         let young = Duration::from_secs(60);
-        assert!(secrets.may_not_know(&token(&secret("c"), young)));
+        assert!(secrets.fails_only_by_signature(&token(&secret("c"), young)));
         for known in ["a", "b"] {
-            assert!(!secrets.may_not_know(&token(&secret(known), young)));
+            assert!(!secrets.fails_only_by_signature(&token(&secret(known), young)));
         }
-        assert!(!secrets.may_not_know(&token(&secret("c"), Duration::ZERO)));
+        assert!(!secrets.fails_only_by_signature(&token(&secret("c"), Duration::ZERO)));
         let altered = token(&secret("c"), young).replacen('.', ".x", 1);
         for token in ["", "a.b.c", &*altered] {
-            assert!(!secrets.may_not_know(token), "{token}");
+            assert!(!secrets.fails_only_by_signature(token), "{token}");
         }
     }
 }

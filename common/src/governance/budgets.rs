@@ -1,5 +1,5 @@
-//! Budgets: what a site may use of tokens by day and by month, and what it has used. They are enforced where a
-//! run is admitted, in `admit_run`.
+//! Budgets: how many tokens a site may use per day and per month, and how many it has used.
+//! The SQL function `admit_run` enforces them when a run begins.
 
 use chrono::{DateTime, Utc};
 use serde_json::json;
@@ -16,28 +16,26 @@ use crate::{
     },
 };
 
-/// Nobody's budget is larger, in tokens.
+/// The largest limit that can be set, in tokens.
 const MAX_LIMIT: i64 = 1_000_000_000_000;
 
-/// What is used and what may be, in tokens, of a site today and this month; or of all sites together, by the
-/// day of Shanghai. What runs under way hold is used.
+/// Tokens used and allowed today and this month, for one site or for all sites together.
+///
+/// Reservations of running calls count as used. Days are days of the site's time zone, or of
+/// Shanghai for all sites together.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "plain data")]
 pub struct Budget {
-    /// Today.
     pub daily_used: i64,
-    /// A day.
     pub daily_limit: i64,
-    /// This month.
     pub monthly_used: i64,
-    /// A month.
     pub monthly_limit: i64,
-    /// Who set the limits last; nobody where they are the default.
+    /// The admin who set the limits. `None` for the default limits and for all sites together.
     pub updated_by: Option<i64>,
-    /// And when.
     pub updated_at: Option<DateTime<Utc>>,
 }
 
-/// Limits that make sense.
+/// Valid limits of a budget, in tokens.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     daily: i64,
@@ -45,10 +43,10 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Tokens of a day and of a month; none at all keeps a site from asking anything.
+    /// Checks the limits per day and per month. A limit of 0 rejects every call of the site.
     ///
     /// # Errors
-    /// [`Error::Invalid`], with the field.
+    /// [`Error::Invalid`] with the name of the field.
     pub fn parse(daily: Option<i64>, monthly: Option<i64>) -> Result<Self> {
         let limit = |field, limit: Option<i64>| match limit {
             None => Err(Error::invalid(field, Reason::Missing)),
@@ -62,10 +60,10 @@ impl Limits {
     }
 }
 
-/// The budget of a site, or of all sites together.
+/// Returns the budget of a site, or of all sites together.
 ///
 /// # Errors
-/// [`Error::NotFound`] where there is no such site.
+/// [`Error::NotFound`] if the site does not exist.
 pub async fn get(db: &Db, scope: SiteScope) -> Result<Budget> {
     read(db, scope.site_id()).await
 }
@@ -85,13 +83,13 @@ async fn read(db: impl PgExecutor<'_>, site_id: Option<i64>) -> Result<Budget> {
     row.try_into()
 }
 
-/// Sets the limits of a site. They apply from the next call on; calls under way finish.
+/// Sets the limits of a site. They apply to the next call; running calls finish.
 ///
 /// # Errors
-/// [`Error::NotFound`] where there is no such site.
+/// [`Error::NotFound`] if the site does not exist.
 pub async fn set(db: &Db, admin: &Admin, site_id: i64, limits: Limits) -> Result<Budget> {
     let mut tx = db.transaction().await?;
-    // The lock that a reservation takes, so that the two come one after the other.
+    // `budget_room` takes the same lock, so no reservation runs at the same time.
     sqlx::query!(
         "select from biz.sites where id = $1 for no key update",
         site_id
@@ -132,7 +130,7 @@ pub async fn set(db: &Db, admin: &Admin, site_id: i64, limits: Limits) -> Result
     Ok(after)
 }
 
-/// As `budget_of` answers: nulls where there is no such site.
+/// A row of `budget_of`. The limits are null if the site does not exist.
 pub(crate) struct Row {
     pub daily_used: Option<i64>,
     pub daily_limit: Option<i64>,
@@ -162,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_limit_is_given_and_no_less_than_nothing() {
+    fn both_limits_are_required_and_within_range() {
         let field = |daily, monthly| match Limits::parse(daily, monthly) {
             Err(Error::Invalid { field, .. }) => field.into_owned(),
             other => panic!("{other:?}"),

@@ -1,4 +1,4 @@
-//! How Parlor is at this minute, all sites together: what alarms watch.
+//! Current values that alarms watch, for all sites together.
 
 use crate::platform::{
     db::{Db, StatementTimeout},
@@ -7,10 +7,11 @@ use crate::platform::{
     telemetry,
 };
 
-/// Looks, in one round trip, which does not grow with the runs that were.
+/// Reads all gauges in one round trip. The cost does not depend on the number of past runs.
 pub async fn read(db: &Db) -> Result<Gauges> {
-    // Each kind of a site's due jobs, and its first, is one step in the index, however many wait; and of a month only
-    // today is added up. The days before are not, just after midnight, while they are being summed up.
+    // One index lookup per site and urgency finds the oldest due job, however many jobs wait.
+    // Only today's tokens are summed here: `sum_up` has stored the sum of the month's earlier days.
+    // Just after midnight that sum is missing until `sum_up` has reached the site.
     let row = sqlx::query!(
         r#"
         with oldest (due) as (
@@ -51,9 +52,9 @@ pub async fn read(db: &Db) -> Result<Gauges> {
     })
 }
 
-/// Sums up what some of the sites used this month whose day has begun.
+/// Stores the tokens of the month's earlier days, for sites where a new day has begun.
 ///
-/// Answers how many.
+/// Handles at most 500 sites per call. Returns how many it handled.
 pub async fn sum_up(db: &Db) -> Result<i32> {
     sqlx::query_scalar!(r#"select sum_up_usage() as "sites!""#)
         .fetch_one(db)
@@ -61,7 +62,8 @@ pub async fn sum_up(db: &Db) -> Result<i32> {
         .await
 }
 
-/// Looks, and counts what it sees as metrics. Where it cannot look it says so, and an alarm finds no data.
+/// Reads the gauges and writes them as metrics. On failure it logs the error and writes none, so
+/// that the alarms have no data.
 pub async fn write(db: &Db) {
     let gauges = async {
         sum_up(db).await?;

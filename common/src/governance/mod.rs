@@ -1,4 +1,4 @@
-//! Who may call, what it costs, what failed, and who changed what.
+//! Access control, token budgets, run logs, alerts, usage figures and the audit log.
 
 pub mod alerts;
 pub mod apps;

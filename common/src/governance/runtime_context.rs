@@ -1,4 +1,4 @@
-//! What day it is for a site: live, or pinned so that staging and demos are repeatable.
+//! The runtime context: which date and time a site has.
 
 use chrono::{DateTime, NaiveDate, Utc};
 use serde_json::json;
@@ -15,23 +15,23 @@ use crate::{
     },
 };
 
-/// A site's clock: live, or pinned to a day so that staging and demos are repeatable.
+/// The clock of a site: live, or pinned to a day so that staging and demos are repeatable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuntimeClock {
     /// `live` or `sandbox`.
     pub mode: String,
-    /// The day that it is for the site.
+    /// The site's current date; in the sandbox, the pinned date.
     pub business_date: NaiveDate,
-    /// Now; in the sandbox that day with the real time of day.
+    /// The current time. In the sandbox, `business_date` with the real time of day.
     pub now: DateTime<Utc>,
-    /// The site's zone, by its IANA name.
+    /// IANA name of the site's time zone.
     pub timezone: String,
 }
 
-/// The clock of a site.
+/// Returns the clock of a site.
 ///
 /// # Errors
-/// [`Error::NotFound`] where there is no such site.
+/// [`Error::NotFound`] if the site does not exist.
 pub async fn runtime(db: &Db, site_id: i64) -> Result<RuntimeClock> {
     sqlx::query_as!(
         RuntimeClock,
@@ -49,23 +49,23 @@ pub async fn runtime(db: &Db, site_id: i64) -> Result<RuntimeClock> {
     .ok_or(Error::NotFound)
 }
 
-/// How a day of this century begins: of others no business has facts.
+/// The first digits of a valid year. There is no business data of other centuries.
 const CENTURY: &str = "20";
 
-/// Whether a site's business date is today, or pinned.
+/// Whether a site's business date is today or pinned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// It is today.
+    /// The business date is today.
     Live,
-    /// It is this day.
+    /// The business date is this day.
     Sandbox(NaiveDate),
 }
 
 impl Mode {
-    /// Checks `mode`, and the day that a sandbox needs; live has none.
+    /// Parses a mode. `sandbox` requires a date; `live` ignores it.
     ///
     /// # Errors
-    /// [`Error::Invalid`], with the field.
+    /// [`Error::Invalid`] with the name of the field.
     pub fn parse(mode: Option<&str>, sandbox_date: Option<&str>) -> Result<Self> {
         const DATE: &str = "sandbox_date";
         match mode.ok_or(Error::invalid("mode", Reason::Missing))? {
@@ -96,22 +96,21 @@ impl Mode {
     }
 }
 
-/// A site's clock, as admins look at it.
+/// The clock settings of a site, for admins.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "plain data")]
 pub struct RuntimeContext {
-    /// Whose.
     pub site_id: i64,
     /// `live` or `sandbox`.
     pub mode: String,
-    /// The day that it is in the sandbox.
+    /// The business date in the sandbox.
     pub sandbox_date: Option<NaiveDate>,
-    /// Who set it last.
+    /// The admin who last changed the settings.
     pub updated_by: Option<i64>,
-    /// And when.
     pub updated_at: Option<DateTime<Utc>>,
 }
 
-/// The clocks of the sites, by id.
+/// Returns the clock settings of the sites, ordered by site id.
 pub async fn contexts(db: &Db, scope: SiteScope) -> Result<Vec<RuntimeContext>> {
     sqlx::query_as!(
         RuntimeContext,
@@ -126,10 +125,10 @@ pub async fn contexts(db: &Db, scope: SiteScope) -> Result<Vec<RuntimeContext>> 
     .await
 }
 
-/// Sets a site's clock, at once.
+/// Sets the clock of a site. Takes effect immediately.
 ///
 /// # Errors
-/// [`Error::NotFound`] where there is no such site.
+/// [`Error::NotFound`] if the site does not exist.
 pub async fn set_context(
     db: &Db,
     admin: &Admin,
@@ -176,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sandbox_needs_a_day_of_this_century_and_live_has_none() {
+    fn sandbox_requires_a_date_of_this_century_and_live_ignores_it() {
         let pinned = NaiveDate::from_ymd_opt(2026, 5, 1).unwrap();
         assert_eq!(
             Mode::parse(Some("sandbox"), Some("2026-05-01")).unwrap(),
@@ -186,7 +185,7 @@ mod tests {
             Mode::parse(Some("live"), Some("2026-05-01")).unwrap(),
             Mode::Live
         );
-        let refusal = |mode, date| match Mode::parse(mode, date) {
+        let error = |mode, date| match Mode::parse(mode, date) {
             Err(Error::Invalid { field, reason }) => (field.into_owned(), reason),
             other => panic!("{other:?}"),
         };
@@ -198,20 +197,20 @@ mod tests {
             "20260501",
             "0001-01-01",
         ] {
-            let told = refusal(Some("sandbox"), Some(date));
+            let result = error(Some("sandbox"), Some(date));
             assert_eq!(
-                told,
+                result,
                 ("sandbox_date".to_owned(), Reason::NotADate),
                 "{date}"
             );
         }
         assert_eq!(
-            refusal(Some("sandbox"), None),
+            error(Some("sandbox"), None),
             ("sandbox_date".to_owned(), Reason::Missing)
         );
-        assert_eq!(refusal(None, None), ("mode".to_owned(), Reason::Missing));
+        assert_eq!(error(None, None), ("mode".to_owned(), Reason::Missing));
         assert_eq!(
-            refusal(Some("LIVE"), None),
+            error(Some("LIVE"), None),
             ("mode".to_owned(), Reason::Unknown)
         );
     }

@@ -1,4 +1,5 @@
-//! What the apps were used for, from the daily counters: never from the run log, which has millions of rows.
+//! Usage and health of the apps. Read from daily counters, because the run log has millions of
+//! rows.
 
 use std::collections::BTreeMap;
 
@@ -16,29 +17,29 @@ use crate::{
     },
 };
 
-/// Days of the trend, today included.
+/// Days of the trend, including today.
 const DAYS: u64 = 7;
 
-/// Upper ends of the buckets of a latency histogram but the last, which has none, in milliseconds: those of
-/// `latency_bucket`.
+/// Upper bounds of the buckets of a latency histogram, in milliseconds. A 16th bucket has no upper
+/// bound. The SQL function `latency_bucket` has the same bounds.
 pub const BUCKETS: [u32; 15] = [
     100, 200, 300, 500, 750, 1_000, 1_500, 2_000, 3_000, 5_000, 7_500, 10_000, 15_000, 30_000,
     60_000,
 ];
 
-/// Calls of an app on a day, or of several together.
+/// Calls of one or more apps on one or more days.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Calls {
-    /// All that have ended, those that were refused too.
+    /// Calls that have ended, including calls that budget or circuit rejected.
     pub count: i64,
-    /// Those that were answered.
+    /// Calls that ended as `success` or `stopped`.
     pub successes: i64,
-    /// Charged.
+    /// Tokens charged to the budget.
     pub tokens: i64,
 }
 
 impl Calls {
-    /// From 0 to 1, with 4 decimals; 0 where nothing was called.
+    /// From 0 to 1, rounded to 4 decimals. 0 if there was no call.
     pub fn success_rate(&self) -> f64 {
         fraction(self.successes, self.count)
     }
@@ -50,38 +51,38 @@ impl Calls {
     }
 }
 
-/// A part of a whole, from 0 to 1, with 4 decimals; 0 of nothing.
+/// `part / whole`, rounded to 4 decimals. 0 if `whole` is 0.
 pub fn fraction(part: i64, whole: i64) -> f64 {
     if whole == 0 {
         return 0.0;
     }
-    #[expect(clippy::cast_precision_loss, reason = "of four decimals, none is lost")]
+    #[expect(clippy::cast_precision_loss, reason = "rounded to 4 decimals anyway")]
     let fraction = part as f64 / whole as f64;
     (fraction * 10_000.0).round() / 10_000.0
 }
 
-/// How long calls took, in milliseconds.
+/// The latency of calls, in milliseconds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Latency {
     sum: i64,
-    /// Calls by `latency_bucket`: those that were made, and so none that was refused.
+    /// Number of calls per `latency_bucket`. Rejected calls are not counted.
     histogram: Vec<i64>,
 }
 
 impl Latency {
-    /// With 2 decimals; 0 where nothing was called.
+    /// Rounded to 2 decimals. 0 if there was no call.
     pub fn average(&self) -> f64 {
         let calls: i64 = self.histogram.iter().sum();
         if calls == 0 {
             return 0.0;
         }
-        #[expect(clippy::cast_precision_loss, reason = "of two decimals, none is lost")]
+        #[expect(clippy::cast_precision_loss, reason = "rounded to 2 decimals anyway")]
         let average = self.sum as f64 / calls as f64;
         (average * 100.0).round() / 100.0
     }
 
-    /// What 95 of 100 calls did not exceed, as near as the histogram tells: within a bucket calls are taken to
-    /// be spread evenly. A minute where it is more. 0 where nothing was called.
+    /// The 95th percentile, interpolated linearly within a bucket. At most 60,000. 0 if there was
+    /// no call.
     #[expect(
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,
@@ -103,18 +104,18 @@ impl Latency {
     }
 }
 
-/// What a site has used, or all together: today, by day and by app.
+/// Usage of one site or of all sites together, over the last 7 days.
 #[derive(Clone, Debug)]
 pub struct Usage {
-    /// The site's real day; of all sites together, Shanghai's.
+    /// The calendar day of the site's time zone, or of Shanghai for all sites together.
     pub today: NaiveDate,
-    /// By day, ascending: 7, those without a call too.
+    /// Calls per day, in ascending order. Always 7 days, including days without a call.
     pub trend: Vec<(NaiveDate, Calls)>,
-    /// By app, of the 7 days: those that were called, the most called first.
+    /// Calls per app over the 7 days, most calls first. Apps without a call are left out.
     pub by_app: Vec<(String, Calls)>,
-    /// Of today.
+    /// Latency of today's calls.
     pub latency: Latency,
-    /// As of now.
+    /// The current budget.
     pub budget: Budget,
 }
 
@@ -137,12 +138,12 @@ impl Usage {
     }
 }
 
-/// What was used in the last 7 days, and the budget.
+/// Returns the usage of the last 7 days and the budget.
 ///
 /// # Errors
-/// [`crate::Error::NotFound`] where there is no such site.
+/// [`crate::Error::NotFound`] if the site does not exist.
 pub async fn last_days(db: &Db, scope: SiteScope) -> Result<Usage> {
-    // The join is outer so that there is a row, with day and budget, where nothing was called.
+    // The left join returns one row with the day and the budget even if there was no call.
     let rows = sqlx::query!(
         r#"
         with today (day) as materialized (
@@ -150,7 +151,7 @@ pub async fn last_days(db: &Db, scope: SiteScope) -> Result<Usage> {
         ), used as (
             select u.day, u.app_type, sum(u.calls)::bigint as calls, sum(u.successes)::bigint as successes, sum(u.tokens)::bigint as tokens,
                    sum(u.latency_sum_ms)::bigint as latency, add_up(u.latency_histogram) filter (where u.day = today.day) as histogram
-            -- Lateral and limited, so that each site's days are found by the index, however many sites the planner expects.
+            -- Lateral with a limit, so that the plan always uses the index for the days of a site.
             from today cross join biz.sites s cross join lateral (
                 select * from biz.ai_usage_daily u
                 where u.site_id = s.id and u.day between today.day - $2::integer + 1 and today.day
@@ -227,22 +228,22 @@ pub async fn last_days(db: &Db, scope: SiteScope) -> Result<Usage> {
     })
 }
 
-/// How an app does.
+/// The health of an app.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Health {
-    /// Its name.
+    /// A word of [`App`].
     pub app: String,
-    /// How its last call ended, at the sites that were asked for.
+    /// The status of its last call at the requested sites.
     pub last_status: Option<String>,
-    /// When that call had begun.
+    /// When that call began.
     pub last_call_at: Option<DateTime<Utc>>,
-    /// `closed`, `open` or `half_open`; the same for all sites.
+    /// `closed`, `open` or `half_open`. All sites share the circuit.
     pub circuit: String,
-    /// When it may be asked again, where it is not closed.
+    /// When the next call is allowed, if the circuit is not closed.
     pub retry_at: Option<DateTime<Utc>>,
 }
 
-/// How every app does.
+/// Returns the health of each app.
 pub async fn health(db: &Db, scope: SiteScope) -> Result<Vec<Health>> {
     let apps: Vec<String> = App::ALL.map(|app| app.name().to_owned()).into();
     sqlx::query_as!(
@@ -284,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_is_told_with_four_decimals_and_nothing_of_nothing() {
+    fn a_fraction_has_four_decimals_and_is_0_of_0() {
         assert_eq!(fraction(1, 3).to_string(), "0.3333");
         assert_eq!(fraction(2, 3).to_string(), "0.6667");
         assert_eq!(fraction(0, 0).to_string(), "0");
@@ -292,18 +293,18 @@ mod tests {
     }
 
     #[test]
-    fn the_average_is_of_calls_that_were_made() {
+    fn the_average_has_two_decimals_and_is_0_without_calls() {
         assert_eq!(latency(1_000, &[(4, 3)]).average().to_string(), "333.33");
         assert_eq!(Latency::default().average().to_string(), "0");
     }
 
     #[test]
-    fn the_95th_of_100_is_found_in_its_bucket() {
+    fn the_95th_percentile_is_interpolated_within_its_bucket() {
         assert_eq!(Latency::default().p95(), 0);
         assert_eq!(latency(0, &[]).p95(), 0);
         // All between 300 and 500 ms, spread evenly.
         assert_eq!(latency(0, &[(4, 100)]).p95(), 490);
-        // 95 fast ones: just the end of their bucket; one less, and it is a slow one's.
+        // With 95 fast calls it is the end of their bucket. With 94 it is in the slow bucket.
         assert_eq!(latency(0, &[(1, 95), (10, 5)]).p95(), 100);
         assert_eq!(latency(0, &[(1, 94), (10, 6)]).p95(), 3_333);
         assert_eq!(latency(0, &[(16, 10)]).p95(), 60_000);

@@ -1,7 +1,7 @@
-//! Batches: the same apps, asked about many members. An admin sees what it would cost, then confirms.
+//! Batches: the same applications for many members. An admin gets an estimate, then confirms it.
 //!
-//! An estimate is a row that expires. [`confirm`] locks it and queues one job for each member, in one
-//! transaction, so that a batch is started once however often it is confirmed.
+//! An estimate is a row that expires. [`confirm`] locks it and queues one job per member in one
+//! transaction, so a batch starts only once.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use crate::{
     },
 };
 
-/// The apps whose prompt needs a member only, each after those whose results it reads.
+/// Applications whose prompt needs only a member. Each is after the ones whose results it reads.
 const APPS: [App; 5] = [
     App::Clue,
     App::ClueConsolidated,
@@ -30,17 +30,17 @@ const APPS: [App; 5] = [
     App::Analysis,
     App::Tactics,
 ];
-/// The most members of a batch.
+/// Largest number of members in a batch.
 pub const MAX_MEMBERS: usize = 2_000;
-/// For how long an estimate can be confirmed.
+/// How long an estimate can be confirmed.
 const CONFIRMABLE: Duration = Duration::from_secs(600);
-/// The estimate of an app is its average of this many days, today included.
+/// An application is estimated by its average of this many days, including today.
 const RECENT_DAYS: i32 = 30;
-/// Tokens of one call, where the app had no successful call in those days.
+/// Estimated tokens of a call if the application had no successful call in that time.
 const TOKENS_PER_CALL: i64 = 2_000;
-/// Within a site, jobs of a higher urgency go first. An event's has 0: nobody waits for a batch.
+/// Within a site, jobs with a higher urgency run first. Jobs of events have 0.
 const URGENCY: i16 = -1;
-/// Days after which an estimate that expired without being confirmed is deleted.
+/// Days after which an estimate that was not confirmed is deleted, counted from its expiry.
 const DELETED_AFTER_DAYS: i32 = 1;
 
 /// The apps and members of a batch.
@@ -51,10 +51,10 @@ pub struct NewBatch {
 }
 
 impl NewBatch {
-    /// Checks apps and members, and sorts the apps into the order in which they are asked.
+    /// Checks applications and members, and sorts the applications into the order of their calls.
     ///
     /// # Errors
-    /// [`Error::Invalid`], with the field.
+    /// [`Error::Invalid`] with the field.
     pub fn parse(app_types: &[String], member_ids: Vec<i64>) -> Result<Self> {
         if app_types.is_empty() {
             return Err(Error::invalid("app_types", Reason::Empty));
@@ -95,25 +95,26 @@ fn check_members(member_ids: &[i64]) -> Result<()> {
     }
 }
 
-/// What a batch would cost.
+/// Estimated cost of a batch.
 #[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "plain data")]
 pub struct Estimate {
-    /// The batch.
     pub batch_id: Uuid,
-    /// Apps times members.
+    /// Number of applications times number of members.
     pub estimated_calls: i64,
-    /// By what each app has taken of late at the site.
+    /// From the average tokens per call of each application in the last 30 days at the site.
     pub estimated_tokens: i64,
-    /// Of the day or of the month, whichever is less.
+    /// Tokens left of the daily or the monthly budget, the smaller of both.
     pub budget_left: i64,
-    /// Until when it can be confirmed.
+    /// The estimate can be confirmed until then.
     pub expires_at: DateTime<Utc>,
 }
 
 /// Stores an estimate. It can be confirmed for ten minutes.
 ///
 /// # Errors
-/// [`Error::NotFound`] where there is no such site, [`Error::Invalid`] where one is not a member of it.
+/// [`Error::NotFound`] if there is no such site. [`Error::Invalid`] if the site has not all of the
+/// members.
 pub async fn estimate(db: &Db, site_id: i64, user_id: i64, batch: &NewBatch) -> Result<Estimate> {
     let apps: Vec<String> = batch.apps.iter().map(|app| app.name().to_owned()).collect();
     let members = count(batch.member_ids.len());
@@ -161,8 +162,8 @@ fn count(items: usize) -> i64 {
     i64::try_from(items).unwrap_or(i64::MAX)
 }
 
-/// The site's day, if all of these are members of the site. `dws.member_profile` may be a view of
-/// the operator's without keys: a member may have several rows.
+/// Returns the site's current date, if all of these are members of the site. `dws.member_profile`
+/// may be a view without keys, in which a member has several rows.
 async fn check_site(tx: &mut PgConnection, site_id: i64, member_ids: &[i64]) -> Result<NaiveDate> {
     let row = sqlx::query!(
         r#"
@@ -186,9 +187,9 @@ async fn check_site(tx: &mut PgConnection, site_id: i64, member_ids: &[i64]) -> 
 
 /// In tokens.
 struct Cost {
-    /// What the batch would cost.
+    /// Estimated cost of the batch.
     tokens: i64,
-    /// What is left of the budget.
+    /// Rest of the budget.
     left: i64,
 }
 
@@ -220,11 +221,12 @@ async fn estimate_cost(
     .await
 }
 
-/// Queues the jobs of an estimate, once; returns how many.
+/// Queues the jobs of an estimate once. Returns the number of jobs.
 ///
 /// # Errors
-/// [`Error::NotFound`], also for a batch of another site; [`Error::Conflict`] where it was confirmed or cancelled
-/// before, or costs more than is left; [`Error::Gone`] where it has expired.
+/// [`Error::NotFound`], also for a batch of another site. [`Error::Conflict`] if it was already
+/// confirmed or cancelled, or costs more than the budget has left. [`Error::Gone`] if it has
+/// expired.
 pub async fn confirm(db: &Db, site_id: i64, user_id: i64, id: Uuid) -> Result<i64> {
     let mut tx = db.transaction().await?;
     let batch = sqlx::query_as!(
@@ -238,7 +240,7 @@ pub async fn confirm(db: &Db, site_id: i64, user_id: i64, id: Uuid) -> Result<i6
     .with_statement_timeout()
     .await?
     .ok_or(Error::NotFound)?;
-    // Read once the lock is taken: another confirmation may have made this one wait.
+    // A separate statement after the lock, because waiting for the lock may have taken time.
     let now = sqlx::query!(
         r#"select $2 <= clock_timestamp() as "is_expired!", tokens_left($1) as tokens_left"#,
         site_id,
@@ -264,7 +266,7 @@ pub async fn confirm(db: &Db, site_id: i64, user_id: i64, id: Uuid) -> Result<i6
     Ok(jobs)
 }
 
-/// What decides whether a batch can be confirmed.
+/// The columns that decide whether a batch can be confirmed.
 struct Confirmable {
     confirmed_at: Option<DateTime<Utc>>,
     cancelled_at: Option<DateTime<Utc>>,
@@ -275,7 +277,7 @@ struct Confirmable {
 impl Confirmable {
     fn check(&self, is_expired: bool, tokens_left: Option<i64>) -> Result<()> {
         if self.confirmed_at.is_some() {
-            return Err(Error::Conflict("The batch was confirmed before"));
+            return Err(Error::Conflict("The batch was already confirmed"));
         }
         if self.cancelled_at.is_some() {
             return Err(Error::Conflict("The batch was cancelled"));
@@ -284,13 +286,15 @@ impl Confirmable {
             return Err(Error::Gone);
         }
         if tokens_left.is_some_and(|left| self.estimated_tokens > left) {
-            return Err(Error::Conflict("The batch costs more than is left"));
+            return Err(Error::Conflict(
+                "The batch costs more than the budget has left",
+            ));
         }
         Ok(())
     }
 }
 
-/// Marks a batch as confirmed and queues its jobs, one for each member; returns how many.
+/// Marks a batch as confirmed and queues one job per member. Returns the number of jobs.
 async fn enqueue(tx: &mut PgConnection, site_id: i64, id: Uuid) -> Result<i64> {
     sqlx::query!(
         "update biz.ai_batches set confirmed_at = clock_timestamp() where id = $2 and site_id = $1",
@@ -316,41 +320,37 @@ async fn enqueue(tx: &mut PgConnection, site_id: i64, id: Uuid) -> Result<i64> {
     Ok(i64::try_from(queued.rows_affected()).unwrap_or(i64::MAX))
 }
 
-/// A batch as it stands.
+/// A batch and its progress.
 #[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "plain data")]
 pub struct Batch {
-    /// Id.
     pub id: Uuid,
-    /// Where.
     pub site_id: i64,
     /// `estimated`, `expired`, `running`, `done` or `cancelled`.
     pub status: String,
-    /// The apps, in the order in which they are asked.
+    /// Names of the applications, in the order of their calls.
     pub app_types: Vec<String>,
-    /// Apps times members.
+    /// Number of applications times number of members.
     pub estimated_calls: i64,
-    /// What it was thought to cost.
     pub estimated_tokens: i64,
-    /// Of the calls, those that have a result.
+    /// Number of calls that have a result.
     pub done: i64,
-    /// Those that will have none, since their job has failed.
+    /// Number of calls without a result because their job failed.
     pub failed: i64,
-    /// Those that were taken back.
+    /// Number of calls that were cancelled.
     pub cancelled: i64,
-    /// Until when it could be confirmed.
+    /// The estimate could be confirmed until then.
     pub expires_at: DateTime<Utc>,
-    /// When it was.
     pub confirmed_at: Option<DateTime<Utc>>,
-    /// By whom it was asked for.
+    /// The admin who requested the estimate.
     pub created_by: i64,
-    /// When.
     pub created_at: DateTime<Utc>,
 }
 
-/// Finds a batch.
+/// Reads a batch.
 ///
 /// # Errors
-/// [`Error::NotFound`], also for one of a site that is not asked about.
+/// [`Error::NotFound`], also for a batch outside of `scope`.
 pub async fn find(db: &Db, scope: SiteScope, id: Uuid) -> Result<Batch> {
     let batch = sqlx::query_as!(
         Batch,
@@ -375,17 +375,17 @@ pub async fn find(db: &Db, scope: SiteScope, id: Uuid) -> Result<Batch> {
     batch.ok_or(Error::NotFound)
 }
 
-/// What cancelling a batch did.
+/// Result of cancelling a batch.
 #[derive(Clone, Debug)]
 pub struct Cancelled {
-    /// As in [`Batch`].
+    /// See [`Batch::status`].
     pub status: String,
-    /// Jobs that will not run.
+    /// Number of cancelled jobs.
     pub cancelled: i64,
 }
 
-/// Cancels the jobs of a batch that are not running; one that was not confirmed can no longer be. A
-/// batch that is over stays as it is. Safe to repeat.
+/// Cancels the pending jobs of a batch. An estimate can no longer be confirmed afterwards. A batch
+/// that has ended does not change. Idempotent.
 ///
 /// # Errors
 /// [`Error::NotFound`], also for a batch of another site.
@@ -434,7 +434,7 @@ async fn lock(tx: &mut PgConnection, site_id: i64, id: Uuid) -> Result<String> {
     .with_statement_timeout()
     .await?
     .ok_or(Error::NotFound)?;
-    // A statement of its own, so that it sees what was committed before the lock was taken.
+    // A separate statement after the lock, so that it sees everything that was committed before.
     sqlx::query_scalar!(
         r#"select batch_status(b) as "status!" from biz.ai_batches b where b.id = $2 and b.site_id = $1"#,
         site_id,
@@ -445,7 +445,7 @@ async fn lock(tx: &mut PgConnection, site_id: i64, id: Uuid) -> Result<String> {
     .await
 }
 
-/// Marks a batch as cancelled, and those of its jobs that no worker has; returns how many.
+/// Marks a batch and its pending jobs as cancelled. Returns the number of jobs.
 async fn cancel_jobs(tx: &mut PgConnection, site_id: i64, id: Uuid) -> Result<i64> {
     sqlx::query!(
         "update biz.ai_batches set cancelled_at = clock_timestamp() where id = $2 and site_id = $1",
@@ -467,7 +467,8 @@ async fn cancel_jobs(tx: &mut PgConnection, site_id: i64, id: Uuid) -> Result<i6
     Ok(i64::try_from(cancelled.rows_affected()).unwrap_or(i64::MAX))
 }
 
-/// Deletes estimates that expired more than a day ago and were never confirmed; returns how many.
+/// Deletes a limited number of estimates that expired more than a day ago and were not confirmed.
+/// Returns the number.
 pub async fn sweep(db: &Db) -> Result<i32> {
     let Some(mut tx) = db.sweep_transaction().await? else {
         return Ok(0);
@@ -496,7 +497,7 @@ mod tests {
     }
 
     #[test]
-    fn apps_are_asked_after_those_whose_results_they_read() {
+    fn apps_are_sorted_after_those_whose_results_they_read() {
         let mut backwards = APPS;
         backwards.reverse();
         assert_eq!(parse(&backwards, &[7]).unwrap().apps, APPS);
@@ -506,7 +507,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_asked_about_a_member_alone_is_refused() {
+    fn invalid_apps_and_members_are_rejected() {
         let many: Vec<i64> = (1..=2_001).collect();
         for (apps, members, field, reason) in [
             (&[][..], &[7][..], "app_types", Reason::Empty),
@@ -521,13 +522,13 @@ mod tests {
             (&[App::Clue], &many, "member_ids", Reason::TooMany(2_000)),
         ] {
             let Err(Error::Invalid {
-                field: told,
-                reason: why,
+                field: actual_field,
+                reason: actual_reason,
             }) = parse(apps, members)
             else {
                 panic!("{apps:?} {members:?}")
             };
-            assert_eq!((&*told, why), (field, reason));
+            assert_eq!((&*actual_field, actual_reason), (field, reason));
         }
         assert!(parse(&[App::Clue], &many[..2_000]).is_ok());
     }

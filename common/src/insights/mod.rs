@@ -1,4 +1,4 @@
-//! What the apps find out: prompts made of a site's facts, results, and the jobs that make them.
+//! Insights: facts of a site, prompts made from them, results, and the jobs that generate results.
 
 use serde_json::Value;
 
@@ -10,7 +10,8 @@ pub mod pages;
 pub mod results;
 
 /// True if a string or a key anywhere in `value` contains a NUL, which PostgreSQL cannot store.
-/// The serialized text does not tell: `\u0000` may also be the six characters of an escape.
+/// Searching the serialized text for `\u0000` does not work: there it may also be the end of
+/// `\\u0000`, an escaped backslash and text.
 pub(crate) fn contains_nul(value: &Value) -> bool {
     match value {
         Value::String(text) => text.contains('\0'),

@@ -1,4 +1,4 @@
-//! The pages of the mini-program from which a question can be asked, and what a page shows.
+//! Pages of the mini-program on which a question can be asked, and the facts that a page shows.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -16,35 +16,35 @@ use crate::{
     },
 };
 
-/// The largest page context, in bytes of JSON.
+/// Size limit of a page context, in bytes of JSON.
 const MAX_CONTEXT: usize = 4 * 1024;
 
-/// Orders of a member that a page shows.
+/// Number of a member's orders in the facts of a page.
 const ORDERS: i64 = 20;
 
 words! {
-    /// A page, as clients spell it.
+    /// A page, as in the API.
     pub enum Page {
-        /// 财务看板.
+        /// Finance board (财务看板).
         BoardFinance = "board-finance",
-        /// 会员看板.
+        /// Member board (会员看板).
         BoardCustomer = "board-customer",
-        /// 教练看板.
+        /// Coach board (教练看板).
         BoardCoach = "board-coach",
         TaskDetail = "task-detail",
         CustomerDetail = "customer-detail",
         CoachDetail = "coach-detail",
-        /// 业绩.
+        /// Results of the caller (业绩).
         Performance = "performance",
     }
 }
 
-/// Where a question was asked.
+/// The page on which a question was asked.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(missing_docs, reason = "plain data")]
 pub struct PageRequest {
-    /// The page.
     pub page: Page,
-    /// Its filters.
+    /// Filters of the page, a JSON object.
     pub context: Value,
 }
 
@@ -52,7 +52,8 @@ impl PageRequest {
     /// Checks `sourcePage` and `pageContext`.
     ///
     /// # Errors
-    /// [`Error::Invalid`].
+    /// [`Error::Invalid`] if the page is unknown, or if the context is not an object, larger than
+    /// 4 KiB, or contains NUL.
     pub fn parse(source_page: Option<&str>, context: Option<Value>) -> Result<Option<Self>> {
         let context = context.unwrap_or_else(|| Value::Object(serde_json::Map::new()));
         if !context.is_object() {
@@ -74,11 +75,11 @@ impl PageRequest {
 }
 
 impl PageRequest {
-    /// What the page shows, as JSON whose names are people's words: of the caller's own site, and for
-    /// `performance` of the caller. Filters that the page has none of are taken for the usual ones.
+    /// The facts that the page shows, as JSON with Chinese keys. They belong to the caller's site,
+    /// and for `performance` to the caller. Missing and invalid filters get their defaults.
     ///
     /// # Errors
-    /// [`Error::NotFound`] where the site has no such task, member or coach.
+    /// [`Error::NotFound`] if the site has no such task, member or coach.
     pub async fn facts(&self, db: &Db, caller: &Caller) -> Result<String> {
         let site = caller.site_id;
         match self.page {
@@ -116,7 +117,7 @@ impl PageRequest {
         self.context["area"].as_str().filter(|area| *area != "all")
     }
 
-    /// Clients send ids as numbers and as text.
+    /// Clients send the id as a number or as text.
     fn context_id(&self) -> Result<i64> {
         let id = &self.context["contextId"];
         let id = id.as_i64().or_else(|| id.as_str()?.parse().ok());
@@ -147,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn filters_are_taken_as_clients_write_them() {
+    fn filters_are_read_as_clients_send_them() {
         let page = |context| {
             PageRequest::parse(Some("board-finance"), Some(context))
                 .unwrap()

@@ -1,8 +1,8 @@
-//! Results of the apps, by target. A target has at most one valid result, and at most one job that
-//! generates the next.
+//! Results of the applications, by target. A target has at most one valid result, and at most one
+//! job that generates the next one.
 //!
 //! A job takes the lease of a target in `begin_generating` and stores the result in
-//! `finalize_generating`. Both are parts of the job's own statements (`jobs`).
+//! `finalize_generating`. Statements of `jobs` call both functions.
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
@@ -23,10 +23,10 @@ use crate::{
     },
 };
 
-/// The results of an app and site that are kept: the newest.
+/// Number of results to keep per application and site. Older ones are deleted.
 const KEPT: i64 = 20_000;
 
-/// What a result is about.
+/// The subject of a result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
     /// A member.
@@ -37,17 +37,17 @@ pub enum Target {
     Note(i64),
     /// Finance of a period, of all areas or of one.
     Filter {
-        /// When.
+        /// The period.
         period: Period,
-        /// Where.
+        /// The area. `None` means all areas together.
         area: Option<String>,
     },
-    /// Finance of a period, area by area.
+    /// Finance of a period, compared by area.
     Areas(Period),
 }
 
 impl Target {
-    /// As in the column `target_id`.
+    /// The value of the column `target_id`.
     pub fn id(&self) -> String {
         match self {
             Self::Member(id) => format!("member:{id}"),
@@ -61,11 +61,11 @@ impl Target {
     }
 }
 
-/// All areas of a site together, as a filter spells them.
+/// The name of all areas together, in filters and target ids.
 pub const ALL_AREAS: &str = "all";
 
-/// The row that a job is to fill with a result, and its fence: a job that takes over an expired lease
-/// counts `generation` up, so that the earlier job can no longer write.
+/// The row that a job must fill with a result. A job that takes over an expired lease increases
+/// `generation`, so that the earlier job can no longer write.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Lease {
     pub entry_id: i64,
@@ -74,21 +74,21 @@ pub(crate) struct Lease {
 
 /// A result.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(missing_docs, reason = "plain data")]
 pub struct Entry {
-    /// Id.
     pub id: i64,
-    /// The app's answer.
+    /// The checked answer of the application.
     pub result: Value,
-    /// From 1 to 10, where the app is one that scores.
+    /// From 1 to 10. `None` if the application does not score.
     pub score: Option<i32>,
-    /// When it was begun.
+    /// When its generation started.
     pub created_at: DateTime<Utc>,
-    /// A newer one is being generated.
+    /// True if a newer result is being generated.
     pub stale: bool,
 }
 
-/// The valid result of a target. While a newer one is being generated, the last one, marked stale, even
-/// if it has expired; never one that was invalidated.
+/// The valid result of a target. While a newer one is being generated, returns the last result,
+/// marked stale, even if it has expired. Never returns results older than an invalidated one.
 pub async fn latest(db: &Db, site_id: i64, app: App, target: &Target) -> Result<Option<Entry>> {
     sqlx::query_as!(
         Entry,
@@ -114,8 +114,7 @@ pub async fn latest(db: &Db, site_id: i64, app: App, target: &Target) -> Result<
     .await
 }
 
-/// The last `most` results of a target, the newest first, valid or expired. It stops at none that was
-/// invalidated: those are left out.
+/// The last `most` results of a target, newest first, valid or expired. Skips invalidated ones.
 pub async fn history(
     db: &Db,
     site_id: i64,
@@ -141,7 +140,7 @@ pub async fn history(
     .await
 }
 
-/// The valid results of an app about a member, whatever their targets, the newest first; at most `most`.
+/// At most `most` valid results of an application about a member, for all targets, newest first.
 pub async fn about_member(
     db: &Db,
     site_id: i64,
@@ -168,12 +167,12 @@ pub async fn about_member(
     .await
 }
 
-/// Invalidates results: those of an app, about a member, or both; otherwise all of a site. A job that is
-/// generating such a result loses its lease, since it asked with older facts. Returns how many valid
-/// results were invalidated.
+/// Invalidates results of one application, of one member, of both, or of the whole site. A job that
+/// is generating such a result loses its lease, because its prompt has older facts. Returns the
+/// number of valid results that were invalidated.
 ///
 /// # Errors
-/// [`Error::NotFound`] where there is no such site.
+/// [`Error::NotFound`] if there is no such site.
 pub async fn invalidate(
     db: &Db,
     site_id: i64,
@@ -211,7 +210,7 @@ pub async fn invalidate(
     Ok(i64::try_from(affected).unwrap_or(i64::MAX))
 }
 
-/// The names of the apps whose answers are kept, or of this one only.
+/// The names of the applications with stored results, or only the name of `app`.
 fn names(app: Option<App>) -> Vec<String> {
     apps()
         .filter(|kept| app.is_none_or(|app| app == *kept))
@@ -219,7 +218,7 @@ fn names(app: Option<App>) -> Vec<String> {
         .collect()
 }
 
-/// Ends the leases of those who are generating such a result: another job may take them at once.
+/// Ends the leases on such results. Another job may take them immediately.
 async fn take_leases(
     tx: &mut PgConnection,
     site_id: i64,
@@ -239,7 +238,7 @@ async fn take_leases(
     Ok(())
 }
 
-/// Invalidates the results about a member.
+/// Invalidates the results about one member.
 async fn invalidate_about(
     tx: &mut PgConnection,
     site_id: i64,
@@ -259,8 +258,8 @@ async fn invalidate_about(
     Ok(done.rows_affected())
 }
 
-/// Invalidates the results about whatever it be. Another statement than the one about a member, since
-/// another index serves it.
+/// Invalidates the results of all members and other targets. A separate statement, because it uses
+/// another index.
 async fn invalidate_all(tx: &mut PgConnection, site_id: i64, app_types: &[String]) -> Result<u64> {
     let done = sqlx::query!(
         "update biz.ai_cache set status = 'invalidated'
@@ -279,35 +278,34 @@ words! {
     pub enum Status {
         /// A job is generating it.
         Generating = "generating",
-        /// The newest of its target. It is shown until `expires_at`.
+        /// The newest result of its target. Shown until `expires_at`.
         Valid = "valid",
-        /// A newer one replaced it, or `expires_at` has passed and a sweep has seen it.
+        /// Replaced by a newer result, or marked by the sweep after `expires_at`.
         Expired = "expired",
-        /// An admin invalidated it.
+        /// Invalidated by an admin.
         Invalidated = "invalidated",
     }
 }
 
-/// The apps whose answers are kept.
+/// The applications whose results are stored.
 pub fn apps() -> impl Iterator<Item = App> {
     App::ALL.into_iter().filter(|app| app.validity().is_some())
 }
 
-/// Which results are listed.
+/// Filter of a list of results.
 #[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "plain data")]
 pub struct ResultQuery {
-    /// Of one site, or of all.
+    /// One site, or all sites.
     pub scope: SiteScope,
-    /// Of one app.
     pub app: Option<App>,
-    /// About one target, as [`Target::id`] spells it.
+    /// A target id, see [`Target::id`].
     pub target_id: Option<String>,
-    /// Of one status.
     pub status: Option<Status>,
 }
 
 impl ResultQuery {
-    /// What a cursor of this list is bound to.
+    /// The scope of cursors of this list. A cursor is valid only in its own scope.
     pub fn cursor_scope(&self) -> String {
         let Self {
             scope,
@@ -319,32 +317,31 @@ impl ResultQuery {
     }
 }
 
-/// A result in the admins' list.
+/// A result in the list for admins.
 #[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "plain data")]
 pub struct ResultItem {
-    /// Id.
     pub id: i64,
-    /// The site.
     pub site_id: i64,
-    /// The app, by its name.
+    /// Name of the application.
     pub cache_type: String,
-    /// As [`Target::id`] spells it.
+    /// See [`Target::id`].
     pub target_id: String,
-    /// As [`Status`] spells it.
+    /// See [`Status`].
     pub status: String,
-    /// The app's answer. `None` while it is being generated.
+    /// The checked answer of the application. `None` while it is being generated.
     pub result: Option<Value>,
-    /// From 1 to 10, where the app is one that scores.
+    /// From 1 to 10. `None` if the application does not score.
     pub score: Option<i32>,
-    /// The kind of work that asked for it, such as `event`.
+    /// The trigger of the job, such as `event`.
     pub triggered_by: String,
-    /// When it was begun.
+    /// When its generation started.
     pub created_at: DateTime<Utc>,
-    /// It is valid until then at most. `None` while it is being generated.
+    /// End of its validity. `None` while it is being generated.
     pub expires_at: Option<DateTime<Utc>>,
 }
 
-/// Lists results, the newest first.
+/// Lists results, newest first.
 pub async fn list(db: &Db, query: &ResultQuery, paging: &Paging<i64>) -> Result<Page<ResultItem>> {
     let (before, offset) = match paging.from {
         PageStart::Offset(offset) => (None, offset),
@@ -356,8 +353,8 @@ pub async fn list(db: &Db, query: &ResultQuery, paging: &Paging<i64>) -> Result<
         .filter(|status| query.status.is_none_or(|asked| asked == *status))
         .map(|status| status.name().to_owned())
         .collect();
-    // Each site, app and status is read by itself, from the newest row on and no further than the page
-    // goes. One target has few rows.
+    // Each site, application and status is read separately, newest first, and only as many rows as
+    // the page needs. One target has few rows.
     let rows = sqlx::query!(
         r#"
         with kinds (site_id, cache_type, status) as materialized (
@@ -437,18 +434,18 @@ pub async fn list(db: &Db, query: &ResultQuery, paging: &Paging<i64>) -> Result<
     Ok(Page::counted(total, items, paging.size, &scope))
 }
 
-/// What a sweep of the results did.
+/// Counts of a sweep.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SweptResults {
-    /// Results that were being generated by a worker that was killed: deleted.
+    /// Results that were deleted because the worker that generated them was killed.
     pub leases: i32,
-    /// Results that are marked `expired` now.
+    /// Results that were marked `expired`.
     pub expired: i32,
-    /// Results beyond the newest 20,000 of an app and site: deleted.
+    /// Results that were deleted because an application and site had more than 20,000.
     pub removed: i32,
 }
 
-/// Expires and deletes a bounded number of results. Does nothing where another sweep is running.
+/// Expires and deletes a limited number of results. Does nothing if another sweep is running.
 pub async fn sweep(db: &Db) -> Result<SweptResults> {
     let Some(mut tx) = db.sweep_transaction().await? else {
         return Ok(SweptResults::default());
@@ -462,10 +459,9 @@ pub async fn sweep(db: &Db) -> Result<SweptResults> {
     Ok(swept)
 }
 
-// The statements of a sweep take lists of ids, so that the table is reached by its key whatever the
-// planner thinks of the limit.
+// The statements of the sweep select ids first. So the planner uses the primary key at any limit.
 
-/// Deletes rows whose generator let its lease expire.
+/// Deletes unfinished results whose lease has expired.
 async fn delete_leases(tx: &mut PgConnection) -> Result<i32> {
     let done = sqlx::query!(
         "delete from biz.ai_cache where id = any (array(
@@ -479,7 +475,7 @@ async fn delete_leases(tx: &mut PgConnection) -> Result<i32> {
     Ok(db::swept(&done))
 }
 
-/// Marks valid results whose time is over.
+/// Marks valid results as expired after their `expires_at`.
 async fn expire(tx: &mut PgConnection) -> Result<i32> {
     let done = sqlx::query!(
         "update biz.ai_cache set status = 'expired' where id = any (array(
@@ -493,10 +489,10 @@ async fn expire(tx: &mut PgConnection) -> Result<i32> {
     Ok(db::swept(&done))
 }
 
-/// Deletes the oldest results of the app and site that has the most beyond [`KEPT`].
+/// Deletes the oldest results of the application and site with the most results above [`KEPT`].
 async fn delete_oldest(tx: &mut PgConnection) -> Result<i32> {
-    // The number in the text is that of the partial index, which serves no parameter. It must not be
-    // above `KEPT`.
+    // The literal 20000 is the condition of the partial index; a parameter cannot match it. It must
+    // not be larger than `KEPT`.
     let largest = sqlx::query!(
         "select site_id, cache_type, entries from biz.ai_cache_sizes
          where entries > 20000 and entries > $1 order by entries desc limit 1",
@@ -526,7 +522,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_member_and_a_task_of_the_same_number_are_two_targets() {
+    fn a_member_and_a_task_with_the_same_id_are_two_targets() {
         assert_eq!(Target::Member(7).id(), "member:7");
         assert_eq!(Target::Task(7).id(), "task:7");
         let filter = |area: Option<&str>| Target::Filter {

@@ -38,8 +38,8 @@ pub struct DatabaseConfig {
     /// Connections of one instance. An instance serves one event at a time; a reply in the
     /// making and the request that follows it may overlap.
     pub max_connections: u32,
-    /// Whether there is a proxy in front that refuses settings in the start-up message, as RDS Proxy and
-    /// `PgBouncer` do: they are made by a statement then.
+    /// Whether the URL leads to RDS Proxy or `PgBouncer`. Both refuse settings in the startup
+    /// message, so each connection makes them by a statement.
     pub behind_proxy: bool,
 }
 
@@ -91,7 +91,8 @@ pub struct Db {
 /// The schema, in order. Applied by `db-migrate`, by the local run and by the tests.
 pub static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
     let mut migrator = sqlx::migrate!("../migrations");
-    // The newer ones, which `migrations::apply` tells from those that were taken away.
+    // A newer version may have applied more migrations. `migrations::apply` checks that the others
+    // are all known.
     migrator.set_ignore_missing(true);
     migrator
 });
@@ -105,14 +106,14 @@ const REREAD_PAUSE: Duration = Duration::from_secs(5);
 /// before it answers, so an absent database is refused within 3 s.
 const STATEMENT_TIMEOUT: Duration = Duration::from_millis(1400);
 
-/// How long a connection may take to be made: longer than anybody waits for it, for the next one may use it. While the database
-/// is silent, it takes the place of one.
+/// How long connecting may take. It is longer than a caller waits, because the next caller can use
+/// the connection. While the database does not respond, the attempt occupies a place in the pool.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The most rows of a kind that one step of the sweep changes.
 pub(crate) const SWEEP_LIMIT: i64 = 1000;
 
-/// More than a statement and its answer are ever under way.
+/// More than a statement and its response ever spend on the network.
 const ROUND_TRIP: Duration = Duration::from_millis(200);
 
 /// A pool that connects at its first statement, so that a cold start waits for nothing.
@@ -134,11 +135,11 @@ pub fn connect_lazy(config: &DatabaseConfig) -> Result<Db, ConfigError> {
 const SETTINGS: [(&str, &str); 4] = [
     // Functions are called unqualified: those of this build. Tables are always written `biz.…`.
     ("search_path", functions::SEARCH_PATH),
-    // A statement that the client has given up must not go on burning the server.
+    // PostgreSQL must not go on with a statement whose caller has timed out.
     ("statement_timeout", "5000"),
     ("idle_in_transaction_session_timeout", "10000"),
-    // A statement is planned once for a connection, not for each call: that takes longer than most statements
-    // do. The plans of all are tested.
+    // A statement is planned once for each connection. Planning it for each call would take longer
+    // than most statements do. A test checks the plans of all statements.
     ("plan_cache_mode", "force_generic_plan"),
 ];
 
@@ -161,7 +162,7 @@ fn options(url: &SecretString, behind_proxy: bool) -> Result<PgConnectOptions, C
     })
 }
 
-/// Settings that a proxy lets through: a round trip more for each connection.
+/// Makes the settings behind a proxy, at the cost of one more round trip for each connection.
 async fn set(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     let statements = SETTINGS.map(|(name, value)| format!("set {name} = {value};"));
     let statements = AssertSqlSafe(statements.concat());
@@ -184,10 +185,10 @@ fn pool(config: &DatabaseConfig, options: PgConnectOptions) -> PgPool {
             })
         })
         .acquire_timeout(CONNECT_TIMEOUT)
-        // Whoever waits too long is told so, and that is logged, at the boundary.
+        // A caller that times out gets an error, which is logged once, at the boundary.
         .acquire_slow_threshold(CONNECT_TIMEOUT)
-        // A frozen sandbox's connection may be long dead when it wakes; asking costs one
-        // round trip only after a pause, for `before_acquire` sees how long it idled.
+        // The connection of a frozen sandbox may be dead when the sandbox wakes. `before_acquire`
+        // tests it only if it was idle for 15 s, so a busy function saves the round trip.
         .test_before_acquire(false)
         .before_acquire(|connection, meta| {
             Box::pin(async move {
@@ -197,15 +198,15 @@ fn pool(config: &DatabaseConfig, options: PgConnectOptions) -> PgPool {
                 Ok(sqlx::Connection::ping(connection).await.is_ok())
             })
         })
-        // A statement that was given up leaves its connection waiting, and the pool waits with
-        // it. Where the network has fallen silent that is minutes, in which no connection of
-        // the pool comes back: so a given-back connection must answer in time, or is let go. (sqlx asks
-        // once more by itself, without a limit; who falls silent between the two is gone until TCP says so.)
+        // The connection of a statement that timed out still waits for the response. If the network
+        // drops packets, that takes minutes, in which the pool does not get the connection back. So
+        // a returned connection must respond in time, or it is closed. sqlx pings it once more
+        // itself, without a limit: one that fails between the two is lost until TCP times out.
         .after_release(|connection, _| {
             Box::pin(async move {
                 let answers = async {
                     match sqlx::Connection::ping(connection).await {
-                        // What was given up has failed meanwhile: that says nothing of the connection.
+                        // The statement that timed out has failed. The connection may be fine.
                         Err(sqlx::Error::Database(_)) => sqlx::Connection::ping(connection).await,
                         answered => answered,
                     }
@@ -220,7 +221,8 @@ fn pool(config: &DatabaseConfig, options: PgConnectOptions) -> PgPool {
         .connect_lazy_with(options)
 }
 
-/// Whoever waits for a connection to come back, and may be making one instead when it gives up.
+/// A caller that waits for a returned connection. If one is lost meanwhile, sqlx lets the caller
+/// connect, and a caller that times out aborts that. Then a task connects instead.
 struct Waiting<'a>(Option<&'a Db>);
 
 impl Drop for Waiting<'_> {
@@ -256,13 +258,13 @@ impl Db {
     /// # Errors
     /// When there is no connection.
     pub async fn transaction(&self) -> Result<Transaction> {
-        // Boxed, for the types of futures around it would else be nested too deeply for the compiler.
+        // Boxed, or the compiler refuses the types of the futures around it as nested too deeply.
         let begun = async { Transaction::begin(self.acquire().await?).await }.boxed();
         begun.with_statement_timeout().await
     }
 
-    /// Begins the transaction of one step of the sweep. `None` where another sweep is running. A step
-    /// changes at most [`SWEEP_LIMIT`] rows of a kind: the next sweep finds the rest.
+    /// Begins the transaction of one step of the sweep. `None` if another sweep is running. A step
+    /// changes at most [`SWEEP_LIMIT`] rows of a kind. The next sweep finds the rest.
     ///
     /// # Errors
     /// When there is no connection.
@@ -298,8 +300,9 @@ impl Db {
         outcome
     }
 
-    /// Begins a connection where nothing is idle and there is room. It is made to its end, also where whoever asked gives
-    /// up: a process that is short of time would else begin connections for ever, and have none.
+    /// Connects in a task, if the pool has room and no idle connection. A caller that times out
+    /// does not abort it. Otherwise a process that is short of CPU would start connections again
+    /// and again and never complete one.
     fn connect(&self) -> Option<JoinHandle<Result<PoolConnection<Postgres>, sqlx::Error>>> {
         let pool = &self.pool;
         if pool.num_idle() > 0 || pool.size() >= pool.options().get_max_connections() {
@@ -309,7 +312,7 @@ impl Db {
         let turn = Arc::clone(&self.connecting).try_acquire_owned().ok()?;
         #[expect(
             clippy::disallowed_methods,
-            reason = "it ends by itself, and what a frozen sandbox leaves half done is seen when it wakes"
+            reason = "it ends within `CONNECT_TIMEOUT`, in a frozen sandbox after the wake-up"
         )]
         Some(tokio::spawn(async move {
             let connection = pool.acquire().await;
@@ -318,8 +321,8 @@ impl Db {
         }))
     }
 
-    /// A connection for what must not begin once its caller has given up, and for how many milliseconds that may yet
-    /// wait for locks: less, the longer connecting took.
+    /// A connection for a statement that must not start after its caller has timed out, and how
+    /// many milliseconds the statement may wait for locks: fewer, the longer connecting took.
     pub(crate) async fn acquire_patiently(
         &self,
     ) -> Result<(PoolConnection<Postgres>, i32), sqlx::Error> {
@@ -384,8 +387,8 @@ impl fmt::Debug for Db {
     }
 }
 
-/// As sqlx does it for its own pool, but that rows are read to their end before the first is handed
-/// on: nobody here reads them one by one.
+/// As sqlx does it for its own pool. But all rows are read before the first is returned, since no
+/// caller reads them one by one.
 impl<'p> Executor<'p> for &'_ Db {
     type Database = Postgres;
 
@@ -490,8 +493,8 @@ pub(crate) fn swept(done: &PgQueryResult) -> i32 {
     i32::try_from(done.rows_affected()).unwrap_or(i32::MAX)
 }
 
-/// Tries what must be stored again, while the database is away, until then. It must be safe to repeat: a
-/// statement whose answer is lost may have been done.
+/// Retries `store` until `until` while the database is unreachable. `store` must be idempotent: a
+/// statement whose response is lost may have been executed.
 pub(crate) async fn retry_until<T, Storing>(
     until: Instant,
     store: impl FnMut() -> Storing,

@@ -1,4 +1,4 @@
-//! `GET /api/admin/ai/audit`: who changed what.
+//! `GET /api/admin/ai/audit`: the audit log.
 
 use axum::extract::State;
 use chrono::{DateTime, Utc};
@@ -15,24 +15,25 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-/// Changes on a page, unless the client asks for another number.
+/// Rows on a page, unless the client requests another number.
 const PAGE_SIZE: i64 = 20;
 
-/// A change.
+/// A change that an admin made.
 #[derive(Serialize, ToSchema)]
 #[schema(as = AuditEntry)]
 pub(crate) struct EntryView {
     id: i64,
     site_id: i64,
-    /// Who.
+    /// The admin.
     user_id: i64,
-    /// `budget.set`, `runtime_context.set`, `alert.acknowledge`, `alert.ignore`, `trigger_job.create`,
-    /// `trigger_job.retry`, `batch.estimate`, `batch.confirm`, `batch.cancel` or `cache.invalidate`.
+    /// `budget.set`, `runtime_context.set`, `alert.acknowledge`, `alert.ignore`,
+    /// `trigger_job.create`, `trigger_job.retry`, `batch.estimate`, `batch.confirm`,
+    /// `batch.cancel` or `cache.invalidate`.
     action: String,
-    /// The run, job or batch that it was done to.
+    /// Id of the run, job or batch, if the action has one.
     #[schema(required)]
     object_id: Option<String>,
-    /// What was asked for, and what it did.
+    /// The parameters of the action and its effect.
     #[schema(value_type = Object)]
     details: Value,
     created_at: DateTime<Utc>,
@@ -52,18 +53,18 @@ impl From<Entry> for EntryView {
     }
 }
 
-/// Lists what admins have changed, the newest first.
+/// Lists changes that admins made, newest first.
 #[utoipa::path(
     get, path = "/api/admin/ai/audit", tag = "admin", security(("bearer" = [])),
     params(
-        ("site_id" = Option<i64>, Query, minimum = 1),
-        ("action" = Option<String>, Query, description = "One kind of change"),
-        ("user_id" = Option<i64>, Query, description = "By one admin", minimum = 1),
-        ("date_from" = Option<String>, Query, description = "A day of the site or an instant, inclusive"),
-        ("date_to" = Option<String>, Query, description = "A day of the site or an instant, inclusive"),
-        ("page" = Option<i64>, Query, description = "From 1; beyond 10,000 items only a cursor leads", minimum = 1),
+        ("site_id" = Option<i64>, Query, description = "Default: all sites of the admin", minimum = 1),
+        ("action" = Option<String>, Query, description = "Such as `budget.set`"),
+        ("user_id" = Option<i64>, Query, description = "The admin", minimum = 1),
+        ("date_from" = Option<String>, Query, description = "Day (`YYYY-MM-DD` in the site's time zone) or RFC 3339 instant, inclusive"),
+        ("date_to" = Option<String>, Query, description = "Day (`YYYY-MM-DD` in the site's time zone) or RFC 3339 instant, inclusive"),
+        ("page" = Option<i64>, Query, description = "From 1, up to the 10,000th item; beyond that, use `cursor`", minimum = 1),
         ("page_size" = Option<i64>, Query, minimum = 1, maximum = 100),
-        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before; not with `page`"),
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of the previous page; not with `page`"),
     ),
     responses(
         (status = 200, body = AdminPage<EntryView>),

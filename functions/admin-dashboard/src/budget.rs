@@ -15,19 +15,19 @@ use common::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// Tokens used and allowed, by the site's real day and month.
+/// Tokens used and allowed, by calendar day and month in the site's time zone.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Budget)]
 pub(crate) struct BudgetView {
-    /// What calls under way hold is used.
+    /// Includes the reservations of running calls.
     daily_used: i64,
     daily_limit: i64,
-    /// From 0; above 1 where more was used than is allowed.
+    /// Used tokens divided by the limit, such as 0.25. Above 1 if the limit is exceeded.
     daily_pct: f64,
     monthly_used: i64,
     monthly_limit: i64,
     monthly_pct: f64,
-    /// The admin who set the limits; null where they are the default, and of all sites together.
+    /// The admin who set the limits. Null for the default limits and for all sites together.
     #[schema(required)]
     updated_by: Option<i64>,
     #[schema(required)]
@@ -49,10 +49,10 @@ impl From<Budget> for BudgetView {
     }
 }
 
-/// The budget of a site, or of all together.
+/// Returns the budget of a site, or of all sites together.
 #[utoipa::path(
     get, path = "/api/admin/ai/budget", tag = "admin", security(("bearer" = [])),
-    params(("site_id" = Option<i64>, Query, minimum = 1)),
+    params(("site_id" = Option<i64>, Query, description = "Default: all sites of the admin", minimum = 1)),
     responses(
         (status = 200, body = BudgetView),
         ItemFailures<AdminProblem>,
@@ -68,16 +68,16 @@ pub(crate) async fn show_budget(
 #[derive(Deserialize, ToSchema)]
 #[schema(as = BudgetBody)]
 pub(crate) struct Body {
-    /// A site admin's own, where it is left out.
+    /// Default: the site admin's own site. Required for a platform admin.
     site_id: Option<i64>,
-    /// Tokens; 0 lets nothing be asked.
+    /// In tokens. 0 rejects every call.
     #[schema(required, minimum = 0, maximum = 1_000_000_000_000_i64)]
     daily_limit: Option<i64>,
     #[schema(required, minimum = 0, maximum = 1_000_000_000_000_i64)]
     monthly_limit: Option<i64>,
 }
 
-/// Sets the limits of a site, from the next call on.
+/// Sets the limits of a site. They apply to the next call.
 #[utoipa::path(
     put, path = "/api/admin/ai/budget", tag = "admin", security(("bearer" = [])),
     request_body = Body,

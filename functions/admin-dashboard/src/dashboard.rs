@@ -1,4 +1,4 @@
-//! `GET /api/admin/ai/dashboard`: what AI costs, whether it is healthy, what went wrong.
+//! `GET /api/admin/ai/dashboard`: usage, budget, health and recent alerts.
 
 use axum::extract::State;
 use chrono::{DateTime, NaiveDate, Utc};
@@ -17,30 +17,33 @@ use utoipa::ToSchema;
 
 use crate::budget::BudgetView;
 
-/// Of a site by its real day, whatever its runtime context; of all sites by the day of Shanghai.
+/// The dashboard of a site, or of all sites together.
+///
+/// Days are calendar days in the site's time zone, also in the sandbox. For all sites together they
+/// are days in Shanghai.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Dashboard {
-    /// All that have ended, those that were refused too.
+    /// Calls that have ended, including rejected calls.
     today_calls: i64,
-    /// From 0 to 1; 0 where nothing was called.
+    /// From 0 to 1. 0 if there was no call.
     today_success_rate: f64,
     today_tokens: i64,
-    /// Of calls that were made.
+    /// Without rejected calls.
     today_avg_latency_ms: f64,
-    /// As near as a histogram of 16 buckets tells; at most 60,000.
+    /// Estimated from a histogram of 16 buckets. At most 60,000.
     today_p95_latency_ms: i64,
-    /// The last 7 days, ascending, those without a call too.
+    /// The last 7 days in ascending order, including days without a call.
     trend_7d: Vec<TrendDay>,
-    /// Of the 7 days, the most called first.
+    /// Calls per app over the 7 days, most calls first.
     app_distribution: Vec<AppShare>,
-    /// Every app.
+    /// Health of all apps.
     app_health: Vec<AppHealth>,
     budget: BudgetView,
-    /// The 10 newest, however they stand.
+    /// The 10 newest alerts of any alert status.
     recent_alerts: Vec<RecentAlert>,
 }
 
-/// A day.
+/// Usage of one day.
 #[derive(Serialize, ToSchema)]
 struct TrendDay {
     date: NaiveDate,
@@ -49,7 +52,7 @@ struct TrendDay {
     tokens: i64,
 }
 
-/// What part of all calls an app had.
+/// An app's share of all calls.
 #[derive(Serialize, ToSchema)]
 struct AppShare {
     app_type: String,
@@ -58,18 +61,18 @@ struct AppShare {
     percentage: f64,
 }
 
-/// How an app does.
+/// The health of an app.
 #[derive(Serialize, ToSchema)]
 struct AppHealth {
     app_type: String,
-    /// How its last call ended; null where there was none.
+    /// The status of its last call. Null if there was none.
     #[schema(required)]
     last_status: Option<String>,
     #[schema(required)]
     last_call_at: Option<DateTime<Utc>>,
     /// `closed`, `open` or `half_open`.
     circuit: String,
-    /// When it may be asked again, where the circuit is not closed.
+    /// When the next call is allowed, if the circuit is not closed.
     #[schema(required)]
     circuit_retry_at: Option<DateTime<Utc>>,
 }
@@ -89,10 +92,10 @@ struct RecentAlert {
     created_at: DateTime<Utc>,
 }
 
-/// What AI costs and how it does.
+/// Returns usage, budget, health and recent alerts.
 #[utoipa::path(
     get, path = "/api/admin/ai/dashboard", tag = "admin", security(("bearer" = [])),
-    params(("site_id" = Option<i64>, Query, minimum = 1)),
+    params(("site_id" = Option<i64>, Query, description = "Default: all sites of the admin", minimum = 1)),
     responses(
         (status = 200, body = Dashboard),
         ItemFailures<AdminProblem>,

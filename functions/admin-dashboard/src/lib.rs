@@ -1,5 +1,5 @@
-//! What AI costs and how it does, for the admin web, and what governs it: dashboard, budget, runtime
-//! context, and who changed them (`/api/admin/ai/dashboard`, `budget`, `runtime-context`, `audit`).
+//! Routes of the admin web: dashboard, budget, runtime context and audit log
+//! (`/api/admin/ai/dashboard`, `budget`, `runtime-context`, `audit`).
 
 mod audit;
 mod budget;
@@ -35,7 +35,7 @@ pub fn router(db: Db, callers: Callers) -> OpenApiRouter {
         .with_state(AppState { db, callers })
 }
 
-/// The function's routes, with the tools that the environment describes.
+/// Builds the routes, configured by the environment.
 pub async fn from_env(env: Env) -> Result<OpenApiRouter, ConfigError> {
     let (database, secrets) =
         tokio::try_join!(DatabaseConfig::from_env(&env), JwtSecrets::from_env(&env))?;

@@ -1,4 +1,4 @@
-//! `GET` and `PUT /api/admin/ai/runtime-context`: what day it is for a site.
+//! `GET` and `PUT /api/admin/ai/runtime-context`: the clock settings of sites.
 
 use axum::extract::State;
 use chrono::{DateTime, NaiveDate, Utc};
@@ -14,14 +14,14 @@ use common::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// A site's clock.
+/// The clock settings of a site.
 #[derive(Serialize, ToSchema)]
 #[schema(as = RuntimeContext)]
 pub(crate) struct ContextView {
     site_id: i64,
     /// `live` or `sandbox`.
     mode: String,
-    /// The site's business date in the sandbox.
+    /// The business date in the sandbox.
     #[schema(required)]
     sandbox_date: Option<NaiveDate>,
     #[schema(required)]
@@ -30,7 +30,7 @@ pub(crate) struct ContextView {
     updated_at: Option<DateTime<Utc>>,
 }
 
-/// Of one site, or of every site where a platform admin names none.
+/// The clock settings of one site. If a platform admin names no site, of all sites.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
 pub(crate) enum Contexts {
@@ -50,10 +50,10 @@ impl From<RuntimeContext> for ContextView {
     }
 }
 
-/// The clock of a site, or the clocks of all.
+/// Returns the clock settings of a site, or of all sites.
 #[utoipa::path(
     get, path = "/api/admin/ai/runtime-context", tag = "admin", security(("bearer" = [])),
-    params(("site_id" = Option<i64>, Query, minimum = 1)),
+    params(("site_id" = Option<i64>, Query, description = "Default: all sites of the admin", minimum = 1)),
     responses(
         (status = 200, body = Contexts),
         ItemFailures<AdminProblem>,
@@ -78,17 +78,17 @@ pub(crate) async fn show_runtime_context(
 #[derive(Deserialize, ToSchema)]
 #[schema(as = RuntimeContextBody)]
 pub(crate) struct Body {
-    /// A site admin's own, where it is left out.
+    /// Default: the site admin's own site. Required for a platform admin.
     site_id: Option<i64>,
     /// `live` or `sandbox`.
     #[schema(required)]
     mode: Option<String>,
-    /// `YYYY-MM-DD`, of this century; needed for `sandbox`, of no meaning for `live`.
+    /// `YYYY-MM-DD`, from 2000 to 2099. Required for `sandbox`, ignored for `live`.
     #[schema(value_type = Option<NaiveDate>)]
     sandbox_date: Option<String>,
 }
 
-/// Sets the clock of a site, at once.
+/// Sets the clock of a site. Takes effect immediately.
 #[utoipa::path(
     put, path = "/api/admin/ai/runtime-context", tag = "admin", security(("bearer" = [])),
     request_body = Body,

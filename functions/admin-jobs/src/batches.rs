@@ -1,4 +1,4 @@
-//! `/api/admin/ai/batches/…`: apps asked about many members, once it was seen what that costs.
+//! `/api/admin/ai/batches/…`: runs apps for many members, after an estimate of the cost.
 
 use axum::{extract::State, http::StatusCode};
 use chrono::{DateTime, Utc};
@@ -13,20 +13,21 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-/// The most workers that are woken for a batch. Each goes on until nothing is due, and the schedule adds another
-/// every minute.
-const MOST_WOKEN: u32 = 10;
+/// The most workers that are woken for a batch. Each runs until no job is due, and the schedule
+/// starts another every minute.
+const MAX_WOKEN: u32 = 10;
 
 #[derive(Deserialize, ToSchema)]
 #[schema(as = EstimateBatchBody)]
 pub(crate) struct Body {
-    /// Any of `app3_clue`, `app4_analysis`, `app5_tactics`, `app7_customer_analysis` and `app8_clue_consolidated`.
+    /// Any of `app3_clue`, `app4_analysis`, `app5_tactics`, `app7_customer_analysis` and
+    /// `app8_clue_consolidated`.
     #[schema(required)]
     app_types: Option<Vec<String>>,
     /// Members of the site, at most 2,000.
     #[schema(required)]
     member_ids: Option<Vec<i64>>,
-    /// A site admin's own, where it is left out.
+    /// Default: the site admin's own site. Required for a platform admin.
     site_id: Option<i64>,
 }
 
@@ -40,17 +41,18 @@ impl Body {
     }
 }
 
-/// What a batch would cost.
+/// The estimated cost of a batch.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct BatchEstimate {
     batch_id: Uuid,
-    /// Apps times members.
+    /// Number of apps times number of members.
     estimated_calls: i64,
-    /// By what each app took on average in the last 30 days at the site; 2,000 a call where it took nothing.
+    /// From the average of each app at the site over the last 30 days. 2,000 per call if there is
+    /// no average.
     estimated_tokens: i64,
-    /// Tokens that are left of the site's day or month, whichever is less.
+    /// Tokens left in the site's daily or monthly budget, whichever is less.
     budget_left: i64,
-    /// Until when it can be confirmed.
+    /// The batch can be confirmed until then.
     expires_at: DateTime<Utc>,
 }
 
@@ -66,7 +68,7 @@ impl From<Estimate> for BatchEstimate {
     }
 }
 
-/// Says what it would cost to ask apps about members, and remembers it for ten minutes.
+/// Estimates the cost of running apps for members. The estimate is valid for ten minutes.
 #[utoipa::path(
     post, path = "/api/admin/ai/batches/estimate", tag = "admin", security(("bearer" = [])),
     request_body = Body,
@@ -89,17 +91,18 @@ pub(crate) async fn estimate_batch(
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ConfirmedBatch {
     batch_id: Uuid,
+    /// `running`.
     status: &'static str,
-    /// One for each member.
+    /// Number of jobs: one per member.
     jobs: i64,
 }
 
-/// Starts a batch: once, before its estimate expires, and if the site's budget has room for it.
+/// Starts a batch. Possible once, before the estimate expires, and if the budget has enough tokens.
 #[utoipa::path(
     post, path = "/api/admin/ai/batches/{batch_id}/confirm", tag = "admin", security(("bearer" = [])),
     params(
         ("batch_id" = Uuid, Path),
-        ("site_id" = Option<i64>, Query, description = "A site admin's own, where it is left out", minimum = 1),
+        ("site_id" = Option<i64>, Query, description = "Default: the site admin's own site; required for a platform admin", minimum = 1),
     ),
     responses(
         (status = 202, body = ConfirmedBatch),
@@ -117,7 +120,7 @@ pub(crate) async fn confirm_batch(
     let batch_id = path.uuid("batch_id")?;
     let jobs = batches::confirm(&db, site_id, admin.user_id, batch_id).await?;
     queue
-        .notify_workers(u32::try_from(jobs).unwrap_or(MOST_WOKEN).min(MOST_WOKEN))
+        .notify_workers(u32::try_from(jobs).unwrap_or(MAX_WOKEN).min(MAX_WOKEN))
         .await;
     let confirmed = ConfirmedBatch {
         batch_id,
@@ -127,14 +130,14 @@ pub(crate) async fn confirm_batch(
     Ok((StatusCode::ACCEPTED, Json(confirmed)))
 }
 
-/// A batch as it stands.
+/// The state of a batch.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct BatchState {
     batch_id: Uuid,
     site_id: i64,
     /// `estimated`, `expired`, `running`, `done` or `cancelled`.
     status: String,
-    /// In the order in which they are asked about each member.
+    /// In the order in which they run for each member.
     app_types: Vec<String>,
     progress: BatchProgress,
     estimated_calls: i64,
@@ -146,15 +149,14 @@ pub(crate) struct BatchState {
     created_at: DateTime<Utc>,
 }
 
-/// How far a batch has come, in results.
+/// The progress of a batch, in results.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct BatchProgress {
-    /// Apps times members.
+    /// Number of apps times number of members.
     total: i64,
     done: i64,
-    /// What will not be made, since an app before it, or itself, has failed.
+    /// Results that will not be generated, because their app or an earlier app failed.
     failed: i64,
-    /// What was taken back.
     cancelled: i64,
 }
 
@@ -181,12 +183,12 @@ impl From<Batch> for BatchState {
     }
 }
 
-/// Shows how far a batch has come.
+/// Returns the state of a batch.
 #[utoipa::path(
     get, path = "/api/admin/ai/batches/{batch_id}", tag = "admin", security(("bearer" = [])),
     params(
         ("batch_id" = Uuid, Path),
-        ("site_id" = Option<i64>, Query, description = "A platform admin sees all sites without it", minimum = 1),
+        ("site_id" = Option<i64>, Query, description = "Default: all sites of the admin", minimum = 1),
     ),
     responses(
         (status = 200, body = BatchState),
@@ -202,22 +204,22 @@ pub(crate) async fn find_batch(
     Ok(Json(batch.into()))
 }
 
-/// What became of a batch that was taken back.
+/// The result of cancelling a batch.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct CancelledBatch {
     batch_id: Uuid,
-    /// `cancelled`; or `done` or `expired`, where there was nothing left to take back.
+    /// `cancelled`. If nothing was left to cancel, `done` or `expired`.
     status: String,
-    /// Jobs that will not run.
+    /// Number of jobs that will not run.
     cancelled: i64,
 }
 
-/// Takes back what is not running of a batch. Safe to repeat.
+/// Cancels the jobs of a batch that are not running yet. Safe to repeat.
 #[utoipa::path(
     post, path = "/api/admin/ai/batches/{batch_id}/cancel", tag = "admin", security(("bearer" = [])),
     params(
         ("batch_id" = Uuid, Path),
-        ("site_id" = Option<i64>, Query, description = "A site admin's own, where it is left out", minimum = 1),
+        ("site_id" = Option<i64>, Query, description = "Default: the site admin's own site; required for a platform admin", minimum = 1),
     ),
     responses(
         (status = 200, body = CancelledBatch),

@@ -1,4 +1,4 @@
-//! `POST /api/admin/ai/trigger-jobs`: an event, from those who do not use the event bus.
+//! `POST /api/admin/ai/trigger-jobs`: queues an event without the event bus.
 
 use axum::{extract::State, http::StatusCode};
 use common::{
@@ -18,26 +18,27 @@ pub(crate) struct Body {
     /// `consumption.settled`, `note.created`, `task.assigned` or `etl.finished`.
     #[schema(required)]
     event_type: Option<String>,
-    /// A site admin's own, where it is left out.
+    /// Default: the site admin's own site. Required for a platform admin.
     site_id: Option<i64>,
     #[schema(minimum = 1)]
     member_id: Option<i64>,
-    /// `order_id`, `coach_id`, `note_id`, `task_id`, and what the operator likes; at most 16 KiB.
+    /// `order_id`, `coach_id`, `note_id`, `task_id` and any other fields. At most 16 KiB.
     #[schema(value_type = Option<Object>)]
     payload: Option<Map<String, Value>>,
-    /// Even if the same event came before today, and even if its results still hold.
+    /// Runs the event even if it is a duplicate of today or its results are still valid.
     is_forced: Option<bool>,
 }
 
-/// What the event has become.
+/// The job of an event.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Created {
     id: i64,
-    /// `pending`, or `skipped_duplicate` where the same event came before on the same business date.
+    /// `pending`. If the same event was queued before on the same business date,
+    /// `skipped_duplicate`.
     status: &'static str,
 }
 
-/// Queues what an event sets off.
+/// Queues a job for an event.
 #[utoipa::path(
     post, path = "/api/admin/ai/trigger-jobs", tag = "admin", security(("bearer" = [])),
     request_body = Body,

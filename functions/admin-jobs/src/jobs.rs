@@ -1,4 +1,4 @@
-//! `GET /api/admin/ai/trigger-jobs` and `GET /api/admin/ai/trigger-jobs/{id}`: jobs as admins look at them.
+//! `GET /api/admin/ai/trigger-jobs` and `GET /api/admin/ai/trigger-jobs/{id}`.
 
 use axum::extract::State;
 use chrono::{DateTime, Utc};
@@ -14,7 +14,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-/// Jobs on a page, unless the client asks for another number.
+/// Jobs on a page, unless the client requests another number.
 const PAGE_SIZE: i64 = 20;
 
 /// A job in a list.
@@ -26,7 +26,7 @@ pub(crate) struct JobItem {
     member_id: Option<i64>,
     /// `pending`, `running`, `succeeded`, `failed`, `skipped_duplicate` or `cancelled`.
     status: String,
-    /// The apps that it asks, in this order.
+    /// The apps that the job calls, in this order.
     app_chain: Vec<String>,
     is_forced: bool,
     site_id: i64,
@@ -59,22 +59,22 @@ impl From<jobs::JobItem> for JobItem {
 pub(crate) struct JobsPage {
     #[serde(flatten)]
     page: AdminPage<JobItem>,
-    /// Events of the site's day that came twice, whatever the other filters.
+    /// Duplicate events of the site's current day. Filters other than `site_id` do not apply.
     today_skipped_duplicates: i64,
 }
 
-/// Lists jobs, the newest first.
+/// Lists jobs, newest first.
 #[utoipa::path(
     get, path = "/api/admin/ai/trigger-jobs", tag = "admin", security(("bearer" = [])),
     params(
-        ("site_id" = Option<i64>, Query, description = "A platform admin sees all sites without it", minimum = 1),
+        ("site_id" = Option<i64>, Query, description = "Default: all sites of the admin", minimum = 1),
         ("event_type" = Option<String>, Query, description = "`consumption.settled`, `note.created`, `task.assigned`, `etl.finished`, `prewarm`, `chat.session_message` or `batch`"),
         ("status" = Option<String>, Query, description = "`pending`, `running`, `succeeded`, `failed`, `skipped_duplicate` or `cancelled`"),
-        ("date_from" = Option<String>, Query, description = "A day of the site, or an instant; inclusive"),
-        ("date_to" = Option<String>, Query, description = "A day of the site, or an instant; inclusive"),
+        ("date_from" = Option<String>, Query, description = "Day (`YYYY-MM-DD` in the site's time zone) or RFC 3339 instant, inclusive"),
+        ("date_to" = Option<String>, Query, description = "Day (`YYYY-MM-DD` in the site's time zone) or RFC 3339 instant, inclusive"),
         ("page" = Option<i64>, Query, description = "From 1", minimum = 1),
         ("page_size" = Option<i64>, Query, minimum = 1, maximum = 100),
-        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before; not with `page`"),
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of the previous page; not with `page`"),
     ),
     responses(
         (status = 200, body = JobsPage),
@@ -86,30 +86,30 @@ pub(crate) async fn list_jobs(
     scope: SiteScope,
     query: QueryText,
 ) -> Result<Json<JobsPage>> {
-    let asked = JobQuery {
+    let list = JobQuery {
         scope,
         event_type: query.one_of("event_type", EventType::parse)?,
         status: query.one_of("status", Status::parse)?,
         dates: DateRange::parse(&query)?,
     };
-    let paging = Paging::parse_bounded(&query, PAGE_SIZE, &asked.cursor_scope())?;
-    let found = jobs::list(&db, &asked, &paging).await?;
+    let paging = Paging::parse_bounded(&query, PAGE_SIZE, &list.cursor_scope())?;
+    let found = jobs::list(&db, &list, &paging).await?;
     Ok(Json(JobsPage {
         page: AdminPage::of(found.jobs, &paging)?,
         today_skipped_duplicates: found.today_skipped_duplicates,
     }))
 }
 
-/// A job, with all that is known of it.
+/// A job with all its fields.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct JobDetail {
     #[serde(flatten)]
     job: JobItem,
     #[schema(value_type = Object)]
     payload: Value,
-    /// Apps of the chain that are done.
+    /// Number of apps of the chain that are done.
     step: i32,
-    /// Tries that count: one that only had to wait does not.
+    /// Number of attempts. An attempt that only had to wait is not counted.
     attempts: i32,
     #[schema(required)]
     error_code: Option<String>,
@@ -122,11 +122,11 @@ pub(crate) struct JobDetail {
     batch_id: Option<Uuid>,
     #[schema(required)]
     duplicate_of: Option<i64>,
-    /// The oldest first, at most 100.
+    /// Oldest first, at most 100.
     runs: Vec<JobRun>,
 }
 
-/// A call that a job made.
+/// A run of a job.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct JobRun {
     app_type: String,
@@ -162,12 +162,12 @@ impl From<JobWithRuns> for JobDetail {
     }
 }
 
-/// Shows a job, and its calls.
+/// Returns a job with its runs.
 #[utoipa::path(
     get, path = "/api/admin/ai/trigger-jobs/{id}", tag = "admin", security(("bearer" = [])),
     params(
         ("id" = i64, Path, minimum = 1),
-        ("site_id" = Option<i64>, Query, description = "A platform admin sees all sites without it", minimum = 1),
+        ("site_id" = Option<i64>, Query, description = "Default: all sites of the admin", minimum = 1),
     ),
     responses(
         (status = 200, body = JobDetail),

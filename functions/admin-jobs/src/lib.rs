@@ -1,5 +1,5 @@
-//! Trigger jobs for the admin web and the business backend, `/api/admin/ai/trigger-jobs`, and batches of them,
-//! `/api/admin/ai/batches`.
+//! Trigger jobs (`/api/admin/ai/trigger-jobs`) and batches of jobs (`/api/admin/ai/batches`), for
+//! the admin web and the business backend.
 
 mod batches;
 mod create;
@@ -37,7 +37,7 @@ pub fn router(db: Db, callers: Callers, queue: JobQueue) -> OpenApiRouter {
         .with_state(AppState { db, callers, queue })
 }
 
-/// The function's routes, with the tools that the environment describes.
+/// Builds the routes, configured by the environment.
 pub async fn from_env(env: Env) -> Result<OpenApiRouter, ConfigError> {
     let (database, secrets) =
         tokio::try_join!(DatabaseConfig::from_env(&env), JwtSecrets::from_env(&env))?;

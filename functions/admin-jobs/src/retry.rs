@@ -1,4 +1,4 @@
-//! `POST /api/admin/ai/trigger-jobs/{id}/retry`: a job once more.
+//! `POST /api/admin/ai/trigger-jobs/{id}/retry`: retries a job.
 
 use axum::{extract::State, http::StatusCode};
 use common::{
@@ -17,13 +17,15 @@ pub(crate) struct Retried {
     id: i64,
 }
 
-/// Starts a job again, from the step that failed; from the first where none did. What it asks from there on is
-/// asked anew.
+/// Retries a job as a new job.
+///
+/// It begins with the step that failed, or with the first step if none failed. From that step on,
+/// cached results are not used.
 #[utoipa::path(
     post, path = "/api/admin/ai/trigger-jobs/{id}/retry", tag = "admin", security(("bearer" = [])),
     params(
         ("id" = i64, Path, minimum = 1),
-        ("site_id" = Option<i64>, Query, description = "A site admin's own, where it is left out", minimum = 1),
+        ("site_id" = Option<i64>, Query, description = "Default: the site admin's own site; required for a platform admin", minimum = 1),
     ),
     responses(
         (status = 201, body = Retried),

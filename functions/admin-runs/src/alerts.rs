@@ -1,4 +1,4 @@
-//! `GET /api/admin/ai/alerts`, and `POST …/{id}/ack` and `…/ignore`: what failed, and what became of it.
+//! `GET /api/admin/ai/alerts`, `POST …/{id}/ack` and `POST …/{id}/ignore`.
 
 use axum::extract::State;
 use chrono::{DateTime, Utc};
@@ -19,7 +19,7 @@ use utoipa::ToSchema;
 
 use crate::PAGE_SIZE;
 
-/// A run that failed, or the newest of several that failed alike.
+/// A failed run, or the newest of a group of runs that failed with the same cause.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct AlertItem {
     id: i64,
@@ -34,7 +34,7 @@ pub(crate) struct AlertItem {
     #[schema(required)]
     error_message: Option<String>,
     created_at: DateTime<Utc>,
-    /// 1, unless they are grouped.
+    /// Number of runs in the group. 1 without grouping.
     occurrences: i64,
     first_at: DateTime<Utc>,
     last_at: DateTime<Utc>,
@@ -58,32 +58,33 @@ impl From<Alert> for AlertItem {
     }
 }
 
-/// What became of an alert.
+/// An alert after the change.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct SettledAlert {
     id: i64,
     /// `acknowledged` or `ignored`.
     alert_status: &'static str,
-    /// Alerts that stood otherwise before.
+    /// Number of alerts that changed.
     affected: i64,
 }
 
-/// Lists runs that failed, ran out of time or met an open circuit, the newest first.
+/// Lists runs that failed, timed out or were rejected by an open circuit, newest first.
 ///
-/// With `group=true` those of the same site, app, status, error code and alert status are one item. Of each site, app and alert status the
-/// newest 1,000 are looked at: where there are more, `occurrences` and `total` count no further, and `total_is_estimate` says so.
+/// With `group=true`, runs with the same site, app, status, error code and alert status are one
+/// item. Only the newest 1,000 runs per site, app and alert status are read. If there are more,
+/// `occurrences` and `total` count only those, and `total_is_estimate` is true.
 #[utoipa::path(
     get, path = "/api/admin/ai/alerts", tag = "admin", security(("bearer" = [])),
     params(
-        ("site_id" = Option<i64>, Query, description = "A site admin's own, where it is left out; a platform admin's: all", minimum = 1),
+        ("site_id" = Option<i64>, Query, description = "Default: all sites of the admin", minimum = 1),
         ("alert_status" = Option<String>, Query, description = "`pending`, `acknowledged` or `ignored`"),
         ("app_type" = Option<String>, Query, description = "`app1_chat` to `app8_clue_consolidated`"),
-        ("date_from" = Option<String>, Query, description = "The first day of the site, or an instant"),
-        ("date_to" = Option<String>, Query, description = "The last day or instant"),
-        ("group" = Option<bool>, Query, description = "Repeated failures are one item"),
-        ("page" = Option<i64>, Query, description = "From 1, up to the 10,000th item", minimum = 1),
+        ("date_from" = Option<String>, Query, description = "First day (`YYYY-MM-DD` in the site's time zone) or RFC 3339 instant, inclusive"),
+        ("date_to" = Option<String>, Query, description = "Last day (`YYYY-MM-DD` in the site's time zone) or RFC 3339 instant, inclusive"),
+        ("group" = Option<bool>, Query, description = "Group runs with the same cause"),
+        ("page" = Option<i64>, Query, description = "From 1, up to the 10,000th item; beyond that, use `cursor`", minimum = 1),
         ("page_size" = Option<i64>, Query, minimum = 1, maximum = 100),
-        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before; not with `page`"),
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of the previous page; not with `page`"),
     ),
     responses(
         (status = 200, body = AdminPage<AlertItem>),
@@ -101,13 +102,13 @@ pub(crate) async fn list_alerts(
     Ok(Json(AdminPage::of(found, &paging)?))
 }
 
-/// Marks an alert as seen.
+/// Acknowledges an alert.
 #[utoipa::path(
     post, path = "/api/admin/ai/alerts/{id}/ack", tag = "admin", security(("bearer" = [])),
     params(
         ("id" = i64, Path, minimum = 1),
-        ("site_id" = Option<i64>, Query, description = "A site admin's own, where it is left out; needed of a platform admin", minimum = 1),
-        ("group" = Option<bool>, Query, description = "Also all pending ones of the same cause, 5,000 at once"),
+        ("site_id" = Option<i64>, Query, description = "Default: the site admin's own site; required for a platform admin", minimum = 1),
+        ("group" = Option<bool>, Query, description = "Also settle pending alerts of the same cause, at most 5,000 per request"),
     ),
     responses(
         (status = 200, body = SettledAlert),
@@ -123,13 +124,13 @@ pub(crate) async fn acknowledge_alert(
     settle(&db, &admin, &path, &query, Verdict::Acknowledge).await
 }
 
-/// Marks an alert as being of no interest.
+/// Marks an alert as ignored.
 #[utoipa::path(
     post, path = "/api/admin/ai/alerts/{id}/ignore", tag = "admin", security(("bearer" = [])),
     params(
         ("id" = i64, Path, minimum = 1),
-        ("site_id" = Option<i64>, Query, description = "A site admin's own, where it is left out; needed of a platform admin", minimum = 1),
-        ("group" = Option<bool>, Query, description = "Also all pending ones of the same cause, 5,000 at once"),
+        ("site_id" = Option<i64>, Query, description = "Default: the site admin's own site; required for a platform admin", minimum = 1),
+        ("group" = Option<bool>, Query, description = "Also settle pending alerts of the same cause, at most 5,000 per request"),
     ),
     responses(
         (status = 200, body = SettledAlert),

@@ -1,4 +1,4 @@
-//! `GET /api/admin/ai/run-logs/{id}`: a run with what was asked and said.
+//! `GET /api/admin/ai/run-logs/{id}`.
 
 use axum::extract::State;
 use chrono::{DateTime, Utc};
@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 
 use crate::list::RunItem;
 
-/// A run with what was asked and said, as it was.
+/// A run with its full prompt and response.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct RunDetails {
     #[serde(flatten)]
@@ -37,11 +37,11 @@ pub(crate) struct RunDetails {
     tokens_in: Option<i64>,
     #[schema(required)]
     tokens_out: Option<i64>,
-    /// Requests to DashScope, retries included.
+    /// Requests to DashScope, including retries.
     attempts: i32,
     #[schema(required)]
     session_id: Option<String>,
-    /// What to tell DashScope's support.
+    /// DashScope's id of the request, for its support.
     #[schema(required)]
     upstream_request_id: Option<String>,
     #[schema(required)]
@@ -74,12 +74,12 @@ impl From<LoggedRun> for RunDetails {
     }
 }
 
-/// Shows a run, with what was asked and said.
+/// Returns a run with its prompt and response.
 #[utoipa::path(
     get, path = "/api/admin/ai/run-logs/{id}", tag = "admin", security(("bearer" = [])),
     params(
         ("id" = i64, Path, minimum = 1),
-        ("site_id" = Option<i64>, Query, description = "A site admin's own, where it is left out; a platform admin's: all", minimum = 1),
+        ("site_id" = Option<i64>, Query, description = "Default: all sites of the admin", minimum = 1),
     ),
     responses(
         (status = 200, body = RunDetails),

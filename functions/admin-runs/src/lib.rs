@@ -1,5 +1,5 @@
-//! Runs and alerts for the admin web: `GET /api/admin/ai/run-logs`, as pages or as a table, `GET …/{id}`,
-//! `GET /api/admin/ai/alerts`, and `POST …/{id}/ack` and `…/ignore`.
+//! Runs and alerts for the admin web: `GET /api/admin/ai/run-logs` (JSON pages or CSV),
+//! `GET …/{id}`, `GET /api/admin/ai/alerts`, `POST …/{id}/ack` and `POST …/{id}/ignore`.
 
 mod alerts;
 mod details;
@@ -17,7 +17,7 @@ use common::{
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-/// Items on a page, unless the client asks for another number.
+/// Items on a page, unless the client requests another number.
 const PAGE_SIZE: i64 = 20;
 
 #[derive(Clone, FromRef)]
@@ -37,7 +37,7 @@ pub fn router(db: Db, callers: Callers) -> OpenApiRouter {
         .with_state(AppState { db, callers })
 }
 
-/// The function's routes, with the tools that the environment describes.
+/// Builds the routes, configured by the environment.
 pub async fn from_env(env: Env) -> Result<OpenApiRouter, ConfigError> {
     let (database, secrets) =
         tokio::try_join!(DatabaseConfig::from_env(&env), JwtSecrets::from_env(&env))?;

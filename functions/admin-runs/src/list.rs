@@ -1,4 +1,4 @@
-//! `GET /api/admin/ai/run-logs`: a page of runs, or all of them as a table.
+//! `GET /api/admin/ai/run-logs`: a page of runs as JSON, or all runs as CSV.
 
 use axum::{
     extract::State,
@@ -20,7 +20,7 @@ use utoipa::ToSchema;
 
 use crate::{PAGE_SIZE, table};
 
-/// A run, without what was asked and said.
+/// A run, without its prompt and response.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct RunItem {
     id: i64,
@@ -28,10 +28,11 @@ pub(crate) struct RunItem {
     trigger_type: String,
     #[schema(required)]
     member_id: Option<i64>,
-    /// As DashScope said; null where it did not.
+    /// Tokens that DashScope reported. Null if it reported none.
     #[schema(required)]
     tokens_used: Option<i64>,
-    /// What budget and dashboard count: what was reserved, where DashScope did not say.
+    /// Tokens that the budget and the dashboard count. If `tokens_used` is null and the call may
+    /// have cost tokens, this is the reservation.
     tokens_charged: i64,
     #[schema(required)]
     latency_ms: Option<i64>,
@@ -60,21 +61,22 @@ impl From<Entry> for RunItem {
     }
 }
 
-/// Lists runs, the newest first.
+/// Lists runs, newest first.
 ///
-/// With `Accept: text/csv` all of them, of at most 31 days, as a table with the columns of an item, `error_code` and `error_message`.
+/// With `Accept: text/csv`, returns all runs of at most 31 days as CSV. The columns are the fields
+/// of an item, `error_code` and `error_message`.
 #[utoipa::path(
     get, path = "/api/admin/ai/run-logs", tag = "admin", security(("bearer" = [])),
     params(
-        ("site_id" = Option<i64>, Query, description = "A site admin's own, where it is left out; a platform admin's: all", minimum = 1),
+        ("site_id" = Option<i64>, Query, description = "Default: all sites of the admin", minimum = 1),
         ("app_type" = Option<String>, Query, description = "`app1_chat` to `app8_clue_consolidated`"),
         ("status" = Option<String>, Query, description = "`running`, `success`, `failed`, `timeout`, `circuit_open`, `budget_exceeded` or `stopped`"),
         ("trigger_type" = Option<String>, Query, description = "`chat`, `session`, `event`, `prewarm`, `batch` or `manual`"),
-        ("date_from" = Option<String>, Query, description = "The first day of the site, or an instant; needed for a table"),
-        ("date_to" = Option<String>, Query, description = "The last day or instant; needed for a table"),
-        ("page" = Option<i64>, Query, description = "From 1, up to the 10,000th item; not for a table", minimum = 1),
-        ("page_size" = Option<i64>, Query, description = "Not for a table", minimum = 1, maximum = 100),
-        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before; not with `page`, and not for a table"),
+        ("date_from" = Option<String>, Query, description = "First day (`YYYY-MM-DD` in the site's time zone) or RFC 3339 instant, inclusive; required for CSV"),
+        ("date_to" = Option<String>, Query, description = "Last day (`YYYY-MM-DD` in the site's time zone) or RFC 3339 instant, inclusive; required for CSV"),
+        ("page" = Option<i64>, Query, description = "From 1, up to the 10,000th item; not with CSV", minimum = 1),
+        ("page_size" = Option<i64>, Query, description = "Not with CSV", minimum = 1, maximum = 100),
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of the previous page; not with `page` or CSV"),
     ),
     responses(
         (status = 200, content((AdminPage<RunItem> = "application/json"), (String = "text/csv"))),

@@ -1,8 +1,10 @@
-//! Runs as a table in CSV (RFC 4180), made as it is sent.
+//! Runs as CSV (RFC 4180), generated while it is sent.
 //!
-//! It begins with a byte order mark, for without one Excel takes Chinese for the code page of its machine; who reads it by program
-//! skips that (`utf-8-sig`). A table that could not be finished ends in an error: the connection is broken off, and where Lambda
-//! does not do that the last lines are `Lambda-Runtime-Function-Error-…`.
+//! The table begins with a byte order mark. Without it, Excel decodes Chinese text with the code
+//! page of the machine. Programs should skip the mark (encoding `utf-8-sig`).
+//!
+//! If an error occurs after the first bytes, the connection is closed. If Lambda does not close it,
+//! the last lines are `Lambda-Runtime-Function-Error-…`.
 
 use axum::{
     body::Body,
@@ -37,10 +39,11 @@ const COLUMNS: [&str; 13] = [
     "error_message",
 ];
 
-/// What a spreadsheet takes for the beginning of a formula; the wide ones too, where it is set to Chinese.
+/// Characters that begin a formula in a spreadsheet. With Chinese settings, also the full-width
+/// ones.
 const FORMULAS: [char; 11] = ['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠'];
 
-/// A table has no pages, and no open end.
+/// Checks that the query has no paging parameters and that its dates are bounded.
 pub(crate) fn check(query: &QueryText, list: &RunQuery) -> Result<()> {
     for name in ["page", "page_size", "pageSize", "cursor"] {
         if query.text(name)?.is_some() {
@@ -50,7 +53,7 @@ pub(crate) fn check(query: &QueryText, list: &RunQuery) -> Result<()> {
     list.dates.at_most(runs::MAX_DAYS).map(drop)
 }
 
-/// The answer, whose body is the pages one after the other.
+/// Builds the response. Its body is the header line followed by all pages.
 pub(crate) fn respond(pages: impl Stream<Item = Result<Vec<Entry>>> + Send + 'static) -> Response {
     let head = stream::once(async { head() });
     let rows = pages.map(|page| rows(&page?));
@@ -77,12 +80,12 @@ fn rows(entries: &[Entry]) -> Result<Bytes> {
 }
 
 fn write(
-    onto: Vec<u8>,
+    prefix: Vec<u8>,
     write: impl FnOnce(&mut Writer<Vec<u8>>) -> csv::Result<()>,
 ) -> Result<Bytes> {
     let mut table = WriterBuilder::new()
         .terminator(Terminator::CRLF)
-        .from_writer(onto);
+        .from_writer(prefix);
     write(&mut table).map_err(|_| Error::internal("a table could not be written"))?;
     let bytes = table.into_inner();
     bytes
@@ -90,7 +93,7 @@ fn write(
         .map_err(|_| Error::internal("a table could not be written"))
 }
 
-/// In the order of [`COLUMNS`].
+/// The cells of a row, in the order of [`COLUMNS`].
 fn cells(entry: &Entry) -> [String; 13] {
     let number = |number: Option<i64>| number.map_or_else(String::new, |number| number.to_string());
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
@@ -111,11 +114,11 @@ fn cells(entry: &Entry) -> [String; 13] {
         text(&entry.error_code),
         text(&entry.error_message),
     ]
-    .map(harmless)
+    .map(escape_formula)
 }
 
-/// A cell that a spreadsheet does not calculate.
-fn harmless(cell: String) -> String {
+/// Puts an apostrophe before a formula, so that a spreadsheet shows it as text.
+fn escape_formula(cell: String) -> String {
     if cell.starts_with(FORMULAS) {
         format!("'{cell}")
     } else {
@@ -128,8 +131,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cell_that_looks_like_a_formula_is_text() {
-        for (cell, shown) in [
+    fn a_cell_that_begins_like_a_formula_is_escaped() {
+        for (cell, escaped) in [
             ("=1+1", "'=1+1"),
             ("+86 138", "'+86 138"),
             ("-1", "'-1"),
@@ -143,12 +146,12 @@ mod tests {
             ("", ""),
             ("超时", "超时"),
         ] {
-            assert_eq!(harmless(cell.to_owned()), shown, "{cell:?}");
+            assert_eq!(escape_formula(cell.to_owned()), escaped, "{cell:?}");
         }
     }
 
     #[test]
-    fn cells_are_quoted_where_they_must_be_and_lines_end_as_excel_has_them() {
+    fn special_characters_are_quoted_and_lines_end_with_crlf() {
         let written = write(Vec::new(), |table| {
             table.write_record(["a,b", "c\"d", "e\nf", "g"])
         });

@@ -1,4 +1,4 @@
-//! `POST /api/admin/ai/cache/invalidate`: results that no longer hold.
+//! `POST /api/admin/ai/cache/invalidate`.
 
 use axum::extract::State;
 use common::{
@@ -14,23 +14,23 @@ use utoipa::ToSchema;
 #[derive(Deserialize, ToSchema)]
 #[schema(as = InvalidateCacheBody)]
 pub(crate) struct Body {
-    /// A site admin's own, where it is left out.
+    /// Default: the site admin's own site. Required for a platform admin.
     site_id: Option<i64>,
-    /// Of this app alone.
+    /// Only results of this app.
     app_type: Option<String>,
-    /// About this member alone.
+    /// Only results about this member.
     #[schema(minimum = 1)]
     member_id: Option<i64>,
 }
 
-/// What was invalidated.
+/// The number of invalidated results.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Invalidated {
-    /// Results that held.
+    /// Results that were valid before.
     affected: i64,
 }
 
-/// Says of results that they no longer hold: of all of a site, or of those of an app, about a member, or both.
+/// Invalidates cached results of a site: all of them, or only those of an app, a member or both.
 #[utoipa::path(
     post, path = "/api/admin/ai/cache/invalidate", tag = "admin", security(("bearer" = [])),
     request_body = Body,
@@ -45,7 +45,7 @@ pub(crate) async fn invalidate_cache(
     Json(body): Json<Body>,
 ) -> Result<Json<Invalidated>> {
     let site_id = admin.site(body.site_id)?;
-    let app = body.app_type.as_deref().map(kept_app).transpose()?;
+    let app = body.app_type.as_deref().map(cached_app).transpose()?;
     if body.member_id.is_some_and(|id| id < 1) {
         return Err(Error::invalid("member_id", Reason::Type));
     }
@@ -53,8 +53,8 @@ pub(crate) async fn invalidate_cache(
     Ok(Json(Invalidated { affected }))
 }
 
-/// An app whose answers are kept.
-fn kept_app(name: &str) -> Result<App> {
+/// Parses the name of an app whose results are cached.
+fn cached_app(name: &str) -> Result<App> {
     results::apps()
         .find(|app| app.name() == name)
         .ok_or(Error::invalid("app_type", Reason::Unknown))

@@ -1,5 +1,5 @@
-//! The results of the apps, for the admin web: `GET /api/admin/ai/cache` shows them, and
-//! `POST /api/admin/ai/cache/invalidate` says that they no longer hold.
+//! Cached results of the apps, for the admin web. `GET /api/admin/ai/cache` lists them,
+//! `POST /api/admin/ai/cache/invalidate` invalidates them.
 
 mod invalidate;
 mod list;
@@ -28,7 +28,7 @@ pub fn router(db: Db, callers: Callers) -> OpenApiRouter {
         .with_state(AppState { db, callers })
 }
 
-/// The function's routes, with the tools that the environment describes.
+/// Builds the routes, configured by the environment.
 pub async fn from_env(env: Env) -> Result<OpenApiRouter, ConfigError> {
     let (database, secrets) =
         tokio::try_join!(DatabaseConfig::from_env(&env), JwtSecrets::from_env(&env))?;

@@ -1,4 +1,4 @@
-//! `GET /api/admin/ai/cache`: the results of the apps.
+//! `GET /api/admin/ai/cache`: lists cached results.
 
 use axum::extract::State;
 use chrono::{DateTime, Utc};
@@ -13,24 +13,24 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-/// Entries on a page, unless the client asks for another number.
+/// Results on a page, unless the client requests another number.
 const PAGE_SIZE: i64 = 20;
 
-/// What an app answered.
+/// A cached result of an app.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct CacheItem {
     id: i64,
-    /// The app.
+    /// Name of the app.
     cache_type: String,
     site_id: i64,
-    /// `member:7`, `task:7`, `note:7`, or for finance `<period>:<area>` and `<period>`.
+    /// Such as `member:7`, `task:7` or `note:7`. For finance, `<period>:<area>` or `<period>`.
     target_id: String,
     /// `generating`, `valid`, `expired` or `invalidated`.
     status: String,
     #[schema(required)]
     score: Option<i32>,
     triggered_by: String,
-    /// Null while it is being made.
+    /// Null while the result is being generated.
     #[schema(required, value_type = Option<Object>)]
     result_json: Option<Value>,
     created_at: DateTime<Utc>,
@@ -55,17 +55,17 @@ impl From<ResultItem> for CacheItem {
     }
 }
 
-/// Lists results, the newest first.
+/// Lists cached results, newest first.
 #[utoipa::path(
     get, path = "/api/admin/ai/cache", tag = "admin", security(("bearer" = [])),
     params(
-        ("site_id" = Option<i64>, Query, description = "A platform admin sees all sites without it", minimum = 1),
+        ("site_id" = Option<i64>, Query, description = "Default: all sites of the admin", minimum = 1),
         ("app_type" = Option<String>, Query),
         ("target_id" = Option<String>, Query, description = "Such as `member:7`"),
         ("status" = Option<String>, Query, description = "`generating`, `valid`, `expired` or `invalidated`"),
         ("page" = Option<i64>, Query, description = "From 1", minimum = 1),
         ("page_size" = Option<i64>, Query, minimum = 1, maximum = 100),
-        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before; not with `page`"),
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of the previous page; not with `page`"),
     ),
     responses(
         (status = 200, body = AdminPage<CacheItem>),
@@ -77,7 +77,7 @@ pub(crate) async fn list_cache(
     scope: SiteScope,
     query: QueryText,
 ) -> Result<Json<AdminPage<CacheItem>>> {
-    let asked = ResultQuery {
+    let list = ResultQuery {
         scope,
         app: query.one_of("app_type", |word| {
             results::apps().find(|app| app.name() == word)
@@ -85,7 +85,7 @@ pub(crate) async fn list_cache(
         target_id: query.text("target_id")?.map(str::to_owned),
         status: query.one_of("status", Status::parse)?,
     };
-    let paging = Paging::parse_bounded(&query, PAGE_SIZE, &asked.cursor_scope())?;
-    let found = results::list(&db, &asked, &paging).await?;
+    let paging = Paging::parse_bounded(&query, PAGE_SIZE, &list.cursor_scope())?;
+    let found = results::list(&db, &list, &paging).await?;
     Ok(Json(AdminPage::of(found, &paging)?))
 }

@@ -1,5 +1,5 @@
-//! `GET /api/xcx/chat/history`: a user's conversations, newest activity first (CHAT-1), and
-//! `GET /api/xcx/runtime-clock`: what day it is for the user's site.
+//! `GET /api/xcx/chat/history`: the conversations of a user, newest activity first (CHAT-1).
+//! `GET /api/xcx/runtime-clock`: the clock of the user's site.
 
 mod runtime_clock;
 
@@ -21,7 +21,7 @@ use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
-/// Conversations on a page, unless the client asks for another number.
+/// Conversations on a page, unless the client requests another number.
 const PAGE_SIZE: i64 = 20;
 
 #[derive(Clone, FromRef)]
@@ -38,7 +38,7 @@ pub fn router(db: Db, callers: Callers) -> OpenApiRouter {
         .with_state(AppState { db, callers })
 }
 
-/// The function's routes, with the tools that the environment describes.
+/// Builds the routes, configured by the environment.
 pub async fn from_env(env: Env) -> Result<OpenApiRouter, ConfigError> {
     let (database, secrets) =
         tokio::try_join!(DatabaseConfig::from_env(&env), JwtSecrets::from_env(&env))?;
@@ -46,14 +46,14 @@ pub async fn from_env(env: Env) -> Result<OpenApiRouter, ConfigError> {
     Ok(router(db.clone(), Callers::new(secrets, db)))
 }
 
-/// Lists the caller's conversations that are not empty, newest activity first.
+/// Lists the caller's conversations that have messages, newest activity first.
 #[utoipa::path(
     get, path = "/api/xcx/chat/history", tag = "chat", security(("bearer" = [])),
     params(
         ("page" = Option<i64>, Query, description = "From 1", minimum = 1),
-        ("page_size" = Option<i64>, Query, description = "Also spelt pageSize", minimum = 1, maximum = 100),
-        ("pageSize" = Option<i64>, Query, description = "Also spelt page_size", minimum = 1, maximum = 100),
-        ("cursor" = Option<String>, Query, description = "`nextCursor` of the page before; not with `page`"),
+        ("page_size" = Option<i64>, Query, description = "Alias: `pageSize`", minimum = 1, maximum = 100),
+        ("pageSize" = Option<i64>, Query, description = "Alias: `page_size`", minimum = 1, maximum = 100),
+        ("cursor" = Option<String>, Query, description = "`nextCursor` of the previous page; not with `page`"),
     ),
     responses(
         (status = 200, body = HistoryPage),
@@ -76,12 +76,12 @@ async fn list_history(
     }))
 }
 
-/// A page of the history.
+/// A page of conversations.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct HistoryPage {
     items: Vec<HistoryItem>,
-    /// All conversations that have a message.
+    /// Number of conversations that have a message.
     total: i64,
     page: i64,
     page_size: i64,
@@ -94,14 +94,14 @@ struct HistoryPage {
 #[serde(rename_all = "camelCase")]
 struct HistoryItem {
     id: i64,
-    /// The id that the session API knows it by.
+    /// Id in the session API.
     session_id: Uuid,
     title: String,
     context_type: String,
     context_id: String,
-    /// At most 100 characters.
+    /// The first 100 characters of the newest message that has text.
     last_message: String,
-    /// When that was stored; of a reply, when it began.
+    /// When that message was stored. For a reply, when it began.
     #[schema(required)]
     last_message_at: Option<DateTime<Utc>>,
     message_count: i64,

@@ -20,9 +20,9 @@ pub(crate) struct Clock {
     /// `live` or `sandbox`.
     mode: String,
     business_date: NaiveDate,
-    /// In the sandbox its date with the real time of day.
+    /// In the sandbox, `businessDate` with the real time of day.
     now: DateTime<Utc>,
-    /// By its IANA name.
+    /// IANA name.
     timezone: String,
 }
 
@@ -37,7 +37,7 @@ impl From<RuntimeClock> for Clock {
     }
 }
 
-/// What day it is for the caller's site, and what time.
+/// Returns the current date and time of the caller's site.
 #[utoipa::path(
     get, path = "/api/xcx/runtime-clock", tag = "clock", security(("bearer" = [])),
     responses(

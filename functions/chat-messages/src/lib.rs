@@ -1,4 +1,4 @@
-//! Messages of a conversation, read and sent in one piece.
+//! Lists and sends messages of a conversation, without streaming.
 //!
 //! `GET /api/xcx/chat/{chatId}/messages` (CHAT-2a), `GET /api/xcx/chat/messages` (CHAT-2b)
 //! and `POST /api/xcx/chat/{chatId}/messages` (CHAT-3).
@@ -25,7 +25,7 @@ use common::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 use view::MessagesPage;
 
-/// Messages on a page, unless the client asks for another number.
+/// Messages on a page, unless the client requests another number.
 const PAGE_SIZE: i64 = 50;
 
 #[derive(Clone, FromRef)]
@@ -47,7 +47,7 @@ pub fn router(db: Db, callers: Callers, replies: Replies) -> OpenApiRouter {
         })
 }
 
-/// The function's routes, with the tools that the environment describes.
+/// Builds the routes, configured by the environment.
 pub async fn from_env(env: Env) -> Result<OpenApiRouter, ConfigError> {
     let (db, callers, replies) = Replies::from_env(&env).await?;
     Ok(router(db, callers, replies))
@@ -59,9 +59,9 @@ pub async fn from_env(env: Env) -> Result<OpenApiRouter, ConfigError> {
     params(
         ("chatId" = i64, Path, minimum = 1, example = 1),
         ("page" = Option<i64>, Query, description = "From 1", minimum = 1),
-        ("page_size" = Option<i64>, Query, description = "Also spelt pageSize", minimum = 1, maximum = 100),
-        ("pageSize" = Option<i64>, Query, description = "Also spelt page_size", minimum = 1, maximum = 100),
-        ("cursor" = Option<String>, Query, description = "`nextCursor` of the page before; not with `page`"),
+        ("page_size" = Option<i64>, Query, description = "Alias: `pageSize`", minimum = 1, maximum = 100),
+        ("pageSize" = Option<i64>, Query, description = "Alias: `page_size`", minimum = 1, maximum = 100),
+        ("cursor" = Option<String>, Query, description = "`nextCursor` of the previous page; not with `page`"),
         ("order" = Option<String>, Query, description = "`asc`, oldest first (default), or `desc`"),
     ),
     responses(
@@ -78,16 +78,17 @@ async fn list_messages(
     page(&db, &caller, path.id("chatId")?, &query).await
 }
 
-/// Finds or makes the caller's conversation for a context and lists its messages.
+/// Lists the messages of the caller's conversation for a context. Creates the conversation if there
+/// is none.
 #[utoipa::path(
     get, path = "/api/xcx/chat/messages", tag = "chat", security(("bearer" = [])),
     params(
         ("contextType" = String, Query, description = "`general`, `task`, `customer`, `coach` or `board`"),
-        ("contextId" = String, Query, description = "Opaque; may be empty for `general` and `board`", max_length = 64),
+        ("contextId" = String, Query, description = "Any string; may be empty only for `general` and `board`", max_length = 64),
         ("page" = Option<i64>, Query, description = "From 1", minimum = 1),
-        ("page_size" = Option<i64>, Query, description = "Also spelt pageSize", minimum = 1, maximum = 100),
-        ("pageSize" = Option<i64>, Query, description = "Also spelt page_size", minimum = 1, maximum = 100),
-        ("cursor" = Option<String>, Query, description = "`nextCursor` of the page before; not with `page`"),
+        ("page_size" = Option<i64>, Query, description = "Alias: `pageSize`", minimum = 1, maximum = 100),
+        ("pageSize" = Option<i64>, Query, description = "Alias: `page_size`", minimum = 1, maximum = 100),
+        ("cursor" = Option<String>, Query, description = "`nextCursor` of the previous page; not with `page`"),
         ("order" = Option<String>, Query, description = "`asc`, oldest first (default), or `desc`"),
     ),
     responses(
@@ -102,7 +103,7 @@ async fn list_context_messages(
 ) -> Result<Json<MessagesPage>> {
     let kind = query.one_of("contextType", ContextType::parse)?;
     let context = Context::parse(kind, query.text("contextId")?)?;
-    // Nothing is made for a request that will be refused.
+    // An invalid request must not create a conversation.
     query.one_of("order", Order::parse)?;
     Paging::<i64>::check(&query)?;
     let chat_id = conversations::open(&db, &caller, &context).await?;

@@ -1,4 +1,4 @@
-//! `POST /api/xcx/chat/{chatId}/messages`: a message and its reply as one JSON body (CHAT-3).
+//! `POST /api/xcx/chat/{chatId}/messages`: sends a message and returns the reply as JSON (CHAT-3).
 
 use std::time::Duration;
 
@@ -16,9 +16,9 @@ use common::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// How long a client is kept waiting for a reply in one piece.
-const PATIENCE: Duration = Duration::from_secs(120);
-/// What stands for a reply that was never given.
+/// How long a request waits for the complete reply.
+const MAX_WAIT: Duration = Duration::from_secs(120);
+/// The content of a failed reply.
 const UNAVAILABLE: &str = "AI 服务暂时不可用，请稍后再试";
 
 #[derive(Deserialize, ToSchema)]
@@ -28,7 +28,7 @@ pub(crate) struct Body {
     /// 1 to 8,000 characters after trimming.
     #[schema(required, min_length = 1, max_length = 8000)]
     content: Option<String>,
-    /// A repeat of the same id is the same message: it is answered with what was answered.
+    /// Idempotency key. A request with the same id returns the reply of the first request.
     #[schema(min_length = 1, max_length = 64)]
     client_message_id: Option<String>,
 }
@@ -55,11 +55,12 @@ struct AiReply {
     id: i64,
     content: String,
     created_at: DateTime<Utc>,
-    /// `complete`, `stopped`, `interrupted` or `failed`; `streaming` where patience ran out.
+    /// `complete`, `stopped`, `interrupted` or `failed`. `streaming` if the reply took longer than
+    /// 120 seconds.
     status: &'static str,
 }
 
-/// Sends a message and waits for its reply. An AI that fails is a reply of status `failed`.
+/// Sends a message and waits for its reply. If the AI fails, the reply has the status `failed`.
 #[utoipa::path(
     post, path = "/api/xcx/chat/{chatId}/messages", tag = "chat", security(("bearer" = [])),
     params(("chatId" = i64, Path, minimum = 1, example = 1)),
@@ -85,9 +86,9 @@ pub(crate) async fn send_message(
     let content = message.content.as_str().to_owned();
     let killed_at = deadline.map(|Extension(Deadline(at))| at);
     let (start, watch) = replies
-        .send(&caller, message, killed_at, Some(PATIENCE))
+        .send(&caller, message, killed_at, Some(MAX_WAIT))
         .await?;
-    let reply = watch.collect(PATIENCE).await;
+    let reply = watch.collect(MAX_WAIT).await;
     Ok(Json(Answer {
         user_message: UserMessage {
             id: start.user_message_id,

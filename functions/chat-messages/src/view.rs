@@ -1,4 +1,4 @@
-//! What clients see of messages.
+//! The JSON of messages.
 
 use chrono::{DateTime, Utc};
 use common::{
@@ -8,13 +8,13 @@ use common::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// A page of a conversation.
+/// A page of the messages of a conversation.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MessagesPage {
     chat_id: i64,
     items: Vec<MessageItem>,
-    /// All messages of the conversation.
+    /// Number of messages of the conversation.
     total: i64,
     page: i64,
     page_size: i64,

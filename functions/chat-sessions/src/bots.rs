@@ -1,4 +1,4 @@
-//! `GET /api/chat/bots`: whom there is to talk to.
+//! `GET /api/chat/bots`: lists bots.
 
 use axum::extract::State;
 use common::{
@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 
 use crate::view::Bot;
 
-/// Whom the caller may talk to.
+/// The bots that the caller may use.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Bots {
     bots: Vec<Bot>,

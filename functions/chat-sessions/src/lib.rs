@@ -1,6 +1,8 @@
-//! Conversations with bots, for clients that are no mini-program: the session API, `/api/chat/…`.
+//! The session API (`/api/chat/…`): conversations with bots, for clients other than the
+//! mini-program.
 //!
-//! A message is stored and answered at once; the bot's reply is made in the background and appears by itself.
+//! A request to send a message returns as soon as the message is stored. A background job generates
+//! the bot's reply, which then appears in the list of messages.
 
 mod bots;
 mod messages;
@@ -53,7 +55,7 @@ pub fn router(db: Db, callers: Callers, queue: JobQueue, limits: SendLimits) -> 
         })
 }
 
-/// The function's routes, with the tools that the environment describes.
+/// Builds the routes, configured by the environment.
 pub async fn from_env(env: Env) -> Result<OpenApiRouter, ConfigError> {
     let limits = SendLimits::from_env(&env)?;
     let (database, secrets) =

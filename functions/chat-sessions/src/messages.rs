@@ -1,4 +1,4 @@
-//! `GET /api/chat/sessions/{id}/messages`: what was said, page by page, and what has been said since.
+//! `GET /api/chat/sessions/{id}/messages`: lists messages, in pages or by polling.
 
 use axum::extract::State;
 use common::{
@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 
 use crate::view::MessageItem;
 
-/// Messages on a page, unless the client asks for another number.
+/// Messages on a page, unless the client requests another number.
 const LIMIT: i64 = 50;
 
 /// A page of a session's messages.
@@ -22,18 +22,18 @@ const LIMIT: i64 = 50;
 pub(crate) struct MessagesPage {
     /// Oldest first.
     messages: Vec<MessageItem>,
-    /// On this page.
+    /// Number of messages on this page.
     count: usize,
-    /// Whether there are newer ones with `after`, else whether there are older ones.
+    /// With `after`, whether there are newer messages. Otherwise, whether there are older ones.
     has_more: bool,
 }
 
-/// Lists messages of one of the caller's sessions: the newest, those before one, or those after one.
+/// Lists messages of one of the caller's sessions: the newest, or those before or after a message.
 #[utoipa::path(
     get, path = "/api/chat/sessions/{id}/messages", tag = "sessions", security(("bearer" = [])),
     params(
         ("id" = uuid::Uuid, Path),
-        ("limit" = Option<usize>, Query, description = "50 unless it is given; over 100 is 100", minimum = 1),
+        ("limit" = Option<usize>, Query, description = "Default 50; values over 100 mean 100", minimum = 1),
         ("before" = Option<i64>, Query, description = "Id of a message of this session", minimum = 1),
         ("after" = Option<i64>, Query, description = "Id of a message of this session, for polling; not with `before`", minimum = 1),
     ),

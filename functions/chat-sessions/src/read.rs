@@ -1,4 +1,4 @@
-//! `PUT /api/chat/sessions/{id}/read`: what the bot has said so far was read.
+//! `PUT /api/chat/sessions/{id}/read`: marks messages as read.
 
 use axum::extract::State;
 use common::{
@@ -12,7 +12,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-/// How many messages were unread.
+/// The number of messages that were unread.
 #[derive(Serialize, ToSchema)]
 #[schema(as = ReadSession)]
 pub(crate) struct Marked {
@@ -20,7 +20,7 @@ pub(crate) struct Marked {
     marked_read: i64,
 }
 
-/// Marks every unread message of the bot as read. What it says meanwhile stays unread.
+/// Marks all unread messages of the bot as read. Messages that arrive meanwhile stay unread.
 #[utoipa::path(
     put, path = "/api/chat/sessions/{id}/read", tag = "sessions", security(("bearer" = [])),
     params(("id" = Uuid, Path)),

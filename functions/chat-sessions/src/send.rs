@@ -1,4 +1,4 @@
-//! `POST /api/chat/sessions/{id}/messages`: a message, whose reply is made in the background.
+//! `POST /api/chat/sessions/{id}/messages`: sends a message. A background job generates the reply.
 
 use axum::{extract::State, http::StatusCode};
 use common::{
@@ -25,7 +25,7 @@ pub(crate) struct Body {
     content: Option<String>,
     /// Id of a message of this session.
     reply_to: Option<i64>,
-    /// `markdown`, unless it is given, or `text`.
+    /// `markdown` (default) or `text`.
     content_type: Option<String>,
 }
 
@@ -56,12 +56,12 @@ pub(crate) struct Stored {
     session_id: Uuid,
 }
 
-/// Stores a message. The bot's reply appears among the messages later, unread.
+/// Sends a message to a bot. The reply appears later in the list of messages, as unread.
 #[utoipa::path(
     post, path = "/api/chat/sessions/{id}/messages", tag = "sessions", security(("bearer" = [])),
     params(
         ("id" = Uuid, Path),
-        ("Idempotency-Key" = Option<String>, Header, description = "A repeat within 24 hours is the same message; \
+        ("Idempotency-Key" = Option<String>, Header, description = "A repeat within 24 hours returns the same message; \
             printable ASCII", min_length = 1, max_length = 64),
     ),
     request_body = Body,

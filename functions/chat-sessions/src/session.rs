@@ -1,4 +1,4 @@
-//! `GET`, `PATCH` and `DELETE /api/chat/sessions/{id}`: one session, and what becomes of it.
+//! `GET`, `PATCH` and `DELETE /api/chat/sessions/{id}`.
 
 use axum::extract::State;
 use common::{
@@ -21,7 +21,7 @@ pub(crate) struct Found {
     session: Session,
 }
 
-/// Answers one of the caller's sessions.
+/// Returns one of the caller's sessions.
 #[utoipa::path(
     get, path = "/api/chat/sessions/{id}", tag = "sessions", security(("bearer" = [])),
     params(("id" = Uuid, Path)),
@@ -54,7 +54,7 @@ pub(crate) struct Body {
 impl Body {
     fn parse(self) -> Result<Change> {
         let status = self.status.map(|word| {
-            // Closing is for good, and so has a method of its own.
+            // A closed session cannot be reopened, so closing is a separate method.
             let status = Status::parse(&word).filter(|status| *status != Status::Closed);
             status.ok_or(Error::invalid("status", Reason::Unknown))
         });
@@ -65,7 +65,7 @@ impl Body {
     }
 }
 
-/// Renames a session, pauses it, or has it go on.
+/// Renames, pauses or resumes a session.
 #[utoipa::path(
     patch, path = "/api/chat/sessions/{id}", tag = "sessions", security(("bearer" = [])),
     params(("id" = Uuid, Path)),
@@ -88,7 +88,7 @@ pub(crate) async fn change_session(
     }))
 }
 
-/// A session that takes no more messages.
+/// A session that was closed.
 #[derive(Serialize, ToSchema)]
 #[schema(as = ClosedSession)]
 pub(crate) struct Closed {
@@ -98,7 +98,7 @@ pub(crate) struct Closed {
     message: &'static str,
 }
 
-/// Closes a session for good; what was said stays. Closing twice is closing.
+/// Closes a session permanently. Its messages are kept. Safe to repeat.
 #[utoipa::path(
     delete, path = "/api/chat/sessions/{id}", tag = "sessions", security(("bearer" = [])),
     params(("id" = Uuid, Path)),

@@ -1,4 +1,4 @@
-//! `GET` and `POST /api/chat/sessions`: all sessions of somebody, and a new one.
+//! `GET` and `POST /api/chat/sessions`: lists and creates sessions.
 
 use axum::{extract::State, http::StatusCode};
 use common::{
@@ -13,17 +13,17 @@ use utoipa::ToSchema;
 
 use crate::view::{ListedSession, Session};
 
-/// Sessions on a page, unless the client asks for another number.
+/// Sessions on a page, unless the client requests another number.
 const LIMIT: i64 = 20;
 
 /// A page of the caller's sessions.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct SessionsPage {
     sessions: Vec<ListedSession>,
-    /// All that fit.
+    /// Number of sessions that match the filters.
     total: i64,
     limit: i64,
-    /// 0 where a cursor was given.
+    /// 0 if a cursor was given.
     offset: i64,
     #[schema(required)]
     next_cursor: Option<String>,
@@ -34,10 +34,10 @@ pub(crate) struct SessionsPage {
     get, path = "/api/chat/sessions", tag = "sessions", security(("bearer" = [])),
     params(
         ("status" = Option<String>, Query, description = "`active`, `paused` or `closed`"),
-        ("bot_id" = Option<uuid::Uuid>, Query, description = "With this bot alone"),
-        ("limit" = Option<usize>, Query, description = "20 unless it is given; over 100 is 100", minimum = 1),
+        ("bot_id" = Option<uuid::Uuid>, Query, description = "Only sessions with this bot"),
+        ("limit" = Option<usize>, Query, description = "Default 20; values over 100 mean 100", minimum = 1),
         ("offset" = Option<i64>, Query, description = "Sessions to skip", minimum = 0),
-        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before; not with `offset`"),
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of the previous page; not with `offset`"),
     ),
     responses(
         (status = 200, body = SessionsPage),
@@ -78,7 +78,7 @@ pub(crate) async fn list_sessions(
 pub(crate) struct Body {
     #[schema(required, value_type = uuid::Uuid)]
     bot_id: Option<String>,
-    /// 1 to 100 characters after trimming; else it is made of the bot's name.
+    /// 1 to 100 characters after trimming. Default: `Chat with <bot name>`.
     #[schema(min_length = 1, max_length = 100)]
     title: Option<String>,
 }
@@ -91,7 +91,7 @@ pub(crate) struct Created {
     message: &'static str,
 }
 
-/// Begins a session with a bot.
+/// Creates a session with a bot.
 #[utoipa::path(
     post, path = "/api/chat/sessions", tag = "sessions", security(("bearer" = [])),
     request_body = Body,

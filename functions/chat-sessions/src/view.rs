@@ -1,4 +1,4 @@
-//! What clients see of bots, sessions and messages.
+//! The JSON of bots, sessions and messages.
 
 use chrono::{DateTime, Utc};
 use common::{
@@ -17,9 +17,9 @@ use uuid::Uuid;
 pub(crate) struct Bot {
     id: Uuid,
     name: String,
-    /// Its name where it has no other.
+    /// Defaults to `name`.
     display_name: String,
-    /// URL of a picture.
+    /// URL of an image.
     #[schema(required)]
     avatar: Option<String>,
     /// `active` or `disabled`.
@@ -44,7 +44,7 @@ pub(crate) struct Session {
     id: Uuid,
     user_id: i64,
     bot_id: Uuid,
-    /// The application behind the bot when the session began.
+    /// The bot's application when the session began.
     #[schema(required)]
     primary_agent_id: Option<Uuid>,
     title: String,
@@ -52,11 +52,11 @@ pub(crate) struct Session {
     /// `active`, `paused` or `closed`.
     status: String,
     message_count: i64,
-    /// What the bot has said since it was last read.
+    /// Messages of the bot since the session was last marked as read.
     unread_count: i64,
     created_at: DateTime<Utc>,
     updated_at: DateTime<Utc>,
-    /// Of its newest message, or when it was made.
+    /// Time of the newest message, or of creation if there is none.
     last_active_at: DateTime<Utc>,
     bot: Bot,
 }
@@ -86,17 +86,17 @@ impl From<sessions::Session> for Session {
 pub(crate) struct ListedSession {
     #[serde(flatten)]
     session: Session,
-    /// Null where nothing was said yet.
+    /// Null if there is no message yet.
     #[schema(required)]
-    last_message: Option<Said>,
+    last_message: Option<LastMessageView>,
 }
 
 /// The newest message of a session that has text.
 #[derive(Serialize, ToSchema)]
 #[schema(as = LastMessage)]
-struct Said {
+struct LastMessageView {
     id: i64,
-    /// Its first 100 characters.
+    /// The first 100 characters.
     content: String,
     sender_type: Sender,
     created_at: DateTime<Utc>,
@@ -106,7 +106,7 @@ impl From<(sessions::Session, Option<LastMessage>)> for ListedSession {
     fn from((session, last): (sessions::Session, Option<LastMessage>)) -> Self {
         Self {
             session: session.into(),
-            last_message: last.map(|message| Said {
+            last_message: last.map(|message| LastMessageView {
                 id: message.id,
                 content: message.content,
                 sender_type: Sender::of(&message.role),
@@ -116,7 +116,7 @@ impl From<(sessions::Session, Option<LastMessage>)> for ListedSession {
     }
 }
 
-/// Who said something.
+/// The sender of a message.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 enum Sender {
@@ -135,26 +135,26 @@ impl Sender {
     }
 }
 
-/// What has become of a message on its way.
+/// The delivery status of a message.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 enum Delivery {
-    /// Stored, to be answered by the bot.
+    /// A message of the user that is stored.
     Sent,
-    /// The bot's, and not read yet.
+    /// A message of the bot that is not read yet.
     Delivered,
-    /// The bot's, and read.
+    /// A message of the bot that is read.
     Read,
-    /// In place of a reply that could not be made.
+    /// Takes the place of a reply that could not be generated.
     Failed,
 }
 
-/// Whether the other side has taken notice.
+/// Whether the recipient has handled the message.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 enum Ack {
     Pending,
-    /// The user's was answered, or the bot's was read.
+    /// The bot has replied to the user's message, or the user has read the bot's message.
     Acked,
 }
 
@@ -165,18 +165,18 @@ pub(crate) struct MessageItem {
     id: i64,
     session_id: Uuid,
     sender_type: Sender,
-    /// Of the user or of the bot; null where it is neither's.
+    /// Id of the user or the bot. Null for a system message.
     #[schema(required)]
     sender_id: Option<String>,
     sender_name: String,
-    /// With whom the session is, whoever speaks.
+    /// The bot of the session, for every sender.
     bot_id: Uuid,
     /// `text`.
     message_type: &'static str,
     content: String,
     /// `markdown` or `text`.
     content_type: String,
-    /// Id of the message that it answers.
+    /// Id of the message that this one replies to.
     #[schema(required)]
     reply_to: Option<i64>,
     status: Delivery,
@@ -185,7 +185,7 @@ pub(crate) struct MessageItem {
 }
 
 impl MessageItem {
-    /// One that was read from a session.
+    /// A message read from a session.
     pub(crate) fn new(
         session_id: Uuid,
         caller: &Caller,
@@ -224,7 +224,7 @@ impl MessageItem {
         }
     }
 
-    /// One that has just been sent, or was before: a repeat is told what the first was.
+    /// A message that was sent, now or by an earlier request with the same idempotency key.
     pub(crate) fn sent(
         session_id: Uuid,
         caller: Caller,

@@ -21,20 +21,20 @@ use serde::Serialize;
 use serde_json::ser::{CompactFormatter, Formatter, Serializer};
 use utoipa::ToSchema;
 
-/// A stream that is silent for so long says that it is alive.
+/// After this time without an event, the stream sends a ping comment.
 const PING_AFTER: Duration = Duration::from_secs(10);
 
-/// How text outside ASCII is written.
+/// How non-ASCII characters are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Encoding {
-    /// As it is.
+    /// As UTF-8.
     Utf8,
-    /// As `\uXXXX`, for phones without a `TextDecoder`: no chunk then ends inside a character.
+    /// As `\uXXXX`. For phones without a `TextDecoder`: no chunk can then end inside a character.
     Ascii,
 }
 
 impl Encoding {
-    /// From the parameter `ascii`.
+    /// Parses the parameter `ascii`.
     pub(crate) fn parse(query: &QueryText) -> Result<Self> {
         let encoding = query.one_of("ascii", |word| match word {
             "0" => Some(Self::Utf8),
@@ -52,7 +52,7 @@ impl Encoding {
                 data.serialize(&mut Serializer::with_formatter(&mut json, AsciiFormatter))
             }
         };
-        // Neither a Vec nor these plain structs can refuse.
+        // Writing plain structs to a Vec cannot fail.
         written
             .ok()
             .and_then(|()| String::from_utf8(json).ok())
@@ -60,19 +60,20 @@ impl Encoding {
     }
 }
 
-/// An event of a stream, as a client's parser hands it on.
+/// A server-sent event of a stream.
 #[derive(ToSchema)]
 #[expect(
     dead_code,
     reason = "it only describes an event in the OpenAPI document"
 )]
 pub(crate) struct StreamEvent {
-    /// `<messageId>-<characters so far>`: where to read on from.
+    /// `<messageId>-<characters so far>`: the point to resume from.
     id: String,
     /// `start`, `message`, `done` or `error`.
     event: String,
-    /// JSON. `start`: `{chatId, userMessageId, messageId, createdAt}`; `message`: `{token}`; `done`: `{messageId, createdAt,
-    /// tokensUsed, status}`; `error`: `{message, code, retryable, messageId}`.
+    /// JSON. `start`: `{chatId, userMessageId, messageId, createdAt}`. `message`: `{token}`.
+    /// `done`: `{messageId, createdAt, tokensUsed, status}`.
+    /// `error`: `{message, code, retryable, messageId}`.
     data: String,
 }
 
@@ -108,7 +109,7 @@ struct ErrorData {
     message_id: i64,
 }
 
-/// The whole answer: `start`, then what happens, each event flushed as it comes.
+/// Builds the response: `start`, then the events of the reply. Each event is sent immediately.
 pub(crate) fn respond(head: ReplyHeader, watch: ReplyStream, encoding: Encoding) -> Response {
     let events = stream::unfold((watch, false), move |(mut watch, started)| async move {
         let (name, data, chars) = if started {
@@ -139,7 +140,7 @@ pub(crate) fn respond(head: ReplyHeader, watch: ReplyStream, encoding: Encoding)
         CACHE_CONTROL,
         HeaderValue::from_static("no-cache, no-transform"),
     );
-    // Nginx and its like hold a stream back unless they are told not to.
+    // Proxies such as Nginx buffer a stream without this header.
     headers.insert(
         HeaderName::from_static("x-accel-buffering"),
         HeaderValue::from_static("no"),
@@ -171,7 +172,7 @@ fn render(head: ReplyHeader, event: Event, encoding: Encoding) -> (&'static str,
     }
 }
 
-/// JSON in ASCII alone.
+/// Writes JSON in ASCII only.
 struct AsciiFormatter;
 
 impl Formatter for AsciiFormatter {
@@ -199,7 +200,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ascii_json_reads_back_as_the_same_text() {
+    fn ascii_json_parses_to_the_same_text() {
         let token = "收到 🎱 \"引号\" \n é";
         let written = Encoding::Ascii.write(&MessageData { token });
         assert!(written.is_ascii());

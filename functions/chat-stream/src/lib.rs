@@ -1,5 +1,5 @@
-//! A message whose reply comes as it is made (CHAT-4), and what can be done about that reply
-//! from anywhere else: read on (CHAT-5), stop (CHAT-6).
+//! Sends a message and streams its reply (CHAT-4). From any client, a reply can be resumed (CHAT-5)
+//! or stopped (CHAT-6).
 
 mod events;
 mod resume;
@@ -30,7 +30,7 @@ pub fn router(callers: Callers, replies: Replies) -> OpenApiRouter {
         .with_state(AppState { callers, replies })
 }
 
-/// The function's routes, with the tools that the environment describes.
+/// Builds the routes, configured by the environment.
 pub async fn from_env(env: Env) -> Result<OpenApiRouter, ConfigError> {
     let (_, callers, replies) = Replies::from_env(&env).await?;
     Ok(router(callers, replies))

@@ -1,4 +1,4 @@
-//! `POST /api/xcx/chat/stream`: a message whose reply comes as it is made (CHAT-4).
+//! `POST /api/xcx/chat/stream`: sends a message and streams its reply (CHAT-4).
 
 use axum::{Extension, extract::State, response::Response};
 use common::{
@@ -26,13 +26,14 @@ pub(crate) struct Body {
     /// 1 to 8,000 characters after trimming.
     #[schema(required, min_length = 1, max_length = 8000)]
     content: Option<String>,
-    /// Where in the mini-program the question was asked: `board-finance`, `board-customer`,
-    /// `board-coach`, `task-detail`, `customer-detail`, `coach-detail` or `performance`.
+    /// The page of the mini-program that the message is sent from: `board-finance`,
+    /// `board-customer`, `board-coach`, `task-detail`, `customer-detail`, `coach-detail` or
+    /// `performance`.
     source_page: Option<String>,
-    /// The page's filters, `contextId` among them; at most 4 KiB.
+    /// The filters of that page, including `contextId`. At most 4 KiB.
     #[schema(value_type = Option<Object>)]
     page_context: Option<serde_json::Value>,
-    /// A repeat of the same id is the same message: its reply is resumed.
+    /// Idempotency key. A request with the same id resumes the reply of the first request.
     #[schema(min_length = 1, max_length = 64)]
     client_message_id: Option<String>,
 }
@@ -52,10 +53,10 @@ impl Body {
     }
 }
 
-/// Sends a message; the reply comes token by token, as server-sent events.
+/// Sends a message and streams its reply as server-sent events.
 #[utoipa::path(
     post, path = "/api/xcx/chat/stream", tag = "chat", security(("bearer" = [])),
-    params(("ascii" = Option<i64>, Query, description = "1: everything outside ASCII is written as \\uXXXX", minimum = 0, maximum = 1)),
+    params(("ascii" = Option<i64>, Query, description = "1: non-ASCII characters are written as \\uXXXX", minimum = 0, maximum = 1)),
     request_body = Body,
     responses(
         (status = 200, content_type = "text/event-stream", body = StreamEvent, description = "`start`, `message`…, then `done` or `error`"),

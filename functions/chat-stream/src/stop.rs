@@ -1,4 +1,4 @@
-//! `POST /api/xcx/chat/stream/{messageId}/stop`: no more of a reply (CHAT-6).
+//! `POST /api/xcx/chat/stream/{messageId}/stop`: stops a reply (CHAT-6).
 
 use axum::{extract::State, http::StatusCode};
 use common::{
@@ -14,17 +14,18 @@ use utoipa::ToSchema;
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Stopping {
     message_id: i64,
-    /// `stopping`, or how the reply had ended: `complete`, `stopped`, `interrupted`, `failed`.
+    /// `stopping`. If the reply had already ended, `complete`, `stopped`, `interrupted` or
+    /// `failed`.
     status: &'static str,
 }
 
-/// Stops a reply, whichever instance makes it; what was said is kept. Safe to repeat.
+/// Stops a reply that any instance is generating. The text so far is kept. Safe to repeat.
 #[utoipa::path(
     post, path = "/api/xcx/chat/stream/{messageId}/stop", tag = "chat", security(("bearer" = [])),
     params(("messageId" = i64, Path, minimum = 1)),
     responses(
-        (status = 200, body = Stopping, description = "It had ended before"),
-        (status = 202, body = Stopping, description = "It ends within two seconds"),
+        (status = 200, body = Stopping, description = "The reply had already ended"),
+        (status = 202, body = Stopping, description = "The reply ends within two seconds"),
         ItemFailures<Problem>,
     ),
 )]

@@ -1,5 +1,7 @@
-//! Brings the schema up to date, as a step of a deployment: `CloudFormation` asks for it before it changes the other
-//! functions, and is told how it went. Whoever invokes it with anything else is told in the answer.
+//! Migrates the database schema as a step of a deployment.
+//!
+//! `CloudFormation` invokes it before it changes the other functions, and gets the result by HTTP.
+//! Other callers get the result as the response of the invocation.
 
 mod stack;
 
@@ -19,51 +21,51 @@ use tokio::time::{Instant, timeout_at};
 
 use stack::{Change, Outcome};
 
-/// What is kept of the function's time to tell `CloudFormation` in.
-const TIME_TO_TELL: Duration = Duration::from_secs(10);
+/// Time before the function's timeout that is reserved for the report to `CloudFormation`.
+const REPORT_RESERVE: Duration = Duration::from_secs(10);
 
-/// Who invokes it.
+/// The event of an invocation.
 #[derive(Deserialize)]
 #[serde(untagged)]
 pub enum Request {
-    /// `CloudFormation`, for the template's resource `Migration`.
+    /// From `CloudFormation`, for the template's resource `Migration`.
     Stack(stack::Request),
-    /// Anybody else: it takes no arguments, and ignores those it is given.
+    /// From any other caller. All fields are ignored.
     Plain {},
 }
 
-/// What it did.
+/// The result of a migration.
 #[derive(Debug, Serialize, PartialEq, Eq)]
 pub struct Report {
-    /// Migrations applied now.
+    /// Number of migrations that this invocation applied.
     pub applied: usize,
     /// The newest version.
     pub version: i64,
-    /// Partitions of the run log made ahead.
+    /// Partitions of the run log created in advance.
     pub partitions: i32,
-    /// Whether the functions of this build were loaded now.
+    /// True if this invocation loaded the SQL functions of this build.
     pub functions_loaded: bool,
 }
 
-/// Why the schema is not up to date, or nobody knows that it is.
+/// The migration failed, or its result could not be reported.
 #[derive(Debug, thiserror::Error)]
 pub enum MigrationFailed {
-    /// The database cannot be found.
+    /// The database configuration is invalid.
     #[error(transparent)]
     Configuration(#[from] ConfigError),
-    /// The cause is in the log, for it may name what the schema holds.
+    /// The cause is only in the log, because it may contain data.
     #[error("the schema could not be brought up to date")]
     Migration,
-    /// The function nears its end.
-    #[error("the schema could not be brought up to date in the time that the function has")]
+    /// The function is near its timeout.
+    #[error("the schema could not be brought up to date before the function's timeout")]
     OutOfTime,
-    /// Lambda tries again, which does no harm.
-    #[error("CloudFormation could not be told how the migration went")]
-    Untold,
+    /// Lambda retries the invocation, which is safe.
+    #[error("the result could not be reported to CloudFormation")]
+    NotReported,
 }
 
-/// What the environment says. It is read when there is something to do, for a function that does not
-/// even start tells `CloudFormation` nothing.
+/// Returns the environment unread. Each invocation reads it, because a function that fails at the
+/// start cannot report the error to `CloudFormation`.
 ///
 /// # Errors
 /// Never.
@@ -71,13 +73,13 @@ pub fn from_env(env: Env) -> Ready<Result<Env, ConfigError>> {
     ready(Ok(env))
 }
 
-/// The pool that the environment describes.
+/// Opens the database pool, configured by the environment.
 pub async fn open(env: &Env) -> Result<Db, ConfigError> {
     db::connect_lazy(&DatabaseConfig::from_env(env).await?)
 }
 
-/// Applies what is missing. `CloudFormation` gets its answer by itself; the invocation's is then what
-/// was done, if anything.
+/// Applies missing migrations and reports the result to `CloudFormation` if it is the caller.
+/// Returns the report, or `None` if nothing was migrated.
 pub async fn migrate(
     env: Env,
     invocation: Invocation<Request>,
@@ -95,11 +97,11 @@ pub async fn migrate(
             }
             Err(err) => (None, Outcome::failed(&err)),
         },
-        // Forward only: a stack that goes leaves the schema, and what is in it, to who comes next.
+        // Deleting a stack keeps the schema and its data.
         Change::Delete => (None, Outcome::unchanged()),
-        Change::Unknown => (None, Outcome::failed(&"this is no change of a stack")),
+        Change::Unknown => (None, Outcome::failed(&"unknown request type")),
     };
-    stack::tell(&request, &outcome, ends_at).await?;
+    stack::report(&request, &outcome, ends_at).await?;
     Ok(report)
 }
 
@@ -107,10 +109,10 @@ async fn apply_in_time(env: &Env, ends_at: Option<Instant>) -> Result<Report, Mi
     let Some(ends_at) = ends_at else {
         return apply(env).await;
     };
-    let until = ends_at.checked_sub(TIME_TO_TELL).unwrap_or(ends_at);
+    let until = ends_at.checked_sub(REPORT_RESERVE).unwrap_or(ends_at);
     let applied = timeout_at(until, apply(env)).await;
     applied.unwrap_or_else(|_| {
-        tracing::error!("the migration is not over, and the function nearly is");
+        tracing::error!("migration aborted before the function's timeout");
         Err(MigrationFailed::OutOfTime)
     })
 }
@@ -126,7 +128,7 @@ async fn apply(env: &Env) -> Result<Report, MigrationFailed> {
                 version = done.version,
                 partitions = done.partitions,
                 functions_loaded = done.functions_loaded,
-                "migrated"
+                "migration finished"
             );
             Ok(Report {
                 applied: done.applied,

@@ -1,4 +1,4 @@
-//! How `CloudFormation` asks for a custom resource, and how it wants to be told what became of it:
+//! Requests and responses of a `CloudFormation` custom resource:
 //! <https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/crpg-ref.html>
 
 use std::{fmt::Display, net::Ipv4Addr, time::Duration};
@@ -11,31 +11,32 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::{MigrationFailed, Report};
 
-/// There is one schema, and it is never another: with another id `CloudFormation` would delete the one before.
-const SCHEMA: &str = "schema";
-/// For one try to tell.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// What is left of the function's time when it gives up telling.
+/// The physical id of the resource. It never changes: after a change, `CloudFormation` would delete
+/// the old resource.
+const PHYSICAL_ID: &str = "schema";
+/// Timeout of one attempt to report.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Reporting ends this long before the function's timeout.
 const MARGIN: Duration = Duration::from_secs(1);
 
-/// What `CloudFormation` asks.
+/// A request of `CloudFormation`.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Request {
     #[serde(rename = "RequestType")]
     pub(crate) change: Change,
-    /// Where to tell it, signed: who knows the address may tell. So it is in no log.
+    /// A signed URL for the response. It must not be logged: anyone who knows it can respond.
     #[serde(rename = "ResponseURL")]
     response_url: String,
     stack_id: String,
     #[serde(rename = "RequestId")]
     id: String,
     logical_resource_id: String,
-    /// Absent at the first.
+    /// `None` in the first request.
     physical_resource_id: Option<String>,
 }
 
-/// What becomes of the resource.
+/// The change of the resource.
 #[derive(Clone, Copy, Deserialize)]
 pub(crate) enum Change {
     Create,
@@ -45,7 +46,7 @@ pub(crate) enum Change {
     Unknown,
 }
 
-/// What became of it. The reason is shown to whoever may see the stack.
+/// The result of a request. All users who can view the stack can read the reason.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct Outcome {
@@ -56,7 +57,7 @@ pub(crate) struct Outcome {
     data: Option<Data>,
 }
 
-/// What a template can read of the resource.
+/// Attributes of the resource that a template can read.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Data {
@@ -66,7 +67,7 @@ struct Data {
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct Answer<'a> {
+struct Response<'a> {
     #[serde(flatten)]
     outcome: &'a Outcome,
     physical_resource_id: &'a str,
@@ -94,73 +95,76 @@ impl Outcome {
         }
     }
 
-    pub(crate) fn failed(why: &impl Display) -> Self {
+    pub(crate) fn failed(reason: &impl Display) -> Self {
         Self {
             status: "FAILED",
-            reason: Some(format!("{why}; the log of db-migrate says more")),
+            reason: Some(format!("{reason}; see the log of db-migrate")),
             data: None,
         }
     }
 }
 
-/// Why a try to tell did not succeed.
+/// Why an attempt to report failed.
 #[derive(Debug, thiserror::Error)]
-enum Unreported {
-    #[error("the address is refused")]
-    Address,
-    #[error("answered {0}")]
+enum ReportError {
+    #[error("the response URL is not allowed")]
+    Url,
+    #[error("status {0}")]
     Status(StatusCode),
-    #[error("not reached: {0}")]
+    #[error("request failed: {0}")]
     Http(#[from] reqwest::Error),
 }
 
-/// Tells `CloudFormation`, and tries that again until the function's own end: a stack that is told nothing
-/// waits as long as the resource's `ServiceTimeout`.
-pub(crate) async fn tell(
+/// Reports the outcome to `CloudFormation`, with up to three retries, until shortly before the
+/// function's timeout. A stack that gets no response waits for the resource's `ServiceTimeout`.
+pub(crate) async fn report(
     request: &Request,
     outcome: &Outcome,
     ends_at: Option<Instant>,
 ) -> Result<(), MigrationFailed> {
-    let answer = Answer {
+    let response = Response {
         outcome,
-        physical_resource_id: request.physical_resource_id.as_deref().unwrap_or(SCHEMA),
+        physical_resource_id: request
+            .physical_resource_id
+            .as_deref()
+            .unwrap_or(PHYSICAL_ID),
         stack_id: &request.stack_id,
         request_id: &request.id,
         logical_resource_id: &request.logical_resource_id,
     };
-    let answer = serde_json::to_string(&answer).map_err(|_| MigrationFailed::Untold)?;
-    let telling = put(&request.response_url, answer);
-    let told = match ends_at.and_then(|at| at.checked_sub(MARGIN)) {
-        Some(until) => timeout_at(until, telling).await,
-        None => Ok(telling.await),
+    let body = serde_json::to_string(&response).map_err(|_| MigrationFailed::NotReported)?;
+    let sending = put(&request.response_url, body);
+    let result = match ends_at.and_then(|at| at.checked_sub(MARGIN)) {
+        Some(until) => timeout_at(until, sending).await,
+        None => Ok(sending.await),
     };
-    let cause = match told {
+    let cause = match result {
         Ok(Ok(())) => {
-            tracing::info!(status = outcome.status, "CloudFormation was told");
+            tracing::info!(status = outcome.status, "result reported to CloudFormation");
             return Ok(());
         }
         Ok(Err(err)) => err.to_string(),
         Err(_) => "out of time".to_owned(),
     };
-    tracing::error!(cause, "CloudFormation could not be told");
-    Err(MigrationFailed::Untold)
+    tracing::error!(cause, "the result could not be reported to CloudFormation");
+    Err(MigrationFailed::NotReported)
 }
 
-async fn put(url: &str, answer: String) -> Result<(), Unreported> {
+async fn put(url: &str, body: String) -> Result<(), ReportError> {
     let url = Url::parse(url).ok().filter(is_trusted);
-    let url = url.ok_or(Unreported::Address)?;
-    let client = http_client::client().map_err(|_| Unreported::Address)?;
-    let client = client.timeout(PATIENCE).build()?;
+    let url = url.ok_or(ReportError::Url)?;
+    let client = http_client::client().map_err(|_| ReportError::Url)?;
+    let client = client.timeout(ATTEMPT_TIMEOUT).build()?;
     let attempt = async || {
         let request = client
             .put(url.clone())
-            // The address is signed for no type of content.
+            // The signature of the URL covers an empty content type.
             .header(CONTENT_TYPE, "")
-            .body(answer.clone());
+            .body(body.clone());
         let response = request.send().await.map_err(reqwest::Error::without_url)?;
         match response.status() {
             status if status.is_success() => Ok(()),
-            status => Err(Unreported::Status(status)),
+            status => Err(ReportError::Status(status)),
         }
     };
     let pauses = ExponentialBuilder::default()
@@ -168,15 +172,15 @@ async fn put(url: &str, answer: String) -> Result<(), Unreported> {
         .with_max_times(3);
     attempt
         .retry(pauses)
-        .notify(|err, _| tracing::warn!(cause = %err, "telling CloudFormation again"))
+        .notify(|err, _| tracing::warn!(cause = %err, "report to CloudFormation failed, retrying"))
         .await
 }
 
-/// Who may invoke the function says where to, and IAM says who may. Still, what was done is told over TLS
-/// alone, but to a listener on the same machine: in the cloud none is there, in a test the test is.
+/// Allows HTTPS only, or HTTP to the same machine. The caller chooses the URL, and IAM decides who
+/// may call; this is a second barrier. Tests listen on the same machine; in the cloud nothing does.
 fn is_trusted(url: &Url) -> bool {
-    let here = Ipv4Addr::LOCALHOST.to_string();
-    url.scheme() == "https" || (url.scheme() == "http" && url.host_str() == Some(&*here))
+    let localhost = Ipv4Addr::LOCALHOST.to_string();
+    url.scheme() == "https" || (url.scheme() == "http" && url.host_str() == Some(&*localhost))
 }
 
 #[cfg(test)]
@@ -184,8 +188,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_done_is_told_over_tls_or_to_the_same_machine() {
-        for (url, is_fine) in [
+    fn only_https_or_the_same_machine_is_trusted() {
+        for (url, expected) in [
             (
                 "https://cloudformation-custom-resource-response-apsoutheast1.s3.amazonaws.com/a?b=c",
                 true,
@@ -197,12 +201,12 @@ mod tests {
             ("http://169.254.169.254/latest", false),
             ("ftp://127.0.0.1/x", false),
         ] {
-            assert_eq!(is_trusted(&Url::parse(url).unwrap()), is_fine, "{url}");
+            assert_eq!(is_trusted(&Url::parse(url).unwrap()), expected, "{url}");
         }
     }
 
     #[test]
-    fn an_event_of_a_stack_is_never_taken_for_another() {
+    fn a_stack_event_is_always_recognized() {
         let event = r#"{"RequestType":"Replace","ResponseURL":"https://a/b","StackId":"s","RequestId":"r",
             "LogicalResourceId":"Migration","ResourceProperties":{}}"#;
         let request: crate::Request = serde_json::from_str(event).unwrap();

@@ -1,6 +1,8 @@
-//! Runs trigger jobs: woken by messages of the job queue, and each minute by a schedule for those that no
-//! message woke. What there is to do stands in the table alone, so a message that comes twice, late or
-//! without its job does no harm.
+//! Runs trigger jobs. Messages of the job queue wake it. A schedule also invokes it every minute,
+//! for jobs whose message was lost.
+//!
+//! Only the table says which jobs are due. A duplicate or late message, or a message without a due
+//! job, does no harm.
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use common::{
@@ -14,38 +16,41 @@ use common::{
 use lambda::Invocation;
 use serde::{Deserialize, Serialize};
 
-/// What wakes it.
+/// The event of an invocation.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 pub enum Event {
-    /// Messages, each sent for one job.
+    /// Messages of the job queue, one per job.
     Messages(SqsEvent),
-    /// A schedule, or somebody by hand.
+    /// A schedule or a manual invocation.
     Schedule {},
 }
 
-/// What it answers to each.
+/// The result of an invocation.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub enum Output {
-    /// The messages that must come again.
+    /// The messages that SQS must deliver again.
     Messages(SqsBatchResponse),
-    /// What was done.
+    /// Counts of the jobs.
     Schedule(Worked),
 }
 
-/// Why a schedule's invocation has failed: an alarm should know. What was claimed before was done.
+/// Jobs could not be claimed. A scheduled invocation fails with it, which triggers an alarm. Jobs
+/// that were claimed earlier have run.
 #[derive(Debug, thiserror::Error)]
 #[error("jobs could not be claimed")]
 pub struct ClaimFailed;
 
-/// The worker that the environment describes.
+/// Builds the worker, configured by the environment.
 pub async fn from_env(env: Env) -> Result<Worker, ConfigError> {
     session_replies::worker_from_env(&env).await
 }
 
-/// Works until nothing is due or the invocation nears its end. One that the schedule began claims for a minute: then
-/// there is the next, and those that messages wake, which alone are bounded in number.
+/// Runs jobs until none is due or the invocation is near its timeout.
+///
+/// A scheduled invocation claims jobs for one minute only, until the next one starts. Otherwise
+/// scheduled invocations would accumulate: only the number of invocations by messages is limited.
 pub async fn work(worker: Worker, invocation: Invocation<Event>) -> Result<Output, ClaimFailed> {
     let ends_at = match &invocation.event {
         Event::Messages(_) => invocation.ends_at,
@@ -62,17 +67,18 @@ pub async fn work(worker: Worker, invocation: Invocation<Event>) -> Result<Outpu
             failed = done.failed,
             given_back = done.given_back,
             drained = done.drained,
-            "worked"
+            "jobs processed"
         );
     }
     match invocation.event {
-        Event::Messages(messages) => Ok(Output::Messages(unanswered(messages, done))),
+        Event::Messages(messages) => Ok(Output::Messages(to_deliver_again(messages, done))),
         Event::Schedule {} if done.unreachable => Err(ClaimFailed),
         Event::Schedule {} => Ok(Output::Schedule(done)),
     }
 }
 
-/// The trace of whoever sent the first message that has one: one invocation has one, whatever it finds to do.
+/// The trace of the first message that has one. An invocation has one trace, even if its jobs were
+/// queued by several requests.
 fn trace(event: &Event) -> Option<Trace> {
     let Event::Messages(messages) = event else {
         return None;
@@ -82,15 +88,16 @@ fn trace(event: &Event) -> Option<Trace> {
     headers.find_map(|header| Trace::parse(header))
 }
 
-/// Each message was to wake somebody for one job. Where jobs may be left, those that woke nobody do so again.
-fn unanswered(messages: SqsEvent, worked: Worked) -> SqsBatchResponse {
-    let answered = if worked.drained {
+/// The messages that SQS must deliver again. Each message stands for one job. If jobs may be left,
+/// the messages in excess of the claimed jobs are delivered again, to wake another worker.
+fn to_deliver_again(messages: SqsEvent, worked: Worked) -> SqsBatchResponse {
+    let handled = if worked.drained {
         messages.records.len()
     } else {
         usize::try_from(worked.claimed).unwrap_or(usize::MAX)
     };
     let mut response = SqsBatchResponse::default();
-    for message in messages.records.into_iter().skip(answered) {
+    for message in messages.records.into_iter().skip(handled) {
         response.add_failure(message.message_id.unwrap_or_default());
     }
     response

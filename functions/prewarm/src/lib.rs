@@ -1,4 +1,4 @@
-//! Queues finance insights before the shops open: invoked by a schedule, once a day.
+//! Queues finance insights before opening hours. A schedule invokes it once a day.
 
 use common::{
     insights::jobs::{self, Connector, Prewarmed},
@@ -12,13 +12,13 @@ use common::{
 use lambda::Invocation;
 use serde::Deserialize;
 
-/// What a schedule leaves out, and somebody by hand may say.
+/// Arguments of a manual invocation. A schedule passes none.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Request {
-    /// One site instead of all.
+    /// Only this site. Default: all sites.
     site_id: Option<i64>,
-    /// Says what would be queued, and queues nothing.
+    /// Reports what would be queued, but queues nothing.
     dry_run: bool,
 }
 
@@ -29,12 +29,12 @@ pub struct AppState {
     pub queue: JobQueue,
 }
 
-/// Why not all was queued. What was is kept; the cause is in the log.
+/// The prewarm stopped early. Jobs queued before stay queued. The cause is in the log.
 #[derive(Debug, thiserror::Error)]
 #[error("the prewarm could not be finished")]
 pub struct PrewarmFailed;
 
-/// The tools that the environment describes.
+/// Builds the state, configured by the environment.
 pub async fn from_env(env: Env) -> Result<AppState, ConfigError> {
     Ok(AppState {
         db: db::connect_lazy(&DatabaseConfig::from_env(&env).await?)?,
@@ -42,13 +42,13 @@ pub async fn from_env(env: Env) -> Result<AppState, ConfigError> {
     })
 }
 
-/// Queues what is missing, and wakes workers for it.
+/// Queues jobs for missing results and wakes workers for them.
 pub async fn prewarm(
-    tools: AppState,
+    state: AppState,
     invocation: Invocation<Request>,
 ) -> Result<Prewarmed, PrewarmFailed> {
     let Request { site_id, dry_run } = invocation.event;
-    let found = jobs::prewarm(&tools.db, Connector::Schedule, site_id, dry_run)
+    let found = jobs::prewarm(&state.db, Connector::Schedule, site_id, dry_run)
         .await
         .map_err(|err| {
             tracing::error!(cause = telemetry::chain(&err), "prewarm failed");
@@ -60,11 +60,11 @@ pub async fn prewarm(
         valid = found.valid,
         under_way = found.under_way,
         dry_run,
-        "prewarmed"
+        "prewarm finished"
     );
     if !dry_run {
-        let workers = found.enqueued.clamp(0, MOST_WOKEN);
-        tools
+        let workers = found.enqueued.clamp(0, MAX_WOKEN);
+        state
             .queue
             .notify_workers(workers.try_into().unwrap_or_default())
             .await;
@@ -72,5 +72,6 @@ pub async fn prewarm(
     Ok(found)
 }
 
-/// A worker that is woken works until nothing is due: so many are more than may run at once.
-const MOST_WOKEN: i64 = 100;
+/// Upper limit of wake-up messages. A woken worker runs until no job is due, and fewer workers than
+/// this may run at the same time.
+const MAX_WOKEN: i64 = 100;

@@ -1,4 +1,5 @@
-//! Queues what the business backend tells on the event bus: `source: parlor.business`, four detail types.
+//! Queues jobs for events that the business backend puts on the event bus (`source:
+//! parlor.business`, four detail types).
 
 use aws_lambda_events::eventbridge::EventBridgeEvent;
 use common::{
@@ -15,7 +16,7 @@ use lambda::Invocation;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// What stands in an event's `detail`.
+/// The `detail` of an event.
 #[derive(Debug, Deserialize)]
 struct Detail {
     site_id: i64,
@@ -33,26 +34,26 @@ pub struct AppState {
     pub queue: JobQueue,
 }
 
-/// The job that an event has become.
+/// The job of an event.
 #[derive(Debug, Serialize)]
 pub struct Dispatched {
     id: i64,
     status: &'static str,
 }
 
-/// Why an event has become none. Lambda tries again, and then keeps it in the dead-letter queue: an event
-/// that makes no sense is for people to look at, not to be lost.
+/// An event could not be queued. Lambda retries it and then moves it to the dead-letter queue,
+/// where people can inspect it.
 #[derive(Debug, thiserror::Error)]
 pub enum DispatchFailed {
-    /// It will never be understood.
+    /// The event is invalid. A retry does not help.
     #[error("the event is refused: {0}")]
     Refused(String),
-    /// It could not be stored. The cause is in the log.
+    /// The event could not be stored. The cause is in the log.
     #[error("the event could not be stored")]
     Unavailable,
 }
 
-/// The tools that the environment describes.
+/// Builds the state, configured by the environment.
 pub async fn from_env(env: Env) -> Result<AppState, ConfigError> {
     Ok(AppState {
         db: db::connect_lazy(&DatabaseConfig::from_env(&env).await?)?,
@@ -62,7 +63,7 @@ pub async fn from_env(env: Env) -> Result<AppState, ConfigError> {
 
 /// Queues an event and wakes a worker for it.
 pub async fn dispatch(
-    tools: AppState,
+    state: AppState,
     invocation: Invocation<EventBridgeEvent<Value>>,
 ) -> Result<Dispatched, DispatchFailed> {
     let EventBridgeEvent {
@@ -72,11 +73,11 @@ pub async fn dispatch(
         ..
     } = invocation.event;
     let event = parse(&detail_type, detail)?;
-    let job = jobs::enqueue(&tools.db, &event, Connector::EventBus, id.as_deref())
+    let job = jobs::enqueue(&state.db, &event, Connector::EventBus, id.as_deref())
         .await
         .map_err(failed)?;
     if job.is_pending() {
-        tools.queue.notify_workers(1).await;
+        state.queue.notify_workers(1).await;
     }
     let (id, status) = (job.id, job.status.name());
     tracing::info!(

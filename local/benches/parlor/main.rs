@@ -30,7 +30,7 @@ use std::path::PathBuf;
 use clap::{Parser, ValueEnum};
 use local::postgres::Binaries;
 use machine::Ticks;
-use report::Section;
+use report::{Results, Section};
 use tokio::runtime::{Builder, Runtime};
 
 /// Anything that ends a benchmark.
@@ -42,7 +42,7 @@ type Result<T, E = Failure> = std::result::Result<T, E>;
 struct Arguments {
     /// What to measure; everything unless named.
     subjects: Vec<Subject>,
-    /// Also write the figures to this file, as Markdown.
+    /// Also update this page of Markdown, and the JSON file beside it.
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
     /// The most messages that `lists` and `desk` load, and the most runs.
@@ -112,6 +112,13 @@ impl Subject {
         Ok(runtime.enable_all().build()?)
     }
 
+    /// As it is written on the command line.
+    fn name(self) -> String {
+        self.to_possible_value()
+            .map(|value| value.get_name().to_owned())
+            .unwrap_or_default()
+    }
+
     async fn measure(self, arguments: &Arguments, postgres: &Binaries) -> Result<Section> {
         match self {
             Self::FirstToken => first_token::measure(postgres).await,
@@ -139,22 +146,27 @@ fn measure(arguments: &Arguments) -> Result<()> {
     };
     let postgres = Binaries::find_or_fetch(&stage::home(), None)?;
     let machine = machine::describe(&postgres);
-    let mut sections: Vec<Section> = Vec::new();
+    let mut sections: Vec<(String, Section)> = Vec::new();
     for subject in subjects {
         let before = Ticks::now();
         let measured = subject.measure(arguments, &postgres);
         let mut section = subject.runtime()?.block_on(measured)?;
         section.notes.push(before.words());
-        sections.push(section);
+        sections.push((subject.name(), section));
     }
     #[expect(clippy::print_stdout, reason = "the report")]
     {
         println!("{}", report::plain(&machine, &sections));
     }
     if let Some(file) = &arguments.markdown {
-        // Cargo runs a benchmark in its package; a path is meant from the workspace.
-        let workspace = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
-        std::fs::write(workspace.join(file), report::markdown(&machine, &sections))?;
+        // Cargo runs a benchmark in the folder of its package; the path is relative to the workspace.
+        let page = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+            .join("..")
+            .join(file);
+        let mut results = Results::read(&page.with_extension("json"))?;
+        results.update(&machine, sections);
+        let subjects: Vec<String> = Subject::value_variants().iter().map(|s| s.name()).collect();
+        results.write(&page, &machine, &subjects)?;
     }
     Ok(())
 }

@@ -39,6 +39,8 @@ pub(super) struct Plan {
     pub no_stop: bool,
     /// The session that was sent counts as expired.
     pub session_expired: Option<UnknownSession>,
+    /// Ids and the messages of errors end in a NUL character.
+    pub nul: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -116,6 +118,7 @@ impl Plan {
             broken: None,
             no_stop: false,
             session_expired: None,
+            nul: false,
         }
     }
 
@@ -156,6 +159,7 @@ impl Plan {
             Scenario::Say(ref pieces) => self.text = Text::Pieces(pieces.clone()),
             Scenario::NoUsage => self.usage = Shape::Absent,
             Scenario::OddUsage(odd) => self.usage = Shape::Odd(odd),
+            Scenario::Nul => self.nul = true,
             Scenario::Thoughts => self.thoughts = true,
             Scenario::Workflow => self.workflow = true,
             Scenario::Utf8Split => self.byte_by_byte = true,
@@ -169,6 +173,15 @@ impl Plan {
                 }
             }
             _ => self.refusal = refused(scenario),
+        }
+    }
+
+    /// The error that this call ends with, if any.
+    pub fn error_mut(&mut self) -> Option<&mut Refusal> {
+        match (&mut self.refusal, &mut self.broken) {
+            (Some(refused), _) => Some(&mut refused.refusal),
+            (None, Some((_, Break::Error(refusal)))) => Some(refusal),
+            _ => None,
         }
     }
 

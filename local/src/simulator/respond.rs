@@ -144,7 +144,13 @@ struct Answering {
 }
 
 impl Answering {
-    async fn follow(self, call: Call, plan: Plan) -> Response<Body> {
+    async fn follow(mut self, call: Call, mut plan: Plan) -> Response<Body> {
+        if plan.nul {
+            self.request_id.push('\0');
+            if let Some(error) = plan.error_mut() {
+                error.message.push('\0');
+            }
+        }
         match plan.silence {
             Some(Silence::For(time)) => tokio::time::sleep(time).await,
             Some(Silence::Forever) => std::future::pending().await,
@@ -155,10 +161,13 @@ impl Answering {
         {
             return self.refuse(refused);
         }
-        let (session_id, round) = match self.open_session(&call, &plan) {
+        let (mut session_id, round) = match self.open_session(&call, &plan) {
             Ok(session) => session,
             Err(refusal) => return refuse(&refusal, Form::Plain, self.stream, &self.request_id),
         };
+        if plan.nul {
+            session_id.push('\0');
+        }
         let mut rng = answer::rng(&call, round);
         let pieces = match &plan.text {
             Text::Echo => pieces::split(&call.prompt, &mut rng),

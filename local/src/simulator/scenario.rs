@@ -80,6 +80,8 @@ pub enum Scenario {
     NoUsage,
     /// `usage` in other shapes.
     OddUsage(OddUsage),
+    /// NUL characters in ids and messages.
+    Nul,
     /// Reasoning first.
     Thoughts,
     /// Workflow messages in place of text.
@@ -255,6 +257,7 @@ fn parse_bare(name: &str) -> Option<Scenario> {
         "empty" => Scenario::Empty,
         "echo" => Scenario::Echo,
         "no-usage" => Scenario::NoUsage,
+        "nul" => Scenario::Nul,
         "thoughts" => Scenario::Thoughts,
         "workflow" => Scenario::Workflow,
         "utf8-split" => Scenario::Utf8Split,

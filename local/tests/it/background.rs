@@ -351,7 +351,7 @@ async fn a_worker_uses_the_trace_of_the_message() {
     let header = format!("Root={};Sampled=0", trace.as_str().unwrap());
     event["Records"][0]["attributes"]["AWSTraceHeader"] = header.clone().into();
     cloud.report("job-worker", &event).await;
-    let worked = cloud.log_line("job-worker", "worked").await;
+    let worked = cloud.log_line("job-worker", "jobs processed").await;
     assert_eq!(&worked["span"]["trace_id"], trace);
     let id = &worked["span"]["request_id"];
     assert_ne!(id, &sent["span"]["request_id"]);
@@ -377,8 +377,9 @@ async fn a_worker_uses_the_trace_of_the_message() {
     cloud.report("job-worker", &recorded("schedule")).await;
     let other = cloud
         .logged("job-worker", |line| {
-            let other = line["message"] == "worked" && line["span"]["request_id"] != *id;
-            other.then(|| line.clone())
+            let is_processed = line["message"] == "jobs processed";
+            let is_other = line["span"]["request_id"] != *id;
+            (is_processed && is_other).then(|| line.clone())
         })
         .await;
     assert!(other["span"]["trace_id"].is_string(), "{other}");

@@ -267,7 +267,7 @@ async fn logs_are_json_lines_without_prompt_reply_or_token() {
         ("chat-messages", "request answered"),
         ("chat-history", "request answered"),
         ("chat-sessions", "request answered"),
-        ("job-worker", "worked"),
+        ("job-worker", "jobs processed"),
     ] {
         cloud
             .logged(function, |line| (line["message"] == last).then_some(()))

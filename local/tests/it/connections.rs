@@ -18,7 +18,7 @@ async fn behind_a_proxy_that_refuses_settings(behind_proxy: bool) -> Parlor {
 }
 
 /// Statements and idle transactions have timeouts, and plans are generic.
-async fn check_settings(parlor: &Parlor) {
+pub async fn assert_settings(parlor: &Parlor) {
     let set: Vec<String> = sqlx::query_scalar(
         "select setting || coalesce(unit, '') from pg_settings
          where name in ('statement_timeout', 'idle_in_transaction_session_timeout', 'plan_cache_mode') order by name",
@@ -31,14 +31,14 @@ async fn check_settings(parlor: &Parlor) {
 
 #[tokio::test]
 async fn a_connection_starts_with_its_settings() {
-    check_settings(&Parlor::start().await).await;
+    assert_settings(&Parlor::start().await).await;
 }
 
 #[tokio::test]
 async fn behind_a_proxy_settings_are_sent_as_a_statement() {
     let parlor = behind_a_proxy_that_refuses_settings(true).await;
     parlor.get(COACH, HISTORY).await.ok();
-    check_settings(&parlor).await;
+    assert_settings(&parlor).await;
 }
 
 #[tokio::test]

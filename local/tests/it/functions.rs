@@ -26,7 +26,7 @@ use crate::harness::{
 mod function_script;
 
 /// The schema of another build.
-const OLDER: &str = "parlor_0000000a";
+pub const OLDER: &str = "parlor_0000000a";
 
 fn sources() -> Vec<(String, String)> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../common/src");
@@ -119,7 +119,7 @@ async fn connect_as(schema: &str, url: &str) -> PgConnection {
 }
 
 /// Loads the functions of another build, in which one function returns another text.
-async fn load_older(pool: &PgPool) {
+pub async fn load_older(pool: &PgPool) {
     let sources: Vec<_> = sources()
         .into_iter()
         .map(|(name, text)| match &*name {
@@ -149,7 +149,7 @@ async fn load_older(pool: &PgPool) {
     }
 }
 
-async fn no_reply(connection: &mut PgConnection) -> String {
+pub async fn no_reply(connection: &mut PgConnection) -> String {
     sqlx::query_scalar("select no_reply()")
         .fetch_one(connection)
         .await

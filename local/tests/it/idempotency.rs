@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::harness::{
     events::{terminal, text},
+    invariants,
     parlor::{COACH, Parlor},
 };
 
@@ -163,4 +164,18 @@ async fn the_same_id_in_another_conversation_is_another_message() {
         parlor.post(COACH, &path, &body).await.ok();
     }
     assert_eq!(parlor.simulator.calls_count(), 2);
+}
+
+#[tokio::test]
+async fn duplicate_message_is_billed_once() {
+    let parlor = Parlor::start().await;
+    let chat = parlor.open(COACH, "t").await;
+    let body = json!({ "content": "你好", "clientMessageId": "c" });
+    let path = format!("/api/xcx/chat/{chat}/messages");
+    join_all((0..10).map(|_| parlor.post(COACH, &path, &body))).await;
+    let run = parlor.last_run().await;
+    let usage = parlor.usage(1).await;
+    assert_eq!(usage["calls"], 1);
+    assert_eq!(usage["tokens"], run["tokens_used"]);
+    invariants::of_the_books(&parlor).await;
 }

@@ -1,5 +1,5 @@
--- The caller has locked the conversation, and says which message is now the newest that has text:
--- nobody else can have added one since, so it need not be looked for.
+-- The caller has locked the conversation and passes the newest message that has text. Because of
+-- the lock, no other session can have added a newer one.
 create function count_messages(
     p_site bigint,
     p_conversation bigint,
@@ -36,5 +36,5 @@ begin
 end $$;
 
 comment on function count_messages is
-    'Counts messages that were added to a conversation that the caller has locked, the newest '
-    'with text of which is p_message; p_read: the user has seen all there is';
+    'Updates the counters and the last message of a conversation after p_messages were added. The '
+    'caller holds its lock. p_message: the newest message with text; p_read: the user has read all';

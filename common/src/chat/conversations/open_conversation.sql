@@ -1,8 +1,8 @@
--- Finds the conversation of a user for a context, or makes it.
+-- Finds or creates the conversation of a user for a context.
 --
--- The first look takes no lock, for nearly every call finds what it wants. Only who
--- found nothing waits for the lock and looks again: each statement of a function has a
--- snapshot of its own, so the second look sees what the lock's former holder committed.
+-- The first query takes no lock, because nearly every call finds the conversation. Otherwise the
+-- function takes the lock and repeats the query. Each statement of a function has its own snapshot,
+-- so the second query sees rows that the previous owner of the lock committed.
 create function open_conversation(
     p_site bigint,
     p_user bigint,
@@ -43,4 +43,5 @@ begin
     return v_id;
 end $$;
 
-comment on function open_conversation is 'The conversation of a user for a context: the one in its reuse window, or a new one';
+comment on function open_conversation is
+    'Returns the conversation of a user for a context: the current one, or a new one';

@@ -1,4 +1,4 @@
-//! Contexts are taken exactly by the documented rule.
+//! Property tests: a context is valid exactly by the documented rule.
 
 use proptest::{prelude::*, sample::select};
 
@@ -9,7 +9,7 @@ proptest! {
     #![proptest_config(cases(256))]
 
     #[test]
-    fn a_context_is_taken_exactly_by_the_documented_rule(
+    fn a_context_is_valid_exactly_by_the_documented_rule(
         kind in proptest::option::of(select(ContextType::ALL.as_slice())),
         id in proptest::option::of(prop_oneof![
             text(),

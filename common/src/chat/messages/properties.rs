@@ -1,11 +1,11 @@
-//! What is typed, and its id, are taken exactly by the documented rules.
+//! Property tests: contents and client message ids are valid exactly by the documented rules.
 
 use proptest::{collection::vec, prelude::*, sample::select};
 
 use super::*;
 use crate::properties::{cases, text};
 
-/// Unicode's `White_Space`, written out.
+/// The characters of Unicode's `White_Space`, listed.
 fn is_space(character: char) -> bool {
     matches!(
         character,
@@ -23,7 +23,7 @@ fn is_space(character: char) -> bool {
     )
 }
 
-/// What is left between the first and the last character that is no space.
+/// `text` without leading and trailing white space, found in a different way than `str::trim`.
 fn trimmed(text: &str) -> String {
     let characters: Vec<char> = text.chars().collect();
     let first = characters
@@ -42,13 +42,13 @@ fn spaces() -> impl Strategy<Value = String> {
     let space = select(vec![
         ' ', '\t', '\n', '\r', '\u{b}', '\u{85}', '\u{a0}', '\u{1680}', '\u{2003}', '\u{2028}',
         '\u{2029}', '\u{202f}', '\u{205f}', '\u{3000}',
-        // These look like spaces, and are none.
+        // These look like spaces but are not `White_Space`.
         '\u{200b}', '\u{feff}', '\u{180e}', '\u{2060}', '\u{1f}',
     ]);
     vec(space, 0..5).prop_map(String::from_iter)
 }
 
-/// Text around a length: that many characters of one to four bytes.
+/// Text with `least` to `most` characters of one to four bytes, plus an optional end.
 fn long(least: usize, most: usize) -> impl Strategy<Value = String> {
     let character = select(vec!["a", "é", "收", "🎱", " ", "\0"]);
     (
@@ -70,7 +70,7 @@ proptest! {
     #![proptest_config(cases(256))]
 
     #[test]
-    fn content_is_taken_exactly_by_the_documented_rule(
+    fn content_is_valid_exactly_by_the_documented_rule(
         before in spaces(),
         inner in prop_oneof![4 => text(), 1 => long(7_996, 8_004), 1 => "(?s).{0,40}"],
         after in spaces(),
@@ -82,7 +82,7 @@ proptest! {
             Ok(content) => {
                 prop_assert!((1..=8_000).contains(&length) && !expected.contains('\0'));
                 prop_assert_eq!(content.as_str(), &expected);
-                // What was taken is taken again, unchanged: a repeat is the same message.
+                // Parsing is idempotent, so a repeat has the same content.
                 prop_assert_eq!(Content::parse(Some(content.as_str())).unwrap(), content);
             }
             Err(error) => {
@@ -100,7 +100,7 @@ proptest! {
     }
 
     #[test]
-    fn a_client_message_id_is_taken_exactly_by_the_documented_rule(
+    fn a_client_message_id_is_valid_exactly_by_the_documented_rule(
         text in prop_oneof![3 => text(), 2 => long(60, 68), 1 => spaces(), 1 => "(?s).{0,70}"],
     ) {
         let length = text.chars().count();

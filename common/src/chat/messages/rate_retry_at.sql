@@ -3,11 +3,11 @@ returns timestamptz language plpgsql as $$
 declare
     v_since timestamptz;
 begin
-    -- Under a lock, so that two sends at once are counted as two.
+    -- The lock makes sure that concurrent sends count each other.
     perform 1 from biz.users where id = p_user and site_id = p_site for no key update;
-    -- A variable, for what is volatile is no condition of an index.
+    -- A variable, because a volatile expression cannot be an index condition.
     v_since := clock_timestamp() - interval '1 minute';
-    -- As many messages ago as may be sent in a minute; 0 is no limit.
+    -- Reads the message p_rate_per_minute messages ago. A rate of 0 means no limit.
     return (
         select a.created_at + interval '1 minute' from biz.ai_messages a
         where a.user_id = p_user and a.site_id = p_site and a.role = 'user'
@@ -17,4 +17,4 @@ begin
 end $$;
 
 comment on function rate_retry_at is
-    'Locks the user; null where a message may be sent, else when the next may';
+    'Locks the user. Returns null if the user may send a message now, else the time of the next one';

@@ -1,4 +1,4 @@
-//! The one round trip before DashScope is asked.
+//! Starts a reply: the one database round trip before the DashScope call.
 
 use chrono::{DateTime, Utc};
 
@@ -18,51 +18,50 @@ use crate::{
     },
 };
 
-/// What a client sends.
+/// A message that a client sends.
 #[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "plain data")]
 pub struct NewMessage {
-    /// Where.
     pub conversation_id: i64,
-    /// What.
     pub content: Content,
-    /// Which, so that a repeat can be told.
+    /// Identifies a repeat of the same message.
     pub client_message_id: Option<ClientMessageId>,
-    /// From where in the mini-program.
+    /// The page of the mini-program on which the question is asked.
     pub page: Option<PageRequest>,
 }
 
-/// What the client is told first.
+/// The first event that the client receives.
 #[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "plain data")]
 pub struct Start {
-    /// Where.
     pub conversation_id: i64,
-    /// The message that is answered.
+    /// The message to which the reply responds.
     pub user_message_id: i64,
-    /// When it was stored.
     pub user_message_at: DateTime<Utc>,
-    /// The reply: what can be resumed or stopped.
+    /// The id of the reply. It can be resumed or stopped by this id.
     pub message_id: i64,
-    /// When it began.
+    /// Start of the reply.
     pub created_at: DateTime<Utc>,
 }
 
-/// What making a reply needs to know.
+/// Input of the task that makes the reply.
 #[derive(Debug)]
 pub(super) struct PreparedReply {
     pub message_id: i64,
     pub run: Run,
-    /// What was said before.
+    /// The context of the message.
     pub before: SessionOrHistory,
-    /// Whom to ask instead of the chat's own application, where the conversation is with a bot.
+    /// The application of the bot, if the conversation is with a bot. Replaces the chat's own
+    /// application.
     pub agent_app_id: Option<String>,
 }
 
-/// What came of a message.
+/// Result of sending a message.
 #[derive(Debug)]
 pub(super) enum BeginOutcome {
-    /// It is stored, and its reply is the bearer's to make.
+    /// The message was stored. The caller must make the reply.
     New(Start, PreparedReply),
-    /// It was stored before; somebody makes or made its reply.
+    /// The message was stored by an earlier request, which makes or made the reply.
     Repeat(Start),
 }
 
@@ -83,7 +82,7 @@ words! {
 }
 
 impl Outcome {
-    /// The error that a refusal is for the client. `message_id` is the reply that is being made.
+    /// The error for the client. `message_id` is the reply in progress, for `busy`.
     fn refusal(self, message_id: Option<i64>, retry_after: i32) -> Result<()> {
         Err(match self {
             Self::Begun | Self::Repeat => return Ok(()),
@@ -92,7 +91,7 @@ impl Outcome {
             Self::ContentDiffers => Error::invalid("clientMessageId", Reason::ContentDiffers),
             Self::Closed => Error::Conflict("conversation is not active"),
             Self::Busy => Error::Busy { message_id },
-            Self::AgentGone => Error::Conflict("the bot's agent is gone"),
+            Self::AgentGone => Error::Conflict("the bot's agent was deleted"),
             Self::RateLimited => Error::RateLimited { retry_after },
             Self::BudgetExceeded => Error::BudgetExceeded { retry_after },
             Self::CircuitOpen => Error::CircuitOpen { retry_after },
@@ -100,10 +99,11 @@ impl Outcome {
     }
 }
 
-/// Checks, reserves and stores everything, or says which refusal applies.
+/// Checks the limits, reserves tokens, and stores the message and an empty reply.
 ///
 /// # Errors
-/// The refusal.
+/// The refusal that applies. Then the message is not stored. A refusal by budget or circuit is
+/// logged as a run.
 pub(super) async fn begin(
     db: &Db,
     caller: &Caller,
@@ -147,7 +147,7 @@ pub(super) async fn begin(
         row.message_id,
         row.message_at,
     ) else {
-        return Err(Error::internal("begin_reply left out a message"));
+        return Err(Error::internal("begin_reply returned no message"));
     };
     let start = Start {
         conversation_id: message.conversation_id,

@@ -16,9 +16,8 @@ create type begun_reply as (
 );
 
 comment on type begun_reply is
-    'outcome: begun, repeat, or which refusal. history: the newest turn first, and only where '
-    'there is no session_id. agent_app_id: whom to ask instead of the chat''s own application, '
-    'where it is with a bot';
+    'outcome: begun, repeat, or the refusal. history: newest turn first, null if there is a '
+    'session_id. agent_app_id: the application to call if the conversation is with a bot, else null';
 
 -- Locks, always in this order: conversation, user, site, circuit, usage. finish_reply takes
 -- message, conversation, circuit, usage; finish_orphaned_reply waits for neither message nor
@@ -56,7 +55,7 @@ declare
     v_dead bigint;
     v_busy bigint;
 begin
-    -- Object: another site's does not exist, another user's is not theirs.
+    -- Another site's conversation does not exist; another user's is refused.
     select c.user_id, c.status, c.message_count + 1, c.bot_id, c.agent_id,
            live_session(c.dashscope_session_id, c.dashscope_session_at,
                         c.dashscope_session_rounds, p_history)
@@ -67,7 +66,7 @@ begin
     if v_owner <> p_user then r.outcome := 'not_owner'; return r; end if;
     r.conversation_id := p_conversation;
 
-    -- A repeat of the same message is that message: it is neither refused nor counted.
+    -- A repeated message returns the existing reply. It is neither refused nor counted.
     if p_client_message_id is not null then
         select a.id, a.created_at, a.content, a.seq + 1
         into v_message, v_message_at, v_content, v_reply_seq
@@ -86,9 +85,9 @@ begin
         end if;
     end if;
 
-    -- State: open, and one reply at a time. A reply whose lease ran out is dead. All replies of
-    -- the user are looked at once, under the user's lock. In this conversation nobody can begin
-    -- one meanwhile.
+    -- Only an active conversation accepts messages, one reply at a time. A reply whose lease has
+    -- expired is dead. One query reads all replies of the user, under the user's lock. The lock on
+    -- this conversation keeps other sessions from starting a reply in it.
     if v_status <> 'active' then r.outcome := 'closed'; return r; end if;
     v_retry_at := rate_retry_at(p_site, p_user, p_rate_per_minute);
     select max(a.id) filter (where a.conversation_id = p_conversation and a.lease_until > now()),
@@ -99,7 +98,7 @@ begin
     where a.user_id = p_user and a.site_id = p_site and a.state = 'streaming';
     if v_busy is not null then r.message_id := v_busy; r.outcome := 'busy'; return r; end if;
     if v_bot is not null then
-        -- A reply that a worker makes is no message before it is done.
+        -- A reply made by the job worker has no message row before it is done. So check the job.
         if exists (select from biz.ai_trigger_jobs j
                    where j.conversation_id = p_conversation and j.status = 'running')
         then
@@ -135,24 +134,26 @@ begin
         return r;
     end if;
 
-    -- From here on nothing refuses. A reply of this conversation whose maker is dead ends now, so
-    -- that the maker, should it wake, finds that it is late: two never speak at once.
+    -- No refusal after this point. End dead replies of this conversation now. If their function is
+    -- still alive, its next checkpoint fails, so two replies never run at once.
     if v_dead > 0 then
         perform finish_orphaned_reply(a.id) from biz.ai_messages a
         where a.user_id = p_user and a.site_id = p_site and a.conversation_id = p_conversation
           and a.state = 'streaming';
-        -- One that was taken for dead has given a sign of life meanwhile. What was admitted above
-        -- is undone with the rest.
+        -- Such a reply renewed its lease meanwhile. The exception rolls back everything, including
+        -- the admission above.
         if exists (select from biz.ai_messages a
                    where a.user_id = p_user and a.site_id = p_site
                      and a.conversation_id = p_conversation and a.state = 'streaming')
         then
             raise exception 'a reply was not dead' using errcode = 'query_canceled';
         end if;
+        -- finish_orphaned_reply has cleared the session.
+        v_session := null;
     end if;
 
-    -- While a session is alive only the new message is sent to the service. If the service has
-    -- forgotten it after all, the relay reads the turns then.
+    -- With a live session, only the new message is sent to DashScope. If DashScope has dropped the
+    -- session, the relay reads the turns then.
     r.session_id := v_session;
     if v_session is null and v_seq > 1 then
         v_turns := turns_before(p_site, p_conversation, v_seq, p_history.history_turns);
@@ -181,8 +182,8 @@ begin
     perform count_messages(p_site, p_conversation, 2, r.user_message_id, 'user', p_content,
                            l.created_at, 0, v_bot is not null);
 
-    -- Whoever asked has given up by now, and been told 503: what waited so long for a lock must
-    -- not begin, for nobody would make it.
+    -- After waiting this long for a lock, the caller has timed out and returned 503. The reply must
+    -- not begin, because nothing would make it.
     if clock_timestamp() - statement_timestamp() > make_interval(secs => p_patience_ms / 1000.0)
     then
         raise exception 'a reply began too late' using errcode = 'query_canceled';
@@ -192,4 +193,4 @@ begin
 end $$;
 
 comment on function begin_reply is
-    'Stores a message and begins its reply, or says which refusal applies, having changed nothing';
+    'Stores a message and begins its reply. Returns a refusal if one applies; then nothing changes';

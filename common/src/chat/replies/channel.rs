@@ -1,7 +1,7 @@
-//! From the task that makes a reply to the one client that reads it as it is made.
+//! Passes text from the task that makes a reply to the client connected to the same instance.
 //!
-//! What the client has not yet taken waits as one text: a client that keeps up takes piece by
-//! piece, one that does not takes more at once, and one that reads hardly at all is let go.
+//! Text that the client has not read is buffered as one string. A slow client receives several
+//! pieces as one. If the buffer is full, the channel closes and the client reads the database.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -9,95 +9,95 @@ use tokio::sync::Notify;
 
 use super::stream::Event;
 
-/// What may wait for a client, in bytes: more is never held for it.
-const MOST_UNHEARD: usize = 64 * 1024;
-/// The most that is handed out at once, in bytes.
-const MOST_AT_ONCE: usize = 8 * 1024;
+/// Size limit of the buffered text, in bytes.
+const MAX_PENDING: usize = 64 * 1024;
+/// Size limit of one piece, in bytes.
+const MAX_PIECE: usize = 8 * 1024;
 
 pub(super) fn channel() -> (Sender, Receiver) {
-    let line = Arc::new(Channel::default());
-    (Sender(Arc::downgrade(&line)), Receiver(line))
+    let channel = Arc::new(Channel::default());
+    (Sender(Arc::downgrade(&channel)), Receiver(channel))
 }
 
 #[derive(Default)]
 struct Channel {
-    unheard: Mutex<Unheard>,
-    news: Notify,
+    pending: Mutex<Pending>,
+    changed: Notify,
 }
 
 #[derive(Default)]
-struct Unheard {
+struct Pending {
     text: String,
     end: Option<Event>,
-    /// Nothing comes after what is here.
-    is_cut: bool,
+    /// True if no more events follow the buffered ones.
+    is_closed: bool,
 }
 
 impl Channel {
-    fn unheard(&self) -> MutexGuard<'_, Unheard> {
-        self.unheard.lock().unwrap_or_else(PoisonError::into_inner)
+    fn pending(&self) -> MutexGuard<'_, Pending> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The maker's end. Dropped without an end, it tells the client to look in the database.
+/// The end of the task. If it is dropped without an end event, the client reads the database.
 pub(super) struct Sender(Weak<Channel>);
 
 impl Sender {
-    /// Lets a client that is too far behind go; of one that has left nothing is known, and nothing is kept.
+    /// Buffers text. Closes the channel if the buffer is full. Does nothing if the client has left.
     pub fn text(&mut self, text: &str) {
-        let Some(line) = self.0.upgrade() else {
+        let Some(channel) = self.0.upgrade() else {
             return;
         };
-        let mut unheard = line.unheard();
-        if unheard.text.len() + text.len() > MOST_UNHEARD {
-            unheard.is_cut = true;
+        let mut pending = channel.pending();
+        if pending.text.len() + text.len() > MAX_PENDING {
+            pending.is_closed = true;
             self.0 = Weak::new();
         } else {
-            unheard.text.push_str(text);
+            pending.text.push_str(text);
         }
-        drop(unheard);
-        line.news.notify_one();
+        drop(pending);
+        channel.changed.notify_one();
     }
 
     pub fn end(self, event: Event) {
-        if let Some(line) = self.0.upgrade() {
-            line.unheard().end = Some(event);
+        if let Some(channel) = self.0.upgrade() {
+            channel.pending().end = Some(event);
         }
     }
 }
 
 impl Drop for Sender {
     fn drop(&mut self) {
-        if let Some(line) = self.0.upgrade() {
-            line.unheard().is_cut = true;
-            line.news.notify_one();
+        if let Some(channel) = self.0.upgrade() {
+            channel.pending().is_closed = true;
+            channel.changed.notify_one();
         }
     }
 }
 
-/// The client's end.
+/// The end of the client.
 pub(super) struct Receiver(Arc<Channel>);
 
 impl Receiver {
-    /// What has not been heard: text, then the end. None where the database knows the rest.
+    /// The next event: text first, then the end. `None` if the rest must be read from the database.
     pub async fn next(&mut self) -> Option<Event> {
         loop {
             {
-                let mut unheard = self.0.unheard();
-                if !unheard.text.is_empty() {
-                    let most = unheard.text.floor_char_boundary(MOST_AT_ONCE);
-                    let rest = unheard.text.split_off(most);
-                    let text = std::mem::replace(&mut unheard.text, rest);
+                let mut pending = self.0.pending();
+                if !pending.text.is_empty() {
+                    let end_of_piece = pending.text.floor_char_boundary(MAX_PIECE);
+                    let rest = pending.text.split_off(end_of_piece);
+                    let text = std::mem::replace(&mut pending.text, rest);
                     return Some(Event::Text(text));
                 }
-                if let Some(end) = unheard.end.take() {
+                if let Some(end) = pending.end.take() {
                     return Some(end);
                 }
-                if unheard.is_cut {
+                if pending.is_closed {
                     return None;
                 }
             }
-            self.0.news.notified().await;
+            self.0.changed.notified().await;
         }
     }
 }
@@ -116,14 +116,14 @@ mod tests {
         }
     }
 
-    /// All that can be heard now, and whether the line is cut after it.
-    fn hear(receiver: &mut Receiver) -> (Vec<Event>, bool) {
-        let mut heard = Vec::new();
+    /// All events that can be read now, and whether the channel is closed after them.
+    fn read_all(receiver: &mut Receiver) -> (Vec<Event>, bool) {
+        let mut events = Vec::new();
         loop {
             match receiver.next().now_or_never() {
-                Some(Some(event)) => heard.push(event),
-                Some(None) => return (heard, true),
-                None => return (heard, false),
+                Some(Some(event)) => events.push(event),
+                Some(None) => return (events, true),
+                None => return (events, false),
             }
         }
     }
@@ -133,74 +133,74 @@ mod tests {
     }
 
     #[test]
-    fn who_keeps_up_hears_piece_by_piece_and_who_does_not_hears_them_joined() {
+    fn a_slow_client_receives_several_pieces_as_one() {
         let (mut sender, mut receiver) = channel();
         for piece in ["今", "天"] {
             sender.text(piece);
-            assert_eq!(hear(&mut receiver), (vec![text(piece)], false));
+            assert_eq!(read_all(&mut receiver), (vec![text(piece)], false));
         }
         sender.text("生意");
         sender.text("好");
         sender.end(end());
-        assert_eq!(hear(&mut receiver), (vec![text("生意好"), end()], true));
+        assert_eq!(read_all(&mut receiver), (vec![text("生意好"), end()], true));
     }
 
     #[test]
-    fn much_is_handed_out_in_parts_that_end_between_characters() {
+    fn long_text_is_split_between_characters() {
         let (mut sender, mut receiver) = channel();
-        let long = "台".repeat(MOST_AT_ONCE);
+        let long = "台".repeat(MAX_PIECE);
         sender.text(&long);
-        let (heard, is_cut) = hear(&mut receiver);
-        let parts: Vec<_> = heard
+        let (events, is_closed) = read_all(&mut receiver);
+        let parts: Vec<_> = events
             .into_iter()
             .map(|event| match event {
                 Event::Text(part) => part,
                 end => panic!("{end:?}"),
             })
             .collect();
-        assert!(parts.iter().all(|part| part.len() <= MOST_AT_ONCE));
-        assert_eq!((parts.concat(), is_cut), (long, false));
+        assert!(parts.iter().all(|part| part.len() <= MAX_PIECE));
+        assert_eq!((parts.concat(), is_closed), (long, false));
     }
 
     #[test]
-    fn who_hardly_reads_is_let_go_with_what_waits_and_hears_no_end() {
+    fn a_full_buffer_closes_the_channel_without_an_end() {
         let (mut sender, mut receiver) = channel();
         let piece = "台".repeat(100);
-        for _ in 0..=MOST_UNHEARD / piece.len() {
+        for _ in 0..=MAX_PENDING / piece.len() {
             sender.text(&piece);
         }
         sender.text("more");
         sender.end(end());
-        let (heard, is_cut) = hear(&mut receiver);
-        let kept = MOST_UNHEARD / piece.len() * piece.len();
-        let bytes = heard.iter().map(|event| match event {
+        let (events, is_closed) = read_all(&mut receiver);
+        let kept = MAX_PENDING / piece.len() * piece.len();
+        let bytes = events.iter().map(|event| match event {
             Event::Text(part) => part.len(),
             end => panic!("{end:?}"),
         });
-        assert_eq!((bytes.sum::<usize>(), is_cut), (kept, true));
+        assert_eq!((bytes.sum::<usize>(), is_closed), (kept, true));
     }
 
     #[test]
-    fn what_a_dead_maker_said_is_heard_before_the_silence() {
+    fn buffered_text_is_received_after_the_sender_was_dropped() {
         let (mut sender, mut receiver) = channel();
         sender.text("今天");
         drop(sender);
-        assert_eq!(hear(&mut receiver), (vec![text("今天")], true));
+        assert_eq!(read_all(&mut receiver), (vec![text("今天")], true));
     }
 
     #[tokio::test]
-    async fn who_waits_is_woken() {
+    async fn a_waiting_client_is_woken() {
         let (mut sender, mut receiver) = channel();
-        let speaking = async {
+        let sending = async {
             tokio::task::yield_now().await;
             sender.text("今天");
         };
-        let (heard, ()) = tokio::join!(receiver.next(), speaking);
-        assert_eq!(heard, Some(text("今天")));
+        let (event, ()) = tokio::join!(receiver.next(), sending);
+        assert_eq!(event, Some(text("今天")));
     }
 
     #[test]
-    fn nothing_is_kept_for_who_has_left() {
+    fn sending_to_a_client_that_left_does_nothing() {
         let (mut sender, receiver) = channel();
         drop(receiver);
         sender.text("今天");

@@ -1,4 +1,4 @@
-//! Keeps what has been said: from memory into the database, off the relay's path.
+//! Writes the text of a reply to the database while the relay reads more from DashScope.
 
 use futures_util::future::BoxFuture;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
@@ -9,24 +9,23 @@ use crate::platform::{
     error::Result,
 };
 
-/// How much may wait to be stored, in bytes, before DashScope is made to wait. It bounds
-/// the memory of a reply whatever its length, and however long the database is away.
-pub(super) const MOST_UNSAVED: usize = 64 * 1024;
+/// Bytes of text that may wait to be stored. When this is reached, the relay stops reading from
+/// DashScope. It limits the memory of a reply, also while the database is unreachable.
+pub(super) const MAX_UNSAVED: usize = 64 * 1024;
 
-/// What a checkpoint found.
+/// Result of a checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Checkpoint {
-    /// Stored.
     Saved,
-    /// Stored; and the reader wants no more.
+    /// Stored. The client has requested a stop.
     StopRequested,
-    /// The reply has been ended by somebody else: its lease had run out.
+    /// Another session has ended the reply, because its lease had expired.
     Lost,
 }
 
-/// Stores the text so far: the first `saved` characters are there already, `unsaved`
-/// follows them. Safe to repeat, since it says where the text goes, and safe to overtake: one
-/// that was given up may still be on its way when a later one is stored.
+/// Stores `unsaved` after the first `saved` characters, and renews the lease. Idempotent, because
+/// the position is explicit. An abandoned write may still arrive after a later one; it changes
+/// nothing.
 async fn checkpoint(
     db: &Db,
     site_id: i64,
@@ -37,7 +36,7 @@ async fn checkpoint(
     let stop = sqlx::query_scalar!(
         r#"
         update biz.ai_messages set
-            -- The text only grows: a checkpoint that arrives late takes nothing back.
+            -- The text only grows. A checkpoint that arrives late changes nothing.
             content = case when $4 = '' or char_length(content) >= $3 + char_length($4) then content
                            else left(content, $3) || $4 end,
             lease_until = now() + make_interval(secs => $5)
@@ -60,12 +59,12 @@ async fn checkpoint(
     })
 }
 
-/// Why a reply must end before its end.
+/// Why a reply must end early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Progress {
-    /// Its reader wants no more.
+    /// The client has requested a stop.
     Stop,
-    /// Somebody else has ended it.
+    /// Another session has ended the reply.
     Lost,
 }
 
@@ -75,8 +74,7 @@ struct InFlight {
     write: BoxFuture<'static, Result<Checkpoint>>,
 }
 
-/// The text of a reply between DashScope and the database. Of what is stored, only the
-/// length is remembered.
+/// The text of a reply that is not stored yet. Of the stored text, only the length is kept.
 pub(super) struct CheckpointWriter {
     db: Db,
     site_id: i64,
@@ -110,12 +108,12 @@ impl CheckpointWriter {
         self.saved_chars > 0 || !self.unsaved.is_empty()
     }
 
-    /// Whether DashScope should be left waiting until something is stored.
+    /// True if the relay must not read more from DashScope until a checkpoint is stored.
     pub fn is_full(&self) -> bool {
-        self.unsaved.len() >= MOST_UNSAVED
+        self.unsaved.len() >= MAX_UNSAVED
     }
 
-    /// Makes checkpoints until one of them says that the reply must end.
+    /// Writes checkpoints until one of them requires the reply to end.
     pub async fn watch(&mut self) -> Progress {
         loop {
             if let Some(progress) = self.step().await {
@@ -124,17 +122,17 @@ impl CheckpointWriter {
         }
     }
 
-    /// Makes the next checkpoint, when it is due. May be dropped at any time and called
-    /// again: the write under way is kept.
+    /// Waits until the next checkpoint is due, then writes it. Cancel-safe: a write in progress
+    /// continues at the next call.
     pub async fn step(&mut self) -> Option<Progress> {
         if self.in_flight.is_none() {
             self.tick.tick().await;
             self.begin();
         }
-        match self.settle().await {
+        match self.finish_write().await {
             Some(Checkpoint::StopRequested) => Some(Progress::Stop),
             Some(Checkpoint::Lost) => Some(Progress::Lost),
-            // Not stored: the next one writes it all again, at the same place.
+            // If the write failed, the next one sends the same text again, at the same position.
             Some(Checkpoint::Saved) | None => None,
         }
     }
@@ -156,8 +154,8 @@ impl CheckpointWriter {
         });
     }
 
-    /// Waits for the write under way, if there is one.
-    async fn settle(&mut self) -> Option<Checkpoint> {
+    /// Waits for the write in progress, if there is one.
+    async fn finish_write(&mut self) -> Option<Checkpoint> {
         let in_flight = self.in_flight.as_mut()?;
         let result = (&mut in_flight.write).await;
         let InFlight { bytes, chars, .. } = self.in_flight.take()?;
@@ -174,9 +172,9 @@ impl CheckpointWriter {
         }
     }
 
-    /// What is left to store, and after how many characters it goes.
+    /// Returns the text that is not stored, and the number of stored characters before it.
     pub async fn take_rest(&mut self) -> (usize, String) {
-        self.settle().await;
+        self.finish_write().await;
         (self.saved_chars, std::mem::take(&mut self.unsaved))
     }
 }

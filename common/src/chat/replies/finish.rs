@@ -1,4 +1,4 @@
-//! The one round trip that ends a reply.
+//! Ends a reply: the one database round trip after the DashScope call.
 
 use sqlx::types::Json;
 
@@ -11,29 +11,29 @@ use crate::{
     },
 };
 
-/// What is stored of a reply when it ends.
+/// The final state of a reply and of its run.
 #[derive(Debug)]
 pub(super) struct ReplyEnd {
     pub state: State,
-    /// Characters of the text that a checkpoint has stored.
+    /// Number of characters that checkpoints have stored.
     pub saved: usize,
-    /// The text that follows them.
+    /// The text after these characters.
     pub unsaved: String,
     pub run: RunEnd,
 }
 
-/// How the reply stands in the database.
+/// The state of the reply after `finish_reply`.
 #[derive(Debug)]
 pub(super) struct Finished {
-    /// False when somebody had ended it before.
+    /// False if another session had already ended the reply.
     pub applied: bool,
     pub state: State,
-    /// `opened` or `closed`, where this end did that to the circuit.
+    /// `opened` or `closed`, if this call changed the circuit.
     pub circuit: Option<String>,
 }
 
-/// Ends a reply: text, state, conversation, run, circuit and usage, in one statement. Safe to repeat:
-/// the second time finds it ended.
+/// Ends a reply in one statement: text, state, conversation, run, circuit and usage. Idempotent: a
+/// second call finds the reply ended and changes nothing.
 pub(super) async fn finish(
     db: &Db,
     site_id: i64,

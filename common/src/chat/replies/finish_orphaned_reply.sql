@@ -4,13 +4,13 @@ declare
     l biz.ai_run_logs;
     e run_end;
 begin
-    -- A reply that is locked is being ended by another session, or is alive after all.
+    -- A locked reply is being ended by another session, or is still alive. Skip it.
     select * into m from biz.ai_messages
     where id = p_message and state = 'streaming' and lease_until < clock_timestamp()
     for no key update skip locked;
     if not found then return false; end if;
-    -- Nor does this wait for the conversation. Its holder may wait for the usage of a site, which
-    -- this transaction may have written for another reply.
+    -- Do not wait for the conversation either. The session that locks it may wait for the usage row
+    -- of a site, which this transaction may have written for another reply: a deadlock.
     perform 1 from biz.ai_conversations
     where id = m.conversation_id and site_id = m.site_id for no key update skip locked;
     if not found then return false; end if;
@@ -32,4 +32,5 @@ begin
 end $$;
 
 comment on function finish_orphaned_reply is
-    'Ends a reply whose lease has run out: its text is kept, its run is settled. False if it is alive';
+    'Ends a reply whose lease has expired: keeps its text, settles its run. False if it is alive '
+    'or locked';

@@ -7,8 +7,8 @@ create type finished_reply as (
 );
 
 comment on type finished_reply is
-    'applied: false when the reply had ended before; chars: length of the stored text; circuit: '
-    'opened or closed by this end';
+    'applied: false if the reply had already ended; chars: length of the stored text; circuit: '
+    'opened or closed by this call';
 
 create function finish_reply(
     p_site bigint,
@@ -29,8 +29,8 @@ declare
     v_shown bigint;
     v_now timestamptz := clock_timestamp();
 begin
-    -- The fence: a caller that finds the reply ended is late, and changes nothing. So a retry after
-    -- a lost response is harmless.
+    -- The fence: if the reply has already ended, nothing changes. So a retry after a lost response
+    -- is harmless.
     update biz.ai_messages m set
         content = left(m.content, p_saved_chars) || p_unsaved,
         state = p_state,
@@ -47,10 +47,10 @@ begin
         return r;
     end if;
 
-    -- A reply without a word is not shown.
+    -- An empty reply is not shown in the list.
     v_shown := case when v_content <> '' then p_message end;
     update biz.ai_conversations c set
-        -- A message that was sent meanwhile is newer, also if this update waited for it.
+        -- A message sent meanwhile is newer, also if this update waited for its lock.
         last_message_id = case when v_shown >= coalesce(c.last_message_id, 0)
             then p_message else c.last_message_id end,
         last_message_role = case when v_shown >= coalesce(c.last_message_id, 0)
@@ -67,8 +67,11 @@ begin
             else 1 end,
         dashscope_session_at =
             case when e.session_id is null then c.dashscope_session_at else v_now end,
-        dashscope_session_id =
+        -- It is unknown what DashScope stored of an unfinished turn. So the next prompt has the
+        -- history instead.
+        dashscope_session_id = case when p_state = 'complete' then
             coalesce(e.session_id, case when not e.session_lost then c.dashscope_session_id end)
+        end
     where c.id = v_conversation and c.site_id = p_site;
 
     e.response := v_content;
@@ -82,4 +85,4 @@ begin
 end $$;
 
 comment on function finish_reply is
-    'Ends a reply: text, state, conversation, run, circuit and usage together, once';
+    'Ends a reply once: text, state, conversation, run, circuit and usage in one transaction';

@@ -1,9 +1,11 @@
-//! Replies: a message is stored, DashScope is asked, what it says is relayed and stored.
+//! Replies: stores a message, calls DashScope, then streams the answer and stores it.
 //!
-//! `begin` is the one round trip before the call and `finish` the one after it; `relay` is
-//! the task between them, which no client can stop by leaving; `live` hands on what it says; `watch` is what a
-//! client sees of it, from memory while it keeps up and from the database when it does not; `resume`
-//! and `stop` reach a reply from any other instance.
+//! - `begin` is the round trip before the call, `finish` the one after it.
+//! - `relay` is the task between them. It continues if the client disconnects.
+//! - `channel` passes its text to the client on the same instance.
+//! - `stream` is the client's view: from memory while the client is fast enough, else from the
+//!   database.
+//! - `resume` and `stop` work on any instance.
 
 mod begin;
 mod channel;
@@ -42,17 +44,17 @@ use crate::{
     },
 };
 
-/// How long a reply belongs to whoever makes it, counted from its last checkpoint.
+/// The lease of a reply, counted from its last checkpoint.
 const LEASE: Duration = Duration::from_secs(30);
-/// How often the text so far is stored, the lease renewed and the stop flag read.
+/// Interval of checkpoints. Each stores the new text, renews the lease and reads the stop flag.
 const CHECKPOINT_EVERY: Duration = Duration::from_millis(1500);
-/// How long before a function's own end its reply is ended, so that the end can be stored.
+/// A reply ends this long before its function does, so that the end can be stored.
 const DEADLINE_MARGIN: Duration = Duration::from_secs(10);
-/// The longest a reply may take where no function's end is nearer.
+/// Time limit of a reply if the function does not end earlier.
 const LONGEST_REPLY: Duration = Duration::from_secs(300);
 
-/// Ends a bounded number of replies whose lease has run out, and returns how many: their function
-/// was killed. Returns 0 where another sweep is running.
+/// Ends a limited number of replies whose lease has expired because their function was killed.
+/// Returns the number, or 0 if another sweep is running.
 pub async fn sweep(db: &Db) -> Result<i32> {
     sqlx::query_scalar!(r#"select sweep_replies() as "replies!""#)
         .fetch_one(db)
@@ -61,37 +63,37 @@ pub async fn sweep(db: &Db) -> Result<i32> {
 }
 
 words! {
-    /// State of a reply, as clients and the column `state` spell it.
+    /// State of a reply, as in the API and the column `state`.
     pub enum State {
         Streaming = "streaming",
         Complete = "complete",
-        /// Ended by the reader; the text so far is kept.
+        /// Ended at the client's request. The text so far is kept.
         Stopped = "stopped",
-        /// Broken off; the text so far is kept.
+        /// Ended by a failure. The text so far is kept.
         Interrupted = "interrupted",
-        /// Ended before there was any text.
+        /// Ended by a failure before there was any text.
         Failed = "failed",
     }
 }
 
-/// Why a reply ended before its end, as the `error` event says it.
+/// Cause of an early end, for the `error` event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// DashScope was silent for too long.
+    /// DashScope sent nothing for too long.
     UpstreamTimeout,
-    /// DashScope failed or refused.
+    /// DashScope failed or rejected the call.
     Upstream {
-        /// Whether asking again may help.
+        /// Whether a retry may succeed.
         retryable: bool,
     },
-    /// The function neared its end.
+    /// The function was about to reach its time limit.
     Deadline,
-    /// The database could not store the end, or whoever made the reply died.
+    /// The database could not store the end, or the function that made the reply was killed.
     Unavailable,
 }
 
 impl Failure {
-    /// As clients spell it.
+    /// The code in the API.
     pub const fn code(self) -> &'static str {
         match self {
             Self::UpstreamTimeout => "upstream_timeout",
@@ -101,7 +103,7 @@ impl Failure {
         }
     }
 
-    /// Whether asking again may help.
+    /// Whether a retry may succeed.
     pub const fn is_retryable(self) -> bool {
         match self {
             Self::Upstream { retryable } => retryable,
@@ -109,8 +111,8 @@ impl Failure {
         }
     }
 
-    /// As the column `error_code` spells it: so that a resumed stream ends as the first one did,
-    /// it also tells a refusal that will be the same next time.
+    /// The value of the column `error_code`. It also distinguishes errors that are not retryable,
+    /// so that a resumed stream ends with the same event.
     const fn column(self) -> &'static str {
         match self {
             Self::Upstream { retryable: false } => "upstream_refused",
@@ -124,13 +126,13 @@ impl Failure {
             Some("upstream_refused") => Self::Upstream { retryable: false },
             Some("upstream_error") => Self::Upstream { retryable: true },
             Some("deadline") => Self::Deadline,
-            // Its maker could not say: the sweep did, or will.
+            // `interrupted`, written by the sweep, or nothing yet: the function was killed.
             _ => Self::Unavailable,
         }
     }
 }
 
-/// Makes replies. A clone shares everything.
+/// Makes replies. Clones share one state.
 #[derive(Clone)]
 pub struct Replies(Arc<ReplyContext>);
 
@@ -142,7 +144,7 @@ struct ReplyContext {
 }
 
 impl Replies {
-    /// Takes its tools; asks and connects to nothing yet.
+    /// Does not connect to anything yet.
     pub fn new(db: Db, dashscope: DashScope, app_ids: AppIds, limits: ChatLimits) -> Self {
         Self(Arc::new(ReplyContext {
             db,
@@ -152,12 +154,12 @@ impl Replies {
         }))
     }
 
-    /// The same with a pool and what tells who calls: all that a chat function needs.
+    /// Builds everything that a chat function needs from the environment.
     ///
     /// # Errors
     /// Names the variable that is missing or cannot be read.
     pub async fn from_env(env: &Env) -> Result<(Db, Callers, Self), ConfigError> {
-        // Boxed, for the SDK's futures are large and are needed once.
+        // Boxed, because the futures of the AWS SDK are large and used only once.
         let (database, secrets, dashscope) = tokio::try_join!(
             Box::pin(DatabaseConfig::from_env(env)),
             Box::pin(JwtSecrets::from_env(env)),
@@ -169,14 +171,13 @@ impl Replies {
         Ok((db.clone(), Callers::new(secrets, db), replies))
     }
 
-    /// Stores a message and begins its reply, or finds the reply that a repeat of the same
-    /// message has already got.
+    /// Stores a message and starts its reply. For a repeated message, follows the existing reply.
     ///
-    /// `killed_at` is when the function ends, if it does; `patience` how long the caller
-    /// waits at most.
+    /// `killed_at` is the time limit of the function, if it has one. `patience` is the longest time
+    /// that the caller waits.
     ///
     /// # Errors
-    /// The refusal that applies; then nothing is stored.
+    /// The refusal that applies. Then the message is not stored.
     pub async fn send(
         &self,
         caller: &Caller,
@@ -193,14 +194,14 @@ impl Replies {
         .flatten()
         .min()
         .unwrap_or(began);
-        let (context, maker) = (Arc::clone(&self.0), caller.clone());
+        let (context, owner) = (Arc::clone(&self.0), caller.clone());
         let (start, receiver) = relay::run_detached(async move {
-            let mut page = Page::of(message.page.as_ref(), &context.db, &maker);
-            let storing = begin::begin(&context.db, &maker, &message, App::Chat, context.limits);
-            match page.meanwhile(storing).await? {
+            let mut page = Page::of(message.page.as_ref(), &context.db, &owner);
+            let storing = begin::begin(&context.db, &owner, &message, App::Chat, context.limits);
+            match page.fetch_during(storing).await? {
                 BeginOutcome::New(start, prepared) => {
                     let (sender, receiver) = channel::channel();
-                    relay::spawn(context, maker, message, page, prepared, sender, until);
+                    relay::spawn(context, owner, message, page, prepared, sender, until);
                     Ok((start, Some(receiver)))
                 }
                 BeginOutcome::Repeat(start) => Ok((start, None)),
@@ -208,15 +209,15 @@ impl Replies {
         })
         .await?;
         let (db, message_id) = (self.0.db.clone(), start.message_id);
-        let watch = match receiver {
+        let stream = match receiver {
             Some(receiver) => ReplyStream::live(db, caller, message_id, killed_at, receiver),
             None => ReplyStream::stored(db, caller, message_id, killed_at, 0),
         };
-        Ok((start, watch))
+        Ok((start, stream))
     }
 
-    /// Finds a reply of the caller, to read it on from there. `killed_at` is when the function
-    /// ends, if it does.
+    /// Finds a reply of the caller and follows it from `place`. `killed_at` is the time limit of
+    /// the function, if it has one.
     ///
     /// # Errors
     /// The refusal that applies.
@@ -226,13 +227,13 @@ impl Replies {
         place: ResumePoint,
         killed_at: Option<Instant>,
     ) -> Result<(ReplyHeader, ReplyStream)> {
-        let head = resume::find(&self.0.db, caller, place).await?;
+        let header = resume::find(&self.0.db, caller, place).await?;
         let db = self.0.db.clone();
-        let watch = ReplyStream::stored(db, caller, head.message_id, killed_at, place.chars());
-        Ok((head, watch))
+        let stream = ReplyStream::stored(db, caller, header.message_id, killed_at, place.chars());
+        Ok((header, stream))
     }
 
-    /// Asks whoever makes a reply of the caller to stop; what was said is kept.
+    /// Requests that a reply of the caller stops. The text so far is kept.
     ///
     /// # Errors
     /// The refusal that applies.
@@ -241,14 +242,14 @@ impl Replies {
     }
 }
 
-/// What a user may ask for.
+/// Limits of a user's chat.
 #[derive(Clone, Copy, Debug)]
 pub struct ChatLimits {
-    /// Messages in a minute.
+    /// Messages per minute. 0 disables the limit.
     pub rate_per_minute: i32,
-    /// Replies being made at once.
+    /// Replies in progress at once.
     pub max_streams: i32,
-    /// Tokens held against the site's budget while a reply is made.
+    /// Tokens reserved from the site's budget while a reply is made.
     pub reserved_tokens: i64,
 }
 

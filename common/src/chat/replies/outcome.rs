@@ -1,5 +1,5 @@
-//! How asking DashScope can end, and what each end means for the message, the run, the
-//! budget and the circuit.
+//! How a DashScope call ended, and what follows for the message, the run, the budget and the
+//! circuit.
 
 use super::{Failure, State, checkpoint_writer::Progress};
 use crate::{
@@ -8,16 +8,16 @@ use crate::{
     platform::metrics::EMPTY,
 };
 
-/// How the conversation with DashScope ended.
+/// How the call ended.
 pub(super) enum Outcome {
     Complete,
     Stopped,
-    /// Somebody else has ended the reply; there is nothing left to store.
+    /// Another session has ended the reply. Nothing is stored.
     Lost,
     Deadline,
     /// The application id is not configured.
     Disabled,
-    /// DashScope finished without a word.
+    /// DashScope finished without any text.
     Empty,
     Failed(dashscope::Error),
 }
@@ -32,8 +32,9 @@ impl From<Progress> for Outcome {
 }
 
 impl Outcome {
-    /// How DashScope failed the call, if it did: not by our own end, and not by having forgotten a session, for then it is
-    /// asked once more.
+    /// The failure to count in the metrics, if DashScope caused one. Our own deadline does not
+    /// count. An expired session does not count either, because the call is repeated with the
+    /// history.
     pub fn upstream_failure(&self) -> Option<&'static str> {
         match self {
             Self::Empty => Some(EMPTY),
@@ -53,8 +54,8 @@ impl Outcome {
         }
     }
 
-    /// What it means for the message. What it means for the run, the budget and the circuit goes into
-    /// `end`.
+    /// Returns the state of the message, and fills `end` with the consequences for the run, the
+    /// budget and the circuit.
     pub fn settle(&self, has_text: bool, end: &mut RunEnd) -> (State, Option<Failure>) {
         end.status = "failed";
         end.circuit = "neither";
@@ -69,7 +70,7 @@ impl Outcome {
             Self::Stopped | Self::Lost => {
                 end.status = "stopped";
                 end.charge_unknown = true;
-                // An application that has begun to answer is well.
+                // An application that has started to send text is healthy.
                 if has_text {
                     end.circuit = "success";
                 }
@@ -78,14 +79,17 @@ impl Outcome {
             Self::Deadline => {
                 end.status = "timeout";
                 end.charge_unknown = true;
-                (Failure::Deadline, "the function neared its end".to_owned())
+                (
+                    Failure::Deadline,
+                    "the function was about to reach its time limit".to_owned(),
+                )
             }
             Self::Disabled => (
                 Failure::Upstream { retryable: false },
                 format!("{} is not set: the app is disabled", App::Chat.variable()),
             ),
             Self::Empty => {
-                // It was asked, and said that it was done.
+                // DashScope did the work, so it may bill the call.
                 end.charge_unknown = true;
                 let failure = Failure::Upstream { retryable: true };
                 (failure, "the answer has no text".to_owned())
@@ -130,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_dashscope_fails_is_its_failure() {
+    fn only_upstream_errors_count_as_upstream_failures() {
         let timeout = |which| {
             Outcome::Failed(dashscope::Error::Timeout {
                 which,

@@ -1,5 +1,5 @@
-//! What the page shows from which a question is asked: fetched while the message is being stored, and
-//! waited for a moment only.
+//! The facts of the page on which a question is asked. They are read while the message is stored.
+//! The call waits for them 800 ms at most.
 
 use std::time::Duration;
 
@@ -12,17 +12,17 @@ use crate::{
     platform::db::Db,
 };
 
-/// Facts that take longer are done without.
+/// Time limit for the facts. After that the question is sent without them.
 const PATIENCE: Duration = Duration::from_millis(800);
 
-/// A page's facts on their way.
+/// The facts of a page, possibly still being read.
 pub(super) struct Page {
     name: Option<&'static str>,
     facts: MaybeDone<BoxFuture<'static, Option<String>>>,
 }
 
 impl Page {
-    /// Begins to fetch when it is first waited for.
+    /// The query starts at the first `await` of `fetch_during` or `wait`.
     pub fn of(request: Option<&PageRequest>, db: &Db, caller: &Caller) -> Self {
         let Some(request) = request.cloned() else {
             let none: BoxFuture<_> = Box::pin(std::future::ready(None));
@@ -37,11 +37,11 @@ impl Page {
             match timeout(PATIENCE, request.facts(&db, &caller)).await {
                 Ok(Ok(facts)) => Some(facts),
                 Ok(Err(err)) => {
-                    tracing::warn!(page = name, cause = %err, "no facts of the page");
+                    tracing::warn!(page = name, cause = %err, "page facts could not be read");
                     None
                 }
                 Err(_) => {
-                    tracing::warn!(page = name, "the facts of the page took too long");
+                    tracing::warn!(page = name, "page facts timed out");
                     None
                 }
             }
@@ -52,8 +52,8 @@ impl Page {
         }
     }
 
-    /// Does `work`, and fetches meanwhile; does not wait for the facts when the work is done.
-    pub async fn meanwhile<T>(&mut self, work: impl Future<Output = T>) -> T {
+    /// Runs `work` while the facts are being read. Returns when `work` is done.
+    pub async fn fetch_during<T>(&mut self, work: impl Future<Output = T>) -> T {
         let mut work = std::pin::pin!(work);
         loop {
             let fetching = matches!(self.facts, MaybeDone::Future(_));
@@ -65,14 +65,14 @@ impl Page {
         }
     }
 
-    /// Waits for the facts, no longer than their patience lasts.
-    pub async fn fetched(&mut self) {
+    /// Waits until the facts are read or `PATIENCE` is over.
+    pub async fn wait(&mut self) {
         if matches!(self.facts, MaybeDone::Future(_)) {
             (&mut self.facts).await;
         }
     }
 
-    /// What was fetched.
+    /// The facts, if they have been read.
     pub fn facts(&self) -> Option<PageFacts<'_>> {
         let MaybeDone::Done(Some(facts)) = &self.facts else {
             return None;
@@ -83,7 +83,7 @@ impl Page {
         })
     }
 
-    /// Whether facts were asked for and not had.
+    /// True if the page was given but its facts are not available.
     pub fn is_missing(&self) -> bool {
         self.name.is_some() && self.facts().is_none()
     }

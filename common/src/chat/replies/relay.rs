@@ -1,5 +1,5 @@
-//! The task that makes a reply. It belongs to no client: one that leaves, or reads slowly,
-//! neither stops it nor makes it lose text.
+//! The task that makes a reply. A client that disconnects does not stop it. A slow client does not
+//! delay it or make it lose text.
 
 use std::{sync::Arc, time::Duration};
 
@@ -27,21 +27,25 @@ use crate::{
     },
 };
 
-/// Begins a reply even if the client that asked for it leaves meanwhile: one that is begun must
-/// be made, and nobody else would know of it.
+/// Begins a reply in a task of its own. If the client disconnects meanwhile, the reply must still
+/// be made, because the message may already be stored.
 pub(super) async fn run_detached<T: Send + 'static>(
-    beginning: impl Future<Output = Result<T>> + Send + 'static,
+    begin: impl Future<Output = Result<T>> + Send + 'static,
 ) -> Result<T> {
     #[expect(
         clippy::disallowed_methods,
-        reason = "the request waits for it, unless the server drops a request whose client left"
+        reason = "the request awaits it, unless the client disconnects and the request is dropped"
     )]
-    let task = tokio::spawn(request_context::in_current_context(beginning));
-    task.await
-        .map_err(|err| Error::Internal("a beginning broke off".into(), Some(err.into())))?
+    let task = tokio::spawn(request_context::in_current_context(begin));
+    task.await.map_err(|err| {
+        Error::Internal(
+            "the task that begins a reply failed".into(),
+            Some(err.into()),
+        )
+    })?
 }
 
-/// Starts making a reply.
+/// Starts the task that makes a reply.
 pub(super) fn spawn(
     context: Arc<ReplyContext>,
     caller: Caller,
@@ -62,11 +66,11 @@ pub(super) fn spawn(
         client,
         until,
         end: RunEnd::default(),
-        asked: None,
+        upstream_time: None,
     };
     #[expect(
         clippy::disallowed_methods,
-        reason = "a reply outlives its request; the stream that it feeds keeps a Lambda awake"
+        reason = "a reply outlives its request; its stream keeps the Lambda function running"
     )]
     tokio::spawn(request_context::in_current_context(relay.run()));
 }
@@ -80,16 +84,16 @@ struct Relay {
     writer: CheckpointWriter,
     client: Sender,
     until: Instant,
-    /// What is known so far of how the run ends.
+    /// The end of the run, filled step by step.
     end: RunEnd,
-    /// How long DashScope was asked, all calls together.
-    asked: Option<Duration>,
+    /// Duration of all DashScope calls together. `None` if there was no call.
+    upstream_time: Option<Duration>,
 }
 
 impl Relay {
     async fn run(mut self) {
         let began = Instant::now();
-        let outcome = self.converse(began).await;
+        let outcome = self.call_dashscope(began).await;
         if let Outcome::Lost = outcome {
             tracing::warn!(
                 message_id = self.prepared.message_id,
@@ -100,12 +104,12 @@ impl Relay {
         self.finish(&outcome, began.elapsed()).await;
     }
 
-    async fn converse(&mut self, began: Instant) -> Outcome {
+    async fn call_dashscope(&mut self, began: Instant) -> Outcome {
         let own = self.context.app_ids.find(App::Chat).map(str::to_owned);
         let Some(app_id) = self.prepared.agent_app_id.take().or(own) else {
             return Outcome::Disabled;
         };
-        self.page.fetched().await;
+        self.page.wait().await;
         loop {
             let call = self.prepared.before.call(Question {
                 app_id: &app_id,
@@ -134,7 +138,7 @@ impl Relay {
         let asked_at = Instant::now();
         let outcome = self.call(call, began).await;
         let took = asked_at.elapsed();
-        *self.asked.get_or_insert_default() += took;
+        *self.upstream_time.get_or_insert_default() += took;
         RequestContext::current().asked(took);
         metrics::upstream(App::Chat.name(), took, outcome.upstream_failure());
         outcome
@@ -168,9 +172,9 @@ impl Relay {
         loop {
             tokio::select! {
                 biased;
-                // While too much waits to be stored, DashScope waits too.
+                // Backpressure: do not read from DashScope while too much text waits to be stored.
                 event = stream.next(), if !self.writer.is_full() => match event {
-                    Ok(dashscope::Event::Text(text)) => self.hand_on(&text, began),
+                    Ok(dashscope::Event::Text(text)) => self.pass_on(&text, began),
                     Ok(dashscope::Event::Done) if self.writer.has_text() => return Outcome::Complete,
                     Ok(dashscope::Event::Done) => return Outcome::Empty,
                     Err(err) => return Outcome::Failed(err),
@@ -183,18 +187,18 @@ impl Relay {
         }
     }
 
-    fn hand_on(&mut self, text: &str, began: Instant) {
+    fn pass_on(&mut self, text: &str, began: Instant) {
         if self.end.first_token_ms.is_none() {
             self.end.first_token_ms = Some(clock::millis(began.elapsed()));
         }
-        // PostgreSQL cannot store a NUL, and what is shown must be what is stored.
+        // PostgreSQL cannot store NUL. The client must receive the same text that is stored.
         let clean = text.contains('\0').then(|| text.replace('\0', ""));
         let text = clean.as_deref().unwrap_or(text);
         self.client.text(text);
         self.writer.push(text);
     }
 
-    /// Stores the end, reports it, and tells the client.
+    /// Stores the end, writes logs and metrics, and notifies the client.
     async fn finish(mut self, outcome: &Outcome, latency: Duration) {
         let (saved, unsaved) = self.writer.take_rest().await;
         let (state, failure) = outcome.settle(saved > 0 || !unsaved.is_empty(), &mut self.end);
@@ -202,7 +206,7 @@ impl Relay {
         self.end.session_lost = self.prepared.before.is_session_lost();
         self.end.prompt_version = Some(app1_chat::PROMPT_VERSION);
         if self.end.error_code.is_none() && self.page.is_missing() {
-            // A reply without its page's facts is a reply, but its run says so.
+            // The reply is complete, but the run shows that the facts of the page were missing.
             self.end.error_code = Some("page_facts_missing");
         }
         let end = ReplyEnd {
@@ -211,7 +215,7 @@ impl Relay {
             unsaved,
             run: std::mem::take(&mut self.end),
         };
-        // Tried until shortly before the function ends, for the text is nowhere else.
+        // Retry until shortly before the function ends, because the text exists only in memory.
         let (context, site_id) = (Arc::clone(&self.context), self.caller.site_id);
         let (message_id, run) = (self.prepared.message_id, self.prepared.run);
         let stored = db::retry_until(self.until + DEADLINE_MARGIN / 2, || {
@@ -221,7 +225,7 @@ impl Relay {
         if let Ok(finished) = &stored {
             self.report(&end.run, finished);
         }
-        self.announce(&end, failure, stored);
+        self.notify_client(&end, failure, stored);
     }
 
     fn report(&self, end: &RunEnd, finished: &Finished) {
@@ -233,7 +237,7 @@ impl Relay {
             applied = finished.applied,
             first_token_ms = end.first_token_ms,
             latency_ms = end.latency_ms,
-            upstream_latency_ms = self.asked.map(clock::millis),
+            upstream_latency_ms = self.upstream_time.map(clock::millis),
             tokens_in = end.tokens_in,
             tokens_out = end.tokens_out,
             error_code = end.error_code,
@@ -248,9 +252,9 @@ impl Relay {
         }
     }
 
-    fn announce(self, end: &ReplyEnd, failure: Option<Failure>, stored: Result<Finished>) {
+    fn notify_client(self, end: &ReplyEnd, failure: Option<Failure>, stored: Result<Finished>) {
         let event = match (stored, failure) {
-            // The sweep was first: what it stored is what counts.
+            // The sweep ended the reply first. The client reads the stored state from the database.
             (Ok(finished), _) if !finished.applied && finished.state != end.state => return,
             (Ok(_), None) => Event::Done {
                 state: end.state,

@@ -1,10 +1,10 @@
-//! A reply read on, from any instance, while it is made and long after.
+//! Resumes a reply on any instance, while it is made or later.
 
 use std::fmt;
 
 use chrono::{DateTime, Utc};
 
-use super::{Start, checkpoint_writer::MOST_UNSAVED};
+use super::{Start, checkpoint_writer::MAX_UNSAVED};
 use crate::{
     governance::auth::Caller,
     platform::{
@@ -13,17 +13,17 @@ use crate::{
     },
 };
 
-/// The id of an event: which reply, and how many of its characters have been said by then.
+/// The id of a stream event: the reply, and the number of characters up to this event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "plain data")]
 pub struct EventId {
-    /// The reply.
     pub message_id: i64,
-    /// Unicode scalar values, from its beginning.
+    /// Unicode scalar values since the start of the reply.
     pub chars: usize,
 }
 
 impl EventId {
-    /// Reads `<messageId>-<n>` as it was written, and in no other spelling.
+    /// Parses `<messageId>-<n>`. Rejects any other spelling, such as leading zeros.
     pub fn parse(text: &str) -> Option<Self> {
         let (message_id, chars) = text.split_once('-')?;
         let id = Self {
@@ -40,20 +40,20 @@ impl fmt::Display for EventId {
     }
 }
 
-/// Where a client wants to read on.
+/// The position from which a client resumes a reply.
 #[derive(Clone, Copy, Debug)]
 pub struct ResumePoint {
     at: EventId,
-    /// What the client named it by.
+    /// The header or parameter that gave the position, for errors.
     field: &'static str,
 }
 
 impl ResumePoint {
-    /// From what a client may say. A browser that reconnects repeats its URL, so the header,
-    /// which is newer, counts.
+    /// Parses the header `Last-Event-ID` and the parameter `after`. The header has priority: a
+    /// browser that reconnects repeats the URL, so `after` may be old.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when the event is of another reply, or is none.
+    /// [`Error::Invalid`] if the event id is malformed or belongs to another reply.
     pub fn parse(
         message_id: i64,
         last_event_id: Option<&[u8]>,
@@ -74,22 +74,22 @@ impl ResumePoint {
         })
     }
 
-    /// After how many characters.
+    /// Number of characters that the client already has.
     pub fn chars(self) -> usize {
         self.at.chars
     }
 }
 
-/// What a client is told first of a reply that it reads on.
+/// The first event of a resumed reply.
 #[derive(Clone, Copy, Debug)]
+#[expect(missing_docs, reason = "plain data")]
 pub struct ReplyHeader {
-    /// Where.
     pub conversation_id: i64,
-    /// The message that is answered. None where the reply answers none.
+    /// The message to which the reply responds, if any.
     pub user_message_id: Option<i64>,
-    /// The reply.
+    /// Id of the reply.
     pub message_id: i64,
-    /// When it began.
+    /// Start of the reply.
     pub created_at: DateTime<Utc>,
 }
 
@@ -104,12 +104,12 @@ impl From<&Start> for ReplyHeader {
     }
 }
 
-/// Finds a reply of the caller, if it can be read on there.
+/// Finds a reply of the caller and checks the position.
 pub(super) async fn find(db: &Db, caller: &Caller, place: ResumePoint) -> Result<ReplyHeader> {
     let row = sqlx::query!(
         r#"
         select user_id, conversation_id, reply_to, created_at, char_length(content) as "chars!",
-               -- Being made, or left by a maker that died.
+               -- In progress, or ended by the sweep because its function was killed.
                (state = 'streaming' or error_code is not distinct from 'interrupted') as "ahead!"
         from biz.ai_messages
         where id = $2 and site_id = $1 and role = 'assistant'
@@ -124,9 +124,9 @@ pub(super) async fn find(db: &Db, caller: &Caller, place: ResumePoint) -> Result
     if row.user_id != caller.user_id {
         return Err(Error::NotOwner);
     }
-    // Who reads a reply live is ahead of its last checkpoint, by what its maker may hold back;
-    // and stays so if the maker dies.
-    let ahead = if row.ahead { MOST_UNSAVED } else { 0 };
+    // A live client may have received text that is not stored yet, up to `MAX_UNSAVED` bytes. This
+    // remains so if the function was killed.
+    let ahead = if row.ahead { MAX_UNSAVED } else { 0 };
     let most = usize::try_from(row.chars).unwrap_or_default() + ahead;
     if place.at.chars > most {
         return Err(Error::invalid(place.field, Reason::BeyondEnd));
@@ -149,7 +149,7 @@ mod properties {
         #![proptest_config(crate::properties::cases(256))]
 
         #[test]
-        fn an_event_id_reads_back_as_it_was_written(message_id in 0_i64.., chars in 0_usize..) {
+        fn an_event_id_survives_a_round_trip(message_id in 0_i64.., chars in 0_usize..) {
             let id = EventId { message_id, chars };
             prop_assert_eq!(EventId::parse(&id.to_string()), Some(id));
         }

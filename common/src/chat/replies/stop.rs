@@ -1,4 +1,4 @@
-//! A reader wants no more: said through the database, since the maker may be anywhere.
+//! Stops a reply. The request is written to the database, because any instance may make the reply.
 
 use super::State;
 use crate::{
@@ -9,16 +9,16 @@ use crate::{
     },
 };
 
-/// What came of the wish.
+/// Result of a stop request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
-    /// The maker will read it at its next checkpoint.
+    /// The reply will stop at its next checkpoint.
     Stopping,
-    /// The reply had ended before.
+    /// The reply had already ended.
     Ended(State),
 }
 
-/// Asks whoever makes a reply of the caller to stop. Safe to repeat.
+/// Sets the stop flag of a reply of the caller. Idempotent.
 pub(super) async fn stop(db: &Db, caller: &Caller, message_id: i64) -> Result<Stop> {
     let row = sqlx::query!(
         r#"
@@ -44,7 +44,7 @@ pub(super) async fn stop(db: &Db, caller: &Caller, message_id: i64) -> Result<St
     }
     Ok(match &*row.state {
         "streaming" => Stop::Stopping,
-        // Whoever made it is dead; the sweep will say so in the table.
+        // The lease has expired: the function was killed. The sweep will store this state.
         "dead" if row.silent => Stop::Ended(State::Failed),
         "dead" => Stop::Ended(State::Interrupted),
         state => Stop::Ended(State::from_sql(state, "biz.ai_messages")?),

@@ -1,4 +1,4 @@
-//! What a client sees of a reply.
+//! A reply as its client receives it.
 
 use std::time::Duration;
 
@@ -13,47 +13,47 @@ use crate::{
     },
 };
 
-/// How long after a checkpoint is due it is looked for: it must have been written by then.
-const LOOK_BEHIND: Duration = Duration::from_millis(50);
-/// How soon a checkpoint that is late, or a database that is away, is looked for again.
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
-/// How long the database may be away before a follower gives up.
+/// Delay of a read after the checkpoint is due, so that the checkpoint has been written.
+const READ_DELAY: Duration = Duration::from_millis(50);
+/// Delay before the next read if a checkpoint is late or the database is unreachable.
+const READ_AGAIN_AFTER: Duration = Duration::from_millis(500);
+/// How long the database may be unreachable before the stream ends with an error.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(10);
-/// The most characters that are read at once, so that a long reply is not held in memory.
-const MOST_CHARS: usize = 8_192;
+/// Characters per read. Limits the memory for a long reply.
+const MAX_CHARS: usize = 8_192;
 
-/// What happens to a reply, in order: any number of texts, then exactly one end.
+/// Events of a reply: any number of texts, then exactly one end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// What comes next.
+    /// The next piece of text.
     Text(String),
-    /// The end, once it is committed.
+    /// The end of the reply. Sent after it is committed.
     Done {
         /// `Complete` or `Stopped`.
         state: State,
-        /// As DashScope said, if it did.
+        /// From DashScope, if it reported usage.
         tokens_used: Option<i64>,
     },
-    /// The end of a reply that broke off.
+    /// The end of a reply that failed or was interrupted.
     Broken {
         /// `Failed` or `Interrupted`.
         state: State,
-        /// Why.
+        /// The cause.
         failure: Failure,
     },
 }
 
-/// A reply in one piece.
+/// A reply as one text.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "plain data")]
 pub struct Reply {
-    /// What was said.
     pub text: String,
-    /// How it ended; `Streaming` where it has not.
+    /// `Streaming` if the reply has not ended yet.
     pub state: State,
 }
 
-/// Follows a reply: live while its reader keeps up with it, from the database after that,
-/// or when it is made elsewhere.
+/// Follows a reply. Reads from memory while the client is fast enough and the reply is made on this
+/// instance. Otherwise reads from the database.
 pub struct ReplyStream {
     db: Db,
     site_id: i64,
@@ -66,23 +66,23 @@ pub struct ReplyStream {
 
 enum Source {
     Live(Receiver),
-    /// As stored: what is known of its end, or when to look again.
+    /// From the database: the end, or the time of the next read.
     Stored(Next),
     Ended,
 }
 
 enum Next {
-    Look(Instant),
+    ReadAt(Instant),
     End(Event),
 }
 
-/// One look at the table.
-struct Seen {
+/// Result of one read from the database.
+struct Snapshot {
     text: String,
-    /// How much is stored in all, in characters, where the reader has all of it.
+    /// Length of the stored text in characters. Only set if there was no new text.
     chars: Option<usize>,
     end: Option<Event>,
-    /// When the next checkpoint is due.
+    /// Time until the next checkpoint can be read.
     due_in: Duration,
 }
 
@@ -100,7 +100,7 @@ impl ReplyStream {
         }
     }
 
-    /// Follows from the given character on, until the function that serves it ends.
+    /// Follows from character `chars` on, until the function that serves the stream ends.
     pub(super) fn stored(
         db: Db,
         caller: &Caller,
@@ -115,33 +115,33 @@ impl ReplyStream {
             user_id: caller.user_id,
             message_id,
             chars,
-            // The maker of a reply needs its margin to store the end; a reader only to tell it.
+            // The relay needs the whole margin to store the end. A stream only has to send it.
             until: killed_at.map(|at| at.checked_sub(DEADLINE_MARGIN / 2).unwrap_or(now)),
-            source: Source::Stored(Next::Look(now)),
+            source: Source::Stored(Next::ReadAt(now)),
         }
     }
 
-    /// How many characters have been handed out; after the end, how many the reply has.
+    /// Number of characters returned so far. After the end: length of the reply.
     pub fn chars(&self) -> usize {
         self.chars
     }
 
-    /// What happens next. None after the end.
+    /// The next event. `None` after the end.
     pub async fn next(&mut self) -> Option<Event> {
         if let Source::Live(receiver) = &mut self.source {
             match receiver.next().await {
                 Some(Event::Text(text)) => return Some(self.text(text)),
                 Some(end) => return Some(self.end(end)),
-                // We were too slow for the relay, or it died: the database knows the rest.
-                None => self.source = Source::Stored(Next::Look(Instant::now())),
+                // The channel was full, or the relay died. The database has the rest.
+                None => self.source = Source::Stored(Next::ReadAt(Instant::now())),
             }
         }
         self.follow().await
     }
 
-    /// The whole reply, or as much of it as there is when patience runs out.
+    /// Collects the whole reply, or the text up to the time limit.
     pub async fn collect(mut self, patience: Duration) -> Reply {
-        // The relay ends a reply when patience does; what it stores then is worth a moment more.
+        // The relay stops at the time limit, too. Wait one checkpoint longer for the stored end.
         let until = Instant::now() + patience + CHECKPOINT_EVERY;
         let mut text = String::new();
         loop {
@@ -170,12 +170,12 @@ impl ReplyStream {
         event
     }
 
-    /// One look for each checkpoint, just after it is due.
+    /// Reads the database once per checkpoint, shortly after it is due.
     async fn follow(&mut self) -> Option<Event> {
-        let mut answered = Instant::now();
+        let mut last_read = Instant::now();
         loop {
             let at = match &mut self.source {
-                Source::Stored(Next::Look(at)) => *at,
+                Source::Stored(Next::ReadAt(at)) => *at,
                 Source::Stored(Next::End(event)) => {
                     let event = event.clone();
                     return Some(self.end(event));
@@ -190,18 +190,18 @@ impl ReplyStream {
                 }));
             }
             sleep_until(at).await;
-            match self.look().await {
-                Ok(seen) => {
-                    answered = Instant::now();
-                    if let Some(text) = self.take(seen) {
+            match self.read().await {
+                Ok(snapshot) => {
+                    last_read = Instant::now();
+                    if let Some(text) = self.take(snapshot) {
                         return Some(self.text(text));
                     }
                 }
-                Err(Error::Unavailable(_)) if answered.elapsed() < GIVE_UP_AFTER => {
-                    self.source = Source::Stored(Next::Look(Instant::now() + LOOK_AGAIN));
+                Err(Error::Unavailable(_)) if last_read.elapsed() < GIVE_UP_AFTER => {
+                    self.source = Source::Stored(Next::ReadAt(Instant::now() + READ_AGAIN_AFTER));
                 }
                 Err(err) => {
-                    tracing::warn!(message_id = self.message_id, cause = %err, "cannot follow the reply");
+                    tracing::warn!(message_id = self.message_id, cause = %err, "the reply could not be read");
                     return Some(self.end(Event::Broken {
                         state: State::Interrupted,
                         failure: Failure::Unavailable,
@@ -211,27 +211,31 @@ impl ReplyStream {
         }
     }
 
-    /// The text that was seen, if there was some, and what comes after it.
-    fn take(&mut self, seen: Seen) -> Option<String> {
-        let next = match seen.end {
-            // There may be more: it is read as soon as this has been handed on.
-            _ if seen.text.chars().count() >= MOST_CHARS => Next::Look(Instant::now()),
+    /// The new text, if any. Also schedules the next read or the end.
+    fn take(&mut self, snapshot: Snapshot) -> Option<String> {
+        let next = match snapshot.end {
+            // There may be more text. Read it immediately after this piece.
+            _ if snapshot.text.chars().count() >= MAX_CHARS => Next::ReadAt(Instant::now()),
             Some(end) => {
-                // A reader may have heard more than a dead maker had stored.
-                self.chars = seen.chars.map_or(self.chars, |chars| chars.min(self.chars));
+                // If the function was killed, the client may have received text that was not
+                // stored.
+                self.chars = snapshot
+                    .chars
+                    .map_or(self.chars, |chars| chars.min(self.chars));
                 Next::End(end)
             }
-            None => Next::Look(Instant::now() + seen.due_in),
+            None => Next::ReadAt(Instant::now() + snapshot.due_in),
         };
         self.source = Source::Stored(next);
-        (!seen.text.is_empty()).then_some(seen.text)
+        (!snapshot.text.is_empty()).then_some(snapshot.text)
     }
 
-    async fn look(&self) -> Result<Seen> {
+    async fn read(&self) -> Result<Snapshot> {
         let row = sqlx::query!(
             r#"
             select state, error_code, tokens_used, t.text as "text!",
-                   -- To count a long text takes as long as to cut it, and so does cutting it twice: hence the offset.
+                   -- Counting a long text takes as long as cutting it, so it is counted only if there is
+                   -- nothing new. `offset 0` keeps the planner from cutting the text twice.
                    case t.text when '' then char_length(content) end as chars,
                    extract(epoch from lease_until - clock_timestamp())::double precision as lease_seconds
             from biz.ai_messages
@@ -242,7 +246,7 @@ impl ReplyStream {
             self.message_id,
             self.user_id,
             i32::try_from(self.chars + 1).unwrap_or(i32::MAX),
-            i32::try_from(MOST_CHARS).unwrap_or(i32::MAX),
+            i32::try_from(MAX_CHARS).unwrap_or(i32::MAX),
         )
         .fetch_optional(&self.db)
         .with_statement_timeout()
@@ -252,7 +256,7 @@ impl ReplyStream {
         let lease = row.lease_seconds.unwrap_or_default();
         let failure = Failure::from_column(row.error_code.as_deref());
         let end = match State::from_sql(&row.state, "biz.ai_messages")? {
-            // Whoever made it is dead; the sweep will say so in the table.
+            // The lease has expired: the function was killed. The sweep will store this state.
             State::Streaming if lease < 0.0 => Some(Event::Broken {
                 state: if row.chars == Some(0) {
                     State::Failed
@@ -268,13 +272,13 @@ impl ReplyStream {
             }),
             state @ (State::Interrupted | State::Failed) => Some(Event::Broken { state, failure }),
         };
-        // The lease was renewed by the last checkpoint, so it tells when that was.
+        // Each checkpoint renews the lease, so the remaining lease gives the time of the last one.
         let age = LEASE.saturating_sub(Duration::try_from_secs_f64(lease).unwrap_or_default());
         let due_in = match CHECKPOINT_EVERY.checked_sub(age) {
-            Some(left) => left + LOOK_BEHIND,
-            None => LOOK_AGAIN,
+            Some(left) => left + READ_DELAY,
+            None => READ_AGAIN_AFTER,
         };
-        Ok(Seen {
+        Ok(Snapshot {
             text: row.text,
             chars: row.chars.and_then(|chars| usize::try_from(chars).ok()),
             end,

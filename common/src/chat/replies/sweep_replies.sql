@@ -15,4 +15,4 @@ begin
     return v_ended;
 end $$;
 
-comment on function sweep_replies is 'Ends replies whose lease has run out; says how many';
+comment on function sweep_replies is 'Ends replies whose lease has expired; returns how many';

@@ -3,7 +3,7 @@ create type turns as (
     texts text[]
 );
 
-comment on type turns is 'Turns of a conversation, the newest first: role and text of each';
+comment on type turns is 'Turns of a conversation, newest first: role and text of each';
 
 create function turns_before(
     p_site bigint,
@@ -17,8 +17,8 @@ declare
 begin
     select array_agg(h.role), array_agg(h.content) into r.roles, r.texts
     from (
-        -- A prompt has 30,000 characters at most. `left` has to count the characters of a text, so
-        -- it is called only for long ones.
+        -- A prompt has at most 30,000 characters. `left` has to count characters, so it is called
+        -- only for long texts.
         select a.role::text,
                case when octet_length(a.content) > 30000 then left(a.content, 30000)
                     else a.content end as content
@@ -31,5 +31,4 @@ begin
 end $$;
 
 comment on function turns_before is
-    'The last p_turns turns before a place in a conversation, the newest first; nulls if there '
-    'are none';
+    'The last p_turns turns before a place in a conversation, newest first; nulls if there are none';

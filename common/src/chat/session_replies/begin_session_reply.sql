@@ -15,8 +15,8 @@ create type begun_session_reply as (
 );
 
 comment on type begun_session_reply is
-    'outcome: running, busy, budget_exceeded, circuit_open, agent_gone, or lost: the job is no '
-    'longer the caller''s. history: the newest turn first, and only where there is no session_id';
+    'outcome: running, busy, budget_exceeded, circuit_open, agent_gone, or lost if another worker '
+    'has the job. history: newest turn first, null if there is a session_id';
 
 -- Locks: job, conversation, site, circuit, usage.
 create function begin_session_reply(
@@ -46,8 +46,8 @@ begin
     select a.app_id into r.app_id from biz.agents a
     where a.id = c.agent_id and a.deleted_at is null;
     if not found then r.outcome := 'agent_gone'; return r; end if;
-    -- A reply of the same conversation is being streamed, which looks whether this job runs: it
-    -- waits.
+    -- A reply of this conversation is being streamed. This job waits for it. begin_reply checks for
+    -- a running job in the same way.
     if exists (select from biz.ai_messages a
                where a.user_id = m.user_id and a.site_id = p_site and a.conversation_id = c.id
                  and a.state = 'streaming' and a.lease_until > now())
@@ -95,4 +95,4 @@ begin
 end $$;
 
 comment on function begin_session_reply is
-    'Admits and opens the run of a bot''s reply, and says what it is asked';
+    'Admits and opens the run of a bot''s reply; returns the message, its context and the application';

@@ -1,4 +1,4 @@
--- Locks: job, conversation. A job that has ended is not ended again, so a message is answered once.
+-- Locks: job, conversation. A job that has ended is not ended again, so a message has one reply.
 create function end_session_reply(
     p_site bigint,
     p_job bigint,
@@ -50,5 +50,5 @@ begin
 end $$;
 
 comment on function end_session_reply is
-    'Ends the job of a message with a reply, unread, or with a message that says that there is '
-    'none; false for who has lost the job';
+    'Ends the job of a message and stores the reply, unread, or the text of no_reply; false if the '
+    'caller has lost the job';

@@ -17,8 +17,9 @@ begin
             p_content => e.response, p_tokens => e.tokens_in + e.tokens_out,
             p_session_id => e.session_id, p_session_lost => e.session_lost,
             p_error_code => null, p_error_message => null);
-    elsif e.session_lost then
-        -- The next try need not find out again that the session is gone.
+    else
+        -- It is unknown what DashScope stored of an unfinished turn. So the next try sends the
+        -- history.
         update biz.ai_conversations c set dashscope_session_id = null
         from biz.ai_trigger_jobs j
         where j.id = p_job and j.site_id = p_site and c.id = j.conversation_id and c.site_id = p_site;
@@ -28,4 +29,5 @@ begin
 end $$;
 
 comment on function finish_session_reply is
-    'Settles the run of a bot''s reply; stores the reply if it succeeded and the job is the caller''s';
+    'Settles the run of a bot''s reply; stores the reply if the run succeeded and the caller still '
+    'owns the job';

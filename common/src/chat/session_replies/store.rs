@@ -1,4 +1,4 @@
-//! The two round trips of a bot's reply: before its call and after it.
+//! The two database round trips of a bot's reply: before and after its call.
 
 use sqlx::types::Json;
 
@@ -16,7 +16,7 @@ use crate::{
     },
 };
 
-/// A reply whose run is open.
+/// A reply with an open run.
 pub(super) struct Prepared {
     pub user_id: i64,
     pub nickname: String,
@@ -24,7 +24,7 @@ pub(super) struct Prepared {
     /// The message to reply to.
     pub content: String,
     pub app_id: String,
-    /// What was said before it.
+    /// The context of the message.
     pub before: SessionOrHistory,
     pub run: Run,
 }
@@ -40,7 +40,7 @@ words! {
     }
 }
 
-/// Admits and opens the run, and reads what the bot is asked.
+/// Admits and opens the run, and reads the message and its context.
 pub(super) async fn begin(context: &JobContext, job: &Job) -> Result<Prepared, StepError> {
     let begun = async {
         let (mut connection, patience) = context.db.acquire_patiently().await?;
@@ -66,15 +66,15 @@ pub(super) async fn begin(context: &JobContext, job: &Job) -> Result<Prepared, S
     let row = begun
         .with_statement_timeout()
         .await
-        .map_err(StepError::Unsure)?;
+        .map_err(StepError::Unknown)?;
     let outcome = Outcome::from_sql(&row.outcome, "begin_session_reply")
-        .map_err(|err| StepError::Hopeless("internal", err.to_string()))?;
+        .map_err(|err| StepError::Permanent("internal", err.to_string()))?;
     match (outcome, row.retry_at) {
         (Outcome::Running, _) => {}
         (Outcome::Lost, _) => return Err(StepError::Lost),
         (Outcome::AgentGone, _) => {
-            let message = "the bot's agent is gone".to_owned();
-            return Err(StepError::Hopeless("agent_gone", message));
+            let message = "the bot's agent was deleted".to_owned();
+            return Err(StepError::Permanent("agent_gone", message));
         }
         (Outcome::BudgetExceeded | Outcome::CircuitOpen | Outcome::Busy, Some(at)) => {
             return Err(StepError::NotBefore(at, outcome.name()));
@@ -103,13 +103,16 @@ pub(super) async fn begin(context: &JobContext, job: &Job) -> Result<Prepared, S
 }
 
 fn left_out() -> StepError {
-    let message = format!("begin_session_reply left out a run of {}", App::Chat.name());
-    StepError::Hopeless("internal", message)
+    let message = format!(
+        "begin_session_reply returned no run of {}",
+        App::Chat.name()
+    );
+    StepError::Permanent("internal", message)
 }
 
-/// Settles the run and, if there is an answer, stores it and ends the job. Safe to repeat.
+/// Settles the run. If it succeeded, also stores the reply and ends the job. Idempotent.
 ///
-/// Returns what that did to the circuit: `opened`, `closed` or nothing.
+/// Returns the change of the circuit: `opened`, `closed` or nothing.
 pub(super) async fn finish(db: &Db, job: &Job, run: Run, end: &RunEnd) -> Result<Option<String>> {
     sqlx::query_scalar!(
         "select circuit from finish_session_reply($1, $2, $3, $4, $5, $6)",
@@ -125,7 +128,7 @@ pub(super) async fn finish(db: &Db, job: &Job, run: Run, end: &RunEnd) -> Result
     .await
 }
 
-/// Ends the job with a message that says that there is no reply. False if the job is another worker's.
+/// Ends the job with the message of `no_reply`. Returns false if another worker has the job.
 pub(super) async fn give_up(db: &Db, job: &Job, code: &str, message: &str) -> Result<bool> {
     sqlx::query_scalar!(
         r#"

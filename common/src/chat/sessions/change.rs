@@ -1,8 +1,8 @@
-//! Renaming a session, pausing it, closing it.
+//! Changes a session: title, pause, close.
 
 use uuid::Uuid;
 
-use super::{Session, Status, Title, find, own};
+use super::{Session, Status, Title, find, owned_bot};
 use crate::{
     governance::auth::Caller,
     platform::{
@@ -11,19 +11,19 @@ use crate::{
     },
 };
 
-/// What is to be changed of a session.
+/// Changes of a session. `None` keeps the value.
 #[derive(Clone, Debug, Default)]
+#[expect(missing_docs, reason = "plain data")]
 pub struct Change {
-    /// Its title.
     pub title: Option<Title>,
-    /// Active or paused.
+    /// `active` or `paused`.
     pub status: Option<Status>,
 }
 
-/// Renames a session, pauses it or has it go on. What is as it was already leaves it as it was.
+/// Changes the title or the status of a session. If nothing differs, the row is not written.
 ///
 /// # Errors
-/// As [`find`]; [`Error::Conflict`] where it is closed.
+/// The errors of [`find`]. [`Error::Conflict`] if the session is closed.
 pub async fn change(db: &Db, caller: &Caller, id: Uuid, change: &Change) -> Result<Session> {
     let row = sqlx::query!(
         r#"
@@ -48,17 +48,17 @@ pub async fn change(db: &Db, caller: &Caller, id: Uuid, change: &Change) -> Resu
     .with_statement_timeout()
     .await?
     .ok_or(Error::NotFound)?;
-    own(caller, row.user_id, row.bot_id)?;
+    owned_bot(caller, row.user_id, row.bot_id)?;
     if row.status == Status::Closed.name() {
         return Err(Error::Conflict("Session is closed"));
     }
     find(db, caller, id).await
 }
 
-/// Closes a session for good. A reply that is just being made is kept. Closing twice is closing.
+/// Closes a session permanently. A reply in progress is kept. Idempotent.
 ///
 /// # Errors
-/// As [`find`].
+/// The errors of [`find`].
 pub async fn close(db: &Db, caller: &Caller, id: Uuid) -> Result<()> {
     let row = sqlx::query!(
         r#"
@@ -79,5 +79,5 @@ pub async fn close(db: &Db, caller: &Caller, id: Uuid) -> Result<()> {
     .with_statement_timeout()
     .await?
     .ok_or(Error::NotFound)?;
-    own(caller, row.user_id, row.bot_id).map(drop)
+    owned_bot(caller, row.user_id, row.bot_id).map(drop)
 }

@@ -1,4 +1,4 @@
-//! Beginning a session.
+//! Starts a session.
 
 use uuid::Uuid;
 
@@ -11,11 +11,11 @@ use crate::{
     },
 };
 
-/// Begins a session with a bot.
+/// Starts a session with a bot.
 ///
 /// # Errors
-/// [`Error::NotFound`] where there is no such bot for the caller's site, or its agent was deleted;
-/// [`Error::Forbidden`] where the caller may not use it, [`Error::Invalid`] where it has no agent.
+/// [`Error::NotFound`] if the caller's site has no such bot, or if its agent was deleted.
+/// [`Error::Forbidden`] if the caller may not use the bot. [`Error::Invalid`] if it has no agent.
 pub async fn create(
     db: &Db,
     caller: &Caller,
@@ -56,7 +56,7 @@ pub async fn create(
     .fetch_one(&mut *tx)
     .with_statement_timeout()
     .await?;
-    // The total of the user's list, which is kept so that the list need not count.
+    // The total of the user's list is a counter, so that the list does not count rows.
     sqlx::query!(
         "update biz.users set listed_sessions = listed_sessions + 1 where id = $2 and site_id = $1",
         caller.site_id,
@@ -69,14 +69,14 @@ pub async fn create(
     find(db, caller, id).await
 }
 
-/// A bot, and whether the caller may begin a session with it.
+/// A bot, and whether the caller may start a session with it.
 struct UsedBot {
-    /// As `bot_access` returns it.
+    /// Result of `bot_access`.
     access: String,
-    /// As people see it.
+    /// The display name.
     name: String,
     agent_id: Option<Uuid>,
-    /// Its agent is there and was not deleted.
+    /// True if the agent exists and is not deleted.
     has_agent: bool,
 }
 

@@ -1,4 +1,4 @@
-//! The sessions of somebody, a page at a time, with what was said last.
+//! Lists the sessions of a user, with the last message of each.
 
 use std::cmp::Reverse;
 
@@ -16,45 +16,44 @@ use crate::{
     },
 };
 
-/// The newest message of a session that has text, in a list.
+/// The newest message of a session that has text.
 #[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "plain data")]
 pub struct LastMessage {
-    /// Id.
     pub id: i64,
-    /// At most 100 characters.
+    /// The first 100 characters.
     pub content: String,
     /// `user`, `assistant` or `system`.
     pub role: String,
-    /// When it was stored.
+    /// When it was stored. For a reply, when it began.
     pub created_at: DateTime<Utc>,
 }
 
-/// Which sessions are listed.
+/// Filter and page of a list of sessions.
 #[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "plain data")]
 pub struct SessionQuery {
-    /// Of one status.
     pub status: Option<Status>,
-    /// With one bot.
     pub bot_id: Option<Uuid>,
-    /// Sessions on a page.
+    /// Sessions per page.
     pub limit: i64,
-    /// Where it begins.
+    /// Start of the page.
     pub from: PageStart<TimeKey>,
 }
 
 /// A page of sessions.
 #[derive(Debug)]
 pub struct Sessions {
-    /// Newest activity first, ties by number.
+    /// Newest activity first, ties by id.
     pub items: Vec<(Session, Option<LastMessage>)>,
-    /// All that fit.
+    /// Number of sessions that match the filter.
     pub total: i64,
-    /// Where the next page begins, if there is one.
+    /// Cursor of the next page, if there is one.
     pub next_cursor: Option<String>,
 }
 
 impl SessionQuery {
-    /// What a cursor of this list is bound to.
+    /// The scope of cursors of this list. A cursor is valid only in its own scope.
     pub fn scope(caller: &Caller, status: Option<Status>, bot_id: Option<Uuid>) -> String {
         format!(
             "sessions/{}/{}/{}",
@@ -72,9 +71,9 @@ pub async fn list(db: &Db, caller: &Caller, query: &SessionQuery) -> Result<Sess
         before,
         before_id,
     } = Start::of(query.from);
-    // The total of all is the user's counter; only what a filter leaves is counted. The join is lateral so that an
-    // empty page still has its total. One more than asked for is fetched, so that a page that happens to be full
-    // is not taken for the last but one.
+    // Without a filter, the total is a counter of the user; with one, rows are counted. The join is
+    // lateral so that an empty page still has the total. The query reads one row more than the page
+    // to find out whether there is a next page.
     let mut rows = sqlx::query!(
         r#"
         select t.total as "total!", c.id as "number?", c.public_id as "id?", c.agent_id, c.title as "title?",
@@ -115,7 +114,7 @@ pub async fn list(db: &Db, caller: &Caller, query: &SessionQuery) -> Result<Sess
     .with_statement_timeout()
     .await?;
 
-    // As the subquery found them, most likely; but what comes through joins is in no order.
+    // The joins do not guarantee the order of the subquery.
     rows.sort_by_key(|row| Reverse((row.last_active_at, row.number)));
 
     let total = rows.first().map_or(0, |row| row.total);

@@ -1,9 +1,9 @@
-//! What was said in a session.
+//! Lists the messages of a session.
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::own;
+use super::owned_bot;
 use crate::{
     governance::auth::Caller,
     platform::{
@@ -14,54 +14,54 @@ use crate::{
 
 /// One message of a session.
 #[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "plain data")]
 pub struct SessionMessage {
-    /// Id.
     pub id: i64,
     /// `user`, `assistant` or `system`.
     pub role: String,
-    /// The user's nickname, or what people call the bot.
+    /// The user's nickname, or the display name of the bot.
     pub sender_name: String,
-    /// What was said.
     pub content: String,
     /// `markdown` or `text`.
     pub content_type: String,
-    /// The message that it answers.
+    /// The message to which this one responds.
     pub reply_to: Option<i64>,
     /// `complete`, `streaming`, `stopped`, `interrupted` or `failed`.
     pub state: String,
-    /// Of the bot's: whether the user has read it. Of the user's: whether the bot has answered it.
+    /// For a reply of the bot: the user has read it. For a message of the user: it has a reply.
     pub seen: bool,
-    /// When it was stored.
+    /// When it was stored. For a streamed reply, when it began.
     pub created_at: DateTime<Utc>,
 }
 
-/// Which messages of a session.
+/// Which messages of a session to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Range {
-    /// The newest.
+    /// The newest messages.
     Newest,
-    /// Those before that message.
+    /// Messages older than the message with this id.
     Before(i64),
-    /// Those after that message.
+    /// Messages newer than the message with this id.
     After(i64),
 }
 
 /// A page of a session's messages.
 #[derive(Debug)]
 pub struct SessionMessages {
-    /// With whom.
+    /// The bot of the session.
     pub bot_id: Uuid,
     /// Oldest first.
     pub items: Vec<SessionMessage>,
-    /// Whether there are more in the direction that was asked for.
+    /// True if there are more messages in the requested direction.
     pub has_more: bool,
 }
 
-/// Reads messages of one of the caller's sessions. Sequence numbers have no gaps, so that every page is a range
-/// of them, and what lies beyond it is known without looking.
+/// Reads messages of one of the caller's sessions. Sequence numbers have no gaps. So each page is a
+/// range of them, and the range shows whether more messages follow.
 ///
 /// # Errors
-/// As [`super::find`]; and [`Error::Invalid`] where the message that is named is none of this session.
+/// The errors of [`super::find`]. [`Error::Invalid`] if the message in `range` is not in this
+/// session.
 pub async fn messages(
     db: &Db,
     caller: &Caller,
@@ -103,7 +103,7 @@ pub async fn messages(
         left join lateral (
             select * from biz.ai_messages m
             where m.conversation_id = p.id and m.site_id = $1 and m.seq between p.first_seq and p.last_seq and p.user_id = $3
-            -- For the planner, as in a conversation's messages: the range is no longer than that.
+            -- For the planner, as in chat::messages::list: the range has at most $6 rows.
             order by m.seq limit $6
         ) m on true
         order by m.seq
@@ -120,7 +120,7 @@ pub async fn messages(
     .await?;
 
     let first = rows.first().ok_or(Error::NotFound)?;
-    let bot_id = own(caller, first.owner, first.bot_id)?;
+    let bot_id = owned_bot(caller, first.owner, first.bot_id)?;
     if !first.is_known {
         let field = if before.is_some() { "before" } else { "after" };
         return Err(Error::invalid(field, Reason::NotOfThisSession));

@@ -1,5 +1,5 @@
-//! Sessions: conversations with bots, as the session API shows them. They are the conversations of the
-//! mini-program, found by another id.
+//! Sessions: conversations with bots, for the session API. They are rows of the same table as the
+//! conversations of the mini-program, with a public id.
 
 mod change;
 mod create;
@@ -29,28 +29,28 @@ use crate::{
     },
 };
 
-/// The longest title, in characters.
+/// Length limit of a title, in characters.
 const MAX_TITLE: usize = 100;
 
 words! {
-    /// Status of a session, as clients and the column `status` spell it.
+    /// Status of a session, as in the API and the column `status`.
     pub enum Status {
-        /// Messages can be sent.
+        /// Accepts messages.
         Active = "active",
-        /// No messages for now.
+        /// Accepts no messages until it is active again.
         Paused = "paused",
-        /// No messages ever again.
+        /// Accepts no messages. Final.
         Closed = "closed",
     }
 }
 
-/// What somebody calls a session: trimmed, not empty, not too long.
+/// The title of a session: trimmed, 1 to 100 characters, without NUL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Title(String);
 
 impl Title {
     /// # Errors
-    /// [`Error::Invalid`].
+    /// [`Error::Invalid`] if the title is empty, too long or contains NUL.
     pub fn parse(text: &str) -> Result<Self> {
         let text = text.trim();
         if text.is_empty() {
@@ -65,7 +65,7 @@ impl Title {
         Ok(Self(text.to_owned()))
     }
 
-    /// The text.
+    /// The trimmed title.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -73,38 +73,35 @@ impl Title {
 
 /// A conversation with a bot.
 #[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "plain data")]
 pub struct Session {
-    /// What the session API knows it by.
+    /// The public id.
     pub id: Uuid,
-    /// Whose.
+    /// The owner.
     pub user_id: i64,
-    /// With whom.
     pub bot: Bot,
-    /// The bot's agent when it was made.
+    /// The bot's agent when the session was created.
     pub agent_id: Option<Uuid>,
-    /// Set when it was made, or later.
     pub title: String,
-    /// `api`, or `miniprogram`.
+    /// `api` or `miniprogram`.
     pub channel_type: String,
     /// `active`, `paused` or `closed`.
     pub status: String,
-    /// All messages.
     pub message_count: i64,
-    /// Messages of the bot that were not read.
+    /// Replies of the bot that the user has not read.
     pub unread_count: i64,
-    /// When it was made.
     pub created_at: DateTime<Utc>,
-    /// When anything about it changed.
+    /// Last change of any kind.
     pub updated_at: DateTime<Utc>,
-    /// Its newest message, or when it was made.
+    /// Time of the newest message; without messages, of the creation.
     pub last_active_at: DateTime<Utc>,
 }
 
-/// One of the caller's sessions.
+/// Reads one of the caller's sessions.
 ///
 /// # Errors
-/// [`Error::NotFound`] also for another site's, [`Error::NotOwner`] for another user's, [`Error::Invalid`] for a
-/// conversation that is not with a bot.
+/// [`Error::NotFound`], also for a session of another site. [`Error::NotOwner`] for a session of
+/// another user. [`Error::Invalid`] for a conversation without a bot.
 pub async fn find(db: &Db, caller: &Caller, id: Uuid) -> Result<Session> {
     let row = sqlx::query!(
         r#"
@@ -133,7 +130,7 @@ pub async fn find(db: &Db, caller: &Caller, id: Uuid) -> Result<Session> {
     Ok(Session {
         id,
         user_id: row.user_id,
-        bot: own(caller, row.user_id, bot)?,
+        bot: owned_bot(caller, row.user_id, bot)?,
         agent_id: row.agent_id,
         title: row.title,
         channel_type: row.channel_type,
@@ -146,9 +143,9 @@ pub async fn find(db: &Db, caller: &Caller, id: Uuid) -> Result<Session> {
     })
 }
 
-/// The bot of a session, if the caller owns it. Every function that takes a session's id checks this
-/// first.
-fn own<B>(caller: &Caller, owner: i64, bot: Option<B>) -> Result<B> {
+/// Checks that the caller owns the session, and returns its bot. Each function with a session id
+/// calls this first.
+fn owned_bot<B>(caller: &Caller, owner: i64, bot: Option<B>) -> Result<B> {
     if owner != caller.user_id {
         return Err(Error::NotOwner);
     }

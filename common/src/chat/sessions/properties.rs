@@ -1,4 +1,4 @@
-//! Titles and idempotency keys are taken exactly by the documented rules.
+//! Property tests: titles and idempotency keys are valid exactly by the documented rules.
 
 use proptest::{collection::vec, prelude::*};
 
@@ -9,7 +9,7 @@ proptest! {
     #![proptest_config(cases(256))]
 
     #[test]
-    fn a_key_is_taken_exactly_when_it_is_1_to_64_printable_characters(
+    fn a_key_is_valid_exactly_when_it_has_1_to_64_printable_characters(
         key in prop_oneof![
             vec(any::<u8>(), 0..70),
             vec(b' '..=b'~', 0..70),
@@ -25,7 +25,7 @@ proptest! {
     }
 
     #[test]
-    fn a_title_is_trimmed_and_taken_exactly_when_1_to_100_characters_are_left(
+    fn a_title_is_valid_exactly_when_its_trimmed_length_is_1_to_100(
         title in prop_oneof![text(), "(?s).{98,104}", "[ a\u{3000}]{0,110}"],
     ) {
         let trimmed = title.trim();

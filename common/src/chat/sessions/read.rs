@@ -1,8 +1,8 @@
-//! What the bot has said was read.
+//! Marks the replies of a session as read.
 
 use uuid::Uuid;
 
-use super::own;
+use super::owned_bot;
 use crate::{
     governance::auth::Caller,
     platform::{
@@ -11,11 +11,11 @@ use crate::{
     },
 };
 
-/// Marks what the bot has said so far as read; what it says meanwhile stays unread. Answers how many messages
-/// that were.
+/// Marks the current replies of the bot as read. Later replies stay unread. Returns the number of
+/// replies that were unread.
 ///
 /// # Errors
-/// As [`super::find`].
+/// The errors of [`super::find`].
 pub async fn mark_read(db: &Db, caller: &Caller, id: Uuid) -> Result<i64> {
     let row = sqlx::query!(
         r#"
@@ -36,6 +36,6 @@ pub async fn mark_read(db: &Db, caller: &Caller, id: Uuid) -> Result<i64> {
     .with_statement_timeout()
     .await?
     .ok_or(Error::NotFound)?;
-    own(caller, row.user_id, row.bot_id)?;
+    owned_bot(caller, row.user_id, row.bot_id)?;
     Ok(row.unread_count)
 }

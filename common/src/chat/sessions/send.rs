@@ -1,4 +1,4 @@
-//! A message to a bot, whose reply is made in the background.
+//! Sends a message to a bot. A job makes the reply.
 
 use std::time::Duration;
 
@@ -15,21 +15,21 @@ use crate::{
     },
 };
 
-/// The longest idempotency key, in characters.
+/// Length limit of an idempotency key, in characters.
 const MAX_KEY: usize = 64;
 
-/// How long an idempotency key is remembered.
+/// How long an idempotency key is valid.
 const KEY_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The `Idempotency-Key` of a message: sent again within a day, it is the same message.
+/// The header `Idempotency-Key`. A second request with the same key within a day is a repeat.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdempotencyKey(String);
 
 impl IdempotencyKey {
-    /// 1 to 64 printable ASCII characters.
+    /// Accepts 1 to 64 printable ASCII characters.
     ///
     /// # Errors
-    /// [`Error::Invalid`].
+    /// [`Error::Invalid`] for any other key.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         const FIELD: &str = "Idempotency-Key";
         if bytes.is_empty() {
@@ -45,50 +45,48 @@ impl IdempotencyKey {
         }
     }
 
-    /// The text.
+    /// The key as the client sent it.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
 words! {
-    /// How a message is shown, as clients and the column `content_type` spell it.
+    /// Format of a message, as in the API and the column `content_type`.
     pub enum ContentType {
-        /// The default.
+        /// Markdown, the default.
         Markdown = "markdown",
         /// Plain text.
         Text = "text",
     }
 }
 
-/// A message that is sent to a bot.
+/// A message to a bot.
 #[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "plain data")]
 pub struct NewSessionMessage {
-    /// What.
     pub content: Content,
-    /// How it is to be shown.
     pub content_type: ContentType,
-    /// Which message it answers.
+    /// The message to which this one responds.
     pub reply_to: Option<i64>,
-    /// So that a repeat can be told.
+    /// Identifies a repeat of the same message.
     pub key: Option<IdempotencyKey>,
 }
 
-/// What was stored.
+/// The stored message.
 #[derive(Clone, Copy, Debug)]
+#[expect(missing_docs, reason = "plain data")]
 pub struct Sent {
-    /// Id.
     pub id: i64,
-    /// Who will answer it.
+    /// The bot that will reply.
     pub bot_id: Uuid,
-    /// When it was stored.
     pub created_at: DateTime<Utc>,
-    /// Whether its reply was queued just now.
+    /// True if this request stored the message and queued its reply. False for a repeat.
     pub is_new: bool,
 }
 
 words! {
-    /// What `send_session_message` returns.
+    /// Result of `send_session_message`.
     enum Outcome {
         Sent = "sent",
         Repeat = "repeat",
@@ -106,9 +104,9 @@ words! {
 
 /// Stores a message and queues its reply, in one statement.
 ///
-/// # Errors
-/// As [`super::find`]; [`Error::Invalid`] also where the session takes no messages, and where `reply_to` is no message of
-/// this session; [`Error::KeyReused`]; [`Error::RateLimited`] and [`Error::BudgetExceeded`].
+/// The errors of [`super::find`]. [`Error::Invalid`] also if the session is paused or closed, or if
+/// `reply_to` is not in this session. [`Error::KeyReused`] for a different message with the same
+/// key. [`Error::RateLimited`] and [`Error::BudgetExceeded`].
 pub async fn send(
     db: &Db,
     caller: &Caller,
@@ -161,13 +159,13 @@ pub async fn send(
     })
 }
 
-/// Deletes idempotency keys that are older than a day; returns how many.
+/// Deletes a limited number of idempotency keys older than a day. Returns the number.
 pub async fn sweep_idempotency_keys(db: &Db) -> Result<i32> {
     let Some(mut tx) = db.sweep_transaction().await? else {
         return Ok(0);
     };
     let deleted = sqlx::query!(
-        // By their place in the table, so that the plan reads these rows only, whatever the limit.
+        // Selected by `ctid`, so that the plan reads only these rows at any limit.
         "delete from biz.ai_idempotency_keys where ctid = any (array(
              select ctid from biz.ai_idempotency_keys
              where created_at < now() - make_interval(secs => $1)

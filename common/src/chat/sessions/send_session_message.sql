@@ -7,10 +7,10 @@ create type sent_message as (
 );
 
 comment on type sent_message is
-    'sent or repeat, with the message; else not_found, not_owner, not_a_bot, closed, paused, '
-    'reply_to, key_reused, rate_limited or budget_exceeded';
+    'outcome: sent or repeat, with the message; else not_found, not_owner, not_a_bot, closed, '
+    'paused, reply_to, key_reused, rate_limited or budget_exceeded';
 
--- Locks: conversation, user, site; as in begin_reply. The job has its conversation.
+-- Locks: conversation, user, site, as in begin_reply. The job row has the id of its conversation.
 create function send_session_message(
     p_site bigint,
     p_user bigint,
@@ -99,4 +99,4 @@ begin
 end $$;
 
 comment on function send_session_message is
-    'Stores a message and queues its reply, or says which refusal applies';
+    'Stores a message and queues its reply, or returns the refusal that applies';

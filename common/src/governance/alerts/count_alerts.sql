@@ -20,4 +20,4 @@ begin
     ) few);
 end $$;
 
-comment on function count_alerts is 'How many alerts match, counted up to p_most';
+comment on function count_alerts is 'Number of matching alerts, counted up to p_most';

@@ -23,4 +23,4 @@ begin
     order by r.created_at desc, r.id desc limit p_most offset p_skip;
 end $$;
 
-comment on function find_alerts is 'The newest alerts of one site or all';
+comment on function find_alerts is 'The newest alerts of one site or of all sites';

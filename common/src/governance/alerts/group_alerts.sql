@@ -8,7 +8,7 @@ create type alert_cause as (
 );
 
 comment on type alert_cause is
-    'A repeated failure: its newest run, since when, and how often; is_cut where older alerts of its app were not looked at';
+    'Alerts of one cause: the newest run, the time of the oldest and the count. is_cut: older alerts of the app were not read';
 
 create function group_alerts(
     p_site bigint,
@@ -37,4 +37,4 @@ begin
 end $$;
 
 comment on function group_alerts is
-    'Alerts by cause: site, app, alert status, status and error code. Of each of the first three the newest p_most_each are looked at';
+    'Groups alerts by site, app, alert status, status and error code. Reads the newest p_most_each alerts per site, app and alert status';

@@ -1,31 +1,33 @@
-//! Who administers, and which sites.
+//! Administrators, and the sites that each may access.
 
 use super::{Role, User};
 use crate::platform::error::{Error, Reason, Result};
 
-/// How a site is named in query and body.
+/// Name of the site id in queries and bodies.
 pub const SITE_ID: &str = "site_id";
 
-/// An approved administrator, of a site or of the platform. There is no site in it to be taken
-/// unasked: [`Admin::site`] and [`Admin::scope`] answer one, or refuse.
+/// An approved administrator of a site or of the platform.
+///
+/// It has no public site: [`Admin::site`] and [`Admin::scope`] check access before they return
+/// one.
 #[derive(Clone, Debug)]
 pub struct Admin {
-    /// User, for audit.
+    /// The user id for the audit log.
     pub user_id: i64,
     pub(crate) reach: SiteScope,
 }
 
-/// The sites that something is read of: what the query asks for with `site_id`, or all that the admin has.
+/// The sites that a request reads: the site of the parameter `site_id`, or all sites of the admin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SiteScope {
-    /// One site.
+    /// The site with this id.
     One(i64),
-    /// Every site of the platform.
+    /// All sites of the platform.
     All,
 }
 
 impl SiteScope {
-    /// The one site, as a statement is given it; none for all.
+    /// The parameter for SQL statements: `None` (null) means all sites.
     pub const fn site_id(self) -> Option<i64> {
         match self {
             Self::One(site_id) => Some(site_id),
@@ -35,35 +37,35 @@ impl SiteScope {
 }
 
 impl Admin {
-    /// The site that something is set or started at. Whether a site that a platform admin names
-    /// exists, only the statement knows.
+    /// The site that a request changes. A site admin's own site is the default. Does not check
+    /// that the site exists.
     ///
     /// # Errors
-    /// [`Error::Forbidden`] when a site admin names another site, [`Error::Invalid`] when a
-    /// platform admin names none.
-    pub fn site(&self, asked: Option<i64>) -> Result<i64> {
-        match self.scope(asked)? {
+    /// [`Error::Forbidden`] if a site admin requests another site. [`Error::Invalid`] if a
+    /// platform admin requests none.
+    pub fn site(&self, requested: Option<i64>) -> Result<i64> {
+        match self.scope(requested)? {
             SiteScope::One(site_id) => Ok(site_id),
             SiteScope::All => Err(Error::invalid(SITE_ID, Reason::Missing)),
         }
     }
 
-    /// The sites that something is read of: those asked for, or all that this admin has.
+    /// The sites that a request reads: the requested site, or all sites of this admin.
     ///
     /// # Errors
-    /// [`Error::Forbidden`] when a site admin names another site.
-    pub fn scope(&self, asked: Option<i64>) -> Result<SiteScope> {
-        match (self.reach, asked) {
+    /// [`Error::Forbidden`] if a site admin requests another site.
+    pub fn scope(&self, requested: Option<i64>) -> Result<SiteScope> {
+        match (self.reach, requested) {
             (reach, None) => Ok(reach),
-            (SiteScope::One(own), Some(asked)) if own != asked => Err(Error::Forbidden),
-            (_, Some(asked)) => Ok(SiteScope::One(asked)),
+            (SiteScope::One(own), Some(requested)) if own != requested => Err(Error::Forbidden),
+            (_, Some(requested)) => Ok(SiteScope::One(requested)),
         }
     }
 
-    /// The admin that a user is.
+    /// Makes an `Admin` of a user.
     ///
     /// # Errors
-    /// [`Error::Forbidden`] when the user is no admin.
+    /// [`Error::Forbidden`] if the user is not an admin.
     pub(crate) fn of(user: &User) -> Result<Self> {
         let reach = match (user.role, user.site_id) {
             (Role::SiteAdmin, Some(site_id)) => SiteScope::One(site_id),
@@ -100,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn only_admins_are_admins_and_only_with_the_site_that_belongs_to_their_role() {
+    fn only_a_site_admin_with_a_site_or_a_platform_admin_without_one_is_an_admin() {
         for role in [Role::Coach, Role::Staff, Role::Manager] {
             for site_id in [None, Some(1)] {
                 let refused = Admin::of(&user(role, site_id));
@@ -115,32 +117,35 @@ mod tests {
     }
 
     #[test]
-    fn a_site_admin_gets_its_own_site_named_or_not_and_no_other() {
+    fn a_site_admin_gets_only_its_own_site() {
         let admin = site_admin();
-        for asked in [None, Some(1)] {
-            assert_eq!(admin.site(asked).unwrap(), 1);
-            assert_eq!(admin.scope(asked).unwrap(), SiteScope::One(1));
+        for requested in [None, Some(1)] {
+            assert_eq!(admin.site(requested).unwrap(), 1);
+            assert_eq!(admin.scope(requested).unwrap(), SiteScope::One(1));
         }
-        for asked in [2, 0, -1, i64::MAX] {
-            assert!(matches!(admin.site(Some(asked)), Err(Error::Forbidden)));
-            assert!(matches!(admin.scope(Some(asked)), Err(Error::Forbidden)));
+        for requested in [2, 0, -1, i64::MAX] {
+            assert!(matches!(admin.site(Some(requested)), Err(Error::Forbidden)));
+            assert!(matches!(
+                admin.scope(Some(requested)),
+                Err(Error::Forbidden)
+            ));
         }
     }
 
     #[test]
-    fn a_platform_admin_reads_all_sites_and_names_the_one_that_it_changes() {
+    fn a_platform_admin_reads_all_sites_but_must_name_the_site_to_change() {
         let admin = platform_admin();
         assert_eq!(admin.scope(None).unwrap(), SiteScope::All);
         assert_eq!(admin.scope(Some(2)).unwrap(), SiteScope::One(2));
         assert_eq!(admin.site(Some(2)).unwrap(), 2);
         let Err(Error::Invalid { field, reason }) = admin.site(None) else {
-            panic!("a site out of nowhere")
+            panic!("expected an error without a site")
         };
         assert_eq!((&*field, reason), ("site_id", Reason::Missing));
     }
 
     #[test]
-    fn a_statement_is_given_one_site_or_none_for_all() {
+    fn all_sites_are_none_in_a_statement() {
         assert_eq!(SiteScope::One(2).site_id(), Some(2));
         assert_eq!(SiteScope::All.site_id(), None);
     }

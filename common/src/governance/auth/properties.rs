@@ -1,4 +1,4 @@
-//! Whatever comes as a token, only what we would sign ourselves is one.
+//! Property tests: of arbitrary tokens, only those that follow the documented rule are accepted.
 
 use axum::extract::FromRequestParts as _;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -15,7 +15,7 @@ use crate::{
 };
 use secrecy::{ExposeSecret as _, SecretString};
 
-/// The claims that are read, and some that are not.
+/// Claims that are read, and some that are not.
 const CLAIMS: &[&str] = &[
     "sub", "site_id", "role", "nickname", "type", "exp", "nbf", "iat", "iss", "aud", "jti",
 ];
@@ -32,7 +32,7 @@ fn verify(token: &str) -> Result<Claims> {
     secrets().verify(token)
 }
 
-/// A token of any header and payload under the right signature.
+/// A token with this header and payload and a correct signature.
 fn signed(algorithm: Algorithm, header: &[u8], payload: &[u8]) -> String {
     let message = format!(
         "{}.{}",
@@ -53,25 +53,26 @@ fn with_claims(claims: &Value) -> String {
     )
 }
 
-/// A second of the clock, and what was verified within it.
-fn within_a_second<T>(verified: impl Fn(i64) -> T) -> (i64, T) {
+/// Calls `verify` until one call begins and ends within the same second. Returns that second and
+/// the result.
+fn within_a_second<T>(verify: impl Fn(i64) -> T) -> (i64, T) {
     loop {
         let now = clock::now().timestamp();
-        let result = verified(now);
+        let result = verify(now);
         if clock::now().timestamp() == now {
             return (now, result);
         }
     }
 }
 
-/// Claims that hold for the next hour.
+/// Claims that are valid for the next hour.
 fn good(now: i64) -> Value {
     json!({
         "sub": "1001", "site_id": 1, "role": "coach", "nickname": "阿杰", "type": "access", "exp": now + 3600,
     })
 }
 
-/// A value for a claim: near to what is asked of it, or anything.
+/// A value for a claim: near the limit of the rule, or arbitrary.
 #[derive(Clone, Debug)]
 enum Claim {
     Absent,
@@ -130,15 +131,15 @@ fn set(claims: &mut Value, now: i64, (name, claim): &(&str, Claim)) {
     claims.insert((*name).to_owned(), value);
 }
 
-/// A time that a claim may have, in whole seconds.
+/// The time of a claim in whole seconds, if it is a valid time.
 fn seconds(value: &Value) -> Option<f64> {
     let seconds = value.as_f64()?;
     let fits = value.is_u64() || (0.0..2_f64.powi(64)).contains(&seconds);
     fits.then(|| seconds.round())
 }
 
-/// The documented rule, told anew.
-fn holds(claims: &Value, now: i64) -> bool {
+/// The documented rule, implemented a second time.
+fn is_valid(claims: &Value, now: i64) -> bool {
     let now = f64::from(u32::try_from(now).unwrap());
     claims["sub"].is_string()
         && claims["type"] == "access"
@@ -149,11 +150,11 @@ fn holds(claims: &Value, now: i64) -> bool {
             .is_none_or(|nbf| seconds(nbf).is_some_and(|nbf| nbf <= now + 30.0))
 }
 
-fn is_refusal(result: &Result<Claims>) -> bool {
+fn is_unauthorized(result: &Result<Claims>) -> bool {
     matches!(result, Err(Error::Unauthorized(_)))
 }
 
-/// Callers that ask no database, for `user` is remembered.
+/// A `Callers` that needs no database, because `user` is in its cache.
 fn callers(runtime: &tokio::runtime::Runtime, user: &User) -> Callers {
     let _entered = runtime.enter();
     let config = DatabaseConfig {
@@ -162,8 +163,8 @@ fn callers(runtime: &tokio::runtime::Runtime, user: &User) -> Callers {
         behind_proxy: false,
     };
     let callers = Callers::new(secrets(), db::connect_lazy(&config).unwrap());
-    let remembered = (Instant::now(), user.clone());
-    callers.remembered.lock().unwrap().put(user.id, remembered);
+    let cached = (Instant::now(), user.clone());
+    callers.cached.lock().unwrap().put(user.id, cached);
     callers
 }
 
@@ -177,7 +178,7 @@ fn user(id: i64, site_id: Option<i64>) -> User {
     }
 }
 
-/// Who is seen to call with these `Authorization` headers, where `user` may.
+/// The caller of a request with these `Authorization` headers, if `user` is approved.
 fn caller(headers: &[HeaderValue], user: &User) -> Result<Caller> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -204,45 +205,45 @@ proptest! {
     #![proptest_config(cases(256))]
 
     #[test]
-    fn any_text_as_a_token_is_refused(
+    fn arbitrary_text_is_not_a_token(
         token in prop_oneof![
             "(?s).{0,60}",
             "[A-Za-z0-9_=-]{0,30}\\.[A-Za-z0-9_=-]{0,60}\\.[A-Za-z0-9_=-]{0,44}",
             vec(text(), 0..4).prop_map(|parts| parts.join(".")),
         ],
     ) {
-        prop_assert!(is_refusal(&verify(&token)));
+        prop_assert!(is_unauthorized(&verify(&token)));
     }
 
     #[test]
-    fn any_authorization_header_is_refused(headers in vec(header_bytes(), 0..3)) {
+    fn an_arbitrary_authorization_header_is_unauthorized(headers in vec(header_bytes(), 0..3)) {
         let headers: Vec<_> = headers.iter().map(|bytes| header(bytes)).collect();
-        let refused = caller(&headers, &user(1001, Some(1)));
-        prop_assert!(matches!(refused, Err(Error::Unauthorized(_))));
+        let result = caller(&headers, &user(1001, Some(1)));
+        prop_assert!(matches!(result, Err(Error::Unauthorized(_))));
     }
 
     #[test]
-    fn a_token_that_holds_counts_exactly_where_it_is_the_one_bearer_token(
+    fn a_valid_token_is_accepted_only_as_the_single_bearer_token(
         scheme in select(vec!["Bearer", "bearer", "BEARER", "bEaReR", "Basic", "Bearer:", "", " Bearer"]),
         between in select(vec![" ", "  ", "\t", "", " \t ", ","]),
         after in select(vec!["", " ", "\t", ".", " x", "="]),
         others in 0..2_usize,
     ) {
-        let who = user(1001, Some(1));
-        let token = sign(&secret(), &who, Duration::from_secs(600)).unwrap();
+        let user = user(1001, Some(1));
+        let token = sign(&secret(), &user, Duration::from_secs(600)).unwrap();
         let mut headers = vec![header(format!("{scheme}{between}{token}{after}").as_bytes())];
         headers.extend(vec![header(b"Bearer x"); others]);
-        let holds = scheme.eq_ignore_ascii_case("bearer")
+        let is_accepted = scheme.eq_ignore_ascii_case("bearer")
             && between.starts_with(' ')
             && after.trim().is_empty()
             && others == 0;
-        let caller = caller(&headers, &who);
-        prop_assert_eq!(caller.is_ok(), holds);
-        prop_assert!(holds || matches!(caller, Err(Error::Unauthorized(_))));
+        let caller = caller(&headers, &user);
+        prop_assert_eq!(caller.is_ok(), is_accepted);
+        prop_assert!(is_accepted || matches!(caller, Err(Error::Unauthorized(_))));
     }
 
     #[test]
-    fn claims_of_any_type_hold_exactly_by_the_documented_rule(changes in vec(claim(), 0..4)) {
+    fn claims_of_any_type_are_valid_exactly_by_the_documented_rule(changes in vec(claim(), 0..4)) {
         let (now, (claims, result)) = within_a_second(|now| {
             let mut claims = good(now);
             for change in &changes {
@@ -251,8 +252,8 @@ proptest! {
             let result = verify(&with_claims(&claims));
             (claims, result)
         });
-        prop_assert_eq!(result.is_ok(), holds(&claims, now), "{}", claims);
-        prop_assert!(result.is_ok() || is_refusal(&result));
+        prop_assert_eq!(result.is_ok(), is_valid(&claims, now), "{}", claims);
+        prop_assert!(result.is_ok() || is_unauthorized(&result));
         if let Ok(read) = result {
             prop_assert_eq!(Some(&*read.sub), claims["sub"].as_str());
             prop_assert_eq!(read.site_id, claims["site_id"].as_i64());
@@ -260,25 +261,25 @@ proptest! {
     }
 
     #[test]
-    fn a_payload_of_any_bytes_or_json_is_refused_unless_it_holds(
+    fn a_payload_of_arbitrary_bytes_or_json_is_unauthorized_unless_valid(
         json in json(CLAIMS),
         bytes in vec(any::<u8>(), 0..60),
         twice in select(vec!["sub", "exp", "type"]),
     ) {
         let header = br#"{"alg":"HS256"}"#;
-        prop_assert!(is_refusal(&verify(&signed(Algorithm::HS256, header, &bytes))));
+        prop_assert!(is_unauthorized(&verify(&signed(Algorithm::HS256, header, &bytes))));
         let now = clock::now().timestamp();
-        let refused = verify(&with_claims(&json));
-        prop_assert!(is_refusal(&refused) || holds(&json, now));
-        // A claim that is there twice may be read as either, by others.
+        let result = verify(&with_claims(&json));
+        prop_assert!(is_unauthorized(&result) || is_valid(&json, now));
+        // Other parsers may read either value of a duplicate claim.
         let good = good(now).to_string();
         let doubled = format!("{{\"{twice}\":{},{}", json!(1), &good[1..]);
-        prop_assert!(is_refusal(&verify(&signed(Algorithm::HS256, header, doubled.as_bytes()))));
+        prop_assert!(is_unauthorized(&verify(&signed(Algorithm::HS256, header, doubled.as_bytes()))));
     }
 
     #[test]
-    fn only_the_one_algorithm_counts_whatever_else_the_header_says(
-        said in prop_oneof![
+    fn only_hs256_is_accepted_with_any_other_header_fields(
+        algorithm in prop_oneof![
             select(vec!["HS256", "HS384", "HS512", "RS256", "ES256", "EdDSA", "none", "None", "hs256", "HS256 "])
                 .prop_map(Value::from),
             json(CLAIMS),
@@ -290,34 +291,34 @@ proptest! {
         for known in ["jwk", "crit", "kid", "typ", "cty", "jku", "zip", "enc", "url", "nonce"] {
             header.as_object_mut().unwrap().remove(known);
         }
-        header["alg"] = said.clone();
+        header["alg"] = algorithm.clone();
         let payload = good(clock::now().timestamp()).to_string();
         let token = signed(signed_with, header.to_string().as_bytes(), payload.as_bytes());
         let result = verify(&token);
-        let holds = said == "HS256" && signed_with == Algorithm::HS256;
-        prop_assert_eq!(result.is_ok(), holds, "{}", header);
-        prop_assert!(holds || is_refusal(&result));
+        let is_accepted = algorithm == "HS256" && signed_with == Algorithm::HS256;
+        prop_assert_eq!(result.is_ok(), is_accepted, "{}", header);
+        prop_assert!(is_accepted || is_unauthorized(&result));
     }
 
     #[test]
-    fn a_header_of_any_bytes_or_json_is_refused(json in json(&["alg", "typ", "kid"]), bytes in vec(any::<u8>(), 0..40)) {
+    fn a_header_of_arbitrary_bytes_or_json_is_unauthorized(json in json(&["alg", "typ", "kid"]), bytes in vec(any::<u8>(), 0..40)) {
         let payload = good(clock::now().timestamp()).to_string();
         for header in [json.to_string().into_bytes(), bytes] {
             let result = verify(&signed(Algorithm::HS256, &header, payload.as_bytes()));
-            prop_assert!(is_refusal(&result));
+            prop_assert!(is_unauthorized(&result));
         }
     }
 
     #[test]
-    fn a_header_that_asks_for_what_is_not_understood_is_refused(asked in vec("[a-z]{1,8}", 0..3)) {
-        let header = json!({ "alg": "HS256", "crit": asked });
+    fn a_header_with_a_critical_extension_is_unauthorized(extensions in vec("[a-z]{1,8}", 0..3)) {
+        let header = json!({ "alg": "HS256", "crit": extensions });
         let payload = good(clock::now().timestamp()).to_string();
         let token = signed(Algorithm::HS256, header.to_string().as_bytes(), payload.as_bytes());
-        prop_assert!(is_refusal(&verify(&token)));
+        prop_assert!(is_unauthorized(&verify(&token)));
     }
 
     #[test]
-    fn a_token_with_one_character_changed_added_or_lost_is_refused(
+    fn a_token_with_one_character_changed_added_or_removed_is_unauthorized(
         place in any::<prop::sample::Index>(),
         other in 1..128_u8,
         id in any::<i64>(),
@@ -334,19 +335,19 @@ proptest! {
             format!("{before}{}", &rest[1..]),
             format!("{good}{}", char::from(other)),
         ] {
-            prop_assert!(is_refusal(&verify(&token)), "{} for {}", token, good);
+            prop_assert!(is_unauthorized(&verify(&token)), "{} for {}", token, good);
         }
     }
 
     #[test]
-    fn what_was_signed_is_read_back_under_its_secret_or_the_one_before(
+    fn a_signed_token_is_valid_under_the_current_or_the_previous_secret(
         id in any::<i64>(),
         site_id in any::<Option<i64>>(),
         nickname in text(),
         others in "[ -~]{32,80}",
     ) {
-        let who = User { nickname, ..user(id, site_id) };
-        let token = sign(&secret(), &who, Duration::from_secs(600)).unwrap();
+        let user = User { nickname, ..user(id, site_id) };
+        let token = sign(&secret(), &user, Duration::from_secs(600)).unwrap();
         let another = SecretString::from(others);
         let known = [
             JwtSecrets::new(&secret(), None).unwrap(),
@@ -359,11 +360,11 @@ proptest! {
             prop_assert_eq!(claims.site_id, site_id);
             prop_assert_eq!(claims.kind, "access");
         }
-        prop_assert!(is_refusal(&JwtSecrets::new(&another, None).unwrap().verify(&token)));
+        prop_assert!(is_unauthorized(&JwtSecrets::new(&another, None).unwrap().verify(&token)));
     }
 
     #[test]
-    fn a_subject_is_a_user_of_the_same_site_or_nobody(
+    fn a_subject_must_be_a_user_of_the_claimed_site(
         sub in prop_oneof![
             any::<i64>().prop_map(|id| id.to_string()),
             number(),
@@ -375,8 +376,8 @@ proptest! {
         let mut claims = good(clock::now().timestamp());
         claims["sub"] = json!(sub);
         claims["site_id"] = json!(claimed);
-        let who = user(id.unwrap_or(7), site_id);
-        let caller = caller(&[header(format!("Bearer {}", with_claims(&claims)).as_bytes())], &who);
+        let user = user(id.unwrap_or(7), site_id);
+        let caller = caller(&[header(format!("Bearer {}", with_claims(&claims)).as_bytes())], &user);
         match caller {
             Ok(caller) => {
                 prop_assert_eq!((Some(caller.user_id), Some(caller.site_id)), (id, site_id));

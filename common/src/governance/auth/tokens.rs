@@ -1,4 +1,4 @@
-//! Access tokens: checked here, signed by the business backend (on a laptop and in tests: here, too).
+//! Access tokens. The business backend signs them; Parlor signs them only locally and in tests.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,42 +16,44 @@ use crate::platform::{
     secrets::{RotatingSecret, SecretError, Version},
 };
 
-/// How far clocks may be apart, in seconds.
+/// Allowed clock difference, in seconds.
 const LEEWAY: u64 = 30;
 
-/// The shortest secret that is taken, in bytes: HS256 is no stronger than its key (RFC 7518, 3.2).
+/// Minimum length of a secret, in bytes. HS256 needs a key of 256 bits or more (RFC 7518, 3.2).
 pub(super) const MIN_SECRET: usize = 32;
 
-/// What a token says. Of what it says about the user only the site is read, to be compared:
-/// role and name are the table's, so nothing that they may be makes a token fail.
+/// The claims of a token.
+///
+/// `role` and `nickname` are not read: the database has the current values, and no value in the
+/// token makes it invalid. `site_id` is read and must be equal to the user's.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Claims {
     /// User id.
     pub sub: String,
-    /// Absent for a platform admin.
+    /// `None` for a platform admin.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub site_id: Option<i64>,
-    /// As it was when the token was made.
+    /// When the token was signed.
     #[serde(skip_deserializing)]
     pub role: String,
-    /// As it was when the token was made.
+    /// When the token was signed.
     #[serde(skip_deserializing)]
     pub nickname: String,
-    /// `access`.
+    /// Must be `access`.
     #[serde(rename = "type", default)]
     pub kind: String,
-    /// Seconds since 1970. [`JwtSecrets::verify`] has checked it, and does not say it again: in a
+    /// Seconds since 1970. Checked by [`JwtSecrets::verify`], but not read into this field: in a
     /// token it may have a fraction.
     #[serde(skip_deserializing)]
     pub exp: i64,
 }
 
-/// The secrets that tokens may be signed with: the current one, and during a rotation the one before.
+/// The secrets that sign tokens: the current one and, during a rotation, the previous one.
 #[derive(Clone)]
 pub struct JwtSecrets(Arc<[DecodingKey]>);
 
 impl JwtSecrets {
-    /// None when a secret is shorter than 32 bytes.
+    /// Returns `None` if a secret is shorter than 32 bytes.
     pub fn new(current: &SecretString, previous: Option<&SecretString>) -> Option<Self> {
         let keys = std::iter::once(current).chain(previous).map(|secret| {
             let bytes = secret.expose_secret().as_bytes();
@@ -60,17 +62,17 @@ impl JwtSecrets {
         keys.collect::<Option<_>>().map(Self)
     }
 
-    /// Checks signature, algorithm, times and type.
+    /// Checks the signature, algorithm, times and type of a token.
     ///
     /// # Errors
-    /// [`Error::Unauthorized`].
+    /// [`Error::Unauthorized`] if the token is invalid.
     pub fn verify(&self, token: &str) -> Result<Claims> {
         let TokenData { header, claims } = self
             .decode(token)
-            .map_err(|_| Error::Unauthorized("token does not hold"))?;
-        // RFC 7515, 4.1.11: whoever does not understand what it lists must refuse the token.
+            .map_err(|_| Error::Unauthorized("token is invalid"))?;
+        // RFC 7515, 4.1.11: a token with an unknown extension in `crit` must be rejected.
         if header.crit.is_some() {
-            return Err(Error::Unauthorized("token asks for an extension"));
+            return Err(Error::Unauthorized("token requires an extension"));
         }
         if claims.kind == "access" {
             Ok(claims)
@@ -79,35 +81,38 @@ impl JwtSecrets {
         }
     }
 
-    /// Whether it may be a secret that is not known which signed this token: none that is known did, and
-    /// nothing else speaks against it.
-    pub(super) fn may_not_know(&self, token: &str) -> bool {
+    /// True if only the signature is wrong and `exp` is in the future. The token may then be
+    /// signed with a newer secret.
+    pub(super) fn fails_only_by_signature(&self, token: &str) -> bool {
         let decoded = self.decode(token);
-        decoded.is_err_and(|err| is_about_signature(&err)) && says_it_holds(token)
+        decoded.is_err_and(|err| is_about_signature(&err)) && has_unverified_future_expiry(token)
     }
 
-    /// With the first secret that signed it; else the first failure that is not about the signature.
+    /// Decodes with the first secret that matches. If none does, an error that is not about the
+    /// signature takes precedence.
     fn decode(&self, token: &str) -> Result<TokenData<Claims>, jsonwebtoken::errors::Error> {
         let mut validation = Validation::new(Algorithm::HS256);
         validation.leeway = LEEWAY;
         validation.validate_nbf = true;
         validation.validate_aud = false;
         validation.set_required_spec_claims(&["exp", "sub"]);
-        let mut refusal = ErrorKind::InvalidSignature.into();
+        let mut error = ErrorKind::InvalidSignature.into();
         for key in &*self.0 {
             match jsonwebtoken::decode(token, key, &validation) {
                 Err(err) if is_about_signature(&err) => {}
-                Err(err) => refusal = err,
+                Err(err) => error = err,
                 decoded => return decoded,
             }
         }
-        Err(refusal)
+        Err(error)
     }
 }
 
 impl JwtSecrets {
-    /// Reads `JWT_SECRET` and `JWT_SECRET_PREVIOUS`; with `JWT_SECRET_ARN`, the versions
-    /// `AWSCURRENT` and, while there is one, `AWSPREVIOUS`, and both again when a token fits neither.
+    /// Reads `JWT_SECRET` and `JWT_SECRET_PREVIOUS`.
+    ///
+    /// If `JWT_SECRET_ARN` is set, reads the versions `AWSCURRENT` and, if it exists,
+    /// `AWSPREVIOUS`. Both are read again when a token matches neither.
     ///
     /// # Errors
     /// Names the variable that is missing or cannot be read.
@@ -153,18 +158,19 @@ fn is_about_signature(err: &jsonwebtoken::errors::Error) -> bool {
     matches!(err.kind(), ErrorKind::InvalidSignature)
 }
 
-/// Whether a token says that it still holds, whoever signed it.
-fn says_it_holds(token: &str) -> bool {
+/// True if the token's `exp` is in the future. The signature is not checked.
+fn has_unverified_future_expiry(token: &str) -> bool {
     #[derive(Deserialize)]
     struct Expiry {
         exp: f64,
     }
     let now = u32::try_from(clock::now().timestamp()).map_or(f64::MAX, f64::from);
     jsonwebtoken::dangerous::insecure_decode_claims::<Expiry>(token)
-        .is_ok_and(|said| said.exp > now)
+        .is_ok_and(|claims| claims.exp > now)
 }
 
-/// Signs an access token. For the laptop and the tests: in the cloud the business backend signs.
+/// Signs an access token, for local use and tests. In the cloud the business backend signs.
+/// Returns `None` if the token cannot be encoded.
 pub fn sign(secret: &SecretString, user: &User, valid_for: Duration) -> Option<String> {
     let claims = Claims {
         sub: user.id.to_string(),

@@ -8,8 +8,8 @@ create type budget_state as (
 );
 
 comment on type budget_state is
-    'What is used, runs under way included, and what may be; who set the limits last. Nulls '
-    'where there is no such site';
+    'Tokens used, reservations of running calls included, and the limits. Who set the limits, and '
+    'when. The limits are null if the site does not exist';
 
 create function budget_of(p_site bigint) returns budget_state language plpgsql stable as $$
 declare
@@ -43,4 +43,4 @@ begin
 end $$;
 
 comment on function budget_of is
-    'The budget of a site today; of all sites together (null), by the day of Shanghai';
+    'The budget of a site today. Null means all sites together, by the day in Shanghai';

@@ -5,12 +5,12 @@ create type budget_room as (
 );
 
 comment on type budget_room is
-    'When a budget was looked at, the site''s day then, and when to ask again; null where there '
-    'is room';
+    'When the budget was read, the site''s day at that time, and when to retry. retry_at is null '
+    'if the budget has room';
 
--- When the limit in the way is lifted: the site's next day or month, in its zone. Under the site's
--- lock, so that two who ask at once see each other's reservation: what is read after it is read
--- anew.
+-- retry_at is the start of the site's next day or month, in its time zone, depending on the limit
+-- that was reached. The lock on the site lets concurrent calls see each other's reservations:
+-- in a volatile function, each statement after the lock takes a new snapshot.
 create function budget_room(p_site bigint, p_reserve bigint) returns budget_room
 language plpgsql as $$
 declare
@@ -41,5 +41,5 @@ begin
 end $$;
 
 comment on function budget_room is
-    'Locks the site, and says whether its budget has room for so many tokens, else when it may '
-    'have';
+    'Locks the site and checks whether its budget has room for p_reserve tokens. If not, returns '
+    'when to retry';

@@ -5,4 +5,4 @@ begin
     return greatest(0, least(b.daily_limit - b.daily_used, b.monthly_limit - b.monthly_used));
 end $$;
 
-comment on function tokens_left is 'What is left of a site''s budget now: of the day or of the month, whichever is less';
+comment on function tokens_left is 'Tokens left in a site''s budget: of the day or of the month, whichever is less';

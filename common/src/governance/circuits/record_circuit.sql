@@ -3,9 +3,9 @@ language plpgsql as $$
 declare
     k biz.ai_circuits;
 begin
-    -- A healthy circuit is neither changed nor locked. Nor is any by a run that proves nothing,
-    -- unless it is the probe: so whoever ends many dead runs at once waits for no circuit with
-    -- their usage in hand.
+    -- A success neither changes nor locks a healthy circuit. A run that counts as neither does not
+    -- lock a circuit unless it is the probe. Otherwise the sweep, which ends many runs in one
+    -- transaction, would wait for circuits while it holds usage rows.
     if p_verdict = 'success' and not exists (
             select from biz.ai_circuits
             where app_type = p_app_type and (state <> 'closed' or failures > 0))
@@ -43,7 +43,7 @@ begin
             where app_type = p_app_type;
             return 'opened';
         else
-            -- It proved nothing: its turn is the next caller's.
+            -- The probe gave no result, so the next call becomes the probe.
             update biz.ai_circuits set state = 'open', probe_run_id = null,
                 retry_at = clock_timestamp()
             where app_type = p_app_type;
@@ -53,5 +53,5 @@ begin
 end $$;
 
 comment on function record_circuit is
-    'Counts a run''s success, failure or neither; says opened or closed where it made the '
-    'circuit that';
+    'Counts a run as success, failure or neither. Returns opened or closed if the run changed the '
+    'circuit to that state';

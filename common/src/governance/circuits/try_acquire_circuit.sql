@@ -1,11 +1,12 @@
--- Whether the app may be asked: 'closed' or 'probe' pass, 'circuit_open' does not.
--- Of all who come when an open circuit is due, the update lets exactly one through.
+-- Returns 'closed' or 'probe' if the app may be called, otherwise 'circuit_open'.
+-- When an open circuit is due, the update makes exactly one concurrent run the probe.
 create function try_acquire_circuit(p_app_type text, p_run bigint) returns text language plpgsql as $$
 begin
     if not exists (select from biz.ai_circuits k where k.app_type = p_app_type and k.state <> 'closed') then
         return 'closed';
     end if;
-    -- Longer than a reply can take. A probe whose maker died hands its turn on when it is swept.
+    -- 330 seconds is longer than a reply can take. If the function of a probe is killed, the sweep
+    -- ends the run, and the next call becomes the probe.
     update biz.ai_circuits set state = 'half_open', probe_run_id = p_run, retry_at = clock_timestamp() + interval '330 seconds'
     where app_type = p_app_type and state <> 'closed' and retry_at <= clock_timestamp();
     if found then return 'probe'; end if;
@@ -15,4 +16,4 @@ begin
     return 'circuit_open';
 end $$;
 
-comment on function try_acquire_circuit is 'Lets a run pass a closed circuit, and one probe pass an open one that is due';
+comment on function try_acquire_circuit is 'Lets a run pass if the circuit is closed. Lets one probe pass if the circuit is open and due';

@@ -1,6 +1,8 @@
--- l says for what: site, app, trigger, reserved_tokens and what else is known. It comes back with
--- its id, day and time, and with the status running, or that of the refusal; then it is logged and
--- finished_at says when to ask again. Day and time are those at which the budget was looked at.
+-- l is the run to admit: site, app, trigger, reserved_tokens and all other known columns. It is
+-- returned with id, day, time and status. Day and time are those when the budget was read.
+-- An admitted run has the status running and is not stored yet (see open_run). A rejected run has
+-- the status budget_exceeded or circuit_open and is stored. In the returned row of a rejected run,
+-- finished_at is the time to retry.
 create function admit_run(l biz.ai_run_logs) returns biz.ai_run_logs language plpgsql as $$
 declare
     v_room budget_room := budget_room(l.site_id, l.reserved_tokens);
@@ -12,7 +14,7 @@ begin
         l.status := 'budget_exceeded';
     elsif try_acquire_circuit(l.app_type, l.id) = 'circuit_open' then
         l.status := 'circuit_open';
-        -- What a probe under way will show is known long before its lease is over.
+        -- A running probe usually ends long before its lease of 330 seconds.
         select case k.state
             when 'half_open' then l.created_at + interval '5 seconds' else k.retry_at end
         into v_room.retry_at from biz.ai_circuits k where k.app_type = l.app_type;
@@ -20,7 +22,7 @@ begin
         l.status := 'running';
         return l;
     end if;
-    -- Such refusals are runs too: they are seen on the dashboard. They cost nothing.
+    -- Rejected runs are logged and counted, so that the dashboard shows them. They cost no tokens.
     insert into biz.ai_run_logs (
         id, site_id, user_id, app_type, trigger_type, member_id, job_id, status, alert_status,
         prompt_version, request_prompt, local_day, latency_ms, error_code, created_at, finished_at)
@@ -39,5 +41,5 @@ begin
 end $$;
 
 comment on function admit_run is
-    'Whether a run may begin, by budget and circuit; a refusal is logged, and its finished_at '
-    'is when to ask again';
+    'Checks by budget and circuit whether a run may begin. Logs a rejected run; its returned '
+    'finished_at is when to retry';

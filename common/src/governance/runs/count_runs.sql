@@ -32,4 +32,4 @@ begin
     ) few);
 end $$;
 
-comment on function count_runs is 'How many runs match, counted up to p_most';
+comment on function count_runs is 'Number of matching runs, counted up to p_most';

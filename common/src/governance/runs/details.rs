@@ -1,4 +1,4 @@
-//! One run, with what was asked and said.
+//! One run, with its prompt and response.
 
 use chrono::{DateTime, Utc};
 
@@ -11,40 +11,35 @@ use crate::{
     },
 };
 
-/// All that is known of a run. Its `Debug` would show what people said, so it has none.
+/// All columns of a run. It has no `Debug`, which would print prompts and responses.
+#[expect(missing_docs, reason = "plain data")]
 pub struct LoggedRun {
-    /// As it is listed.
     pub entry: Entry,
-    /// Who asked, where it was somebody.
+    /// The user who made the call. `None` if no user did.
     pub user_id: Option<i64>,
-    /// The job that it was a step of.
+    /// The job that made the call.
     pub job_id: Option<i64>,
-    /// The reply that it made.
+    /// The reply that the call generated.
     pub message_id: Option<i64>,
-    /// What was asked.
     pub request_prompt: Option<String>,
-    /// Which wording of it.
+    /// Version of the prompt template.
     pub prompt_version: Option<String>,
-    /// What was answered.
     pub response_text: Option<String>,
-    /// Of the question.
     pub tokens_in: Option<i64>,
-    /// Of the answer.
     pub tokens_out: Option<i64>,
-    /// Requests to DashScope, retries included.
+    /// Requests to DashScope, including retries.
     pub attempts: i32,
-    /// DashScope's conversation.
+    /// Session id at DashScope.
     pub session_id: Option<String>,
-    /// DashScope's name for the request.
+    /// DashScope's id of the request.
     pub upstream_request_id: Option<String>,
-    /// When it ended.
     pub finished_at: Option<DateTime<Utc>>,
 }
 
-/// A run of these sites.
+/// Returns a run by its id.
 ///
 /// # Errors
-/// [`Error::NotFound`] for every other.
+/// [`Error::NotFound`] if the run does not exist or is of a site outside `scope`.
 pub async fn find(db: &Db, scope: SiteScope, id: i64) -> Result<LoggedRun> {
     let row = sqlx::query!(
         r#"

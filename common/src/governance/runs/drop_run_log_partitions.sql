@@ -4,7 +4,7 @@ declare
     v_oldest text;
 begin
     if not take_sweep_lock() then return 0; end if;
-    -- One a run is plenty: a month grows old once a month.
+    -- One partition per call is enough: only one month expires per month.
     select c.relname into v_oldest
     from pg_catalog.pg_inherits i
     join pg_catalog.pg_class c on c.oid = i.inhrelid
@@ -20,4 +20,4 @@ exception
 end $$;
 
 comment on function drop_run_log_partitions is
-    'Drops the oldest month of which every run is older than so many days; says how many it dropped';
+    'Drops the oldest partition if all its runs are older than p_keep_days. Returns the number dropped, 0 or 1';

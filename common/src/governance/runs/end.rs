@@ -1,4 +1,4 @@
-//! How a run ended: one type for replies, bots and jobs, in Rust and in SQL.
+//! The end of a run: one type for replies, bots and jobs, in Rust and in SQL.
 
 use serde::Serialize;
 
@@ -8,46 +8,47 @@ use crate::{
     platform::metrics,
 };
 
-/// How a run ended: what its row, the budget and the circuit are told. It goes to SQL as JSON, where
-/// the type `run_end` has the same fields.
+/// The end of a run: the values for its row, the budget and the circuit.
+///
+/// It is passed to SQL as JSON. The SQL type `run_end` has the same fields.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct RunEnd {
     /// `success`, `failed`, `timeout` or `stopped`.
     pub status: &'static str,
-    /// What the app said. The text of a reply is not here but in its message.
+    /// The response of the app. The text of a reply is stored in its message instead.
     pub response: Option<String>,
-    /// Null where DashScope did not say.
+    /// `None` if DashScope did not report it.
     pub tokens_in: Option<i64>,
-    /// Null where DashScope did not say.
+    /// `None` if DashScope did not report it.
     pub tokens_out: Option<i64>,
-    /// Whether a call whose tokens are unknown is charged with its reservation: it may have cost.
+    /// Charges the reservation if the tokens are unknown, because the call may have cost tokens.
     pub charge_unknown: bool,
-    /// The session that the service keeps from now on.
+    /// The DashScope session to continue with.
     pub session_id: Option<String>,
-    /// The service had forgotten the session that was asked with.
+    /// DashScope no longer had the session that the request named.
     pub session_lost: bool,
     /// The prompt, if the row does not have it yet.
     pub prompt: Option<String>,
-    /// Its version, if the row does not have it yet.
+    /// The version of the prompt template, if the row does not have it yet.
     pub prompt_version: Option<&'static str>,
     /// From the start until the first text.
     pub first_token_ms: Option<i64>,
     /// From the start until the end.
     pub latency_ms: i64,
-    /// Requests that were sent to DashScope, retries included.
+    /// Requests sent to DashScope, including retries.
     pub attempts: u32,
-    /// DashScope's id of the last of them.
+    /// DashScope's id of the last request.
     pub upstream_request_id: Option<String>,
-    /// Why it failed, for programs.
+    /// The error for programs.
     pub error_code: Option<&'static str>,
-    /// Why it failed, for people.
+    /// The error for people.
     pub error_message: Option<String>,
-    /// What the circuit learns: `success`, `failure` or `neither`.
+    /// How the circuit counts the run: `success`, `failure` or `neither`.
     pub circuit: &'static str,
 }
 
 impl RunEnd {
-    /// A call that returned a whole answer.
+    /// A call that returned a complete response.
     pub(crate) fn answered(answer: &dashscope::Answer) -> Self {
         let mut end = Self {
             status: "success",
@@ -63,14 +64,14 @@ impl RunEnd {
         end
     }
 
-    /// A call that was broken off because the job belongs to another worker.
+    /// A call that was cancelled because another worker took over the job.
     pub(crate) fn given_up() -> Self {
         Self {
             status: "failed",
             charge_unknown: true,
             attempts: 1,
             error_code: Some("interrupted"),
-            error_message: Some("the job was lost while the app was asked".to_owned()),
+            error_message: Some("another worker took over the job during the call".to_owned()),
             circuit: "neither",
             ..Self::default()
         }
@@ -91,7 +92,7 @@ impl RunEnd {
             upstream_request_id: details.request_id.clone(),
             error_code: Some(code),
             error_message: Some(err.to_string()),
-            // Only the service itself makes a call of a job late.
+            // A call of a job times out only if DashScope is slow.
             circuit: if err.counts_for_circuit() || status == "timeout" {
                 "failure"
             } else {
@@ -103,21 +104,21 @@ impl RunEnd {
         end
     }
 
-    /// Turns the end into a failure, whatever the service said.
+    /// Turns the end into a failure, even if the call succeeded.
     pub(crate) fn fail(&mut self, code: &'static str, message: impl Into<String>) {
         self.status = "failed";
         self.error_code = Some(code);
         self.error_message = Some(message.into());
     }
 
-    /// Adds the tokens of a call. One reply may take two calls, and both are paid for.
+    /// Adds the tokens of a call. A reply may need two calls, and both are charged.
     pub(crate) fn add_usage(&mut self, usage: Option<Usage>) {
         let sum = Usage::sum(self.usage(), usage);
         self.tokens_in = sum.map(|usage| usage.input_tokens);
         self.tokens_out = sum.map(|usage| usage.output_tokens);
     }
 
-    /// The tokens, where they are known.
+    /// The tokens, if known.
     pub(crate) fn usage(&self) -> Option<Usage> {
         let (input_tokens, output_tokens) = self.tokens_in.zip(self.tokens_out)?;
         Some(Usage {
@@ -126,14 +127,15 @@ impl RunEnd {
         })
     }
 
-    /// Writes the metrics of a run that is stored. `circuit` is what the end did to the circuit.
+    /// Writes the metrics of a run after it is stored. `circuit` is `opened` or `closed` if this
+    /// run changed the circuit.
     pub(crate) fn report(&self, app: App, reserved_tokens: i64, circuit: Option<&str>) {
         metrics::tokens(app.name(), self.charged(reserved_tokens));
         metrics::circuit(app.name(), circuit);
     }
 
-    /// What the budget is charged with: the tokens or, where they are unknown and the call may have
-    /// cost, the reservation.
+    /// The tokens charged to the budget. If they are unknown and the call may have cost tokens, the
+    /// reservation is charged.
     fn charged(&self, reserved_tokens: i64) -> i64 {
         let unknown = if self.charge_unknown {
             reserved_tokens

@@ -1,4 +1,4 @@
-//! All runs of a list, however many, page by page.
+//! Exports all runs of a list, page by page.
 
 use futures_util::stream::{self, Stream};
 
@@ -10,21 +10,24 @@ use crate::platform::{
     telemetry,
 };
 
-/// The most days that are exported at once.
+/// The most days that one export may cover.
 pub const MAX_DAYS: u32 = 31;
 
-/// Rows that are in memory at once.
+/// Rows per page. Only one page is in memory.
 const PAGE: i64 = 1_000;
 
-/// What comes next.
+/// The next step of the stream.
 enum Step {
     Read(Vec<Entry>),
     After(TimeKey),
     End,
 }
 
-/// Reads the first page at once, so that whoever cannot be served is refused, and each other when it is asked for. No
-/// connection is held in between. Runs that begin meanwhile are not among them. The first error is the last item.
+/// Exports all runs of `query`, newest first.
+///
+/// The first page is read before this returns, so that an error still becomes an error response.
+/// Each further page is read when it is needed. No database connection is held between pages.
+/// Runs that begin during the export are not included. The stream ends after its first error.
 pub async fn export(
     db: Db,
     query: RunQuery,
@@ -41,7 +44,7 @@ pub async fn export(
                         .await
                         .inspect_err(|err| {
                             let cause = telemetry::chain(err);
-                            span.in_scope(|| tracing::error!(cause, "export broken off"));
+                            span.in_scope(|| tracing::error!(cause, "export aborted"));
                         })?
                 }
                 Step::End => return Ok(None),

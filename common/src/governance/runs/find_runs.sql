@@ -4,9 +4,9 @@ create type run_key as (
     id bigint
 );
 
-comment on type run_key is 'By which a run is found in its partition at once';
+comment on type run_key is 'Finds a run in its partition by one index lookup';
 
--- Either all three lists are given, each with one word that is filtered by or with all that there are, or none is.
+-- Pass all three lists or none. A list has either the one word to filter by, or all words.
 create function find_runs(
     p_site bigint,
     p_began timestamptz,
@@ -36,7 +36,9 @@ begin
         where p_site is null or s.id = p_site
         order by r.created_at desc, r.id desc limit p_most offset p_skip;
     else
-        -- Far down, all that is wanted would be read of each place. A few times its share usually show how far back it is enough to look.
+        -- Each combination of site, app, status and trigger would read v_wanted rows, which is slow
+        -- for a late page. So first find how far back to read: take a few times the average share
+        -- of each combination until v_wanted rows are found. Their oldest time is the lower bound.
         v_each := 2 * v_wanted / ((select count(*) from biz.sites s where p_site is null or s.id = p_site)
                                   * cardinality(p_apps) * cardinality(p_statuses) * cardinality(p_triggers) + 1) + 1;
         while v_wanted >= 1000 and v_each < v_wanted and v_nearest is null loop
@@ -66,4 +68,4 @@ begin
     end if;
 end $$;
 
-comment on function find_runs is 'The newest runs of one site or all, by any filters, at a cost that what matches does not change';
+comment on function find_runs is 'The newest runs of one site or of all sites, by any filters. The cost does not depend on how many runs match';

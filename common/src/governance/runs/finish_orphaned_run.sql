@@ -13,4 +13,4 @@ begin
 end $$;
 
 comment on function finish_orphaned_run is
-    'Settles a run whose function was killed: it may have cost what was reserved';
+    'Ends a run whose function was killed. Charges its reservation, because the call may have cost tokens';

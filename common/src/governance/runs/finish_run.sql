@@ -4,8 +4,8 @@ create type finished_run as (
 );
 
 comment on type finished_run is
-    'applied: false when the run had already ended; circuit: opened or closed, where this end '
-    'did that';
+    'applied: false if the run had already ended. circuit: opened or closed if this run changed '
+    'the circuit to that state';
 
 create type run_end as (
     status text,
@@ -26,9 +26,10 @@ create type run_end as (
     circuit text
 );
 
-comment on type run_end is 'How a run ended, as RunEnd in Rust has it; it comes as JSON';
+comment on type run_end is 'How a run ended. Same fields as RunEnd in Rust, which sends it as JSON';
 
--- Locks: run, circuit, usage: the day first, then the app's share of it, as in open_run.
+-- Lock order: run, circuit, day (ai_usage_days), app of the day (ai_usage_daily). The last two are
+-- locked in the same order as in open_run.
 create function finish_run(p_site bigint, p_run bigint, p_run_at timestamptz, e run_end)
 returns finished_run language plpgsql as $$
 declare
@@ -67,7 +68,7 @@ begin
 
     r.circuit := record_circuit(v_app, p_run, e.circuit);
 
-    -- The reservation is corrected here: what was used takes the place of what was reserved.
+    -- Replaces the reservation by the charge.
     update biz.ai_usage_days d set tokens = d.tokens + v_charge - v_reserved
     where d.site_id = p_site and d.day = v_day;
     update biz.ai_usage_daily u set
@@ -85,4 +86,4 @@ begin
 end $$;
 
 comment on function finish_run is
-    'Ends a run: log, circuit, usage and budget. A run that has ended is left as it is';
+    'Ends a run: updates log, circuit, usage and budget. A run that has already ended is not changed';

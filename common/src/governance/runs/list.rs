@@ -1,4 +1,4 @@
-//! Runs as a list, the newest first.
+//! The list of runs, newest first.
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -15,7 +15,7 @@ use crate::{
 };
 
 words! {
-    /// Status of a run, as clients and the column `status` spell it.
+    /// The status of a run, as in the API and the column `status`.
     pub enum Status {
         Running = "running",
         Success = "success",
@@ -28,7 +28,7 @@ words! {
 }
 
 words! {
-    /// What a run is made for, as clients and the column `trigger_type` spell it.
+    /// What started a run, as in the API and the column `trigger_type`.
     pub enum Trigger {
         Chat = "chat",
         Session = "session",
@@ -39,63 +39,61 @@ words! {
     }
 }
 
-/// How many rows PostgreSQL thinks that a list has. It plans with the parameters as they are, so that the absent ones do not count.
+/// Asks PostgreSQL for the estimated number of rows of a list. The planner knows the values of the
+/// parameters, so it ignores the conditions of null parameters.
 const ESTIMATE: &str = "explain (format json) select from biz.ai_run_logs r \
     where ($1::bigint is null or r.site_id = $1) and ($2::text is null or r.app_type = $2) \
       and ($3::text is null or r.status = $3) and ($4::text is null or r.trigger_type = $4) \
       and ($5::timestamptz is null or r.created_at >= $5) and ($6::timestamptz is null or r.created_at < $6)";
 
-/// One run, without what was asked and said.
+/// A run, without its prompt and response.
 #[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "plain data")]
 pub struct Entry {
-    /// Id.
     pub id: i64,
-    /// Where.
     pub site_id: i64,
-    /// Which app was asked, by its name.
+    /// A word of [`App`].
     pub app_type: String,
     /// A word of [`Trigger`].
     pub trigger_type: String,
-    /// Of whom, where it was about a member.
+    /// The member that the call is about, if any.
     pub member_id: Option<i64>,
     /// A word of [`Status`].
     pub status: String,
-    /// As DashScope said.
+    /// Tokens that DashScope reported. `None` if it reported none.
     pub tokens_used: Option<i64>,
-    /// What the budget and the dashboard count: the reservation, where the service did not say.
+    /// Tokens that the budget and the dashboard count. If `tokens_used` is `None` and the call may
+    /// have cost tokens, this is the reservation.
     pub tokens_charged: i64,
-    /// Until the answer was whole.
+    /// Until the response was complete.
     pub latency_ms: Option<i64>,
-    /// Until it began.
+    /// Until the first text of the response.
     pub first_token_ms: Option<i64>,
-    /// Why it failed, for programs.
     pub error_code: Option<String>,
-    /// Why it failed, for people.
     pub error_message: Option<String>,
-    /// When it began.
+    /// When the run began.
     pub created_at: DateTime<Utc>,
 }
 
 impl Entry {
-    /// Where it stands in the list.
+    /// The sort key in the list.
     pub(super) fn key(&self) -> TimeKey {
         (self.created_at.timestamp_micros(), self.id)
     }
 }
 
-/// What is common to the runs of a list; anything, where it is none.
+/// Filters by column. `None` matches every value.
 #[derive(Clone, Copy, Debug, Default)]
+#[expect(missing_docs, reason = "plain data")]
 pub struct RunFilters {
-    /// The app.
     pub app: Option<App>,
-    /// Its status.
     pub status: Option<Status>,
-    /// What it was made for.
     pub trigger: Option<Trigger>,
 }
 
 impl RunFilters {
-    /// For each column the words to look for, where there is anything to be looked for.
+    /// The words to match in each of the three columns. A column without a filter gets all of its
+    /// words. Returns `None` if no column has a filter.
     fn words(self) -> Option<[Vec<&'static str>; 3]> {
         let app = self.app.map(App::name);
         let status = self.status.map(Status::name);
@@ -112,19 +110,18 @@ impl RunFilters {
     }
 }
 
-/// Which runs are listed.
+/// Selects the runs of a list.
 #[derive(Clone, Copy, Debug)]
+#[expect(missing_docs, reason = "plain data")]
 pub struct RunQuery {
-    /// Of one site, or of all.
     pub scope: SiteScope,
-    /// Those that are like this.
     pub filters: RunFilters,
-    /// Begun in these days.
+    /// When the run began.
     pub dates: DateRange,
 }
 
 impl RunQuery {
-    /// What a cursor of this list is bound to.
+    /// The scope of cursors of this list. A cursor is valid only in its own scope.
     pub fn cursor_scope(&self) -> String {
         let Self {
             scope,
@@ -135,9 +132,9 @@ impl RunQuery {
     }
 }
 
-/// Lists runs. At a cost that does not depend on how many there are, nor on how few of them match.
+/// Lists runs. The cost does not depend on the number of runs, nor on how few of them match.
 ///
-/// More than [`MAX_COUNTED`] are not counted: their number is what PostgreSQL estimates.
+/// Up to [`MAX_COUNTED`] runs are counted. Above that, the total is PostgreSQL's estimate.
 pub async fn list(db: &Db, query: &RunQuery, paging: &Paging<TimeKey>) -> Result<Page<Entry>> {
     let start = Start::of(paging.from);
     let found = read(db, query, &start, paging.size + 1, MAX_COUNTED + 1).await?;
@@ -157,27 +154,27 @@ pub async fn list(db: &Db, query: &RunQuery, paging: &Paging<TimeKey>) -> Result
     })
 }
 
-/// What one round trip brings.
+/// The result of one round trip.
 pub(super) struct Found {
     pub entries: Vec<Entry>,
-    /// How many match, as far as was counted.
+    /// Number of matching runs, counted up to the limit.
     pub counted: i64,
-    /// What the dates are at the site, where they are not open.
+    /// The dates of the query as instants, in the site's time zone. `None` means open.
     began_at: Option<DateTime<Utc>>,
     ended_at: Option<DateTime<Utc>>,
 }
 
-/// Reads so many from there on, and counts so many.
+/// Reads at most `limit` runs from `start`, and counts at most `max_counted` matching runs.
 pub(super) async fn read(
     db: &Db,
     query: &RunQuery,
     start: &Start,
-    most: i64,
-    most_counted: i64,
+    limit: i64,
+    max_counted: i64,
 ) -> Result<Found> {
     let words = query.filters.words();
     let words = |column: usize| words.as_ref().map(|words| words[column].clone());
-    // The join is lateral so that an empty page still has its total.
+    // The left join returns one row with the total even if the page is empty.
     let rows = sqlx::query!(
         r#"
         with days as materialized (
@@ -205,10 +202,10 @@ pub(super) async fn read(
         words(0) as _,
         words(1) as _,
         words(2) as _,
-        most_counted,
+        max_counted,
         start.before,
         start.before_id,
-        most,
+        limit,
         start.offset,
     )
     .fetch_all(db)
@@ -242,9 +239,9 @@ pub(super) async fn read(
     })
 }
 
-/// How many PostgreSQL thinks that there are; it only plans, and reads none.
+/// Estimates the number of matching runs. PostgreSQL only plans the statement and reads no run.
 async fn estimate(db: &Db, query: &RunQuery, found: &Found) -> Result<i64> {
-    // Not checked when it is compiled: `explain` cannot be described.
+    // Not checked at compile time, because PostgreSQL cannot describe `explain`.
     let plan: Value = sqlx::query_scalar(ESTIMATE)
         .bind(query.scope.site_id())
         .bind(query.filters.app.map(App::name))
@@ -263,7 +260,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_column_that_is_not_filtered_by_may_hold_anything_and_no_filter_is_none() {
+    fn a_column_without_a_filter_matches_all_words() {
         assert!(RunFilters::default().words().is_none());
         let filters = RunFilters {
             status: Some(Status::Failed),

@@ -1,5 +1,5 @@
--- Attached rather than made in place: that lets runs be written meanwhile. Runs that were put
--- into the default partition before their month had its own are moved.
+-- Creates a table and attaches it, instead of creating a partition directly. So runs can be written
+-- at the same time. Runs of the month that are in the default partition are moved.
 create function make_run_log_partitions(months_ahead integer default 2) returns integer
 language plpgsql set lock_timeout = '500ms' as $$
 declare
@@ -27,8 +27,8 @@ begin
     end loop;
     return v_made;
 exception
-    -- Somebody reads or writes at length. In a minute the sweep comes again.
+    -- Another transaction holds a lock for long. The next sweep, in a minute, tries again.
     when lock_not_available then return 0;
 end $$;
 
-comment on function make_run_log_partitions is 'Makes the partitions of this month and those ahead; says how many were missing';
+comment on function make_run_log_partitions is 'Creates the partitions of this month and of the months ahead. Returns how many were missing';

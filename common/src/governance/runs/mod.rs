@@ -1,8 +1,8 @@
-//! Runs: one row for each call of an app.
+//! Runs: the log of all calls to apps, one row per call.
 //!
-//! Jobs (`insights::jobs::run`) and replies (`chat`) open a run before their call and settle it after
-//! the call with a [`RunEnd`]. Admins list runs (`list`), look at one (`details`) or export them
-//! (`export`). `partitions` makes and drops the log's months.
+//! Jobs (`insights::jobs::run`) and replies (`chat`) open a run before their call. After the call
+//! they finish it with a [`RunEnd`]. Admins list runs (`list`), view one (`details`) and export
+//! them (`export`). `partitions` creates and drops the monthly partitions of the log.
 
 mod details;
 mod end;
@@ -18,7 +18,7 @@ pub use export::{MAX_DAYS, export};
 pub use list::{Entry, RunFilters, RunQuery, Status, Trigger, list};
 pub use partitions::{Retention, drop_partitions, make_partitions};
 
-/// A run that is open. Its time is a part of its key, for the log is partitioned by it.
+/// The key of an open run. The log is partitioned by `created_at`, so that is part of the key.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Run {
     pub id: i64,

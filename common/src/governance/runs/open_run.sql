@@ -1,7 +1,7 @@
 create function open_run(l biz.ai_run_logs) returns void language plpgsql as $$
 begin
-    -- The day first, then the app's share of it, as in finish_run: who has the day has all its
-    -- apps.
+    -- Locks the day first, then the app of the day, as in finish_run. The lock of the day protects
+    -- all its apps.
     insert into biz.ai_usage_days as d (site_id, day, tokens)
     values (l.site_id, l.local_day, l.reserved_tokens)
     on conflict on constraint ai_usage_days_pkey do update set tokens = d.tokens + excluded.tokens;
@@ -19,4 +19,4 @@ begin
 end $$;
 
 comment on function open_run is
-    'Reserves the tokens of a run that was admitted, and logs it as running';
+    'Reserves the tokens of an admitted run and logs it as running';

@@ -1,4 +1,5 @@
-//! The run log's partitions: one a month, made ahead and dropped when all of it is old.
+//! The monthly partitions of the run log. They are created in advance and dropped when all their
+//! runs are past retention.
 
 use crate::platform::{
     db::{Db, StatementTimeout},
@@ -9,15 +10,16 @@ use crate::platform::{
 /// How long runs are kept.
 #[derive(Clone, Copy, Debug)]
 pub struct Retention {
-    /// Days that a run stays in the log at least.
+    /// Minimum number of days that a run stays in the log.
     pub run_log_days: i32,
 }
 
 impl Retention {
-    /// Reads `RUN_LOG_RETENTION_DAYS`. This month's runs are counted and charged: 31 days is the least.
+    /// Reads `RUN_LOG_RETENTION_DAYS`; default 90. The minimum is 31, because the runs of the
+    /// current month are still counted and charged.
     ///
     /// # Errors
-    /// Names the variable when it cannot be read.
+    /// Names the variable if its value is invalid.
     pub fn from_env(env: &Env) -> Result<Self, ConfigError> {
         let (name, expected) = ("RUN_LOG_RETENTION_DAYS", "a whole number from 31 to 36500");
         let run_log_days = env.parsed(name, expected, 90)?;
@@ -31,7 +33,7 @@ impl Retention {
     }
 }
 
-/// Makes the partitions of the months ahead; returns how many were missing.
+/// Creates the partitions of this month and the next two. Returns how many were missing.
 pub async fn make_partitions(db: &Db) -> Result<i32> {
     sqlx::query_scalar!(r#"select make_run_log_partitions() as "partitions!""#)
         .fetch_one(db)
@@ -39,7 +41,8 @@ pub async fn make_partitions(db: &Db) -> Result<i32> {
         .await
 }
 
-/// Drops the months of which every run is older than this; returns how many.
+/// Drops the oldest partition if all its runs are older than the retention. Returns how many
+/// partitions it dropped: 0 or 1.
 pub async fn drop_partitions(db: &Db, retention: Retention) -> Result<i32> {
     sqlx::query_scalar!(
         r#"select drop_run_log_partitions($1) as "partitions!""#,

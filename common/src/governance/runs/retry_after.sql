@@ -2,4 +2,4 @@ create function retry_after(l biz.ai_run_logs) returns integer language sql immu
     select ceil(extract(epoch from l.finished_at - l.created_at))::integer
 $$;
 
-comment on function retry_after is 'Seconds after which a run that was not admitted may be';
+comment on function retry_after is 'Seconds until a rejected run may be retried';

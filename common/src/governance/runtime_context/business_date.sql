@@ -3,4 +3,4 @@ language sql stable parallel safe as $$
     select case mode when 'sandbox' then sandbox_date else local_day(zone) end
 $$;
 
-comment on function business_date is 'The day that a site''s runtime context pretends it is';
+comment on function business_date is 'The business date of a runtime context: the sandbox date, or today in the time zone';

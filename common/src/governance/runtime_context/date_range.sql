@@ -9,4 +9,4 @@ begin
     ended_at := coalesce(p_to + interval '1 microsecond', (p_to_day + 1)::timestamp at time zone v_zone, 'infinity');
 end $$;
 
-comment on function date_range is 'What date_from and date_to of an admin mean: from began_at, and before ended_at';
+comment on function date_range is 'The instants of date_from and date_to of an admin request: began_at is inclusive, ended_at exclusive';

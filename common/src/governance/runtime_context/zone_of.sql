@@ -3,4 +3,4 @@ begin
     return coalesce((select s.timezone from biz.sites s where s.id = p_site), 'Asia/Shanghai');
 end $$;
 
-comment on function zone_of is 'The zone of a site; that of Shanghai for all sites together (null)';
+comment on function zone_of is 'The time zone of a site, or Asia/Shanghai for all sites together (null)';

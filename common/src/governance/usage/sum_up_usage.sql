@@ -23,4 +23,5 @@ begin
 end $$;
 
 comment on function sum_up_usage is
-    'Adds up the month of sites whose day has begun, some of them; says of how many';
+    'Stores the tokens of the month''s earlier days for up to p_limit sites where a new day has '
+    'begun. Returns the number of sites';

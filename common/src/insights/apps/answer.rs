@@ -1,4 +1,4 @@
-//! What the apps that answer in JSON have said, read and checked.
+//! Parses and checks the answers of the applications that return JSON.
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -9,78 +9,78 @@ use super::{
 };
 use crate::governance::apps::App;
 
-/// The longest answer that is read, in bytes.
+/// Size limit of an answer, in bytes.
 const MAX_ANSWER: usize = 256 * 1024;
-/// Deeper than any answer is meant to be. What is stored must be readable again, wrapped in more
-/// JSON, and `serde_json` gives up at 128.
+/// Depth limit of an answer. Far more than a valid answer needs. A stored answer must stay readable
+/// when it is part of other JSON, and `serde_json` fails at 128 levels.
 const MAX_DEPTH: usize = 64;
-/// Fences that are looked into.
+/// Number of fences that are tried as the start of a JSON block.
 const MAX_FENCES: usize = 16;
 
-/// An answer that its app was asked for.
+/// A valid answer of an application.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checked {
-    /// The object as it came, with what nobody asked for. PostgreSQL takes it as `jsonb`.
+    /// The object as it was received, including unknown fields, without NULs. Valid as `jsonb`.
     pub json: Value,
-    /// From 1 to 10, where the app is one that scores.
+    /// From 1 to 10. `None` if the application does not score.
     pub score: Option<i32>,
 }
 
-/// Why an answer is not what was asked for. It holds nothing of the answer: it goes into the run log.
+/// Why an answer is invalid. The text contains nothing of the answer, because it is logged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadAnswer {
-    /// Too long to be read.
+    /// Longer than `MAX_ANSWER`.
     #[error("the answer is longer than {MAX_ANSWER} bytes")]
     TooLong,
-    /// Not JSON, nor a fenced block of it.
+    /// Neither JSON nor text with a fenced block of JSON.
     #[error("the answer is not JSON")]
     NotJson,
-    /// JSON, but a number, say.
+    /// JSON, but neither an object nor a list; a number, for example.
     #[error("the answer is JSON, but neither an object nor a list")]
     NotObject,
-    /// More lists and objects within each other than can be stored.
+    /// Nested deeper than `MAX_DEPTH`.
     #[error("the answer is nested deeper than {MAX_DEPTH} levels")]
     TooDeep,
     /// A field is missing.
     #[error("the answer lacks a field: {missing} in {path}")]
     Missing {
-        /// As `serde` says it.
+        /// The name of the field, from `serde`.
         missing: String,
         /// The object that should have it.
         path: String,
     },
-    /// A field is not of its type.
-    #[error("{path} of the answer is not of its type")]
+    /// A field has the wrong type.
+    #[error("{path} of the answer has the wrong type")]
     Type {
-        /// The field.
+        /// The path of the field.
         path: String,
     },
-    /// A list that must say something does not.
+    /// A list is empty that must have an item.
     #[error("{0} of the answer is empty")]
     Empty(&'static str),
-    /// A score outside of 1 to 10.
+    /// The score is not from 1 to 10.
     #[error("score of the answer is not from 1 to 10")]
     Score,
-    /// The chat answers in text.
-    #[error("the app is not one that answers in JSON")]
+    /// The application returns text, not JSON.
+    #[error("the app does not return JSON")]
     Text,
 }
 
-/// The shape of an app's answers.
+/// The structure of an application's answers.
 pub(super) trait Answer: DeserializeOwned {
-    /// Checks what the types do not say.
+    /// Checks conditions that the types do not express.
     fn check(&self) -> Result<(), BadAnswer>;
 
-    /// The score, where the app is one that scores.
+    /// The score, if the application scores.
     fn score(&self) -> Option<i32> {
         None
     }
 }
 
-/// Reads an answer of an app.
+/// Parses and checks an answer of an application.
 ///
 /// # Errors
-/// [`BadAnswer`].
+/// [`BadAnswer`], if the answer is invalid.
 pub fn check(app: App, text: &str) -> Result<Checked, BadAnswer> {
     match app {
         App::Chat => Err(BadAnswer::Text),
@@ -99,13 +99,13 @@ fn read<A: Answer>(text: &str) -> Result<Checked, BadAnswer> {
     if text.len() > MAX_ANSWER {
         return Err(BadAnswer::TooLong);
     }
-    let json = match in_text(text).ok_or(BadAnswer::NotJson)? {
+    let json = match parse_text(text).ok_or(BadAnswer::NotJson)? {
         Value::Array(list) => Value::from_iter([("insights", list)]),
         object @ Value::Object(_) => object,
         _ => return Err(BadAnswer::NotObject),
     };
     let json = storable(json, MAX_DEPTH).ok_or(BadAnswer::TooDeep)?;
-    let answer: A = serde_path_to_error::deserialize(&json).map_err(|err| misfit(&err))?;
+    let answer: A = serde_path_to_error::deserialize(&json).map_err(|err| bad_answer(&err))?;
     answer.check()?;
     Ok(Checked {
         score: answer.score(),
@@ -113,8 +113,8 @@ fn read<A: Answer>(text: &str) -> Result<Checked, BadAnswer> {
     })
 }
 
-/// The whole text as JSON, or else what stands between fences.
-fn in_text(text: &str) -> Option<Value> {
+/// Parses the whole text as JSON; otherwise the first fenced block with a list or an object.
+fn parse_text(text: &str) -> Option<Value> {
     serde_json::from_str(text.trim_start_matches('\u{feff}'))
         .ok()
         .or_else(|| {
@@ -124,7 +124,7 @@ fn in_text(text: &str) -> Option<Value> {
         })
 }
 
-/// A list or an object up to the closing fence. Fences inside its strings do not end it.
+/// Parses a list or an object up to the closing fence. Fences inside its strings do not end it.
 fn fenced(text: &str) -> Option<Value> {
     let text = text.trim_start_matches(|character: char| character.is_ascii_alphanumeric());
     let mut values = serde_json::Deserializer::from_str(text).into_iter::<Value>();
@@ -133,7 +133,7 @@ fn fenced(text: &str) -> Option<Value> {
     (ends && (value.is_object() || value.is_array())).then_some(value)
 }
 
-/// The value without NULs, which PostgreSQL refuses in `jsonb`; `None` if it is too deep.
+/// Removes NULs, which PostgreSQL rejects in `jsonb`. `None` if the value is nested too deep.
 fn storable(value: Value, levels: usize) -> Option<Value> {
     Some(match value {
         Value::String(text) => Value::String(without_nul(text)),
@@ -158,8 +158,8 @@ fn without_nul(mut text: String) -> String {
     text
 }
 
-/// Of what `serde` says, only what is not the answer's: the names of our own fields.
-fn misfit(err: &serde_path_to_error::Error<serde_json::Error>) -> BadAnswer {
+/// Keeps only names of our own fields from the message of `serde`, nothing of the answer.
+fn bad_answer(err: &serde_path_to_error::Error<serde_json::Error>) -> BadAnswer {
     let path = match err.path().to_string().as_str() {
         "." => "the object itself".to_owned(),
         path => path.to_owned(),
@@ -174,7 +174,7 @@ fn misfit(err: &serde_path_to_error::Error<serde_json::Error>) -> BadAnswer {
     }
 }
 
-/// That a list has something in it.
+/// Checks that a list is not empty.
 pub(super) fn filled<T>(name: &'static str, list: &[T]) -> Result<(), BadAnswer> {
     if list.is_empty() {
         Err(BadAnswer::Empty(name))

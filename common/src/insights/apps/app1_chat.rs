@@ -1,32 +1,32 @@
-//! The prompt of the chat: a new message, with its history unless the cloud remembers it.
+//! The prompt of the chat: the page's facts, the history, and the message.
 
 use serde_json::{Value, json};
 
 use super::prompt::MAX_PROMPT_CHARS;
-/// Goes into the run log, so that a change of wording can be told in the figures.
+/// Stored in the run log, so that reports can compare versions of the prompt.
 pub const PROMPT_VERSION: &str = "app1_chat/2";
 
-/// A turn of the conversation so far.
+/// A message of the history.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "plain data")]
 pub struct Turn {
     /// `user` or `assistant`.
     pub role: String,
-    /// What was said.
     pub content: String,
 }
 
-/// What a question is asked about: a page of the mini-program and what it shows.
+/// The page on which a question is asked, and its facts.
 #[derive(Clone, Copy, Debug)]
 pub struct PageFacts<'a> {
-    /// As clients spell it.
+    /// The name of the page in the API.
     pub page: &'a str,
-    /// JSON.
+    /// The facts as JSON.
     pub facts: &'a str,
 }
 
-/// The message under the page's facts and its history, oldest turns left out first where it would be
-/// too long, and the page's facts before any. Where there is neither, it stands alone. The message
-/// itself is never cut.
+/// Builds the prompt: the page's facts, then the history, then the message. If it is too long, the
+/// oldest turns are omitted first. The facts are omitted if they do not fit next to the message
+/// alone. The message is never cut. Without facts and history, the prompt is only the message.
 pub fn prompt(page: Option<PageFacts<'_>>, history: &[Turn], message: &str) -> String {
     const HISTORY: &str = "[历史对话]\n";
     const QUESTION: &str = "[当前问题]\n";
@@ -39,7 +39,7 @@ pub fn prompt(page: Option<PageFacts<'_>>, history: &[Turn], message: &str) -> S
     left -= page.chars().count();
 
     let mut lines: Vec<String> = Vec::new();
-    // The heading, and the empty line below.
+    // The heading and the empty line after the history.
     left = left.saturating_sub(HISTORY.chars().count() + 1);
     for turn in history.iter().rev() {
         let speaker = if turn.role == "user" { "用户" } else { "AI" };
@@ -59,7 +59,7 @@ pub fn prompt(page: Option<PageFacts<'_>>, history: &[Turn], message: &str) -> S
     }
 }
 
-/// Who is asking, for the variables of the application's prompt template.
+/// The variables of the prompt template: the user of the question.
 pub fn biz_params(user_id: i64, role: &str, nickname: &str) -> Value {
     json!({ "user_prompt_params": {
         "User_ID": user_id.to_string(),
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn a_first_message_stands_alone() {
+    fn a_first_message_is_sent_without_headings() {
         assert_eq!(prompt(None, &[], "你好"), "你好");
     }
 
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_page_shows_stands_first() {
+    fn the_facts_of_the_page_are_first() {
         let page = Some(PageFacts {
             page: "board-finance",
             facts: r#"{"营收":8000}"#,
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_that_shows_too_much_is_left_out_and_the_message_never() {
+    fn facts_that_are_too_long_are_omitted_but_never_the_message() {
         let facts = "多".repeat(29_000);
         let page = Some(PageFacts {
             page: "board-coach",
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_history_goes_first_and_the_message_never() {
+    fn the_oldest_history_is_omitted_first_and_the_message_never() {
         let history = [
             turn("user", &"旧".repeat(20_000)),
             turn("assistant", &"新".repeat(20_000)),

@@ -1,4 +1,4 @@
-//! Insights into the finance of a site, of all its areas or of one.
+//! app2: insights into the finance of a site, for all areas or one.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,20 +9,20 @@ use super::{
 use crate::governance::apps::App;
 use crate::insights::facts::{FinanceFacts, Period};
 
-/// Changes with the wording.
+/// Must change with the wording of the prompt.
 pub const PROMPT_VERSION: &str = "app2_finance/1";
 
 const TASK: &str = "根据“事实”中的财务数据分析本期经营情况，指出变化及其可能的原因，并给出建议；\
     只输出 JSON：{\"insights\": [{\"seq\": 1, \"title\": \"标题\", \"body\": \"正文\"}]}";
 
-/// What the prompt is made of.
+/// Input of the prompt.
 #[derive(Clone, Copy, Debug)]
+#[expect(missing_docs, reason = "plain data")]
 pub struct Facts<'a> {
-    /// Which days.
     pub period: Period,
-    /// `None` for all of them.
+    /// `None` means all areas.
     pub area: Option<&'a str>,
-    /// Of that period and area.
+    /// The finance facts of this period and area.
     pub finance: &'a FinanceFacts,
 }
 
@@ -36,7 +36,7 @@ struct Written<'a> {
     finance: &'a FinanceFacts,
 }
 
-/// Facts as JSON, within bounds.
+/// The prompt with the facts as JSON, at most `MAX_PROMPT_CHARS` long.
 pub fn prompt(facts: &Facts<'_>, references: &[Reference]) -> String {
     let prompt = Prompt {
         app: App::Finance,
@@ -50,21 +50,21 @@ pub fn prompt(facts: &Facts<'_>, references: &[Reference]) -> String {
     })
 }
 
-/// What the app answers.
+/// The answer of the application.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Answer {
-    /// In the order in which they are to be shown.
+    /// In display order.
     pub insights: Vec<Insight>,
 }
 
-/// One observation.
+/// One insight.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Insight {
-    /// Its number, from 1.
+    /// Position in the list, from 1.
     pub seq: i64,
-    /// One line.
+    /// One line of text.
     pub title: String,
-    /// A paragraph.
+    /// A paragraph of text.
     pub body: String,
 }
 

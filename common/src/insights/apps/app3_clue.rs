@@ -1,4 +1,4 @@
-//! What a member's consumption tells of the member.
+//! app3: clues about a member from the member's consumption.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,21 +9,21 @@ use super::{
 use crate::governance::apps::App;
 use crate::insights::facts::MemberFacts;
 
-/// Changes with the wording.
+/// Must change with the wording of the prompt.
 pub const PROMPT_VERSION: &str = "app3_clue/1";
 
 const TASK: &str = "从“事实”中会员的消费明细提炼维护线索，每条说明类别、要点和依据，没有就给空列表；\
     只输出 JSON：{\"clues\": [{\"category\": \"类别\", \"summary\": \"要点\", \"detail\": \"依据\"}]}";
 
-/// What the prompt is made of.
+/// Input of the prompt.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Facts<'a> {
-    /// With as many orders as there are.
+    /// With all orders that are available.
     #[serde(rename = "会员")]
     pub member: &'a MemberFacts,
 }
 
-/// Facts as JSON, within bounds.
+/// The prompt with the facts as JSON, at most `MAX_PROMPT_CHARS` long.
 pub fn prompt(facts: &Facts<'_>, references: &[Reference]) -> String {
     let prompt = Prompt {
         app: App::Clue,
@@ -33,21 +33,21 @@ pub fn prompt(facts: &Facts<'_>, references: &[Reference]) -> String {
     prompt.about(facts.member, |member| raw(&Facts { member }))
 }
 
-/// What the app answers.
+/// The answer of the application.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Answer {
-    /// A member may have none.
+    /// Empty if there are no clues.
     pub clues: Vec<Clue>,
 }
 
-/// Something worth knowing of a member.
+/// A useful fact about a member.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Clue {
-    /// Such as 消费习惯.
+    /// For example 消费习惯.
     pub category: String,
-    /// One line.
+    /// One line of text.
     pub summary: String,
-    /// What it rests on.
+    /// The evidence for the clue.
     pub detail: String,
 }
 

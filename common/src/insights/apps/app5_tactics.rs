@@ -1,4 +1,4 @@
-//! What a coach may say to a member.
+//! app5: suggested wording for a coach's conversations with a member.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -10,24 +10,24 @@ use super::{
 use crate::governance::apps::App;
 use crate::insights::facts::MemberFacts;
 
-/// Changes with the wording.
+/// Must change with the wording of the prompt.
 pub const PROMPT_VERSION: &str = "app5_tactics/1";
 
 const TASK: &str = "按“事实”中的分析结果和会员资料，为教练写出不同场景下可以直接使用的沟通话术；\
     只输出 JSON：{\"tactics\": [{\"scenario\": \"场景\", \"script\": \"话术\"}]}";
 
-/// What the prompt is made of.
+/// Input of the prompt.
 #[derive(Clone, Copy, Debug, Serialize)]
+#[expect(missing_docs, reason = "plain data")]
 pub struct Facts<'a> {
-    /// The answer of app4 about the same.
+    /// The result of app4 for the same target.
     #[serde(rename = "分析结果")]
     pub analysis: &'a Value,
-    /// To whom it is to be said.
     #[serde(rename = "会员")]
     pub member: &'a MemberFacts,
 }
 
-/// Facts as JSON, within bounds.
+/// The prompt with the facts as JSON, at most `MAX_PROMPT_CHARS` long.
 pub fn prompt(facts: &Facts<'_>, references: &[Reference]) -> String {
     let prompt = Prompt {
         app: App::Tactics,
@@ -37,19 +37,19 @@ pub fn prompt(facts: &Facts<'_>, references: &[Reference]) -> String {
     prompt.about(facts.member, |member| raw(&Facts { member, ..*facts }))
 }
 
-/// What the app answers.
+/// The answer of the application.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Answer {
-    /// One for each occasion.
+    /// One item per occasion.
     pub tactics: Vec<Tactic>,
 }
 
-/// Words for an occasion.
+/// A script for one occasion.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Tactic {
-    /// When to say it.
+    /// The occasion.
     pub scenario: String,
-    /// What to say.
+    /// The text for the coach to say.
     pub script: String,
 }
 

@@ -1,4 +1,4 @@
-//! What a note tells of a member, and how much it is worth.
+//! app6: score of a note about a member, and clues from it.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,24 +10,24 @@ use super::{
 use crate::governance::apps::App;
 use crate::insights::facts::{MemberFacts, NoteFacts};
 
-/// Changes with the wording.
+/// Must change with the wording of the prompt.
 pub const PROMPT_VERSION: &str = "app6_note_analysis/1";
 
 const TASK: &str = "为“事实”中的备注按信息价值打 1 到 10 的整数分，并提炼其中的维护线索，没有就给空列表；\
     只输出 JSON：{\"score\": 6, \"clues\": [{\"category\": \"类别\", \"summary\": \"要点\", \"detail\": \"依据\"}]}";
 
-/// What the prompt is made of.
+/// Input of the prompt.
 #[derive(Clone, Copy, Debug, Serialize)]
+#[expect(missing_docs, reason = "plain data")]
 pub struct Facts<'a> {
-    /// What somebody noted.
     #[serde(rename = "备注")]
     pub note: &'a NoteFacts,
-    /// About whom.
+    /// The member of the note.
     #[serde(rename = "会员")]
     pub member: &'a MemberFacts,
 }
 
-/// Facts as JSON, within bounds.
+/// The prompt with the facts as JSON, at most `MAX_PROMPT_CHARS` long.
 pub fn prompt(facts: &Facts<'_>, references: &[Reference]) -> String {
     let prompt = Prompt {
         app: App::NoteAnalysis,
@@ -37,12 +37,12 @@ pub fn prompt(facts: &Facts<'_>, references: &[Reference]) -> String {
     prompt.about(facts.member, |member| raw(&Facts { member, ..*facts }))
 }
 
-/// What the app answers.
+/// The answer of the application.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Answer {
-    /// From 1, which says nothing, to 10.
+    /// From 1 (no information) to 10.
     pub score: i32,
-    /// A note may have none.
+    /// Empty if there are no clues.
     pub clues: Vec<Clue>,
 }
 

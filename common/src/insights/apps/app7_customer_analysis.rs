@@ -1,4 +1,4 @@
-//! How a member is to be kept.
+//! app7: strategies to retain a member.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -10,24 +10,24 @@ use super::{
 use crate::governance::apps::App;
 use crate::insights::facts::MemberFacts;
 
-/// Changes with the wording.
+/// Must change with the wording of the prompt.
 pub const PROMPT_VERSION: &str = "app7_customer_analysis/1";
 
 const TASK: &str = "根据“事实”中会员的消费、备注和线索制定维护策略，并作一段总结；\
     只输出 JSON：{\"strategies\": [{\"title\": \"策略\", \"content\": \"做法\"}], \"summary\": \"总结\"}";
 
-/// What the prompt is made of.
+/// Input of the prompt.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Facts<'a> {
     /// With consumption and notes.
     #[serde(rename = "会员")]
     pub member: &'a MemberFacts,
-    /// The answer of app8.
+    /// The newest result of app8 or app3.
     #[serde(rename = "线索", skip_serializing_if = "Option::is_none")]
     pub clues: Option<&'a Value>,
 }
 
-/// Facts as JSON, within bounds.
+/// The prompt with the facts as JSON, at most `MAX_PROMPT_CHARS` long.
 pub fn prompt(facts: &Facts<'_>, references: &[Reference]) -> String {
     let prompt = Prompt {
         app: App::CustomerAnalysis,
@@ -37,21 +37,21 @@ pub fn prompt(facts: &Facts<'_>, references: &[Reference]) -> String {
     prompt.about(facts.member, |member| raw(&Facts { member, ..*facts }))
 }
 
-/// What the app answers.
+/// The answer of the application.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Answer {
-    /// The most urgent first.
+    /// Most urgent first.
     pub strategies: Vec<Strategy>,
-    /// A paragraph.
+    /// A paragraph of text.
     pub summary: String,
 }
 
-/// One way to keep a member.
+/// One strategy.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Strategy {
-    /// One line.
+    /// One line of text.
     pub title: String,
-    /// What to do.
+    /// The actions to take.
     pub content: String,
 }
 

@@ -1,4 +1,4 @@
-//! The clues of consumption and notes, made one list.
+//! app8: one list of clues, merged from consumption and notes.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -9,18 +9,19 @@ use super::{
 };
 use crate::governance::apps::App;
 
-/// Changes with the wording.
+/// Must change with the wording of the prompt.
 pub const PROMPT_VERSION: &str = "app8_clue_consolidated/1";
 
 const TASK: &str = "把“事实”中各来源的线索去重、合并成一份，providers 写明每条来自哪些来源，没有就给空列表；\
     只输出 JSON：{\"clues\": [{\"category\": \"类别\", \"summary\": \"要点\", \"detail\": \"依据\", \"providers\": [\"来源\"]}]}";
 
-/// What the prompt is made of.
+/// Input of the prompt.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts<'a> {
-    /// Whom the clues are about.
+    /// The member's name.
     pub name: &'a str,
-    /// All there are: an app, app3 or app6, and what it answered or the list of clues in that.
+    /// Results of app3 and app6, each with its application. A list of clues without the result is
+    /// accepted, too.
     pub sources: &'a [(App, &'a Value)],
 }
 
@@ -40,7 +41,7 @@ struct Source<'a> {
     clues: &'a Value,
 }
 
-/// Facts as JSON, within bounds.
+/// The prompt with the facts as JSON, at most `MAX_PROMPT_CHARS` long.
 pub fn prompt(facts: &Facts<'_>, references: &[Reference]) -> String {
     let prompt = Prompt {
         app: App::ClueConsolidated,
@@ -57,7 +58,7 @@ pub fn prompt(facts: &Facts<'_>, references: &[Reference]) -> String {
     })
 }
 
-/// By what an app's clues come from.
+/// The name of a source in the prompt.
 fn label(app: App) -> &'static str {
     match app {
         App::Clue => "消费线索",
@@ -66,21 +67,21 @@ fn label(app: App) -> &'static str {
     }
 }
 
-/// What the app answers.
+/// The answer of the application.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Answer {
-    /// A member may have none.
+    /// Empty if there are no clues.
     pub clues: Vec<ConsolidatedClue>,
 }
 
-/// A clue, and where it comes from.
+/// A clue and its sources.
 #[derive(Clone, Debug, Deserialize)]
 pub struct ConsolidatedClue {
-    /// Such as 消费习惯.
+    /// For example 消费习惯.
     pub category: String,
-    /// One line.
+    /// One line of text.
     pub summary: String,
-    /// What it rests on.
+    /// The evidence for the clue.
     pub detail: String,
     /// At least one source.
     pub providers: Vec<String>,

@@ -1,6 +1,6 @@
-//! The DashScope applications that Parlor asks, one module each.
+//! Prompts and answers of the DashScope applications, one module each.
 //!
-//! The chat answers in text. The others answer in JSON, which [`check`] reads.
+//! The chat returns text. The others return JSON, which [`check`] parses and checks.
 
 mod answer;
 pub mod app1_chat;
@@ -21,17 +21,17 @@ pub use prompt::Reference;
 
 use crate::governance::apps::App;
 
-/// How long an answer may be shown.
+/// How long a result is valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Validity {
-    /// Until the site's day is over.
+    /// Until the end of the site's day.
     Day,
-    /// So many days from when it was made.
+    /// This number of days from its completion.
     Days(i32),
 }
 
 impl App {
-    /// Goes into the run log, so that a change of wording can be told in the figures.
+    /// Stored in the run log, so that reports can compare versions of the prompt.
     pub const fn prompt_version(self) -> &'static str {
         match self {
             Self::Chat => app1_chat::PROMPT_VERSION,
@@ -46,7 +46,7 @@ impl App {
         }
     }
 
-    /// How long its answers may be shown; none of the chat's, which belong to their conversation.
+    /// How long results are valid. `None` for the chat, whose answers belong to a conversation.
     pub const fn validity(self) -> Option<Validity> {
         match self {
             Self::Chat => None,
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_app_is_found_by_its_name_and_told_by_its_version() {
+    fn names_and_prompt_versions_of_apps_are_consistent() {
         for app in App::ALL {
             assert_eq!(App::parse(app.name()), Some(app));
             let version = app.prompt_version().split_once('/').unwrap();

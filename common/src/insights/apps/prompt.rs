@@ -1,4 +1,4 @@
-//! What the prompts of the apps that answer in JSON have in common.
+//! Common parts of the prompts of applications that return JSON.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Serialize, Serializer};
@@ -7,20 +7,20 @@ use serde_json::{Value, value::RawValue};
 use crate::governance::apps::App;
 use crate::insights::facts::MemberFacts;
 
-/// The most characters that are ever sent as a prompt.
+/// Length limit of a prompt, in characters.
 pub(super) const MAX_PROMPT_CHARS: usize = 30_000;
-/// Earlier results that are shown.
+/// Number of earlier results in a prompt.
 const MAX_REFERENCES: usize = 2;
-/// Where the shortening of what is still too long begins: so many characters of a text.
+/// The first limit, in characters per text, when facts are shortened. Halved until the prompt fits.
 const LONGEST: usize = 2_000;
 
 /// An earlier result of the same target.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[expect(missing_docs, reason = "plain data")]
 pub struct Reference {
-    /// When it was made.
     #[serde(rename = "时间", serialize_with = "to_the_second")]
     pub created_at: DateTime<Utc>,
-    /// What was answered then.
+    /// The checked answer.
     #[serde(rename = "结果")]
     pub result: Value,
 }
@@ -29,10 +29,10 @@ fn to_the_second<S: Serializer>(time: &DateTime<Utc>, serializer: S) -> Result<S
     serializer.serialize_str(&time.to_rfc3339_opts(SecondsFormat::Secs, true))
 }
 
-/// A prompt but for its facts.
+/// A prompt without its facts.
 pub(super) struct Prompt<'a> {
     pub app: App,
-    /// What to do, and in which shape to answer.
+    /// The instructions, including the format of the answer.
     pub task: &'static str,
     /// Newest first.
     pub references: &'a [Reference],
@@ -51,24 +51,29 @@ struct Written<'a> {
 }
 
 impl Prompt<'_> {
-    /// The prompt of facts that have no rows to spare.
+    /// The prompt with facts that cannot have fewer rows.
     pub fn of(&self, facts: &impl Serialize) -> String {
-        self.fitting(0, |_| raw(facts))
+        self.shortened_to_fit(0, |_| raw(facts))
     }
 
-    /// The prompt of facts with a member, whose oldest orders are left out where it would be too long.
+    /// The prompt with facts about a member. The oldest orders are omitted if it is too long.
     pub fn about(
         &self,
         member: &MemberFacts,
         facts: impl Fn(&MemberFacts) -> Option<Box<RawValue>>,
     ) -> String {
-        self.fitting(member.orders(), |orders| {
+        self.shortened_to_fit(member.orders(), |orders| {
             facts(&member.with_newest_orders(orders))
         })
     }
 
-    /// References go first, the oldest before the newer; then rows; then the ends of texts and lists.
-    fn fitting(&self, rows: usize, facts: impl Fn(usize) -> Option<Box<RawValue>>) -> String {
+    /// Shortens a prompt until it fits: omits references, the oldest first; then rows; then cuts
+    /// texts and lists.
+    fn shortened_to_fit(
+        &self,
+        rows: usize,
+        facts: impl Fn(usize) -> Option<Box<RawValue>>,
+    ) -> String {
         let all = facts(rows);
         let most = self.references.len().min(MAX_REFERENCES);
         let with = |references: usize| self.written(all.as_deref(), references);
@@ -110,7 +115,7 @@ impl Prompt<'_> {
     }
 }
 
-/// Facts as they will stand in the prompt.
+/// Facts as they are written in the prompt.
 pub(super) fn raw(facts: &impl Serialize) -> Option<Box<RawValue>> {
     serde_json::value::to_raw_value(facts).ok()
 }
@@ -119,8 +124,8 @@ fn fits(prompt: &str) -> bool {
     prompt.chars().count() <= MAX_PROMPT_CHARS
 }
 
-/// Cuts texts to so many characters, lists to an eighth as many items, and objects of more names
-/// than any of ours has.
+/// Cuts each text to `longest` characters and each list to an eighth as many items. Removes fields
+/// of an object after the first `longest`, and fields with longer names.
 fn shorten(value: &mut Value, longest: usize) {
     match value {
         Value::String(text) => {

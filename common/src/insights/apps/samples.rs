@@ -1,4 +1,4 @@
-//! Small, believable facts, as the database would answer them.
+//! Small, realistic facts, in the form in which the database returns them.
 
 use chrono::{TimeZone as _, Utc};
 use serde::de::DeserializeOwned;
@@ -11,7 +11,7 @@ fn facts<T: DeserializeOwned>(row: Value) -> T {
     serde_json::from_value(row).unwrap()
 }
 
-/// Of one area, or of both.
+/// Finance of one area, or of both.
 pub(super) fn finance(both: bool) -> FinanceFacts {
     let hall = json!({ "name": "大厅", "revenue": 8200.5, "orders": 96, "revenue_before": 7600.0 });
     let room = json!({ "name": "包厢", "revenue": 5100.0, "orders": 31, "revenue_before": 5600.0 });
@@ -32,7 +32,7 @@ pub(super) fn finance(both: bool) -> FinanceFacts {
     }))
 }
 
-/// With so many orders, the newest first.
+/// A member with this number of orders, newest first.
 pub(super) fn member(orders: usize) -> MemberFacts {
     let orders = (0..orders).map(|index| {
         json!({ "day": "2026-05-30", "area": "斯诺克区", "item": format!("台费{index}"), "minutes": 120,
@@ -72,7 +72,7 @@ pub(super) fn clues() -> Value {
     ] })
 }
 
-/// Newest first, of so many characters each.
+/// References with texts of this number of characters, newest first.
 pub(super) fn references(characters: usize) -> Vec<Reference> {
     let names = ["新", "旧", "更旧"];
     let days = (0..3).map(|days| Utc.with_ymd_and_hms(2026, 6, 2 - days.min(1), 8, 30 - days, 0));

@@ -1,4 +1,4 @@
-//! A coach of a site, and all of them side by side.
+//! Facts about one coach of a site, and a ranking of all coaches.
 
 use serde::{Deserialize, Serialize};
 use sqlx::types::Json;
@@ -6,7 +6,7 @@ use sqlx::types::Json;
 use super::{Days, Period, found};
 use crate::platform::{db::Db, error::Result};
 
-/// What one coach did in a period.
+/// Results of one coach in a period.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
 pub struct CoachFacts {
     #[serde(rename(serialize = "教练"))]
@@ -15,7 +15,7 @@ pub struct CoachFacts {
     days: Days,
     #[serde(rename(serialize = "本期"))]
     now: Results,
-    /// The same number of days before.
+    /// The same number of days before the period.
     #[serde(rename(serialize = "上一周期"))]
     before: Results,
     #[serde(rename(serialize = "负责会员数"))]
@@ -43,7 +43,7 @@ struct Results {
 /// The results of a coach of a site in a period.
 ///
 /// # Errors
-/// [`crate::Error::NotFound`] where the site knows no such coach.
+/// [`crate::Error::NotFound`] if the site has no such coach.
 pub async fn coach(db: &Db, site_id: i64, coach_id: i64, period: Period) -> Result<CoachFacts> {
     let facts = sqlx::query_scalar!(
         r#"
@@ -87,12 +87,12 @@ pub async fn coach(db: &Db, site_id: i64, coach_id: i64, period: Period) -> Resu
     found(facts.fetch_optional(db)).await
 }
 
-/// The coaches of a site side by side.
+/// A ranking of the coaches of a site.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
 pub struct CoachesFacts {
     #[serde(flatten)]
     days: Days,
-    /// The twenty with most revenue.
+    /// The twenty coaches with the highest revenue.
     #[serde(rename(serialize = "教练排名"))]
     coaches: Vec<Rank>,
 }
@@ -111,10 +111,10 @@ struct Rank {
     revenue_before: f64,
 }
 
-/// The results of a site's coaches in a period, the best first.
+/// The ranking of a site's coaches by revenue in a period.
 ///
 /// # Errors
-/// [`crate::Error::NotFound`] where there is no such site.
+/// [`crate::Error::NotFound`] if there is no such site.
 pub async fn coaches(db: &Db, site_id: i64, period: Period) -> Result<CoachesFacts> {
     let facts = sqlx::query_scalar!(
         r#"

@@ -1,4 +1,4 @@
-//! What a site, or an area of it, took in a period.
+//! Finance facts of a site or of one area, for a period.
 
 use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
@@ -16,12 +16,12 @@ pub struct FinanceFacts {
     days: Days,
     #[serde(rename(serialize = "合计"))]
     total: Totals,
-    /// The same number of days before; zeros where nothing is known of them.
+    /// The same number of days before the period. Zeros if there is no data.
     #[serde(rename(serialize = "上一周期"))]
     before: Totals,
     #[serde(rename(serialize = "各区域"))]
     areas: Vec<Area>,
-    /// The newest 31 days at most.
+    /// At most the newest 31 days.
     #[serde(rename(serialize = "每日"))]
     daily: Vec<Day>,
 }
@@ -69,7 +69,7 @@ struct Day {
 /// Finance of a site for a period, of all areas or of one.
 ///
 /// # Errors
-/// [`crate::Error::NotFound`] where there is no such site.
+/// [`crate::Error::NotFound`] if there is no such site.
 pub async fn finance(
     db: &Db,
     site_id: i64,

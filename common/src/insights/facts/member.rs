@@ -1,4 +1,4 @@
-//! A member of a site, and all of them together.
+//! Facts about one member of a site, and about all members.
 
 use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
@@ -7,7 +7,7 @@ use sqlx::types::Json;
 use super::{Days, Period, found};
 use crate::platform::{db::Db, error::Result};
 
-/// One member: who it is, how often and for what it comes, what staff noted.
+/// One member: profile, visits, consumption and notes of staff.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
 pub struct MemberFacts {
     #[serde(rename(serialize = "会员姓名"))]
@@ -36,10 +36,10 @@ pub struct MemberFacts {
     visits_90d: i64,
     #[serde(rename(serialize = "近90天消费"))]
     spent_90d: f64,
-    /// The newest within 90 days, as many as were asked for.
+    /// The newest orders of the last 90 days, as many as requested.
     #[serde(rename(serialize = "消费明细"))]
     orders: Vec<Order>,
-    /// The newest 5.
+    /// The newest 5 notes.
     #[serde(rename(serialize = "备注"))]
     notes: Vec<Note>,
 }
@@ -71,17 +71,17 @@ struct Note {
 }
 
 impl MemberFacts {
-    /// Who it is.
+    /// Name of the member.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// How many orders there are to show.
+    /// Number of orders in these facts.
     pub fn orders(&self) -> usize {
         self.orders.len()
     }
 
-    /// The same without the orders before the newest.
+    /// A copy with at most `most` orders, the newest ones.
     #[must_use]
     pub fn with_newest_orders(&self, most: usize) -> Self {
         let mut facts = self.clone();
@@ -90,10 +90,10 @@ impl MemberFacts {
     }
 }
 
-/// A member as it was at the end of the site's business date, with so many orders at most.
+/// A member at the end of the site's business date, with at most `orders` orders.
 ///
 /// # Errors
-/// [`crate::Error::NotFound`] where the site has no such member.
+/// [`crate::Error::NotFound`] if the site has no such member.
 pub async fn member(db: &Db, site_id: i64, member_id: i64, orders: i64) -> Result<MemberFacts> {
     let facts = sqlx::query_scalar!(
         r#"
@@ -134,7 +134,7 @@ pub async fn member(db: &Db, site_id: i64, member_id: i64, orders: i64) -> Resul
     found(facts.fetch_optional(db)).await
 }
 
-/// All members of a site.
+/// Facts about all members of a site.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
 pub struct MembersFacts {
     #[serde(flatten)]
@@ -149,10 +149,10 @@ pub struct MembersFacts {
     spent: f64,
     #[serde(rename(serialize = "30天以上未到店会员"))]
     sleeping: i64,
-    /// Five of them.
+    /// The five members with the highest spending in the period.
     #[serde(rename(serialize = "消费最高的会员"))]
     best: Vec<Spender>,
-    /// Ten who came often and then not for thirty days.
+    /// Up to ten members with at least 3 visits in 90 days and none in the last 30 days.
     #[serde(rename(serialize = "可能流失的会员"))]
     leaving: Vec<Leaver>,
 }
@@ -177,10 +177,10 @@ struct Leaver {
     visits: i64,
 }
 
-/// The members of a site in a period.
+/// Facts about the members of a site in a period.
 ///
 /// # Errors
-/// [`crate::Error::NotFound`] where there is no such site.
+/// [`crate::Error::NotFound`] if there is no such site.
 pub async fn members(db: &Db, site_id: i64, period: Period) -> Result<MembersFacts> {
     let facts = sqlx::query_scalar!(
         r#"

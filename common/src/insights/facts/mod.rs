@@ -1,7 +1,7 @@
-//! What is known of a site's business, read from the schema `dws` that the operator's ETL fills.
+//! Facts about a site's business, from the schema `dws`, which the operator's ETL fills.
 //!
-//! Each kind of facts is one statement of one site. What goes into a prompt is the serialized form:
-//! its names are those that people use, and every figure in it is a column of that statement.
+//! Each kind of facts is one statement for one site. Prompts contain the serialized form. It has
+//! Chinese keys, and each figure in it comes from that statement.
 
 mod coach;
 mod finance;
@@ -26,26 +26,26 @@ use crate::platform::{
 };
 
 words! {
-    /// A named range of days, relative to the business date. Clients and `period_days` use its
+    /// A named range of days, relative to the business date. The API and `period_days` use its
     /// word, prompts its [`label`](Period::label).
     #[derive(PartialOrd, Ord)]
     pub enum Period {
         Today = "today",
         Yesterday = "yesterday",
-        /// From Monday.
+        /// From Monday to today.
         ThisWeek = "this_week",
         LastWeek = "last_week",
         ThisMonth = "this_month",
         LastMonth = "last_month",
-        /// Whole months, before this one.
+        /// The three whole months before this month.
         Last3Months = "last_3_months",
-        /// Whole months, before this one.
+        /// The six whole months before this month.
         Last6Months = "last_6_months",
     }
 }
 
 impl Period {
-    /// As people say it.
+    /// The Chinese name, for prompts.
     pub const fn label(self) -> &'static str {
         match self {
             Self::Today => "今日",
@@ -60,14 +60,14 @@ impl Period {
     }
 }
 
-/// As people say it: it stands in facts.
+/// Serializes as the Chinese name, because facts are part of prompts.
 impl Serialize for Period {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
         serializer.serialize_str(self.label())
     }
 }
 
-/// The facts that a statement answers, if there is somebody or something that they are about.
+/// Runs a statement that returns facts. No row becomes [`Error::NotFound`].
 async fn found<T>(row: impl Future<Output = sqlx::Result<Option<Json<T>>>> + Send) -> Result<T> {
     Ok(row
         .with_statement_timeout()
@@ -76,7 +76,7 @@ async fn found<T>(row: impl Future<Output = sqlx::Result<Option<Json<T>>>> + Sen
         .0)
 }
 
-/// First and last day of what facts are about.
+/// First and last day of the facts.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
 pub struct Days {
     #[serde(rename(serialize = "起始日期"))]

@@ -1,4 +1,4 @@
-//! What somebody noted about a member.
+//! A note of staff about a member.
 
 use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
@@ -7,7 +7,7 @@ use sqlx::types::Json;
 use super::found;
 use crate::platform::{db::Db, error::Result};
 
-/// One note.
+/// One note about a member.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
 pub struct NoteFacts {
     #[serde(rename(serialize = "日期"))]
@@ -16,15 +16,15 @@ pub struct NoteFacts {
     author: String,
     #[serde(rename(serialize = "内容"))]
     content: String,
-    /// Whom it is about.
+    /// The member of the note.
     #[serde(skip_serializing)]
     pub member_id: i64,
 }
 
-/// A note of a site, written by the end of its business date.
+/// A note of a site, if it was written on or before the site's business date.
 ///
 /// # Errors
-/// [`crate::Error::NotFound`] where the site has no such note yet.
+/// [`crate::Error::NotFound`] if the site has no such note, or if it was written later.
 pub async fn note(db: &Db, site_id: i64, note_id: i64) -> Result<NoteFacts> {
     let facts = sqlx::query_scalar!(
         r#"

@@ -17,4 +17,5 @@ begin
 end $$;
 
 comment on function period_days is
-    'First and last day of today, yesterday, this_week, last_week, this_month, last_month, last_3_months or last_6_months; an empty range for any other word';
+    'First and last day of a period: today, yesterday, this_week, last_week, this_month, '
+    'last_month, last_3_months or last_6_months. An empty range for any other word';

@@ -1,4 +1,4 @@
-//! A task that a coach was given.
+//! A task of a coach.
 
 use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
@@ -7,7 +7,7 @@ use sqlx::types::Json;
 use super::found;
 use crate::platform::{db::Db, error::Result};
 
-/// One task.
+/// One task of a coach.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
 pub struct TaskFacts {
     #[serde(rename(serialize = "任务"))]
@@ -24,18 +24,18 @@ pub struct TaskFacts {
     due_on: NaiveDate,
     #[serde(rename(serialize = "完成日期"))]
     done_on: Option<NaiveDate>,
-    /// Who was given it.
+    /// The coach who has the task.
     #[serde(skip_serializing)]
     pub coach_id: i64,
-    /// Whom it is about.
+    /// The member of the task, if it has one.
     #[serde(skip_serializing)]
     pub member_id: Option<i64>,
 }
 
-/// A task of a site.
+/// Reads a task of a site.
 ///
 /// # Errors
-/// [`crate::Error::NotFound`] where the site has no such task.
+/// [`crate::Error::NotFound`] if the site has no such task.
 pub async fn task(db: &Db, site_id: i64, task_id: i64) -> Result<TaskFacts> {
     let facts = sqlx::query_scalar!(
         r#"

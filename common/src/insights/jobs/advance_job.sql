@@ -7,7 +7,9 @@ create type advanced_job as (
 );
 
 comment on type advanced_job is
-    'generate: fill the entry, for the step; succeeded: nothing was left to do; wait: another has the target, the job is pending until retry_at; lost: the job is no longer the caller''s';
+    'outcome: generate (fill the entry, for the step), succeeded (no step was left), wait (another '
+    'job generates for the target; this one is pending until retry_at), or lost (the caller no '
+    'longer owns the job)';
 
 create function advance_job(
     p_site bigint,
@@ -28,9 +30,9 @@ begin
     where id = p_job and site_id = p_site and claims = p_claim and status = 'running' for no key update;
     if not found then r.outcome := 'lost'; return r; end if;
 
-    -- A step that finds a result is skipped. A forced job takes only its own: those it made before it was interrupted.
-    -- What it has just made counts, however short it holds; but where a job had to wait, and what it rests on has
-    -- ceased to hold, it goes back to there.
+    -- Skip steps that have a result. From j.step on, a result of this job counts even after its
+    -- expires_at. A forced job accepts other valid results only before j.step. If one of these has
+    -- expired while the job waited, the job goes back to that step.
     r.step := 0;
     while r.step < cardinality(j.app_chain) and exists (
         select from biz.ai_cache c
@@ -67,4 +69,4 @@ begin
 end $$;
 
 comment on function advance_job is
-    'Skips the steps that have a result, and makes the caller the generator of the first that has none';
+    'Skips the steps that have a result, and makes the caller the generator of the next step';

@@ -5,7 +5,9 @@ create type begun_run as (
     retry_at timestamptz
 );
 
-comment on type begun_run is 'outcome: running, budget_exceeded or circuit_open (then retry_at), or lost: the job is no longer the caller''s';
+comment on type begun_run is
+    'outcome: running; budget_exceeded or circuit_open (then retry_at); or lost (the caller no '
+    'longer owns the job)';
 
 create function begin_job_run(
     p_site bigint,
@@ -40,7 +42,7 @@ begin
     r.run_at := l.created_at;
     if l.status = 'running' then
         perform open_run(l);
-        -- As with a reply: whoever asked has given up by now.
+        -- As in begin_reply: the caller has timed out.
         if clock_timestamp() - statement_timestamp() > make_interval(secs => p_patience_ms / 1000.0) then
             raise exception 'a run began too late' using errcode = 'query_canceled';
         end if;
@@ -50,4 +52,4 @@ begin
     return r;
 end $$;
 
-comment on function begin_job_run is 'Admits and opens a run for a job that is still the caller''s';
+comment on function begin_job_run is 'Admits and opens a run, if the caller still owns the job';

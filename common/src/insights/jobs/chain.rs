@@ -1,4 +1,4 @@
-//! Which apps an event sets off, in which order, and about what.
+//! The applications that follow an event, their order and their targets.
 
 use serde_json::Value;
 
@@ -11,7 +11,7 @@ use crate::{
     },
 };
 
-/// The apps that follow an event. What is done is kept: a chain that broke goes on where it broke.
+/// The applications that follow an event. If a chain fails, a retry continues at the failed step.
 pub(super) fn of(event: EventType, payload: &Value) -> Vec<App> {
     let mut chain = match event {
         EventType::ConsumptionSettled => {
@@ -19,10 +19,10 @@ pub(super) fn of(event: EventType, payload: &Value) -> Vec<App> {
         }
         EventType::NoteCreated => vec![App::NoteAnalysis, App::ClueConsolidated],
         EventType::TaskAssigned => vec![App::Analysis, App::Tactics],
-        // For every filter: see `prewarm`.
+        // For one filter. `prewarm` queues a job for each.
         EventType::EtlFinished | EventType::Prewarm => vec![App::Finance, App::FinanceArea],
         EventType::SessionMessage => vec![App::Chat],
-        // As the admin chose: see `batches`.
+        // `batches` writes the chain that the admin chose.
         EventType::Batch => Vec::new(),
     };
     if event == EventType::ConsumptionSettled && id(payload, "coach_id").is_some() {
@@ -31,8 +31,8 @@ pub(super) fn of(event: EventType, payload: &Value) -> Vec<App> {
     chain
 }
 
-/// What an app of a chain answers about. None where the event does not say, which [`super::NewEvent`]
-/// does not let happen.
+/// The target of an application. `None` if the payload lacks a field; [`super::NewEvent`] prevents
+/// that.
 pub(super) fn target(app: App, member_id: Option<i64>, payload: &Value) -> Option<Target> {
     match app {
         App::Chat => None,
@@ -51,7 +51,7 @@ pub(super) fn target(app: App, member_id: Option<i64>, payload: &Value) -> Optio
     }
 }
 
-/// A positive number of a payload.
+/// A positive integer of a payload.
 pub(super) fn id(payload: &Value, name: &str) -> Option<i64> {
     payload.get(name)?.as_i64().filter(|id| *id > 0)
 }
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_coach_who_took_part_gets_a_task_and_words_for_it() {
+    fn a_visit_with_a_coach_adds_analysis_and_tactics() {
         let alone = of(EventType::ConsumptionSettled, &json!({ "order_id": 5 }));
         assert_eq!(
             alone,
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn a_task_is_answered_about_itself_and_a_visit_about_the_member() {
+    fn the_target_is_the_task_if_there_is_one_else_the_member() {
         let task = target(App::Analysis, Some(7), &json!({ "task_id": 3 }));
         assert_eq!(task, Some(Target::Task(3)));
         let visit = target(App::Analysis, Some(7), &json!({ "coach_id": 1001 }));
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_is_a_period_and_an_area_or_all() {
+    fn the_target_of_a_filter_has_a_period_and_an_area_or_all() {
         let filter = |payload| target(App::Finance, None, &payload).map(|target| target.id());
         let all = json!({ "period": "today", "area": "all" });
         assert_eq!(filter(all).as_deref(), Some("today:all"));

@@ -1,4 +1,4 @@
-//! One job, with all that is known of it.
+//! One job with its runs.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -14,51 +14,47 @@ use crate::{
     },
 };
 
-/// The most runs that are told of a job: one that had to wait for long has many that were refused.
+/// Limit of listed runs. A job that waited for long has many refused runs.
 const MAX_RUNS: i64 = 100;
 
-/// A job.
+/// A job with its runs.
 #[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "plain data")]
 pub struct JobWithRuns {
-    /// As it is listed.
     pub summary: JobItem,
-    /// What the event said.
+    /// Payload of the event.
     pub payload: Value,
-    /// Apps of the chain that are done.
+    /// Number of steps of the chain that are done.
     pub step: i32,
-    /// Tries that count.
+    /// Number of tries. Waiting does not count as a try.
     pub attempts: i32,
-    /// Why it does not go on, or did not.
+    /// Why the job failed or waits.
     pub error_code: Option<String>,
-    /// The same in words.
     pub error_message: Option<String>,
-    /// By which way it came.
+    /// The way in which the event arrived.
     pub connector_type: String,
-    /// The job that it was to make good.
+    /// The job of which this one is a retry.
     pub retry_of: Option<i64>,
-    /// The batch that it is of.
     pub batch_id: Option<Uuid>,
-    /// The job that has the same event.
+    /// The job of the same event, if this one was skipped as a duplicate.
     pub duplicate_of: Option<i64>,
-    /// Its calls, the oldest first.
+    /// Oldest first, at most 100.
     pub runs: Vec<RunOfJob>,
 }
 
-/// A call that a job made.
+/// A run of a job.
 #[derive(Clone, Debug, Deserialize)]
+#[expect(missing_docs, reason = "plain data")]
 pub struct RunOfJob {
-    /// The app, by its name.
     pub app_type: String,
-    /// Id.
     pub run_id: i64,
-    /// What became of it.
     pub status: String,
 }
 
-/// Finds a job.
+/// Reads a job.
 ///
 /// # Errors
-/// [`Error::NotFound`], also for one of a site that is not asked about.
+/// [`Error::NotFound`], also for a job outside of `scope`.
 pub async fn find(db: &Db, scope: SiteScope, id: i64) -> Result<JobWithRuns> {
     let row = sqlx::query!(
         r#"

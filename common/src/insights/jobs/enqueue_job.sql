@@ -3,7 +3,8 @@ create type enqueued_job as (
     status text
 );
 
-comment on type enqueued_job is 'Id and status of a job, pending or skipped_duplicate; nulls where there is no such site';
+comment on type enqueued_job is
+    'Id and status of a job, pending or skipped_duplicate; nulls if there is no such site';
 
 create function enqueue_job(
     p_site bigint,
@@ -40,11 +41,12 @@ begin
                                           status, duplicate_of, error_message, finished_at)
     values (p_site, p_event, p_event_id, p_connector, p_trigger, p_member, p_payload, p_chain, v_key,
             'skipped_duplicate', v_first, concat('the same event of ', v_today, ' is job ', v_first), now())
-    -- Delivered twice at this very moment.
+    -- A concurrent delivery of the same event has inserted the row.
     on conflict (site_id, event_id) do update set event_id = j.event_id
     returning id, status into r.id, r.status;
     return r;
 end $$;
 
 comment on function enqueue_job is
-    'Queues an event; one that came before on the same business date is recorded as skipped_duplicate, unless it is forced';
+    'Queues the job of an event. A repetition on the same business date is stored as '
+    'skipped_duplicate, unless it is forced';

@@ -1,4 +1,4 @@
-//! What happened in a business, as its backend tells it: by the event bus or by the admin API.
+//! Business events from the event bus and the admin API.
 
 use serde_json::{Map, Value};
 
@@ -9,13 +9,13 @@ use crate::platform::{
     words::words,
 };
 
-/// The largest payload, in bytes of JSON.
+/// Size limit of a payload, in bytes of JSON.
 const MAX_PAYLOAD: usize = 16 * 1024;
-/// The longest id of an order, in characters.
+/// Length limit of an order id, in characters.
 const MAX_ORDER_ID: usize = 64;
 
-/// The members of a payload that a chain may need, and how clients are told which one is wrong. All are
-/// positive numbers; an order may also be text.
+/// The fields of a payload that a chain may need, and their names in errors. All are positive
+/// integers; `order_id` may also be text.
 const FIELDS: [(&str, &str); 4] = [
     ("order_id", "payload.order_id"),
     ("note_id", "payload.note_id"),
@@ -24,33 +24,34 @@ const FIELDS: [(&str, &str); 4] = [
 ];
 
 words! {
-    /// What can set off a chain, as the column `event_type` and the event bus's `detail-type` spell it.
+    /// Events that start a chain, as in the column `event_type` and the `detail-type` of
+    /// EventBridge.
     pub enum EventType {
         /// A member paid.
         ConsumptionSettled = "consumption.settled",
-        /// Somebody wrote a note about a member.
+        /// A note about a member was written.
         NoteCreated = "note.created",
-        /// A coach was given a task.
+        /// A coach got a task.
         TaskAssigned = "task.assigned",
-        /// The facts of a site are new.
+        /// New facts of a site were loaded.
         EtlFinished = "etl.finished",
-        /// Results are made before anybody asks.
+        /// Finance results are generated before users need them.
         Prewarm = "prewarm",
-        /// A user wrote to a bot.
+        /// A user sent a message to a bot.
         SessionMessage = "chat.session_message",
-        /// An admin asks about many members at once.
+        /// A batch of an admin needs results for many members.
         Batch = "batch",
     }
 }
 
 impl EventType {
-    /// Whether a business can say that it happened.
+    /// True if events of this type may come from outside of Parlor.
     const fn is_business(self) -> bool {
         !matches!(self, Self::Prewarm | Self::SessionMessage | Self::Batch)
     }
 }
 
-/// An event that makes sense.
+/// A checked event.
 #[derive(Clone, Debug)]
 pub struct NewEvent {
     pub(super) kind: EventType,
@@ -61,10 +62,11 @@ pub struct NewEvent {
 }
 
 impl NewEvent {
-    /// Checks that an event is one that a business can send, and that it says what its chain needs to know.
+    /// Checks that the type may come from outside and that the event has all fields that its chain
+    /// needs.
     ///
     /// # Errors
-    /// [`Error::Invalid`], with the field.
+    /// [`Error::Invalid`] with the field.
     pub fn parse(
         event_type: &str,
         site_id: i64,
@@ -86,14 +88,14 @@ impl NewEvent {
             return Err(Error::invalid("payload", Reason::Nul));
         }
         for (name, field) in FIELDS {
-            let is_one = match &payload[name] {
+            let is_valid = match &payload[name] {
                 Value::Null => true,
                 Value::String(text) if name == "order_id" => {
                     (1..=MAX_ORDER_ID).contains(&text.chars().count())
                 }
                 _ => id(&payload, name).is_some(),
             };
-            if !is_one {
+            if !is_valid {
                 return Err(Error::invalid(field, Reason::Type));
             }
         }
@@ -117,7 +119,7 @@ impl NewEvent {
         }
     }
 
-    /// What tells two events of a member on a day apart.
+    /// Distinguishes events of the same type and member on one day: order, note or task.
     pub(super) fn subject(&self) -> String {
         FIELDS[..3]
             .iter()
@@ -151,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_must_say_what_its_chain_needs_to_know() {
+    fn an_event_must_have_the_fields_that_its_chain_needs() {
         assert_eq!(
             wrong_field("consumption.settled", None, json!({})),
             "member_id"
@@ -169,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_id_is_refused() {
+    fn an_invalid_id_is_rejected() {
         for id in [
             json!(0),
             json!(-1),
@@ -193,14 +195,14 @@ mod tests {
     }
 
     #[test]
-    fn nobody_can_say_from_outside_that_it_is_time_to_prewarm() {
+    fn internal_and_unknown_event_types_are_rejected() {
         for event_type in ["prewarm", "", "CONSUMPTION.SETTLED", "chat.session_message"] {
             assert_eq!(wrong_field(event_type, Some(7), json!({})), "event_type");
         }
     }
 
     #[test]
-    fn a_payload_is_bounded_and_holds_no_nul() {
+    fn a_payload_that_is_too_large_or_contains_nul_is_rejected() {
         let large = json!({ "text": "大".repeat(MAX_PAYLOAD / 3) });
         assert_eq!(wrong_field("etl.finished", None, large), "payload");
         for nul in [

@@ -13,8 +13,8 @@ create function finish_job_run(
 declare
     r finished_run;
 begin
-    -- The run is settled whatever became of the job, for it was paid. The result is written only
-    -- while the job still belongs to the caller.
+    -- The run is always settled, because the call was paid. The result is stored only if the caller
+    -- still owns the job.
     perform from biz.ai_trigger_jobs
     where id = p_job and site_id = p_site and claims = p_claim and status = 'running' for no key update;
     r.applied := found;
@@ -26,4 +26,4 @@ begin
 end $$;
 
 comment on function finish_job_run is
-    'Settles a run and stores its result; applied: false where job or result belong to another worker';
+    'Settles a run and stores its result; applied: false if the caller has lost the job or the entry';

@@ -1,4 +1,4 @@
--- What the claim and the age of the queue both begin with.
+-- The start of the query that claims jobs and of the one that measures the age of the queue.
 create view job_queues as
 with recursive queues (site_id, urgency) as (
     (select j.site_id, j.urgency from biz.ai_trigger_jobs j where j.status = 'pending' order by j.site_id, j.urgency desc limit 1)
@@ -14,4 +14,6 @@ with recursive queues (site_id, urgency) as (
 )
 select site_id, urgency from queues;
 
-comment on view job_queues is 'Each kind of a site''s pending jobs, by one step in the index, however many there are';
+comment on view job_queues is
+    'Each site and urgency with pending jobs. Reads one index entry per row of the result, however '
+    'many jobs there are';

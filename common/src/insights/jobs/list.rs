@@ -1,4 +1,4 @@
-//! Jobs as admins look at them.
+//! Lists jobs for admins.
 
 use chrono::{DateTime, Utc};
 
@@ -15,60 +15,55 @@ use crate::{
 };
 
 words! {
-    /// Status of a job, as clients and the column `status` spell it.
+    /// Status of a job, as in the API and the column `status`.
     pub enum Status {
-        /// It waits for a worker, or for its time.
+        /// Waits for a worker, or for the time of its next try.
         Pending = "pending",
         Running = "running",
         Succeeded = "succeeded",
         Failed = "failed",
-        /// The same event came before.
+        /// The same event came earlier on the same business date.
         SkippedDuplicate = "skipped_duplicate",
-        /// It was cancelled before it ran.
+        /// Cancelled before it started.
         Cancelled = "cancelled",
     }
 }
 
 /// A job in a list.
 #[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "plain data")]
 pub struct JobItem {
-    /// Id.
     pub id: i64,
-    /// Where.
     pub site_id: i64,
-    /// What set it off, by its name.
+    /// Name of the event type.
     pub event_type: String,
-    /// Whom it is about, if it is about somebody.
+    /// The member of the event, if it has one.
     pub member_id: Option<i64>,
-    /// How it stands.
     pub status: String,
-    /// Which apps it asks, in this order.
+    /// Names of the applications, in order.
     pub app_chain: Vec<String>,
-    /// Whether it asks them even where their results hold.
+    /// If true, valid results are not reused.
     pub is_forced: bool,
-    /// When a worker first took it.
+    /// When a worker first claimed it.
     pub started_at: Option<DateTime<Utc>>,
-    /// When it ended.
     pub finished_at: Option<DateTime<Utc>>,
-    /// When it was queued.
     pub created_at: DateTime<Utc>,
 }
 
-/// Which jobs are listed.
+/// Filter of a list of jobs.
 #[derive(Clone, Copy, Debug)]
+#[expect(missing_docs, reason = "plain data")]
 pub struct JobQuery {
-    /// Of one site, or of all.
+    /// One site, or all sites.
     pub scope: SiteScope,
-    /// Set off by one kind of event.
     pub event_type: Option<EventType>,
-    /// That stand so.
     pub status: Option<Status>,
-    /// Queued in these days.
+    /// Dates on which the jobs were created.
     pub dates: DateRange,
 }
 
 impl JobQuery {
-    /// What a cursor of this list is bound to.
+    /// The scope of cursors of this list. A cursor is valid only in its own scope.
     pub fn cursor_scope(&self) -> String {
         let Self {
             scope,
@@ -79,8 +74,8 @@ impl JobQuery {
         format!("trigger-jobs/{scope:?}/{event_type:?}/{status:?}/{dates}")
     }
 
-    /// The kinds of jobs that are asked for, one by one, as the index has them; none where all are, for which
-    /// there is another index.
+    /// All pairs of event type and status that match, for the index on both. Empty without a
+    /// filter; then the query uses another index.
     fn kinds(&self) -> (Vec<String>, Vec<String>) {
         if self.event_type.is_none() && self.status.is_none() {
             return (Vec::new(), Vec::new());
@@ -96,22 +91,22 @@ impl JobQuery {
     }
 }
 
-/// A page of jobs, and what is said beside it.
+/// A page of jobs, with a counter.
 #[derive(Debug)]
 pub struct JobPage {
-    /// The jobs, the newest first.
+    /// Newest first.
     pub jobs: Page<JobItem>,
-    /// Events of today that were the same as one before, whatever the other filters. Today is the site's real
-    /// day; of all sites together, Shanghai's.
+    /// Number of events of today that were skipped as duplicates, independent of the other filters.
+    /// Today is the current date in the site's time zone. For all sites it is the date in Shanghai.
     pub today_skipped_duplicates: i64,
 }
 
-/// Lists jobs, the newest first.
+/// Lists jobs, newest first.
 pub async fn list(db: &Db, query: &JobQuery, paging: &Paging<TimeKey>) -> Result<JobPage> {
     let (events, statuses) = query.kinds();
     let start = Start::of(paging.from);
-    // Each site and kind is read by itself, from its newest job on and no further than the page goes; what is
-    // lateral and limited is read by the index, whatever the planner thinks of the filters.
+    // Each site and kind is read separately, newest first, and only as many rows as the page needs.
+    // With a lateral subquery and a limit, the planner always uses the index.
     let rows = sqlx::query!(
         r#"
         with days as materialized (

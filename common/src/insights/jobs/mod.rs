@@ -1,11 +1,13 @@
-//! Trigger jobs: work in the background. An event sets off a chain of apps; each result is stored,
-//! where the next app, and people, find it.
+//! Trigger jobs: background work. An event starts a chain of applications. Each result is stored,
+//! so that users and later applications of the chain can read it.
 //!
-//! `event` parses what comes in, `chain` names the apps that follow, `queue` is the table and its
-//! transitions, `step` asks one app, `run` opens and settles the run of that call, `prompt_input`
-//! reads what its prompt needs, `worker` drives all of it. `prewarm` queues what will be needed,
-//! `list` and `detail` show jobs to admins, `retry` starts one again. The job of a session's message
-//! is handed to `SessionReplies`.
+//! - `event` parses events. `chain` lists the applications that follow.
+//! - `queue` has the table of jobs and its transitions.
+//! - `worker` runs jobs. `step` calls one application. `run` opens and settles the run of a call.
+//! - `prompt_input` reads the input of a prompt.
+//! - `prewarm` queues jobs for results before users need them.
+//! - `list` and `detail` show jobs to admins. `retry` queues a job again.
+//! - `SessionReplies` makes the reply to a message of a session.
 
 mod chain;
 mod detail;
@@ -29,3 +31,8 @@ pub use retry::retry;
 pub(crate) use step::{PATIENCE, StepError, lease_lost, retry_storing, step_error};
 pub(crate) use worker::{JobContext, SessionReplies, SessionReplyOutcome};
 pub use worker::{JobLimits, Worked, Worker, after_a_minute};
+
+/// How often a job is tried. A wait, for example for the budget, is not a try.
+const MAX_TRIES: i32 = 5;
+/// How often a bot's reply is tried. It is less, because a person waits for it.
+pub(crate) const MAX_REPLY_TRIES: i32 = 3;

@@ -1,4 +1,5 @@
-//! Finance insights before anybody asks: a job for each filter of each active site that has no result.
+//! Generates finance results before users need them: one job for each filter without a valid
+//! result.
 
 use serde::Serialize;
 
@@ -15,35 +16,35 @@ use crate::{
     },
 };
 
-/// Sites that are looked at by one statement.
+/// Number of sites per statement.
 const SITES: i64 = 50;
 
-/// What a prewarm found and did.
+/// Counts of a prewarm.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Prewarmed {
-    /// Active sites: those that took something within 31 days.
+    /// Active sites: sites with finance data of the last 31 days.
     pub sites: i64,
-    /// Filters that got a job; in a dry run, those that would.
+    /// Filters for which a job was queued. In a dry run, filters for which one would be.
     pub enqueued: i64,
-    /// Filters that have a result which holds.
+    /// Filters with a valid result.
     pub valid: i64,
-    /// Filters that have a job under way.
+    /// Filters without a valid result that already have a pending or running job.
     pub under_way: i64,
 }
 
-/// Whose filters, and on whose behalf.
-struct Wish<'a> {
+/// Selects filters, and describes the new jobs.
+struct Selection<'a> {
     after_site: i64,
     only_site: Option<i64>,
     connector: Connector,
-    /// A forced event's: whatever holds already, and once for each parent.
+    /// Queue jobs also for filters with a valid result.
     forced: bool,
-    /// The job that asks: its children are queued once, however often it tries.
+    /// The job that queues these jobs. Its retries do not queue them again.
     parent: Option<&'a str>,
     dry_run: bool,
 }
 
-/// Queues what is missing, of all active sites or of one. A dry run only counts.
+/// Queues jobs for missing results, for all active sites or for one. A dry run only counts.
 pub async fn prewarm(
     db: &Db,
     connector: Connector,
@@ -53,7 +54,7 @@ pub async fn prewarm(
     let mut done = Prewarmed::default();
     let mut after_site = 0;
     loop {
-        let wish = Wish {
+        let selection = Selection {
             after_site,
             only_site,
             connector,
@@ -61,7 +62,7 @@ pub async fn prewarm(
             parent: None,
             dry_run,
         };
-        let (page, last_site) = enqueue(db, &wish).await?;
+        let (page, last_site) = enqueue(db, &selection).await?;
         done.sites += page.sites;
         done.enqueued += page.enqueued;
         done.valid += page.valid;
@@ -73,10 +74,10 @@ pub async fn prewarm(
     }
 }
 
-/// Queues the filters of a job's site, since its facts are new. Answers how many.
+/// Queues jobs for a site whose facts are new. Returns the number of jobs.
 pub(super) async fn enqueue_site(db: &Db, job: &Job) -> Result<u32> {
     let parent = format!("job:{}", job.id);
-    let wish = Wish {
+    let selection = Selection {
         after_site: 0,
         only_site: Some(job.site_id),
         connector: Connector::Job,
@@ -84,12 +85,12 @@ pub(super) async fn enqueue_site(db: &Db, job: &Job) -> Result<u32> {
         parent: Some(&parent),
         dry_run: false,
     };
-    let (queued, _) = enqueue(db, &wish).await?;
+    let (queued, _) = enqueue(db, &selection).await?;
     Ok(u32::try_from(queued.enqueued).unwrap_or(u32::MAX))
 }
 
-/// One page of sites, and the last of them, if there was any.
-async fn enqueue(db: &Db, wish: &Wish<'_>) -> Result<(Prewarmed, Option<i64>)> {
+/// Handles one page of sites. Also returns the last site of the page, if there was any.
+async fn enqueue(db: &Db, selection: &Selection<'_>) -> Result<(Prewarmed, Option<i64>)> {
     let periods: Vec<String> = Period::ALL.map(|period| period.name().to_owned()).into();
     let row = sqlx::query!(
         r#"
@@ -138,23 +139,23 @@ async fn enqueue(db: &Db, wish: &Wish<'_>) -> Result<(Prewarmed, Option<i64>)> {
                      and (j.status in ('pending', 'running') or (j.status = 'succeeded' and j.event_type <> 'prewarm')))) as "under_way!"
         from judged
         "#,
-        wish.after_site,
-        wish.only_site,
+        selection.after_site,
+        selection.only_site,
         SITES,
         &periods,
         App::Finance.name(),
         App::FinanceArea.name(),
         ALL_AREAS,
-        wish.forced,
+        selection.forced,
         EventType::Prewarm.name(),
-        wish.parent,
-        wish.connector.name(),
-        wish.dry_run,
+        selection.parent,
+        selection.connector.name(),
+        selection.dry_run,
     )
     .fetch_one(db)
     .with_statement_timeout()
     .await?;
-    let enqueued = if wish.dry_run {
+    let enqueued = if selection.dry_run {
         row.missing - row.under_way
     } else {
         row.queued

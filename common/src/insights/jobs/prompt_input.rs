@@ -1,4 +1,4 @@
-//! What a step asks: the facts of its target and the last results, made into the app's prompt.
+//! Builds the prompt of a step from the facts of its target and earlier results.
 
 use serde_json::Value;
 
@@ -19,18 +19,19 @@ use crate::{
     },
 };
 
-/// Earlier results that an app is shown.
+/// Number of earlier results in a prompt.
 const REFERENCES: i64 = 2;
-/// Orders of a member that app3 is shown, which looks at consumption in full detail, and the others.
+/// Number of orders in the prompt of app3, which analyses consumption in detail.
 const ALL_ORDERS: i64 = 200;
+/// Number of orders in other prompts.
 const SOME_ORDERS: i64 = 20;
-/// Notes whose clues are consolidated.
+/// Number of notes whose clues are consolidated.
 const NOTES: i64 = 20;
 
-/// The prompt of an app about a target.
+/// The prompt of an application for a target.
 ///
 /// # Errors
-/// [`Error::NotFound`] where the site knows nothing of the target.
+/// [`Error::NotFound`] if the target does not exist in the site.
 pub(super) async fn of(db: &Db, job: &Job, app: App, target: &Target) -> Result<String> {
     let site_id = job.site_id;
     let references = references(db, site_id, app, target);
@@ -61,7 +62,7 @@ pub(super) async fn of(db: &Db, job: &Job, app: App, target: &Target) -> Result<
             Ok(app3_clue::prompt(&facts, &references))
         }
         (App::Analysis, target) => {
-            let about = Circumstances::of(db, job, target).await?;
+            let about = Subject::of(db, job, target).await?;
             let clues = clues(db, site_id, about.member_id);
             let (clues, references) = tokio::try_join!(clues, references)?;
             let facts = app4_analysis::Facts {
@@ -77,7 +78,7 @@ pub(super) async fn of(db: &Db, job: &Job, app: App, target: &Target) -> Result<
                 let entry = results::latest(db, site_id, App::Analysis, target).await?;
                 entry.map(|entry| entry.result).ok_or(Error::NotFound)
             };
-            let about = Circumstances::of(db, job, target);
+            let about = Subject::of(db, job, target);
             let (about, analysis, references) = tokio::try_join!(about, analysis, references)?;
             let facts = app5_tactics::Facts {
                 analysis: &analysis,
@@ -88,7 +89,7 @@ pub(super) async fn of(db: &Db, job: &Job, app: App, target: &Target) -> Result<
         (App::NoteAnalysis, Target::Note(note_id)) => {
             let (note, references) =
                 tokio::try_join!(facts::note(db, site_id, *note_id), references)?;
-            // The result is kept under the event's member, whose clues it joins.
+            // The result is stored for the member of the event, so it must be the note's member.
             if job.member_id != Some(note.member_id) {
                 return Err(Error::NotFound);
             }
@@ -125,21 +126,19 @@ pub(super) async fn of(db: &Db, job: &Job, app: App, target: &Target) -> Result<
             };
             Ok(app8_clue_consolidated::prompt(&facts, &references))
         }
-        _ => Err(Error::internal(
-            "an app is asked about what it does not know",
-        )),
+        _ => Err(Error::internal("an app has a target of another kind")),
     }
 }
 
-/// Whom and what a coach's work is about.
-struct Circumstances {
+/// The member of an analysis, and the coach and task if there are any.
+struct Subject {
     member_id: i64,
     member: MemberFacts,
     coach: Option<CoachFacts>,
     task: Option<TaskFacts>,
 }
 
-impl Circumstances {
+impl Subject {
     async fn of(db: &Db, job: &Job, target: &Target) -> Result<Self> {
         let task = match target {
             Target::Task(task_id) => Some(facts::task(db, job.site_id, *task_id).await?),
@@ -157,7 +156,7 @@ impl Circumstances {
         let member = facts::member(db, job.site_id, member_id, SOME_ORDERS);
         let coach = async {
             match coach_id {
-                // A coach who is new has done nothing yet; that is no reason to say nothing of the member.
+                // A new coach has no facts yet. The prompt then has only the member.
                 Some(id) => match facts::coach(db, job.site_id, id, Period::ThisMonth).await {
                     Err(Error::NotFound) => Ok(None),
                     found => found.map(Some),
@@ -175,7 +174,7 @@ impl Circumstances {
     }
 }
 
-/// What is known about a member: consolidated, or else from its consumption alone.
+/// The clues about a member: consolidated, or else from the consumption alone.
 async fn clues(db: &Db, site_id: i64, member_id: i64) -> Result<Option<Value>> {
     let target = Target::Member(member_id);
     for app in [App::ClueConsolidated, App::Clue] {

@@ -1,12 +1,12 @@
-//! The table of jobs: enqueued, claimed, moved on, given back. Every move of a running job names the claim
-//! under which it runs; whoever finds no row is late.
+//! The table of jobs: enqueue, claim, advance, renew, release. Each change of a running job checks
+//! the number of the claim. If it finds no row, the worker has lost the job.
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use sqlx::PgExecutor;
 
 use super::{
-    chain,
+    MAX_REPLY_TRIES, MAX_TRIES, chain,
     event::{EventType, NewEvent},
     list::Status,
 };
@@ -26,26 +26,26 @@ use crate::{
     },
 };
 
-/// How long a job, and the entry that it fills, belong to their worker, counted from its last sign of life.
+/// Lease of a job and of the entry that it fills, counted from the last renewal.
 pub(crate) const LEASE: std::time::Duration = std::time::Duration::from_secs(30);
 
-/// By which way a job came.
+/// The way in which a job was requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Connector {
     /// Amazon EventBridge.
     EventBus,
-    /// `POST /api/admin/ai/trigger-jobs`, called by this admin: a job that it makes is audited.
+    /// `POST /api/admin/ai/trigger-jobs`. Has the id of the admin, for the audit log.
     AdminApi(i64),
     /// The daily schedule.
     Schedule,
-    /// Somebody at a terminal.
+    /// The command line.
     Command,
     /// Another job.
     Job,
 }
 
 impl Connector {
-    /// As in the column `connector_type`.
+    /// The value of the column `connector_type`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::EventBus => "event_bus",
@@ -57,27 +57,28 @@ impl Connector {
     }
 }
 
-/// The job of an event.
+/// Result of queueing an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "plain data")]
 pub struct Enqueued {
-    /// Id of the job.
     pub id: i64,
-    /// [`Status::Pending`], or [`Status::SkippedDuplicate`] where the same event came before on the same
-    /// business date. An event that is delivered again finds its job, in any status.
+    /// [`Status::Pending`], or [`Status::SkippedDuplicate`] if the same event came earlier on the
+    /// same business date. For a repeated delivery, the current status of its job.
     pub status: Status,
 }
 
 impl Enqueued {
-    /// Whether there is something to do.
+    /// True if the job waits for a worker.
     pub fn is_pending(self) -> bool {
         self.status == Status::Pending
     }
 }
 
-/// Queues what an event sets off. `event_id` is the event bus's own id: a delivery that comes twice is one event.
+/// Queues the job of an event. `event_id` is the id from EventBridge; a repeated delivery has the
+/// same id and creates no second job.
 ///
 /// # Errors
-/// [`Error::NotFound`] where there is no such site.
+/// [`Error::NotFound`] if there is no such site.
 pub async fn enqueue(
     db: &Db,
     event: &NewEvent,
@@ -140,30 +141,29 @@ async fn store(
     Ok(Enqueued { id, status })
 }
 
-/// Under which claim a worker holds a job.
+/// The claim of a worker on a job.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Claim {
-    /// Tenant.
     pub site_id: i64,
-    /// The job.
     pub job_id: i64,
-    /// The fence: counted up by each claim, so that an older claim can change nothing.
+    /// The number of the claim. It increases with each claim, so older claims cannot change the
+    /// job.
     pub fence: i32,
 }
 
-/// A job as its worker knows it.
+/// A claimed job.
 #[derive(Clone, Debug)]
 pub(crate) struct Job {
     pub id: i64,
     pub site_id: i64,
-    /// The fence: a job that was claimed again is somebody else's.
+    /// The number of the claim. If the row has another number, another worker has the job.
     pub fence: i32,
     pub event: EventType,
     pub member_id: Option<i64>,
     pub payload: Value,
     pub chain: Vec<App>,
     pub is_forced: bool,
-    /// Tries that count, this one included.
+    /// Number of tries, including this one.
     pub attempts: i32,
 }
 
@@ -176,16 +176,17 @@ impl Job {
         }
     }
 
-    /// What each app of the chain answers about.
+    /// The target of each application of the chain.
     pub fn targets(&self) -> Result<Vec<Target>> {
         let target = |&app| chain::target(app, self.member_id, &self.payload);
         let targets: Option<_> = self.chain.iter().map(target).collect();
-        targets.ok_or_else(|| Error::internal("a job does not say what it is about"))
+        targets.ok_or_else(|| Error::internal("the payload of a job lacks a field of its chain"))
     }
 }
 
-/// Takes jobs that are due, `most` at once. Sites take turns: who was served last comes last, however many
-/// jobs another has queued. A message of a conversation waits until those before it are answered.
+/// Claims at most `most` jobs that are due. Sites alternate: the site whose last claim is oldest is
+/// first, however many jobs another site has. A message of a conversation waits until the earlier
+/// ones have a reply.
 pub(super) async fn claim(db: &Db, most: usize) -> Result<Vec<Job>> {
     let rows = sqlx::query!(
         r#"
@@ -238,8 +239,8 @@ pub(super) async fn claim(db: &Db, most: usize) -> Result<Vec<Job>> {
         let chain: Option<_> = row.app_chain.iter().map(|name| App::parse(name)).collect();
         let known = EventType::parse(&row.event_type).zip(chain);
         if known.is_none() {
-            // Of a newer Parlor, perhaps: its lease will run out, and its turn comes again.
-            tracing::error!(job_id = row.id, "a job of an unknown kind");
+            // A newer version may have written it. After its lease expires, it is claimed again.
+            tracing::error!(job_id = row.id, "job has an unknown event type or app");
         }
         let (event, chain) = known?;
         Some(Job {
@@ -257,21 +258,21 @@ pub(super) async fn claim(db: &Db, most: usize) -> Result<Vec<Job>> {
     Ok(jobs.collect())
 }
 
-/// What a job has to do next.
+/// The next action for a job.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Next {
-    /// The step of that number, for that entry.
+    /// Run this step and fill this entry.
     Generate(usize, Lease),
-    /// Another generates for the same target. The job is pending again, until then.
+    /// Another job generates for the same target. The job is pending until this time.
     Wait(DateTime<Utc>),
-    /// Nothing: it has succeeded.
+    /// The job has succeeded.
     Nothing,
-    /// It is no longer the caller's.
+    /// Another worker has the job.
     Lost,
 }
 
 words! {
-    /// What `advance_job` returns.
+    /// Result of `advance_job`.
     enum Advanced {
         Generate = "generate",
         Wait = "wait",
@@ -280,7 +281,7 @@ words! {
     }
 }
 
-/// Skips the steps that have a result, and makes the caller the generator of the first that has none.
+/// Skips the steps that have a result, and makes the caller the generator of the next step.
 pub(super) async fn advance(db: &Db, job: &Job, targets: &[Target]) -> Result<Next> {
     let ids: Vec<String> = targets.iter().map(Target::id).collect();
     let valid_days: Vec<i32> = job.chain.iter().map(|app| valid_days(*app)).collect();
@@ -321,7 +322,7 @@ pub(super) async fn advance(db: &Db, job: &Job, targets: &[Target]) -> Result<Ne
     })
 }
 
-/// As the column `valid_days` has it.
+/// The value of the column `valid_days`. 0 means the business date only.
 fn valid_days(app: App) -> i32 {
     match app.validity() {
         Some(Validity::Days(days)) => days,
@@ -329,8 +330,8 @@ fn valid_days(app: App) -> i32 {
     }
 }
 
-/// A sign of life: what the job, and the entry that it fills, are leased until is put off. False where one of
-/// them is lost.
+/// Renews the leases of the job and of the entry that it fills. Returns false if one of them is
+/// lost.
 pub(super) async fn renew_lease(db: &Db, job: &Job, lease: Option<Lease>) -> Result<bool> {
     let row = sqlx::query!(
         r#"
@@ -356,7 +357,7 @@ pub(super) async fn renew_lease(db: &Db, job: &Job, lease: Option<Lease>) -> Res
     Ok(row.alive)
 }
 
-/// A job that is done otherwise than by its chain.
+/// Ends a job that has no chain.
 pub(super) async fn succeed(db: &Db, job: &Job) -> Result<()> {
     sqlx::query!(
         "update biz.ai_trigger_jobs set status = 'succeeded', lease_until = null, finished_at = clock_timestamp()
@@ -371,19 +372,21 @@ pub(super) async fn succeed(db: &Db, job: &Job) -> Result<()> {
     Ok(())
 }
 
-/// Why a job is given back.
+/// Why a job is released.
 #[derive(Clone, Debug)]
 pub(super) enum Release {
-    /// It could not go on before then, or not with this worker: that is no try.
+    /// It must wait, until this time or for another worker. This does not count as a try.
     Wait(Option<DateTime<Utc>>),
-    /// It may go better another time: in a while that doubles, five times in all.
+    /// A retry may succeed. The delay starts at 10 s and doubles up to 10 minutes, plus up to 50%
+    /// at random. At most [`MAX_TRIES`] tries.
     Retry,
-    /// It never will.
+    /// A retry would fail, too.
     Fail,
 }
 
-/// Gives a job back, and the entry that it was to fill. Returns its status, [`Status::Pending`] or
-/// [`Status::Failed`], and when it is due; `None` where it was lost.
+/// Releases a job and deletes the entry that it did not finish. Returns the new status,
+/// [`Status::Pending`] or [`Status::Failed`], and the time of the next try. Returns `None` if
+/// another worker has the job.
 pub(super) async fn release(
     db: &Db,
     job: &Job,
@@ -399,7 +402,7 @@ pub(super) async fn release(
     let row = sqlx::query!(
         r#"
         with moved as (
-            select id, $4 = 'fail' or ($4 = 'retry' and attempts >= 5) as over,
+            select id, $4 = 'fail' or ($4 = 'retry' and attempts >= $8) as over,
                    case $4 when 'wait' then coalesce($5, clock_timestamp())
                            else clock_timestamp() + make_interval(secs => least(600, 10 * 2 ^ (attempts - 1)) * (1 + 0.5 * random())) end as due
             from biz.ai_trigger_jobs
@@ -427,6 +430,7 @@ pub(super) async fn release(
         until,
         code,
         message,
+        MAX_TRIES,
     )
     .fetch_optional(db)
     .with_statement_timeout()
@@ -438,21 +442,23 @@ pub(super) async fn release(
     .transpose()
 }
 
-/// What a sweep of the jobs did.
+/// Counts of a sweep.
 #[derive(Clone, Copy, Debug)]
 pub struct SweptJobs {
-    /// Jobs whose worker was killed: they are `pending` again, or `failed` after the fifth time.
+    /// Jobs whose worker was killed. They are `pending` again, or `failed` after the last try.
     pub jobs: i32,
-    /// Runs of jobs that no worker settled.
+    /// Runs that no worker settled.
     pub runs: i32,
 }
 
-/// Gives back a bounded number of jobs whose lease has run out, and settles their runs. Does nothing
-/// where another sweep is running.
+/// Releases a limited number of jobs whose lease has expired, and settles their runs. Does nothing
+/// if another sweep is running.
 pub async fn sweep(db: &Db) -> Result<SweptJobs> {
     sqlx::query_as!(
         SweptJobs,
-        r#"select jobs as "jobs!", runs as "runs!" from sweep_jobs()"#
+        r#"select jobs as "jobs!", runs as "runs!" from sweep_jobs($1, $2)"#,
+        MAX_TRIES,
+        MAX_REPLY_TRIES,
     )
     .fetch_one(db)
     .with_statement_timeout()

@@ -1,4 +1,4 @@
-//! A job once more, because an admin says so.
+//! Queues a job again at the request of an admin.
 
 use serde_json::json;
 use sqlx::PgConnection;
@@ -11,11 +11,12 @@ use crate::{
     },
 };
 
-/// Queues a job anew, forced, from the step that failed; from the first where none did. Returns the new job.
+/// Queues a job again, forced. It starts at the step that failed, or at the first step if the job
+/// did not fail. Returns the id of the new job.
 ///
 /// # Errors
-/// [`Error::NotFound`], also for a job of another site; [`Error::Conflict`] where the job, or a retry that belongs
-/// to it, is pending or running, and where it is the reply to a message of a session.
+/// [`Error::NotFound`], also for a job of another site. [`Error::Conflict`] if the job or one of
+/// its retries is pending or running, and for the reply to a message of a session.
 pub async fn retry(db: &Db, site_id: i64, user_id: i64, id: i64) -> Result<i64> {
     let mut tx = db.transaction().await?;
     let first = lock_first(&mut tx, site_id, id).await?;
@@ -37,13 +38,15 @@ pub async fn retry(db: &Db, site_id: i64, user_id: i64, id: i64) -> Result<i64> 
     .fetch_one(&mut *tx)
     .with_statement_timeout()
     .await?;
-    // The conversation may have gone on since: a second reply would be in the wrong place, and the bot's own
-    // session would see the messages in another order. The user sends the message again instead.
+    // The conversation may have newer messages. A late reply would be out of order, also in the
+    // session of DashScope. The user can send the message again instead.
     if job.is_reply {
-        return Err(Error::Conflict("A message is answered once"));
+        return Err(Error::Conflict("A message has only one reply"));
     }
     if job.is_under_way {
-        return Err(Error::Conflict("The job is under way"));
+        return Err(Error::Conflict(
+            "The job or a retry of it is pending or running",
+        ));
     }
     let (new_id, step) = queue_again(&mut tx, site_id, id).await?;
     let (action, object_id) = (Action::RetryTriggerJob, id.to_string());
@@ -53,8 +56,8 @@ pub async fn retry(db: &Db, site_id: i64, user_id: i64, id: i64) -> Result<i64> 
     Ok(new_id)
 }
 
-/// Locks the job from which a job and all its retries come, and returns its id. At most one of them is to be under
-/// way, whichever of them two admins name at once.
+/// Locks the first job of a chain of retries, and returns its id. At most one job of the chain may
+/// be pending or running, even if two admins retry different jobs of it at once.
 async fn lock_first(tx: &mut PgConnection, site_id: i64, id: i64) -> Result<i64> {
     let first = sqlx::query_scalar!(
         r#"
@@ -83,8 +86,8 @@ async fn lock_first(tx: &mut PgConnection, site_id: i64, id: i64) -> Result<i64>
     .ok_or(Error::NotFound)
 }
 
-/// Stores the new job, and returns its id and the step at which it begins. The apps before that step are not asked
-/// again while their results are valid: see `advance_job`.
+/// Inserts the new job, and returns its id and first step. Steps before it are skipped while their
+/// results are valid: see `advance_job`.
 async fn queue_again(tx: &mut PgConnection, site_id: i64, id: i64) -> Result<(i64, i32)> {
     let job = sqlx::query!(
         "insert into biz.ai_trigger_jobs

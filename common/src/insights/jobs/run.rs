@@ -1,4 +1,4 @@
-//! The run of a job's call: opened before it, settled after it, one round trip each.
+//! The run of a job's call: one round trip before the call and one after it.
 
 use chrono::{DateTime, Utc};
 use sqlx::types::Json;
@@ -17,26 +17,27 @@ use crate::{
     },
 };
 
-/// What is asked.
+/// Input of a new run.
 #[derive(Debug)]
 pub(super) struct NewRun<'a> {
     pub app: App,
     pub member_id: Option<i64>,
     pub prompt: &'a str,
-    /// Tokens held against the budget until it ends.
+    /// Tokens reserved from the budget until the run ends.
     pub reserved_tokens: i64,
-    /// Seconds for which the job is leased from now.
+    /// New lease of the job, in seconds from now.
     pub lease: f64,
 }
 
-/// Whether an app may be asked.
+/// Result of the admission of a run.
 #[derive(Debug)]
 pub(super) enum BeginRun {
-    /// It may; the tokens are reserved.
+    /// Admitted. The tokens are reserved.
     Run(Run),
-    /// Not before then: `budget_exceeded` or `circuit_open`, which is logged.
+    /// Refused until this time, because of `budget_exceeded` or `circuit_open`. The refusal is
+    /// logged.
     NotBefore(DateTime<Utc>, &'static str),
-    /// The job belongs to another worker.
+    /// Another worker has the job.
     Lost,
 }
 
@@ -49,7 +50,7 @@ words! {
     }
 }
 
-/// The round trip before a call: fence, budget, circuit, reservation, log.
+/// The round trip before a call: claim, budget, circuit, reservation, run log.
 pub(super) async fn begin(db: &Db, claim: Claim, run: &NewRun<'_>) -> Result<BeginRun> {
     let begun = async {
         let (mut connection, patience) = db.acquire_patiently().await?;
@@ -80,14 +81,14 @@ pub(super) async fn begin(db: &Db, claim: Claim, run: &NewRun<'_>) -> Result<Beg
             BeginRun::NotBefore(at, outcome.name())
         }
         (Outcome::Lost, ..) => BeginRun::Lost,
-        _ => return Err(Error::internal("begin_job_run left out a run or a time")),
+        _ => return Err(Error::internal("begin_job_run returned no run or no time")),
     })
 }
 
-/// The round trip after a call. Run, budget and circuit are settled whatever became of the job; the
-/// result is stored if job and entry still belong to the caller. Safe to repeat.
+/// The round trip after a call. Always settles the run, the budget and the circuit. Stores the
+/// result only if the caller still owns the job and the entry. Idempotent.
 ///
-/// Returns what that did to the circuit: `opened`, `closed` or nothing.
+/// Returns the change of the circuit: `opened`, `closed` or nothing.
 pub(super) async fn finish(
     db: &Db,
     claim: Claim,

@@ -1,4 +1,5 @@
-//! One step of a chain: facts, prompt, call, answer. Three answers that cannot be read are the end of it.
+//! One step of a chain: facts, prompt, call, check of the answer. Fails after three invalid
+//! answers.
 
 use std::time::Duration;
 
@@ -24,47 +25,50 @@ use crate::{
     platform::{clock, db, error::Error, metrics, request_context::RequestContext},
 };
 
-/// How often an app is asked again that does not answer as it should.
+/// Number of calls per step while the answers are invalid.
 const ASKED_AT_MOST: u32 = 3;
-/// The longest that one call may take.
+/// Time limit of one call.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
-/// For how long the end of a call is tried to be stored. The lease lasts longer.
+/// How long storing the end of a call is retried. Shorter than the lease.
 const STORING: Duration = Duration::from_secs(15);
-/// No call is begun when so little time is left beyond what it may take: its end must be stored, too.
+/// A call starts only if at least `PATIENCE` and this margin remain, so that its end can be stored.
 pub(super) const MARGIN: Duration = Duration::from_secs(20);
 
-/// Whether a call that begins now can end in time.
+/// True if a call that starts now can end in time.
 pub(super) fn time_is_left(ends_at: Option<Instant>) -> bool {
     ends_at.is_none_or(|at| Instant::now() + PATIENCE + MARGIN < at)
 }
 
-/// Why a step did not come to a result.
+/// Why a step has no result.
 #[derive(Debug)]
 pub(crate) enum StepError {
-    /// Not before then: the budget is used up, the circuit is open, or another reply is being made.
+    /// Refused until this time: no budget, an open circuit, or another reply in progress.
     NotBefore(DateTime<Utc>, &'static str),
-    /// Another time it may go better.
-    Broken(&'static str, String),
-    /// It never will.
-    Hopeless(&'static str, String),
-    /// The job or its entry is somebody else's by now.
+    /// A retry may succeed.
+    Retryable(&'static str, String),
+    /// A retry would fail, too.
+    Permanent(&'static str, String),
+    /// Another worker has the job or its entry.
     Lost,
-    /// The function nears its end: another will ask.
+    /// The function is about to end. Another worker continues.
     OutOfTime,
-    /// Whether a run began, or ended, is not known: it may yet. A job that were given back now could be asked
-    /// for again while the answer that was paid is still under way to the database.
-    Unsure(Error),
+    /// It is unknown whether the start or the end of a run was stored. The job is not released,
+    /// because another worker would repeat a paid call whose result may still arrive in the
+    /// database.
+    Unknown(Error),
 }
 
 impl StepError {
-    /// As the job is told it; nothing of what is no fault of its own.
+    /// Code and message for the job. `None` for errors that the job did not cause.
     pub fn reason(self) -> Option<(&'static str, String)> {
         match self {
             Self::NotBefore(_, code) => {
-                Some((code, "the app may not be asked before then".to_owned()))
+                Some((code, "the app may not be called before then".to_owned()))
             }
-            Self::Broken(code, message) | Self::Hopeless(code, message) => Some((code, message)),
-            Self::Lost | Self::OutOfTime | Self::Unsure(_) => None,
+            Self::Retryable(code, message) | Self::Permanent(code, message) => {
+                Some((code, message))
+            }
+            Self::Lost | Self::OutOfTime | Self::Unknown(_) => None,
         }
     }
 }
@@ -72,17 +76,17 @@ impl StepError {
 impl From<Error> for StepError {
     fn from(err: Error) -> Self {
         match err {
-            // The facts of an event may come after it.
-            Error::NotFound => Self::Broken(
+            // The facts may be loaded after the event.
+            Error::NotFound => Self::Retryable(
                 "not_found",
-                "the site knows nothing of what the event is about".to_owned(),
+                "the target of the event does not exist in the site".to_owned(),
             ),
-            err => Self::Broken("unavailable", err.to_string()),
+            err => Self::Retryable("unavailable", err.to_string()),
         }
     }
 }
 
-/// Asks the app of a step, and puts its answer into the entry.
+/// Calls the application of a step and stores the result in the entry.
 pub(super) async fn generate(
     context: &JobContext,
     job: &Job,
@@ -93,7 +97,7 @@ pub(super) async fn generate(
 ) -> Result<(), StepError> {
     let Some(app_id) = context.app_ids.find(app) else {
         let message = format!("{} is not set: the app is disabled", app.variable());
-        return Err(StepError::Hopeless("app_disabled", message));
+        return Err(StepError::Permanent("app_disabled", message));
     };
     let prompt = prompt_input::of(&context.db, job, app, target).await?;
     let call = Call {
@@ -112,10 +116,10 @@ pub(super) async fn generate(
             Err(err) => bad = err,
         }
     }
-    Err(StepError::Hopeless("bad_answer", bad))
+    Err(StepError::Permanent("bad_answer", bad))
 }
 
-/// One call, a run of its own. The inner error is an answer that cannot be read.
+/// One call with its own run. The inner error is an invalid answer.
 async fn ask(
     context: &JobContext,
     job: &Job,
@@ -131,7 +135,7 @@ async fn ask(
         lease: LEASE.as_secs_f64(),
     };
     let opened = run::begin(&context.db, job.claim(), &new).await;
-    let run = match opened.map_err(StepError::Unsure)? {
+    let run = match opened.map_err(StepError::Unknown)? {
         BeginRun::Run(run) => run,
         BeginRun::NotBefore(at, why) => return Err(StepError::NotBefore(at, why)),
         BeginRun::Lost => return Err(StepError::Lost),
@@ -167,7 +171,7 @@ async fn ask(
     }
 }
 
-/// Gives signs of life until they find that the job, or its entry, is somebody else's.
+/// Renews the leases until the job or its entry is lost.
 pub(crate) async fn lease_lost(context: &JobContext, job: &Job, lease: Option<Lease>) {
     let mut due = interval_at(Instant::now() + LEASE / 3, LEASE / 3);
     due.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -176,13 +180,13 @@ pub(crate) async fn lease_lost(context: &JobContext, job: &Job, lease: Option<Le
         match queue::renew_lease(&context.db, job, lease).await {
             Ok(true) => {}
             Ok(false) => return,
-            // The lease outlasts two that were not heard.
-            Err(err) => tracing::warn!(job_id = job.id, cause = %err, "no sign of life"),
+            // The lease lasts for three intervals, so it survives two failed renewals.
+            Err(err) => tracing::warn!(job_id = job.id, cause = %err, "lease could not be renewed"),
         }
     }
 }
 
-/// What was paid must be stored: tried for as long as the lease surely holds.
+/// Retries `store` while the lease is valid, because the call is already paid.
 pub(crate) async fn retry_storing<T, Storing>(
     store: impl FnMut() -> Storing,
 ) -> Result<T, StepError>
@@ -191,7 +195,7 @@ where
 {
     db::retry_until(Instant::now() + STORING, store)
         .await
-        .map_err(StepError::Unsure)
+        .map_err(StepError::Unknown)
 }
 
 async fn finish(
@@ -212,7 +216,7 @@ async fn finish(
         status = end.status,
         error_code = end.error_code,
         latency_ms = end.latency_ms,
-        // Such a run is its call.
+        // The run is one call, so both durations are equal.
         upstream_latency_ms = end.latency_ms,
         "run ended"
     );
@@ -227,8 +231,8 @@ pub(crate) fn step_error(err: &dashscope::Error) -> StepError {
         end.error_message.unwrap_or_default(),
     );
     if err.is_retryable() || matches!(err, dashscope::Error::Timeout { .. }) {
-        StepError::Broken(code, message)
+        StepError::Retryable(code, message)
     } else {
-        StepError::Hopeless(code, message)
+        StepError::Permanent(code, message)
     }
 }

@@ -1,4 +1,4 @@
-//! Drives jobs: claims what is due, runs each chain as far as it goes, gives back what cannot go on.
+//! Runs jobs: claims jobs that are due, runs their chains, and releases jobs that cannot continue.
 
 use std::{num::NonZeroUsize, pin::pin, sync::Arc, time::Duration};
 
@@ -32,17 +32,17 @@ use crate::{
     },
 };
 
-/// When an invocation ends that may claim jobs for a minute.
+/// When an invocation ends that claims jobs for one minute and then finishes them.
 pub fn after_a_minute() -> Instant {
     Instant::now() + Duration::from_secs(60) + PATIENCE + MARGIN
 }
 
-/// What background work may take.
+/// Limits of background work.
 #[derive(Clone, Copy, Debug)]
 pub struct JobLimits {
-    /// Calls of apps that one worker has under way at once.
+    /// Number of jobs that one worker runs at once.
     pub at_once: usize,
-    /// Tokens held against the site's budget while an app is asked.
+    /// Tokens reserved from the site's budget during a call.
     pub reserved_tokens: i64,
 }
 
@@ -61,17 +61,18 @@ impl JobLimits {
     }
 }
 
-/// DashScope takes 100 requests a second of an application; a call takes seconds.
+/// Jobs of one worker. Calls take seconds, so even ten workers stay far below the 100 requests per
+/// second that DashScope accepts for an application.
 const DEFAULT_AT_ONCE: NonZeroUsize = NonZeroUsize::new(8).expect("not zero");
 
-/// Runs jobs. A clone shares everything.
+/// Runs jobs. Clones share one state.
 #[derive(Clone)]
 pub struct Worker {
     context: Arc<JobContext>,
     session_replies: Arc<dyn SessionReplies>,
 }
 
-/// What jobs are run with.
+/// Everything that a job needs.
 pub(crate) struct JobContext {
     pub db: Db,
     pub dashscope: DashScope,
@@ -80,9 +81,11 @@ pub(crate) struct JobContext {
     pub queue: JobQueue,
 }
 
-/// Has a bot reply to the message of a session. The chat implements it, for jobs are below the chat.
+/// Makes the bot's reply to a message of a session. The layer `chat` implements it, because jobs
+/// are in a lower layer.
 pub(crate) trait SessionReplies: Send + Sync {
-    /// Asks the bot once and stores its reply with the end of the job; or stores that there is none.
+    /// Calls the bot once. Stores its reply and ends the job. If there is no reply, stores a message
+    /// that says so.
     fn reply<'a>(
         &'a self,
         context: &'a JobContext,
@@ -90,35 +93,34 @@ pub(crate) trait SessionReplies: Send + Sync {
     ) -> BoxFuture<'a, Result<SessionReplyOutcome>>;
 }
 
-/// What became of the reply to a session's message.
+/// Result of a reply to a message of a session.
 pub(crate) enum SessionReplyOutcome {
-    /// It is stored.
+    /// The reply is stored.
     Replied,
-    /// There will be none, and a message says so.
+    /// There will be no reply. A message for the user is stored instead.
     GaveUp,
-    /// Not now.
+    /// The job must try again later.
     Later(StepError),
 }
 
-/// What a worker did.
+/// Counts of a worker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[expect(missing_docs, reason = "plain data")]
 pub struct Worked {
-    /// Jobs taken.
     pub claimed: u32,
-    /// Of them, those that came to their end.
     pub succeeded: u32,
-    /// Those that will never.
+    /// Jobs that will not be retried.
     pub failed: u32,
-    /// Those that were given back, to go on later or elsewhere.
+    /// Jobs that were released, to be continued later or by another worker.
     pub given_back: u32,
-    /// Whether nothing was left that is due. Else there was no time, or jobs could not be claimed.
+    /// True if no due job was left. False if time ran out or jobs could not be claimed.
     pub drained: bool,
-    /// Jobs could not be claimed; why is in the log.
+    /// True if jobs could not be claimed. The log has the cause.
     pub unreachable: bool,
 }
 
 impl Worked {
-    /// There was nothing to do.
+    /// The counts of a worker that had nothing to do.
     pub const IDLE: Self = Self {
         claimed: 0,
         succeeded: 0,
@@ -136,7 +138,7 @@ enum Outcome {
 }
 
 impl Worker {
-    /// Connects to nothing yet.
+    /// Does not connect to anything yet.
     pub(crate) fn new(context: JobContext, session_replies: Arc<dyn SessionReplies>) -> Self {
         Self {
             context: Arc::new(context),
@@ -144,12 +146,13 @@ impl Worker {
         }
     }
 
-    /// Claims and runs jobs, several at once, until none is due. Where `ends_at` is near, nothing new is
-    /// begun, and what has further steps is given back for another worker.
+    /// Claims and runs jobs concurrently until none is due. Shortly before `ends_at`, it starts
+    /// nothing new and releases jobs that have more steps.
     pub async fn run(&self, ends_at: Option<Instant>) -> Worked {
         let mut worked = Worked::default();
         let mut running = FuturesUnordered::new();
-        // Beside the jobs, not before them: they hold connections, which they must be able to give back.
+        // The claim runs beside the jobs. If the jobs stood still until it is done, it might wait
+        // for a connection that one of them has.
         let mut claiming = pin!(Fuse::terminated());
         loop {
             let free = self.context.limits.at_once.saturating_sub(running.len());
@@ -170,12 +173,12 @@ impl Worker {
                         }));
                     }
                     Err(err) => {
-                        tracing::error!(cause = telemetry::chain(&err), "no job could be claimed");
+                        tracing::error!(cause = telemetry::chain(&err), "jobs could not be claimed");
                         worked.unreachable = true;
                     }
                 },
                 Some(outcome) = running.next(), if !running.is_empty() => {
-                    // Whoever waited for that job's target may be due by now.
+                    // A job that waited for the same target may be due now.
                     worked.drained = false;
                     match outcome {
                         Outcome::Succeeded => worked.succeeded += 1,
@@ -192,11 +195,11 @@ impl Worker {
         match self.run_job(&job, ends_at).await {
             Ok(outcome) => outcome,
             Err(err) => {
-                // Its lease runs out, and its turn comes again.
+                // Its lease expires, the sweep makes it pending again, and a worker claims it.
                 tracing::error!(
                     job_id = job.id,
                     cause = telemetry::chain(&err),
-                    "a job was left where it was"
+                    "a job was left for the sweep"
                 );
                 Outcome::GivenBack
             }
@@ -236,24 +239,25 @@ impl Worker {
                 Next::Lost => return Ok(Outcome::GivenBack),
             };
             let (Some(&app), Some(target)) = (job.chain.get(step), targets.get(step)) else {
-                return Err(Error::internal("a step beyond its chain"));
+                return Err(Error::internal("the step is beyond the end of the chain"));
             };
             if let Err(error) = step::generate(context, job, app, target, lease, ends_at).await {
-                return self.put_off(job, error).await;
+                return self.release_after_error(job, error).await;
             }
         }
     }
 
-    /// Gives back a job that is error: until it may go on, for another try, or for good.
-    async fn put_off(&self, job: &Job, error: StepError) -> Result<Outcome> {
+    /// Releases a job after an error: to wait, to retry, or as failed.
+    async fn release_after_error(&self, job: &Job, error: StepError) -> Result<Outcome> {
         let how = match error {
-            // Where only the entry was lost, as when it was invalidated, it begins anew.
+            // If only the lease of the result was lost, for example because an admin invalidated
+            // it, the step starts again.
             StepError::Lost | StepError::OutOfTime => Release::Wait(None),
             StepError::NotBefore(at, _) => Release::Wait(Some(at)),
-            StepError::Broken(..) => Release::Retry,
-            StepError::Hopeless(..) => Release::Fail,
-            // The sweep settles the run together with the job.
-            StepError::Unsure(err) => return Err(err),
+            StepError::Retryable(..) => Release::Retry,
+            StepError::Permanent(..) => Release::Fail,
+            // The sweep settles the run and releases the job.
+            StepError::Unknown(err) => return Err(err),
         };
         self.release(job, how, error.reason()).await
     }
@@ -262,7 +266,7 @@ impl Worker {
         match self.session_replies.reply(&self.context, job).await? {
             SessionReplyOutcome::Replied => Ok(Outcome::Succeeded),
             SessionReplyOutcome::GaveUp => Ok(Outcome::Failed),
-            SessionReplyOutcome::Later(error) => self.put_off(job, error).await,
+            SessionReplyOutcome::Later(error) => self.release_after_error(job, error).await,
         }
     }
 
@@ -281,12 +285,13 @@ impl Worker {
             tracing::warn!(job_id = job.id, error_code = code, "job failed");
             return Ok(Outcome::Failed);
         }
-        tracing::info!(job_id = job.id, error_code = code, run_after = %due, "job goes on later");
+        tracing::info!(job_id = job.id, error_code = code, run_after = %due, "job released");
         self.wake_at(due).await;
         Ok(Outcome::GivenBack)
     }
 
-    /// Has a worker woken when a job is due; one that is not due for long is found by the minute's schedule.
+    /// Notifies a worker when the job is due. If it is due later than
+    /// SQS can delay a message, the schedule finds it, every minute.
     async fn wake_at(&self, due: DateTime<Utc>) {
         let delay = (due - clock::now()).to_std().unwrap_or_default();
         if delay <= Duration::from_secs(MAX_DELAY) {
@@ -295,7 +300,7 @@ impl Worker {
     }
 }
 
-/// Of each line about a job: whose it is, and which invocation works on it.
+/// Adds the site and the ids of the invocation to each log line of a job.
 fn span(job: &Job) -> tracing::Span {
     let origin = RequestContext::current();
     tracing::info_span!(

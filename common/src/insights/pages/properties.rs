@@ -1,11 +1,11 @@
-//! Page contexts are taken exactly by the documented rule.
+//! Property tests: a page context is valid exactly by the documented rule.
 
 use proptest::{prelude::*, sample::select};
 
 use super::*;
 use crate::properties::{cases, json, text};
 
-/// The bytes of a value's JSON without spaces, counted by hand.
+/// The length of a value's JSON without spaces, in bytes, calculated without `serde_json`.
 fn length(value: &Value) -> usize {
     match value {
         Value::Null | Value::Bool(true) => 4,
@@ -22,7 +22,7 @@ fn length(value: &Value) -> usize {
     }
 }
 
-/// Brackets and commas.
+/// Length of brackets and commas.
 fn around(items: usize) -> usize {
     2 + items.saturating_sub(1)
 }
@@ -36,15 +36,15 @@ fn quoted(text: &str) -> usize {
     2 + each.sum::<usize>()
 }
 
-/// Whether there is a NUL anywhere, by a JSON that spells every backslash twice.
-fn holds_nul(value: &Value) -> bool {
+/// True if the value contains a NUL. Removes escaped backslashes, so `\u0000` can only be a NUL.
+fn contains_nul_by_text(value: &Value) -> bool {
     let json = value.to_string().replace("\\\\", "");
     json.contains("\\u0000")
 }
 
 fn context() -> impl Strategy<Value = Option<Value>> {
     let any_json = || json(&["contextId", "from", "to", "filters"]);
-    // Of a length at the limit, filled with what takes one to six bytes.
+    // Sizes near the limit, filled with characters that take one to six bytes in JSON.
     let filler = select(vec!["x", "\"", "\n", "\u{1}", "收", "🎱", "\\u0000"]);
     let edge = (filler, 4_090..4_100_usize).prop_map(|(filler, bytes)| {
         let room = bytes - length(&Value::from_iter([("contextId", "")]));
@@ -65,7 +65,7 @@ proptest! {
     #![proptest_config(cases(256))]
 
     #[test]
-    fn a_page_context_is_taken_exactly_by_the_documented_rule(
+    fn a_page_context_is_valid_exactly_by_the_documented_rule(
         source_page in prop_oneof![
             Just(None),
             select(vec![
@@ -83,7 +83,7 @@ proptest! {
                 | "coach-detail" | "performance"
         ));
         let fits = context.as_ref().is_none_or(|context| {
-            context.is_object() && length(context) <= 4_096 && !holds_nul(context)
+            context.is_object() && length(context) <= 4_096 && !contains_nul_by_text(context)
         });
         match PageRequest::parse(source_page.as_deref(), context.clone()) {
             Ok(request) => {

@@ -4,7 +4,8 @@ create type generation as (
     others_until timestamptz
 );
 
-comment on type generation is 'Either the entry to fill and its fence, or until when somebody else has the target';
+comment on type generation is
+    'Either the entry to fill and its generation, or the end of the lease of another job';
 
 create function begin_generating(
     p_site bigint,
@@ -26,16 +27,18 @@ begin
         member_id = excluded.member_id, valid_days = excluded.valid_days, triggered_by = excluded.triggered_by,
         job_id = excluded.job_id, business_date = excluded.business_date, lease_until = excluded.lease_until,
         created_at = excluded.created_at, generation = c.generation + 1
-    -- A job that comes back has lost the worker that held it.
+    -- A job that claims its own entry again has lost its former worker.
     where c.lease_until <= clock_timestamp() or c.job_id = excluded.job_id
     returning c.id, c.generation into g.entry_id, g.generation;
     if not found then
         select c.lease_until into g.others_until from biz.ai_cache c
         where c.site_id = p_site and c.cache_type = p_type and c.target_id = p_target and c.status = 'generating';
-        -- It has just ended: there is nothing to wait for.
+        -- The other generation has just ended. There is nothing to wait for.
         g.others_until := coalesce(g.others_until, clock_timestamp());
     end if;
     return g;
 end $$;
 
-comment on function begin_generating is 'Makes the caller the one generator of a target, or says until when another is';
+comment on function begin_generating is
+    'Makes the caller the only generator of a target, or returns the end of the lease of another '
+    'job';

@@ -12,7 +12,7 @@ begin
     select * into c from biz.ai_cache
     where id = p_entry and site_id = p_site and generation = p_generation and status = 'generating' for update;
     if not found then
-        -- Said twice, it is done once.
+        -- Idempotent: a retry of a stored result returns true.
         return exists (select from biz.ai_cache where id = p_entry and site_id = p_site and run_id = p_run);
     end if;
     update biz.ai_cache set status = 'expired'
@@ -20,7 +20,7 @@ begin
     update biz.ai_cache set
         status = 'valid', result_json = p_result, score = p_score, run_id = p_run, lease_until = null,
         finished_at = clock_timestamp(),
-        -- The app is in the row, so that none is left without an end.
+        -- valid_days is a column of the row, so each result gets an expires_at.
         expires_at = case c.valid_days
             when 0 then (select (local_day(s.timezone, c.created_at) + time '23:59:59') at time zone s.timezone
                          from biz.sites s where s.id = p_site)
@@ -30,4 +30,5 @@ begin
 end $$;
 
 comment on function finalize_generating is
-    'Puts a result in the place of the one before. False, and nothing changed, for who has lost the lease';
+    'Stores a result and expires the previous one. Returns false and changes nothing if the caller '
+    'has lost the lease';

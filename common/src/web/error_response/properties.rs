@@ -49,7 +49,7 @@ fn documented(error: &Error) -> (u16, &'static str, &'static [&'static str]) {
 fn errors(inner: &str, number: i64, seconds: i32, reason: Reason) -> Vec<Error> {
     let cause = || Box::<dyn std::error::Error + Send + Sync>::from(inner.to_owned());
     vec![
-        Error::Unauthorized("token does not hold"),
+        Error::Unauthorized("token is invalid"),
         Error::NotApproved,
         Error::Forbidden,
         Error::NotOwner,

@@ -10,6 +10,7 @@ pub mod jobs;
 pub mod moto;
 pub mod node;
 pub mod parlor;
+pub mod pgbouncer;
 pub mod python;
 pub mod reader;
 pub mod routes;

@@ -180,7 +180,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("with job as (", "1, 1000000, 1, 1000000, 1, 30"),
     (
         "with moved as",
-        "1, 1000000, 1, 'retry', null, 'upstream_error', 'x'",
+        "1, 1000000, 1, 'retry', null, 'upstream_error', 'x', 5",
     ),
     ("set status = 'succeeded', lease_until", "1, 1000000, 1"),
     (
@@ -213,7 +213,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("insert into biz.function_schemas", "'parlor_00000000'"),
     ("to_regnamespace($1)", "'parlor_00000000'"),
     ("drop_unused_functions(", "'parlor_00000000', 3, 7"),
-    ("sweep_jobs(", ""),
+    ("sweep_jobs(", "5, 3"),
     ("sum_up_usage(", ""),
     ("select user_id, conversation_id, reply_to", "1, 1000000"),
     ("sweep_replies(", ""),

@@ -1,4 +1,4 @@
-//! Whatever an app answers, what is taken can be stored.
+//! Property tests: any accepted answer can be stored.
 
 use proptest::{prelude::*, sample::select};
 
@@ -23,7 +23,7 @@ const NAMES: &[&str] = &[
     "score",
 ];
 
-/// JSON that has a good answer's fields, some of them put out of shape.
+/// JSON with the fields of a valid answer, some of them with invalid values.
 fn likely() -> impl Strategy<Value = Value> {
     let list = prop_oneof![
         Just(serde_json::json!([])),
@@ -55,7 +55,7 @@ fn likely() -> impl Strategy<Value = Value> {
     })
 }
 
-/// The same in the forms in which a model writes it, whole or not.
+/// The JSON in formats that models use, sometimes truncated.
 fn written() -> impl Strategy<Value = String> {
     let value = prop_oneof![3 => likely(), 1 => json(NAMES)];
     let form = select(vec![
@@ -87,7 +87,7 @@ proptest! {
     #![proptest_config(cases(512))]
 
     #[test]
-    fn no_answer_is_taken_that_could_not_be_stored(
+    fn every_accepted_answer_can_be_stored(
         app in select(App::ALL.to_vec()),
         text in prop_oneof![4 => written(), 1 => text()],
     ) {
@@ -95,12 +95,12 @@ proptest! {
             Ok(Checked { json, score }) => {
                 prop_assert!(json.is_object() && depth(&json) <= MAX_DEPTH);
                 let stored = json.to_string();
-                // As a sequence of pairs, so that an escaped backslash hides no escape.
+                // Without escaped backslashes, `\u0000` can only be a NUL.
                 prop_assert!(!stored.replace("\\\\", "").contains("\\u0000"), "{}", stored);
                 prop_assert!(serde_json::from_str::<Value>(&stored).is_ok());
                 prop_assert_eq!(score.is_some(), app == App::NoteAnalysis);
                 prop_assert!(score.is_none_or(|score| (1..=10).contains(&score)));
-                // What was stored is good when it is read again.
+                // A stored answer is accepted again.
                 prop_assert_eq!(check(app, &stored).map(|again| again.score), Ok(score));
             }
             Err(bad) => prop_assert!(bad.to_string().is_ascii(), "{}", bad),

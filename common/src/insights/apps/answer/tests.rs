@@ -1,4 +1,4 @@
-//! Answers as apps give them, good and bad.
+//! Tests with valid and invalid answers.
 
 use serde_json::json;
 
@@ -8,7 +8,7 @@ const INSIGHT: &str =
     r#"{"insights": [{"seq": 1, "title": "营收上升", "body": "比上期多一成。"}]}"#;
 const CLUE: &str = r#"{"category": "消费习惯", "summary": "常打斯诺克", "detail": "近90天14次"}"#;
 
-/// A good answer of each app.
+/// A valid answer of each application.
 fn good(app: App) -> Value {
     let clue: Value = serde_json::from_str(CLUE).unwrap();
     let mut consolidated = clue.clone();
@@ -35,7 +35,7 @@ const ANALYSING: [App; 8] = {
 };
 
 #[test]
-fn an_answer_is_taken_as_it_came_with_what_nobody_asked_for() {
+fn a_valid_answer_is_accepted_with_its_unknown_fields() {
     for app in ANALYSING {
         let mut answer = good(app);
         answer["note"] = json!({ "model": "qwen", "list": [1, null, 2.5] });
@@ -54,12 +54,12 @@ fn an_answer_is_taken_as_it_came_with_what_nobody_asked_for() {
 }
 
 #[test]
-fn the_chat_is_not_asked_for_json() {
+fn the_chat_does_not_return_json() {
     assert_eq!(check(App::Chat, INSIGHT), Err(BadAnswer::Text));
 }
 
 #[test]
-fn a_bare_list_is_one_of_insights() {
+fn a_bare_list_is_a_list_of_insights() {
     let list = good(App::Finance)["insights"].to_string();
     for text in [list.clone(), format!("见下：```json\n{list}\n```")] {
         assert_eq!(check(App::Finance, &text).unwrap().json, good(App::Finance));
@@ -73,14 +73,14 @@ fn a_bare_list_is_one_of_insights() {
 }
 
 #[test]
-fn fences_inside_of_a_text_do_not_end_the_block() {
+fn fences_inside_a_string_do_not_end_the_block() {
     let answer = json!({ "tactics": [{ "scenario": "```", "script": "先说\n```json\n{}\n```" }] });
     let text = format!("```json\n{answer}\n```");
     assert_eq!(check(App::Tactics, &text).unwrap().json, answer);
 }
 
 #[test]
-fn an_answer_in_no_form_of_json_is_bad() {
+fn an_answer_that_is_not_json_is_rejected() {
     for text in [
         "",
         " ",
@@ -103,28 +103,28 @@ fn an_answer_in_no_form_of_json_is_bad() {
 }
 
 #[test]
-fn fields_missing_or_of_other_types_are_named_and_the_answer_is_not() {
-    let said = |app, text: &str| check(app, text).unwrap_err().to_string();
+fn an_error_names_the_wrong_field_but_contains_nothing_of_the_answer() {
+    let error_of = |app, text: &str| check(app, text).unwrap_err().to_string();
     for app in ANALYSING {
-        assert!(said(app, "{}").starts_with("the answer lacks a field: "));
+        assert!(error_of(app, "{}").starts_with("the answer lacks a field: "));
         for field in good(app).as_object().unwrap().keys() {
             let mut answer = good(app);
             answer[field] = json!({ "机密": "机密" });
             assert_eq!(
-                said(app, &answer.to_string()),
-                format!("{field} of the answer is not of its type")
+                error_of(app, &answer.to_string()),
+                format!("{field} of the answer has the wrong type")
             );
         }
     }
     assert_eq!(
-        said(
+        error_of(
             App::Finance,
             r#"{"insights": [{"seq": "机密", "title": "", "body": ""}]}"#
         ),
-        "insights[0].seq of the answer is not of its type"
+        "insights[0].seq of the answer has the wrong type"
     );
     assert_eq!(
-        said(
+        error_of(
             App::Clue,
             r#"{"clues": [{"category": "机密", "summary": ""}]}"#
         ),
@@ -133,7 +133,7 @@ fn fields_missing_or_of_other_types_are_named_and_the_answer_is_not() {
 }
 
 #[test]
-fn a_list_is_empty_only_where_there_may_be_nothing_to_say() {
+fn only_lists_of_clues_may_be_empty() {
     for app in ANALYSING {
         let mut answer = good(app);
         let lists = answer.as_object_mut().unwrap().values_mut();
@@ -153,7 +153,7 @@ fn a_list_is_empty_only_where_there_may_be_nothing_to_say() {
 }
 
 #[test]
-fn a_score_is_from_1_to_10() {
+fn a_score_must_be_from_1_to_10() {
     for (score, taken) in [
         (json!(1), true),
         (json!(10), true),
@@ -173,7 +173,7 @@ fn a_score_is_from_1_to_10() {
 }
 
 #[test]
-fn nuls_are_left_out() {
+fn nuls_are_removed() {
     let text = r#"{"clues": [], "a\u0000b": ["\u0000", {"c": "d\u0000\\u0000"}]}"#;
     let checked = check(App::Clue, text).unwrap();
     assert_eq!(
@@ -183,7 +183,7 @@ fn nuls_are_left_out() {
 }
 
 #[test]
-fn an_answer_is_neither_too_long_nor_too_deep_to_be_stored() {
+fn an_answer_that_is_too_long_or_too_deep_is_rejected() {
     let text = |bytes: usize| {
         let answer = json!({ "clues": [], "x": "" }).to_string();
         answer.replace("\"\"", &format!("\"{}\"", "x".repeat(bytes - answer.len())))

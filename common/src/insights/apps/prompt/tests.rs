@@ -1,4 +1,4 @@
-//! How prompts are worded, and what is left out where facts are too many.
+//! Tests of the wording of prompts, and of shortening.
 
 use insta::assert_snapshot;
 use serde_json::json;
@@ -13,7 +13,7 @@ use crate::insights::{
 };
 
 #[test]
-fn the_prompts_are_worded_as_their_versions_say() {
+fn a_changed_wording_needs_a_new_version_and_snapshot() {
     let (member, clues) = (samples::member(2), samples::clues());
     let (coach, task, note) = (
         samples::coach(),
@@ -95,7 +95,7 @@ fn read(prompt: &str) -> Value {
 }
 
 #[test]
-fn two_references_are_shown_and_the_older_goes_first() {
+fn two_references_are_included_and_the_older_is_omitted_first() {
     let facts = samples::member(1);
     let prompt = |characters| {
         let references = samples::references(characters);
@@ -118,7 +118,7 @@ fn two_references_are_shown_and_the_older_goes_first() {
 }
 
 #[test]
-fn the_oldest_orders_go_after_the_references() {
+fn the_oldest_orders_are_omitted_after_the_references() {
     let member = samples::member(600);
     let prompt = app3_clue::prompt(
         &app3_clue::Facts { member: &member },
@@ -128,12 +128,12 @@ fn the_oldest_orders_go_after_the_references() {
     let orders = orders.as_array().unwrap();
     assert!((100..600).contains(&orders.len()), "{}", orders.len());
     assert_eq!(orders[0]["项目"], "台费0");
-    // Another would have been too much.
+    // One more order would not have fitted.
     assert!(prompt.chars().count() > MAX_PROMPT_CHARS - 100);
 }
 
 #[test]
-fn whatever_is_too_long_is_cut_at_last_and_the_prompt_is_json() {
+fn long_texts_are_cut_last_and_the_prompt_stays_valid_json() {
     let member = samples::member(200);
     let note = samples::note(&"长\"".repeat(100_000));
     let facts = app6_note_analysis::Facts {
