@@ -101,7 +101,7 @@ async fn each_step_of_a_member_chain_is_about_the_member() {
         };
         let consolidated = app8_clue_consolidated::prompt(&consolidated, &[]);
         let clues = parlor
-            .asked(App::ClueConsolidated, &consolidated)
+            .call_app(App::ClueConsolidated, &consolidated)
             .await
             .json;
         let text = clues.to_string();
