@@ -416,7 +416,7 @@ async fn cancelling_a_batch_cancels_pending_jobs_and_keeps_running_ones() {
 }
 
 #[tokio::test]
-async fn progress_counts_finished_and_failed_jobs() {
+async fn progress_counts_finished_and_failed_results() {
     let parlor = parlor().await;
     parlor.simulator.set_scenario(
         Some("app8_clue_consolidated"),

@@ -152,7 +152,7 @@ async fn content_type_and_trimmed_text_are_stored() {
 }
 
 #[tokio::test]
-async fn a_failed_reply_has_its_error_and_its_question_counts_as_answered() {
+async fn a_failed_reply_is_marked_and_its_question_counts_as_answered() {
     let parlor = Parlor::start().await;
     let id = parlor.begin_session(COACH).await;
     let question = parlor.create_message(COACH, &id, "你好").await;

@@ -39,7 +39,7 @@ pub async fn until_within<T>(
         if let Some(value) = condition().await {
             return value;
         }
-        assert!(Instant::now() < give_up, "waited in vain: {what}");
+        assert!(Instant::now() < give_up, "timeout while waiting: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

@@ -45,7 +45,7 @@ impl Reader {
         let waiting = self.seen.wait_for(|seen| enough(seen) || seen.over);
         let in_time = timeout(Duration::from_secs(30), waiting).await.is_ok();
         let seen = self.seen.borrow().clone();
-        assert!(in_time, "waited in vain for {what}: {seen:?}");
+        assert!(in_time, "timeout while waiting for {what}: {seen:?}");
         assert!(enough(&seen), "{what}: {seen:?}");
         seen
     }
