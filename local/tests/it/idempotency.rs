@@ -177,5 +177,5 @@ async fn duplicate_message_is_billed_once() {
     let usage = parlor.usage(1).await;
     assert_eq!(usage["calls"], 1);
     assert_eq!(usage["tokens"], run["tokens_used"]);
-    invariants::of_the_books(&parlor).await;
+    invariants::check_books(&parlor).await;
 }

@@ -178,7 +178,7 @@ mod tests {
         vec((line, select(vec!["\n", "\r", "\r\n", "\n\n"])), 1..5).prop_map(|lines| {
             lines
                 .into_iter()
-                .map(|(line, end)| format!("{line}{end}"))
+                .flat_map(|(line, end)| [line, end])
                 .collect()
         })
     }
