@@ -20,6 +20,9 @@ pub enum Error {
     /// The role, or the lack of a site, does not allow this.
     #[error("forbidden")]
     Forbidden,
+    /// The user may no longer use the bot.
+    #[error("bot is not granted")]
+    NotGranted,
     /// The object belongs to another user of the same site.
     #[error("not the owner")]
     NotOwner,

@@ -17,6 +17,7 @@ mod apps;
 mod background;
 mod batches;
 mod binaries;
+mod bot_access;
 mod broken_turns;
 mod cache;
 mod callers;
