@@ -175,7 +175,7 @@ async fn a_secret_that_will_not_do_is_named_by_its_variable() {
         (
             "DATABASE_URL_SECRET_ARN",
             missing,
-            "cannot fetch the secret: no such secret",
+            "cannot fetch the secret: the secret does not exist",
         ),
         (
             "DATABASE_URL_SECRET_ARN",
@@ -190,7 +190,7 @@ async fn a_secret_that_will_not_do_is_named_by_its_variable() {
         (
             "JWT_SECRET_ARN",
             missing,
-            "cannot fetch the secret: no such secret",
+            "cannot fetch the secret: the secret does not exist",
         ),
         (
             "JWT_SECRET_ARN",
@@ -211,7 +211,10 @@ async fn a_manager_that_is_away_is_told_from_a_secret_that_is_missing() {
     let away = moto::variables("http://127.0.0.1:1");
     let emulator = functions_with(&parlor, &away, &[("JWT_SECRET_ARN", &arn)]).await;
     let said = refusal(&emulator, "chat-history", SECRET).await;
-    assert!(said.contains("secrets manager did not answer"), "{said}");
+    assert!(
+        said.contains("the request to Secrets Manager failed"),
+        "{said}"
+    );
 }
 
 #[tokio::test]
