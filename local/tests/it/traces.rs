@@ -63,7 +63,7 @@ async fn the_lines_of_a_request_have_its_ids_and_how_long_dashscope_took() {
     let body = json!({ "chatId": chat, "content": "你好" });
     let send = with_body(about(recorded_of("chat-send", COACH), chat), &body);
     cloud.answer("chat-messages", &send).await.ok();
-    let answered = cloud.said("chat-messages", "request answered").await;
+    let answered = cloud.said("chat-messages", "request finished").await;
     let ended = cloud.said("chat-messages", "reply ended").await;
     for line in [&answered, &ended] {
         assert!(line["latency_ms"].is_u64(), "{line}");
@@ -93,7 +93,7 @@ async fn the_lines_of_a_request_have_its_ids_and_how_long_dashscope_took() {
     cloud.parlor.simulator.hold_after(1);
     let mut events = cloud.stream("chat-stream", &stream).await;
     events.expect("start").await;
-    let answered = cloud.said("chat-stream", "request answered").await;
+    let answered = cloud.said("chat-stream", "request finished").await;
     assert!(answered.get("upstream_latency_ms").is_none(), "{answered}");
     cloud.parlor.simulator.release();
     events.rest().await;
