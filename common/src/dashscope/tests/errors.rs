@@ -59,7 +59,7 @@ async fn the_documented_errors_have_their_kinds() {
     assert!(matches!(error, Error::Misconfigured { .. }), "{error}");
     assert_eq!(
         error.to_string(),
-        "DashScope refuses this key, application or account: InvalidApiKey: Invalid API-key provided. (HTTP 401)"
+        "DashScope rejects the key, the application or the account: InvalidApiKey: Invalid API-key provided. (HTTP 401)"
     );
     let error = error_of(json(429, RATE)).await;
     assert!(
