@@ -57,7 +57,12 @@ pub async fn measure(postgres: &Binaries) -> Result<Section> {
             figure("checkpoint", &session.checkpoint),
             figure("finish", &session.finish),
         ],
-        notes: Vec::new(),
+        notes: vec![
+            "`pgbench` on the same data, in turn with the statements before lists of words became domains \
+             (decision 20): begin with a session 1.07 ms before, 0.50 ms after; with history 1.06 ms \
+             before, 0.69 ms after."
+                .to_owned(),
+        ],
     })
 }
 

@@ -1,5 +1,5 @@
-//! Who administers which site, and how the admin web is refused: tried on a route of the test's
-//! own, so that every route that takes an `Admin` is known to do the same.
+//! Access of admins to sites, and the errors of the admin API. The test uses its own route with
+//! [`Admin`], as all admin routes do.
 
 use axum::{Json as Answered, routing::get};
 use common::{
@@ -37,7 +37,7 @@ async fn set(admin: Admin, Json(body): Json<Limit>) -> Result<Answered<Value>> {
     ))
 }
 
-/// A Parlor, and the address of the test's own route on its database.
+/// Starts a `Parlor` and serves the test's route with its database.
 async fn start() -> (Parlor, AdminWeb) {
     let parlor = Parlor::start().await;
     let tools = parlor.tools.clone();
@@ -73,7 +73,7 @@ impl AdminWeb {
             .header("content-type", "application/json")
     }
 
-    /// Without a content type.
+    /// A request without a content type.
     fn put_text(&self, user: i64, body: impl Into<reqwest::Body>) -> RequestBuilder {
         self.request("PUT", PATH)
             .bearer_auth(token(user))
@@ -106,7 +106,7 @@ async fn a_site_admin_has_its_own_site_and_a_platform_admin_all() {
 }
 
 #[tokio::test]
-async fn another_site_is_forbidden_and_none_at_all_is_a_missing_field() {
+async fn another_site_is_a_403_and_an_unnamed_site_a_422() {
     let (_parlor, web) = start().await;
     for site_id in [2, 4_711] {
         answer(web.get(SITE_ADMIN, &format!("?site_id={site_id}")))
@@ -127,10 +127,10 @@ async fn another_site_is_forbidden_and_none_at_all_is_a_missing_field() {
 }
 
 #[tokio::test]
-async fn nobody_else_administers_whatever_the_token_says() {
+async fn other_users_are_refused_even_with_an_admin_token() {
     let (parlor, web) = start().await;
     for user in [COACH, STAFF, 1003] {
-        // The role is refused before the body is read.
+        // The role is checked before the body is read.
         answer(web.put_text(user, "not JSON"))
             .await
             .refused_at(PATH, 403, "forbidden");
@@ -159,7 +159,7 @@ async fn nobody_else_administers_whatever_the_token_says() {
 }
 
 #[tokio::test]
-async fn every_refusal_is_in_the_words_of_the_admin_web() {
+async fn errors_have_the_fields_of_the_admin_api() {
     let (_parlor, web) = start().await;
     for path in [
         "/api/admin",
@@ -224,8 +224,8 @@ async fn every_refusal_is_in_the_words_of_the_admin_web() {
         (json!({ "limit": 5, "site_id": "1" }), "site_id"),
     ] {
         let refused = answer(web.put(SITE_ADMIN, &body)).await;
-        let told = refused.refused_at(PATH, 422, "invalid_request");
-        assert_eq!(told["field"], field, "{body}");
+        let error = refused.refused_at(PATH, 422, "invalid_request");
+        assert_eq!(error["field"], field, "{body}");
     }
     for query in [
         "?site_id=x",
@@ -234,7 +234,7 @@ async fn every_refusal_is_in_the_words_of_the_admin_web() {
         "?site_id=%00",
     ] {
         let refused = answer(web.get(SITE_ADMIN, query)).await;
-        let told = refused.refused_at(PATH, 422, "invalid_request");
-        assert_eq!(told["field"], "site_id", "{query}");
+        let error = refused.refused_at(PATH, 422, "invalid_request");
+        assert_eq!(error["field"], "site_id", "{query}");
     }
 }

@@ -1,4 +1,4 @@
-//! Alerts: what failed, one by one and by cause, and what admins say to it.
+//! Alerts: failed runs, single or grouped by cause, and how admins settle them.
 
 use serde_json::{Value, json};
 
@@ -9,7 +9,8 @@ use crate::harness::{
 
 const PATH: &str = "/api/admin/ai/alerts";
 
-/// So many failures of one cause, a second apart, the first a second after the hour; answers their ids.
+/// Inserts `many` failures of one cause, a second apart, the first one second after the hour.
+/// Returns their ids.
 async fn failures(
     parlor: &Parlor,
     site: i64,
@@ -67,13 +68,13 @@ async fn walk(parlor: &Parlor, user: i64, query: &str) -> Vec<i64> {
     walked
 }
 
-async fn say(parlor: &Parlor, user: i64, id: i64, what: &str) -> Answer {
+async fn settle(parlor: &Parlor, user: i64, id: i64, what: &str) -> Answer {
     parlor
         .post(user, &format!("{PATH}/{id}/{what}"), &Value::Null)
         .await
 }
 
-/// What became of each alert, by id.
+/// The status of each alert, by id.
 async fn standing(parlor: &Parlor, ids: &[i64]) -> Vec<String> {
     sqlx::query_scalar("select alert_status from biz.ai_run_logs where id = any($1) order by id")
         .bind(ids)
@@ -90,7 +91,7 @@ async fn audit(parlor: &Parlor) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn what_failed_is_an_alert_and_what_went_well_is_none() {
+async fn only_failed_runs_and_jobs_are_alerts() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     parlor.send(COACH, chat, "[[sim:echo]]你好").await.ok();
@@ -121,7 +122,7 @@ async fn what_failed_is_an_alert_and_what_went_well_is_none() {
 }
 
 #[tokio::test]
-async fn alerts_are_filtered_and_walked_over_once() {
+async fn alerts_are_filtered_and_paged_without_repeats() {
     let parlor = Parlor::start().await;
     let mut expected = failures(&parlor, 1, 12, 1, REFUSED).await;
     expected.extend(failures(&parlor, 1, 5, 2, LATE).await);
@@ -130,8 +131,8 @@ async fn alerts_are_filtered_and_walked_over_once() {
     expected.reverse();
     failures(&parlor, 2, 3, 4, OPEN).await;
     assert_eq!(walk(&parlor, SITE_ADMIN, "page_size=4").await, expected);
-    say(&parlor, SITE_ADMIN, open[0], "ack").await.ok();
-    say(&parlor, SITE_ADMIN, open[1], "ignore").await.ok();
+    settle(&parlor, SITE_ADMIN, open[0], "ack").await.ok();
+    settle(&parlor, SITE_ADMIN, open[1], "ignore").await.ok();
     for (user, query, total) in [
         (SITE_ADMIN, "", 21),
         (SITE_ADMIN, "alert_status=pending", 19),
@@ -207,8 +208,8 @@ async fn a_repeated_failure_is_one_item() {
         walk(&parlor, PLATFORM_ADMIN, "group=true&page_size=1").await,
         [elsewhere[2], open[3], late[4], refused[11]]
     );
-    // What was seen stands by itself.
-    say(&parlor, SITE_ADMIN, refused[11], "ack").await.ok();
+    // Acknowledged alerts form a group of their own.
+    settle(&parlor, SITE_ADMIN, refused[11], "ack").await.ok();
     let pending = list(
         &parlor,
         SITE_ADMIN,
@@ -228,7 +229,7 @@ async fn a_repeated_failure_is_one_item() {
 }
 
 #[tokio::test]
-async fn more_alerts_than_are_grouped_say_so() {
+async fn a_truncated_grouping_is_marked() {
     let parlor = Parlor::start().await;
     failures(&parlor, 1, 1_200, 1, LATE).await;
     let newest = failures(&parlor, 1, 2, 2, OPEN).await;
@@ -242,7 +243,7 @@ async fn more_alerts_than_are_grouped_say_so() {
 }
 
 #[tokio::test]
-async fn an_alert_is_settled_once_and_may_be_settled_otherwise() {
+async fn an_alert_is_settled_once_and_may_change_its_status() {
     let parlor = Parlor::start().await;
     let alerts = failures(&parlor, 1, 3, 1, LATE).await;
     for (what, stands, affected) in [
@@ -252,7 +253,7 @@ async fn an_alert_is_settled_once_and_may_be_settled_otherwise() {
         ("ignore", "ignored", 0),
         ("ack", "acknowledged", 1),
     ] {
-        let answer = say(&parlor, SITE_ADMIN, alerts[1], what).await;
+        let answer = settle(&parlor, SITE_ADMIN, alerts[1], what).await;
         assert_eq!(
             answer.ok(),
             &json!({ "id": alerts[1], "alert_status": stands, "affected": affected })
@@ -285,7 +286,7 @@ async fn an_alert_is_settled_once_and_may_be_settled_otherwise() {
 }
 
 #[tokio::test]
-async fn nobody_is_told_that_an_alert_was_settled_which_does_not_exist_or_is_not_theirs() {
+async fn settling_a_missing_or_foreign_alert_is_a_404() {
     let parlor = Parlor::start().await;
     let alert = failures(&parlor, 1, 1, 1, LATE).await[0];
     let chat = parlor.open(COACH, "t").await;
@@ -298,16 +299,16 @@ async fn nobody_is_told_that_an_alert_was_settled_which_does_not_exist_or_is_not
             (SITE_ADMIN, no_alert),
             (SITE_ADMIN, i64::MAX),
         ] {
-            say(&parlor, user, id, what)
+            settle(&parlor, user, id, what)
                 .await
                 .refused_at(PATH, 404, "not_found");
         }
     }
     for what in ["ack", "ignore"] {
-        say(&parlor, PLATFORM_ADMIN, alert, &format!("{what}?site_id=2"))
+        settle(&parlor, PLATFORM_ADMIN, alert, &format!("{what}?site_id=2"))
             .await
             .refused_at(PATH, 404, "not_found");
-        say(
+        settle(
             &parlor,
             OTHER_SITE_ADMIN,
             alert,
@@ -315,12 +316,12 @@ async fn nobody_is_told_that_an_alert_was_settled_which_does_not_exist_or_is_not
         )
         .await
         .refused_at(PATH, 403, "forbidden");
-        let refused = say(&parlor, PLATFORM_ADMIN, alert, what).await;
+        let refused = settle(&parlor, PLATFORM_ADMIN, alert, what).await;
         assert_eq!(
             refused.refused_at(PATH, 422, "invalid_request")["field"],
             "site_id"
         );
-        let refused = say(&parlor, SITE_ADMIN, alert, &format!("{what}?group=1")).await;
+        let refused = settle(&parlor, SITE_ADMIN, alert, &format!("{what}?group=1")).await;
         assert_eq!(
             refused.refused_at(PATH, 422, "invalid_request")["field"],
             "group"
@@ -329,7 +330,7 @@ async fn nobody_is_told_that_an_alert_was_settled_which_does_not_exist_or_is_not
     assert_eq!(standing(&parlor, &[alert]).await, ["pending"]);
     assert!(audit(&parlor).await.is_empty());
     assert_eq!(
-        say(&parlor, PLATFORM_ADMIN, alert, "ack?site_id=1")
+        settle(&parlor, PLATFORM_ADMIN, alert, "ack?site_id=1")
             .await
             .ok()["affected"],
         1
@@ -337,7 +338,7 @@ async fn nobody_is_told_that_an_alert_was_settled_which_does_not_exist_or_is_not
 }
 
 #[tokio::test]
-async fn a_whole_cause_is_settled_but_for_what_others_have_said() {
+async fn settling_a_cause_skips_alerts_that_are_settled_already() {
     let parlor = Parlor::start().await;
     let late = failures(&parlor, 1, 5, 1, LATE).await;
     let others = [
@@ -354,9 +355,9 @@ async fn a_whole_cause_is_settled_but_for_what_others_have_said() {
         failures(&parlor, 2, 1, 1, LATE).await,
     ]
     .concat();
-    say(&parlor, SITE_ADMIN, late[0], "ignore").await.ok();
+    settle(&parlor, SITE_ADMIN, late[0], "ignore").await.ok();
     for affected in [4, 0] {
-        let answer = say(&parlor, SITE_ADMIN, late[4], "ack?group=true").await;
+        let answer = settle(&parlor, SITE_ADMIN, late[4], "ack?group=true").await;
         assert_eq!(
             answer.ok(),
             &json!({ "id": late[4], "alert_status": "acknowledged", "affected": affected })
@@ -374,22 +375,23 @@ async fn a_whole_cause_is_settled_but_for_what_others_have_said() {
     );
     assert_eq!(standing(&parlor, &others).await, ["pending"; 4]);
     assert_eq!(audit(&parlor).await.len(), 2);
-    // One that was named changes whatever was said of it; the rest of its cause only if nothing was.
+    // The alert in the path changes in any case. Others of its cause change only if they are
+    // pending.
     let again = failures(&parlor, 1, 2, 2, LATE).await;
-    let answer = say(&parlor, SITE_ADMIN, late[0], "ack?group=true").await;
+    let answer = settle(&parlor, SITE_ADMIN, late[0], "ack?group=true").await;
     assert_eq!(answer.ok()["affected"], 3);
     assert_eq!(standing(&parlor, &again).await, ["acknowledged"; 2]);
 }
 
 #[tokio::test]
-async fn two_who_settle_at_once_settle_each_alert_once() {
+async fn concurrent_settling_settles_each_alert_once() {
     let parlor = Parlor::start().await;
     let late = failures(&parlor, 1, 60, 1, LATE).await;
     let calls = (0..4).map(|n| {
         let parlor = &parlor;
         let id = late[n * 15];
         async move {
-            say(parlor, SITE_ADMIN, id, "ack?group=true").await.ok()["affected"]
+            settle(parlor, SITE_ADMIN, id, "ack?group=true").await.ok()["affected"]
                 .as_i64()
                 .unwrap()
         }
@@ -404,8 +406,8 @@ async fn two_who_settle_at_once_settle_each_alert_once() {
 
     let one = failures(&parlor, 1, 1, 2, OPEN).await[0];
     let both = tokio::join!(
-        say(&parlor, SITE_ADMIN, one, "ack"),
-        say(&parlor, SITE_ADMIN, one, "ack")
+        settle(&parlor, SITE_ADMIN, one, "ack"),
+        settle(&parlor, SITE_ADMIN, one, "ack")
     );
     let affected = [
         both.0.ok()["affected"].as_i64(),

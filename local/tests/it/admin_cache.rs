@@ -1,4 +1,4 @@
-//! The results of the apps as admins look at them, and that they no longer hold.
+//! The results of the apps for admins: list, filters and invalidation.
 
 use common::insights::results::{self, Status};
 use serde_json::{Value, json};
@@ -11,8 +11,8 @@ use crate::harness::{
 const CACHE: &str = "/api/admin/ai/cache";
 const INVALIDATE: &str = "/api/admin/ai/cache/invalidate";
 
-/// One with an entry of each app and status about each of three members at site 1, and of four at site 2. What
-/// has expired is there twice.
+/// Inserts an entry of each app and status about each of three members at site 1, and of four at
+/// site 2. Expired entries exist twice.
 async fn parlor() -> Parlor {
     let parlor = Parlor::start().await;
     parlor
@@ -60,7 +60,7 @@ impl Parlor {
 }
 
 #[tokio::test]
-async fn the_filters_of_results_add_up() {
+async fn filters_of_results_combine() {
     let parlor = parlor().await;
     for (user, members) in [(SITE_ADMIN, 3), (OTHER_SITE_ADMIN, 4), (PLATFORM_ADMIN, 7)] {
         assert_eq!(parlor.cached_total(user, "").await, members * 8 * 5);
@@ -103,7 +103,7 @@ async fn the_filters_of_results_add_up() {
 }
 
 #[tokio::test]
-async fn a_walk_over_results_meets_each_once_the_newest_first() {
+async fn paging_lists_each_result_once_newest_first() {
     let parlor = parlor().await;
     for (user, query, entries) in [
         (SITE_ADMIN, "", 120),
@@ -136,7 +136,7 @@ async fn a_walk_over_results_meets_each_once_the_newest_first() {
 }
 
 #[tokio::test]
-async fn another_sites_results_are_neither_shown_nor_touched() {
+async fn results_of_other_sites_are_neither_listed_nor_changed() {
     let parlor = parlor().await;
     for path in [
         format!("{CACHE}?site_id=2"),
@@ -152,8 +152,8 @@ async fn another_sites_results_are_neither_shown_nor_touched() {
         .await
         .refused_at(CACHE, 403, "forbidden");
     let refused = parlor.invalidate(PLATFORM_ADMIN, &json!({})).await;
-    let told = refused.refused_at(CACHE, 422, "invalid_request");
-    assert_eq!(told["field"], "site_id");
+    let error = refused.refused_at(CACHE, 422, "invalid_request");
+    assert_eq!(error["field"], "site_id");
     parlor
         .invalidate(PLATFORM_ADMIN, &json!({ "site_id": 4711 }))
         .await
@@ -167,7 +167,7 @@ async fn another_sites_results_are_neither_shown_nor_touched() {
 }
 
 #[tokio::test]
-async fn what_was_invalidated_is_counted_exactly_and_audited() {
+async fn invalidation_is_counted_exactly_and_audited() {
     let parlor = parlor().await;
     for (body, affected) in [
         (json!({ "app_type": "app3_clue", "member_id": 1 }), 1),
@@ -204,7 +204,7 @@ async fn what_was_invalidated_is_counted_exactly_and_audited() {
 }
 
 #[tokio::test]
-async fn a_result_that_cannot_be_is_refused_by_name() {
+async fn an_invalid_filter_of_results_is_refused_by_field() {
     let parlor = parlor().await;
     for (query, field) in [
         ("app_type=app1_chat", "app_type"),
@@ -214,8 +214,8 @@ async fn a_result_that_cannot_be_is_refused_by_name() {
         ("cursor=x", "cursor"),
     ] {
         let refused = parlor.cached(SITE_ADMIN, query).await;
-        let told = refused.refused_at(CACHE, 422, "invalid_request");
-        assert_eq!(told["field"], field, "{query}");
+        let error = refused.refused_at(CACHE, 422, "invalid_request");
+        assert_eq!(error["field"], field, "{query}");
     }
     for (body, field) in [
         (json!({ "app_type": "app1_chat" }), "app_type"),
@@ -224,8 +224,8 @@ async fn a_result_that_cannot_be_is_refused_by_name() {
         (json!({ "member_id": "7" }), "member_id"),
     ] {
         let refused = parlor.invalidate(SITE_ADMIN, &body).await;
-        let told = refused.refused_at(CACHE, 422, "invalid_request");
-        assert_eq!(told["field"], field, "{body}");
+        let error = refused.refused_at(CACHE, 422, "invalid_request");
+        assert_eq!(error["field"], field, "{body}");
     }
     assert_eq!(parlor.valid(1).await, 24);
 }

@@ -1,4 +1,4 @@
-//! The dashboard: what AI costs, whether it is healthy, and that it adds up with the run log.
+//! The dashboard: costs and health, in agreement with the run log.
 
 use chrono::{Days, NaiveDate};
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ async fn dashboard(parlor: &Parlor, user: i64) -> Value {
     parlor.get(user, PATH).await.ok().clone()
 }
 
-/// A made-up day of an app, so many days ago by the site's clock.
+/// Inserts the usage of an app on the site's local day `days_ago`.
 async fn used(parlor: &Parlor, site: i64, app: &str, days_ago: i32, calls: i64, successes: i64) {
     sqlx::query(
         "insert into biz.ai_usage_daily (site_id, day, app_type, calls, successes, failures, tokens, last_status, last_call_at)
@@ -32,16 +32,16 @@ async fn used(parlor: &Parlor, site: i64, app: &str, days_ago: i32, calls: i64, 
 }
 
 #[tokio::test]
-async fn a_site_that_has_asked_nothing_has_seven_days_of_nothing() {
+async fn a_site_without_calls_has_seven_days_of_zeros() {
     let parlor = Parlor::start().await;
-    let told = dashboard(&parlor, SITE_ADMIN).await;
+    let returned = dashboard(&parlor, SITE_ADMIN).await;
     for figure in ["today_calls", "today_tokens", "today_p95_latency_ms"] {
-        assert_eq!(told[figure], 0, "{figure}");
+        assert_eq!(returned[figure], 0, "{figure}");
     }
     for figure in ["today_success_rate", "today_avg_latency_ms"] {
-        assert_eq!(told[figure], 0.0, "{figure}");
+        assert_eq!(returned[figure], 0.0, "{figure}");
     }
-    let trend = told["trend_7d"].as_array().unwrap();
+    let trend = returned["trend_7d"].as_array().unwrap();
     assert_eq!(trend.len(), 7);
     assert!(
         trend
@@ -49,10 +49,10 @@ async fn a_site_that_has_asked_nothing_has_seven_days_of_nothing() {
             .all(|day| day["calls"] == 0 && day["tokens"] == 0)
     );
     assert_eq!(
-        (&told["app_distribution"], &told["recent_alerts"]),
+        (&returned["app_distribution"], &returned["recent_alerts"]),
         (&json!([]), &json!([]))
     );
-    let health = told["app_health"].as_array().unwrap();
+    let health = returned["app_health"].as_array().unwrap();
     assert_eq!(health.len(), 9);
     assert!(health.iter().all(|app| {
         app["circuit"] == "closed" && app["last_status"].is_null() && app["last_call_at"].is_null()
@@ -65,11 +65,11 @@ async fn days_without_calls_are_not_missing_from_the_trend() {
     used(&parlor, 1, "app1_chat", 6, 4, 3).await;
     used(&parlor, 1, "app3_clue", 2, 3, 3).await;
     used(&parlor, 1, "app1_chat", 2, 5, 0).await;
-    // The eighth day is not of the week, nor is another site's.
+    // The eighth day and the other site are not included.
     used(&parlor, 1, "app1_chat", 7, 100, 100).await;
     used(&parlor, 2, "app1_chat", 2, 100, 100).await;
-    let told = dashboard(&parlor, SITE_ADMIN).await;
-    let trend = told["trend_7d"].as_array().unwrap();
+    let returned = dashboard(&parlor, SITE_ADMIN).await;
+    let trend = returned["trend_7d"].as_array().unwrap();
     let days: Vec<NaiveDate> = trend
         .iter()
         .map(|day| day["date"].as_str().unwrap().parse().unwrap())
@@ -87,7 +87,7 @@ async fn days_without_calls_are_not_missing_from_the_trend() {
         [0.75, 0.0, 0.0, 0.0, 0.375, 0.0, 0.0]
     );
     assert_eq!(
-        told["app_distribution"],
+        returned["app_distribution"],
         json!([
             { "app_type": "app1_chat", "count": 9, "percentage": 0.75 },
             { "app_type": "app3_clue", "count": 3, "percentage": 0.25 },
@@ -96,7 +96,7 @@ async fn days_without_calls_are_not_missing_from_the_trend() {
 }
 
 #[tokio::test]
-async fn today_is_the_sites_real_day_whatever_its_sandbox_says() {
+async fn today_ignores_the_sandbox_date() {
     let parlor = Parlor::start().await;
     sqlx::query(
         "update biz.sites set runtime_mode = 'sandbox', sandbox_date = '2026-05-01',
@@ -110,18 +110,18 @@ async fn today_is_the_sites_real_day_whatever_its_sandbox_says() {
     .unwrap();
     let chat = parlor.open(COACH, "t").await;
     parlor.send(COACH, chat, "[[sim:echo]]你好").await.ok();
-    let told = dashboard(&parlor, SITE_ADMIN).await;
-    assert_eq!(told["today_calls"], 1);
+    let returned = dashboard(&parlor, SITE_ADMIN).await;
+    assert_eq!(returned["today_calls"], 1);
     let day: NaiveDate =
         sqlx::query_scalar("select local_day(timezone) from biz.sites where id = 1")
             .fetch_one(&parlor.db)
             .await
             .unwrap();
-    assert_eq!(told["trend_7d"][6]["date"], day.to_string());
+    assert_eq!(returned["trend_7d"][6]["date"], day.to_string());
 }
 
 #[tokio::test]
-async fn the_dashboard_adds_up_with_the_run_log() {
+async fn the_dashboard_agrees_with_the_run_log() {
     let parlor = Parlor::start().await;
     for (user, site) in [(COACH, 1), (OTHER_SITE, 2)] {
         let chat = parlor.open(user, "t").await;
@@ -157,36 +157,36 @@ async fn the_dashboard_adds_up_with_the_run_log() {
         .fetch_one(&parlor.db)
         .await
         .unwrap();
-        let told = dashboard(&parlor, user).await;
+        let returned = dashboard(&parlor, user).await;
         let listed = parlor.get(user, "/api/admin/ai/run-logs").await;
         let charged = listed.ok()["items"].as_array().unwrap().iter();
         let charged: i64 = charged
             .map(|run| run["tokens_charged"].as_i64().unwrap())
             .sum();
-        assert_eq!(told["today_tokens"], charged);
-        assert_eq!(told["today_calls"], listed.body["total"]);
-        assert_eq!(told["today_calls"], logged["calls"]);
-        assert_eq!(told["trend_7d"][6]["calls"], logged["calls"]);
-        assert_eq!(told["today_tokens"], logged["tokens"]);
-        assert_eq!(told["budget"]["daily_used"], logged["tokens"]);
-        assert_eq!(told["budget"]["monthly_used"], logged["tokens"]);
+        assert_eq!(returned["today_tokens"], charged);
+        assert_eq!(returned["today_calls"], listed.body["total"]);
+        assert_eq!(returned["today_calls"], logged["calls"]);
+        assert_eq!(returned["trend_7d"][6]["calls"], logged["calls"]);
+        assert_eq!(returned["today_tokens"], logged["tokens"]);
+        assert_eq!(returned["budget"]["daily_used"], logged["tokens"]);
+        assert_eq!(returned["budget"]["monthly_used"], logged["tokens"]);
         let calls = logged["calls"].as_f64().unwrap();
         let rate = (logged["ok"].as_f64().unwrap() / calls * 10_000.0).round() / 10_000.0;
-        assert_eq!(told["today_success_rate"], rate);
+        assert_eq!(returned["today_success_rate"], rate);
         assert_eq!(
-            told["today_avg_latency_ms"].as_f64(),
+            returned["today_avg_latency_ms"].as_f64(),
             logged["latency"].as_f64()
         );
-        assert_eq!(told["app_health"][0]["last_status"], logged["last"]);
+        assert_eq!(returned["app_health"][0]["last_status"], logged["last"]);
         assert_eq!(
-            told["app_distribution"],
+            returned["app_distribution"],
             json!([{ "app_type": "app1_chat", "count": logged["calls"], "percentage": 1.0 }])
         );
     }
 }
 
 #[tokio::test]
-async fn the_health_of_an_app_is_its_circuit_and_its_last_call_however_long_ago() {
+async fn app_health_shows_the_circuit_and_the_last_call_of_any_age() {
     let parlor = Parlor::start().await;
     used(&parlor, 1, "app3_clue", 60, 1, 0).await;
     sqlx::query(
@@ -196,31 +196,31 @@ async fn the_health_of_an_app_is_its_circuit_and_its_last_call_however_long_ago(
     .execute(&parlor.db)
     .await
     .unwrap();
-    let health = |told: &Value| {
-        let apps = told["app_health"].as_array().unwrap().iter();
+    let health = |returned: &Value| {
+        let apps = returned["app_health"].as_array().unwrap().iter();
         apps.clone()
             .find(|app| app["app_type"] == "app3_clue")
             .unwrap()
             .clone()
     };
-    let told = health(&dashboard(&parlor, SITE_ADMIN).await);
+    let returned = health(&dashboard(&parlor, SITE_ADMIN).await);
     assert_eq!(
-        (&told["last_status"], &told["circuit"]),
+        (&returned["last_status"], &returned["circuit"]),
         (&json!("failed"), &json!("open"))
     );
-    assert!(told["circuit_retry_at"].is_string() && told["last_call_at"].is_string());
-    // The circuit is everybody's, the call was another site's.
-    let told = health(&dashboard(&parlor, OTHER_SITE_ADMIN).await);
+    assert!(returned["circuit_retry_at"].is_string() && returned["last_call_at"].is_string());
+    // The circuit is shared by all sites. The last call was made by another site.
+    let returned = health(&dashboard(&parlor, OTHER_SITE_ADMIN).await);
     assert_eq!(
-        (&told["last_status"], &told["circuit"]),
+        (&returned["last_status"], &returned["circuit"]),
         (&Value::Null, &json!("open"))
     );
-    let told = health(&dashboard(&parlor, PLATFORM_ADMIN).await);
-    assert_eq!(told["last_status"], "failed");
+    let returned = health(&dashboard(&parlor, PLATFORM_ADMIN).await);
+    assert_eq!(returned["last_status"], "failed");
 }
 
 #[tokio::test]
-async fn the_ten_newest_alerts_are_shown_however_they_stand_and_none_of_another_site() {
+async fn the_ten_newest_alerts_of_the_site_are_shown_in_any_status() {
     let parlor = Parlor::start().await;
     sqlx::query(
         "insert into biz.ai_run_logs (site_id, app_type, trigger_type, status, alert_status, error_message, local_day, created_at)
@@ -232,14 +232,14 @@ async fn the_ten_newest_alerts_are_shown_however_they_stand_and_none_of_another_
     .execute(&parlor.db)
     .await
     .unwrap();
-    let told = dashboard(&parlor, SITE_ADMIN).await;
-    let alerts = told["recent_alerts"].as_array().unwrap();
-    let said: Vec<_> = alerts
+    let returned = dashboard(&parlor, SITE_ADMIN).await;
+    let alerts = returned["recent_alerts"].as_array().unwrap();
+    let statuses: Vec<_> = alerts
         .iter()
         .map(|alert| alert["error_message"].as_str().unwrap())
         .collect();
     assert_eq!(
-        said,
+        statuses,
         ["2", "4", "6", "8", "10", "12", "14", "16", "18", "20"]
     );
     assert!(alerts.iter().all(|alert| alert["site_id"] == 1));
@@ -248,9 +248,9 @@ async fn the_ten_newest_alerts_are_shown_however_they_stand_and_none_of_another_
 }
 
 #[tokio::test]
-async fn a_dashboard_takes_three_statements_at_most() {
+async fn a_dashboard_runs_at_most_three_statements() {
     let (parlor, wire) = Parlor::wired(Setup::default()).await;
-    // Statements are prepared, and the caller's approval is remembered.
+    // The first requests prepare the statements and cache the caller's approval.
     for _ in 0..2 {
         dashboard(&parlor, SITE_ADMIN).await;
     }

@@ -1,4 +1,4 @@
-//! Background work as admins look at it: jobs by kind and by day, one with its calls, one started again.
+//! Background jobs for admins: list, filters, details and retry.
 
 use std::collections::BTreeSet;
 
@@ -19,7 +19,7 @@ async fn parlor() -> Parlor {
     Parlor::with_business(Setup::default()).await
 }
 
-/// One with two jobs of each kind at site 1, and three at site 2; many of the same instant.
+/// Two jobs of each kind at site 1 and three at site 2. Many have the same creation time.
 async fn parlor_with_jobs() -> Parlor {
     let parlor = Parlor::start().await;
     parlor
@@ -47,11 +47,11 @@ impl Parlor {
         retried.created()["id"].as_i64().unwrap()
     }
 
-    /// A job that failed at its second app of three.
+    /// A job that failed at the second of its three apps.
     async fn failed_at_the_second(&self) -> i64 {
         self.app_8_does(Some("bad-json"));
-        let job = self.settled_by(MEMBER, 1).await;
-        self.work_off().await;
+        let job = self.member_paid(MEMBER, 1).await;
+        self.work_until_done().await;
         self.app_8_does(None);
         let failed = self.job(job).await;
         assert_eq!(
@@ -83,7 +83,7 @@ impl Parlor {
         page.body["total"].as_i64().unwrap()
     }
 
-    /// All jobs of a list, by its cursors.
+    /// All jobs of a list, read page by page with cursors.
     async fn walked(&self, user: i64, query: &str) -> Vec<Value> {
         let mut items = Vec::new();
         let mut cursor = String::new();
@@ -100,7 +100,7 @@ impl Parlor {
 }
 
 #[tokio::test]
-async fn the_filters_of_jobs_add_up() {
+async fn filters_of_jobs_combine() {
     let parlor = parlor_with_jobs().await;
     for (user, of_a_kind) in [(SITE_ADMIN, 2), (OTHER_SITE_ADMIN, 3), (PLATFORM_ADMIN, 5)] {
         assert_eq!(parlor.total(user, "").await, of_a_kind * 7 * 6);
@@ -150,7 +150,7 @@ async fn the_filters_of_jobs_add_up() {
 }
 
 #[tokio::test]
-async fn a_walk_over_jobs_meets_each_once_the_newest_first() {
+async fn paging_lists_each_job_once_newest_first() {
     let parlor = parlor_with_jobs().await;
     for (user, query, jobs) in [
         (SITE_ADMIN, "", 84),
@@ -186,15 +186,15 @@ async fn a_walk_over_jobs_meets_each_once_the_newest_first() {
         let refused = parlor
             .get(SITE_ADMIN, &format!("{TRIGGER}?{query}cursor={cursor}"))
             .await;
-        let told = refused.refused_at(TRIGGER, 422, "invalid_request");
-        assert_eq!(told["field"], "cursor");
+        let error = refused.refused_at(TRIGGER, 422, "invalid_request");
+        assert_eq!(error["field"], "cursor");
     }
 }
 
 #[tokio::test]
-async fn jobs_are_found_by_the_days_of_their_site() {
+async fn jobs_are_filtered_by_local_days_of_their_site() {
     let parlor = parlor_with_jobs().await;
-    // Midnight of the 10th in Shanghai, and the instant before that of the 12th.
+    // The first instant of March 10 and the last of March 11, in Shanghai.
     for (status, at) in [
         ("pending", "2026-03-09T16:00:00Z"),
         ("failed", "2026-03-11T15:59:59.999999Z"),
@@ -229,7 +229,7 @@ async fn jobs_are_found_by_the_days_of_their_site() {
 }
 
 #[tokio::test]
-async fn a_filter_that_is_none_is_refused_by_name() {
+async fn an_invalid_filter_of_jobs_is_refused_by_field() {
     let parlor = Parlor::start().await;
     for (query, field) in [
         ("status=done", "status"),
@@ -245,13 +245,13 @@ async fn a_filter_that_is_none_is_refused_by_name() {
         ("site_id=0", "site_id"),
     ] {
         let refused = parlor.get(SITE_ADMIN, &format!("{TRIGGER}?{query}")).await;
-        let told = refused.refused_at(TRIGGER, 422, "invalid_request");
-        assert_eq!(told["field"], field, "{query}");
+        let error = refused.refused_at(TRIGGER, 422, "invalid_request");
+        assert_eq!(error["field"], field, "{query}");
     }
 }
 
 #[tokio::test]
-async fn more_jobs_than_are_counted_are_an_estimate() {
+async fn a_large_number_of_jobs_is_estimated() {
     let parlor = Parlor::start().await;
     parlor
         .execute(
@@ -281,9 +281,8 @@ async fn more_jobs_than_are_counted_are_an_estimate() {
     }
 }
 
-/// Trap 28.
 #[tokio::test]
-async fn skipped_duplicates_are_those_of_the_site_that_is_asked_about() {
+async fn skipped_duplicates_are_counted_per_site() {
     let parlor = parlor().await;
     for order in [1, 1, 1, 2] {
         parlor.trigger(&consumption(MEMBER, order)).await;
@@ -301,16 +300,15 @@ async fn skipped_duplicates_are_those_of_the_site_that_is_asked_about() {
     assert_eq!(skipped(OTHER_SITE_ADMIN, "").await, 1);
     assert_eq!(skipped(PLATFORM_ADMIN, "site_id=2").await, 1);
     assert_eq!(skipped(PLATFORM_ADMIN, "").await, 3);
-    // Also where the page is empty.
+    // Also on an empty page.
     assert_eq!(skipped(SITE_ADMIN, "status=cancelled").await, 2);
-    // Those of the days before are not today's.
+    // Duplicates of earlier days are not counted.
     parlor.execute("update biz.ai_trigger_jobs set created_at = created_at - interval '1 day' where site_id = 1").await;
     assert_eq!(skipped(SITE_ADMIN, "").await, 0);
 }
 
-/// Trap 21.
 #[tokio::test]
-async fn nothing_of_another_site_is_found_by_any_id() {
+async fn jobs_of_another_site_are_not_found() {
     let parlor = parlor_with_jobs().await;
     let failed: Vec<i64> = sqlx::query_scalar(
         "select id from biz.ai_trigger_jobs where site_id = 2 and status in ('failed', 'pending')",
@@ -346,22 +344,22 @@ async fn nothing_of_another_site_is_found_by_any_id() {
         .retry(SITE_ADMIN, 1, "?site_id=2")
         .await
         .refused_at(TRIGGER, 403, "forbidden");
-    // Where something is started, a platform admin says where.
+    // A platform admin must name the site for a retry.
     let refused = parlor.retry(PLATFORM_ADMIN, 1, "").await;
-    let told = refused.refused_at(TRIGGER, 422, "invalid_request");
-    assert_eq!(told["field"], "site_id");
+    let error = refused.refused_at(TRIGGER, 422, "invalid_request");
+    assert_eq!(error["field"], "site_id");
     assert_eq!(parlor.total(PLATFORM_ADMIN, "").await, 210);
     assert_eq!(parlor.audited("trigger_job.retry").await, [] as [Value; 0]);
     for id in ["0", "-1", "x", "99999999999999999999", "%00"] {
         let path = format!("{TRIGGER}/{id}");
         let refused = parlor.get(SITE_ADMIN, &path).await;
-        let told = refused.refused_at(&path, 422, "invalid_request");
-        assert_eq!(told["field"], "id");
+        let error = refused.refused_at(&path, 422, "invalid_request");
+        assert_eq!(error["field"], "id");
     }
 }
 
 #[tokio::test]
-async fn a_job_is_shown_with_what_it_asked_and_why_it_failed() {
+async fn a_job_shows_its_runs_and_its_error() {
     let parlor = parlor().await;
     let job = parlor.failed_at_the_second().await;
     let shown = parlor
@@ -400,7 +398,7 @@ async fn a_job_is_shown_with_what_it_asked_and_why_it_failed() {
     assert_eq!(column(asked, "app_type"), column(&runs, "app_type"));
     assert_eq!(asked.len(), 4);
 
-    let same = parlor.settled_by(MEMBER, 2).await;
+    let same = parlor.member_paid(MEMBER, 2).await;
     let skipped = parlor.trigger(&consumption(MEMBER, 2)).await;
     let path = format!("{TRIGGER}/{}", skipped.body["id"]);
     let skipped = parlor.get(SITE_ADMIN, &path).await;
@@ -408,9 +406,9 @@ async fn a_job_is_shown_with_what_it_asked_and_why_it_failed() {
 }
 
 #[tokio::test]
-async fn an_event_that_is_told_by_hand_leaves_its_author_and_a_duplicate_none() {
+async fn a_manual_event_is_audited_and_a_duplicate_is_not() {
     let parlor = parlor().await;
-    let job = parlor.settled_by(MEMBER, 1).await;
+    let job = parlor.member_paid(MEMBER, 1).await;
     let same = parlor.trigger(&consumption(MEMBER, 1)).await;
     assert_eq!(same.body["status"], "skipped_duplicate");
     let audited = parlor.audited("trigger_job.create").await;
@@ -427,7 +425,7 @@ async fn an_event_that_is_told_by_hand_leaves_its_author_and_a_duplicate_none() 
 }
 
 #[tokio::test]
-async fn a_retry_asks_anew_from_the_step_that_failed() {
+async fn a_retry_starts_at_the_failed_step() {
     let parlor = parlor().await;
     let job = parlor.failed_at_the_second().await;
     let calls = parlor.simulator.calls_count();
@@ -445,7 +443,7 @@ async fn a_retry_asks_anew_from_the_step_that_failed() {
     ] {
         assert_eq!(queued[name], value, "{name}");
     }
-    parlor.work_off().await;
+    parlor.work_until_done().await;
     assert_eq!(parlor.job(retry).await["status"], "succeeded");
     let runs = parlor.runs(retry).await;
     assert_eq!(
@@ -454,7 +452,7 @@ async fn a_retry_asks_anew_from_the_step_that_failed() {
     );
     assert_eq!(column(&runs, "trigger_type"), ["manual"; 2]);
     assert_eq!(parlor.simulator.calls_count(), calls + 2);
-    // The old one is what it was.
+    // The old job is unchanged.
     assert_eq!(parlor.job(job).await["status"], "failed");
     let audited = parlor.audited("trigger_job.retry").await;
     assert_eq!(audited.len(), 1);
@@ -462,28 +460,27 @@ async fn a_retry_asks_anew_from_the_step_that_failed() {
         (&audited[0]["object_id"], &audited[0]["details"]),
         (&json!(job.to_string()), &json!({ "id": retry, "step": 1 }))
     );
-    invariants::of_the_books(&parlor).await;
+    invariants::check_books(&parlor).await;
 }
 
 #[tokio::test]
-async fn a_job_that_did_not_fail_is_made_anew_from_its_first_step() {
+async fn a_retry_of_a_successful_job_starts_at_the_first_step() {
     let parlor = parlor().await;
-    let job = parlor.settled_by(MEMBER, 1).await;
-    parlor.work_off().await;
+    let job = parlor.member_paid(MEMBER, 1).await;
+    parlor.work_until_done().await;
     let same = parlor.trigger(&consumption(MEMBER, 1)).await;
     let skipped = same.body["id"].as_i64().unwrap();
     for (job, calls) in [(job, 6), (skipped, 9)] {
         let retry = parlor.retried(job).await;
-        parlor.work_off().await;
+        parlor.work_until_done().await;
         assert_eq!(parlor.job(retry).await["status"], "succeeded");
         assert_eq!(parlor.runs(retry).await.len(), 3);
         assert_eq!(parlor.simulator.calls_count(), calls);
     }
 }
 
-/// Trap 23.
 #[tokio::test]
-async fn a_job_that_is_retried_twenty_times_at_once_is_one_job() {
+async fn twenty_concurrent_retries_create_one_job() {
     let parlor = parlor().await;
     let job = parlor.failed_at_the_second().await;
     let presses = (0..20).map(|press| {
@@ -503,9 +500,8 @@ async fn a_job_that_is_retried_twenty_times_at_once_is_one_job() {
     assert_eq!(parlor.audited("trigger_job.retry").await.len(), 1);
 }
 
-/// Trap 23.
 #[tokio::test]
-async fn a_job_is_not_retried_while_it_or_a_retry_of_it_or_of_its_retry_is_under_way() {
+async fn a_job_is_not_retried_while_it_or_its_retry_is_running() {
     let parlor = parlor().await;
     let conflict = async |job| {
         parlor
@@ -514,13 +510,13 @@ async fn a_job_is_not_retried_while_it_or_a_retry_of_it_or_of_its_retry_is_under
             .refused_at(TRIGGER, 409, "conflict");
     };
     parlor.app_8_does(Some("bad-json"));
-    let first = parlor.settled_by(MEMBER, 1).await;
+    let first = parlor.member_paid(MEMBER, 1).await;
     conflict(first).await;
-    parlor.work_off().await;
+    parlor.work_until_done().await;
     let second = parlor.retried(first).await;
     conflict(first).await;
     conflict(second).await;
-    parlor.work_off().await;
+    parlor.work_until_done().await;
     assert_eq!(parlor.job(second).await["status"], "failed");
     let third = parlor.retried(second).await;
     for status in ["pending", "running"] {
@@ -540,15 +536,15 @@ async fn a_job_is_not_retried_while_it_or_a_retry_of_it_or_of_its_retry_is_under
         .execute("update biz.ai_trigger_jobs set status = 'pending', lease_until = null where status = 'running'")
         .await;
     parlor.app_8_does(None);
-    parlor.work_off().await;
+    parlor.work_until_done().await;
     assert_eq!(parlor.job(third).await["status"], "succeeded");
-    // All of it is over: whichever is named, it may be done once more.
+    // All of them have ended. The job can be retried again, by the id of any of them.
     parlor.retried(first).await;
     conflict(third).await;
 }
 
 #[tokio::test]
-async fn a_message_of_a_session_is_not_answered_twice() {
+async fn a_retry_does_not_reply_twice_to_a_session_message() {
     let parlor = parlor().await;
     let jobs: Vec<i64> = sqlx::query_scalar(
         "insert into biz.ai_trigger_jobs (site_id, event_type, connector_type, trigger_type, app_chain, message_id, status)

@@ -1,4 +1,4 @@
-//! The run log as admins read it: filtered, paged, one run by itself, and all of them as a table.
+//! The run log for admins: filters, pages, details and CSV export.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,7 +21,8 @@ use crate::harness::{
 
 const PATH: &str = "/api/admin/ai/run-logs";
 
-/// Runs of site 1: each app, status and trigger once, a second apart; and one of site 2.
+/// Inserts runs of site 1, one for each app, status and trigger, a second apart; and one run of
+/// site 2.
 async fn one_of_each(parlor: &Parlor) {
     sqlx::query(
         "insert into biz.ai_run_logs (site_id, app_type, status, trigger_type, local_day, created_at)
@@ -37,7 +38,7 @@ async fn one_of_each(parlor: &Parlor) {
     .unwrap();
 }
 
-/// So many successful chats of a site, all of one instant where there is no step.
+/// Inserts `many` successful chat runs of a site, each `step` after the previous one.
 async fn chats(parlor: &Parlor, site: i64, many: i64, at: &str, step: &str) {
     sqlx::query(
         "insert into biz.ai_run_logs (site_id, app_type, status, trigger_type, local_day, created_at, member_id)
@@ -70,7 +71,7 @@ fn ids(page: &Value) -> Vec<i64> {
     ids.map(Option::unwrap).collect()
 }
 
-/// All ids, by cursor.
+/// All ids, read page by page with cursors.
 async fn walk(parlor: &Parlor, user: i64, query: &str) -> Vec<i64> {
     let mut page = list(parlor, user, query).await;
     let mut walked = ids(&page);
@@ -82,7 +83,7 @@ async fn walk(parlor: &Parlor, user: i64, query: &str) -> Vec<i64> {
 }
 
 #[tokio::test]
-async fn filters_in_any_combination_list_what_they_say_and_add_up() {
+async fn filters_of_runs_combine() {
     let parlor = Parlor::start().await;
     one_of_each(&parlor).await;
     let apps = App::ALL.map(App::name);
@@ -98,7 +99,7 @@ async fn filters_in_any_combination_list_what_they_say_and_add_up() {
     for (name, words) in columns {
         for word in words {
             let page = list(&parlor, SITE_ADMIN, &format!("{name}={word}&page_size=100")).await;
-            // Each once, so that all of them together are all.
+            // Each value matches an equal part of the runs, so that together they match all.
             assert_eq!(page["total"], all / words.len(), "{word}");
             assert_eq!(page["total_is_estimate"], false);
             assert_eq!(items(&page).len(), all / words.len());
@@ -133,7 +134,7 @@ async fn filters_in_any_combination_list_what_they_say_and_add_up() {
 }
 
 #[tokio::test]
-async fn an_item_has_what_is_documented_and_nothing_that_was_said() {
+async fn an_item_has_the_documented_fields_and_no_text() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     parlor.send(COACH, chat, "[[sim:echo]]你好").await.ok();
@@ -166,7 +167,7 @@ async fn an_item_has_what_is_documented_and_nothing_that_was_said() {
 }
 
 #[tokio::test]
-async fn a_cursor_walks_over_everything_once_even_within_one_instant() {
+async fn a_cursor_lists_each_run_once_even_at_one_instant() {
     let parlor = Parlor::start().await;
     chats(&parlor, 1, 45, "2026-03-05T01:00:00Z", "0").await;
     chats(&parlor, 2, 30, "2026-03-05T01:00:00Z", "0").await;
@@ -192,7 +193,7 @@ async fn a_cursor_walks_over_everything_once_even_within_one_instant() {
         ] {
             assert_eq!(walk(&parlor, user, query).await, expected, "{query}");
         }
-        // By number they are the same pages.
+        // Page numbers return the same pages.
         let mut numbered = Vec::new();
         for page in 1..=20 {
             let page = list(
@@ -229,7 +230,7 @@ async fn a_full_last_page_has_no_next_one() {
 }
 
 #[tokio::test]
-async fn more_than_ten_thousand_are_estimated_and_reached_by_cursor_alone() {
+async fn more_than_ten_thousand_runs_are_estimated_and_need_a_cursor() {
     let parlor = Parlor::start().await;
     chats(&parlor, 1, 10_000, "2026-03-05T01:00:00Z", "1 second").await;
     chats(&parlor, 1, 50, "2026-03-06T01:00:00Z", "1 second").await;
@@ -249,7 +250,7 @@ async fn more_than_ten_thousand_are_estimated_and_reached_by_cursor_alone() {
         assert_eq!(page["total_is_estimate"], exact.is_none(), "{query}");
         match exact {
             Some(exact) => assert_eq!(total, exact),
-            // PostgreSQL has just counted them.
+            // The statistics are fresh, so the estimate is close.
             None => assert!((10_001..=10_100).contains(&total), "{query}: {total}"),
         }
     }
@@ -291,13 +292,13 @@ async fn more_than_ten_thousand_are_estimated_and_reached_by_cursor_alone() {
 }
 
 #[tokio::test]
-async fn a_day_is_the_sites_own_and_an_instant_is_an_instant() {
+async fn days_are_local_to_the_site_and_timestamps_are_exact() {
     let parlor = Parlor::start().await;
     sqlx::query("update biz.sites set timezone = 'America/New_York' where id = 2")
         .execute(&parlor.db)
         .await
         .unwrap();
-    // Half past midnight of March 5 in Shanghai, and in New York.
+    // 00:30 on March 5 in Shanghai, and in New York.
     for (site, at) in [
         (1, "2026-03-04T16:30:00Z"),
         (2, "2026-03-04T16:30:00Z"),
@@ -325,7 +326,7 @@ async fn a_day_is_the_sites_own_and_an_instant_is_an_instant() {
             "date_from=2026-03-05&date_to=2026-03-05&trigger_type=chat",
             1,
         ),
-        // All sites together have the days of Shanghai.
+        // A query over all sites uses the days of Shanghai.
         (PLATFORM_ADMIN, "date_from=2026-03-05&date_to=2026-03-05", 3),
         (
             PLATFORM_ADMIN,
@@ -353,7 +354,7 @@ async fn a_day_is_the_sites_own_and_an_instant_is_an_instant() {
 }
 
 #[tokio::test]
-async fn what_is_not_known_is_refused_by_its_name() {
+async fn unknown_filters_are_refused_by_field() {
     let parlor = Parlor::start().await;
     for (query, field) in [
         ("app_type=app9", "app_type"),
@@ -376,7 +377,7 @@ async fn what_is_not_known_is_refused_by_its_name() {
             "{query}"
         );
     }
-    // A cursor belongs to its filters.
+    // A cursor is valid only with its filters.
     chats(&parlor, 1, 3, "2026-03-05T01:00:00Z", "1 second").await;
     let page = list(&parlor, SITE_ADMIN, "page_size=1").await;
     let cursor = page["next_cursor"].as_str().unwrap();
@@ -429,7 +430,7 @@ async fn a_site_admin_sees_its_own_runs_and_a_platform_admin_all() {
 }
 
 #[tokio::test]
-async fn the_details_of_a_run_are_what_was_asked_and_said() {
+async fn run_details_have_prompt_and_response() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     let question = "[[sim:echo]]会员张三的电话是 13800138000";
@@ -459,7 +460,7 @@ async fn the_details_of_a_run_are_what_was_asked_and_said() {
 }
 
 #[tokio::test]
-async fn the_details_of_another_sites_run_do_not_exist() {
+async fn run_details_of_another_site_are_a_404() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     parlor.send(COACH, chat, "[[sim:echo]]你好").await.ok();
@@ -481,7 +482,7 @@ async fn the_details_of_another_sites_run_do_not_exist() {
     refused.refused_at(PATH, 403, "forbidden");
 }
 
-/// The table of a query: headers, and the text behind the byte order mark.
+/// The CSV of a query: its headers, and its text without the byte order mark.
 async fn table(parlor: &Parlor, user: i64, query: &str) -> (HeaderMap, String) {
     let request = parlor.request_as(user, "GET", &format!("{PATH}?{query}"));
     let response = request.header("accept", "text/csv").send().await.unwrap();
@@ -510,7 +511,7 @@ fn rows(table: &str) -> Vec<Row> {
 const MARCH: &str = "date_from=2026-03-01&date_to=2026-03-31";
 
 #[tokio::test]
-async fn a_table_has_every_run_once_over_many_pages() {
+async fn a_csv_has_every_run_once_over_many_pages() {
     let parlor = Parlor::start().await;
     chats(&parlor, 1, 1_500, "2026-03-05T01:00:00Z", "0").await;
     chats(&parlor, 1, 1_500, "2026-03-06T01:00:00Z", "1 second").await;
@@ -551,7 +552,7 @@ async fn a_table_has_every_run_once_over_many_pages() {
 }
 
 #[tokio::test]
-async fn a_table_says_what_the_list_says_and_why_runs_failed_but_no_formula() {
+async fn a_csv_has_the_listed_fields_and_errors_but_no_formulas() {
     let parlor = Parlor::start().await;
     sqlx::query(
         "insert into biz.ai_run_logs (site_id, app_type, status, trigger_type, local_day, created_at, alert_status, error_code, error_message)
@@ -583,7 +584,7 @@ async fn a_table_says_what_the_list_says_and_why_runs_failed_but_no_formula() {
 }
 
 #[tokio::test]
-async fn a_table_without_both_ends_of_too_many_days_or_with_pages_is_refused() {
+async fn a_csv_needs_a_bounded_date_range_and_no_page() {
     let parlor = Parlor::start().await;
     for (query, field) in [
         ("", "date_from"),
@@ -617,7 +618,7 @@ async fn a_table_without_both_ends_of_too_many_days_or_with_pages_is_refused() {
 }
 
 #[tokio::test]
-async fn the_list_is_json_unless_a_table_is_liked_better_and_says_that_it_varies() {
+async fn the_accept_header_chooses_json_or_csv_and_vary_names_it() {
     let parlor = Parlor::start().await;
     for (accept, kind) in [
         ("text/csv", "text/csv; charset=utf-8"),
@@ -636,7 +637,7 @@ async fn the_list_is_json_unless_a_table_is_liked_better_and_says_that_it_varies
 }
 
 #[tokio::test]
-async fn a_table_that_cannot_be_finished_is_broken_off() {
+async fn a_csv_that_fails_midway_breaks_the_connection() {
     let parlor = Parlor::start().await;
     chats(&parlor, 1, 1_500, "2026-03-05T01:00:00Z", "1 second").await;
     let request = Request::get(format!("{PATH}?{MARCH}"))
@@ -647,7 +648,7 @@ async fn a_table_that_cannot_be_finished_is_broken_off() {
     let response = gateway::app(&parlor.tools).oneshot(request).await.unwrap();
     assert_eq!(response.status(), 200);
     let mut body = response.into_body();
-    // The head, and a first page.
+    // The header line and the first page.
     for _ in 0..2 {
         body.frame().await.unwrap().unwrap();
     }
@@ -657,7 +658,7 @@ async fn a_table_that_cannot_be_finished_is_broken_off() {
 }
 
 #[tokio::test]
-async fn a_table_comes_through_lambda_as_it_is() {
+async fn a_csv_passes_through_lambda_unchanged() {
     let cloud = Cloud::start().await;
     chats(&cloud.parlor, 1, 2_500, "2026-03-05T01:00:00Z", "1 second").await;
     let event = recorded_of("admin-runs", SITE_ADMIN);

@@ -1,4 +1,4 @@
-//! What admins set: budgets and runtime contexts; and who sees who set them.
+//! Budgets and runtime contexts, and the audit of their changes.
 
 use serde_json::{Value, json};
 
@@ -26,7 +26,7 @@ async fn audit(parlor: &Parlor, user: i64, query: &str) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn a_budget_is_set_and_holds_from_the_next_call_on() {
+async fn a_new_budget_applies_to_the_next_call() {
     let parlor = Parlor::start().await;
     let set = put(
         &parlor,
@@ -35,13 +35,16 @@ async fn a_budget_is_set_and_holds_from_the_next_call_on() {
         &json!({ "daily_limit": 1, "monthly_limit": 50_000 }),
     )
     .await;
-    let told = parlor.get(SITE_ADMIN, BUDGET).await;
-    assert_eq!(set.ok(), told.ok());
+    let returned = parlor.get(SITE_ADMIN, BUDGET).await;
+    assert_eq!(set.ok(), returned.ok());
     assert_eq!(
-        (&told.body["daily_limit"], &told.body["monthly_limit"]),
+        (
+            &returned.body["daily_limit"],
+            &returned.body["monthly_limit"]
+        ),
         (&json!(1), &json!(50_000))
     );
-    assert_eq!(told.body["updated_by"], SITE_ADMIN);
+    assert_eq!(returned.body["updated_by"], SITE_ADMIN);
     let chat = parlor.open(COACH, "t").await;
     parlor
         .send(COACH, chat, "你好")
@@ -58,18 +61,18 @@ async fn a_budget_is_set_and_holds_from_the_next_call_on() {
     .ok();
     parlor.send(COACH, chat, "[[sim:echo]]你好").await.ok();
     parlor.settled().await;
-    let told = parlor.get(SITE_ADMIN, BUDGET).await.ok().clone();
-    let used = told["daily_used"].as_f64().unwrap();
+    let returned = parlor.get(SITE_ADMIN, BUDGET).await.ok().clone();
+    let used = returned["daily_used"].as_f64().unwrap();
     assert!(used > 0.0);
     let pct = |limit: f64| (used / limit * 10_000.0).round() / 10_000.0;
     assert_eq!(
-        (&told["daily_pct"], &told["monthly_pct"]),
+        (&returned["daily_pct"], &returned["monthly_pct"]),
         (&json!(pct(100_000.0)), &json!(pct(50_000.0)))
     );
 }
 
 #[tokio::test]
-async fn the_default_is_nobodys_and_the_budget_of_all_is_the_sum() {
+async fn unset_budgets_use_the_default_and_the_platform_shows_the_sum() {
     let parlor = Parlor::start().await;
     sqlx::query("delete from biz.ai_budgets where site_id = 2")
         .execute(&parlor.db)
@@ -83,13 +86,13 @@ async fn the_default_is_nobodys_and_the_budget_of_all_is_the_sum() {
     )
     .await
     .ok();
-    let told = parlor.get(OTHER_SITE_ADMIN, BUDGET).await.ok().clone();
+    let returned = parlor.get(OTHER_SITE_ADMIN, BUDGET).await.ok().clone();
     assert_eq!(
-        (&told["daily_limit"], &told["monthly_limit"]),
+        (&returned["daily_limit"], &returned["monthly_limit"]),
         (&json!(100_000), &json!(2_000_000))
     );
     assert_eq!(
-        (&told["updated_by"], &told["updated_at"]),
+        (&returned["updated_by"], &returned["updated_at"]),
         (&Value::Null, &Value::Null)
     );
     let all = parlor.get(PLATFORM_ADMIN, BUDGET).await.ok().clone();
@@ -100,7 +103,7 @@ async fn the_default_is_nobodys_and_the_budget_of_all_is_the_sum() {
 }
 
 #[tokio::test]
-async fn what_is_no_limit_or_no_clock_is_refused_by_its_field() {
+async fn invalid_budgets_and_clocks_are_refused_by_field() {
     let parlor = Parlor::start().await;
     for (path, body, field) in [
         (BUDGET, json!({ "monthly_limit": 1 }), "daily_limit"),
@@ -145,14 +148,14 @@ async fn what_is_no_limit_or_no_clock_is_refused_by_its_field() {
         ),
     ] {
         let refused = put(&parlor, SITE_ADMIN, path, &body).await;
-        let told = refused.refused_at(path, 422, "invalid_request");
-        assert_eq!(told["field"], field, "{body}");
+        let returned = refused.refused_at(path, 422, "invalid_request");
+        assert_eq!(returned["field"], field, "{body}");
     }
     assert_eq!(audit(&parlor, SITE_ADMIN, "").await, [] as [Value; 0]);
 }
 
 #[tokio::test]
-async fn a_site_that_does_not_exist_has_no_budget_and_no_clock() {
+async fn a_missing_site_is_a_404_for_budget_and_clock() {
     let parlor = Parlor::start().await;
     for path in [BUDGET, CONTEXT, "/api/admin/ai/dashboard"] {
         let path = format!("{path}?site_id=4711");
@@ -180,18 +183,18 @@ async fn a_site_that_does_not_exist_has_no_budget_and_no_clock() {
 }
 
 #[tokio::test]
-async fn a_clock_is_set_and_everybody_at_the_site_has_it() {
+async fn a_new_clock_applies_to_all_users_of_the_site() {
     let parlor = Parlor::start().await;
     let body = json!({ "mode": "sandbox", "sandbox_date": "2026-05-01" });
     let set = put(&parlor, SITE_ADMIN, CONTEXT, &body).await;
-    let told = parlor.get(SITE_ADMIN, CONTEXT).await;
-    assert_eq!(set.ok(), told.ok());
+    let returned = parlor.get(SITE_ADMIN, CONTEXT).await;
+    assert_eq!(set.ok(), returned.ok());
     assert_eq!(
         (
-            &told.body["site_id"],
-            &told.body["mode"],
-            &told.body["sandbox_date"],
-            &told.body["updated_by"]
+            &returned.body["site_id"],
+            &returned.body["mode"],
+            &returned.body["sandbox_date"],
+            &returned.body["updated_by"]
         ),
         (
             &json!(1),
@@ -233,7 +236,7 @@ async fn a_clock_is_set_and_everybody_at_the_site_has_it() {
 }
 
 #[tokio::test]
-async fn every_change_leaves_who_when_and_what_it_was_before() {
+async fn every_change_is_audited_with_user_time_and_old_value() {
     let parlor = Parlor::start().await;
     put(
         &parlor,
@@ -298,7 +301,7 @@ async fn every_change_leaves_who_when_and_what_it_was_before() {
 }
 
 #[tokio::test]
-async fn a_cursor_walks_the_audit_once_and_is_bound_to_its_filters() {
+async fn an_audit_cursor_lists_each_entry_once_and_only_with_its_filters() {
     let parlor = Parlor::start().await;
     sqlx::query(
         "insert into biz.ai_admin_audit (site_id, user_id, action, created_at)

@@ -1,4 +1,4 @@
-//! The apps that answer in JSON: what they are asked, of whom, and what comes back.
+//! Apps that return JSON: their prompts, their facts and their checked results.
 
 use std::time::Duration;
 
@@ -30,8 +30,8 @@ async fn parlor() -> Parlor {
 }
 
 impl Parlor {
-    /// Asks an app; its answer is checked, and stored for as long as it takes to read it again.
-    async fn asked(&self, app: App, prompt: &str) -> Checked {
+    /// Calls an app and checks its answer. The answer must survive storage as `jsonb`.
+    async fn call_app(&self, app: App, prompt: &str) -> Checked {
         let mut config = Config::new("sk-test".into());
         config.base_url = self.simulator.base_url();
         let call = Call {
@@ -62,7 +62,7 @@ impl Parlor {
         facts::member(&self.db, SITE, member_id, 200).await.unwrap()
     }
 
-    /// A note of a member who has one.
+    /// The note with the lowest id.
     async fn note(&self) -> NoteFacts {
         let note_id = self
             .id("select min(note_id) from dws.member_note where site_id = 1")
@@ -76,15 +76,15 @@ impl Parlor {
 }
 
 #[tokio::test]
-async fn a_chain_of_a_member_says_something_of_that_member_at_each_step() {
+async fn each_step_of_a_member_chain_is_about_the_member() {
     let parlor = parlor().await;
     let note = parlor.note().await;
-    let mut said = Vec::new();
+    let mut texts = Vec::new();
     for member_id in [note.member_id, note.member_id + 1] {
         let member = parlor.member(member_id).await;
         let member = &member;
         let of_orders = app3_clue::prompt(&app3_clue::Facts { member }, &[]);
-        let of_orders = parlor.asked(App::Clue, &of_orders).await.json;
+        let of_orders = parlor.call_app(App::Clue, &of_orders).await.json;
         let of_note = app6_note_analysis::prompt(
             &app6_note_analysis::Facts {
                 note: &note,
@@ -92,7 +92,7 @@ async fn a_chain_of_a_member_says_something_of_that_member_at_each_step() {
             },
             &[],
         );
-        let of_note = parlor.asked(App::NoteAnalysis, &of_note).await;
+        let of_note = parlor.call_app(App::NoteAnalysis, &of_note).await;
         assert!(of_note.score.is_some_and(|score| score > 1));
 
         let consolidated = app8_clue_consolidated::Facts {
@@ -101,7 +101,7 @@ async fn a_chain_of_a_member_says_something_of_that_member_at_each_step() {
         };
         let consolidated = app8_clue_consolidated::prompt(&consolidated, &[]);
         let clues = parlor
-            .asked(App::ClueConsolidated, &consolidated)
+            .call_app(App::ClueConsolidated, &consolidated)
             .await
             .json;
         let text = clues.to_string();
@@ -113,7 +113,7 @@ async fn a_chain_of_a_member_says_something_of_that_member_at_each_step() {
         let clues = Some(&clues);
         let customer = app7_customer_analysis::Facts { member, clues };
         let customer = app7_customer_analysis::prompt(&customer, &[]);
-        let customer = parlor.asked(App::CustomerAnalysis, &customer).await.json;
+        let customer = parlor.call_app(App::CustomerAnalysis, &customer).await.json;
         let coach = facts::coach(&parlor.db, SITE, COACH, Period::ThisMonth).await;
         let task = facts::task(&parlor.db, SITE, 1_001_004).await;
         let analysis = app4_analysis::Facts {
@@ -123,18 +123,18 @@ async fn a_chain_of_a_member_says_something_of_that_member_at_each_step() {
             clues,
         };
         let analysis = app4_analysis::prompt(&analysis, &[]);
-        let analysis = parlor.asked(App::Analysis, &analysis).await.json;
+        let analysis = parlor.call_app(App::Analysis, &analysis).await.json;
         let tactics = app5_tactics::Facts {
             analysis: &analysis,
             member,
         };
         let tactics = app5_tactics::prompt(&tactics, &[]);
-        let tactics = parlor.asked(App::Tactics, &tactics).await.json;
+        let tactics = parlor.call_app(App::Tactics, &tactics).await.json;
         for answer in [of_orders, customer, analysis, tactics] {
             let text = answer.to_string();
             assert!(text.contains(member.name()), "{}: {text}", member.name());
-            assert!(!said.contains(&text), "{text}");
-            said.push(text);
+            assert!(!texts.contains(&text), "{text}");
+            texts.push(text);
         }
     }
 }
@@ -153,7 +153,11 @@ async fn finance_is_analysed_for_each_period_and_area() {
                 finance: &finance.unwrap(),
             };
             let prompt = app2_finance::prompt(&facts, &[]);
-            let answer = parlor.asked(App::Finance, &prompt).await.json.to_string();
+            let answer = parlor
+                .call_app(App::Finance, &prompt)
+                .await
+                .json
+                .to_string();
             assert!(answer.contains(period.label()) && answer.contains(area.unwrap_or("全部区域")));
         }
         let finance = facts::finance(&parlor.db, SITE, period, None).await;
@@ -161,13 +165,13 @@ async fn finance_is_analysed_for_each_period_and_area() {
             period,
             finance: &finance.unwrap(),
         };
-        // What was said before names no scenario, and is not said again.
+        // Earlier results select no scenario and are not repeated in the answer.
         let earlier = Reference {
             created_at: chrono::DateTime::UNIX_EPOCH,
             result: json!({ "insights": "以前[[sim:unavailable]]" }),
         };
         let prompt = app2a_finance_area::prompt(&facts, &[earlier]);
-        let answer = parlor.asked(App::FinanceArea, &prompt).await.json;
+        let answer = parlor.call_app(App::FinanceArea, &prompt).await.json;
         assert!(!answer.to_string().contains("以前"));
         if period == Period::LastWeek {
             assert_eq!(answer["insights"].as_array().unwrap().len(), areas.len());
@@ -176,7 +180,7 @@ async fn finance_is_analysed_for_each_period_and_area() {
 }
 
 #[tokio::test]
-async fn a_note_is_found_by_its_site_once_it_is_written() {
+async fn a_note_is_found_only_by_its_site() {
     let parlor = parlor().await;
     let note_id = parlor
         .id("select note_id from dws.member_note where site_id = 1 order by written_at desc, note_id limit 1")
@@ -194,7 +198,7 @@ async fn a_note_is_found_by_its_site_once_it_is_written() {
     };
     unknown(2, note_id).await;
     unknown(1, 7).await;
-    // A sandbox knows nothing of what came after its date.
+    // In a sandbox, notes written after its date do not exist.
     sqlx::query(
         "update biz.sites set runtime_mode = 'sandbox',
             sandbox_date = (select max(local_day('Asia/Shanghai', written_at)) - 1 from dws.member_note where site_id = 1)
@@ -207,7 +211,7 @@ async fn a_note_is_found_by_its_site_once_it_is_written() {
 }
 
 #[tokio::test]
-async fn a_member_has_as_many_orders_as_are_asked_for() {
+async fn the_number_of_orders_is_limited_to_the_requested_number() {
     let parlor = parlor().await;
     let regular = parlor
         .id("select member_id from dws.member_consumption where site_id = 1 group by member_id order by count(*) desc limit 1")
@@ -225,7 +229,7 @@ async fn a_member_has_as_many_orders_as_are_asked_for() {
 }
 
 #[tokio::test]
-async fn whatever_is_taken_can_be_stored() {
+async fn every_accepted_answer_can_be_stored() {
     let parlor = Parlor::start().await;
     let nested = format!("{}{}", "[".repeat(60), "]".repeat(60));
     for rest in [

@@ -1,7 +1,7 @@
-//! The binaries of the background, as Lambda runs them: each is given the events that it is built for, and
-//! what one puts into the job queue wakes the other.
+//! The real binaries of the background functions, each with the events for which it is built.
+//! Messages that one function sends wake the other.
 
-#![expect(clippy::unwrap_used, reason = "tests, and what they share")]
+#![expect(clippy::unwrap_used, reason = "test helpers")]
 
 use local::{
     demo,
@@ -16,7 +16,7 @@ use crate::harness::{
     routes::SITE_ADMIN,
 };
 
-/// All jobs, the oldest first, as `psql` would show them.
+/// All jobs as JSON, oldest first.
 async fn jobs(cloud: &Cloud) -> Vec<Value> {
     sqlx::query_scalar("select to_jsonb(j) from biz.ai_trigger_jobs j order by id")
         .fetch_all(&cloud.parlor.db)
@@ -29,15 +29,15 @@ async fn job(cloud: &Cloud, id: &Value) -> Value {
     jobs.into_iter().find(|job| job["id"] == *id).unwrap()
 }
 
-/// A cloud whose sites have a business.
+/// A cloud with business data at its sites.
 async fn cloud_with_business() -> Cloud {
     let cloud = Cloud::start().await;
     demo::load_business(&cloud.parlor.db).await.unwrap();
     cloud
 }
 
-/// A recorded event of the bus, with another id and what happened.
-fn told(id: &str, detail_type: &str, detail: &Value) -> Value {
+/// A recorded event of the bus with another id, type and detail.
+fn bus_event(id: &str, detail_type: &str, detail: &Value) -> Value {
     let mut event = recorded("eventbridge");
     event["id"] = id.into();
     event["detail-type"] = detail_type.into();
@@ -45,7 +45,7 @@ fn told(id: &str, detail_type: &str, detail: &Value) -> Value {
     event
 }
 
-/// A note that site 1 has was written, told under this id.
+/// The event that a note of site 1 was written.
 async fn note_created(id: &str, cloud: &Cloud) -> Value {
     let (note_id, member_id): (i64, i64) = sqlx::query_as(
         "select note_id, member_id from dws.member_note where site_id = 1 order by note_id limit 1",
@@ -54,11 +54,11 @@ async fn note_created(id: &str, cloud: &Cloud) -> Value {
     .await
     .unwrap();
     let detail = json!({ "site_id": 1, "member_id": member_id, "payload": { "note_id": note_id } });
-    told(id, "note.created", &detail)
+    bus_event(id, "note.created", &detail)
 }
 
 #[tokio::test]
-async fn an_event_of_the_bus_is_one_job_however_often_it_is_delivered() {
+async fn a_repeated_bus_event_creates_one_job() {
     let cloud = Cloud::start().await;
     let event = recorded("eventbridge");
     let first = cloud.report("trigger-dispatch", &event).await;
@@ -95,7 +95,7 @@ async fn each_kind_of_event_of_the_bus_becomes_a_job() {
         ("etl.finished", json!({ "site_id": 2 })),
     ] {
         let dispatched = cloud
-            .report("trigger-dispatch", &told(kind, kind, &detail))
+            .report("trigger-dispatch", &bus_event(kind, kind, &detail))
             .await;
         assert_eq!(dispatched["status"], "pending", "{kind}");
         let job = job(&cloud, &dispatched["id"]).await;
@@ -103,14 +103,14 @@ async fn each_kind_of_event_of_the_bus_becomes_a_job() {
         assert_eq!(job["site_id"], detail["site_id"], "{kind}");
         assert_eq!(job["member_id"], detail["member_id"], "{kind}");
     }
-    // Another event that says the same is known as such.
-    let repeated = told("another", "etl.finished", &json!({ "site_id": 2 }));
+    // Another event with the same content is a duplicate.
+    let repeated = bus_event("another", "etl.finished", &json!({ "site_id": 2 }));
     let repeated = cloud.report("trigger-dispatch", &repeated).await;
     assert_eq!(repeated["status"], "skipped_duplicate");
     assert_eq!(jobs(&cloud).await.len(), 5);
 }
 
-/// The error of an event that cannot be dispatched.
+/// The error of an event that is refused.
 async fn refused(cloud: &Cloud, event: &Value) -> FunctionError {
     let outcome = cloud.invoke("trigger-dispatch", event).await;
     let Outcome::Error(error) = outcome else {
@@ -120,7 +120,7 @@ async fn refused(cloud: &Cloud, event: &Value) -> FunctionError {
 }
 
 #[tokio::test]
-async fn an_event_that_makes_no_sense_fails_by_a_name_and_leaves_nothing() {
+async fn an_invalid_bus_event_fails_with_its_field_and_stores_nothing() {
     let cloud = Cloud::start().await;
     for (kind, detail, why) in [
         ("etl.finished", json!(null), "detail"),
@@ -140,30 +140,31 @@ async fn an_event_that_makes_no_sense_fails_by_a_name_and_leaves_nothing() {
             "note_id",
         ),
     ] {
-        let error = refused(&cloud, &told("made up", kind, &detail)).await;
-        // Alarms filter by it.
+        let error = refused(&cloud, &bus_event("made up", kind, &detail)).await;
+        // Alarms filter by the error type.
         assert_eq!(error.kind, "trigger_dispatch::DispatchFailed", "{error}");
         assert!(error.message.contains("the event is refused"), "{error}");
         assert!(error.message.contains(why), "{error}");
     }
-    // What is no event of a bus is refused before it is looked at.
+    // An event that is not from the bus is refused before it is parsed.
     refused(&cloud, &recorded("sqs")).await;
     refused(&cloud, &json!({})).await;
     assert!(jobs(&cloud).await.is_empty());
-    // And the next is served.
+    // The next event is served.
     let event = recorded("eventbridge");
     cloud.report("trigger-dispatch", &event).await;
 }
 
 #[tokio::test]
-async fn an_event_that_cannot_be_stored_fails_without_a_word_about_the_database() {
+async fn an_event_that_cannot_be_stored_fails_without_database_details() {
     let away = "postgres://parlor:geheim@127.0.0.1:1/parlor";
     let cloud = Cloud::start_with(|spec| set(&mut spec.env, "DATABASE_URL", away)).await;
     let error = refused(&cloud, &recorded("eventbridge")).await;
     assert_eq!(error.kind, "trigger_dispatch::DispatchFailed");
     assert_eq!(error.message, "the event could not be stored");
 
-    // A worker hands all messages back, and fails what a schedule asked for, so that it is counted.
+    // The worker returns all messages to the queue. A scheduled invocation fails, so that it is
+    // counted.
     let answer = cloud.report("job-worker", &recorded("sqs")).await;
     let id = &recorded("sqs")["Records"][0]["messageId"];
     assert_eq!(
@@ -195,7 +196,7 @@ fn set(env: &mut [(String, String)], name: &str, value: &str) {
 }
 
 #[tokio::test]
-async fn messages_and_schedules_have_the_worker_run_what_is_due() {
+async fn messages_and_schedules_make_the_worker_run_due_jobs() {
     let cloud = cloud_with_business().await;
     let noted = note_created("1", &cloud).await;
     let noted = cloud.report("trigger-dispatch", &noted).await;
@@ -204,12 +205,12 @@ async fn messages_and_schedules_have_the_worker_run_what_is_due() {
     let done = job(&cloud, &noted["id"]).await;
     assert_eq!(done["status"], "succeeded", "{done}");
 
-    // Site 2 has no facts, so that nothing follows.
+    // Without facts at site 2, the event creates no further jobs.
     sqlx::query("delete from dws.finance_area_daily where site_id = 2")
         .execute(&cloud.parlor.db)
         .await
         .unwrap();
-    let finished = told("2", "etl.finished", &json!({ "site_id": 2 }));
+    let finished = bus_event("2", "etl.finished", &json!({ "site_id": 2 }));
     let finished = cloud.report("trigger-dispatch", &finished).await;
     let worked = cloud.report("job-worker", &recorded("schedule")).await;
     assert_eq!(
@@ -218,7 +219,7 @@ async fn messages_and_schedules_have_the_worker_run_what_is_due() {
     );
     assert_eq!(job(&cloud, &finished["id"]).await["status"], "succeeded");
 
-    // Nothing is left: one wake too many does no harm.
+    // Nothing is left. A needless wake-up is harmless.
     for event in [recorded("schedule"), json!({})] {
         let idle = cloud.report("job-worker", &event).await;
         assert_eq!(
@@ -258,7 +259,7 @@ async fn the_schedule_has_missing_insights_queued_once_and_a_dry_run_only_counts
 }
 
 #[tokio::test]
-async fn an_admin_has_an_event_queued_through_the_gateway() {
+async fn an_admin_queues_an_event_through_the_gateway() {
     let cloud = Cloud::start().await;
     let event = recorded_of("admin-jobs", SITE_ADMIN);
     let answer = cloud.answer("admin-jobs", &event).await;
@@ -285,7 +286,7 @@ async fn cloud_with_queue() -> (Cloud, Moto, String) {
     (cloud, moto, queue)
 }
 
-/// What Lambda makes of messages that were received.
+/// The Lambda event of messages that were received.
 fn batch(messages: &[Value]) -> Value {
     let records = messages.iter().map(|message| {
         let mut record = recorded("sqs")["Records"][0].clone();
@@ -300,7 +301,7 @@ fn batch(messages: &[Value]) -> Value {
 }
 
 #[tokio::test]
-async fn an_event_sends_one_message_which_has_its_job_run() {
+async fn an_event_sends_one_message_that_wakes_a_worker() {
     let (cloud, moto, queue) = cloud_with_queue().await;
     let event = recorded_of("admin-jobs", SITE_ADMIN);
     let queued = cloud.answer("admin-jobs", &event).await;
@@ -316,11 +317,11 @@ async fn an_event_sends_one_message_which_has_its_job_run() {
     assert_eq!(forced.body["status"], "pending");
     assert_eq!(moto.counts(&queue).await, (1, 0));
     run_by_its_message(&cloud, &moto, &queue, &forced.body["id"]).await;
-    // No business, so that no job followed.
+    // Without business data, no further job is created.
     assert_eq!(moto.counts(&queue).await, (0, 0));
 }
 
-/// Gives the worker the one message that is waiting, which must get this job done.
+/// Receives the only waiting message and passes it to the worker, which must finish this job.
 async fn run_by_its_message(cloud: &Cloud, moto: &Moto, queue: &str, id: &Value) {
     assert_eq!(job(cloud, id).await["status"], "pending");
     let messages = moto.receive(queue).await;
@@ -335,27 +336,27 @@ async fn run_by_its_message(cloud: &Cloud, moto: &Moto, queue: &str, id: &Value)
 }
 
 #[tokio::test]
-async fn a_worker_that_a_message_woke_works_under_the_trace_of_its_sender() {
+async fn a_worker_uses_the_trace_of_the_message() {
     let (cloud, moto, queue) = cloud_with_queue().await;
     demo::load_business(&cloud.parlor.db).await.unwrap();
     let noted = note_created("1", &cloud).await;
     cloud.report("trigger-dispatch", &noted).await;
-    let sent = cloud.said("trigger-dispatch", "event queued").await;
+    let sent = cloud.log_line("trigger-dispatch", "event queued").await;
     let trace = &sent["span"]["trace_id"];
     assert!(trace.is_string(), "{sent}");
 
     let messages = moto.receive(&queue).await;
     let mut event = batch(&messages);
-    // moto forgets it of a message that was sent in a batch; that it is sent, the queue's own tests show.
+    // moto drops the trace header of messages sent in a batch. `queue.rs` checks that it is sent.
     let header = format!("Root={};Sampled=0", trace.as_str().unwrap());
     event["Records"][0]["attributes"]["AWSTraceHeader"] = header.clone().into();
     cloud.report("job-worker", &event).await;
-    let worked = cloud.said("job-worker", "jobs processed").await;
+    let worked = cloud.log_line("job-worker", "jobs processed").await;
     assert_eq!(&worked["span"]["trace_id"], trace);
     let id = &worked["span"]["request_id"];
     assert_ne!(id, &sent["span"]["request_id"]);
     for message in ["run ended", "job succeeded"] {
-        let line = cloud.said("job-worker", message).await;
+        let line = cloud.log_line("job-worker", message).await;
         assert_eq!(
             (&line["span"]["trace_id"], &line["span"]["request_id"]),
             (trace, id),
@@ -369,7 +370,7 @@ async fn a_worker_that_a_message_woke_works_under_the_trace_of_its_sender() {
         assert_eq!(call.header("x-amzn-trace-id"), Some(&*header));
     }
 
-    // A schedule's invocation has one of its own.
+    // A scheduled invocation has its own trace.
     let forced = json!({ "event_type": "etl.finished", "is_forced": true });
     let event = with_body(recorded_of("admin-jobs", SITE_ADMIN), &forced);
     cloud.answer("admin-jobs", &event).await;
@@ -416,7 +417,7 @@ async fn each_call_of_a_job_is_counted_by_its_app() {
 }
 
 #[tokio::test]
-async fn a_message_to_a_bot_wakes_one_worker_and_its_repeat_none() {
+async fn a_bot_message_wakes_one_worker_and_a_repeat_wakes_none() {
     let (cloud, moto, queue) = cloud_with_queue().await;
     let session = cloud.parlor.begin_session(COACH).await;
     let event = about_session(recorded_of("chat-sessions", COACH), &session);
@@ -432,13 +433,13 @@ async fn a_message_to_a_bot_wakes_one_worker_and_its_repeat_none() {
 }
 
 #[tokio::test]
-async fn whatever_queues_jobs_wakes_as_many_workers() {
+async fn queuing_jobs_wakes_one_worker_per_job() {
     let (cloud, moto, queue) = cloud_with_queue().await;
     demo::load_business(&cloud.parlor.db).await.unwrap();
     let noted = note_created("1", &cloud).await;
     cloud.report("trigger-dispatch", &noted).await;
     assert_eq!(moto.counts(&queue).await, (1, 0));
-    // Another event that says the same has nothing to wake for.
+    // Another event with the same content wakes no worker.
     let repeated = note_created("2", &cloud).await;
     let repeated = cloud.report("trigger-dispatch", &repeated).await;
     assert_eq!(repeated["status"], "skipped_duplicate");
@@ -451,9 +452,9 @@ async fn whatever_queues_jobs_wakes_as_many_workers() {
     let enqueued = u32::try_from(queued["enqueued"].as_u64().unwrap()).unwrap();
     assert_eq!(moto.counts(&queue).await, (1 + enqueued.min(100), 0));
 
-    // An app that fails for now is asked again later: the worker has itself woken for it.
+    // A transient failure is retried later, so the worker sends itself a delayed message.
     let purged = json!({ "QueueUrl": queue });
-    moto.ask("AmazonSQS.PurgeQueue", &purged).await;
+    moto.call("AmazonSQS.PurgeQueue", &purged).await;
     sqlx::query("delete from biz.ai_trigger_jobs where event_type = 'prewarm'")
         .execute(&cloud.parlor.db)
         .await

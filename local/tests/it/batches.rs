@@ -1,4 +1,4 @@
-//! Many members at once: what it would cost, that it is done once, and how far it has come.
+//! Batches for many members: estimates, confirmation exactly once, and progress.
 
 use crate::harness::sweep;
 use std::sync::Arc;
@@ -28,13 +28,13 @@ impl Parlor {
             .await
     }
 
-    /// The id of a batch that may be confirmed.
+    /// Estimates a batch. Returns its id for the confirmation.
     async fn estimated(&self, app_types: &[&str], member_ids: &[i64]) -> String {
         let answer = self.estimate(&batch(app_types, member_ids)).await;
         answer.ok()["batch_id"].as_str().unwrap().to_owned()
     }
 
-    /// `confirm` or `cancel`.
+    /// Calls `confirm` or `cancel`.
     async fn have(&self, user: i64, what: &str, id: &str) -> Answer {
         let path = format!("{BATCHES}/{id}/{what}?site_id=1");
         answer(self.request_as(user, "POST", &path)).await
@@ -83,9 +83,10 @@ fn progress(batch: &Value, status: &str, counts: [i64; 4]) {
 }
 
 #[tokio::test]
-async fn a_batch_costs_what_its_apps_have_taken_of_late_at_the_site() {
+async fn a_batch_estimate_uses_the_recent_cost_of_its_apps() {
     let parlor = parlor().await;
-    // 1,500 a success for one; another site's, one without a success, and one of long ago do not count.
+    // 1,500 per success of app3_clue. Other sites, apps without a success, and days before the last
+    // 30 are ignored.
     parlor
         .execute(
             "insert into biz.ai_usage_daily (site_id, day, app_type, calls, successes, tokens, reserved_tokens) values
@@ -115,7 +116,7 @@ async fn a_batch_costs_what_its_apps_have_taken_of_late_at_the_site() {
     .unwrap();
     assert!((9.9..10.1).contains(&minutes), "{minutes}");
 
-    // The month may have less left than the day, and neither less than nothing.
+    // The rest of the month may be smaller than the rest of the day. Neither is negative.
     for (daily, monthly, left) in [
         (9_000, 1_000_000, 2_500),
         (6_000, 1_000_000, 0),
@@ -149,7 +150,7 @@ async fn a_batch_costs_what_its_apps_have_taken_of_late_at_the_site() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_a_batch_is_refused_by_name() {
+async fn an_invalid_batch_is_refused_by_field() {
     let parlor = parlor().await;
     let many: Vec<i64> = (1..=2_001).collect();
     let clue = &["app3_clue"][..];
@@ -172,19 +173,19 @@ async fn what_cannot_be_a_batch_is_refused_by_name() {
         (batch(clue, &[0]), "member_ids"),
         (batch(clue, &[10_001, 10_001]), "member_ids"),
         (batch(clue, &many), "member_ids"),
-        // A member of another site, and nobody.
+        // A member of another site, and an unknown member.
         (batch(clue, &[10_001, 20_001]), "member_ids"),
         (batch(clue, &[i64::MAX]), "member_ids"),
     ] {
         let refused = parlor.estimate(&body).await;
-        let told = refused.refused_at(BATCHES, 422, "invalid_request");
-        assert_eq!(told["field"], field);
+        let error = refused.refused_at(BATCHES, 422, "invalid_request");
+        assert_eq!(error["field"], field);
     }
     let path = format!("{BATCHES}/estimate");
     let mut body = batch(clue, &[10_001]);
     let refused = parlor.post(PLATFORM_ADMIN, &path, &body).await;
-    let told = refused.refused_at(BATCHES, 422, "invalid_request");
-    assert_eq!(told["field"], "site_id");
+    let error = refused.refused_at(BATCHES, 422, "invalid_request");
+    assert_eq!(error["field"], "site_id");
     body["site_id"] = json!(4_711);
     parlor
         .post(PLATFORM_ADMIN, &path, &body)
@@ -193,9 +194,8 @@ async fn what_cannot_be_a_batch_is_refused_by_name() {
     assert_eq!(parlor.audits().await, [] as [Value; 0]);
 }
 
-/// Trap 22.
 #[tokio::test]
-async fn an_estimate_outlives_the_process_that_made_it_and_confirming_it_does_it() {
+async fn an_estimate_can_be_confirmed_in_another_process() {
     let parlor = parlor().await;
     let id = parlor.estimated(&["app3_clue"], &[10_001, 10_002]).await;
     let elsewhere = Parlor::start_with(Setup {
@@ -209,7 +209,7 @@ async fn an_estimate_outlives_the_process_that_made_it_and_confirming_it_does_it
         confirmed.body,
         json!({ "batch_id": id, "status": "running", "jobs": 2 })
     );
-    parlor.work_off().await;
+    parlor.work_until_done().await;
     assert_eq!(parlor.simulator.calls_count(), 2);
     let entries = parlor.entries().await;
     assert_eq!(column(&entries, "triggered_by"), ["batch"; 2]);
@@ -217,11 +217,11 @@ async fn an_estimate_outlives_the_process_that_made_it_and_confirming_it_does_it
 }
 
 #[tokio::test]
-async fn a_batch_asks_each_app_about_each_member_after_those_that_it_rests_on() {
+async fn a_batch_runs_each_app_after_its_dependencies() {
     let parlor = parlor().await;
-    // What holds is made anew all the same.
-    parlor.settled_by(10_001, 1).await;
-    parlor.work_off().await;
+    // Valid results are generated again even so.
+    parlor.member_paid(10_001, 1).await;
+    parlor.work_until_done().await;
     let before = parlor.simulator.calls_count();
     let apps = [
         "app5_tactics",
@@ -246,7 +246,7 @@ async fn a_batch_asks_each_app_about_each_member_after_those_that_it_rests_on() 
             assert_eq!(job[name], value, "{name}");
         }
     }
-    parlor.work_off().await;
+    parlor.work_until_done().await;
     let runs = parlor.runs(jobs[0]["id"].as_i64().unwrap()).await;
     assert_eq!(
         column(&runs, "app_type"),
@@ -261,11 +261,11 @@ async fn a_batch_asks_each_app_about_each_member_after_those_that_it_rests_on() 
     assert_eq!(column(&runs, "trigger_type"), ["batch"; 5]);
     assert_eq!(parlor.simulator.calls_count(), before + 10);
     progress(&parlor.batch(&id).await, "done", [10, 10, 0, 0]);
-    invariants::of_the_books(&parlor).await;
+    invariants::check_books(&parlor).await;
 }
 
 #[tokio::test]
-async fn a_batch_that_is_confirmed_twenty_times_at_once_runs_once() {
+async fn twenty_concurrent_confirmations_run_a_batch_once() {
     let parlor = parlor().await;
     let members = [10_001, 10_002, 10_003];
     let id = parlor.estimated(&["app3_clue"], &members).await;
@@ -279,7 +279,7 @@ async fn a_batch_that_is_confirmed_twenty_times_at_once_runs_once() {
     for refused in answers.iter().filter(|answer| answer.status != 202) {
         refused.refused_at(BATCHES, 409, "conflict");
     }
-    parlor.work_off().await;
+    parlor.work_until_done().await;
     assert_eq!(parlor.batch_jobs().await.len(), 3);
     assert_eq!(parlor.simulator.calls_count(), 3);
     let audits = parlor.audits().await;
@@ -287,7 +287,7 @@ async fn a_batch_that_is_confirmed_twenty_times_at_once_runs_once() {
         column(&audits, "action"),
         ["batch.estimate", "batch.confirm"]
     );
-    // Its time is over by now, but it was confirmed before that.
+    // The estimate has expired, but the batch was confirmed before.
     parlor
         .execute("update biz.ai_batches set expires_at = now() - interval '1 second'")
         .await;
@@ -299,7 +299,7 @@ async fn a_batch_that_is_confirmed_twenty_times_at_once_runs_once() {
 }
 
 #[tokio::test]
-async fn an_estimate_that_has_expired_is_gone() {
+async fn an_expired_estimate_is_a_410() {
     let parlor = parlor().await;
     let id = parlor.estimated(&["app3_clue"], &[10_001]).await;
     parlor
@@ -313,7 +313,7 @@ async fn an_estimate_that_has_expired_is_gone() {
         &json!({ "batch_id": id, "status": "expired", "cancelled": 0 })
     );
     assert_eq!(parlor.batch_jobs().await, [] as [Value; 0]);
-    // A day later it is forgotten, unlike one that was confirmed.
+    // A day after its expiry, an estimate is deleted unless it was confirmed.
     parlor
         .execute("update biz.ai_batches set expires_at = now() + interval '1 hour'")
         .await;
@@ -336,7 +336,7 @@ async fn an_estimate_that_has_expired_is_gone() {
 }
 
 #[tokio::test]
-async fn a_batch_that_costs_more_than_is_left_is_not_begun() {
+async fn a_batch_beyond_the_remaining_budget_is_not_started() {
     let parlor = parlor().await;
     let id = parlor.estimated(&["app3_clue"], &[10_001, 10_002]).await;
     parlor
@@ -348,7 +348,7 @@ async fn a_batch_that_costs_more_than_is_left_is_not_begun() {
         .refused_at(BATCHES, 409, "conflict");
     assert_eq!(parlor.batch_jobs().await, [] as [Value; 0]);
     progress(&parlor.batch(&id).await, "estimated", [2, 0, 0, 0]);
-    // There is room again.
+    // The budget is sufficient again.
     parlor
         .execute("update biz.ai_budgets set daily_limit = 4000 where site_id = 1")
         .await;
@@ -379,12 +379,12 @@ async fn an_estimate_that_was_cancelled_cannot_be_confirmed() {
 }
 
 #[tokio::test]
-async fn what_has_not_begun_of_a_batch_is_taken_back_and_what_runs_goes_on() {
+async fn cancelling_a_batch_cancels_pending_jobs_and_keeps_running_ones() {
     let parlor = parlor().await;
     let apps = ["app3_clue", "app8_clue_consolidated"];
     let id = parlor.estimated(&apps, &[10_001, 10_002, 10_003]).await;
     parlor.confirm(&id).await;
-    // Somebody else has the first by now.
+    // A worker has the first job.
     parlor
         .execute(
             "update biz.ai_trigger_jobs set status = 'running', lease_until = now() + interval '1 hour' where member_id = 10001",
@@ -404,9 +404,9 @@ async fn what_has_not_begun_of_a_batch_is_taken_back_and_what_runs_goes_on() {
         ["running", "cancelled", "cancelled"]
     );
     assert!(!jobs[1]["finished_at"].is_null());
-    // It goes on even when its worker dies.
-    parlor.buried().await;
-    parlor.work_off().await;
+    // The running job is finished even if its worker dies.
+    parlor.expire_leases_and_sweep().await;
+    parlor.work_until_done().await;
     progress(&parlor.batch(&id).await, "cancelled", [6, 2, 0, 4]);
     assert_eq!(parlor.simulator.calls_count(), 2);
     parlor
@@ -416,7 +416,7 @@ async fn what_has_not_begun_of_a_batch_is_taken_back_and_what_runs_goes_on() {
 }
 
 #[tokio::test]
-async fn progress_counts_what_was_made_and_what_will_not_be() {
+async fn progress_counts_finished_and_failed_results() {
     let parlor = parlor().await;
     parlor.simulator.set_scenario(
         Some("app8_clue_consolidated"),
@@ -429,9 +429,9 @@ async fn progress_counts_what_was_made_and_what_will_not_be() {
     ];
     let id = parlor.estimated(&apps, &[10_001, 10_002]).await;
     parlor.confirm(&id).await;
-    parlor.work_off().await;
+    parlor.work_until_done().await;
     progress(&parlor.batch(&id).await, "done", [6, 2, 4, 0]);
-    // What is over is not taken back.
+    // A finished batch cannot be cancelled.
     let cancelled = parlor.cancel(&id).await;
     assert_eq!(
         cancelled.ok(),
@@ -450,8 +450,8 @@ async fn an_event_of_the_site_does_not_wait_for_its_batch() {
         .estimated(&["app3_clue"], &[10_001, 10_002, 10_003])
         .await;
     parlor.confirm(&id).await;
-    let event = parlor.settled_by(10_004, 1).await;
-    parlor.work_off().await;
+    let event = parlor.member_paid(10_004, 1).await;
+    parlor.work_until_done().await;
     let first: i64 =
         sqlx::query_scalar("select id from biz.ai_trigger_jobs order by started_at limit 1")
             .fetch_one(&parlor.db)
@@ -460,7 +460,6 @@ async fn an_event_of_the_site_does_not_wait_for_its_batch() {
     assert_eq!(first, event);
 }
 
-/// Trap 21.
 #[tokio::test]
 async fn a_batch_of_another_site_does_not_exist() {
     let parlor = parlor().await;

@@ -1,9 +1,9 @@
 //! The functions' own binaries, as Lambda runs them.
 //!
-//! No request makes a function panic, so what comes of a panic is shown with the echo function
-//! in `emulator::invocations`, which runs the same `lambda` crate.
+//! No request makes a function panic. Panics are therefore tested with the echo function in
+//! `emulator::invocations`, which uses the same `lambda` crate.
 
-#![expect(clippy::unwrap_used, reason = "tests, and what they share")]
+#![expect(clippy::unwrap_used, reason = "test helpers")]
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::harness::{
     routes::SITE_ADMIN,
 };
 
-/// Variables that a log must not show the values of.
+/// Secrets that must not appear in logs.
 const SECRETS: [&str; 2] = [SECRET, "sk-for-tests"];
 
 #[tokio::test]
@@ -34,7 +34,7 @@ async fn each_function_starts_and_serves_the_event_that_it_is_for() {
         let outcome = cloud.invoke(function, &event).await;
         match outcome {
             Outcome::Response(_) => {}
-            // A recorded event has nobody's token.
+            // A recorded event has an invalid token.
             Outcome::Stream(_) => {
                 let status = outcome.into_http().await.unwrap().status();
                 assert_eq!(status, 401, "{function}");
@@ -45,7 +45,7 @@ async fn each_function_starts_and_serves_the_event_that_it_is_for() {
 }
 
 #[tokio::test]
-async fn the_history_is_answered() {
+async fn the_history_function_returns_the_history() {
     let cloud = Cloud::start().await;
     let chat = cloud.parlor.open(COACH, "t").await;
     cloud
@@ -60,7 +60,7 @@ async fn the_history_is_answered() {
 }
 
 #[tokio::test]
-async fn the_dashboard_is_answered() {
+async fn the_dashboard_function_returns_the_dashboard() {
     let cloud = Cloud::start().await;
     let event = recorded_of("admin-dashboard", SITE_ADMIN);
     let answer = cloud.answer("admin-dashboard", &event).await;
@@ -68,7 +68,7 @@ async fn the_dashboard_is_answered() {
 }
 
 #[tokio::test]
-async fn messages_are_answered() {
+async fn the_messages_function_returns_messages() {
     let cloud = Cloud::start().await;
     let chat = cloud.parlor.open(COACH, "t").await;
     cloud
@@ -82,7 +82,7 @@ async fn messages_are_answered() {
 }
 
 #[tokio::test]
-async fn a_message_in_base64_is_answered_in_one_piece() {
+async fn a_base64_message_gets_a_whole_reply() {
     let cloud = Cloud::start().await;
     let chat = cloud.parlor.open(COACH, "t").await;
     let content = "[[sim:echo]]今天的营业额是多少？🎱";
@@ -105,7 +105,10 @@ async fn a_message_of_a_session_is_stored_once_though_the_event_has_each_header_
     assert_eq!(first.created()["message"]["content"], content);
     let again = cloud.answer("chat-sessions", &event).await;
     assert_eq!(again.created(), &first.body);
-    assert_eq!(cloud.parlor.heard(COACH, &session, "").await["count"], 1);
+    assert_eq!(
+        cloud.parlor.session_messages(COACH, &session, "").await["count"],
+        1
+    );
 }
 
 #[tokio::test]
@@ -148,7 +151,7 @@ async fn an_event_of_the_wrong_shape_is_an_error_and_the_next_is_served() {
         let process = cloud.emulator.instances(function).unwrap();
         assert_eq!(process.len(), 1);
         let answer = cloud.answer(function, &recorded("chat-history")).await;
-        // Each knows its own path alone; all are the same process still.
+        // Each function serves only its own path. The process is still the same.
         let expected = if function == "chat-history" { 401 } else { 404 };
         assert_eq!(answer.status, expected);
         assert_eq!(cloud.emulator.instances(function).unwrap(), process);
@@ -172,8 +175,8 @@ async fn the_request_id_is_lambdas_in_header_body_and_log() {
 }
 
 #[tokio::test]
-async fn a_function_that_nears_its_deadline_ends_the_stream_and_keeps_the_text() {
-    // Ten seconds of it are the margin.
+async fn a_function_near_its_deadline_ends_the_stream_and_keeps_the_text() {
+    // The last ten seconds are reserved for ending the stream.
     let cloud = Cloud::start_with(|spec| spec.timeout = Duration::from_secs(13)).await;
     let chat = cloud.parlor.open(COACH, "t").await;
     let body = json!({ "chatId": chat, "content": "[[sim:echo]]一二三四五六七八九十" });
@@ -183,19 +186,19 @@ async fn a_function_that_nears_its_deadline_ends_the_stream_and_keeps_the_text()
     let error = terminal(&events);
     assert_eq!(error.name, "error");
     assert_eq!(error.data["code"], "deadline");
-    let said = text(&events);
-    assert!(!said.is_empty());
+    let sent = text(&events);
+    assert!(!sent.is_empty());
     let reply = &cloud.parlor.messages(COACH, chat).await[1];
     assert_eq!(
         (&reply["status"], &reply["content"]),
-        (&json!("interrupted"), &json!(said))
+        (&json!("interrupted"), &json!(sent))
     );
-    // It has answered by itself: it was not killed.
+    // The function has returned by itself and was not killed.
     assert_eq!(cloud.emulator.instances("chat-stream").unwrap().len(), 1);
 }
 
 #[tokio::test]
-async fn a_function_without_its_configuration_says_what_is_missing_and_nothing_secret() {
+async fn a_missing_variable_is_named_and_no_secret_is_logged() {
     let parlor = Parlor::start().await;
     for (function, variable) in [
         ("chat-history", "DATABASE_URL"),
@@ -237,7 +240,7 @@ async fn a_function_without_its_configuration_says_what_is_missing_and_nothing_s
 }
 
 #[tokio::test]
-async fn logs_are_json_lines_without_prompt_answer_or_token() {
+async fn logs_are_json_lines_without_prompt_reply_or_token() {
     let cloud = Cloud::start().await;
     let chat = cloud.parlor.open(COACH, "t").await;
     let content = "[[sim:echo]]会员张三的电话号码是一三八";
@@ -288,7 +291,7 @@ async fn logs_are_json_lines_without_prompt_answer_or_token() {
     }
 }
 
-/// A `db-migrate` on a database of its own.
+/// A `db-migrate` on this database.
 async fn migrate_on(database: &TestDatabase) -> Emulator {
     let parlor = Parlor::start().await;
     let mut specs = specs(&parlor).await;
@@ -314,7 +317,7 @@ fn migrations() -> usize {
 }
 
 #[tokio::test]
-async fn a_migration_says_what_it_applied_and_the_next_finds_nothing_to_do() {
+async fn a_migration_reports_its_changes_and_a_second_run_has_none() {
     let database = TestDatabase::empty().await;
     let emulator = migrate_on(&database).await;
     let first = report(&emulator).await;
@@ -325,7 +328,7 @@ async fn a_migration_says_what_it_applied_and_the_next_finds_nothing_to_do() {
 }
 
 #[tokio::test]
-async fn migrations_at_once_do_each_thing_once() {
+async fn concurrent_migrations_apply_each_change_once() {
     let database = TestDatabase::empty().await;
     let emulator = migrate_on(&database).await;
     let reports = tokio::join!(report(&emulator), report(&emulator), report(&emulator));
@@ -336,7 +339,7 @@ async fn migrations_at_once_do_each_thing_once() {
 }
 
 #[tokio::test]
-async fn a_database_that_is_away_is_an_error_without_the_password() {
+async fn an_unreachable_database_is_an_error_without_the_password() {
     let database = TestDatabase::empty().await;
     let url = database.url().to_owned();
     let emulator = migrate_on(&database).await;

@@ -1,6 +1,6 @@
 //! The message after a reply that did not end well is sent with the stored history.
 //!
-//! What the service kept of an unfinished turn is not known, so its session is not used again.
+//! It is unknown what DashScope kept of an unfinished turn, so its session is not used again.
 
 use serde_json::Value;
 
@@ -8,7 +8,7 @@ use crate::harness::parlor::{COACH, Parlor};
 
 /// Asserts that the newest call has no session, and that its prompt has the stored text.
 #[track_caller]
-fn is_sent_with_history(parlor: &Parlor, stored: &str) {
+fn assert_sent_with_history(parlor: &Parlor, stored: &str) {
     let calls = parlor.simulator.calls();
     let last = calls.last().unwrap();
     assert_eq!(last.session_id(), None);
@@ -16,7 +16,7 @@ fn is_sent_with_history(parlor: &Parlor, stored: &str) {
     assert!(last.prompt().contains(&line), "{}", last.prompt());
 }
 
-/// A conversation whose session the service has.
+/// A conversation with a DashScope session.
 async fn conversation_with_session(parlor: &Parlor) -> i64 {
     let chat = parlor.open(COACH, "t").await;
     parlor.stream_to_end(COACH, chat, "第一问").await;
@@ -47,7 +47,7 @@ async fn message_after_stopped_reply_has_the_history() {
     assert!(!stored.is_empty());
 
     parlor.stream_to_end(COACH, chat, "继续").await;
-    is_sent_with_history(&parlor, &stored);
+    assert_sent_with_history(&parlor, &stored);
     // The reply is complete, so its session is used.
     parlor.stream_to_end(COACH, chat, "再说").await;
     let calls = parlor.simulator.calls();
@@ -69,7 +69,7 @@ async fn message_after_interrupted_reply_has_the_history() {
     assert!(!stored.is_empty());
 
     parlor.stream_to_end(COACH, chat, "继续").await;
-    is_sent_with_history(&parlor, &stored);
+    assert_sent_with_history(&parlor, &stored);
 }
 
 #[tokio::test]
@@ -81,22 +81,22 @@ async fn message_after_killed_function_has_the_history() {
         .await;
 
     parlor.stream_to_end(COACH, chat, "继续").await;
-    is_sent_with_history(&parlor, "说到一半");
+    assert_sent_with_history(&parlor, "说到一半");
 }
 
 #[tokio::test]
 async fn message_to_bot_after_failed_try_has_the_history() {
     let parlor = Parlor::start().await;
     let session = parlor.begin_session(COACH).await;
-    parlor.said(COACH, &session, "第一句").await;
+    parlor.create_message(COACH, &session, "第一句").await;
     parlor.work().await;
     let scenario = Some("fail-mid".parse().unwrap());
     parlor.simulator.set_scenario(None, scenario);
-    parlor.said(COACH, &session, "第二句").await;
-    parlor.work_off().await;
+    parlor.create_message(COACH, &session, "第二句").await;
+    parlor.work_until_done().await;
     parlor.simulator.set_scenario(None, None);
 
-    parlor.said(COACH, &session, "第三句").await;
+    parlor.create_message(COACH, &session, "第三句").await;
     parlor.work().await;
     let calls = parlor.simulator.calls();
     assert!(calls[1].session_id().is_some());

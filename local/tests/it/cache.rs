@@ -1,4 +1,4 @@
-//! Results of the apps: for how long they hold, for whom, how many are kept, and who may make one.
+//! Results of the apps: expiry, separation by site, maximum number, and which worker generates one.
 
 use crate::harness::sweep;
 use chrono::{DateTime, Utc};
@@ -21,13 +21,13 @@ use crate::harness::{
 
 const MEMBER: i64 = 10_001;
 
-/// What a result of these words looks like, whatever the app.
+/// A result with this text, accepted for any app.
 fn saying(words: &str) -> Value {
     json!({ "words": words })
 }
 
 impl Parlor {
-    /// Makes a result as a job does, in two statements; answers its entry.
+    /// Stores a result in two statements, as a job does. Returns its entry.
     async fn make(&self, site: i64, app: App, target: &Target, words: &str) -> i64 {
         let (entry, generation) = self.begin(site, app, target).await;
         assert!(self.finalize(site, entry, generation, words).await);
@@ -69,11 +69,11 @@ impl Parlor {
         entry.map(|entry| (entry.result["words"].clone(), entry.stale))
     }
 
-    /// Whether a job has anything to ask for this event.
-    async fn asks(&self, event: &Value) -> usize {
+    /// Triggers the event and returns the number of calls to DashScope.
+    async fn calls_for(&self, event: &Value) -> usize {
         let calls = self.simulator.calls_count();
-        self.triggered(event).await;
-        self.work_off().await;
+        self.trigger_accepted(event).await;
+        self.work_until_done().await;
         self.simulator.calls_count() - calls
     }
 }
@@ -89,7 +89,7 @@ fn shown(words: &str, stale: bool) -> (Value, bool) {
 #[tokio::test]
 async fn the_newest_20_000_of_an_app_and_site_are_kept_by_bounded_sweeps() {
     let parlor = Parlor::start().await;
-    // Each entry is of another target: what counts is the app and the site.
+    // All targets differ: the limit applies to each app and site.
     for (site, app, entries) in [
         (1, "app3_clue", 21_500),
         (2, "app3_clue", 20_003),
@@ -141,7 +141,7 @@ async fn the_newest_20_000_of_an_app_and_site_are_kept_by_bounded_sweeps() {
 }
 
 #[tokio::test]
-async fn of_many_at_once_one_generates() {
+async fn of_many_concurrent_callers_one_generates() {
     let parlor = Parlor::start().await;
     let target = Target::Member(MEMBER);
     let began: Vec<Option<i64>> = join_all((0..20).map(async |job: i64| {
@@ -164,10 +164,10 @@ async fn of_many_at_once_one_generates() {
 }
 
 #[tokio::test]
-async fn jobs_of_one_member_at_once_ask_once() {
+async fn concurrent_jobs_of_one_member_call_dashscope_once() {
     let parlor = Parlor::with_business(Setup::default()).await;
     for order in 1..=12 {
-        parlor.settled_by(MEMBER, order).await;
+        parlor.member_paid(MEMBER, order).await;
     }
     let done: i64 = loop {
         join_all((0..4).map(|_| parlor.worker.run(None))).await;
@@ -184,14 +184,14 @@ async fn jobs_of_one_member_at_once_ask_once() {
             .await
             .unwrap();
         }
-        parlor.later().await;
+        parlor.make_jobs_due().await;
     };
     assert_eq!((done, parlor.simulator.calls_count()), (12, 3));
-    invariants::of_the_jobs(&parlor).await;
+    invariants::check_jobs(&parlor).await;
 }
 
 #[tokio::test]
-async fn while_a_newer_one_is_made_the_last_is_shown_as_stale() {
+async fn while_a_new_result_is_generated_the_old_one_is_stale() {
     let parlor = Parlor::start().await;
     let (app, target) = (App::Clue, Target::Member(MEMBER));
     assert_eq!(parlor.latest(1, app, &target).await, None);
@@ -208,8 +208,8 @@ async fn while_a_newer_one_is_made_the_last_is_shown_as_stale() {
         parlor.latest(1, app, &target).await,
         Some(shown("first", true))
     );
-    // Its generator died: the sweep releases it, and the next one has the target for itself.
-    parlor.buried().await;
+    // The generator died. The sweep releases the target, and the next generator gets it.
+    parlor.expire_leases_and_sweep().await;
     assert_eq!(
         parlor.latest(1, app, &target).await,
         Some(shown("first", false))
@@ -221,7 +221,7 @@ async fn while_a_newer_one_is_made_the_last_is_shown_as_stale() {
         Some(shown("second", false))
     );
 
-    // Nobody swept: who comes next takes a dead lease over.
+    // Without a sweep, the next generator takes over an expired lease.
     let dead = parlor.begin(1, app, &target).await;
     parlor
         .execute("update biz.ai_cache set lease_until = now() - interval '1 second' where status = 'generating'")
@@ -242,7 +242,7 @@ async fn while_a_newer_one_is_made_the_last_is_shown_as_stale() {
 }
 
 #[tokio::test]
-async fn what_was_invalidated_is_not_shown_again_nor_what_it_had_replaced() {
+async fn an_invalidated_result_and_its_predecessors_are_not_shown() {
     let parlor = Parlor::start().await;
     let (app, target) = (App::Clue, Target::Member(MEMBER));
     parlor.make(1, app, &target, "replaced").await;
@@ -264,7 +264,7 @@ async fn what_was_invalidated_is_not_shown_again_nor_what_it_had_replaced() {
 }
 
 #[tokio::test]
-async fn the_same_target_of_another_site_is_another() {
+async fn results_of_the_same_target_are_separate_per_site() {
     let parlor = Parlor::start().await;
     let (app, target) = (App::NoteAnalysis, Target::Note(5));
     for (site, words) in [(1, "ours"), (2, "theirs"), (1, "ours again")] {
@@ -284,7 +284,7 @@ async fn the_same_target_of_another_site_is_another() {
         let about = results::about_member(&parlor.db, site, app, MEMBER, 9).await;
         assert_eq!(words(&about.unwrap()), expected[..1]);
     }
-    // Nor does one wait for the other, or take its turn away.
+    // Generation for one site does not block the other.
     let (ours, theirs) = (
         parlor.begin(1, app, &target).await,
         parlor.begin(2, app, &target).await,
@@ -301,7 +301,7 @@ async fn the_same_target_of_another_site_is_another() {
     );
 }
 
-/// When a finance result that was begun then, at a site in that zone, ceases to hold.
+/// The expiry of a finance result begun at `begun` at a site in this time zone.
 async fn finance_expires(parlor: &Parlor, zone: &str, begun: &str) -> DateTime<Utc> {
     sqlx::query("update biz.sites set timezone = $1 where id = 1")
         .bind(zone)
@@ -325,10 +325,10 @@ async fn finance_expires(parlor: &Parlor, zone: &str, begun: &str) -> DateTime<U
 }
 
 #[tokio::test]
-async fn finance_holds_until_the_last_second_of_the_sites_day_in_its_zone() {
+async fn finance_results_expire_at_the_end_of_the_sites_local_day() {
     let parlor = Parlor::start().await;
     for (zone, begun, expires) in [
-        // Noon, the first and the last second, the last day of a month and of a year.
+        // Noon, the first and last second of a day, the last day of a month and of a year.
         (
             "Asia/Shanghai",
             "2026-05-10T04:00:00Z",
@@ -375,13 +375,13 @@ async fn finance_holds_until_the_last_second_of_the_sites_day_in_its_zone() {
             "2026-11-01T04:30:00Z",
             "2026-11-02T04:59:59Z",
         ),
-        // A day that ends twice: the second time counts.
+        // Midnight occurs twice on this day. The second one counts.
         (
             "America/Santiago",
             "2026-04-04T12:00:00Z",
             "2026-04-05T03:59:59Z",
         ),
-        // The day whose midnight is left out begins an hour later.
+        // Midnight is skipped on this day, so it begins an hour later.
         (
             "America/Santiago",
             "2026-09-05T12:00:00Z",
@@ -401,7 +401,7 @@ async fn finance_holds_until_the_last_second_of_the_sites_day_in_its_zone() {
 }
 
 #[tokio::test]
-async fn every_result_has_an_end_by_its_app() {
+async fn every_app_has_its_expiry() {
     let parlor = Parlor::with_business(Setup::default()).await;
     parlor
         .execute("update biz.sites set timezone = 'America/New_York' where id = 1")
@@ -418,8 +418,8 @@ async fn every_result_has_an_end_by_its_app() {
         json!({ "event_type": "note.created", "member_id": note / 100, "payload": { "note_id": note } }),
         json!({ "event_type": "etl.finished" }),
     ] {
-        parlor.triggered(&event).await;
-        parlor.work_off().await;
+        parlor.trigger_accepted(&event).await;
+        parlor.work_until_done().await;
     }
     let apps: i64 = sqlx::query_scalar("select count(distinct cache_type) from biz.ai_cache")
         .fetch_one(&parlor.db)
@@ -439,7 +439,7 @@ async fn every_result_has_an_end_by_its_app() {
     .unwrap();
     assert_eq!(odd, [] as [Value; 0]);
 
-    // When its time is up, the sweep says so, and nobody is shown it any more.
+    // The sweep marks expired results, and they are no longer shown.
     parlor
         .execute("update biz.ai_cache set expires_at = now() where cache_type like 'app2%'")
         .await;
@@ -450,7 +450,7 @@ async fn every_result_has_an_end_by_its_app() {
     assert_eq!(latest.unwrap(), None);
 }
 
-/// The site's clock as it would be so many days from now, at the same hour.
+/// Moves the site's local date by `days`, through its time zone.
 async fn in_days(parlor: &Parlor, days: i32) {
     assert!((0..=1).contains(&days));
     let zone = ["Etc/GMT+12", "Etc/GMT-12"][usize::try_from(days).unwrap()];
@@ -462,13 +462,13 @@ async fn in_days(parlor: &Parlor, days: i32) {
 }
 
 #[tokio::test]
-async fn after_midnight_finance_is_made_anew_and_what_is_known_of_a_member_holds() {
+async fn after_midnight_finance_is_generated_again_and_member_results_stay_valid() {
     let parlor = Parlor::with_business(Setup::default()).await;
     in_days(&parlor, 0).await;
     let etl = json!({ "event_type": "etl.finished" });
     let visit = consumption(MEMBER, 1);
     assert_eq!(
-        (parlor.asks(&etl).await, parlor.asks(&visit).await),
+        (parlor.calls_for(&etl).await, parlor.calls_for(&visit).await),
         (40, 3)
     );
     assert_eq!(
@@ -476,15 +476,15 @@ async fn after_midnight_finance_is_made_anew_and_what_is_known_of_a_member_holds
         "skipped_duplicate"
     );
     in_days(&parlor, 1).await;
-    // The same events of another day are new, and one of them has nothing new to ask.
+    // The same events on another day are new events. The visit needs no new call.
     assert_eq!(
-        (parlor.asks(&etl).await, parlor.asks(&visit).await),
+        (parlor.calls_for(&etl).await, parlor.calls_for(&visit).await),
         (40, 0)
     );
-    invariants::of_the_jobs(&parlor).await;
+    invariants::check_jobs(&parlor).await;
 }
 
-/// Sets the date that the site pretends it is, so many days from a fixed one; or returns it to live.
+/// Sets the sandbox date of the site, `days` after a fixed date. `None` returns to live mode.
 async fn pretend(parlor: &Parlor, days: Option<i32>) {
     sqlx::query(
         "update biz.sites set runtime_mode = case when $1::integer is null then 'live' else 'sandbox' end,
@@ -497,7 +497,7 @@ async fn pretend(parlor: &Parlor, days: Option<i32>) {
 }
 
 #[tokio::test]
-async fn results_belong_to_the_date_that_a_site_pretends_it_is() {
+async fn results_belong_to_the_sandbox_date_of_the_site() {
     let parlor = Parlor::with_business(Setup::default()).await;
     let (etl, visit) = (
         json!({ "event_type": "etl.finished", "is_forced": false }),
@@ -510,45 +510,45 @@ async fn results_belong_to_the_date_that_a_site_pretends_it_is() {
     };
     pretend(&parlor, Some(0)).await;
     assert_eq!(
-        (parlor.asks(&etl).await, parlor.asks(&visit).await),
+        (parlor.calls_for(&etl).await, parlor.calls_for(&visit).await),
         (40, 3)
     );
     let first = shown_id().await;
     assert!(first.is_some());
 
-    // Forward: finance is another day's, the member's results hold for a week of that calendar.
+    // One day later, finance has expired. Member results are valid for a week of sandbox dates.
     pretend(&parlor, Some(1)).await;
     assert_eq!(shown_id().await, None);
-    // And back: nothing has replaced it, so it is there.
+    // One day back, the result is valid again, because nothing has replaced it.
     pretend(&parlor, Some(0)).await;
     assert_eq!(shown_id().await, first);
     pretend(&parlor, Some(7)).await;
     assert_eq!(
-        (parlor.asks(&etl).await, parlor.asks(&visit).await),
+        (parlor.calls_for(&etl).await, parlor.calls_for(&visit).await),
         (40, 0)
     );
     pretend(&parlor, Some(8)).await;
-    assert_eq!(parlor.asks(&visit).await, 3);
-    // Back to before: what was made later is not known yet. The date has had these events.
+    assert_eq!(parlor.calls_for(&visit).await, 3);
+    // Back one day: results of later dates are not visible. The events of this date are duplicates.
     pretend(&parlor, Some(7)).await;
     assert_eq!(
         parlor.trigger(&visit).await.body["status"],
         "skipped_duplicate"
     );
     let other = consumption(MEMBER, 2);
-    assert_eq!(parlor.asks(&other).await, 3);
-    // And live, where all of it is long ago.
+    assert_eq!(parlor.calls_for(&other).await, 3);
+    // In live mode, all results of sandbox dates have expired.
     pretend(&parlor, None).await;
     assert_eq!(shown_id().await, None);
     assert_eq!(
-        (parlor.asks(&etl).await, parlor.asks(&visit).await),
+        (parlor.calls_for(&etl).await, parlor.calls_for(&visit).await),
         (40, 3)
     );
-    invariants::of_the_jobs(&parlor).await;
+    invariants::check_jobs(&parlor).await;
 }
 
 #[tokio::test]
-async fn a_chain_that_waited_while_the_date_changed_makes_what_it_needs_again() {
+async fn a_chain_that_waited_over_a_date_change_regenerates_its_inputs() {
     for forced in [false, true] {
         waits_while_the_date_changes(forced).await;
     }
@@ -568,13 +568,13 @@ async fn waits_while_the_date_changes(forced: bool) {
         .simulator
         .set_scenario(Some("app5_tactics"), Some("unavailable".parse().unwrap()));
     let event = json!({ "event_type": "task.assigned", "payload": { "task_id": task }, "is_forced": forced });
-    let job = parlor.triggered(&event).await;
+    let job = parlor.trigger_accepted(&event).await;
     parlor.work().await;
     assert_eq!(parlor.job(job).await["step"], 1);
-    // What app4 said is of a day that has not come yet, and app5 rests on it.
+    // The result of app4 now has a later date than the site, and app5 depends on it.
     pretend(&parlor, Some(-1)).await;
     parlor.simulator.set_scenario(Some("app5_tactics"), None);
-    parlor.later().await;
+    parlor.make_jobs_due().await;
     parlor.work().await;
     assert_eq!(parlor.job(job).await["status"], "succeeded");
 }
@@ -614,7 +614,7 @@ async fn a_job_without_budget_waits_for_the_next_day_or_month_of_its_site() {
                     .unwrap();
             }
             order += 1;
-            let job = parlor.settled_by(MEMBER, order).await;
+            let job = parlor.member_paid(MEMBER, order).await;
             parlor.work().await;
             let query = format!(
                 "select (run_after at time zone '{zone}')::text, ({next})::text

@@ -1,4 +1,4 @@
-//! Who may call: every route, with every token that does not hold.
+//! Authentication on every route: valid and invalid tokens.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use common::{governance::auth::User, platform::clock};
@@ -11,7 +11,7 @@ use crate::harness::{
     routes::{self, PLATFORM_ADMIN},
 };
 
-/// The claims of a demo user's token, which hold.
+/// The valid claims of a demo user's token.
 fn claims(user: i64) -> Value {
     let user = demo::user(user).unwrap();
     json!({
@@ -25,7 +25,7 @@ fn signed(algorithm: Algorithm, secret: &str, claims: &Value) -> String {
     jsonwebtoken::encode(&Header::new(algorithm), claims, &key).unwrap()
 }
 
-/// A demo user's token with one claim set, or, where the value is null, taken away.
+/// A demo user's token with one claim changed, or removed if `value` is null.
 fn with(user: i64, name: &str, value: Value) -> String {
     let mut claims = claims(user);
     if value.is_null() {
@@ -36,7 +36,7 @@ fn with(user: i64, name: &str, value: Value) -> String {
     signed(Algorithm::HS256, SECRET, &claims)
 }
 
-/// With another header than the one that was signed under.
+/// Replaces the header of a token, but keeps its signature.
 fn under_header(header: &Value, token: &str) -> String {
     let (_, rest) = token.split_once('.').unwrap();
     format!("{}.{rest}", URL_SAFE_NO_PAD.encode(header.to_string()))
@@ -49,8 +49,8 @@ fn unsigned(user: i64) -> String {
     format!("{header}.{claims}.")
 }
 
-/// Headers of somebody who might call, were it not for the header.
-fn headers_that_do_not_hold(user: i64) -> Vec<(&'static str, Option<String>)> {
+/// Invalid authorization headers of a user who may call the route.
+fn invalid_headers(user: i64) -> Vec<(&'static str, Option<String>)> {
     let now = clock::now().timestamp();
     let good = signed(Algorithm::HS256, SECRET, &claims(user));
     let rs256 = json!({ "alg": "RS256", "typ": "JWT" });
@@ -97,8 +97,8 @@ fn headers_that_do_not_hold(user: i64) -> Vec<(&'static str, Option<String>)> {
     headers.into_iter().chain(tokens).collect()
 }
 
-/// Checks that no refused request has left anything behind.
-async fn nothing_came_of_it(parlor: &Parlor) {
+/// Checks that the refused requests made no calls and stored nothing.
+async fn check_no_effect(parlor: &Parlor) {
     assert_eq!(parlor.simulator.calls_count(), 0);
     let stored: i64 = sqlx::query_scalar(
         "select (select count(*) from biz.ai_messages) + (select count(*) from biz.ai_trigger_jobs)",
@@ -110,10 +110,10 @@ async fn nothing_came_of_it(parlor: &Parlor) {
 }
 
 #[tokio::test]
-async fn no_route_answers_a_token_that_does_not_hold() {
+async fn every_route_refuses_an_invalid_token() {
     let parlor = Parlor::start().await;
     for route in routes::all() {
-        for (what, header) in headers_that_do_not_hold(route.user()) {
+        for (what, header) in invalid_headers(route.user()) {
             let mut request = route.request(&parlor);
             if let Some(header) = header {
                 request = request.header("authorization", header);
@@ -123,11 +123,11 @@ async fn no_route_answers_a_token_that_does_not_hold() {
             refused.refused_at(&route.path, 401, "unauthorized");
         }
     }
-    nothing_came_of_it(&parlor).await;
+    check_no_effect(&parlor).await;
 }
 
 #[tokio::test]
-async fn two_tokens_are_none_for_nobody_says_which_counts() {
+async fn two_tokens_in_one_request_are_refused() {
     let parlor = Parlor::start().await;
     for route in routes::all() {
         let request = route
@@ -137,11 +137,11 @@ async fn two_tokens_are_none_for_nobody_says_which_counts() {
             .await
             .refused_at(&route.path, 401, "unauthorized");
     }
-    nothing_came_of_it(&parlor).await;
+    check_no_effect(&parlor).await;
 }
 
 #[tokio::test]
-async fn a_token_of_somebody_who_may_not_call_is_refused_on_every_route() {
+async fn a_token_of_an_unauthorized_user_is_refused_on_every_route() {
     let parlor = Parlor::start().await;
     for route in routes::all() {
         let caller = route.user();
@@ -179,7 +179,7 @@ async fn a_token_of_somebody_who_may_not_call_is_refused_on_every_route() {
             );
             refused.refused_at(&route.path, 403, "forbidden");
         }
-        // A role is the table's word, whoever claims another.
+        // The role in the table counts, not the role in the token.
         for role in ["site_admin", "admin"] {
             if route.is_for_admins() {
                 let token = with(COACH, "role", json!(role));
@@ -189,11 +189,11 @@ async fn a_token_of_somebody_who_may_not_call_is_refused_on_every_route() {
             }
         }
     }
-    nothing_came_of_it(&parlor).await;
+    check_no_effect(&parlor).await;
 }
 
 #[tokio::test]
-async fn a_token_that_just_holds_passes_every_route() {
+async fn a_barely_valid_token_passes_every_route() {
     let parlor = Parlor::start().await;
     let now = clock::now().timestamp();
     for route in routes::all() {
@@ -206,14 +206,14 @@ async fn a_token_that_just_holds_passes_every_route() {
                 with("nbf", json!(now + 10)),
             ),
             (
-                "of the secret before",
+                "signed with the previous secret",
                 demo::token(&PREVIOUS_SECRET.into(), &demo::user(caller).unwrap()).unwrap(),
             ),
             ("for an audience", with("aud", json!("parlor"))),
             ("without role", with("role", json!(null))),
             ("of an unknown role", with("role", json!("king"))),
             ("without nickname", with("nickname", json!(null))),
-            ("of a role and a name that are no text", {
+            ("role and name that are not text", {
                 let mut claims = claims(caller);
                 claims["role"] = json!(7);
                 claims["nickname"] = json!(null);
@@ -239,7 +239,7 @@ async fn a_token_that_just_holds_passes_every_route() {
         assert_ne!(lower_case.send().await.unwrap().status(), 401, "{route:?}");
         if route.is_for_admins() {
             let platform = answer(route.request_as(PLATFORM_ADMIN, &parlor)).await;
-            // What it names may not be there; that is no refusal of who asks, nor of where.
+            // The named object may be missing (404). That is not an authorization error.
             let refused = matches!(platform.status.as_u16(), 401 | 403 | 500..);
             assert!(
                 !refused && platform.body["field"] != "site_id",
@@ -250,7 +250,7 @@ async fn a_token_that_just_holds_passes_every_route() {
 }
 
 #[tokio::test]
-async fn the_role_and_the_name_in_a_token_are_overruled_by_the_table() {
+async fn role_and_name_come_from_the_table_not_the_token() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     let mut claims = claims(COACH);
@@ -268,10 +268,10 @@ async fn the_role_and_the_name_in_a_token_are_overruled_by_the_table() {
     );
 }
 
-/// How long an approval is believed is a test of `common::governance::auth`; here, that it is no longer
-/// believed once it was read again.
+/// `common::governance::auth` tests for how long an approval is cached. This test checks that the
+/// table is read without a cached approval.
 #[tokio::test]
-async fn whoever_is_disabled_is_refused_by_an_instance_that_does_not_remember_the_approval() {
+async fn a_disabled_user_is_refused_by_an_instance_without_a_cached_approval() {
     let parlor = Parlor::start().await;
     parlor.get(STAFF, "/api/xcx/chat/history").await.ok();
     sqlx::query("update biz.users set status = 'disabled' where id = $1")
@@ -289,7 +289,7 @@ async fn whoever_is_disabled_is_refused_by_an_instance_that_does_not_remember_th
         .get(STAFF, "/api/xcx/chat/history")
         .await
         .refused(403, "not_approved");
-    // And an approval is seen at once, for refusals are not remembered.
+    // A new approval is effective at once, because refusals are not cached.
     sqlx::query("update biz.users set status = 'approved' where id = $1")
         .bind(STAFF)
         .execute(&parlor.db)
@@ -299,7 +299,7 @@ async fn whoever_is_disabled_is_refused_by_an_instance_that_does_not_remember_th
 }
 
 #[tokio::test]
-async fn refusals_come_in_their_order() {
+async fn errors_are_checked_in_the_documented_order() {
     let parlor = Parlor::start().await;
     let (mine, other) = (parlor.open(COACH, "t").await, parlor.open(STAFF, "t").await);
     let long = "[".repeat(200 * 1024);
@@ -318,7 +318,7 @@ async fn refusals_come_in_their_order() {
     let stream = "/api/xcx/chat/stream";
     let coach = || Some(token(COACH));
 
-    // Route and method, before the token.
+    // Route and method are checked before the token.
     send("/api/xcx/nowhere".into(), None, text, long.clone())
         .await
         .refused(404, "not_found");
@@ -330,7 +330,7 @@ async fn refusals_come_in_their_order() {
     refused.refused(405, "method_not_allowed");
     assert_eq!(refused.headers["allow"], "POST");
 
-    // Token and approval, before the body.
+    // Token and approval are checked before the body.
     for (kind, body) in [(json, &*long), (text, "{}"), (json, "{"), (json, "{}")] {
         send(here.clone(), None, kind, body.into())
             .await
@@ -346,7 +346,7 @@ async fn refusals_come_in_their_order() {
             .refused(403, "forbidden");
     }
 
-    // Size, type, syntax; then fields of path, query and body.
+    // Size, type and syntax are checked first, then the fields of path, query and body.
     let bad_path = "/api/xcx/chat/abc/messages";
     send(bad_path.into(), coach(), text, long.clone())
         .await
@@ -364,7 +364,7 @@ async fn refusals_come_in_their_order() {
         .await
         .refused(400, "invalid_json");
 
-    // Fields, before the object; the object, before its state.
+    // Fields are checked before the object exists, and the object before its state.
     for path in [
         "/api/xcx/chat/4711/messages".into(),
         format!("/api/xcx/chat/{other}/messages"),

@@ -19,7 +19,7 @@ async fn with_chats(count: usize) -> Parlor {
 }
 
 #[tokio::test]
-async fn the_history_has_what_a_list_shows_and_leaves_empty_conversations_out() {
+async fn the_history_lists_conversations_that_have_messages() {
     let parlor = Parlor::start().await;
     parlor.open(COACH, "empty").await;
     let chat = parlor.open(COACH, "t").await;
@@ -66,7 +66,7 @@ async fn the_history_has_what_a_list_shows_and_leaves_empty_conversations_out() 
 }
 
 #[tokio::test]
-async fn pages_and_cursors_walk_the_same_list_newest_first_and_end_exactly() {
+async fn pages_and_cursors_list_the_same_items_newest_first() {
     let parlor = with_chats(5).await;
     let mut by_page = Vec::new();
     for page in 1..=4 {
@@ -104,7 +104,7 @@ async fn pages_and_cursors_walk_the_same_list_newest_first_and_end_exactly() {
 }
 
 #[tokio::test]
-async fn a_page_that_happens_to_be_full_is_known_to_be_the_last() {
+async fn a_full_last_page_has_no_next_cursor() {
     let parlor = with_chats(4).await;
     let answer = parlor
         .get(COACH, &format!("{HISTORY}?page=2&page_size=2"))
@@ -154,7 +154,7 @@ async fn conversations_of_the_same_instant_are_neither_skipped_nor_repeated() {
 }
 
 #[tokio::test]
-async fn nobody_sees_the_conversations_of_another() {
+async fn a_user_sees_only_own_conversations() {
     let parlor = with_chats(1).await;
     for user in [STAFF, OTHER_SITE] {
         assert_eq!(parlor.get(user, HISTORY).await.ok()["items"], json!([]));
@@ -162,7 +162,7 @@ async fn nobody_sees_the_conversations_of_another() {
 }
 
 #[tokio::test]
-async fn bad_pages_and_foreign_cursors_are_refused_by_name() {
+async fn invalid_pages_and_foreign_cursors_are_refused_by_field() {
     let parlor = with_chats(3).await;
     let cursor = parlor
         .get(COACH, &format!("{HISTORY}?page_size=1"))

@@ -1,4 +1,5 @@
-//! CHAT-2a and CHAT-2b: the messages of a conversation, and which conversation that is.
+//! CHAT-2a and CHAT-2b: reading the messages of a conversation, and opening the conversation of a
+//! context.
 
 use futures_util::future::join_all;
 use serde_json::json;
@@ -14,7 +15,7 @@ async fn opened(parlor: &Parlor, user: i64, query: &str) -> i64 {
         .unwrap()
 }
 
-/// As if nothing had happened in a conversation for so long.
+/// Sets the last activity of a conversation back by `interval`.
 async fn silent_for(parlor: &Parlor, chat: i64, interval: &str) {
     sqlx::query(
         "update biz.ai_conversations set last_active_at = now() - $2::interval where id = $1",
@@ -101,7 +102,7 @@ async fn messages_come_oldest_first_or_newest_first_by_page_and_by_cursor() {
 }
 
 #[tokio::test]
-async fn a_cursor_holds_only_in_its_own_conversation_and_order() {
+async fn a_cursor_is_valid_only_for_its_conversation_and_order() {
     let parlor = Parlor::start().await;
     let (chat, other) = (parlor.open(COACH, "a").await, parlor.open(COACH, "b").await);
     parlor.send(COACH, chat, "你好").await.ok();
@@ -124,7 +125,7 @@ async fn a_cursor_holds_only_in_its_own_conversation_and_order() {
 }
 
 #[tokio::test]
-async fn a_forged_cursor_or_a_distant_page_reaches_nothing_and_breaks_nothing() {
+async fn a_forged_cursor_or_a_distant_page_returns_no_foreign_data() {
     use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
@@ -195,7 +196,7 @@ async fn another_users_conversation_is_refused_and_another_sites_does_not_exist(
 }
 
 #[tokio::test]
-async fn each_context_reuses_its_conversation_for_as_long_as_it_should() {
+async fn each_context_reuses_its_conversation_for_the_documented_time() {
     let parlor = Parlor::start().await;
     for (query, within, beyond) in [
         (
@@ -225,7 +226,7 @@ async fn each_context_reuses_its_conversation_for_as_long_as_it_should() {
         }
         assert_ne!(opened(&parlor, STAFF, query).await, chat, "{query}");
     }
-    // The id is a part of the key, where it may be empty too.
+    // The id is part of the key, also if it is empty.
     assert_ne!(
         opened(&parlor, COACH, "contextType=general&contextId=").await,
         opened(&parlor, COACH, "contextType=general&contextId=x").await
@@ -272,7 +273,7 @@ async fn simultaneous_calls_get_the_same_conversation() {
 }
 
 #[tokio::test]
-async fn a_bad_context_is_refused_by_name() {
+async fn an_invalid_context_is_refused_by_field() {
     let parlor = Parlor::start().await;
     let long = "长".repeat(65);
     for (query, field) in [

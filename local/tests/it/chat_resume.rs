@@ -1,4 +1,4 @@
-//! CHAT-5: a reply read on, from anywhere, while it is made and long after.
+//! CHAT-5: resuming a reply from any position, during and after its creation.
 
 use std::time::Duration;
 
@@ -20,11 +20,11 @@ use crate::harness::{
     wire::Wire,
 };
 
-/// Characters of one to four bytes, some of which people see as one.
+/// Characters of one to four bytes, some of which form one visible character.
 const ODD: &str = "今晚 7 点🎱👨‍👩‍👧‍👦 e\u{301}\r\n\t“引号”\\ \u{10ffff}\u{7f}末";
 
 impl Parlor {
-    /// Reads a reply on, with a query such as `after=3`.
+    /// Resumes a reply with a query such as `after=3`.
     async fn resume(&self, user: i64, message: &Value, query: &str) -> EventStream {
         let path = format!("/api/xcx/chat/stream/{message}?{query}");
         let response = self.request_as(user, "GET", &path).send().await.unwrap();
@@ -32,7 +32,7 @@ impl Parlor {
         EventStream::new(response)
     }
 
-    /// The same as a browser does it.
+    /// Resumes with `Last-Event-ID`, as a browser does.
     async fn resume_after(&self, user: i64, message: &Value, last_event_id: &str) -> Vec<SseEvent> {
         let request = self
             .request_as(user, "GET", &format!("/api/xcx/chat/stream/{message}"))
@@ -46,7 +46,7 @@ impl Parlor {
     }
 }
 
-/// A reply that has ended, as if it had been said so; answers its id.
+/// Stores a finished reply. Returns its id.
 async fn stored(parlor: &Parlor, chat: i64, content: &str) -> Value {
     let id: i64 = sqlx::query_scalar(
         "with next as (
@@ -63,9 +63,10 @@ async fn stored(parlor: &Parlor, chat: i64, content: &str) -> Value {
     id.into()
 }
 
-/// What a client has that read on from the `n`-th character: one `start`, one end, ids that go on.
+/// Checks the stream of a client that resumed after `after` characters, and returns its text. It
+/// has one `start`, one end and increasing ids.
 #[track_caller]
-fn read_on(events: &[SseEvent], message: &Value, after: usize) -> String {
+fn check_resumed(events: &[SseEvent], message: &Value, after: usize) -> String {
     let (start, rest) = events.split_first().unwrap();
     assert_eq!(
         (&*start.name, &*start.id),
@@ -85,35 +86,35 @@ fn read_on(events: &[SseEvent], message: &Value, after: usize) -> String {
 }
 
 #[tokio::test]
-async fn before_the_cut_and_after_it_is_the_stored_text_for_every_cut_point() {
+async fn a_resumed_stream_has_the_stored_text_for_every_cut_point() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     let content = format!("[[sim:echo]]{ODD}");
     let first = parlor.stream_to_end(COACH, chat, &content).await;
     let message = first[0].data["messageId"].clone();
-    let said = text(&first);
-    for cut in 0..=said.chars().count() {
-        let before: String = said.chars().take(cut).collect();
+    let full_text = text(&first);
+    for cut in 0..=full_text.chars().count() {
+        let before: String = full_text.chars().take(cut).collect();
         let after = parlor
             .resume(COACH, &message, &format!("after={cut}"))
             .await
             .rest()
             .await;
-        assert_eq!(before + &read_on(&after, &message, cut), said);
+        assert_eq!(before + &check_resumed(&after, &message, cut), full_text);
         assert_eq!(after.last().unwrap(), first.last().unwrap());
         assert_eq!(after[0], first[0]);
     }
-    // A client goes by the ids that it was given.
+    // A client resumes with the ids of the events that it received.
     for (read, event) in first.iter().enumerate() {
         let after = parlor.resume_after(COACH, &message, &event.id).await;
         let before = text(&first[..=read]);
         let chars = before.chars().count();
-        assert_eq!(before + &read_on(&after, &message, chars), said);
+        assert_eq!(before + &check_resumed(&after, &message, chars), full_text);
     }
 }
 
 #[test]
-fn properties_of_reading_on_any_text_from_any_character() {
+fn properties_of_resuming_any_text_at_any_position() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -136,7 +137,7 @@ fn properties_of_reading_on_any_text_from_any_character() {
                 .rest()
                 .await;
             let rest: String = content.chars().skip(cut).collect();
-            prop_assert_eq!(read_on(&events, &message, cut), rest);
+            prop_assert_eq!(check_resumed(&events, &message, cut), rest);
             Ok::<_, TestCaseError>(())
         })
     });
@@ -144,7 +145,7 @@ fn properties_of_reading_on_any_text_from_any_character() {
 }
 
 #[tokio::test]
-async fn a_reply_is_read_on_while_it_is_made_by_another_instance() {
+async fn a_reply_is_resumed_while_another_instance_makes_it() {
     let parlor = Parlor::start().await;
     let other = Parlor::start_with(Setup {
         database: Some(parlor.database.clone()),
@@ -160,7 +161,7 @@ async fn a_reply_is_read_on_while_it_is_made_by_another_instance() {
     let cut = text(&events).chars().count();
     let mut rest = other.resume(COACH, &message, &format!("after={cut}")).await;
     assert_eq!(rest.expect("start").await, events[0]);
-    // Another screen reads from the start, and gets what is stored at once.
+    // A second client reads from the start and gets the stored text at once.
     let mut whole = other.resume(COACH, &message, "").await;
     whole.expect("start").await;
     let stored = whole.expect("message").await;
@@ -177,7 +178,7 @@ async fn a_reply_is_read_on_while_it_is_made_by_another_instance() {
 }
 
 #[tokio::test]
-async fn whoever_read_beyond_the_last_checkpoint_reads_on_from_there() {
+async fn a_reader_ahead_of_the_last_checkpoint_resumes_from_its_position() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     let (_stream, mut events) = parlor
@@ -185,7 +186,7 @@ async fn whoever_read_beyond_the_last_checkpoint_reads_on_from_there() {
         .await;
     let message = events[0].data["messageId"].clone();
     let last = events.last().unwrap().id.clone();
-    // Nothing of it is stored yet, or all of it is: both must do.
+    // Either nothing or everything is stored by then. Both cases must work.
     let reading = parlor.resume_after(COACH, &message, &last);
     let release = async { parlor.simulator.release() };
     let (rest, ()) = tokio::join!(reading, release);
@@ -198,7 +199,7 @@ async fn whoever_read_beyond_the_last_checkpoint_reads_on_from_there() {
 }
 
 #[tokio::test]
-async fn whoever_read_more_than_a_dead_maker_had_stored_is_told_how_much_there_is() {
+async fn a_reader_ahead_of_a_dead_reply_gets_the_stored_length() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     parlor.simulator.hold_after(1);
@@ -219,7 +220,7 @@ async fn whoever_read_more_than_a_dead_maker_had_stored_is_told_how_much_there_i
         (&end.data["code"], &end.data["retryable"]),
         (&json!("unavailable"), &json!(true))
     );
-    // Whoever comes back later has read no less, and is told the same.
+    // A client that resumes later gets the same error.
     let mut again = parlor.resume(COACH, &message, "after=9").await;
     again.expect("start").await;
     assert_eq!(again.expect("error").await, end);
@@ -268,7 +269,7 @@ async fn following_costs_one_read_for_each_checkpoint() {
 }
 
 #[tokio::test]
-async fn a_long_reply_is_read_on_whole() {
+async fn a_long_reply_is_resumed_without_gaps() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     let content: String = ODD.chars().cycle().take(100_000).collect();
@@ -277,12 +278,12 @@ async fn a_long_reply_is_read_on_whole() {
         let query = format!("after={cut}");
         let events = parlor.resume(COACH, &message, &query).await.rest().await;
         let rest: String = content.chars().skip(cut).collect();
-        assert_eq!(read_on(&events, &message, cut), rest);
+        assert_eq!(check_resumed(&events, &message, cut), rest);
     }
 }
 
 #[tokio::test]
-async fn a_reply_that_broke_ends_as_it_did_the_first_time() {
+async fn an_interrupted_reply_ends_with_the_same_error_again() {
     for scenario in ["unavailable", "inspection", "fail-mid", "empty"] {
         let parlor = Parlor::start().await;
         let chat = parlor.open(COACH, "t").await;
@@ -293,7 +294,11 @@ async fn a_reply_that_broke_ends_as_it_did_the_first_time() {
         assert_eq!(error.name, "error", "{scenario}");
         let message = first[0].data["messageId"].clone();
         let again = parlor.resume(COACH, &message, "").await.rest().await;
-        assert_eq!(read_on(&again, &message, 0), text(&first), "{scenario}");
+        assert_eq!(
+            check_resumed(&again, &message, 0),
+            text(&first),
+            "{scenario}"
+        );
         assert_eq!(again.last(), first.last(), "{scenario}");
     }
 }
@@ -311,11 +316,11 @@ async fn with_ascii_every_byte_is_ascii_and_the_text_is_the_same() {
     let events = stream.rest().await;
     assert!(stream.bytes.is_ascii());
     let rest: String = ODD.chars().skip(2).collect();
-    assert_eq!(read_on(&events, &message, 2), rest);
+    assert_eq!(check_resumed(&events, &message, 2), rest);
 }
 
 #[tokio::test]
-async fn the_header_is_newer_than_the_query_and_counts() {
+async fn last_event_id_overrides_the_query() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     let message = stored(&parlor, chat, "一二三四五").await;
@@ -327,11 +332,11 @@ async fn the_header_is_newer_than_the_query_and_counts() {
         )
         .header("Last-Event-ID", format!("{message}-4"));
     let events = EventStream::new(request.send().await.unwrap()).rest().await;
-    assert_eq!(read_on(&events, &message, 4), "五");
+    assert_eq!(check_resumed(&events, &message, 4), "五");
 }
 
 #[tokio::test]
-async fn a_place_that_cannot_be_is_refused() {
+async fn an_invalid_position_is_refused() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     let message = stored(&parlor, chat, "一二三四五").await;
@@ -392,7 +397,7 @@ async fn a_place_that_cannot_be_is_refused() {
 }
 
 #[tokio::test]
-async fn only_ones_own_replies_are_read_on_or_stopped() {
+async fn only_own_replies_can_be_resumed_or_stopped() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     let sent = parlor.send(COACH, chat, "你好").await;
@@ -407,7 +412,7 @@ async fn only_ones_own_replies_are_read_on_or_stopped() {
             .refuse_to_resume(user, message, "")
             .await
             .refused(status, code);
-        // Even where it would be beyond the end: an object's existence is no stranger's business.
+        // Also for a position beyond the end: other users must not learn that the reply exists.
         parlor
             .refuse_to_resume(user, message, "?after=100000")
             .await
@@ -444,7 +449,7 @@ async fn readers_do_not_count_as_streams() {
 }
 
 #[tokio::test]
-async fn a_reader_is_told_before_its_function_ends() {
+async fn a_reader_gets_an_error_before_its_function_times_out() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     parlor.simulator.hold_after(1);
@@ -474,7 +479,7 @@ async fn a_reader_is_told_before_its_function_ends() {
         failure: Failure::Deadline,
     };
     assert_eq!(last, Some(end));
-    // The reply itself goes on.
+    // The reply itself continues.
     parlor.simulator.release();
     assert_eq!(stream.rest().await.last().unwrap().name, "done");
 }

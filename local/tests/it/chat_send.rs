@@ -1,4 +1,4 @@
-//! CHAT-3, and what every reply leaves behind: run, usage, counters, sessions.
+//! CHAT-3, and what every reply stores: run, usage, counters and DashScope session.
 
 use std::cell::Cell;
 
@@ -12,7 +12,7 @@ use crate::harness::{
 };
 
 #[tokio::test]
-async fn a_message_is_answered_in_one_piece_and_both_are_stored() {
+async fn a_message_gets_a_whole_reply_and_both_are_stored() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     let answer = parlor
@@ -40,7 +40,7 @@ async fn a_message_is_answered_in_one_piece_and_both_are_stored() {
 }
 
 #[tokio::test]
-async fn a_failing_service_is_an_answer_that_says_so() {
+async fn a_dashscope_failure_is_returned_as_a_failed_reply() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     let answer = parlor.send(COACH, chat, "[[sim:unauthorized]]你好").await;
@@ -57,7 +57,7 @@ async fn a_failing_service_is_an_answer_that_says_so() {
 }
 
 #[tokio::test]
-async fn throttling_is_tried_again_and_other_refusals_are_not() {
+async fn throttling_is_retried_and_other_errors_are_not() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     let answer = parlor.send(COACH, chat, "[[sim:throttle:2]]你好").await;
@@ -72,7 +72,7 @@ async fn throttling_is_tried_again_and_other_refusals_are_not() {
 }
 
 #[tokio::test]
-async fn a_conversation_goes_on_in_the_cloud_by_its_session_and_is_not_paid_for_twice() {
+async fn a_conversation_continues_its_dashscope_session_without_history() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     parlor.send(COACH, chat, "第一问").await.ok();
@@ -95,7 +95,7 @@ async fn a_conversation_goes_on_in_the_cloud_by_its_session_and_is_not_paid_for_
 }
 
 #[tokio::test]
-async fn a_session_that_has_grown_old_is_replaced_by_the_history() {
+async fn an_old_dashscope_session_is_replaced_by_the_history() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     let first = parlor.send(COACH, chat, "第一问").await.ok()["aiReply"]["content"]
@@ -118,8 +118,9 @@ async fn a_session_that_has_grown_old_is_replaced_by_the_history() {
 }
 
 #[tokio::test]
-async fn a_session_that_the_service_has_forgotten_is_tried_once_more_with_history() {
-    // Both ways in which the service may say so: a refusal, and a fresh session under another id.
+async fn an_expired_dashscope_session_is_retried_with_the_history() {
+    // DashScope may report an expired session in two ways: an error, or a new session with another
+    // id.
     for scenario in [Some("expired-session"), None] {
         let parlor = Parlor::start().await;
         let chat = parlor.open(COACH, "t").await;
@@ -148,7 +149,7 @@ async fn a_session_that_the_service_has_forgotten_is_tried_once_more_with_histor
 }
 
 #[tokio::test]
-async fn only_the_last_twenty_messages_are_history() {
+async fn the_history_has_the_last_twenty_messages() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     for number in 0..12 {
@@ -185,7 +186,7 @@ async fn the_same_call_twice_sends_the_same_bytes() {
 }
 
 #[tokio::test]
-async fn a_run_says_what_was_asked_and_answered_and_what_it_cost() {
+async fn a_run_records_prompt_response_and_cost() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     let answer = parlor.send(COACH, chat, "你好").await;
@@ -194,7 +195,7 @@ async fn a_run_says_what_was_asked_and_answered_and_what_it_cost() {
     assert_eq!(run["request_prompt"], "你好");
     assert_eq!(run["response_text"], answer.body["aiReply"]["content"]);
     assert_eq!(run["message_id"], answer.body["aiReply"]["id"]);
-    assert_eq!(run["prompt_version"], "app1_chat/2");
+    assert_eq!(run["prompt_version"], "app1_chat/3");
     assert_eq!(
         run["tokens_used"].as_i64(),
         Some(run["tokens_in"].as_i64().unwrap() + run["tokens_out"].as_i64().unwrap())
@@ -227,7 +228,7 @@ async fn a_run_says_what_was_asked_and_answered_and_what_it_cost() {
 }
 
 #[tokio::test]
-async fn tokens_that_the_service_does_not_tell_are_null_and_charged_as_reserved() {
+async fn unreported_tokens_are_null_and_charged_as_reserved() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     parlor.send(COACH, chat, "[[sim:no-usage]]你好").await.ok();
@@ -244,7 +245,7 @@ async fn tokens_that_the_service_does_not_tell_are_null_and_charged_as_reserved(
 }
 
 #[tokio::test]
-async fn a_call_that_was_refused_costs_nothing_but_is_counted() {
+async fn a_refused_call_costs_nothing_but_is_counted() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     parlor
@@ -263,9 +264,9 @@ async fn a_call_that_was_refused_costs_nothing_but_is_counted() {
 }
 
 #[tokio::test]
-async fn today_is_the_sites_own_day() {
+async fn today_is_the_local_day_of_the_site() {
     let parlor = Parlor::start().await;
-    // Together these two zones are never on the same day.
+    // The two zones never have the same date.
     for (zone, site, user) in [("Pacific/Kiritimati", 1, COACH), ("Pacific/Niue", 2, 2001)] {
         sqlx::query("update biz.sites set timezone = $1 where id = $2")
             .bind(zone)
@@ -290,7 +291,7 @@ async fn today_is_the_sites_own_day() {
     assert_eq!(days, 2);
 }
 
-/// A hundred conversations of both sites, open.
+/// Opens a hundred conversations at both sites.
 async fn a_hundred(parlor: &Parlor) -> Vec<(i64, i64)> {
     let users = [COACH, STAFF, 1003, 1004, OTHER_SITE];
     let mut chats = Vec::new();
@@ -301,14 +302,15 @@ async fn a_hundred(parlor: &Parlor) -> Vec<(i64, i64)> {
     chats
 }
 
-/// A message to each at once, to every third of them twice. Counts down as they are answered.
+/// Sends a message to each conversation concurrently, and twice to every third. `waiting` counts
+/// the missing responses.
 async fn send_to_all(parlor: &Parlor, chats: &[(i64, i64)], waiting: &Cell<usize>) -> Vec<Answer> {
     let doubled = chats.iter().step_by(3);
     join_all(chats.iter().chain(doubled).map(async |(user, chat)| {
         let path = format!("/api/xcx/chat/{chat}/messages");
         let body = json!({ "content": "你好", "clientMessageId": "只有一条" });
-        // So many at once may wait too long for a connection; then a client asks again.
-        until("there is room", async || {
+        // With so many requests, some time out on a connection. A client then retries.
+        until("the message is accepted", async || {
             let answer = parlor.post(*user, &path, &body).await;
             (answer.status != 503).then(|| {
                 waiting.set(waiting.get() - 1);
@@ -321,7 +323,7 @@ async fn send_to_all(parlor: &Parlor, chats: &[(i64, i64)], waiting: &Cell<usize
 }
 
 #[tokio::test]
-async fn sequence_numbers_and_counters_are_exact_however_many_send_at_once() {
+async fn concurrent_sends_keep_sequence_numbers_and_counters_exact() {
     let parlor = Parlor::start().await;
     sqlx::query("update biz.ai_budgets set daily_limit = 100000000, monthly_limit = 100000000")
         .execute(&parlor.db)
@@ -338,9 +340,9 @@ async fn sequence_numbers_and_counters_are_exact_however_many_send_at_once() {
     assert_eq!(parlor.simulator.calls_count(), 100);
     for (user, chat) in chats {
         assert_eq!(parlor.messages(user, chat).await.len(), 2);
-        invariants::of_the_conversation(&parlor, user, chat).await;
+        invariants::check_conversation(&parlor, user, chat).await;
     }
-    invariants::of_the_books(&parlor).await;
+    invariants::check_books(&parlor).await;
     let usage = parlor.usage(1).await;
     assert_eq!(
         (&usage["calls"], &usage["successes"]),
@@ -353,9 +355,10 @@ async fn sequence_numbers_and_counters_are_exact_however_many_send_at_once() {
 }
 
 #[tokio::test]
-async fn a_budget_is_not_exceeded_however_many_send_at_once() {
+async fn concurrent_sends_do_not_exceed_a_budget() {
     let parlor = Parlor::start().await;
-    // Room for ten of each site, for each reserves 2,000. The database itself would refuse more.
+    // Each message reserves 2,000 tokens, so that ten fit for each site. The constraints make the
+    // database refuse more.
     sqlx::raw_sql(
         "update biz.ai_budgets set daily_limit = 20000;
          alter table biz.ai_usage_daily add constraint within_budget check (tokens + reserved_tokens <= 20000);
@@ -368,9 +371,9 @@ async fn a_budget_is_not_exceeded_however_many_send_at_once() {
     parlor.simulator.hold_after(0);
     let waiting = Cell::new(134);
     let release = async {
-        // None of them ends before all the others are refused.
+        // No reply ends before all other messages are refused.
         until(
-            "all that fit are asked, and nobody else waits",
+            "ten replies per site run, and all others are refused",
             async || {
                 let asked: Vec<i64> = sqlx::query_scalar(
                     "select conversation_id from biz.ai_messages where role = 'user'",
@@ -393,9 +396,9 @@ async fn a_budget_is_not_exceeded_however_many_send_at_once() {
     }
     assert_eq!(parlor.simulator.calls_count(), 20);
     for (user, chat) in chats {
-        invariants::of_the_conversation(&parlor, user, chat).await;
+        invariants::check_conversation(&parlor, user, chat).await;
     }
-    invariants::of_the_books(&parlor).await;
+    invariants::check_books(&parlor).await;
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use crate::harness::{
     sessions::{BOT, GRANTED, MANAGER, OTHER_SITES, SESSIONS, ids},
 };
 
-/// The names of an object's members.
+/// The names of an object's fields.
 fn members(object: &Value) -> Vec<&str> {
     let members = object.as_object().unwrap().keys();
     members.map(String::as_str).collect()
@@ -67,8 +67,8 @@ async fn a_whole_conversation() {
     }
     let id = session["id"].as_str().unwrap();
 
-    // It is stored, and to be answered.
-    let sent = parlor.say(COACH, id, " 今天谁最忙？ ").await;
+    // The message is stored, and a reply is queued.
+    let sent = parlor.post_message(COACH, id, " 今天谁最忙？ ").await;
     let message = &sent.created()["message"];
     let question = message["id"].as_i64().unwrap();
     assert_eq!(sent.body["session_id"], id);
@@ -78,7 +78,7 @@ async fn a_whole_conversation() {
         "ack_status": "pending", "created_at": message["created_at"],
     });
     assert_eq!(*message, expected);
-    let page = parlor.heard(COACH, id, "").await;
+    let page = parlor.session_messages(COACH, id, "").await;
     assert_eq!(
         page,
         json!({ "messages": [expected], "count": 1, "has_more": false })
@@ -96,9 +96,11 @@ async fn a_whole_conversation() {
         )
     );
 
-    // The reply appears by itself, unread.
+    // The reply arrives unread.
     parlor.reply(question, "complete", "阿豪，七桌。").await;
-    let news = parlor.heard(COACH, id, &format!("after={question}")).await;
+    let news = parlor
+        .session_messages(COACH, id, &format!("after={question}"))
+        .await;
     assert_eq!(
         (&news["count"], &news["has_more"]),
         (&json!(1), &json!(false))
@@ -113,7 +115,10 @@ async fn a_whole_conversation() {
         })
     );
     expected["ack_status"] = "acked".into();
-    assert_eq!(parlor.heard(COACH, id, "").await["messages"][0], expected);
+    assert_eq!(
+        parlor.session_messages(COACH, id, "").await["messages"][0],
+        expected
+    );
 
     let list = parlor.get(COACH, SESSIONS).await;
     let listed = &list.ok()["sessions"][0];
@@ -131,7 +136,7 @@ async fn a_whole_conversation() {
     );
     let read = parlor.mark_read(COACH, id).await;
     assert_eq!(*read.ok(), json!({ "session_id": id, "marked_read": 1 }));
-    let reply = &parlor.heard(COACH, id, "").await["messages"][1];
+    let reply = &parlor.session_messages(COACH, id, "").await["messages"][1];
     assert_eq!(
         (&reply["status"], &reply["ack_status"]),
         (&json!("read"), &json!("acked"))
@@ -140,10 +145,10 @@ async fn a_whole_conversation() {
 }
 
 #[tokio::test]
-async fn a_session_is_renamed_paused_gone_on_with_and_closed_for_good() {
+async fn a_session_is_renamed_paused_resumed_and_closed() {
     let parlor = Parlor::start().await;
     let id = &parlor.begin_session(COACH).await;
-    parlor.said(COACH, id, "你好").await;
+    parlor.create_message(COACH, id, "你好").await;
     let path = format!("{SESSIONS}/{id}");
     let change = json!({ "title": " 排班 ", "status": "paused" });
     let changed = parlor.call(COACH, "PATCH", &path, &change).await;
@@ -153,13 +158,13 @@ async fn a_session_is_renamed_paused_gone_on_with_and_closed_for_good() {
         (&changed["title"], &changed["status"]),
         (&json!("排班"), &json!("paused"))
     );
-    let refused = parlor.say(COACH, id, "还有").await;
+    let refused = parlor.post_message(COACH, id, "还有").await;
     refused.refused_at(&path, 400, "invalid_request");
     assert_eq!(refused.body["error"], "Session is paused");
     let change = json!({ "status": "active" });
     let changed = parlor.call(COACH, "PATCH", &path, &change).await;
     assert_eq!(changed.ok()["session"]["title"], "排班");
-    parlor.said(COACH, id, "还有").await;
+    parlor.create_message(COACH, id, "还有").await;
     for _ in 0..2 {
         let closed = answer(parlor.request_as(COACH, "DELETE", &path)).await;
         assert_eq!(
@@ -167,20 +172,20 @@ async fn a_session_is_renamed_paused_gone_on_with_and_closed_for_good() {
             json!({ "session_id": id, "status": "closed", "message": "Session closed" })
         );
     }
-    let refused = parlor.say(COACH, id, "还在吗").await;
+    let refused = parlor.post_message(COACH, id, "还在吗").await;
     refused.refused_at(&path, 400, "invalid_request");
     assert_eq!(refused.body["error"], "Session is closed");
     parlor
         .call(COACH, "PATCH", &path, &change)
         .await
         .refused_at(&path, 409, "conflict");
-    // What was said stays.
-    assert_eq!(parlor.heard(COACH, id, "").await["count"], 2);
+    // The messages are kept.
+    assert_eq!(parlor.session_messages(COACH, id, "").await["count"], 2);
     assert_eq!(parlor.session(COACH, id).await["status"], "closed");
 }
 
 #[tokio::test]
-async fn a_change_that_changes_nothing_leaves_a_session_as_it_was() {
+async fn a_change_without_effect_keeps_the_update_time() {
     let parlor = Parlor::start().await;
     let id = &parlor.begin_session(COACH).await;
     let path = format!("{SESSIONS}/{id}");
@@ -197,7 +202,7 @@ async fn a_change_that_changes_nothing_leaves_a_session_as_it_was() {
         let changed = parlor.call(COACH, "PATCH", &path, &change).await;
         assert_ne!(changed.ok()["session"]["updated_at"], before["updated_at"]);
     }
-    // Nor is it a way around what is closed.
+    // An empty change of a closed session is an error, too.
     answer(parlor.request_as(COACH, "DELETE", &path)).await.ok();
     parlor
         .call(COACH, "PATCH", &path, &json!({}))
@@ -206,9 +211,9 @@ async fn a_change_that_changes_nothing_leaves_a_session_as_it_was() {
 }
 
 #[tokio::test]
-async fn everybody_is_shown_the_bots_that_they_may_use() {
+async fn a_user_sees_only_usable_bots() {
     let parlor = Parlor::start().await;
-    // Nobody answers for the others.
+    // The other bots are disabled, without an agent, or of another site.
     let anybody = [BOT];
     for (user, more) in [
         (COACH, None),
@@ -223,8 +228,8 @@ async fn everybody_is_shown_the_bots_that_they_may_use() {
         expected.sort_by_key(Value::to_string);
         assert_eq!(found, expected, "{user}");
     }
-    // A grant of one does not reach another.
-    let granted = parlor.begin_with(MANAGER, GRANTED).await;
+    // A grant applies to one bot only.
+    let granted = parlor.begin_session_with(MANAGER, GRANTED).await;
     assert_eq!(
         parlor.session(MANAGER, &granted).await["title"],
         "Chat with 店长助手"
@@ -234,7 +239,7 @@ async fn everybody_is_shown_the_bots_that_they_may_use() {
 }
 
 #[tokio::test]
-async fn a_bot_without_another_name_goes_by_its_own() {
+async fn a_bot_without_a_display_name_uses_its_name() {
     let parlor = Parlor::start().await;
     parlor
         .execute("update biz.bots set display_name = null where name = 'xiaotai'")
@@ -249,7 +254,7 @@ async fn a_bot_without_another_name_goes_by_its_own() {
 async fn the_mini_program_lists_a_session_as_a_chat_of_a_bot() {
     let parlor = Parlor::start().await;
     let id = parlor.begin_session(COACH).await;
-    let question = parlor.said(COACH, &id, "你好").await;
+    let question = parlor.create_message(COACH, &id, "你好").await;
     parlor.reply(question, "complete", "你好！").await;
     let history = parlor.get(COACH, "/api/xcx/chat/history").await;
     let item = &history.ok()["items"][0];

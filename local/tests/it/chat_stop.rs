@@ -1,4 +1,4 @@
-//! CHAT-6: no more of a reply.
+//! CHAT-6: stopping a reply.
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -22,7 +22,7 @@ fn is(answer: &Answer, status: u16, message: &Value, word: &str) {
 }
 
 #[tokio::test]
-async fn any_instance_stops_a_reply_and_what_was_said_is_kept() {
+async fn any_instance_stops_a_reply_and_its_text_is_kept() {
     let parlor = Parlor::start().await;
     let other = Parlor::start_with(Setup {
         database: Some(parlor.database.clone()),
@@ -53,7 +53,7 @@ async fn any_instance_stops_a_reply_and_what_was_said_is_kept() {
     let read = reading.rest().await;
     assert_eq!(text(&read), text(&events));
     assert_eq!(read.last(), events.last());
-    // Nobody listens to the service any more: it would be paid for.
+    // The call to DashScope is cancelled, because its tokens would be charged.
     parlor.simulator.active(0).await;
 
     let stored = &parlor.messages(COACH, chat).await[1];
@@ -78,7 +78,7 @@ async fn any_instance_stops_a_reply_and_what_was_said_is_kept() {
     for _ in 0..2 {
         is(&other.stop(COACH, &message).await, 200, &message, "stopped");
     }
-    // The conversation goes on at once.
+    // The next message is accepted at once.
     parlor.simulator.release();
     parlor.send(COACH, chat, "接着").await.ok();
 }
@@ -108,7 +108,7 @@ async fn a_reply_is_stopped_before_its_first_token() {
         (&stored["status"], &stored["content"]),
         (&json!("stopped"), &json!(""))
     );
-    // It was asked, and may have cost: what it was reserved stands for that.
+    // The call was made and may have cost tokens, so the reservation is charged.
     let run = parlor.last_run().await;
     assert_eq!(
         (&run["tokens_used"], &run["tokens_estimated"]),
@@ -117,7 +117,7 @@ async fn a_reply_is_stopped_before_its_first_token() {
 }
 
 #[tokio::test]
-async fn a_message_in_one_piece_is_stopped_as_well() {
+async fn a_reply_without_a_stream_is_stopped() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     let sending = parlor.send(COACH, chat, "[[sim:gate:2]]你好，说来话长");
@@ -141,7 +141,7 @@ async fn a_message_in_one_piece_is_stopped_as_well() {
 }
 
 #[tokio::test]
-async fn stopping_what_has_ended_says_how_it_ended() {
+async fn stopping_a_finished_reply_returns_its_state() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     for (scenario, status) in [
@@ -160,17 +160,17 @@ async fn stopping_what_has_ended_says_how_it_ended() {
 }
 
 #[tokio::test]
-async fn a_reply_whose_maker_is_dead_has_ended() {
+async fn stopping_a_dead_reply_ends_it() {
     let parlor = Parlor::start().await;
-    for (said, status) in [("说到一半", "interrupted"), ("", "failed")] {
+    for (stored, status) in [("说到一半", "interrupted"), ("", "failed")] {
         let chat = parlor.open(COACH, status).await;
-        let message = parlor.begin_and_die(COACH, chat, "你好", said).await;
+        let message = parlor.begin_and_die(COACH, chat, "你好", stored).await;
         is(&parlor.stop(COACH, &message).await, 200, &message, status);
     }
 }
 
 #[tokio::test]
-async fn ten_stops_at_once_are_one_end() {
+async fn ten_concurrent_stops_end_a_reply_once() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     parlor.simulator.hold_after(1);
@@ -191,7 +191,7 @@ async fn ten_stops_at_once_are_one_end() {
 }
 
 #[tokio::test]
-async fn a_stop_takes_no_body_and_minds_none() {
+async fn a_stop_ignores_its_body() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     let sent = parlor.send(COACH, chat, "你好").await;

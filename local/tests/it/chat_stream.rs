@@ -1,4 +1,4 @@
-//! CHAT-4: a message whose reply comes as it is made.
+//! CHAT-4: a message with a streamed reply.
 
 use common::dashscope::Timeouts;
 use futures_util::FutureExt as _;
@@ -51,7 +51,7 @@ async fn a_reply_streams_token_by_token_and_is_stored_byte_for_byte() {
 }
 
 #[tokio::test]
-async fn the_start_event_goes_out_before_the_ai_answers_anything() {
+async fn the_start_event_is_sent_before_the_first_token() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     let mut stream = parlor.stream(COACH, chat, "[[sim:hang]]").await;
@@ -60,7 +60,7 @@ async fn the_start_event_goes_out_before_the_ai_answers_anything() {
 }
 
 #[tokio::test]
-async fn each_token_is_handed_on_before_the_next_is_made() {
+async fn each_token_is_sent_without_waiting_for_the_next() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     parlor.simulator.hold_after(1);
@@ -78,7 +78,7 @@ fn terminal_name(events: &[crate::harness::events::SseEvent]) -> &str {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_loses_nothing() {
+async fn a_disconnect_does_not_affect_the_reply() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     parlor.simulator.hold_after(2);
@@ -96,7 +96,7 @@ async fn a_client_that_leaves_loses_nothing() {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_while_its_message_is_stored_loses_nothing() {
+async fn a_disconnect_before_the_start_does_not_affect_the_reply() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     let caller = coach();
@@ -104,21 +104,21 @@ async fn a_client_that_leaves_while_its_message_is_stored_loses_nothing() {
         .tools
         .replies
         .send(&caller, message(chat, "[[sim:echo]]你好"), None, None);
-    // As a server does with a request whose client left: begun, and dropped.
+    // A server polls the request of a client that disconnects, and then drops it.
     assert!(sending.now_or_never().is_none());
-    until("the reply is made all the same", async || {
+    until("the reply is complete", async || {
         let messages = parlor.messages(COACH, chat).await;
         (messages.get(1)?["status"] == "complete").then_some(())
     })
     .await;
-    invariants::hold(&parlor, COACH, chat).await;
+    invariants::check(&parlor, COACH, chat).await;
 }
 
 #[tokio::test]
-async fn a_client_that_reads_slowly_gets_every_character_in_the_end() {
+async fn a_slow_client_receives_every_character() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
-    // Far more than the sockets hold and what may wait for it.
+    // Far more text than the sockets and the queue of a slow client hold.
     let stream = parlor.stream(COACH, chat, "[[sim:huge]]").await;
     parlor.settled().await;
     let mut stream = stream;
@@ -146,7 +146,7 @@ async fn with_ascii_every_byte_is_ascii_and_the_text_is_the_same() {
 }
 
 #[tokio::test]
-async fn a_refusal_before_any_event_is_plain_json() {
+async fn an_error_before_the_first_event_is_plain_json() {
     let parlor = Parlor::start().await;
     let refused = parlor
         .post(
@@ -160,7 +160,7 @@ async fn a_refusal_before_any_event_is_plain_json() {
 }
 
 #[tokio::test]
-async fn a_service_that_fails_before_text_leaves_a_failed_reply_and_an_error_event() {
+async fn a_failure_before_text_gives_a_failed_reply_and_an_error_event() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     let events = parlor
@@ -185,7 +185,7 @@ async fn a_service_that_fails_before_text_leaves_a_failed_reply_and_an_error_eve
 }
 
 #[tokio::test]
-async fn a_service_that_dies_in_mid_stream_leaves_what_was_said() {
+async fn a_failure_midway_keeps_the_text() {
     for scenario in ["fail-mid", "cut", "no-stop"] {
         let parlor = Parlor::start().await;
         let chat = parlor.open(COACH, "t").await;
@@ -197,19 +197,19 @@ async fn a_service_that_dies_in_mid_stream_leaves_what_was_said() {
             )
             .await;
         assert_eq!(terminal(&events).name, "error", "{scenario}");
-        let said = text(&events);
-        assert!(!said.is_empty(), "{scenario}");
+        let sent = text(&events);
+        assert!(!sent.is_empty(), "{scenario}");
         let messages = parlor.messages(COACH, chat).await;
         assert_eq!(messages[1]["status"], "interrupted", "{scenario}");
-        assert_eq!(messages[1]["content"], said, "{scenario}");
+        assert_eq!(messages[1]["content"], sent, "{scenario}");
         assert_eq!(parlor.last_run().await["status"], "failed", "{scenario}");
-        // After the first token nothing is tried again: the text would repeat.
+        // There is no retry after the first token, because the text would repeat.
         assert_eq!(parlor.simulator.calls_count(), 1, "{scenario}");
     }
 }
 
 #[tokio::test]
-async fn a_silent_service_is_a_timeout() {
+async fn a_silent_dashscope_is_a_timeout() {
     let timeouts = Timeouts {
         first_token: Duration::from_millis(200),
         ..Timeouts::default()
@@ -227,7 +227,7 @@ async fn a_silent_service_is_a_timeout() {
 }
 
 #[tokio::test]
-async fn an_app_that_is_not_configured_says_which_variable_is_missing() {
+async fn an_unconfigured_app_names_the_missing_variable() {
     let parlor = Parlor::start_with(Setup {
         app_ids: vec![],
         ..Setup::default()
@@ -247,7 +247,7 @@ async fn an_app_that_is_not_configured_says_which_variable_is_missing() {
 }
 
 #[tokio::test]
-async fn a_nul_from_the_service_is_left_out_of_stream_and_storage_alike() {
+async fn a_nul_character_is_removed_from_stream_and_storage() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     let events = parlor.stream_to_end(COACH, chat, "[[sim:empty]]你好").await;
@@ -256,7 +256,7 @@ async fn a_nul_from_the_service_is_left_out_of_stream_and_storage_alike() {
 }
 
 #[tokio::test]
-async fn text_is_stored_while_it_streams() {
+async fn text_is_stored_during_the_stream() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     parlor.simulator.hold_after(3);
@@ -286,7 +286,7 @@ async fn text_is_stored_while_it_streams() {
 }
 
 #[tokio::test]
-async fn a_stream_that_is_silent_says_every_ten_seconds_that_it_is_alive() {
+async fn a_silent_stream_sends_a_comment_every_ten_seconds() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     let mut stream = parlor
@@ -302,7 +302,7 @@ async fn a_stream_that_is_silent_says_every_ten_seconds_that_it_is_alive() {
 }
 
 #[tokio::test]
-async fn a_streamed_conversation_goes_on_by_its_session_and_counts_what_the_service_says() {
+async fn a_streamed_conversation_continues_its_session_and_counts_reported_tokens() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     let first = parlor.stream_to_end(COACH, chat, "第一问").await;
@@ -311,7 +311,7 @@ async fn a_streamed_conversation_goes_on_by_its_session_and_counts_what_the_serv
     assert_eq!(run["tokens_estimated"], false);
     parlor.stream_to_end(COACH, chat, "第二问").await;
     let calls = parlor.simulator.calls();
-    // With the session the new message alone: history beside it would be paid for twice.
+    // Within a session, only the new message is sent. The history would be paid for twice.
     assert_eq!((calls[1].prompt(), calls.len()), ("第二问", 2));
     assert_eq!(calls[1].session_id(), run["session_id"].as_str());
     let silent = parlor

@@ -1,4 +1,4 @@
-//! An app that keeps failing is left alone for a while, by all instances.
+//! The circuit of an app that keeps failing is open for all instances.
 
 use crate::harness::sweep;
 use futures_util::future::join_all;
@@ -35,7 +35,7 @@ async fn five_failures_open_the_circuit_and_one_probe_closes_it() {
     assert_eq!(parlor.simulator.calls_count(), calls);
     assert_eq!(parlor.last_run().await["status"], "circuit_open");
 
-    // Due again, it lets exactly one through, however many come.
+    // When due, exactly one of many concurrent calls passes.
     parlor.simulator.set_scenario(None, None);
     sqlx::query("update biz.ai_circuits set retry_at = now()")
         .execute(&parlor.db)
@@ -72,7 +72,7 @@ impl Parlor {
             .unwrap()
     }
 
-    /// As if it had failed so often, and its time were up.
+    /// Opens the circuit, as after five failures, and makes it due for a probe.
     async fn open_circuit(&self, seconds: i32) {
         sqlx::query(
             "insert into biz.ai_circuits as k (app_type, state, failures, opened_at, open_seconds, retry_at)
@@ -99,7 +99,7 @@ async fn streams(parlor: &Parlor, number: i32) -> Vec<(i64, EventStream)> {
 }
 
 #[tokio::test]
-async fn calls_from_before_it_opened_decide_nothing() {
+async fn calls_started_before_the_opening_do_not_affect_the_circuit() {
     let parlor = Parlor::start().await;
     let mut old = streams(&parlor, 2).await;
     parlor.simulator.held(2).await;
@@ -110,7 +110,7 @@ async fn calls_from_before_it_opened_decide_nothing() {
     let half_open = parlor.circuit().await;
     assert_eq!(half_open["state"], "half_open");
 
-    // One of them is stopped, which proves nothing; then there is still the one probe.
+    // One of the old calls is stopped. The circuit and its probe are unaffected.
     let stopped = parlor.messages(COACH, old[0].0).await[1]["id"].clone();
     let path = format!("/api/xcx/chat/stream/{stopped}/stop");
     parlor.post(COACH, &path, &Value::Null).await;
@@ -134,7 +134,7 @@ async fn calls_from_before_it_opened_decide_nothing() {
 }
 
 #[tokio::test]
-async fn a_probe_that_fails_doubles_the_time_up_to_ten_minutes() {
+async fn a_failed_probe_doubles_the_open_time_up_to_ten_minutes() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     parlor
@@ -156,11 +156,11 @@ async fn a_probe_that_fails_doubles_the_time_up_to_ten_minutes() {
 }
 
 #[tokio::test]
-async fn a_probe_that_proves_nothing_hands_its_turn_on() {
+async fn an_inconclusive_probe_allows_another_probe() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     parlor.open_circuit(60).await;
-    // Refused for what was asked, which says nothing of how the service is.
+    // DashScope refuses the content. That is no evidence of its health.
     parlor
         .send(COACH, chat, "[[sim:inspection]]你好")
         .await
@@ -171,7 +171,7 @@ async fn a_probe_that_proves_nothing_hands_its_turn_on() {
 }
 
 #[tokio::test]
-async fn a_probe_that_died_hands_its_turn_on_when_it_is_swept() {
+async fn sweeping_a_dead_probe_allows_another_probe() {
     let parlor = Parlor::start().await;
     parlor.open_circuit(60).await;
     let chat = parlor.open(COACH, "t").await;

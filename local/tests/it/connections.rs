@@ -1,4 +1,4 @@
-//! What each connection to the database is set to, and a proxy in between that will not hear of it.
+//! The settings of database connections, also behind a proxy that rejects them at start-up.
 
 use crate::harness::{
     parlor::{COACH, Parlor, Setup},
@@ -17,7 +17,7 @@ async fn behind_a_proxy_that_refuses_settings(behind_proxy: bool) -> Parlor {
     parlor
 }
 
-/// Statements are bounded, transactions too, and none is planned for each call.
+/// Statements and idle transactions have timeouts, and plans are generic.
 pub async fn assert_settings(parlor: &Parlor) {
     let set: Vec<String> = sqlx::query_scalar(
         "select setting || coalesce(unit, '') from pg_settings
@@ -30,34 +30,35 @@ pub async fn assert_settings(parlor: &Parlor) {
 }
 
 #[tokio::test]
-async fn a_connection_begins_with_its_settings() {
+async fn a_connection_starts_with_its_settings() {
     assert_settings(&Parlor::start().await).await;
 }
 
 #[tokio::test]
-async fn behind_a_proxy_that_refuses_them_settings_are_made_by_a_statement() {
+async fn behind_a_proxy_settings_are_sent_as_a_statement() {
     let parlor = behind_a_proxy_that_refuses_settings(true).await;
     parlor.get(COACH, HISTORY).await.ok();
     assert_settings(&parlor).await;
 }
 
 #[tokio::test]
-async fn who_does_not_say_that_there_is_a_proxy_is_told_503() {
+async fn an_undeclared_proxy_is_a_503() {
     let parlor = behind_a_proxy_that_refuses_settings(false).await;
     let answer = parlor.get(COACH, HISTORY).await;
     answer.refused_at(HISTORY, 503, "unavailable");
 }
 
-/// Else a process that is short of time makes connections for ever, and never has one.
+/// Otherwise a process that is short of time would open connections again and again without getting
+/// one.
 #[tokio::test]
-async fn a_connection_that_nobody_waits_for_any_longer_is_made_all_the_same() {
+async fn a_connection_is_completed_after_its_caller_has_timed_out() {
     let (parlor, wire) = Parlor::wired(Setup::default()).await;
-    wire.hold_what_says("application_name");
+    wire.delay_messages_with("application_name");
     let answer = parlor.get(COACH, HISTORY).await;
     answer.refused_at(HISTORY, 503, "unavailable");
     assert_eq!((wire.connections(), parlor.tools.db.num_idle()), (1, 0));
-    wire.mind_nothing();
-    until("it is made", async || {
+    wire.clear_rules();
+    until("the connection is idle in the pool", async || {
         (parlor.tools.db.num_idle() == 1).then_some(())
     })
     .await;

@@ -1,4 +1,4 @@
-//! Which web pages may call: closed but for configured origins, on every route, for refusals too.
+//! CORS: only configured origins may call, on every route, and may read errors, too.
 
 use common::web::Cors;
 use local::gateway;
@@ -12,7 +12,7 @@ use crate::harness::{
 
 const DESK: &str = "https://desk.example.com";
 const TRIAL: &str = "http://127.0.0.1:8080";
-/// None of these is one of those above.
+/// Other origins that resemble the configured ones.
 const STRANGERS: [&str; 8] = [
     "null",
     "https://desk.example.com.evil.example",
@@ -24,7 +24,7 @@ const STRANGERS: [&str; 8] = [
     "*",
 ];
 
-/// Parlor for the pages of two origins.
+/// Parlor with two allowed origins.
 async fn open() -> Parlor {
     Parlor::start_with(Setup {
         env: vec![("CORS_ALLOWED_ORIGINS", format!("{DESK}, {TRIAL}"))],
@@ -33,7 +33,7 @@ async fn open() -> Parlor {
     .await
 }
 
-/// What a browser asks before the request itself.
+/// A browser's preflight request.
 fn preflight(parlor: &Parlor, origin: &str, method: &str, path: &str) -> RequestBuilder {
     parlor
         .request("OPTIONS", path)
@@ -45,14 +45,14 @@ fn preflight(parlor: &Parlor, origin: &str, method: &str, path: &str) -> Request
         )
 }
 
-/// The words of a header that is a list, in lower case.
+/// The items of a list header, in lower case.
 fn words(headers: &HeaderMap, name: &str) -> Vec<String> {
     let values = headers.get_all(name).into_iter();
     let words = values.flat_map(|value| value.to_str().unwrap().split(','));
     words.map(|word| word.trim().to_lowercase()).collect()
 }
 
-/// Names of the headers that tell a browser what a page may do.
+/// The names of the CORS headers.
 fn rules(headers: &HeaderMap) -> Vec<&str> {
     let names = headers.keys().map(reqwest::header::HeaderName::as_str);
     names
@@ -115,7 +115,7 @@ async fn a_page_of_an_allowed_origin_may_make_each_request() {
 }
 
 #[tokio::test]
-async fn a_page_of_an_allowed_origin_may_read_answers_refusals_and_streams() {
+async fn a_page_of_an_allowed_origin_may_read_responses_errors_and_streams() {
     let parlor = open().await;
     let history = "/api/xcx/chat/history";
     let from_desk = |request: RequestBuilder| answer(request.header("origin", DESK));
@@ -145,7 +145,7 @@ async fn a_page_of_an_allowed_origin_may_read_answers_refusals_and_streams() {
 }
 
 #[tokio::test]
-async fn pages_of_other_origins_learn_nothing() {
+async fn pages_of_other_origins_get_no_cors_headers() {
     let parlor = open().await;
     for origin in STRANGERS {
         let request = parlor.request_as(COACH, "GET", "/api/xcx/chat/history");
@@ -168,7 +168,7 @@ async fn pages_of_other_origins_learn_nothing() {
 }
 
 #[tokio::test]
-async fn without_an_origin_nothing_is_different() {
+async fn a_request_without_origin_is_unaffected() {
     let parlor = open().await;
     let found = parlor.get(COACH, "/api/xcx/chat/history").await;
     found.ok();
@@ -176,7 +176,7 @@ async fn without_an_origin_nothing_is_different() {
 }
 
 #[tokio::test]
-async fn unless_origins_are_configured_no_page_may_call() {
+async fn without_configured_origins_no_page_may_call() {
     let parlor = Parlor::start().await;
     for route in routes::all() {
         let refused = answer(preflight(&parlor, DESK, &route.method, &route.path)).await;
@@ -189,7 +189,7 @@ async fn unless_origins_are_configured_no_page_may_call() {
 }
 
 #[tokio::test]
-async fn a_table_differs_by_origin_and_by_what_is_accepted_in_one_line() {
+async fn a_csv_varies_by_origin_and_accept_in_one_header() {
     let parlor = open().await;
     let path = "/api/admin/ai/run-logs?site_id=1&date_from=2026-01-01&date_to=2026-01-02";
     let request = parlor.request_as(routes::SITE_ADMIN, "GET", path);
@@ -202,7 +202,7 @@ async fn a_table_differs_by_origin_and_by_what_is_accepted_in_one_line() {
 }
 
 #[tokio::test]
-async fn behind_the_gateway_it_is_as_on_one_port() {
+async fn cors_is_the_same_behind_the_gateway() {
     let cloud = Cloud::start_with(|spec| {
         let origins = ("CORS_ALLOWED_ORIGINS".to_owned(), DESK.to_owned());
         spec.env.push(origins);
@@ -232,7 +232,7 @@ async fn behind_the_gateway_it_is_as_on_one_port() {
 }
 
 #[tokio::test]
-async fn every_function_is_open_to_the_same_origins() {
+async fn every_function_allows_the_same_origins() {
     let env = common::platform::env::Env::from_pairs([("CORS_ALLOWED_ORIGINS", DESK)]);
     let cors = Cors::from_env(&env).unwrap();
     let parlor = Parlor::start().await;

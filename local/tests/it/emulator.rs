@@ -1,6 +1,6 @@
-//! The emulator, with real processes: every way in which a function can answer, and fail to.
+//! The emulator with real processes: all kinds of responses and failures of functions.
 
-#![expect(clippy::unwrap_used, reason = "tests, and what they share")]
+#![expect(clippy::unwrap_used, reason = "test helpers")]
 
 mod gateway;
 mod invocations;
@@ -19,12 +19,12 @@ use local::emulator::{Emulator, FunctionSpec, Outcome, Route, binaries};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// No test waits longer for anything.
+/// The maximum wait of all tests.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 async fn within<F: Future>(what: F) -> F::Output {
     let waited = tokio::time::timeout(PATIENCE, what).await;
-    waited.expect("it should have happened by now")
+    waited.expect("a timeout")
 }
 
 async fn until(condition: impl Fn() -> bool) {
@@ -52,7 +52,7 @@ async fn echo() -> Emulator {
     Emulator::start(vec![spec("echo").await]).unwrap()
 }
 
-/// With one process, whose survival can then be told from its replacement.
+/// The echo function with one process, so that a replacement is noticed.
 async fn echo_alone() -> Emulator {
     let mut spec = spec("echo").await;
     spec.max_instances = 1;
@@ -65,7 +65,7 @@ fn recorded(name: &str) -> Value {
     serde_json::from_slice(&text).unwrap()
 }
 
-/// A recorded `GET`, sent to another path.
+/// A recorded `GET` with another path.
 fn get_event(path: &str, dir: Option<&TempDir>) -> Value {
     let mut event = recorded("rest-stream.json");
     event["path"] = path.into();
@@ -79,7 +79,7 @@ async fn invoke(emulator: &Emulator, event: &Value) -> Outcome {
     within(emulator.invoke("echo", event)).await.unwrap()
 }
 
-/// The status and the body of an answer in the form that HTTP functions give: a stream.
+/// The status and the body of an HTTP function's response, which is a stream.
 async fn answered(outcome: Outcome) -> (StatusCode, Bytes) {
     assert!(matches!(outcome, Outcome::Stream(_)), "{outcome:?}");
     let response = within(outcome.into_http()).await.unwrap();

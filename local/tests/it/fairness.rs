@@ -1,4 +1,4 @@
-//! One reply, or one reader, that goes slowly costs the others nothing and no memory.
+//! A slow reply or client does not delay others, and it needs little memory.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ pub fn message(conversation_id: i64, content: &str) -> NewMessage {
 }
 
 #[tokio::test]
-async fn a_reader_that_never_reads_holds_up_nothing_and_little_waits_for_it() {
+async fn a_client_that_never_reads_does_not_block_the_reply() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     let pieces = vec!["一二三四"; 8_000].join("|");
@@ -46,12 +46,12 @@ async fn a_reader_that_never_reads_holds_up_nothing_and_little_waits_for_it() {
         .send(&coach(), message(chat, "你好"), None, None)
         .await
         .unwrap();
-    // It ends although nobody has read a word of it.
+    // The reply ends although its client has read nothing.
     parlor.settled().await;
-    let (mut said, mut events) = (String::new(), 0);
+    let (mut received, mut events) = (String::new(), 0);
     let end = loop {
         match watch.next().await.unwrap() {
-            Event::Text(more) => said.push_str(&more),
+            Event::Text(more) => received.push_str(&more),
             end => break end,
         }
         events += 1;
@@ -66,9 +66,9 @@ async fn a_reader_that_never_reads_holds_up_nothing_and_little_waits_for_it() {
         ),
         "{end:?}"
     );
-    assert_eq!(said, pieces.replace('|', ""));
-    // What may wait for it, joined, and the rest from the database in large parts.
-    assert!(events < 80, "{events} pieces were kept for it");
+    assert_eq!(received, pieces.replace('|', ""));
+    // The queued text is joined, and the rest is read from the database in large parts.
+    assert!(events < 80, "{events} events were queued for the client");
     assert!(watch.next().await.is_none());
 }
 
@@ -91,7 +91,7 @@ async fn a_statement_that_waits_for_a_lock_does_not_stall_other_streams() {
         .await
         .unwrap();
     parlor.simulator.release();
-    // While the one cannot store its end, the other begins, speaks and ends, again and again.
+    // While the first reply waits for the lock, other replies run to their end.
     for _ in 0..3 {
         let events = parlor
             .stream_to_end(STAFF, free, "[[sim:echo]]没有锁的会话照常说话")
@@ -103,7 +103,7 @@ async fn a_statement_that_waits_for_a_lock_does_not_stall_other_streams() {
             .fetch_one(&mut *holder)
             .await
             .unwrap();
-    assert_eq!(running, 1, "the end of the locked one waits");
+    assert_eq!(running, 1, "the end of the locked reply waits");
     holder.execute("rollback").await.unwrap();
 
     let rest = tokio::time::timeout(Duration::from_secs(10), stalled.rest())

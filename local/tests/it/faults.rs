@@ -1,8 +1,8 @@
-//! Whatever breaks, at whatever step of a reply: no message is lost, no text beyond the last
-//! checkpoint, nothing is stuck, said twice or paid for twice.
+//! Failures at each step of a reply. No message is lost, no text is lost up to the last checkpoint,
+//! nothing stays blocked, and nothing is duplicated or billed twice.
 //!
-//! A case brings a reply to a step, breaks something there, starts again what can be started again,
-//! and looks whether all is in order: for each step, each break.
+//! Each case brings a reply to a step, causes a failure, restarts what can be restarted and checks
+//! the result.
 
 mod away;
 mod maker;
@@ -25,71 +25,69 @@ use crate::harness::{
 };
 use maker::{Kind, Maker};
 
-/// How far a reply has come.
+/// The progress of a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Step {
-    /// The message is there; nothing of it has reached the database.
+    /// The request is sent, but no statement of it has reached the database.
     Sent,
-    /// It is stored and its reply begun, but the maker has not heard of that.
+    /// Message and reply are stored, but the response of the database has not arrived.
     Begun,
-    /// DashScope has the call and has not said anything.
-    Asked,
-    /// The client has read text of which nothing is stored.
+    /// DashScope has received the call and has sent no text.
+    Called,
+    /// The client has received text that is not stored.
     Relayed,
-    /// Some text is stored, and the client has read more.
+    /// Some text is stored, and the client has received more.
     Checkpointed,
-    /// The client has read all text; the end has not reached the database.
-    Said,
-    /// The end is stored, but the maker has not heard of that.
-    Ended,
-    /// The client has read `done`.
-    Told,
+    /// The client has received all text. The end has not reached the database.
+    AllSent,
+    /// The end is stored, but the response of the database has not arrived.
+    EndStored,
+    /// The client has received `done`.
+    DoneSent,
 }
 
 const STEPS: [Step; 8] = [
     Step::Sent,
     Step::Begun,
-    Step::Asked,
+    Step::Called,
     Step::Relayed,
     Step::Checkpointed,
-    Step::Said,
-    Step::Ended,
-    Step::Told,
+    Step::AllSent,
+    Step::EndStored,
+    Step::DoneSent,
 ];
 
-/// What breaks.
+/// The kind of failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Break {
-    /// `kill -9` of whoever makes the reply.
+    /// The process that makes the reply is killed (SIGKILL).
     MakerKilled,
-    /// The client's connection is cut.
     ClientCut,
-    /// The connection to DashScope is cut.
     DashScopeCut,
-    /// `kill -9` of PostgreSQL, which is then started again.
+    /// PostgreSQL is killed (SIGKILL) and restarted.
     PostgresKilled,
 }
 
-/// What becomes of the reply.
+/// The expected result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
-    /// Nothing: the message was never stored, and can be sent again.
+    /// The message was never stored and can be sent again.
     Nothing,
-    /// It ends with as much text as was stored.
+    /// The reply ends with the text that was stored.
     Broken,
-    /// It ends as if nothing had happened.
+    /// The reply ends normally.
     Whole,
 }
 
 impl Break {
-    /// Why there is no such case.
+    /// The reason why this case cannot occur.
     fn cannot_be_at(self, step: Step) -> Option<&'static str> {
         match (self, step) {
             (Self::DashScopeCut, Step::Sent | Step::Begun) => {
-                Some("DashScope has not been asked yet")
+                Some("DashScope has not been called yet")
             }
-            (Self::DashScopeCut, Step::Said | Step::Ended | Step::Told) => {
-                Some("DashScope has said all, and nobody listens to it any more")
+            (Self::DashScopeCut, Step::AllSent | Step::EndStored | Step::DoneSent) => {
+                Some("the response of DashScope has ended")
             }
             _ => None,
         }
@@ -99,30 +97,35 @@ impl Break {
         match (self, step) {
             (_, Step::Sent) => Outcome::Nothing,
             (_, Step::Begun)
-            | (Self::MakerKilled, Step::Asked | Step::Relayed | Step::Checkpointed | Step::Said)
+            | (
+                Self::MakerKilled,
+                Step::Called | Step::Relayed | Step::Checkpointed | Step::AllSent,
+            )
             | (Self::DashScopeCut, Step::Relayed | Step::Checkpointed) => Outcome::Broken,
             _ => Outcome::Whole,
         }
     }
 
-    /// Whether nobody makes the reply any more. One that never heard that it had begun one does not.
-    fn leaves_nobody_at(self, step: Step) -> bool {
+    /// True if no process makes the reply afterwards. A maker without the response to its begin
+    /// statement does not make it.
+    fn leaves_no_maker_at(self, step: Step) -> bool {
         self == Self::MakerKilled || step == Step::Begun
     }
 
-    /// How often DashScope is asked for the reply. It is asked again only before it has said anything.
+    /// The number of calls to DashScope for the reply. A call is retried only if no text has
+    /// arrived.
     fn calls_at(self, step: Step) -> usize {
         match (self, step) {
             (_, Step::Sent | Step::Begun) => 0,
-            (Self::DashScopeCut, Step::Asked) => 2,
+            (Self::DashScopeCut, Step::Called) => 2,
             _ => 1,
         }
     }
 
-    /// How the stream ends, where its client hears that.
+    /// The last event of the stream, if the client receives it.
     fn end_at(self, step: Step) -> Option<&'static str> {
         match (self, step) {
-            (_, Step::Told) => Some("done"),
+            (_, Step::DoneSent) => Some("done"),
             (Self::MakerKilled | Self::ClientCut, _)
             | (Self::PostgresKilled, Step::Sent | Step::Begun) => None,
             _ if self.outcome_at(step) == Outcome::Whole => Some("done"),
@@ -137,35 +140,35 @@ impl Break {
 }
 
 #[tokio::test]
-async fn a_function_may_be_killed_at_any_step() {
+async fn a_function_killed_at_any_step_keeps_the_invariants() {
     at_each_step(Break::MakerKilled, Kind::Function).await;
 }
 
 #[tokio::test]
-async fn a_laptop_may_be_killed_at_any_step() {
+async fn a_local_server_killed_at_any_step_keeps_the_invariants() {
     at_each_step(Break::MakerKilled, Kind::Laptop).await;
 }
 
 #[tokio::test]
-async fn the_client_of_a_function_may_be_cut_at_any_step() {
+async fn a_function_client_cut_at_any_step_keeps_the_invariants() {
     at_each_step(Break::ClientCut, Kind::Function).await;
 }
 
 #[tokio::test]
-async fn the_client_of_a_laptop_may_be_cut_at_any_step() {
+async fn a_local_client_cut_at_any_step_keeps_the_invariants() {
     at_each_step(Break::ClientCut, Kind::Here).await;
 }
 
 #[tokio::test]
-async fn dashscope_may_be_cut_at_any_step() {
+async fn dashscope_cut_at_any_step_keeps_the_invariants() {
     at_each_step(Break::DashScopeCut, Kind::Here).await;
 }
 
 #[tokio::test]
-async fn postgresql_may_be_killed_at_any_step() {
+async fn postgresql_killed_at_any_step_keeps_the_invariants() {
     let mut server = OwnServer::start().await;
     let reach = async |step| Case::reach(step, Kind::Here, server.database().await).await;
-    // Nobody waits long for a beginning: those come last, and then all of them stand there.
+    // Requests at the first two steps time out soon, so these cases start last.
     let (short, long): (Vec<_>, Vec<_>) = Break::PostgresKilled
         .steps()
         .partition(|step| *step <= Step::Begun);
@@ -176,21 +179,22 @@ async fn postgresql_may_be_killed_at_any_step() {
     server.start_again().await;
     all(cases.into_iter().map(|(case, reader)| {
         let name = format!("{:?}", case.step);
-        (name, case.go_on(reader, Break::PostgresKilled))
+        (name, case.break_and_check(reader, Break::PostgresKilled))
     }))
     .await;
 }
 
 #[tokio::test]
-async fn a_beginning_that_comes_after_its_maker_has_given_up_is_ended_when_its_time_is_up() {
+async fn a_late_begin_after_the_caller_gave_up_is_ended_by_its_lease() {
     let database = TestDatabase::new().await;
     let (case, reader) = Case::reach(Step::Sent, Kind::Here, database).await;
     let (parlor, maker, chat) = (&case.parlor, &case.maker, case.chat);
     assert_eq!(reader.finish().await.body["code"], "unavailable");
-    case.wire.mind_nothing();
-    let begun = until("it is stored late", async || stored(parlor).await).await;
+    case.wire.clear_rules();
+    let begun = until("the message is stored late", async || stored(parlor).await).await;
 
-    // Nobody makes the reply, and nobody can know that yet: others wait, and who reads it reads on.
+    // The reply has no maker, but its lease has not expired. Another message is busy, and a repeat
+    // joins the reply.
     let next = Reader::of(maker.stream(COACH, &message(chat, "the-next")));
     let busy = next.finish().await;
     assert_eq!(
@@ -201,7 +205,7 @@ async fn a_beginning_that_comes_after_its_maker_has_given_up_is_ended_when_its_t
     again
         .until("the start", |seen| seen.start().is_some())
         .await;
-    bury(parlor).await;
+    expire_leases(parlor).await;
     let again = again.finish().await;
     let end = terminal(&again.events);
     assert_eq!(
@@ -209,9 +213,9 @@ async fn a_beginning_that_comes_after_its_maker_has_given_up_is_ended_when_its_t
         ("error", &json!("unavailable"), &json!(true))
     );
     maker.sweep(parlor).await;
-    invariants::hold(parlor, COACH, chat).await;
-    answered(maker, chat, "the-next").await;
-    invariants::hold(parlor, COACH, chat).await;
+    invariants::check(parlor, COACH, chat).await;
+    send_until_stored(maker, chat, "the-next").await;
+    invariants::check(parlor, COACH, chat).await;
     assert_eq!(parlor.simulator.calls_count(), 2);
 }
 
@@ -219,17 +223,18 @@ async fn at_each_step(what: Break, kind: Kind) {
     all(what.steps().map(|step| {
         let case = async move {
             let (case, reader) = Case::reach(step, kind, TestDatabase::new().await).await;
-            case.go_on(reader, what).await;
+            case.break_and_check(reader, what).await;
         };
         (format!("{step:?}"), case)
     }))
     .await;
 }
 
-/// A few at a time: a connection costs a debug build much work, for which statements do not wait.
+/// Few at a time: in a debug build, connecting takes much CPU time, and statements time out
+/// meanwhile.
 pub const AT_ONCE: usize = 3;
 
-/// Runs the cases side by side, and says which of them failed.
+/// Runs the cases concurrently and panics with the names of those that failed.
 pub async fn all(cases: impl Iterator<Item = (String, impl Future<Output = ()>)>) {
     let ends = cases.map(async |(name, case)| {
         let end = AssertUnwindSafe(case).catch_unwind().await;
@@ -243,9 +248,8 @@ pub async fn all(cases: impl Iterator<Item = (String, impl Future<Output = ()>)>
     assert!(failed.is_empty(), "{failed:#?}");
 }
 
-/// What is asked, again and again.
 const QUESTION: &str = "今晚有什么要留意的？";
-/// What is always answered, in these pieces.
+/// The pieces of every reply.
 const PIECES: [&str; 6] = [
     "今晚七点，",
     "🎱",
@@ -254,26 +258,26 @@ const PIECES: [&str; 6] = [
     "位会员\r\n",
     "过生日。",
 ];
-/// The message whose reply is broken off.
+/// The client message id of the reply under test.
 const MESSAGE: &str = "the-message-under-test";
 
 fn message(chat: i64, id: &str) -> Value {
     json!({ "chatId": chat, "content": QUESTION, "clientMessageId": id })
 }
 
-/// A reply that stands at a step.
+/// A reply at a step.
 struct Case {
     step: Step,
-    /// Another instance, to look from. Its simulator is the maker's.
+    /// Another instance for checks. The maker uses its simulator.
     parlor: Parlor,
     wire: Wire,
     maker: Maker,
     chat: i64,
-    /// What was stored of the reply at the step.
+    /// The stored text of the reply at the step.
     kept: String,
 }
 
-/// What is stored of the message and its reply.
+/// The stored message and its reply.
 #[derive(sqlx::FromRow)]
 struct Stored {
     user_message_id: i64,
@@ -295,7 +299,7 @@ async fn stored(parlor: &Parlor) -> Option<Stored> {
 }
 
 impl Case {
-    /// With the client that reads the reply.
+    /// Brings a reply to the step. Also returns the client that reads it.
     async fn reach(step: Step, kind: Kind, database: TestDatabase) -> (Self, Reader) {
         let wire = Wire::before(database.url()).await;
         let parlor = Parlor::start_with(Setup {
@@ -309,8 +313,8 @@ impl Case {
             .set_scenario(None, Some(pieces.parse().unwrap()));
         let maker = Maker::start(kind, &parlor, &wire.url).await;
         let chat = parlor.open(COACH, "t").await;
-        // The maker has been at work for a while: it knows the user, and has a connection.
-        answered(&maker, chat, "the-first").await;
+        // The maker is warm: it has cached the user and has a connection.
+        send_until_stored(&maker, chat, "the-first").await;
 
         let reader = reach(step, &parlor, &wire, || {
             Reader::of(maker.stream(COACH, &message(chat, MESSAGE)))
@@ -328,8 +332,8 @@ impl Case {
         (case, reader)
     }
 
-    /// Breaks it, starts again what can be, and looks at what is left.
-    async fn go_on(mut self, reader: Reader, what: Break) {
+    /// Causes the failure, restarts what can be restarted, and checks the result.
+    async fn break_and_check(mut self, reader: Reader, what: Break) {
         let (step, chat) = (self.step, self.chat);
         let simulator = &self.parlor.simulator;
         let calls = simulator.calls_count();
@@ -341,23 +345,23 @@ impl Case {
             Break::ClientCut if step == Step::Sent => self.wire.cut(),
             Break::DashScopeCut => {
                 simulator.cut();
-                if step == Step::Asked {
+                if step == Step::Called {
                     simulator.called(calls + 1).await;
                 }
             }
-            // PostgreSQL, which others use too, is back already.
+            // PostgreSQL is shared by the cases and has been restarted already.
             Break::ClientCut | Break::PostgresKilled => {}
         }
-        let let_go = || {
-            self.wire.mind_nothing();
+        let release_all = || {
+            self.wire.clear_rules();
             simulator.release();
         };
         let seen = if what == Break::ClientCut {
             let seen = reader.cut().await;
-            let_go();
+            release_all();
             seen
         } else {
-            let_go();
+            release_all();
             reader.finish().await
         };
         assert_eq!(
@@ -378,37 +382,37 @@ impl Case {
         if what == Break::PostgresKilled {
             renew(&self.parlor).await;
         }
-        if what.leaves_nobody_at(step) {
-            bury(&self.parlor).await;
+        if what.leaves_no_maker_at(step) {
+            expire_leases(&self.parlor).await;
         } else {
             self.parlor.settled().await;
         }
         self.maker.sweep(&self.parlor).await;
 
-        self.is_as_it_should_be(what, &seen).await;
-        invariants::hold(&self.parlor, COACH, chat).await;
-        // The same message sent again is there, or is answered now; and so is the next one.
-        let again = answered(&self.maker, chat, MESSAGE).await;
+        self.check_reply(what, &seen).await;
+        invariants::check(&self.parlor, COACH, chat).await;
+        // A repeat returns the stored reply or gets one now, and the next message gets a reply.
+        let again = send_until_stored(&self.maker, chat, MESSAGE).await;
         if what.outcome_at(step) != Outcome::Broken {
             assert_eq!(again.text(), PIECES.concat());
         }
-        let next = answered(&self.maker, chat, "the-next").await;
+        let next = send_until_stored(&self.maker, chat, "the-next").await;
         assert_eq!(
             (next.text(), &*next.end().unwrap().name),
             (PIECES.concat(), "done")
         );
-        invariants::hold(&self.parlor, COACH, chat).await;
+        invariants::check(&self.parlor, COACH, chat).await;
         let ill: i64 = sqlx::query_scalar(
             "select count(*) from biz.ai_circuits where state <> 'closed' or failures > 0",
         )
         .fetch_one(&self.parlor.db)
         .await
         .unwrap();
-        assert_eq!(ill, 0, "a circuit is not as it was");
+        assert_eq!(ill, 0, "a circuit is not closed");
     }
 
-    /// The message, its reply, and what the client has seen of it.
-    async fn is_as_it_should_be(&self, what: Break, seen: &Seen) {
+    /// Checks the stored message and reply, and what the client has received.
+    async fn check_reply(&self, what: Break, seen: &Seen) {
         let (parlor, step) = (&self.parlor, self.step);
         let calls = parlor.simulator.calls_count();
         assert_eq!(calls, 1 + what.calls_at(step), "calls of DashScope");
@@ -427,10 +431,10 @@ impl Case {
         );
         assert!(
             content.starts_with(&read) || read.starts_with(content),
-            "{content} is stored, {read} was read"
+            "stored {content}, received {read}"
         );
         match outcome {
-            Outcome::Nothing => panic!("{content} is stored"),
+            Outcome::Nothing => panic!("unexpectedly stored: {content}"),
             Outcome::Broken => {
                 assert!(matches!(&*stored.state, "failed" | "interrupted"));
             }
@@ -443,7 +447,7 @@ impl Case {
             (&start.data["userMessageId"], &start.data["messageId"]),
             (&json!(stored.user_message_id), &json!(stored.message_id))
         );
-        let rest = self.read_on(seen.events.last().unwrap()).await;
+        let rest = self.resume(seen.events.last().unwrap()).await;
         let ends = rest
             .iter()
             .filter(|event| matches!(&*event.name, "done" | "error"));
@@ -453,8 +457,8 @@ impl Case {
         }
     }
 
-    /// CHAT-5 from the last event that the client has seen.
-    async fn read_on(&self, last: &SseEvent) -> Vec<SseEvent> {
+    /// Resumes (CHAT-5) from the last event that the client has received.
+    async fn resume(&self, last: &SseEvent) -> Vec<SseEvent> {
         let message = last.id.split_once('-').unwrap().0;
         let path = format!("/api/xcx/chat/stream/{message}");
         let request = self.parlor.request_as(COACH, "GET", &path);
@@ -465,9 +469,9 @@ impl Case {
     }
 }
 
-/// Sends a message to the maker, again where the database was just away, and reads its reply.
-async fn answered(maker: &Maker, chat: i64, id: &str) -> Seen {
-    until("the message is answered", async || {
+/// Sends a message, retries while the database is unavailable, and reads the reply.
+async fn send_until_stored(maker: &Maker, chat: i64, id: &str) -> Seen {
+    until("the message has a reply", async || {
         let reading = Reader::of(maker.stream(COACH, &message(chat, id)));
         let seen = reading.finish().await;
         assert!(matches!(seen.status, Some(200 | 503)), "{seen:?}");
@@ -476,7 +480,7 @@ async fn answered(maker: &Maker, chat: i64, id: &str) -> Seen {
     .await
 }
 
-/// Finds out the connections that PostgreSQL took with it: each costs a request a 503.
+/// Replaces the pool's dead connections. Otherwise, each would cost a request a 503.
 pub async fn renew(parlor: &Parlor) {
     let mut held = Vec::new();
     for _ in 0..parlor.tools.db.size() {
@@ -486,8 +490,8 @@ pub async fn renew(parlor: &Parlor) {
     }
 }
 
-/// A dead maker renews nothing: its time is up.
-async fn bury(parlor: &Parlor) {
+/// Expires the leases of running replies, as those of a dead maker would.
+async fn expire_leases(parlor: &Parlor) {
     sqlx::query(
         "update biz.ai_messages set lease_until = now() - interval '1 second' where state = 'streaming'",
     )
@@ -496,33 +500,36 @@ async fn bury(parlor: &Parlor) {
     .unwrap();
 }
 
-/// Sends the message, and returns when it stands at the step.
+/// Sends the message and returns when the reply is at the step.
 async fn reach(step: Step, parlor: &Parlor, wire: &Wire, send: impl FnOnce() -> Reader) -> Reader {
     let simulator = &parlor.simulator;
     match step {
         Step::Sent => {
-            let held = wire.held();
-            wire.hold_what_says(MESSAGE);
+            let held = wire.delayed();
+            wire.delay_messages_with(MESSAGE);
             let reader = send();
-            until("it waits", async || (wire.held() > held).then_some(())).await;
+            until("the message is delayed", async || {
+                (wire.delayed() > held).then_some(())
+            })
+            .await;
             reader
         }
         Step::Begun => {
-            wire.lose_answers_to(MESSAGE);
+            wire.drop_responses_to(MESSAGE);
             let reader = send();
-            until("it is stored", async || stored(parlor).await).await;
+            until("the message is stored", async || stored(parlor).await).await;
             reader
         }
-        Step::Asked => asked(parlor, send).await,
+        Step::Called => send_and_hold(parlor, send).await,
         Step::Relayed => {
-            let mut reader = asked(parlor, send).await;
-            wire.hold_what_says(PIECES[0]);
+            let mut reader = send_and_hold(parlor, send).await;
+            wire.delay_messages_with(PIECES[0]);
             simulator.hold_after(2);
             reader.read(&PIECES[..2].concat()).await;
             reader
         }
         Step::Checkpointed => {
-            let mut reader = asked(parlor, send).await;
+            let mut reader = send_and_hold(parlor, send).await;
             simulator.hold_after(2);
             reader.read(&PIECES[..2].concat()).await;
             until("a checkpoint", async || {
@@ -530,23 +537,26 @@ async fn reach(step: Step, parlor: &Parlor, wire: &Wire, send: impl FnOnce() -> 
                 (stored.content == PIECES[..2].concat()).then_some(())
             })
             .await;
-            wire.hold_what_says(PIECES[2]);
+            wire.delay_messages_with(PIECES[2]);
             simulator.hold_after(4);
             reader.read(&PIECES[..4].concat()).await;
             reader
         }
-        Step::Said => {
-            let mut reader = asked(parlor, send).await;
-            let held = wire.held();
-            wire.hold_what_says(PROMPT_VERSION);
+        Step::AllSent => {
+            let mut reader = send_and_hold(parlor, send).await;
+            let held = wire.delayed();
+            wire.delay_messages_with(PROMPT_VERSION);
             simulator.release();
             reader.read(&PIECES.concat()).await;
-            until("the end waits", async || (wire.held() > held).then_some(())).await;
+            until("the end is delayed", async || {
+                (wire.delayed() > held).then_some(())
+            })
+            .await;
             reader
         }
-        Step::Ended => {
-            let mut reader = asked(parlor, send).await;
-            wire.lose_answers_to(PROMPT_VERSION);
+        Step::EndStored => {
+            let mut reader = send_and_hold(parlor, send).await;
+            wire.drop_responses_to(PROMPT_VERSION);
             simulator.release();
             reader.read(&PIECES.concat()).await;
             until("the end is stored", async || {
@@ -555,18 +565,18 @@ async fn reach(step: Step, parlor: &Parlor, wire: &Wire, send: impl FnOnce() -> 
             .await;
             reader
         }
-        Step::Told => {
+        Step::DoneSent => {
             let mut reader = send();
             reader
-                .until("the end is told", |seen| seen.end().is_some())
+                .until("the end is received", |seen| seen.end().is_some())
                 .await;
             reader
         }
     }
 }
 
-/// Sends the message, and returns when DashScope stands before its first word.
-async fn asked(parlor: &Parlor, send: impl FnOnce() -> Reader) -> Reader {
+/// Sends the message and returns when DashScope has the call and has sent no text.
+async fn send_and_hold(parlor: &Parlor, send: impl FnOnce() -> Reader) -> Reader {
     parlor.simulator.hold_after(0);
     let mut reader = send();
     parlor.simulator.held(1).await;

@@ -1,6 +1,6 @@
-//! The SQL functions: one current text each, beside their Rust, and a schema for each build.
+//! The SQL functions: one definition each, next to the Rust code, and a schema for each build.
 
-#![expect(clippy::unwrap_used, reason = "tests, and what they share")]
+#![expect(clippy::unwrap_used, reason = "test helpers")]
 
 use std::{collections::BTreeSet, path::Path};
 
@@ -33,7 +33,7 @@ fn sources() -> Vec<(String, String)> {
     function_script::sources(&directory).unwrap()
 }
 
-/// What follows these words in a text, up to where the name ends.
+/// The names that follow `words` in a text.
 fn named<'a>(text: &'a str, words: &str) -> Vec<&'a str> {
     let ends = |c: char| !(c.is_alphanumeric() || "_.".contains(c));
     let places = text.match_indices(words);
@@ -62,7 +62,7 @@ fn a_file_is_named_after_its_function_which_has_a_comment() {
 }
 
 #[test]
-fn no_function_has_a_second_text() {
+fn every_function_has_one_definition() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../migrations");
     let migrations = function_script::sources(&directory).unwrap();
     let all: Vec<_> = sources().into_iter().chain(migrations).collect();
@@ -71,7 +71,7 @@ fn no_function_has_a_second_text() {
         .flat_map(|(_, text)| named(text, "create function "));
     let mut seen = BTreeSet::new();
     for name in names {
-        assert!(seen.insert(name), "{name} is written twice");
+        assert!(seen.insert(name), "{name} has two definitions");
     }
     for (file, text) in &all {
         assert!(!text.contains("create or replace"), "{file}.sql");
@@ -89,12 +89,12 @@ fn a_function_has_at_most_twelve_parameters() {
             .split(['(', ',', '\n'])
             .filter(|part| part.trim_start().starts_with("p_"))
             .count();
-        assert!(parameters <= 12, "{file} has {parameters}");
+        assert!(parameters <= 12, "{file} has {parameters} parameters");
     }
 }
 
 #[tokio::test]
-async fn a_run_ends_in_sql_as_it_does_in_rust() {
+async fn the_end_of_a_run_is_the_same_in_sql_and_rust() {
     let database = TestDatabase::new().await;
     let fields: Vec<String> = sqlx::query_scalar(
         "select attname::text from pg_attribute where attrelid = to_regclass('run_end')",
@@ -107,7 +107,7 @@ async fn a_run_ends_in_sql_as_it_does_in_rust() {
     assert_eq!(ours, fields.into_iter().collect());
 }
 
-/// A connection as another build makes it.
+/// A connection with the settings of another build.
 async fn connect_as(schema: &str, url: &str) -> PgConnection {
     let options: PgConnectOptions = url.parse().unwrap();
     options
@@ -118,7 +118,7 @@ async fn connect_as(schema: &str, url: &str) -> PgConnection {
         .unwrap()
 }
 
-/// Loads the functions as another build, in which one of them says something else.
+/// Loads the functions of another build, in which one function returns another text.
 pub async fn load_older(pool: &PgPool) {
     let sources: Vec<_> = sources()
         .into_iter()
@@ -157,16 +157,16 @@ pub async fn no_reply(connection: &mut PgConnection) -> String {
 }
 
 #[tokio::test]
-async fn two_builds_run_beside_each_other_until_the_older_is_no_longer_used() {
+async fn two_builds_share_a_database_until_the_older_is_retired() {
     let parlor = Parlor::start().await;
     let pool: &PgPool = &parlor.db;
     load_older(pool).await;
     let mut older = connect_as(OLDER, parlor.database.url()).await;
     let mut newer = connect_as(SCHEMA, parlor.database.url()).await;
 
-    // Each finds its own functions, and both work on the same tables.
-    let said = no_reply(&mut newer).await;
-    assert_eq!(no_reply(&mut older).await, format!("older: {said}"));
+    // Each build uses its own functions, and both use the same tables.
+    let newer_text = no_reply(&mut newer).await;
+    assert_eq!(no_reply(&mut older).await, format!("older: {newer_text}"));
     let open = "select open_conversation(1, 1001, 'task', 'shared', 0)";
     let by_older: i64 = sqlx::query_scalar(open)
         .fetch_one(&mut older)
@@ -180,10 +180,10 @@ async fn two_builds_run_beside_each_other_until_the_older_is_no_longer_used() {
     let end = parlor.stream_to_end(COACH, by_older, "你好").await;
     assert_eq!(end.last().unwrap().name, "done");
 
-    // It is old, and no longer among the newest three; but it is used.
+    // The older build is not among the newest three, but a connection uses it.
     let drop = migrations::drop_unused_functions;
     let dropped = drop(&parlor.db).await.unwrap();
-    assert_eq!(no_reply(&mut older).await, format!("older: {said}"));
+    assert_eq!(no_reply(&mut older).await, format!("older: {newer_text}"));
     older.close().await.unwrap();
     let gone = crate::harness::until("the older build's functions are dropped", async || {
         let dropped = drop(&parlor.db).await.unwrap();
@@ -197,11 +197,11 @@ async fn two_builds_run_beside_each_other_until_the_older_is_no_longer_used() {
         .await
         .unwrap();
     assert!(left);
-    assert_eq!(no_reply(&mut newer).await, said);
+    assert_eq!(no_reply(&mut newer).await, newer_text);
 }
 
 #[tokio::test]
-async fn a_build_whose_functions_are_not_loaded_says_so() {
+async fn a_build_without_its_functions_returns_a_clear_error() {
     let database = TestDatabase::empty().await;
     let pool = PgPool::connect(database.url()).await.unwrap();
     MIGRATOR.run(&pool).await.unwrap();

@@ -1,4 +1,4 @@
-//! The emulated cloud answers over HTTP what the routers on one port answer.
+//! The emulated cloud returns the same over HTTP as the local server.
 
 use serde_json::{Value, json};
 
@@ -9,7 +9,7 @@ use crate::harness::{
     sessions::{BOT, SESSIONS},
 };
 
-/// The names and types in a body, without what differs from call to call.
+/// The names and types in a body, without values that differ between calls.
 fn shape(value: &Value) -> Value {
     match value {
         Value::Object(fields) => fields
@@ -28,7 +28,7 @@ fn content_type(answer: &Answer) -> Option<&str> {
     answer.headers.get("content-type")?.to_str().ok()
 }
 
-/// A cloud, and the address at which it answers as the API's gateway.
+/// A cloud, and the URL of its emulated API Gateway.
 async fn twins() -> (Cloud, String) {
     let cloud = Cloud::start().await;
     let app = cloud
@@ -39,7 +39,7 @@ async fn twins() -> (Cloud, String) {
     (cloud, twin)
 }
 
-/// Asks both the same: they must answer alike, and with this status.
+/// Sends the request to both and checks that status, content type and shape are equal.
 async fn compare(
     cloud: &Cloud,
     twin: &str,
@@ -65,7 +65,7 @@ async fn compare(
     assert_eq!(here.status, status, "{method} {path}: {}", here.body);
     assert_eq!(content_type(&here), content_type(&there), "{method} {path}");
     if path.ends_with("/nowhere") {
-        // The gateway's own answer cannot know the face.
+        // The gateway's own 404 does not depend on the path's API.
         assert_eq!(here.body["code"], there.body["code"]);
     } else {
         assert_eq!(shape(&here.body), shape(&there.body), "{method} {path}");
@@ -73,7 +73,7 @@ async fn compare(
 }
 
 #[tokio::test]
-async fn both_give_the_same_answers() {
+async fn gateway_and_local_server_return_the_same() {
     let (cloud, twin) = twins().await;
 
     let chat = cloud.parlor.open(COACH, "t").await;
@@ -145,7 +145,7 @@ async fn both_give_the_same_answers() {
 }
 
 #[tokio::test]
-async fn both_give_the_same_answers_about_sessions() {
+async fn gateway_and_local_server_return_the_same_for_sessions() {
     let (cloud, twin) = twins().await;
     let session = cloud.parlor.begin_session(COACH).await;
     let session = format!("{SESSIONS}/{session}");

@@ -1,4 +1,5 @@
-//! The same message sent again is the same message: asked once, answered alike, paid for once.
+//! A repeated `clientMessageId` returns the stored message and reply, without another call or
+//! charge.
 
 use futures_util::future::join_all;
 use serde_json::json;
@@ -43,7 +44,7 @@ async fn a_repeat_of_a_client_message_id_is_the_same_message() {
 }
 
 #[tokio::test]
-async fn ten_at_once_with_the_same_id_are_one_message_one_reply_one_run() {
+async fn ten_concurrent_requests_with_one_id_are_one_message_one_reply_one_run() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     let body = json!({ "content": "你好", "clientMessageId": "同一条" });
@@ -60,7 +61,7 @@ async fn ten_at_once_with_the_same_id_are_one_message_one_reply_one_run() {
 }
 
 #[tokio::test]
-async fn ten_streams_at_once_with_the_same_id_are_one_reply() {
+async fn ten_concurrent_streams_with_one_id_are_one_reply() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     let content = "[[sim:echo]]一次就够了，多按几下也一样。";
@@ -92,7 +93,7 @@ async fn ten_streams_at_once_with_the_same_id_are_one_reply() {
 }
 
 #[tokio::test]
-async fn a_repeat_waits_for_the_reply_in_flight_and_a_stream_joins_it() {
+async fn a_repeat_waits_for_the_running_reply_and_a_stream_joins_it() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     parlor.simulator.hold_after(2);
@@ -118,7 +119,7 @@ async fn a_repeat_waits_for_the_reply_in_flight_and_a_stream_joins_it() {
 }
 
 #[tokio::test]
-async fn a_repeat_of_a_failure_is_that_failure_and_is_not_asked_again() {
+async fn a_repeat_of_a_failed_message_returns_the_failure_without_a_call() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     let body = json!({ "content": "[[sim:unauthorized]]你好", "clientMessageId": "c" });
@@ -131,7 +132,7 @@ async fn a_repeat_of_a_failure_is_that_failure_and_is_not_asked_again() {
 }
 
 #[tokio::test]
-async fn a_message_that_was_refused_is_not_remembered() {
+async fn a_refused_message_is_not_remembered() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     let limit = async |tokens: i64| {
@@ -176,5 +177,5 @@ async fn duplicate_message_is_billed_once() {
     let usage = parlor.usage(1).await;
     assert_eq!(usage["calls"], 1);
     assert_eq!(usage["tokens"], run["tokens_used"]);
-    invariants::of_the_books(&parlor).await;
+    invariants::check_books(&parlor).await;
 }

@@ -1,8 +1,7 @@
-//! Whatever breaks, at whatever step of a chain: the job comes to its end, nothing is stuck, and no
-//! answer that was stored is asked and paid for again.
+//! Failures at each step of a chain. The job ends, nothing stays blocked, and no stored answer is
+//! requested and paid for again.
 //!
-//! A case brings a job to a step, breaks something there, lets the dead be swept, and has another
-//! worker go on: for each step, each break.
+//! Each case brings a job to a step, causes a failure, sweeps, and lets another worker continue.
 
 mod late;
 
@@ -34,7 +33,6 @@ use crate::{
     },
 };
 
-/// The chain under test.
 const APPS: [&str; 3] = [
     "app3_clue",
     "app8_clue_consolidated",
@@ -42,30 +40,30 @@ const APPS: [&str; 3] = [
 ];
 
 const MEMBER: i64 = 70_001;
-/// What the site knows of the member.
+/// The facts about the member.
 const PROFILE: &str = "insert into dws.member_profile (site_id, member_id, name, level, joined_on)
     values (1, 70001, '周思远', '金卡', '2024-01-01')";
-/// What every `advance_job` of the job says, and what stands in no prompt and no answer.
+/// The target. It is in every `advance_job` statement of the job, but in no prompt and no answer.
 const TARGET: &str = "member:70001";
 
-/// How far an app of the chain has come. After the last there are the first two alone: nothing is
-/// left to be done, and that the job has succeeded has, or has not, reached the database.
+/// The progress of one app of the chain. After the last app, only the first two occur: the chain is
+/// done, and the success of the job is or is not stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Point {
-    /// Its turn has come, but nothing of it has reached the database.
+    /// The app is next, but no statement of it has reached the database.
     Due,
-    /// Its entry is leased, but the worker has not heard of that.
+    /// The cache entry is leased, but the response of the database has not arrived.
     Leased,
-    /// Its prompt is made; the run has not reached the database.
+    /// The prompt is made. The run has not reached the database.
     Opening,
-    /// The run is stored, but the worker has not heard of that.
+    /// The run is stored, but the response of the database has not arrived.
     Opened,
-    /// DashScope has the call and has not answered.
-    Asked,
-    /// The answer has come, and has not reached the database.
-    Answered,
-    /// The answer is stored, but the worker has not heard of that.
-    Kept,
+    /// DashScope has received the call and has not responded.
+    Called,
+    /// The answer has arrived, but has not reached the database.
+    AnswerReceived,
+    /// The answer is stored, but the response of the database has not arrived.
+    AnswerStored,
 }
 
 const POINTS: [Point; 7] = [
@@ -73,12 +71,12 @@ const POINTS: [Point; 7] = [
     Point::Leased,
     Point::Opening,
     Point::Opened,
-    Point::Asked,
-    Point::Answered,
-    Point::Kept,
+    Point::Called,
+    Point::AnswerReceived,
+    Point::AnswerStored,
 ];
 
-/// A point of the chain's app of that number.
+/// A point of the app with this index in the chain.
 #[derive(Clone, Copy, Debug)]
 struct Step(usize, Point);
 
@@ -87,30 +85,30 @@ fn steps() -> impl Iterator<Item = Step> {
     of_apps.chain([Point::Due, Point::Leased].map(|point| Step(APPS.len(), point)))
 }
 
-/// What breaks.
+/// The kind of failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Break {
-    /// The worker's future is dropped. What it was saying to the database arrives late, when another
-    /// has done its work.
+    /// The worker's future is dropped. Its last statement reaches the database late, after another
+    /// worker has finished the job.
     Dropped,
-    /// `kill -9` of the function.
+    /// The function is killed (SIGKILL).
     Killed,
-    /// `kill -9` of PostgreSQL, which is then started again.
+    /// PostgreSQL is killed (SIGKILL) and restarted.
     PostgresKilled,
 }
 
 #[tokio::test]
-async fn a_worker_may_be_dropped_at_any_step_of_a_chain() {
+async fn a_worker_dropped_at_any_step_keeps_the_invariants() {
     at_each_step(Break::Dropped).await;
 }
 
 #[tokio::test]
-async fn a_worker_function_may_be_killed_at_any_step_of_a_chain() {
+async fn a_worker_function_killed_at_any_step_keeps_the_invariants() {
     at_each_step(Break::Killed).await;
 }
 
 #[tokio::test]
-async fn postgresql_may_be_killed_at_any_step_of_a_chain() {
+async fn postgresql_killed_at_any_step_of_a_chain_keeps_the_invariants() {
     binaries::build().await.unwrap();
     let mut server = OwnServer::start().await;
     let reach =
@@ -124,19 +122,19 @@ async fn postgresql_may_be_killed_at_any_step_of_a_chain() {
     all(cases.into_iter().map(|case| {
         (
             format!("{:?}", case.step),
-            case.go_on(Break::PostgresKilled),
+            case.break_and_check(Break::PostgresKilled),
         )
     }))
     .await;
 }
 
 async fn at_each_step(what: Break) {
-    // Steps are reached in time only where nobody builds beside them.
+    // Built first: a build during the test would make statements time out.
     binaries::build().await.unwrap();
     all(steps().map(|step| {
         let case = async move {
             let case = Case::reach(step, what, TestDatabase::new().await).await;
-            case.go_on(what).await;
+            case.break_and_check(what).await;
         };
         (format!("{step:?}"), case)
     }))
@@ -144,33 +142,34 @@ async fn at_each_step(what: Break) {
 }
 
 #[tokio::test]
-async fn a_run_that_its_worker_never_heard_of_is_settled_with_its_job() {
+async fn a_run_unknown_to_its_worker_is_settled_with_its_job() {
     let step = Step(1, Point::Opened);
     let case = Case::reach(step, Break::PostgresKilled, TestDatabase::new().await).await;
     let Working::Here(work) = case.worker else {
-        panic!("it is in here")
+        panic!("the worker runs in this process")
     };
     work.await.unwrap();
-    // Given back, the job could be asked for again while it is not known what has become of the run.
+    // The worker must not release the job: the run may exist, and a retry would call DashScope
+    // again.
     assert_eq!(case.parlor.job(case.job).await["status"], "running");
-    case.parlor.buried().await;
-    case.parlor.later().await;
-    invariants::of_the_jobs(&case.parlor).await;
+    case.parlor.expire_leases_and_sweep().await;
+    case.parlor.make_jobs_due().await;
+    invariants::check_jobs(&case.parlor).await;
     case.parlor.work().await;
-    is_done(step, Break::Dropped, &case.parlor, case.job).await;
+    check_done(step, Break::Dropped, &case.parlor, case.job).await;
 }
 
-/// A job that stands at a step.
+/// A job at a step.
 struct Case {
     step: Step,
-    /// Another instance, to look from and to go on. Its simulator is the worker's.
+    /// Another instance for checks and for continuing the job. The worker uses its simulator.
     parlor: Parlor,
     wire: Wire,
     worker: Working,
     job: i64,
 }
 
-/// Who is at work, behind the wire.
+/// The worker under test, behind the [`Wire`].
 enum Working {
     Here(JoinHandle<()>),
     Function(Arc<Emulator>),
@@ -188,7 +187,7 @@ impl Case {
         for app in APPS {
             answers(&parlor, app, "");
         }
-        let job = parlor.settled_by(MEMBER, 1).await;
+        let job = parlor.member_paid(MEMBER, 1).await;
         parlor
             .execute("update biz.ai_trigger_jobs set run_after = 'infinity'")
             .await;
@@ -211,8 +210,8 @@ impl Case {
         }
     }
 
-    /// Breaks it, has the dead swept, has another worker go on, and looks at what is left.
-    async fn go_on(self, what: Break) {
+    /// Causes the failure, sweeps, lets another worker finish the job, and checks the result.
+    async fn break_and_check(self, what: Break) {
         let Self {
             step,
             parlor,
@@ -229,7 +228,7 @@ impl Case {
             Working::Here(_) => renew(&parlor).await,
         }
         if what != Break::Dropped {
-            wire.mind_nothing();
+            wire.clear_rules();
         }
         for app in APPS {
             answers(&parlor, app, "");
@@ -244,10 +243,10 @@ impl Case {
             Working::Function(emulator) => Some(emulator),
         };
 
-        // On a busy machine a statement may be given up, and the job with it.
+        // On a busy machine, a statement may time out, and the job is put off.
         until_within(LONGEST, "the job has ended", async || {
-            parlor.buried().await;
-            parlor.later().await;
+            parlor.expire_leases_and_sweep().await;
+            parlor.make_jobs_due().await;
             match &emulator {
                 None => _ = parlor.work().await,
                 Some(emulator) => _ = work(emulator).await,
@@ -255,22 +254,23 @@ impl Case {
             (parlor.job(job).await["status"] != "pending").then_some(())
         })
         .await;
-        is_done(step, what, &parlor, job).await;
-        let held = matches!(step.1, Point::Due | Point::Opening | Point::Answered);
+        check_done(step, what, &parlor, job).await;
+        let held = matches!(step.1, Point::Due | Point::Opening | Point::AnswerReceived);
         if what == Break::Dropped && held {
-            let late = wire.late_answers();
-            wire.mind_nothing();
-            until("it is said after all", async || {
-                (wire.late_answers() > late).then_some(())
+            let late = wire.late_responses();
+            wire.clear_rules();
+            until("the late statement is executed", async || {
+                (wire.late_responses() > late).then_some(())
             })
             .await;
-            is_done(step, what, &parlor, job).await;
+            check_done(step, what, &parlor, job).await;
         }
     }
 }
 
-/// The job succeeded, each app has one answer, and what was stored before the break was not asked again.
-async fn is_done(step: Step, what: Break, parlor: &Parlor, job: i64) {
+/// Checks that the job succeeded, that each app has one result, and that no stored answer was
+/// requested again.
+async fn check_done(step: Step, what: Break, parlor: &Parlor, job: i64) {
     let done = parlor.job(job).await;
     assert_eq!(
         (&done["status"], &done["step"]),
@@ -282,16 +282,16 @@ async fn is_done(step: Step, what: Break, parlor: &Parlor, job: i64) {
     let calls = parlor.simulator.calls();
     for (number, app) in APPS.into_iter().enumerate() {
         let asked = calls.iter().filter(|call| call.app_id == app).count();
-        let was_lost = number == step.0 && matches!(step.1, Point::Asked | Point::Answered);
+        let was_lost = number == step.0 && matches!(step.1, Point::Called | Point::AnswerReceived);
         match what {
-            // Its worker lives, and stores the answer when it can.
+            // The worker lives and retries to store the answer.
             Break::PostgresKilled if was_lost => {
                 assert!((1..=2).contains(&asked), "{app}: {asked}");
             }
             _ => assert_eq!(asked, 1 + usize::from(was_lost), "{app}"),
         }
     }
-    invariants::of_the_jobs(parlor).await;
+    invariants::check_jobs(parlor).await;
     let again = parlor.trigger(&consumption(MEMBER, 1)).await;
     assert_eq!(again.body["status"], "skipped_duplicate");
 }
@@ -305,17 +305,17 @@ impl Working {
             ..Setup::default()
         })
         .await;
-        // It has been at work for a while: it has a connection, which may take long on a busy machine.
-        until("it is at work", async || {
+        // The worker is warm: it has a connection. Connecting may take long on a busy machine.
+        until("the worker is idle", async || {
             (here.worker.run(None).await == Worked::IDLE).then_some(())
         })
         .await;
-        parlor.later().await;
+        parlor.make_jobs_due().await;
         let reached = Arc::clone(reached);
         #[expect(clippy::disallowed_methods, reason = "a worker that can be killed")]
         let work = tokio::spawn(async move {
             here.worker.run(None).await;
-            while may_go_again(&here.db, &reached).await {
+            while must_retry(&here.db, &reached).await {
                 here.worker.run(None).await;
             }
         });
@@ -325,7 +325,7 @@ impl Working {
     async fn function(parlor: &Parlor, wire: &Wire, reached: &Arc<AtomicBool>) -> Self {
         let mut specs = specs(parlor).await;
         specs.retain(|spec| spec.name == "job-worker");
-        // The one that has been at work is the one that is killed.
+        // One instance, so that the warm one is killed.
         specs[0].max_instances = 1;
         for (name, value) in &mut specs[0].env {
             if name == "DATABASE_URL" {
@@ -337,21 +337,18 @@ impl Working {
         specs[0].env.extend(ids);
         let emulator = Arc::new(Emulator::start(specs).unwrap());
         let idle = serde_json::to_vec(&Worked::IDLE).unwrap();
-        until("it is at work", async || match work(&emulator).await {
+        until("the worker is idle", async || match work(&emulator).await {
             Outcome::Response(done) => (*done == *idle).then_some(()),
             other => panic!("{other:?}"),
         })
         .await;
-        parlor.later().await;
+        parlor.make_jobs_due().await;
         let (invoked, reached) = (Arc::clone(&emulator), Arc::clone(reached));
         let db = parlor.db.clone();
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "nobody waits for who will be killed"
-        )]
+        #[expect(clippy::disallowed_methods, reason = "the function will be killed")]
         tokio::spawn(async move {
             work(&invoked).await;
-            while may_go_again(&db, &reached).await {
+            while must_retry(&db, &reached).await {
                 work(&invoked).await;
             }
         });
@@ -359,9 +356,9 @@ impl Working {
     }
 }
 
-/// Whether the step was not reached: on a busy machine a statement may be given up before it could have been
-/// answered, and the job with it. Then its turn comes again.
-async fn may_go_again(db: &Db, reached: &AtomicBool) -> bool {
+/// True if the step was not reached, because a statement timed out on a busy machine and the job
+/// was put off. Makes the job due again.
+async fn must_retry(db: &Db, reached: &AtomicBool) -> bool {
     if reached.load(Ordering::SeqCst) {
         return false;
     }
@@ -378,12 +375,12 @@ async fn work(emulator: &Emulator) -> Outcome {
     emulator.invoke("job-worker", &json!({})).await.unwrap()
 }
 
-/// Words that only the answer of an app says, and whoever read it.
+/// Text that only the answer of this app contains, and the prompts of apps that read it.
 fn words_of(app: &str) -> String {
-    format!("as {app} has said")
+    format!("text of {app}")
 }
 
-/// Gives an app its answer, with a scenario before it.
+/// Sets the answer of an app, after the scenario `before`.
 fn answers(parlor: &Parlor, app: &str, before: &str) {
     let words = words_of(app);
     let answer = match app {
@@ -398,17 +395,17 @@ fn answers(parlor: &Parlor, app: &str, before: &str) {
     parlor.simulator.set_scenario(Some(app), Some(scenario));
 }
 
-/// Before something is wrong, on a machine that is busy with building.
+/// The maximum wait, on a machine that is busy with a build.
 const LONGEST: Duration = Duration::from_mins(1);
 
-/// Waits until an app has been asked, and stands before its answer.
-async fn asked(parlor: &Parlor) {
+/// Waits until DashScope has received the call of an app.
+async fn wait_for_call(parlor: &Parlor) {
     timeout(LONGEST, parlor.simulator.held(1))
         .await
-        .expect("it is asked");
+        .expect("the app is called");
 }
 
-/// Sets a worker to work, and returns when the job stands at the step.
+/// Starts a worker and returns when the job is at the step.
 async fn reach(
     Step(app, point): Step,
     parlor: &Parlor,
@@ -417,8 +414,8 @@ async fn reach(
 ) -> Working {
     let name = APPS.get(app).copied().unwrap_or_default();
     let version = format!("{name}/");
-    let held = wire.held();
-    let is_held = async || (wire.held() > held).then_some(());
+    let held = wire.delayed();
+    let is_held = async || (wire.delayed() > held).then_some(());
     let finds = async |query: &'static str| {
         let found: bool = sqlx::query_scalar(query)
             .bind(name)
@@ -427,30 +424,30 @@ async fn reach(
             .unwrap();
         found.then_some(())
     };
-    let mind: &dyn Fn() = match point {
-        Point::Due => &|| wire.hold_what_says(TARGET),
-        Point::Leased => &|| wire.lose_answers_to(TARGET),
-        Point::Opening => &|| wire.hold_what_says(&version),
-        Point::Opened => &|| wire.lose_answers_to(&version),
-        Point::Asked => &|| answers(parlor, name, "gate:0+"),
-        Point::Answered => &|| wire.hold_what_says(&words_of(name)),
-        Point::Kept => &|| wire.lose_answers_to(&words_of(name)),
+    let apply_rule: &dyn Fn() = match point {
+        Point::Due => &|| wire.delay_messages_with(TARGET),
+        Point::Leased => &|| wire.drop_responses_to(TARGET),
+        Point::Opening => &|| wire.delay_messages_with(&version),
+        Point::Opened => &|| wire.drop_responses_to(&version),
+        Point::Called => &|| answers(parlor, name, "gate:0+"),
+        Point::AnswerReceived => &|| wire.delay_messages_with(&words_of(name)),
+        Point::AnswerStored => &|| wire.drop_responses_to(&words_of(name)),
     };
-    // The job says its target again and again: only from the app before on is it this step's.
+    // The target is in a statement of each app. The wire may act only after the previous app.
     let worker = if point <= Point::Leased && app > 0 {
         answers(parlor, APPS[app - 1], "gate:0+");
         let worker = start().await;
-        asked(parlor).await;
-        mind();
+        wait_for_call(parlor).await;
+        apply_rule();
         parlor.simulator.release();
         worker
     } else {
-        mind();
+        apply_rule();
         start().await
     };
     let what = format!("{name} is {point:?}");
     match point {
-        Point::Due | Point::Opening | Point::Answered => {
+        Point::Due | Point::Opening | Point::AnswerReceived => {
             until_within(LONGEST, &what, is_held).await;
         }
         Point::Leased if app == APPS.len() => {
@@ -471,8 +468,8 @@ async fn reach(
             })
             .await;
         }
-        Point::Asked => asked(parlor).await,
-        Point::Kept => {
+        Point::Called => wait_for_call(parlor).await,
+        Point::AnswerStored => {
             until_within(LONGEST, &what, async || {
                 finds("select exists (select from biz.ai_cache where status = 'valid' and cache_type = $1)").await
             })

@@ -1,4 +1,4 @@
-//! An event sets off its chain of apps; each result is kept, and none is made twice.
+//! Events start chains of apps. Each result is stored and reused.
 
 mod trouble;
 
@@ -17,7 +17,7 @@ async fn parlor() -> Parlor {
     Parlor::with_business(Setup::default()).await
 }
 
-/// All that was claimed came to its end.
+/// The expected outcome if all claimed jobs succeed.
 fn succeeded(jobs: u32) -> Worked {
     Worked {
         claimed: jobs,
@@ -37,9 +37,9 @@ impl Parlor {
 }
 
 #[tokio::test]
-async fn a_visit_becomes_clues_that_are_consolidated_and_made_into_strategies() {
+async fn a_visit_becomes_clues_then_consolidated_clues_then_strategies() {
     let parlor = parlor().await;
-    let job = parlor.settled_by(MEMBER, 1).await;
+    let job = parlor.member_paid(MEMBER, 1).await;
     assert_eq!(parlor.work().await, succeeded(1));
 
     let done = parlor.job(job).await;
@@ -89,7 +89,7 @@ async fn a_visit_becomes_clues_that_are_consolidated_and_made_into_strategies() 
         assert!(run["tokens_used"].as_i64().unwrap() > 0);
         assert!(run["request_prompt"].as_str().unwrap().contains(&name));
     }
-    // Each app is asked with what the one before it said.
+    // The prompt of each app contains the result of the previous app.
     for (result, prompt) in entries.iter().zip(&runs[1..]) {
         let clue = result["result_json"]["clues"][0]["summary"]
             .as_str()
@@ -99,13 +99,13 @@ async fn a_visit_becomes_clues_that_are_consolidated_and_made_into_strategies() 
 }
 
 #[tokio::test]
-async fn what_was_answered_is_not_asked_again_unless_it_is_forced() {
+async fn a_valid_result_is_reused_unless_forced() {
     let parlor = parlor().await;
-    let first = parlor.settled_by(MEMBER, 1).await;
+    let first = parlor.member_paid(MEMBER, 1).await;
     parlor.work().await;
     assert_eq!(parlor.simulator.calls_count(), 3);
 
-    // The same event is no job, and says which one it would have been.
+    // The same event creates no job and names the job that it duplicates.
     let same = parlor.trigger(&consumption(MEMBER, 1)).await;
     assert_eq!(
         (same.status.as_u16(), &same.body["status"]),
@@ -121,16 +121,16 @@ async fn what_was_answered_is_not_asked_again_unless_it_is_forced() {
     );
     assert_eq!(parlor.work().await, Worked::IDLE);
 
-    // Another visit of the same day is a job, but all that it would say is there.
-    let other = parlor.settled_by(MEMBER, 2).await;
+    // Another visit on the same day creates a job, but all its results are valid already.
+    let other = parlor.member_paid(MEMBER, 2).await;
     assert_eq!(parlor.work().await, succeeded(1));
     assert_eq!(parlor.job(other).await["status"], "succeeded");
     assert_eq!(parlor.simulator.calls_count(), 3);
 
-    // Forced, all is made anew, knowing what was said before; and what was said before is replaced.
+    // If forced, all results are generated again from the previous ones, and replace them.
     let mut forced = consumption(MEMBER, 1);
     forced["is_forced"] = json!(true);
-    let forced = parlor.triggered(&forced).await;
+    let forced = parlor.trigger_accepted(&forced).await;
     parlor.work().await;
     assert_eq!(parlor.simulator.calls_count(), 6);
     assert_eq!(parlor.runs(forced).await.len(), 3);
@@ -144,11 +144,11 @@ async fn what_was_answered_is_not_asked_again_unless_it_is_forced() {
 }
 
 #[tokio::test]
-async fn a_coach_who_took_part_gets_something_to_do_and_words_for_it() {
+async fn a_participating_coach_gets_a_task_and_suggested_words() {
     let parlor = parlor().await;
     let mut event = consumption(MEMBER, 1);
     event["payload"]["coach_id"] = json!(1001);
-    parlor.triggered(&event).await;
+    parlor.trigger_accepted(&event).await;
     parlor.work().await;
     let entries = parlor.entries().await;
     let apps = column(&entries[3..], "cache_type");
@@ -162,7 +162,7 @@ async fn a_coach_who_took_part_gets_something_to_do_and_words_for_it() {
 }
 
 #[tokio::test]
-async fn a_task_and_a_note_are_answered_about_themselves() {
+async fn tasks_and_notes_have_results_of_their_own() {
     let parlor = parlor().await;
     let note: i64 =
         sqlx::query_scalar("select min(note_id) from dws.member_note where site_id = 1")
@@ -171,10 +171,10 @@ async fn a_task_and_a_note_are_answered_about_themselves() {
             .unwrap();
     let (task, member) = (1_001_004, note / 100);
     parlor
-        .triggered(&json!({ "event_type": "task.assigned", "payload": { "task_id": task } }))
+        .trigger_accepted(&json!({ "event_type": "task.assigned", "payload": { "task_id": task } }))
         .await;
     parlor
-        .triggered(&json!({ "event_type": "note.created", "member_id": member, "payload": { "note_id": note } }))
+        .trigger_accepted(&json!({ "event_type": "note.created", "member_id": member, "payload": { "note_id": note } }))
         .await;
     assert_eq!(parlor.work().await, succeeded(2));
     let mut targets: Vec<String> = parlor
@@ -209,7 +209,7 @@ async fn a_task_and_a_note_are_answered_about_themselves() {
 }
 
 #[tokio::test]
-async fn a_note_about_one_member_tells_nothing_of_another() {
+async fn a_note_about_one_member_reveals_nothing_about_others() {
     let parlor = parlor().await;
     let note: i64 =
         sqlx::query_scalar("select min(note_id) from dws.member_note where site_id = 1")
@@ -218,22 +218,22 @@ async fn a_note_about_one_member_tells_nothing_of_another() {
             .unwrap();
     let another = note / 100 + 1;
     let event = json!({ "event_type": "note.created", "member_id": another, "payload": { "note_id": note } });
-    let job = parlor.triggered(&event).await;
+    let job = parlor.trigger_accepted(&event).await;
     parlor.work().await;
     assert_eq!(parlor.job(job).await["error_code"], "not_found");
     assert_eq!(parlor.simulator.calls_count(), 0);
 }
 
 #[tokio::test]
-async fn new_facts_of_a_site_queue_its_filters_and_only_those() {
+async fn new_facts_of_a_site_queue_only_its_filters() {
     let parlor = parlor().await;
     let job = parlor
-        .triggered(&json!({ "event_type": "etl.finished" }))
+        .trigger_accepted(&json!({ "event_type": "etl.finished" }))
         .await;
-    parlor.work_off().await;
+    parlor.work_until_done().await;
     assert_eq!(parlor.job(job).await["status"], "succeeded");
     let entries = parlor.entries().await;
-    // Eight periods of all areas together, of each of three, and with the areas compared.
+    // Eight periods: all areas together, each of three areas, and the comparison of areas.
     assert_eq!(entries.len(), 8 * (1 + 3) + 8);
     assert!(
         entries
@@ -268,7 +268,8 @@ async fn an_event_is_of_the_admins_own_site() {
         202
     );
 
-    // To the other site the member is nobody: nothing is asked, and it is tried again, for facts may come late.
+    // The other site has no such member. No call is made, and the job is retried, because facts may
+    // come late.
     let other = parlor.post(OTHER_SITE_ADMIN, TRIGGER, &event).await;
     parlor.work().await;
     let job = parlor.job(other.body["id"].as_i64().unwrap()).await;
@@ -286,7 +287,7 @@ async fn an_event_is_of_the_admins_own_site() {
 }
 
 #[tokio::test]
-async fn an_event_that_makes_no_sense_is_refused_with_its_field() {
+async fn an_invalid_event_is_refused_by_field() {
     let parlor = parlor().await;
     for (event, field) in [
         (json!({}), "event_type"),
@@ -350,17 +351,17 @@ async fn the_same_event_of_another_business_date_is_another_event() {
 }
 
 #[tokio::test]
-async fn an_event_whose_job_came_to_nothing_may_come_again() {
+async fn an_event_whose_job_failed_can_be_sent_again() {
     let parlor = parlor().await;
-    let job = parlor.settled_by(MEMBER, 1).await;
+    let job = parlor.member_paid(MEMBER, 1).await;
     parlor
         .execute("update biz.ai_trigger_jobs set status = 'failed', finished_at = now()")
         .await;
-    assert_ne!(parlor.settled_by(MEMBER, 1).await, job);
+    assert_ne!(parlor.member_paid(MEMBER, 1).await, job);
 }
 
 #[tokio::test]
-async fn a_site_with_many_jobs_does_not_delay_another_by_more_than_one() {
+async fn a_site_with_many_jobs_delays_another_by_at_most_one() {
     let parlor = Parlor::with_business(Setup {
         env: vec![("JOB_CONCURRENCY", "1".into())],
         ..Setup::default()
@@ -388,10 +389,10 @@ async fn a_site_with_many_jobs_does_not_delay_another_by_more_than_one() {
 }
 
 #[tokio::test]
-async fn many_workers_share_the_jobs_and_each_runs_once() {
+async fn concurrent_workers_run_each_job_once() {
     let parlor = parlor().await;
     for order in 0..12 {
-        parlor.settled_by(MEMBER + order, order + 1).await;
+        parlor.member_paid(MEMBER + order, order + 1).await;
     }
     let workers = (0..4).map(|_| parlor.worker.run(None));
     let done = futures_util::future::join_all(workers).await;

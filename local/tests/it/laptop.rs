@@ -1,6 +1,6 @@
-//! The program as somebody runs it.
+//! The `local` program as developers run it.
 
-#![expect(clippy::unwrap_used, reason = "tests, and what they share")]
+#![expect(clippy::unwrap_used, reason = "test helpers")]
 
 mod postgres;
 mod with_database;
@@ -20,7 +20,7 @@ use crate::harness::{
     database::{self, TestDatabase},
 };
 
-/// A home that root's PostgreSQL can reach, too.
+/// A home that the PostgreSQL of root, which runs as another user, can reach.
 pub fn home() -> TempDir {
     tempfile::Builder::new()
         .permissions(fs::Permissions::from_mode(0o755))
@@ -32,7 +32,7 @@ pub fn program() -> PathBuf {
     env!("CARGO_BIN_EXE_local").into()
 }
 
-/// The environment is the test's, not the developer's.
+/// Removes the developer's settings from the environment.
 pub fn isolated(mut command: Command, home: &Path) -> Command {
     for name in [
         "DATABASE_URL",
@@ -54,7 +54,7 @@ fn launch(home: &Path, arguments: &[&str]) -> Program {
     Program::start(command)
 }
 
-/// Runs to the end.
+/// Runs the program to its end.
 fn run(home: &Path, arguments: &[&str]) -> Output {
     let mut command = isolated(Command::new(program()), home);
     command.args(arguments).output().unwrap()
@@ -64,14 +64,14 @@ fn text(output: &[u8]) -> &str {
     std::str::from_utf8(output).unwrap()
 }
 
-/// Where it serves, once it does.
+/// Waits until the program serves and returns its URL.
 pub async fn address(program: &mut Program) -> String {
     program
         .line(|line| line.strip_prefix("Parlor serves on ").map(str::to_owned))
         .await
 }
 
-/// The lines to paste, in the order of the output: stream, messages, history.
+/// The printed curl commands in order: stream, messages, history.
 async fn curls(program: &mut Program) -> Vec<String> {
     program
         .line(|line| line.contains("/history -H").then_some(()))
@@ -81,7 +81,7 @@ async fn curls(program: &mut Program) -> Vec<String> {
     lines.map(str::to_owned).collect()
 }
 
-/// Pastes a line.
+/// Runs a printed command in a shell.
 async fn paste(line: &str) -> String {
     let output = tokio::process::Command::new("sh")
         .args(["-c", line])
@@ -99,7 +99,7 @@ async fn messages(curls: &[String]) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn what_it_prints_works_as_pasted_until_ctrl_c_ends_everything() {
+async fn printed_commands_work_as_pasted_and_ctrl_c_stops_everything() {
     let home = home();
     let mut parlor = launch(home.path(), &[]);
     let address = address(&mut parlor).await;
@@ -131,7 +131,7 @@ async fn reqwest_text(url: &str) -> String {
 }
 
 #[tokio::test]
-async fn kill_9_leaves_no_server_and_the_next_start_has_the_old_conversation() {
+async fn kill_9_leaves_no_server_and_the_next_start_keeps_the_data() {
     let home = home();
     let mut parlor = launch(home.path(), &[]);
     let lines = curls(&mut parlor).await;
@@ -154,14 +154,14 @@ async fn kill_9_leaves_no_server_and_the_next_start_has_the_old_conversation() {
 }
 
 #[tokio::test]
-async fn a_second_launch_says_who_is_running_and_harms_nothing() {
+async fn a_second_launch_reports_the_running_one() {
     let (elsewhere, home) = (home(), home());
     let mut first = launch(home.path(), &[]);
     let lines = curls(&mut first).await;
 
     let mut second = launch(home.path(), &[]);
     assert_eq!(second.ended().await, Some(1));
-    crate::harness::until("it says who", async || {
+    crate::harness::until("the process id is printed", async || {
         let process = format!("process {}", first.pid().as_raw_nonzero());
         second.stderr().contains(&process).then_some(())
     })
@@ -175,7 +175,7 @@ async fn a_second_launch_says_who_is_running_and_harms_nothing() {
 }
 
 #[tokio::test]
-async fn a_port_that_is_taken_is_told_before_anything_is_started() {
+async fn a_port_in_use_is_reported_before_the_start() {
     let home = home();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
@@ -186,7 +186,7 @@ async fn a_port_that_is_taken_is_told_before_anything_is_started() {
 }
 
 #[tokio::test]
-async fn a_database_that_is_given_is_used() {
+async fn a_given_database_is_used() {
     let (home, database) = (home(), TestDatabase::empty().await);
     let mut parlor = launch(home.path(), &["--database-url", database.url()]);
     let lines = curls(&mut parlor).await;
@@ -210,7 +210,7 @@ async fn serve_lambda_streams_a_reply_through_the_real_binaries() {
     let stream = paste(&lines[0]).await;
     assert!(stream.contains("event: done"), "{stream}");
     assert_eq!(messages(&lines).await[1]["status"], "complete");
-    // PostgreSQL, and a process for each function that was asked.
+    // PostgreSQL and one process per invoked function.
     let children = parlor.children();
     assert!(children.len() >= 3, "{children:?}");
     parlor.interrupt();
@@ -221,7 +221,7 @@ async fn serve_lambda_streams_a_reply_through_the_real_binaries() {
 }
 
 #[tokio::test]
-async fn a_token_is_one_line_and_a_stranger_gets_a_sentence() {
+async fn a_token_is_one_line_and_an_unknown_user_is_an_error() {
     let home = home();
     let output = run(home.path(), &["token", "1001"]);
     assert!(output.status.success());
@@ -236,7 +236,7 @@ async fn a_token_is_one_line_and_a_stranger_gets_a_sentence() {
 }
 
 #[tokio::test]
-async fn the_secret_of_tokens_is_for_its_owner_alone() {
+async fn the_token_secret_is_readable_only_by_its_owner() {
     let home = home();
     run(home.path(), &["token", "1001"]);
     let secret = fs::metadata(home.path().join("jwt-secret")).unwrap();
@@ -244,7 +244,7 @@ async fn the_secret_of_tokens_is_for_its_owner_alone() {
 }
 
 #[tokio::test]
-async fn migrate_says_what_it_applied() {
+async fn migrate_reports_the_applied_migrations() {
     let (home, database) = (home(), TestDatabase::empty().await);
     let migrate = || {
         let mut command = isolated(Command::new(program()), home.path());
@@ -265,7 +265,7 @@ async fn openapi_is_json() {
 }
 
 #[tokio::test]
-async fn the_simulator_says_where_it_is_and_answers() {
+async fn the_simulator_prints_its_url_and_responds() {
     let home = home();
     let mut command = isolated(child::command(program()), home.path());
     command.args(["simulator", "--port", "0"]);

@@ -1,8 +1,8 @@
-//! Rules that the sources of `common` keep: which module may use which, and what must not be done in a
+//! Rules for the sources of `common`: which module may use which, and what is forbidden in a
 //! transaction.
 //!
-//! The sources are read as text. Each check takes them as a parameter, so that a test can show that it
-//! fails.
+//! The sources are read as text. Each check takes them as a parameter, so that a test can show that
+//! it fails.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -10,7 +10,7 @@ use std::{
     path::Path,
 };
 
-/// From the bottom up. A module may use its own layer and those below it.
+/// From the bottom up. A module may use its own layer and the layers below.
 const LAYERS: [&str; 6] = [
     "platform",
     "dashscope",
@@ -52,14 +52,17 @@ fn one_file_writes_the_audit() {
 #[test]
 fn a_use_of_a_layer_above_is_found() {
     let found = |text| upward_uses(&[source("governance/runs/mod.rs", text)]);
-    let told = ["governance/runs/mod.rs uses insights::results"];
-    assert_eq!(found("use crate::insights::results::Lease;"), told);
+    let expected = ["governance/runs/mod.rs uses insights::results"];
+    assert_eq!(found("use crate::insights::results::Lease;"), expected);
     assert_eq!(
         found("use crate::{platform::db::Db, insights::{results::{self, Lease}}};"),
-        told
+        expected
     );
-    assert_eq!(found("fn f() -> crate::insights::results::Lease {}"), told);
-    assert_eq!(found("use super::super::insights::results;"), told);
+    assert_eq!(
+        found("fn f() -> crate::insights::results::Lease {}"),
+        expected
+    );
+    assert_eq!(found("use super::super::insights::results;"), expected);
     assert_eq!(
         found("use crate::web;"),
         ["governance/runs/mod.rs uses web"]
@@ -95,7 +98,7 @@ fn an_import_cycle_is_found_and_named() {
         ]
     );
 
-    // A re-export of the layer counts as its noun.
+    // A re-export by the layer counts as a use of the noun.
     let layer = source(
         "web/mod.rs",
         "mod json; mod query; pub use query::{QueryText};",
@@ -124,8 +127,8 @@ fn a_call_of_a_service_in_a_transaction_is_found() {
         ("cloud.complete(call).await;", "complete"),
         ("cloud.stream(call).await;", "stream"),
     ] {
-        let told = format!("governance/budgets.rs: set names {word} in a transaction");
-        assert_eq!(found(body), [told]);
+        let expected = format!("governance/budgets.rs: set names {word} in a transaction");
+        assert_eq!(found(body), [expected]);
     }
     assert_eq!(found("tx.commit().await?; // before sqs is called"), NONE);
     let apart = "fn a() { db.transaction(); } fn b() { queue.notify_workers(1); }";
@@ -143,12 +146,11 @@ fn a_second_writer_of_the_audit_is_found() {
     assert_eq!(audit_writers(&[other, reader]), ["chat/bots.rs"]);
 }
 
-/// No violation.
 const NONE: [&str; 0] = [];
 
 /// A file of `common/src`.
 struct Source {
-    /// Below that folder, with `/`.
+    /// Relative to `common/src`, with `/`.
     path: String,
     text: String,
 }
@@ -183,7 +185,7 @@ fn sources() -> Vec<Source> {
     found
 }
 
-/// Uses of a layer above the module's own.
+/// Uses of a higher layer.
 fn upward_uses(sources: &[Source]) -> Vec<String> {
     let rank = |name: &String| LAYERS.iter().position(|layer| layer == name);
     let mut found = BTreeSet::new();
@@ -201,7 +203,7 @@ fn upward_uses(sources: &[Source]) -> Vec<String> {
     found.into_iter().collect()
 }
 
-/// The shortest import cycle through each noun that is in one.
+/// The shortest import cycle through each noun that is part of one.
 fn cycles(sources: &[Source]) -> Vec<String> {
     let uses = uses_of_nouns(&modules(sources));
     let mut found = BTreeSet::new();
@@ -241,14 +243,14 @@ fn shortest_cycle<'a>(
     None
 }
 
-/// The nouns that each noun uses, all as `layer::noun`.
+/// The nouns that each noun uses, as `layer::noun`.
 fn uses_of_nouns(modules: &[Module]) -> BTreeMap<String, BTreeSet<String>> {
     let noun = |path: &[String]| match path {
         [layer, noun, ..] if LAYERS.contains(&&**layer) => Some(format!("{layer}::{noun}")),
         _ => None,
     };
     let nouns: BTreeSet<String> = modules.iter().filter_map(|m| noun(&m.path)).collect();
-    // Re-exports: `web::QueryText` is of `web::query`.
+    // Re-exports: `web::QueryText` belongs to `web::query`.
     let mut exported = BTreeMap::new();
     for layer in modules.iter().filter(|module| module.path.len() == 1) {
         for used in &layer.uses {
@@ -276,8 +278,8 @@ fn uses_of_nouns(modules: &[Module]) -> BTreeMap<String, BTreeSet<String>> {
     uses
 }
 
-/// Functions that open a transaction and name another service. A body counts as a whole, whatever the
-/// order of its statements.
+/// Functions that begin a transaction and name another service. The order of the statements in the
+/// body does not matter.
 fn calls_in_transactions(sources: &[Source]) -> Vec<String> {
     let mut found = Vec::new();
     for source in sources {
@@ -315,14 +317,13 @@ fn audit_writers(sources: &[Source]) -> Vec<String> {
     found.map(|source| source.path.clone()).collect()
 }
 
-/// A module outside of tests.
+/// A module without its tests.
 struct Module {
-    /// Its file.
     file: String,
-    /// From the crate's root on.
+    /// From the crate's root.
     path: Vec<String>,
-    /// The paths that it imports, and those that begin with `crate::`, `super::` or `self::`; from the
-    /// crate's root on.
+    /// The paths that it imports, and those that begin with `crate::`, `super::` or `self::`. They
+    /// are resolved from the crate's root.
     uses: Vec<Vec<String>>,
 }
 
@@ -359,7 +360,7 @@ fn joined(path: &[String], name: &str) -> Vec<String> {
     path
 }
 
-/// The tokens of a source, without comments and literals of text.
+/// The tokens of a source, without comments and text literals.
 fn tokens(text: &str) -> Vec<&str> {
     let is_word = |c: char| c.is_alphanumeric() || c == '_';
     let mut found = Vec::new();
@@ -386,7 +387,7 @@ fn tokens(text: &str) -> Vec<&str> {
     found
 }
 
-/// The length of a comment, string, character or mark of a lifetime at the beginning; else 0.
+/// The length of the comment, string, character or lifetime at the beginning. 0 if there is none.
 fn skipped(rest: &str) -> usize {
     let until = |from: usize, end: &str| {
         rest[from..]
@@ -425,7 +426,7 @@ fn skipped(rest: &str) -> usize {
     0
 }
 
-/// The length of a literal, both quotation marks included.
+/// The length of a literal, including both quotation marks.
 fn quoted(text: &str, mark: char) -> usize {
     let mut escaped = false;
     for (at, c) in text.char_indices().skip(1) {
@@ -439,7 +440,7 @@ fn quoted(text: &str, mark: char) -> usize {
     text.len()
 }
 
-/// The source without its items marked `#[cfg(test)]`, and the modules among those that are files.
+/// The source without its `#[cfg(test)]` items, and those of them that are modules in other files.
 fn without_tests<'a>(tokens: &[&'a str]) -> (Vec<&'a str>, Vec<&'a str>) {
     const MARK: [&str; 7] = ["#", "[", "cfg", "(", "test", ")", "]"];
     let (mut code, mut files) = (Vec::new(), Vec::new());
@@ -466,7 +467,7 @@ fn without_tests<'a>(tokens: &[&'a str]) -> (Vec<&'a str>, Vec<&'a str>) {
     (code, files)
 }
 
-/// The length of an item: up to its `;`, or to the end of its body.
+/// The length of an item, up to its `;` or the end of its body.
 fn item_length(item: &[&str]) -> usize {
     let mut at = 0;
     while at < item.len() {
@@ -485,7 +486,7 @@ fn item_length(item: &[&str]) -> usize {
     at
 }
 
-/// The length of a group in brackets of any kind, brackets included.
+/// The length of a bracketed group of any kind, including the brackets.
 fn group(tokens: &[&str]) -> usize {
     let mut depth = 0;
     for (at, token) in tokens.iter().enumerate() {
@@ -501,12 +502,12 @@ fn group(tokens: &[&str]) -> usize {
     tokens.len()
 }
 
-/// Functions that have a body: name and body.
+/// The names and bodies of functions with a body.
 fn functions<'t, 'a>(code: &'t [&'a str]) -> Vec<(&'a str, &'t [&'a str])> {
     let mut found = Vec::new();
     for (at, _) in code.iter().enumerate().filter(|(_, token)| **token == "fn") {
         if code.get(at + 1) == Some(&"(") {
-            continue; // The type of a pointer.
+            continue; // A function pointer type has no name.
         }
         let mut from = at + 1;
         while from < code.len() && !["{", ";"].contains(&code[from]) {
@@ -527,7 +528,7 @@ fn has(tokens: &[&str], part: &[&str]) -> bool {
     tokens.windows(part.len()).any(|window| window == part)
 }
 
-/// Reads the paths of a file.
+/// Reads the paths in a file.
 struct Paths<'t> {
     code: &'t [&'t str],
     at: usize,
@@ -541,7 +542,7 @@ impl<'t> Paths<'t> {
             at: 0,
             found: Vec::new(),
         };
-        // For each module inside the file, the depth of braces at which it ends.
+        // For each inline module, the brace depth at which it ends.
         let mut own = module.to_vec();
         let (mut inside, mut depth) = (Vec::new(), 0);
         while let Some(token) = paths.token() {
@@ -565,7 +566,7 @@ impl<'t> Paths<'t> {
                 "use" => {
                     paths.at += 1;
                     if !["crate", "super", "self", "::"].contains(&paths.token().unwrap_or("")) {
-                        // Of a child module, or of another crate, whose name no layer has.
+                        // A child module, or another crate. No crate is named like a layer.
                         paths.tree(&own);
                     }
                     continue;
@@ -581,13 +582,13 @@ impl<'t> Paths<'t> {
         self.code.get(self.at).copied()
     }
 
-    /// Whether a path begins here.
+    /// True if a path begins here.
     fn begins(&self) -> bool {
         let before = self.at.checked_sub(1).map(|at| self.code[at]);
         self.code.get(self.at + 1) == Some(&"::") && before != Some("::")
     }
 
-    /// Reads `a::b::{c, d::*}`, found in this module.
+    /// Reads `a::b::{c, d::*}` in the module `base`.
     fn tree(&mut self, base: &[String]) {
         let mut path = base.to_vec();
         loop {

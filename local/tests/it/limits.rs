@@ -1,4 +1,4 @@
-//! What one user, one conversation and one site may have at a time.
+//! Limits per user, conversation and site.
 
 use futures_util::future::join_all;
 use serde_json::json;
@@ -29,13 +29,13 @@ async fn one_reply_at_a_time_and_two_streams_for_each_user() {
     refused.refused(429, "rate_limited");
     assert!(refused.headers.contains_key("retry-after"));
     assert_eq!(parlor.messages(COACH, chats[2]).await.len(), 0);
-    // Another user is not concerned.
+    // Another user is not affected.
     let other = parlor.open(STAFF, "1").await;
     parlor.send(STAFF, other, "你好").await.ok();
 }
 
 #[tokio::test]
-async fn a_user_sends_so_many_messages_a_minute_even_all_at_once() {
+async fn the_rate_limit_applies_to_concurrent_messages() {
     let parlor = Parlor::start_with(Setup {
         env: vec![("CHAT_RATE_PER_MINUTE", "5".into())],
         ..Setup::default()
@@ -59,7 +59,7 @@ async fn a_user_sends_so_many_messages_a_minute_even_all_at_once() {
 }
 
 #[tokio::test]
-async fn nothing_is_asked_when_the_budget_is_used_up() {
+async fn a_used_up_budget_prevents_calls() {
     let parlor = Parlor::start().await;
     sqlx::query("update biz.ai_budgets set daily_limit = 5000")
         .execute(&parlor.db)
@@ -70,7 +70,7 @@ async fn nothing_is_asked_when_the_budget_is_used_up() {
         chats.push(parlor.open(COACH, &format!("t{number}")).await);
     }
     parlor.simulator.hold_after(0);
-    // Each reserves 2,000: two fit, however many come at once.
+    // Each message reserves 2,000 tokens, so that two fit, for any number of concurrent messages.
     let sends = join_all(chats.iter().map(async |chat| {
         let body = json!({ "chatId": chat, "content": "你好" });
         parlor
@@ -115,7 +115,7 @@ async fn nothing_is_asked_when_the_budget_is_used_up() {
 }
 
 #[tokio::test]
-async fn the_month_is_bounded_as_the_day_is_and_each_site_for_itself() {
+async fn monthly_budgets_work_like_daily_ones_and_are_per_site() {
     let parlor = Parlor::start().await;
     sqlx::query(
         "insert into biz.ai_budgets (site_id, daily_limit, monthly_limit) values (1, 100000, 3000)",
@@ -123,7 +123,7 @@ async fn the_month_is_bounded_as_the_day_is_and_each_site_for_itself() {
     .execute(&parlor.db)
     .await
     .unwrap();
-    // What was used on another day of this month counts, what was used last month does not.
+    // Usage of another day of this month counts. Usage of last month does not.
     sqlx::query(
         "insert into biz.ai_usage_daily (site_id, day, app_type, tokens)
          select 1, d::date, 'app1_chat', t
@@ -156,10 +156,11 @@ async fn the_month_is_bounded_as_the_day_is_and_each_site_for_itself() {
 }
 
 #[tokio::test]
-async fn what_a_call_used_takes_the_place_of_what_was_reserved() {
+async fn used_tokens_replace_the_reservation() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
-    // Room for one reservation at a time: a call that gave nothing back would end it all.
+    // The budget fits one reservation. If a call kept its reservation, the next one would be
+    // refused.
     sqlx::query("update biz.ai_budgets set daily_limit = 3000")
         .execute(&parlor.db)
         .await
@@ -169,9 +170,9 @@ async fn what_a_call_used_takes_the_place_of_what_was_reserved() {
     }
     let usage = parlor.usage(1).await;
     assert_eq!(usage["reserved_tokens"], 0);
-    let said: i64 = sqlx::query_scalar("select sum(tokens_used)::bigint from biz.ai_run_logs")
+    let charged: i64 = sqlx::query_scalar("select sum(tokens_used)::bigint from biz.ai_run_logs")
         .fetch_one(&parlor.db)
         .await
         .unwrap();
-    assert_eq!(usage["tokens"], said);
+    assert_eq!(usage["tokens"], charged);
 }

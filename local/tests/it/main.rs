@@ -1,7 +1,7 @@
-//! Black-box tests, one binary: a harness, and one file per noun.
+//! Black-box tests in one binary: a harness, and one file per area.
 #![expect(
     clippy::unwrap_used,
-    reason = "what cannot be unwrapped fails the test, here as in a test's own body"
+    reason = "an error fails the test, also in helpers"
 )]
 
 mod harness;

@@ -1,6 +1,6 @@
-//! What CloudWatch counts, as the functions' binaries write it.
+//! CloudWatch metrics, as the functions' binaries write them.
 
-#![expect(clippy::unwrap_used, reason = "tests, and what they share")]
+#![expect(clippy::unwrap_used, reason = "test helpers")]
 
 use serde_json::{Value, json};
 
@@ -9,7 +9,7 @@ use crate::harness::{
     parlor::COACH,
 };
 
-/// The first line of a metric of a function.
+/// Waits for the first line of a function's metric.
 async fn counted(cloud: &Cloud, function: &str, metric: &str) -> Value {
     cloud
         .logged(function, |line| {
@@ -18,7 +18,7 @@ async fn counted(cloud: &Cloud, function: &str, metric: &str) -> Value {
         .await
 }
 
-/// How many lines of a metric a function has written.
+/// The number of lines of a function's metric.
 fn count(cloud: &Cloud, function: &str, metric: &str) -> usize {
     let lines = cloud.emulator.logs(function).unwrap().into_iter();
     lines
@@ -31,7 +31,7 @@ fn name(line: &Value) -> &Value {
     &line["_aws"]["CloudWatchMetrics"][0]["Metrics"][0]["Name"]
 }
 
-/// Checks how a metric is found.
+/// Checks the namespace, unit and dimensions of a metric.
 fn assert_found(line: &Value, namespace: &str, unit: &str, dimensions: &Value) {
     let found = &line["_aws"]["CloudWatchMetrics"][0];
     assert_eq!(
@@ -53,7 +53,7 @@ async fn send(cloud: &Cloud, chat: i64, content: &str) {
 }
 
 #[tokio::test]
-async fn a_reply_counts_its_first_token_its_call_and_its_tokens_however_quiet_the_log_is() {
+async fn a_reply_writes_its_metrics_at_any_log_level() {
     let cloud = Cloud::start_with(|spec| {
         for (name, value) in [("METRICS_NAMESPACE", "Parlor/test"), ("RUST_LOG", "error")] {
             spec.env.push((name.to_owned(), value.to_owned()));
@@ -85,7 +85,7 @@ async fn a_reply_counts_its_first_token_its_call_and_its_tokens_however_quiet_th
 }
 
 #[tokio::test]
-async fn what_dashscope_fails_is_counted_with_its_code_and_what_it_may_have_cost() {
+async fn dashscope_failures_are_counted_with_code_and_possible_cost() {
     let cloud = Cloud::start().await;
     let chat = cloud.parlor.open(COACH, "t").await;
     send(&cloud, chat, "[[sim:inspection]]你好").await;
@@ -95,18 +95,18 @@ async fn what_dashscope_fails_is_counted_with_its_code_and_what_it_may_have_cost
         (&failed["app"], &failed["code"], &failed["UpstreamErrors"]),
         (&json!("app1_chat"), &json!("refused"), &json!(1))
     );
-    // Content inspection charges for what was read before.
+    // Content inspection charges for the text before it.
     let tokens = counted(&cloud, "chat-messages", "Tokens").await;
     assert_eq!(tokens["Tokens"], cloud.parlor.usage(1).await["tokens"]);
 }
 
 #[tokio::test]
-async fn each_sweep_tells_how_everything_is() {
+async fn each_sweep_reports_the_vitals() {
     let cloud = Cloud::start_with(|spec| spec.max_instances = 1).await;
-    let tell = async || {
+    let sweep = async || {
         cloud.report("sweep", &recorded("schedule")).await;
     };
-    tell().await;
+    sweep().await;
     for (metric, unit) in [
         ("QueueAge", "Seconds"),
         ("CircuitsOpen", "Count"),
@@ -119,19 +119,19 @@ async fn each_sweep_tells_how_everything_is() {
 
     let chat = cloud.parlor.open(COACH, "t").await;
     send(&cloud, chat, "你好").await;
-    tell().await;
+    sweep().await;
     let used = cloud
         .logged("sweep", |line| line.get("site_id").map(|_| line.clone()))
         .await;
     assert!(used["BudgetUsed"].as_f64().unwrap() > 0.0, "{used}");
     assert_eq!(used["site_id"], 1);
 
-    // It does its work though it cannot tell.
+    // The sweep works even if the gauges cannot be read.
     sqlx::query("alter table biz.ai_circuits rename to ai_circuits_gone")
         .execute(&cloud.parlor.db)
         .await
         .unwrap();
-    tell().await;
+    sweep().await;
     cloud
         .logged("sweep", |line| {
             (line["message"] == "the gauges could not be read").then_some(())

@@ -1,6 +1,6 @@
-//! `db-migrate` as a deployment has it: asked by `CloudFormation`, which is told how it went.
+//! `db-migrate` in a deployment: invoked by `CloudFormation`, to which it sends a response.
 
-#![expect(clippy::unwrap_used, reason = "tests, and what they share")]
+#![expect(clippy::unwrap_used, reason = "test helpers")]
 
 use std::{
     collections::VecDeque,
@@ -24,33 +24,33 @@ use crate::harness::{
     until,
 };
 
-/// What `CloudFormation` waits at: it answers these statuses one after the other, then 200.
-struct Told {
+/// The server of the `ResponseURL`. It returns these statuses in order, then 200.
+struct ResponseServer {
     url: String,
-    heard: Arc<Mutex<Vec<Heard>>>,
+    received: Arc<Mutex<Vec<Received>>>,
 }
 
-struct Heard {
+struct Received {
     method: Method,
     uri: Uri,
     headers: HeaderMap,
     body: Value,
 }
 
-type Script = (Arc<Mutex<Vec<Heard>>>, Arc<Mutex<VecDeque<u16>>>);
+type Script = (Arc<Mutex<Vec<Received>>>, Arc<Mutex<VecDeque<u16>>>);
 
-impl Told {
+impl ResponseServer {
     async fn start(statuses: &[u16]) -> Self {
-        let heard = Arc::default();
+        let received = Arc::default();
         let script = Arc::new(Mutex::new(statuses.iter().copied().collect()));
         let app = Router::new()
-            .fallback(hear)
-            .with_state((Arc::clone(&heard), script));
+            .fallback(receive)
+            .with_state((Arc::clone(&received), script));
         let url = serve(app).await;
-        Self { url, heard }
+        Self { url, received }
     }
 
-    /// A recorded event that leads here.
+    /// A recorded event with this server's `ResponseURL`.
     fn event(&self, name: &str) -> Value {
         let mut event = recorded(name);
         event["ResponseURL"] = format!("{}/response?X-Amz-Signature=hunter2", self.url).into();
@@ -58,33 +58,33 @@ impl Told {
     }
 
     fn times(&self) -> usize {
-        self.heard.lock().unwrap().len()
+        self.received.lock().unwrap().len()
     }
 
-    /// The last that was heard, which is about the event.
+    /// The last response, after checking that it belongs to the event.
     fn last(&self, event: &Value) -> Value {
-        let heard = self.heard.lock().unwrap();
-        let heard = heard.last().unwrap();
-        assert_eq!(heard.method, Method::PUT);
-        assert_eq!(heard.uri, "/response?X-Amz-Signature=hunter2");
-        assert_eq!(heard.headers["content-type"], "");
-        assert!(heard.headers.contains_key("content-length"));
+        let received = self.received.lock().unwrap();
+        let received = received.last().unwrap();
+        assert_eq!(received.method, Method::PUT);
+        assert_eq!(received.uri, "/response?X-Amz-Signature=hunter2");
+        assert_eq!(received.headers["content-type"], "");
+        assert!(received.headers.contains_key("content-length"));
         for name in ["StackId", "RequestId", "LogicalResourceId"] {
-            assert_eq!(heard.body[name], event[name], "{name}");
+            assert_eq!(received.body[name], event[name], "{name}");
         }
-        assert_eq!(heard.body["PhysicalResourceId"], "schema");
-        heard.body.clone()
+        assert_eq!(received.body["PhysicalResourceId"], "schema");
+        received.body.clone()
     }
 }
 
-async fn hear(
-    State((heard, script)): State<Script>,
+async fn receive(
+    State((received, script)): State<Script>,
     method: Method,
     uri: Uri,
     headers: HeaderMap,
     body: String,
 ) -> StatusCode {
-    heard.lock().unwrap().push(Heard {
+    received.lock().unwrap().push(Received {
         method,
         uri,
         headers,
@@ -94,7 +94,7 @@ async fn hear(
     StatusCode::from_u16(status).unwrap()
 }
 
-/// A `db-migrate` that is given these variables beside or instead of its own.
+/// A `db-migrate` with these variables in addition or instead.
 async fn migrate_with(timeout: Duration, variables: &[(&str, &str)]) -> Emulator {
     let parlor = Parlor::start().await;
     let mut specs = specs(&parlor).await;
@@ -142,30 +142,36 @@ async fn count(database: &TestDatabase, query: &'static str) -> i64 {
 const TABLES: &str = "select count(*) from pg_tables where schemaname = 'biz'";
 
 #[tokio::test]
-async fn a_stack_is_made_changed_and_deleted() {
-    let (database, stack) = (TestDatabase::empty().await, Told::start(&[]).await);
+async fn a_stack_is_created_updated_and_deleted() {
+    let (database, stack) = (
+        TestDatabase::empty().await,
+        ResponseServer::start(&[]).await,
+    );
     let emulator = migrate_on(&database).await;
 
     let create = stack.event("stack-create");
     assert_eq!(done(&emulator, &create).await["applied"], migrations());
-    let told = stack.last(&create);
-    assert_eq!(told["Status"], "SUCCESS");
+    let response = stack.last(&create);
+    assert_eq!(response["Status"], "SUCCESS");
     let data = json!({ "Applied": migrations(), "Version": newest() });
-    assert_eq!(told["Data"], data);
+    assert_eq!(response["Data"], data);
 
     let update = stack.event("stack-update");
     done(&emulator, &update).await;
-    let told = stack.last(&update);
-    assert_eq!(told["Status"], "SUCCESS");
-    assert_eq!(told["Data"], json!({ "Applied": 0, "Version": newest() }));
+    let response = stack.last(&update);
+    assert_eq!(response["Status"], "SUCCESS");
+    assert_eq!(
+        response["Data"],
+        json!({ "Applied": 0, "Version": newest() })
+    );
 
     let tables = count(&database, TABLES).await;
     assert!(tables > 0);
     let delete = stack.event("stack-delete");
     assert_eq!(done(&emulator, &delete).await, Value::Null);
-    let told = stack.last(&delete);
+    let response = stack.last(&delete);
     assert_eq!(
-        (&told["Status"], &told["Data"]),
+        (&response["Status"], &response["Data"]),
         (&json!("SUCCESS"), &Value::Null)
     );
     assert_eq!(count(&database, TABLES).await, tables);
@@ -174,20 +180,26 @@ async fn a_stack_is_made_changed_and_deleted() {
 
 #[tokio::test]
 async fn a_resource_that_cloudformation_named_itself_keeps_its_name() {
-    let (database, stack) = (TestDatabase::empty().await, Told::start(&[]).await);
+    let (database, stack) = (
+        TestDatabase::empty().await,
+        ResponseServer::start(&[]).await,
+    );
     let mut delete = stack.event("stack-delete");
     delete["PhysicalResourceId"] = "parlor-prod-Migration-1ABCDEF".into();
     done(&migrate_on(&database).await, &delete).await;
-    let heard = stack.heard.lock().unwrap();
+    let received = stack.received.lock().unwrap();
     assert_eq!(
-        heard[0].body["PhysicalResourceId"],
+        received[0].body["PhysicalResourceId"],
         delete["PhysicalResourceId"]
     );
 }
 
 #[tokio::test]
-async fn it_is_told_again_until_it_is_heard() {
-    let (database, stack) = (TestDatabase::empty().await, Told::start(&[503, 500]).await);
+async fn the_response_to_cloudformation_is_retried() {
+    let (database, stack) = (
+        TestDatabase::empty().await,
+        ResponseServer::start(&[503, 500]).await,
+    );
     let create = stack.event("stack-create");
     done(&migrate_on(&database).await, &create).await;
     assert_eq!(stack.times(), 3);
@@ -195,8 +207,11 @@ async fn it_is_told_again_until_it_is_heard() {
 }
 
 #[tokio::test]
-async fn who_is_never_heard_fails_so_that_lambda_tries_again() {
-    let (database, stack) = (TestDatabase::empty().await, Told::start(&[403; 99]).await);
+async fn an_undeliverable_response_fails_so_that_lambda_retries() {
+    let (database, stack) = (
+        TestDatabase::empty().await,
+        ResponseServer::start(&[403; 99]).await,
+    );
     let emulator = migrate_on(&database).await;
     let outcome = emulator
         .invoke("db-migrate", &stack.event("stack-create"))
@@ -207,25 +222,28 @@ async fn who_is_never_heard_fails_so_that_lambda_tries_again() {
     };
     assert!(error.message.contains("could not be reported"), "{error}");
     assert_eq!(stack.times(), 4);
-    // The address is as good as a key.
+    // The URL is a secret, because it is signed.
     for line in emulator.logs("db-migrate").unwrap() {
         assert!(!line.contains("hunter2"), "{line}");
     }
 }
 
-/// What it is told of a migration that cannot be done.
-async fn failure(stack: &Told, emulator: &Emulator) -> Value {
+/// The reason in the response about a migration that fails.
+async fn failure(stack: &ResponseServer, emulator: &Emulator) -> Value {
     let create = stack.event("stack-create");
     assert_eq!(done(emulator, &create).await, Value::Null);
     assert_eq!(stack.times(), 1);
-    let told = stack.last(&create);
-    assert_eq!(told["Status"], "FAILED");
-    told["Reason"].clone()
+    let response = stack.last(&create);
+    assert_eq!(response["Status"], "FAILED");
+    response["Reason"].clone()
 }
 
 #[tokio::test]
-async fn a_migration_that_fails_is_told_without_what_the_schema_holds() {
-    let (database, stack) = (TestDatabase::empty().await, Told::start(&[]).await);
+async fn a_failed_migration_is_reported_without_data() {
+    let (database, stack) = (
+        TestDatabase::empty().await,
+        ResponseServer::start(&[]).await,
+    );
     let pool = database.pool().await;
     pool.execute("create schema biz; create table biz.sites (secret_of_ours int)")
         .await
@@ -234,7 +252,7 @@ async fn a_migration_that_fails_is_told_without_what_the_schema_holds() {
     let reason = failure(&stack, &emulator).await;
     let expected = "the schema could not be brought up to date; see the log of db-migrate";
     assert_eq!(reason, expected);
-    until("the log says more", async || {
+    until("the error is logged", async || {
         let logs = emulator.logs("db-migrate").unwrap().join("\n");
         logs.contains("migration failed").then_some(())
     })
@@ -242,8 +260,8 @@ async fn a_migration_that_fails_is_told_without_what_the_schema_holds() {
 }
 
 #[tokio::test]
-async fn a_database_that_cannot_be_found_is_told_though_nothing_was_tried() {
-    let stack = Told::start(&[]).await;
+async fn an_unknown_database_host_is_reported() {
+    let stack = ResponseServer::start(&[]).await;
     for (url, why) in [
         ("", "DATABASE_URL is not set"),
         ("mysql://root:hunter2@db", "DATABASE_URL is not valid"),
@@ -256,9 +274,9 @@ async fn a_database_that_cannot_be_found_is_told_though_nothing_was_tried() {
         let emulator = migrate_with(Duration::from_secs(300), &variables).await;
         let create = stack.event("stack-create");
         assert_eq!(done(&emulator, &create).await, Value::Null);
-        let told = stack.last(&create);
-        assert_eq!(told["Status"], "FAILED");
-        let reason = told["Reason"].as_str().unwrap();
+        let response = stack.last(&create);
+        assert_eq!(response["Status"], "FAILED");
+        let reason = response["Reason"].as_str().unwrap();
         assert!(
             reason.contains(why) && !reason.contains("hunter2"),
             "{reason}"
@@ -267,18 +285,18 @@ async fn a_database_that_cannot_be_found_is_told_though_nothing_was_tried() {
 }
 
 #[tokio::test]
-async fn a_migration_that_outlasts_the_function_is_told_before_its_end() {
-    let (database, stack) = (TestDatabase::new().await, Told::start(&[]).await);
-    // Another migration holds the lock that sqlx takes, and does not end.
+async fn a_migration_is_reported_as_failed_before_the_function_times_out() {
+    let (database, stack) = (TestDatabase::new().await, ResponseServer::start(&[]).await);
+    // Another migration holds sqlx's lock.
     let mut other = PgConnection::connect(database.url()).await.unwrap();
     sqlx::migrate::Migrate::lock(&mut other).await.unwrap();
-    // Ten seconds of it are kept to tell in.
+    // The last ten seconds are reserved for the response.
     let variables = [("DATABASE_URL", database.url())];
     let emulator = migrate_with(Duration::from_secs(12), &variables).await;
     let reason = failure(&stack, &emulator).await;
     let expected = "before the function's timeout";
     assert!(reason.as_str().unwrap().contains(expected), "{reason}");
-    // It has answered by itself: it was not killed.
+    // The function has returned by itself and was not killed.
     assert_eq!(emulator.instances("db-migrate").unwrap().len(), 1);
     sqlx::migrate::Migrate::unlock(&mut other).await.unwrap();
     let update = stack.event("stack-update");
@@ -287,8 +305,8 @@ async fn a_migration_that_outlasts_the_function_is_told_before_its_end() {
 }
 
 #[tokio::test]
-async fn older_code_finds_nothing_to_do_in_a_newer_schema() {
-    let (database, stack) = (TestDatabase::new().await, Told::start(&[]).await);
+async fn older_code_accepts_a_newer_schema() {
+    let (database, stack) = (TestDatabase::new().await, ResponseServer::start(&[]).await);
     let pool = database.pool().await;
     let applied =
         "insert into public._sqlx_migrations (version, description, success, checksum, execution_time)
@@ -297,14 +315,14 @@ async fn older_code_finds_nothing_to_do_in_a_newer_schema() {
     let emulator = migrate_on(&database).await;
     let update = stack.event("stack-update");
     done(&emulator, &update).await;
-    let told = stack.last(&update);
-    assert_eq!(told["Status"], "SUCCESS", "{told}");
-    assert_eq!(told["Data"], json!({ "Applied": 0, "Version": 9999 }));
+    let response = stack.last(&update);
+    assert_eq!(response["Status"], "SUCCESS", "{response}");
+    assert_eq!(response["Data"], json!({ "Applied": 0, "Version": 9999 }));
 }
 
 #[tokio::test]
-async fn a_migration_that_was_taken_away_is_no_newer_schema() {
-    let (database, stack) = (TestDatabase::new().await, Told::start(&[]).await);
+async fn a_removed_migration_is_an_error() {
+    let (database, stack) = (TestDatabase::new().await, ResponseServer::start(&[]).await);
     let pool = database.pool().await;
     let applied =
         "insert into public._sqlx_migrations (version, description, success, checksum, execution_time)
@@ -315,7 +333,7 @@ async fn a_migration_that_was_taken_away_is_no_newer_schema() {
 }
 
 #[tokio::test]
-async fn nothing_is_told_in_the_clear() {
+async fn responses_are_sent_only_over_https() {
     let database = TestDatabase::empty().await;
     let mut create = recorded("stack-create");
     create["ResponseURL"] = "http://cloudformation.example.com/response".into();

@@ -1,7 +1,7 @@
-//! NUL characters in what DashScope says: PostgreSQL refuses them in `text` and in `jsonb`, so one
-//! that got through would keep the end of a run from being stored.
+//! NUL characters in the responses of DashScope. PostgreSQL refuses them in `text` and `jsonb`, so
+//! the end of a run could not be stored with them.
 
-#![expect(clippy::unwrap_used, reason = "tests, and what they share")]
+#![expect(clippy::unwrap_used, reason = "test helpers")]
 
 use serde_json::{Value, json};
 
@@ -12,7 +12,7 @@ use crate::harness::{
     parlor::{COACH, Parlor, Setup},
 };
 
-/// Each text of DashScope in a run that failed.
+/// Checks that the run failed and that the texts of DashScope are stored without NUL.
 #[track_caller]
 fn assert_failed(run: &Value, scenario: &str) {
     assert_eq!(run["status"], "failed", "{scenario}: {run}");
@@ -38,7 +38,7 @@ async fn a_reply_that_fails_with_nul_in_its_error_is_stored() {
         assert_failed(&parlor.last_run().await, scenario);
         let messages = parlor.messages(COACH, chat).await;
         assert_eq!(messages[1]["status"], status, "{scenario}");
-        invariants::hold(&parlor, COACH, chat).await;
+        invariants::check(&parlor, COACH, chat).await;
     }
 }
 
@@ -52,7 +52,7 @@ async fn a_session_id_with_nul_is_not_used() {
     }
     let calls = parlor.simulator.calls();
     assert_eq!(calls.len(), 2);
-    // The history instead.
+    // The history is sent instead of a session.
     assert_eq!(calls[1].session_id(), None);
     assert!(calls[1].prompt().contains("你好"));
 }
@@ -63,7 +63,7 @@ async fn a_bots_reply_that_fails_with_nul_in_its_error_is_stored() {
     let session = parlor.begin_session(COACH).await;
     let scenario = "nul+unavailable";
     let content = format!("[[sim:{scenario}]]你好");
-    parlor.said(COACH, &session, &content).await;
+    parlor.create_message(COACH, &session, &content).await;
     parlor.work().await;
     assert_failed(&parlor.last_run().await, scenario);
 }
@@ -75,12 +75,12 @@ async fn a_jobs_call_that_fails_with_nul_in_its_error_is_stored() {
     parlor
         .simulator
         .set_scenario(Some("app8_clue_consolidated"), scenario.parse().ok());
-    let job = parlor.settled_by(10_001, 1).await;
+    let job = parlor.member_paid(10_001, 1).await;
     parlor.work().await;
     let runs = parlor.runs(job).await;
     assert_eq!(column(&runs, "status"), ["success", "failed"]);
     assert_failed(&runs[1], scenario);
     let job = parlor.job(job).await;
     assert_eq!(job["status"], json!("pending"), "{job}");
-    invariants::of_the_books(&parlor).await;
+    invariants::check_books(&parlor).await;
 }

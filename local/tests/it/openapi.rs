@@ -1,11 +1,11 @@
-//! The committed `openapi.json` is what the routers say.
+//! The committed `openapi.json` matches the routers.
 
 use std::{fs, path::Path};
 
 use local::command;
 
 #[tokio::test]
-async fn the_committed_document_is_what_the_routers_say() {
+async fn the_committed_openapi_document_is_current() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../openapi.json");
     let committed = fs::read_to_string(path).expect("read openapi.json");
     let described = command::openapi_json().expect("describe the routers");

@@ -1,4 +1,4 @@
-//! The database goes away: cut off, fallen silent, or losing what was said.
+//! Database outages: connections cut or blocked, and lost responses.
 
 use std::time::Duration;
 
@@ -26,7 +26,8 @@ async fn wired() -> (Parlor, Wire) {
     Parlor::wired(Setup::default()).await
 }
 
-/// Asks, and gives up after ten seconds; the spec's three are for people to look at.
+/// Sends a request with a limit of ten seconds. The documented three seconds are printed, not
+/// asserted.
 async fn in_time(route: &routes::Route, parlor: &Parlor, user: i64) -> Answer {
     let began = Instant::now();
     let request = route.request_as(user, parlor);
@@ -46,17 +47,17 @@ async fn in_time(route: &routes::Route, parlor: &Parlor, user: i64) -> Answer {
     answer
 }
 
-async fn every_route_says_so_and_recovers(go: fn(&Wire)) {
+async fn every_route_returns_503_and_recovers(go: fn(&Wire)) {
     let (parlor, wire) = wired().await;
-    // The path of the examples is this user's.
+    // The paths of the example requests name this user's conversation 1.
     assert_eq!(parlor.open(COACH, "7").await, 1);
     parlor.get(SITE_ADMIN, "/api/xcx/chat/history").await.ok();
-    // Every connection that the pool may have is there, idle, to be fooled by.
+    // The pool has all its connections, idle, so that each must be found to be dead.
     let all = futures_util::future::join_all((0..8).map(|_| parlor.tools.db.acquire())).await;
     drop(all);
     go(&wire);
     for route in routes::all() {
-        // One whose approval is remembered, and one who has to be looked up.
+        // The approval of one user is cached. The other one must be looked up.
         for user in route.users() {
             let refused = in_time(&route, &parlor, user).await;
             refused.refused_at(&route.path, 503, "unavailable");
@@ -64,10 +65,10 @@ async fn every_route_says_so_and_recovers(go: fn(&Wire)) {
         }
     }
     assert_eq!(parlor.simulator.calls_count(), 0);
-    wire.come_up();
+    wire.restore();
     for route in routes::all() {
         let limit = Duration::from_secs(30);
-        until_within(limit, "the same process answers again", async || {
+        until_within(limit, "the same process recovers", async || {
             let request = route.request_as(route.user(), &parlor);
             let answered = request.send().await.unwrap();
             (answered.status() != 503).then_some(())
@@ -78,24 +79,24 @@ async fn every_route_says_so_and_recovers(go: fn(&Wire)) {
 }
 
 #[tokio::test]
-async fn a_database_that_is_gone_is_a_503_on_every_route_until_it_is_back() {
-    every_route_says_so_and_recovers(Wire::go_down).await;
+async fn an_unreachable_database_is_a_503_on_every_route() {
+    every_route_returns_503_and_recovers(Wire::go_down).await;
 }
 
 #[tokio::test]
-async fn a_database_that_is_silent_is_a_503_on_every_route_until_it_is_back() {
-    every_route_says_so_and_recovers(Wire::fall_silent).await;
+async fn a_silent_database_is_a_503_on_every_route() {
+    every_route_returns_503_and_recovers(Wire::stop_forwarding).await;
 }
 
-/// A stream that has said a little and is held there.
-async fn half_said(parlor: &Parlor, content: &str) -> (i64, EventStream, Vec<SseEvent>) {
+/// A stream that is paused after two pieces of text.
+async fn paused_stream(parlor: &Parlor, content: &str) -> (i64, EventStream, Vec<SseEvent>) {
     let chat = parlor.open(COACH, "t").await;
     let content = format!("[[sim:echo]]{content}");
     let (stream, events) = parlor.stream_held(COACH, chat, &content, 2).await;
     (chat, stream, events)
 }
 
-/// Reads to the end: it must be whole, and what was said must be what is stored.
+/// Reads to the end. The stream must be complete and equal to the stored text.
 async fn ends_whole(
     parlor: &Parlor,
     chat: i64,
@@ -128,22 +129,23 @@ async fn stored(parlor: &Parlor) -> String {
 }
 
 #[tokio::test]
-async fn a_database_lost_in_mid_stream_and_back_in_time_costs_no_text() {
-    for go in [Wire::go_down, Wire::fall_silent] {
+async fn a_short_outage_during_a_stream_loses_no_text() {
+    for go in [Wire::go_down, Wire::stop_forwarding] {
         let (parlor, wire) = wired().await;
-        let (chat, stream, events) = half_said(&parlor, "数据库断开又恢复，一个字也不能少。").await;
+        let (chat, stream, events) =
+            paused_stream(&parlor, "数据库断开又恢复，一个字也不能少。").await;
         go(&wire);
         parlor.simulator.release();
-        // All is said, and nothing of it can be stored.
+        // All text has been sent to the client, and none of it can be stored.
         parlor.simulator.active(0).await;
         assert_eq!(stored(&parlor).await, "");
-        wire.come_up();
+        wire.restore();
         ends_whole(&parlor, chat, stream, events).await;
     }
 }
 
 #[tokio::test]
-async fn a_database_that_never_comes_back_ends_a_reply_with_one_error_and_no_done() {
+async fn a_lasting_outage_ends_a_stream_with_one_error() {
     let (parlor, wire) = wired().await;
     let chat = parlor.open(COACH, "t").await;
     let caller = Caller {
@@ -177,24 +179,24 @@ async fn a_database_that_never_comes_back_ends_a_reply_with_one_error_and_no_don
     }
     assert!(
         Instant::now() < killed_at,
-        "the end is told before the function is killed"
+        "the stream ends before the function is killed"
     );
     let end = Event::Broken {
         state: State::Interrupted,
         failure: Failure::Unavailable,
     };
     assert_eq!(ends, [end]);
-    // It stays to be taken over: nobody said that it had ended.
-    wire.come_up();
+    // The reply is still running in the database, because its end could not be stored.
+    wire.restore();
     assert_eq!(parlor.messages(COACH, chat).await[1]["status"], "streaming");
 }
 
 #[tokio::test]
-async fn a_checkpoint_whose_answer_is_lost_does_not_double_text() {
+async fn a_checkpoint_with_a_lost_response_does_not_duplicate_text() {
     let (parlor, wire) = wired().await;
-    let (chat, stream, events) = half_said(&parlor, "检查点存下了，回答却丢了。").await;
-    wire.lose_answers();
-    until("the checkpoint is stored all the same", async || {
+    let (chat, stream, events) = paused_stream(&parlor, "检查点存下了，回答却丢了。").await;
+    wire.drop_responses();
+    until("the checkpoint is stored", async || {
         (!stored(&parlor).await.is_empty()).then_some(())
     })
     .await;
@@ -203,10 +205,10 @@ async fn a_checkpoint_whose_answer_is_lost_does_not_double_text() {
 }
 
 #[tokio::test]
-async fn an_end_whose_answer_is_lost_is_stored_once() {
+async fn an_end_with_a_lost_response_is_stored_once() {
     let (parlor, wire) = wired().await;
-    let (chat, stream, events) = half_said(&parlor, "结尾存下了，回答却丢了。").await;
-    wire.lose_answers();
+    let (chat, stream, events) = paused_stream(&parlor, "结尾存下了，回答却丢了。").await;
+    wire.drop_responses();
     parlor.simulator.release();
     ends_whole(&parlor, chat, stream, events).await;
     let usage = parlor.usage(1).await;
@@ -216,13 +218,13 @@ async fn an_end_whose_answer_is_lost_is_stored_once() {
     );
 }
 
-/// A stream of which a checkpoint is on its way, and stays there.
+/// A stream with a checkpoint that the wire delays.
 async fn late_checkpoint(
     parlor: &Parlor,
     wire: &Wire,
     content: &str,
 ) -> (i64, EventStream, Vec<SseEvent>) {
-    let (chat, mut stream, mut events) = half_said(parlor, content).await;
+    let (chat, mut stream, mut events) = paused_stream(parlor, content).await;
     until("a checkpoint", async || {
         (!stored(parlor).await.is_empty()).then_some(())
     })
@@ -231,17 +233,18 @@ async fn late_checkpoint(
     for _ in 0..2 {
         events.push(stream.expect("message").await);
     }
-    wire.hold_requests();
-    until("a checkpoint is on its way", async || {
-        (wire.held() > 0).then_some(())
+    wire.delay_requests();
+    until("a checkpoint is delayed", async || {
+        (wire.delayed() > 0).then_some(())
     })
     .await;
     (chat, stream, events)
 }
 
 #[tokio::test]
-async fn a_checkpoint_that_arrives_late_takes_no_text_back() {
-    // Of a single connection the statement is prepared, so that all of it is on its way.
+async fn a_late_checkpoint_does_not_shorten_the_text() {
+    // With a single connection, the statement is prepared already, so that the whole checkpoint is
+    // delayed.
     let (parlor, wire) = Parlor::wired(Setup {
         max_connections: 1,
         ..Setup::default()
@@ -249,30 +252,30 @@ async fn a_checkpoint_that_arrives_late_takes_no_text_back() {
     .await;
     let content = "迟到的检查点不能把后来存下的话再拿走，一个字也不行。";
     let (chat, mut stream, mut events) = late_checkpoint(&parlor, &wire, content).await;
-    // More is said, and stored by another connection, while the first still waits.
+    // More text is stored through another connection, while the first checkpoint is delayed.
     parlor.simulator.hold_after(6);
     for _ in 0..2 {
         events.push(stream.expect("message").await);
     }
-    let said = text(&events);
-    // The silent connection has to be found out first.
+    let sent = text(&events);
+    // The blocked connection must time out first.
     let limit = Duration::from_secs(30);
-    until_within(limit, "all that was said is stored", async || {
-        (stored(&parlor).await == said).then_some(())
+    until_within(limit, "all text is stored", async || {
+        (stored(&parlor).await == sent).then_some(())
     })
     .await;
     wire.deliver();
-    until("the late one is done", async || {
-        (wire.late_answers() > 0).then_some(())
+    until("the delayed statement is executed", async || {
+        (wire.late_responses() > 0).then_some(())
     })
     .await;
-    assert_eq!(stored(&parlor).await, said);
+    assert_eq!(stored(&parlor).await, sent);
     parlor.simulator.release();
     ends_whole(&parlor, chat, stream, events).await;
 }
 
 #[tokio::test]
-async fn a_checkpoint_that_arrives_after_the_end_changes_nothing() {
+async fn a_checkpoint_after_the_end_changes_nothing() {
     let (parlor, wire) = Parlor::wired(Setup {
         max_connections: 1,
         ..Setup::default()
@@ -281,20 +284,20 @@ async fn a_checkpoint_that_arrives_after_the_end_changes_nothing() {
     let content = "结尾已经存下，检查点才到。";
     let (chat, stream, events) = late_checkpoint(&parlor, &wire, content).await;
     parlor.simulator.release();
-    // The end goes by another connection.
+    // The end is stored through another connection.
     ends_whole(&parlor, chat, stream, events).await;
     let before = parlor.messages(COACH, chat).await;
     wire.deliver();
-    until("the late one is done", async || {
-        (wire.late_answers() > 0).then_some(())
+    until("the delayed statement is executed", async || {
+        (wire.late_responses() > 0).then_some(())
     })
     .await;
     assert_eq!(parlor.messages(COACH, chat).await, before);
-    invariants::hold(&parlor, COACH, chat).await;
+    invariants::check(&parlor, COACH, chat).await;
 }
 
 #[tokio::test]
-async fn a_message_that_waited_too_long_for_a_lock_is_not_begun_for_nobody() {
+async fn a_message_that_times_out_on_a_lock_is_not_stored() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     let mut other = parlor.db.acquire().await.unwrap();
@@ -309,8 +312,8 @@ async fn a_message_that_waited_too_long_for_a_lock_is_not_begun_for_nobody() {
         .await
         .refused(503, "unavailable");
     other.execute("rollback").await.unwrap();
-    // The same message, sent again as a client does.
-    until("it is answered", async || {
+    // A client sends the same message again.
+    until("the message has a reply", async || {
         let answer = parlor.post(COACH, &path, &body).await;
         (answer.status == 200).then_some(())
     })

@@ -1,4 +1,4 @@
-//! A question asked from a page comes with what the page shows, of the asker's own site and no other.
+//! A question from a page is sent with the page's facts, only from the user's own site.
 
 use local::demo;
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use crate::harness::{
     wire::Wire,
 };
 
-/// A demo member, task and coach of each site.
+/// A demo coach of each site and one of its members.
 const MEMBERS: [(i64, i64); 2] = [(COACH, 10_001), (OTHER_SITE, 20_001)];
 
 async fn parlor() -> Parlor {
@@ -19,7 +19,7 @@ async fn parlor() -> Parlor {
 }
 
 impl Parlor {
-    /// Asks from a page and answers the prompt that the app was sent.
+    /// Sends a question from a page and returns the prompt that the app received.
     async fn ask_from(&self, user: i64, page: &str, context: Value) -> String {
         let chat = self.open(user, page).await;
         let body = json!({ "chatId": chat, "content": "怎么样？", "sourcePage": page, "pageContext": context });
@@ -45,7 +45,7 @@ fn facts(prompt: &str, page: &str) -> Value {
 }
 
 #[tokio::test]
-async fn each_page_puts_its_facts_in_front_of_the_question() {
+async fn each_page_context_adds_its_facts_before_the_question() {
     let parlor = parlor().await;
     for (page, context, member) in [
         ("board-finance", json!({ "period": "last_month" }), "合计"),
@@ -75,7 +75,7 @@ async fn each_page_puts_its_facts_in_front_of_the_question() {
 }
 
 #[tokio::test]
-async fn every_figure_is_what_a_query_says() {
+async fn every_figure_equals_its_query() {
     let parlor = parlor().await;
     let prompt = parlor
         .ask_from(
@@ -117,7 +117,7 @@ async fn every_figure_is_what_a_query_says() {
 }
 
 #[tokio::test]
-async fn nothing_of_another_site_is_ever_shown() {
+async fn facts_of_other_sites_are_never_shown() {
     let parlor = parlor().await;
     for (user, other) in [(COACH, MEMBERS[1].1), (OTHER_SITE, MEMBERS[0].1)] {
         for (page, id) in [
@@ -147,7 +147,7 @@ async fn nothing_of_another_site_is_ever_shown() {
 }
 
 #[tokio::test]
-async fn odd_filters_are_taken_for_the_usual_ones() {
+async fn invalid_filters_use_the_defaults() {
     let parlor = parlor().await;
     for context in [
         json!({ "period": "some day" }),
@@ -176,7 +176,7 @@ async fn odd_filters_are_taken_for_the_usual_ones() {
 }
 
 #[tokio::test]
-async fn a_sandbox_shows_the_days_of_its_own_date() {
+async fn a_sandbox_shows_facts_of_its_date() {
     let parlor = parlor().await;
     sqlx::query(
         "update biz.sites set runtime_mode = 'sandbox', sandbox_date = local_day(timezone) - 10 where id = 1",
@@ -216,7 +216,7 @@ async fn a_sandbox_shows_the_days_of_its_own_date() {
 }
 
 #[tokio::test]
-async fn a_page_whose_facts_do_not_come_is_done_without() {
+async fn a_message_is_sent_without_facts_that_time_out() {
     let database = Parlor::start().await;
     demo::load_business(&database.db).await.unwrap();
     let wire = Wire::before(database.database.url()).await;
@@ -226,7 +226,7 @@ async fn a_page_whose_facts_do_not_come_is_done_without() {
         ..Setup::default()
     })
     .await;
-    // Somebody is altering what the page reads.
+    // Another transaction has locked a table that the page reads.
     let mut other = parlor.db.acquire().await.unwrap();
     sqlx::Executor::execute(&mut *other, "begin; lock table dws.finance_area_daily")
         .await
@@ -240,7 +240,7 @@ async fn a_page_whose_facts_do_not_come_is_done_without() {
 }
 
 #[tokio::test]
-async fn a_site_of_which_nothing_is_known_is_told_so_in_figures() {
+async fn a_site_without_data_has_zero_figures() {
     let parlor = Parlor::start().await;
     let prompt = parlor.ask_from(COACH, "board-finance", json!({})).await;
     let finance = facts(&prompt, "board-finance");
@@ -249,7 +249,7 @@ async fn a_site_of_which_nothing_is_known_is_told_so_in_figures() {
 }
 
 #[tokio::test]
-async fn the_clock_is_for_staff_of_a_site() {
+async fn only_staff_of_a_site_reads_its_clock() {
     let parlor = Parlor::start().await;
     answer(parlor.request("GET", "/api/xcx/runtime-clock"))
         .await

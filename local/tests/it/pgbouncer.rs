@@ -1,6 +1,6 @@
 //! Parlor behind a real `PgBouncer` in session mode.
 
-#![expect(clippy::unwrap_used, reason = "tests, and what they share")]
+#![expect(clippy::unwrap_used, reason = "test helpers")]
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -125,7 +125,7 @@ async fn pgbouncer_refuses_settings_in_the_startup_message() {
 }
 
 #[tokio::test]
-async fn two_builds_take_turns_on_one_server_connection_of_pgbouncer() {
+async fn two_builds_share_one_server_connection_of_pgbouncer() {
     let Some((parlor, bouncer)) = behind_pgbouncer(1, true).await else {
         return;
     };
@@ -134,7 +134,7 @@ async fn two_builds_take_turns_on_one_server_connection_of_pgbouncer() {
     let mut newer = parlor.tools.db.acquire().await.unwrap();
     let server = server_process(&mut newer).await;
     let text = no_reply(&mut newer).await;
-    // Closed, since PgBouncer has one connection to PostgreSQL for both builds.
+    // Closed, because PgBouncer has one connection to PostgreSQL for both builds.
     newer.close().await.unwrap();
 
     for content in ["你好", "再见"] {

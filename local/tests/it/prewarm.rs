@@ -1,4 +1,4 @@
-//! Finance insights are queued before anybody asks: those that are missing, once each.
+//! Prewarming: missing finance results are queued once.
 
 use common::insights::{
     jobs::{self, Connector, Prewarmed},
@@ -12,7 +12,8 @@ use crate::harness::{
     parlor::{Parlor, Setup},
 };
 
-/// Filters of a demo site: eight periods of all areas together, of each of three, and with the areas compared.
+/// The filters of a demo site. Eight periods: all areas together, each of three areas, and the
+/// comparison of areas.
 const FILTERS: i64 = 8 * (1 + 3) + 8;
 
 async fn parlor() -> Parlor {
@@ -32,7 +33,7 @@ async fn count(parlor: &Parlor) -> i64 {
         .unwrap()
 }
 
-/// Of one site.
+/// The result for one site.
 fn found(enqueued: i64, valid: i64, under_way: i64) -> Prewarmed {
     Prewarmed {
         sites: 1,
@@ -43,7 +44,7 @@ fn found(enqueued: i64, valid: i64, under_way: i64) -> Prewarmed {
 }
 
 #[tokio::test]
-async fn what_is_missing_is_queued_once_and_again_when_it_no_longer_holds() {
+async fn missing_results_are_queued_once_and_again_after_expiry() {
     let parlor = parlor().await;
     assert_eq!(prewarm(&parlor, Some(1), true).await, found(FILTERS, 0, 0));
     assert_eq!(count(&parlor).await, 0);
@@ -54,7 +55,7 @@ async fn what_is_missing_is_queued_once_and_again_when_it_no_longer_holds() {
             found(0, 0, FILTERS)
         );
     }
-    parlor.work_off().await;
+    parlor.work_until_done().await;
     for dry_run in [true, false] {
         assert_eq!(
             prewarm(&parlor, Some(1), dry_run).await,
@@ -73,17 +74,17 @@ async fn what_is_missing_is_queued_once_and_again_when_it_no_longer_holds() {
     .await
     .unwrap();
     assert_eq!(prewarm(&parlor, Some(1), false).await, found(8, 32, 0));
-    parlor.work_off().await;
+    parlor.work_until_done().await;
     parlor
         .execute("update biz.sites set runtime_mode = 'sandbox', sandbox_date = site_today(1) - 1 where id = 1")
         .await;
     assert_eq!(prewarm(&parlor, Some(1), false).await, found(FILTERS, 0, 0));
-    parlor.work_off().await;
-    invariants::of_the_jobs(&parlor).await;
+    parlor.work_until_done().await;
+    invariants::check_jobs(&parlor).await;
 }
 
 #[tokio::test]
-async fn prewarms_at_once_queue_each_filter_of_each_active_site_once() {
+async fn concurrent_prewarms_queue_each_filter_of_each_active_site_once() {
     let parlor = parlor().await;
     parlor
         .execute("insert into biz.sites (id, name) values (3, '新店'), (4, '停业')")
@@ -95,12 +96,12 @@ async fn prewarms_at_once_queue_each_filter_of_each_active_site_once() {
     assert_eq!((one.sites, two.sites), (2, 2));
     assert_eq!(one.enqueued + two.enqueued, 2 * FILTERS);
     assert_eq!(count(&parlor).await, 2 * FILTERS);
-    parlor.work_off().await;
+    parlor.work_until_done().await;
     assert_eq!(
         i64::try_from(parlor.simulator.calls_count()).unwrap(),
         2 * FILTERS
     );
-    invariants::of_the_jobs(&parlor).await;
+    invariants::check_jobs(&parlor).await;
 }
 
 #[tokio::test]
@@ -109,10 +110,10 @@ async fn new_facts_whose_worker_died_queue_their_filters_once() {
     for forced in [false, true] {
         let before = count(&parlor).await;
         let event = json!({ "event_type": "etl.finished", "is_forced": forced });
-        let job = parlor.triggered(&event).await;
-        parlor.work_off().await;
+        let job = parlor.trigger_accepted(&event).await;
+        parlor.work_until_done().await;
         assert_eq!(count(&parlor).await, before + 1 + FILTERS);
-        // As if it had died before it could say that it was done.
+        // The worker died before it stored the end of the job.
         sqlx::query(
             "update biz.ai_trigger_jobs set status = 'running', lease_until = now() - interval '1 second', finished_at = null
              where id = $1",
@@ -121,8 +122,8 @@ async fn new_facts_whose_worker_died_queue_their_filters_once() {
         .execute(&parlor.db)
         .await
         .unwrap();
-        parlor.buried().await;
-        parlor.work_off().await;
+        parlor.expire_leases_and_sweep().await;
+        parlor.work_until_done().await;
         assert_eq!(parlor.job(job).await["status"], "succeeded");
         assert_eq!(count(&parlor).await, before + 1 + FILTERS);
     }
@@ -130,5 +131,5 @@ async fn new_facts_whose_worker_died_queue_their_filters_once() {
         i64::try_from(parlor.simulator.calls_count()).unwrap(),
         2 * FILTERS
     );
-    invariants::of_the_jobs(&parlor).await;
+    invariants::check_jobs(&parlor).await;
 }

@@ -1,4 +1,4 @@
-//! The job queue, played by moto: what a function sends, and what becomes of one that cannot.
+//! The job queue (moto): messages that a function sends, and failures to send them.
 
 use std::{
     ops::Range,
@@ -34,13 +34,13 @@ async fn function(env: &[(String, String)]) -> Emulator {
     Emulator::start(vec![spec]).unwrap()
 }
 
-/// One whose messages go to this queue.
+/// A function whose messages go to this queue.
 async fn function_with_queue(aws: [(String, String); 4], queue: &str) -> Emulator {
     let queue = ("JOB_QUEUE_URL".to_owned(), queue.to_owned());
     function(&[&aws[..], &[queue]].concat()).await
 }
 
-/// Has workers woken, which never fails.
+/// Invokes the function. It never fails.
 async fn wake(emulator: &Emulator, event: Value) {
     let outcome = emulator.invoke("wake", &event).await.unwrap();
     let Outcome::Response(answer) = outcome else {
@@ -49,9 +49,9 @@ async fn wake(emulator: &Emulator, event: Value) {
     assert_eq!(answer, "null");
 }
 
-/// The warnings of a function, once there is one.
+/// Waits for warnings of a function.
 async fn warnings(emulator: &Emulator) -> Vec<Value> {
-    until("it is in the log", async || {
+    until("the warning is logged", async || {
         let warnings = warnings_so_far(emulator);
         (!warnings.is_empty()).then_some(warnings)
     })
@@ -66,7 +66,7 @@ fn warnings_so_far(emulator: &Emulator) -> Vec<Value> {
         .collect()
 }
 
-/// Checks that there is one warning, of so many messages, all or some of them not sent, and why.
+/// Checks the only warning: of `jobs` messages, `unsent` were not sent, with this cause.
 async fn assert_warned(emulator: &Emulator, jobs: u32, unsent: u32, cause: &str) {
     let warnings = warnings(emulator).await;
     assert_eq!(warnings.len(), 1, "{warnings:?}");
@@ -102,9 +102,9 @@ async fn as_many_messages_are_sent_as_there_are_jobs() {
     assert!(warnings_so_far(&emulator).is_empty());
 }
 
-/// moto forgets it of a message that was sent in a batch, so this is what is asked of SQS.
+/// moto drops the trace header of messages sent in a batch, so this test reads the request to SQS.
 #[tokio::test]
-async fn each_message_has_the_trace_of_whoever_sends_it() {
+async fn each_message_has_the_trace_of_its_sender() {
     let (asked, mut entries) = tokio::sync::mpsc::unbounded_channel();
     let url = serve(Router::new().fallback(async move |body: String| {
         asked.send(body).unwrap();
@@ -128,7 +128,7 @@ async fn each_message_has_the_trace_of_whoever_sends_it() {
 }
 
 #[tokio::test]
-async fn messages_are_held_back_as_long_as_sqs_can() {
+async fn message_delays_are_capped_at_the_limit_of_sqs() {
     let moto = Moto::start().await;
     let queue = moto.create_queue("jobs").await;
     let emulator = function_with_queue(moto.variables(), &queue).await;
@@ -142,7 +142,7 @@ async fn messages_are_held_back_as_long_as_sqs_can() {
 }
 
 #[tokio::test]
-async fn without_a_queue_nothing_is_sent_and_nothing_said() {
+async fn without_a_queue_nothing_is_sent_or_logged() {
     let emulator = function(&moto::variables("http://127.0.0.1:1")).await;
     wake(&emulator, json!({ "jobs": 11 })).await;
     assert!(warnings_so_far(&emulator).is_empty());
@@ -158,8 +158,8 @@ async fn a_queue_that_does_not_exist_is_a_warning_and_no_failure() {
 }
 
 #[tokio::test]
-async fn an_aws_that_is_away_or_silent_is_a_warning_and_no_failure() {
-    // It lets everybody in, and says nothing.
+async fn an_unreachable_or_silent_aws_is_a_warning_and_no_failure() {
+    // It accepts connections and never responds.
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let silent = format!("http://{}", silent.local_addr().unwrap());
     for (url, cause) in [
@@ -173,7 +173,7 @@ async fn an_aws_that_is_away_or_silent_is_a_warning_and_no_failure() {
     }
 }
 
-/// An SQS that answers the nth request as it is told to.
+/// An SQS whose nth response is `answer(n)`.
 async fn scripted(
     answer: impl Fn(usize) -> (StatusCode, Value) + Clone + Send + Sync + 'static,
 ) -> String {
@@ -198,7 +198,7 @@ fn taken(ids: Range<u32>, refused: Range<u32>) -> (StatusCode, Value) {
 }
 
 #[tokio::test]
-async fn an_sqs_that_is_ill_for_a_moment_is_asked_again() {
+async fn a_short_failure_of_sqs_is_retried() {
     let url = scripted(|asked| match asked {
         0 | 1 => (StatusCode::SERVICE_UNAVAILABLE, json!({})),
         _ => taken(0..3, 0..0),
@@ -211,7 +211,7 @@ async fn an_sqs_that_is_ill_for_a_moment_is_asked_again() {
 }
 
 #[tokio::test]
-async fn the_messages_that_were_not_taken_are_counted() {
+async fn rejected_messages_are_counted() {
     let part = scripted(|asked| match asked {
         0 => taken(0..7, 7..10),
         _ => taken(0..1, 0..0),

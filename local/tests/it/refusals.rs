@@ -1,4 +1,4 @@
-//! What no client should send, and what it is answered: a refusal, never a failure.
+//! Invalid requests: they get a documented error, never a 500.
 
 use axum::{
     body::Body,
@@ -28,24 +28,23 @@ async fn post(
     answer(request).await
 }
 
-/// Past the socket, for what a well-bred client would not send.
+/// Sends a request without a socket, so that a client library cannot reject it.
 pub async fn send(parlor: &Parlor, request: Request<Body>) -> Answer {
     answer_of(gateway::app(&parlor.tools), request).await
 }
 
-/// A JSON body of exactly so many bytes, good but for its size.
+/// A JSON body of exactly `bytes` bytes, valid except for its size.
 fn body_of(bytes: usize) -> String {
     let start = "{\"content\":\"你好\",\"more\":\"";
     format!("{start}{}\"}}", "x".repeat(bytes - start.len() - 2))
 }
 
-/// A request with any body, of somebody who may make it.
+/// A request with this body from a user who may call the route.
 async fn post_to(route: &Route, parlor: &Parlor, kind: &str, body: Vec<u8>) -> Answer {
     let request = parlor.request_as(route.user(), &route.method, &route.path);
     answer(request.header("content-type", kind).body(body)).await
 }
 
-/// Routes whose requests have a body.
 fn with_body() -> Vec<Route> {
     let mut routes = routes::all();
     routes.retain(|route| !route.body.is_null());
@@ -55,7 +54,7 @@ fn with_body() -> Vec<Route> {
 #[tokio::test]
 async fn bodies_that_are_not_json_are_refused() {
     let parlor = Parlor::start().await;
-    // The conversation of the routes' examples.
+    // The conversation in the paths of the example requests.
     let chat = parlor.open(COACH, "t").await;
     let deep = format!("{{\"content\":{}{}}}", "[".repeat(5_000), "]".repeat(5_000));
     let bodies: [(&str, Vec<u8>); 14] = [
@@ -91,7 +90,7 @@ async fn bodies_that_are_not_json_are_refused() {
 }
 
 #[tokio::test]
-async fn no_route_reads_a_body_that_is_too_large_or_of_another_type_or_a_strangers() {
+async fn a_body_too_large_of_another_type_or_without_access_is_refused_on_every_route() {
     let parlor = Parlor::start().await;
     let large = "[".repeat(MAX_BODY + 1).into_bytes();
     for route in with_body() {
@@ -107,7 +106,7 @@ async fn no_route_reads_a_body_that_is_too_large_or_of_another_type_or_a_strange
             refused.refused_at(&route.path, status, code);
         }
         for stranger in route.strangers() {
-            // Another site's admin is known by the site in the body.
+            // The body names the site of this admin's request. It is too large to be read.
             if stranger == OTHER_SITE_ADMIN {
                 continue;
             }
@@ -136,7 +135,7 @@ async fn a_body_of_128_kib_is_read_and_one_byte_more_is_not() {
     post(&parlor, &path, json, "[".repeat(1 << 20))
         .await
         .refused(413, "payload_too_large");
-    // Told its length or not.
+    // With and without a content length.
     let chunks = (0..1024).map(|_| Ok::<_, std::io::Error>(vec![b'['; 1024]));
     let stream = reqwest::Body::wrap_stream(futures_util::stream::iter(chunks));
     post(&parlor, &path, json, stream)
@@ -175,15 +174,15 @@ async fn only_json_is_read_as_json() {
 }
 
 #[tokio::test]
-async fn odd_json_is_either_understood_or_refused_by_field() {
+async fn unusual_json_is_accepted_or_refused_by_field() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     let path = format!("/api/xcx/chat/{chat}/messages");
     let json = Some("application/json");
-    // Of a name that comes twice the last counts, as everywhere.
+    // Of duplicate fields, the last one counts, as in most parsers.
     let answered = post(&parlor, &path, json, r#"{"content":"一","content":"二"}"#).await;
     assert_eq!(answered.ok()["userMessage"]["content"], "二");
-    // A pair of surrogates is a character.
+    // A surrogate pair is one character.
     let answered = post(&parlor, &path, json, r#"{"content":"\ud83c\udfb1"}"#).await;
     assert_eq!(answered.ok()["userMessage"]["content"], "🎱");
     for (body, field) in [
@@ -230,11 +229,11 @@ async fn odd_json_is_either_understood_or_refused_by_field() {
 }
 
 #[tokio::test]
-async fn a_page_context_may_hold_any_text_but_a_nul() {
+async fn a_page_context_may_contain_any_text_except_nul() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     let body = |context: Value| json!({ "chatId": chat, "content": "你好", "sourcePage": "board-finance", "pageContext": context });
-    // The six characters of an escape are not the character.
+    // The six characters of an escape sequence are not NUL.
     let events = parlor
         .stream_body(COACH, &body(json!({ "a": "\\u0000" })))
         .await
@@ -314,7 +313,7 @@ async fn paths_that_name_no_chat_are_refused() {
 }
 
 #[tokio::test]
-async fn queries_that_cannot_be_read_are_refused_by_name() {
+async fn invalid_queries_are_refused_by_field() {
     let parlor = Parlor::start().await;
     let history = "/api/xcx/chat/history";
     for (query, field) in [
@@ -339,7 +338,7 @@ async fn queries_that_cannot_be_read_are_refused_by_name() {
     for query in ["", "&&&", "=", "%FF=%FF", "unknown=1", "PAGE=abc"] {
         parlor.get(COACH, &format!("{history}?{query}")).await.ok();
     }
-    // What is no text is no id: two of them would else be one and the same.
+    // Invalid UTF-8 is refused. Otherwise different ids would become the same text.
     for id in ["%FF", "%E4%BD", "a%C0%80"] {
         let path = format!("/api/xcx/chat/messages?contextType=task&contextId={id}");
         assert_eq!(
@@ -351,7 +350,7 @@ async fn queries_that_cannot_be_read_are_refused_by_name() {
             "{id}"
         );
     }
-    // A replacement character that somebody did type is text like any other.
+    // A replacement character in valid UTF-8 is accepted.
     parlor
         .get(
             COACH,
@@ -362,7 +361,7 @@ async fn queries_that_cannot_be_read_are_refused_by_name() {
 }
 
 #[tokio::test]
-async fn odd_headers_are_no_reason_to_fail() {
+async fn unusual_headers_do_not_cause_errors() {
     let parlor = Parlor::start().await;
     let path = "/api/xcx/chat/history";
     for value in ["Bearer \u{e9}", "Bearer 令牌", "\u{ff}"] {
@@ -374,7 +373,7 @@ async fn odd_headers_are_no_reason_to_fail() {
     answer(parlor.request("GET", path).header("authorization", long))
         .await
         .refused(401, "unauthorized");
-    // An id that a client makes up is not the request's.
+    // The client's id is not used as the request id.
     let answered = answer(
         parlor
             .request_as(COACH, "GET", path)
@@ -386,7 +385,7 @@ async fn odd_headers_are_no_reason_to_fail() {
 }
 
 #[tokio::test]
-async fn what_nobody_serves_is_refused_in_the_face_of_its_prefix() {
+async fn an_unknown_path_is_a_404_in_the_format_of_its_api() {
     let parlor = Parlor::start().await;
     for path in [
         "/api/xcx/nowhere",
@@ -413,7 +412,7 @@ async fn what_nobody_serves_is_refused_in_the_face_of_its_prefix() {
                 .refused_at(path, 404, "not_found");
         }
     }
-    // Request targets that are no path at all.
+    // Request targets that are not paths.
     for (method, target) in [
         ("OPTIONS", "*"),
         ("CONNECT", "example.com:443"),

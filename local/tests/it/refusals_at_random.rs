@@ -1,4 +1,4 @@
-//! Whatever is thrown at the product, it answers what is documented.
+//! Random requests get documented responses.
 
 use axum::{body::Body, http::Request};
 use http_body_util::BodyExt as _;
@@ -12,7 +12,7 @@ use crate::harness::{
     routes::{self, PLATFORM_ADMIN, SITE_ADMIN},
 };
 
-/// Any bytes that a request line may carry, escaped where they must be.
+/// Any bytes in a request line, escaped where necessary.
 fn escaped() -> impl Strategy<Value = String> {
     prop_oneof![
         select(vec![
@@ -228,12 +228,12 @@ fn request(templates: Vec<String>) -> impl Strategy<Value = (String, Request<Bod
 }
 
 #[test]
-fn whatever_is_asked_is_answered_as_documented() {
+fn random_requests_get_documented_responses() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
-    // What is dropped between two requests gives its connection back to the pool by a task.
+    // A dropped connection returns to the pool through a spawned task, which needs the runtime.
     let _entered = runtime.enter();
     let parlor = runtime.block_on(Parlor::start());
     parlor
@@ -252,8 +252,8 @@ fn whatever_is_asked_is_answered_as_documented() {
         failure_persistence: None,
         ..ProptestConfig::default()
     };
-    let answered = TestRunner::new(config).run(&request(templates), |(path, request)| {
-        let told = format!(
+    let result = TestRunner::new(config).run(&request(templates), |(path, request)| {
+        let what = format!(
             "{} {} {:?}",
             request.method(),
             request.uri(),
@@ -265,29 +265,29 @@ fn whatever_is_asked_is_answered_as_documented() {
             let (parts, body) = response.into_parts();
             (parts, body.collect().await.unwrap().to_bytes())
         });
-        prop_assert!(parts.headers.contains_key("x-request-id"), "{}", told);
+        prop_assert!(parts.headers.contains_key("x-request-id"), "{}", what);
         let status = parts.status.as_u16();
-        prop_assert!(status < 500 || status == 503, "{}: {}", told, status);
+        prop_assert!(status < 500 || status == 503, "{}: {}", what, status);
         if matches!(status, 200..=202) || head {
             return Ok(());
         }
         let body: serde_json::Value = serde_json::from_slice(&body)
-            .map_err(|err| TestCaseError::fail(format!("{told}: {status} without JSON: {err}")))?;
+            .map_err(|err| TestCaseError::fail(format!("{what}: {status} without JSON: {err}")))?;
         let code = body["code"].as_str().unwrap_or_default();
         prop_assert!(
             faces::DOCUMENTED.contains(&(status, code)),
             "{}: {} {}",
-            told,
+            what,
             status,
             body
         );
         prop_assert!(
             status != 405 || parts.headers.contains_key("allow"),
             "{}",
-            told
+            what
         );
         faces::check(&path, &parts.headers, &body);
         Ok(())
     });
-    answered.unwrap();
+    result.unwrap();
 }

@@ -1,11 +1,11 @@
-//! How often the database is asked: counted on the wire, not believed.
+//! The number of database round trips, counted on the wire.
 
 use crate::harness::{
     parlor::{COACH, Parlor, Setup},
     wire::Wire,
 };
 
-/// Parlor behind a counting wire, its statements prepared and its caller remembered.
+/// Parlor behind a counting [`Wire`], with prepared statements and a cached caller.
 async fn warm() -> (Parlor, Wire, i64) {
     let (parlor, wire) = Parlor::wired(Setup::default()).await;
     let chat = parlor.open(COACH, "t").await;
@@ -17,8 +17,8 @@ async fn warm() -> (Parlor, Wire, i64) {
     (parlor, wire, chat)
 }
 
-/// The round trips of one step. A connection that the pool opened meanwhile has to prepare its
-/// statements, so the least of a few tries counts: what a warm connection needs.
+/// The round trips of one step on a warm connection. A new connection of the pool must first
+/// prepare its statements, so the least of a few tries counts.
 async fn least(wire: &Wire, mut step: impl AsyncFnMut()) -> usize {
     let mut least = usize::MAX;
     for _ in 0..5 {
@@ -30,7 +30,7 @@ async fn least(wire: &Wire, mut step: impl AsyncFnMut()) -> usize {
 }
 
 #[tokio::test]
-async fn a_streamed_message_asks_the_database_once_before_the_ai_and_once_after_it() {
+async fn a_streamed_message_is_one_round_trip_before_and_one_after_the_ai() {
     let (parlor, wire, chat) = warm().await;
     let mut before = usize::MAX;
     let mut after = usize::MAX;
@@ -50,7 +50,7 @@ async fn a_streamed_message_asks_the_database_once_before_the_ai_and_once_after_
 }
 
 #[tokio::test]
-async fn a_message_in_one_piece_asks_the_database_once_before_the_ai_and_once_after_it() {
+async fn a_whole_reply_is_one_round_trip_before_and_one_after_the_ai() {
     let (parlor, wire, chat) = warm().await;
     let mut before = usize::MAX;
     let mut after = usize::MAX;
@@ -72,7 +72,7 @@ async fn a_message_in_one_piece_asks_the_database_once_before_the_ai_and_once_af
 }
 
 #[tokio::test]
-async fn each_page_is_one_round_trip_however_many_lines_it_has() {
+async fn each_page_of_any_length_is_one_round_trip() {
     let (parlor, wire, chat) = warm().await;
     for context in ["a", "b", "c"] {
         let other = parlor.open(COACH, context).await;

@@ -1,4 +1,4 @@
-//! The lists of routes that people write are those of the routers.
+//! Hand-written lists of routes match the routers.
 
 use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::template;
 
-/// A method, a path and a function's name.
+/// The method, the path and the function.
 pub type Route = (String, String, String);
 
 fn file(name: &str) -> String {
@@ -56,7 +56,7 @@ fn watched() -> BTreeSet<Route> {
     found
 }
 
-/// What to add to a list and what to remove from it. `line` writes a route as the list has it.
+/// The routes to add to and to remove from a list. `line` formats a route as the list does.
 fn differences(
     place: &str,
     listed: &BTreeSet<Route>,
@@ -68,7 +68,7 @@ fn differences(
         .map(|route| format!("add to {place}:\n  {}\n", line(route)));
     let unknown = listed.difference(served).map(|route| {
         format!(
-            "remove from {place}, as no router has it:\n  {}\n",
+            "remove from {place}, because no router has it:\n  {}\n",
             line(route)
         )
     });
@@ -76,14 +76,14 @@ fn differences(
 }
 
 #[tokio::test]
-async fn every_list_of_routes_names_the_routes_of_the_routers() {
+async fn every_list_of_routes_matches_the_routers() {
     let served: BTreeSet<Route> = cloud::routes()
         .unwrap()
         .into_iter()
         .map(|route| (route.method.to_string(), route.path, route.function))
         .collect();
     let mut of_clients = served.clone();
-    // A browser sends it by itself.
+    // Browsers send OPTIONS by themselves.
     of_clients.retain(|(method, ..)| method != "OPTIONS");
 
     let wrong = [

@@ -1,7 +1,7 @@
-//! The schema: it grows over data, everything in it has a name and a comment, and no request
-//! reads a whole table.
+//! The schema: migrations over existing data, explicit names, comments, and no sequential scans of
+//! large tables.
 
-#![expect(clippy::unwrap_used, reason = "tests, and what they share")]
+#![expect(clippy::unwrap_used, reason = "test helpers")]
 
 mod plans;
 
@@ -10,9 +10,9 @@ use sqlx::{AssertSqlSafe, Executor as _, PgConnection, Row as _};
 
 use crate::harness::database::TestDatabase;
 
-/// A row for each table, in an order that foreign keys allow. `$n` is another number each time.
+/// A row for each table, in an order that foreign keys allow. `$n` is a different number each time.
 ///
-/// A migration that changes what a table demands keeps the insert that fits from then on.
+/// If a migration adds a requirement to a table, its insert here must be updated.
 const ROWS: [(&str, &str); 21] = [
     (
         "sites",
@@ -108,7 +108,7 @@ const ROWS: [(&str, &str); 21] = [
     ),
 ];
 
-/// The tables of the schema, without the partitions.
+/// The tables of the schema, without partitions.
 async fn tables(connection: &mut PgConnection) -> Vec<String> {
     sqlx::query_scalar(
         "select relname::text from pg_class \
@@ -127,7 +127,7 @@ async fn count(connection: &mut PgConnection, table: &str) -> i64 {
 }
 
 #[tokio::test]
-async fn each_migration_applies_over_the_data_of_the_one_before() {
+async fn each_migration_applies_to_data_of_the_previous_schema() {
     let database = TestDatabase::empty().await;
     let mut connection = database.pool().await.acquire().await.unwrap().detach();
     for (step, migration) in MIGRATOR.iter().enumerate() {
@@ -151,7 +151,7 @@ async fn each_migration_applies_over_the_data_of_the_one_before() {
         for table in &now {
             assert!(
                 ROWS.iter().any(|(name, _)| name == table),
-                "ROWS has none for {table}"
+                "ROWS has no row for {table}"
             );
         }
         for (table, insert) in ROWS {
@@ -169,7 +169,7 @@ async fn each_migration_applies_over_the_data_of_the_one_before() {
     assert_eq!(invalid, 0);
 }
 
-/// What a query about the catalogue lists, one name a row.
+/// The rows of a catalogue query, one name each.
 async fn listed(query: &'static str) -> Vec<String> {
     let database = TestDatabase::new().await;
     let rows = sqlx::query(query)
@@ -180,9 +180,9 @@ async fn listed(query: &'static str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn every_constraint_and_index_has_a_name_that_somebody_chose() {
-    // PostgreSQL's own: `table_column_check`, and a number where that is taken. What it must
-    // call a thing so itself (keys) is called so by us as well. PostgreSQL 18 lists not null, too.
+async fn every_constraint_and_index_has_an_explicit_name() {
+    // PostgreSQL's generated names end in `_check` and a number, for example. For keys, the schema
+    // uses the generated form without a number. PostgreSQL 18 also lists not null constraints.
     let found = listed(
         "select conname::text from pg_constraint c join pg_class t on t.oid = c.conrelid \
          where c.connamespace = to_regnamespace('biz') and not t.relispartition and contype <> 'n' \
@@ -211,7 +211,7 @@ async fn every_table_type_and_function_has_a_comment() {
 }
 
 #[tokio::test]
-async fn partitions_are_made_ahead_and_only_once() {
+async fn partitions_are_created_ahead_once() {
     let database = TestDatabase::new().await;
     let made: i32 = sqlx::query_scalar("select make_run_log_partitions()")
         .fetch_one(&database.pool().await)
@@ -220,7 +220,8 @@ async fn partitions_are_made_ahead_and_only_once() {
     assert_eq!(made, 0);
 }
 
-/// What `docs/schema.sql` has of a dump: no comments of the program, no settings, no empty lines.
+/// The part of a dump that `docs/schema.sql` contains: no comments of `pg_dump`, no settings, no
+/// empty lines.
 fn readable(dump: &str) -> String {
     let is_kept = |line: &&str| {
         let skipped = ["--", "\\", "SET ", "SELECT pg_catalog.set_config"];
@@ -230,9 +231,9 @@ fn readable(dump: &str) -> String {
     lines.join("\n") + "\n"
 }
 
-/// PostgreSQL versions spell a dump differently, so one of them is compared, where it is.
+/// The dump format differs between PostgreSQL versions, so it is compared only on one of them.
 #[tokio::test]
-async fn the_document_of_the_schema_is_what_the_migrations_make() {
+async fn the_schema_document_matches_the_migrations() {
     let database = TestDatabase::empty().await;
     let pool = sqlx::PgPool::connect(database.url()).await.unwrap();
     MIGRATOR.run(&pool).await.unwrap();

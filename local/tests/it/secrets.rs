@@ -1,7 +1,7 @@
-//! Secrets Manager, played by moto: once for the code that asks it, and for the functions'
-//! binaries, whose environment alone names it.
+//! Secrets from Secrets Manager (moto). The functions' binaries find them through their
+//! environment.
 
-#![expect(clippy::unwrap_used, reason = "tests, and what they share")]
+#![expect(clippy::unwrap_used, reason = "test helpers")]
 
 mod rotation;
 
@@ -17,20 +17,20 @@ use crate::harness::{
     until,
 };
 
-/// Makes a secret, and answers its ARN.
+/// Creates a secret and returns its ARN.
 async fn create(moto: &Moto, name: &str, mut value: Value) -> String {
     value["Name"] = name.into();
-    let answer = moto.ask("secretsmanager.CreateSecret", &value).await;
+    let answer = moto.call("secretsmanager.CreateSecret", &value).await;
     answer["ARN"].as_str().unwrap().to_owned()
 }
 
-/// Rotates a secret: what it was becomes `AWSPREVIOUS`.
+/// Stores a new version of a secret. The old one becomes `AWSPREVIOUS`.
 async fn put(moto: &Moto, arn: &str, value: &str) {
     let body = json!({ "SecretId": arn, "SecretString": value });
-    moto.ask("secretsmanager.PutSecretValue", &body).await;
+    moto.call("secretsmanager.PutSecretValue", &body).await;
 }
 
-/// A Parlor, and what its functions are given beside or instead of the usual variables.
+/// Starts the functions with these secret ARNs instead of the plain variables.
 async fn functions(parlor: &Parlor, moto: &Moto, arns: &[(&str, &str)]) -> Emulator {
     functions_with(parlor, &moto.variables(), arns).await
 }
@@ -67,7 +67,7 @@ async fn status(emulator: &Emulator, event: &Value) -> u16 {
     outcome.into_http().await.unwrap().status().as_u16()
 }
 
-/// The coach's request with a token signed with a secret.
+/// A request of the coach with a token signed with this secret.
 fn signed_with(secret: &str) -> Value {
     let user = local::demo::user(COACH).unwrap();
     let token = local::demo::token(&secret.into(), &user).unwrap();
@@ -77,13 +77,13 @@ fn signed_with(secret: &str) -> Value {
     event
 }
 
-/// Why a function cannot start, and that nothing secret is said of it.
+/// Returns the error of a function that cannot start, and checks that `value` is not in the logs.
 async fn refusal(emulator: &Emulator, function: &str, value: &str) -> String {
     let outcome = emulator.invoke(function, &json!({})).await.unwrap();
     let Outcome::Error(error) = outcome else {
         panic!("{outcome:?}")
     };
-    let logs = until("it is in the log", async || {
+    let logs = until("the error is logged", async || {
         let logs = emulator.logs(function).unwrap().join("\n");
         logs.contains("cannot start").then_some(logs)
     })
@@ -96,12 +96,12 @@ async fn refusal(emulator: &Emulator, function: &str, value: &str) -> String {
 }
 
 #[tokio::test]
-async fn tokens_of_the_current_secret_and_of_the_one_before_are_accepted() {
+async fn tokens_of_the_current_and_previous_secret_are_accepted() {
     let (parlor, moto) = (Parlor::start().await, Moto::start().await);
     let arn = create(&moto, "jwt", json!({ "SecretString": PREVIOUS_SECRET })).await;
     let arns = [("JWT_SECRET_ARN", &*arn)];
 
-    // Never rotated: there is no previous one.
+    // Never rotated, so there is no previous version.
     let emulator = functions(&parlor, &moto, &arns).await;
     assert_eq!(status(&emulator, &signed_with(PREVIOUS_SECRET)).await, 200);
     assert_eq!(status(&emulator, &signed_with(SECRET)).await, 401);
@@ -110,7 +110,7 @@ async fn tokens_of_the_current_secret_and_of_the_one_before_are_accepted() {
     let emulator = functions(&parlor, &moto, &arns).await;
     assert_eq!(status(&emulator, &signed_with(SECRET)).await, 200);
     assert_eq!(status(&emulator, &signed_with(PREVIOUS_SECRET)).await, 200);
-    let stranger = "a secret that nobody has ever been told of";
+    let stranger = "a secret that no function has";
     assert_eq!(status(&emulator, &signed_with(stranger)).await, 401);
 }
 
@@ -135,12 +135,12 @@ async fn the_key_of_dashscope_may_be_a_secret() {
     let emulator = functions(&parlor, &moto, &[("DASHSCOPE_API_KEY_SECRET_ARN", &arn)]).await;
     let event = recorded_of("chat-history", COACH);
     let outcome = emulator.invoke("chat-stream", &event).await.unwrap();
-    // It has started; that path is not its own.
+    // The function has started. It does not serve this path.
     assert_eq!(outcome.into_http().await.unwrap().status(), 404);
 }
 
 #[tokio::test]
-async fn what_rds_keeps_leads_to_its_server_over_tls() {
+async fn an_rds_secret_connects_to_its_server_over_tls() {
     let (parlor, moto) = (Parlor::start().await, Moto::start().await);
     let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = server.local_addr().unwrap().port();
@@ -164,7 +164,7 @@ async fn what_rds_keeps_leads_to_its_server_over_tls() {
 }
 
 #[tokio::test]
-async fn a_secret_that_will_not_do_is_named_by_its_variable() {
+async fn an_invalid_secret_is_named_by_its_variable() {
     let (parlor, moto) = (Parlor::start().await, Moto::start().await);
     let text = |value: &str| json!({ "SecretString": value });
     let mysql = create(&moto, "mysql", text("mysql://root:hunter2@db")).await;
@@ -199,21 +199,21 @@ async fn a_secret_that_will_not_do_is_named_by_its_variable() {
         ),
     ] {
         let emulator = functions(&parlor, &moto, &[(variable, arn)]).await;
-        let said = refusal(&emulator, "chat-history", "hunter2").await;
-        assert!(said.contains(variable) && said.contains(why), "{said}");
+        let error = refusal(&emulator, "chat-history", "hunter2").await;
+        assert!(error.contains(variable) && error.contains(why), "{error}");
     }
 }
 
 #[tokio::test]
-async fn a_manager_that_is_away_is_told_from_a_secret_that_is_missing() {
+async fn an_unreachable_manager_and_a_missing_secret_are_different_errors() {
     let (parlor, moto) = (Parlor::start().await, Moto::start().await);
     let arn = create(&moto, "jwt", json!({ "SecretString": SECRET })).await;
     let away = moto::variables("http://127.0.0.1:1");
     let emulator = functions_with(&parlor, &away, &[("JWT_SECRET_ARN", &arn)]).await;
-    let said = refusal(&emulator, "chat-history", SECRET).await;
+    let error = refusal(&emulator, "chat-history", SECRET).await;
     assert!(
-        said.contains("the request to Secrets Manager failed"),
-        "{said}"
+        error.contains("the request to Secrets Manager failed"),
+        "{error}"
     );
 }
 

@@ -1,4 +1,4 @@
-//! The reply of a bot to a message of a session: made by a job, unread, once.
+//! Replies of bots to session messages, made by jobs.
 
 use local::simulator::RecordedCall;
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ use crate::harness::{
 impl Parlor {
     /// All messages of a session.
     async fn messages_of(&self, user: i64, session: &str) -> Vec<Value> {
-        let page = self.heard(user, session, "limit=100").await;
+        let page = self.session_messages(user, session, "limit=100").await;
         page["messages"].as_array().unwrap().clone()
     }
 
@@ -24,7 +24,7 @@ impl Parlor {
     }
 }
 
-/// The conversation behind the only session.
+/// The conversation of the only session.
 pub async fn chat_of(parlor: &Parlor) -> i64 {
     sqlx::query_scalar("select id from biz.ai_conversations where bot_id is not null")
         .fetch_one(&parlor.db)
@@ -33,17 +33,17 @@ pub async fn chat_of(parlor: &Parlor) -> i64 {
 }
 
 #[tokio::test]
-async fn a_message_is_answered_by_the_bots_agent_unread() {
+async fn the_bots_agent_replies_and_the_reply_is_unread() {
     let parlor = Parlor::start().await;
     let session = parlor.begin_session(COACH).await;
     let message = parlor
-        .said(COACH, &session, "会员最近来得少，怎么办？")
+        .create_message(COACH, &session, "会员最近来得少，怎么办？")
         .await;
     assert_eq!(parlor.work().await.succeeded, 1);
 
-    let said = parlor.messages_of(COACH, &session).await;
-    assert_eq!(said.len(), 2);
-    let reply = &said[1];
+    let messages = parlor.messages_of(COACH, &session).await;
+    assert_eq!(messages.len(), 2);
+    let reply = &messages[1];
     assert_eq!(
         (&reply["sender_type"], &reply["bot_id"]),
         (&json!("bot"), &json!(BOT))
@@ -52,7 +52,7 @@ async fn a_message_is_answered_by_the_bots_agent_unread() {
         (&reply["reply_to"], &reply["status"]),
         (&json!(message), &json!("delivered"))
     );
-    assert_eq!(said[0]["ack_status"], "acked");
+    assert_eq!(messages[0]["ack_status"], "acked");
     assert!(!reply["content"].as_str().unwrap().is_empty());
     let detail = parlor.session(COACH, &session).await;
     assert_eq!(
@@ -69,27 +69,27 @@ async fn a_message_is_answered_by_the_bots_agent_unread() {
     let asked = parlor.simulator.calls();
     assert_eq!(asked.len(), 1);
     assert_eq!(asked[0].prompt(), "会员最近来得少，怎么办？");
-    invariants::of_the_books(&parlor).await;
+    invariants::check_books(&parlor).await;
 }
 
 #[tokio::test]
-async fn the_cloud_is_told_the_session_or_the_history_and_never_both() {
+async fn dashscope_gets_the_session_or_the_history_never_both() {
     let parlor = Parlor::start().await;
     let session = parlor.begin_session(COACH).await;
     for content in ["你好", "还在吗"] {
-        parlor.said(COACH, &session, content).await;
+        parlor.create_message(COACH, &session, content).await;
         parlor.work().await;
     }
     let asked = parlor.simulator.calls();
     assert_eq!(asked[1].prompt(), "还在吗");
     assert!(asked[1].session_id().is_some());
 
-    // Where the service has forgotten, it is told again, once.
+    // If DashScope has lost the session, the history is sent once.
     parlor.simulator.expire_sessions();
     parlor
         .simulator
         .set_scenario(None, Some("expired-session".parse().unwrap()));
-    parlor.said(COACH, &session, "第三句").await;
+    parlor.create_message(COACH, &session, "第三句").await;
     parlor.simulator.set_scenario(None, None);
     parlor.work().await;
     let asked = parlor.simulator.calls();
@@ -100,25 +100,25 @@ async fn the_cloud_is_told_the_session_or_the_history_and_never_both() {
         last.prompt()
     );
     assert_eq!(parlor.messages_of(COACH, &session).await.len(), 6);
-    invariants::of_the_books(&parlor).await;
+    invariants::check_books(&parlor).await;
 }
 
 #[tokio::test]
-async fn a_reply_that_fails_for_good_leaves_a_message_that_says_so() {
+async fn a_permanent_failure_stores_a_failed_message() {
     let parlor = Parlor::start().await;
     parlor
         .simulator
         .set_scenario(None, Some("inspection".parse().unwrap()));
     let session = parlor.begin_session(COACH).await;
-    let message = parlor.said(COACH, &session, "你好").await;
+    let message = parlor.create_message(COACH, &session, "你好").await;
     assert_eq!(parlor.work().await.failed, 1);
-    let said = parlor.messages_of(COACH, &session).await;
+    let messages = parlor.messages_of(COACH, &session).await;
     assert_eq!(
-        (&said[1]["status"], &said[1]["reply_to"]),
+        (&messages[1]["status"], &messages[1]["reply_to"]),
         (&json!("failed"), &json!(message))
     );
     assert!(
-        said[1]["content"]
+        messages[1]["content"]
             .as_str()
             .unwrap()
             .contains("could not be made")
@@ -128,30 +128,30 @@ async fn a_reply_that_fails_for_good_leaves_a_message_that_says_so() {
         (&job["status"], &job["error_code"]),
         (&json!("failed"), &json!("upstream_refused"))
     );
-    // What failed is no part of what is told next.
+    // The failed message is not part of the history.
     parlor.simulator.set_scenario(None, None);
-    parlor.said(COACH, &session, "再来").await;
+    parlor.create_message(COACH, &session, "再来").await;
     parlor.work().await;
     let asked = parlor.simulator.calls();
     assert!(!asked.last().unwrap().prompt().contains("could not be made"));
-    invariants::of_the_books(&parlor).await;
+    invariants::check_books(&parlor).await;
 }
 
 #[tokio::test]
-async fn a_service_that_is_down_is_tried_three_times() {
+async fn a_dashscope_outage_is_tried_three_times() {
     let parlor = Parlor::start().await;
     parlor
         .simulator
         .set_scenario(None, Some("unavailable".parse().unwrap()));
     let session = parlor.begin_session(COACH).await;
-    parlor.said(COACH, &session, "你好").await;
+    parlor.create_message(COACH, &session, "你好").await;
     for attempt in 1..=3 {
         let done = parlor.work().await;
         assert_eq!(
             (done.given_back, done.failed),
             if attempt < 3 { (1, 0) } else { (0, 1) }
         );
-        parlor.later().await;
+        parlor.make_jobs_due().await;
     }
     assert_eq!(
         parlor.messages_of(COACH, &session).await[1]["status"],
@@ -166,14 +166,14 @@ async fn a_service_that_is_down_is_tried_three_times() {
 }
 
 #[tokio::test]
-async fn what_is_closed_or_sent_while_a_reply_is_made_stays_and_the_reply_is_kept() {
+async fn a_reply_is_stored_after_the_session_was_closed_or_got_messages() {
     let parlor = Parlor::start().await;
     let session = parlor.begin_session(COACH).await;
-    parlor.said(COACH, &session, "第一句").await;
+    parlor.create_message(COACH, &session, "第一句").await;
     parlor.simulator.hold_after(0);
     let meanwhile = async {
         parlor.simulator.held(1).await;
-        parlor.said(COACH, &session, "第二句").await;
+        parlor.create_message(COACH, &session, "第二句").await;
         let path = format!("/api/chat/sessions/{session}");
         let closed = parlor
             .request_as(COACH, "DELETE", &path)
@@ -185,16 +185,16 @@ async fn what_is_closed_or_sent_while_a_reply_is_made_stays_and_the_reply_is_kep
     };
     futures_util::future::join(parlor.work(), meanwhile).await;
     parlor.work().await;
-    let said = parlor.messages_of(COACH, &session).await;
-    assert_eq!(said.len(), 4);
-    let order: Vec<_> = said
+    let messages = parlor.messages_of(COACH, &session).await;
+    assert_eq!(messages.len(), 4);
+    let order: Vec<_> = messages
         .iter()
         .map(|message| message["sender_type"].clone())
         .collect();
     assert_eq!(order, ["user", "user", "bot", "bot"]);
     assert_eq!(
-        (&said[2]["reply_to"], &said[3]["reply_to"]),
-        (&said[0]["id"], &said[1]["id"])
+        (&messages[2]["reply_to"], &messages[3]["reply_to"]),
+        (&messages[0]["id"], &messages[1]["id"])
     );
     let detail = parlor.session(COACH, &session).await;
     assert_eq!(
@@ -204,35 +204,35 @@ async fn what_is_closed_or_sent_while_a_reply_is_made_stays_and_the_reply_is_kep
 }
 
 #[tokio::test]
-async fn a_worker_that_dies_is_followed_by_one_that_answers_once() {
+async fn after_a_worker_dies_another_replies_once() {
     let parlor = Parlor::start().await;
     let session = parlor.begin_session(COACH).await;
-    parlor.said(COACH, &session, "你好").await;
+    parlor.create_message(COACH, &session, "你好").await;
     parlor.simulator.hold_after(0);
     let dying = parlor.worker.clone();
     tokio::select! {
-        _ = dying.run(None) => panic!("it is held"),
+        _ = dying.run(None) => panic!("the worker ends"),
         () = parlor.simulator.held(1) => {}
     }
     parlor.simulator.release();
-    parlor.buried().await;
+    parlor.expire_leases_and_sweep().await;
     assert_eq!(parlor.work().await.succeeded, 1);
-    let said = parlor.messages_of(COACH, &session).await;
-    assert_eq!(said.len(), 2);
-    assert_eq!(said[1]["status"], "delivered");
-    invariants::of_the_books(&parlor).await;
+    let messages = parlor.messages_of(COACH, &session).await;
+    assert_eq!(messages.len(), 2);
+    assert_eq!(messages[1]["status"], "delivered");
+    invariants::check_books(&parlor).await;
 }
 
 #[tokio::test]
-async fn whose_reply_takes_every_worker_with_it_is_told_so() {
+async fn a_reply_that_crashes_every_worker_ends_as_failed() {
     let parlor = Parlor::start().await;
     let session = parlor.begin_session(COACH).await;
-    parlor.said(COACH, &session, "你好").await;
+    parlor.create_message(COACH, &session, "你好").await;
     for _ in 0..3 {
         parlor
             .execute("update biz.ai_trigger_jobs set status = 'running', attempts = attempts + 1, claims = claims + 1, lease_until = now()")
             .await;
-        parlor.buried().await;
+        parlor.expire_leases_and_sweep().await;
     }
     assert_eq!(
         parlor.messages_of(COACH, &session).await[1]["status"],
@@ -242,17 +242,17 @@ async fn whose_reply_takes_every_worker_with_it_is_told_so() {
 }
 
 #[tokio::test]
-async fn somebody_who_waits_goes_before_what_nobody_waits_for() {
+async fn session_replies_run_before_background_jobs() {
     let parlor = Parlor::with_business(Setup {
         env: vec![("JOB_CONCURRENCY", "1".into())],
         ..Setup::default()
     })
     .await;
     for order in 1..=3 {
-        parlor.settled_by(10_000 + order, order).await;
+        parlor.member_paid(10_000 + order, order).await;
     }
     let session = parlor.begin_session(COACH).await;
-    parlor.said(COACH, &session, "你好").await;
+    parlor.create_message(COACH, &session, "你好").await;
     parlor.work().await;
     let first: String = sqlx::query_scalar(
         "select event_type from biz.ai_trigger_jobs order by started_at limit 1",
@@ -264,7 +264,7 @@ async fn somebody_who_waits_goes_before_what_nobody_waits_for() {
 }
 
 #[tokio::test]
-async fn a_site_without_budget_is_told_at_once_and_not_the_next_day() {
+async fn a_site_without_budget_gets_the_error_at_once() {
     let parlor = Parlor::start().await;
     let session = parlor.begin_session(COACH).await;
     parlor
@@ -277,11 +277,11 @@ async fn a_site_without_budget_is_told_at_once_and_not_the_next_day() {
         .post(COACH, &path, &json!({ "content": "你好" }))
         .await;
     refused.refused_at(&path, 429, "budget_exceeded");
-    // Used up between the two, a message says so.
+    // If the budget is used up after the message is accepted, the reply fails.
     parlor
         .execute("delete from biz.ai_budgets where site_id = 1")
         .await;
-    parlor.said(COACH, &session, "你好").await;
+    parlor.create_message(COACH, &session, "你好").await;
     parlor
         .execute(
             "insert into biz.ai_budgets (site_id, daily_limit, monthly_limit) values (1, 100, 100)",
@@ -295,13 +295,13 @@ async fn a_site_without_budget_is_told_at_once_and_not_the_next_day() {
 }
 
 #[tokio::test]
-async fn the_mini_program_talks_on_with_the_bot_and_has_read_what_it_sees() {
+async fn the_mini_program_continues_a_session_and_marks_it_read() {
     let parlor = Parlor::start().await;
     let session = parlor.begin_session(STAFF).await;
-    parlor.said(STAFF, &session, "你好").await;
+    parlor.create_message(STAFF, &session, "你好").await;
     parlor.work().await;
     let chat = chat_of(&parlor).await;
-    // The bot's own application, not the chat's, is asked.
+    // The call uses the bot's own application.
     parlor
         .execute("update biz.agents set app_id = 'the-bots-own'")
         .await;
@@ -315,9 +315,9 @@ async fn the_mini_program_talks_on_with_the_bot_and_has_read_what_it_sees() {
         (&detail["message_count"], &detail["unread_count"]),
         (&json!(4), &json!(0))
     );
-    let said = parlor.messages_of(STAFF, &session).await;
+    let messages = parlor.messages_of(STAFF, &session).await;
     assert_eq!(
-        (&said[1]["status"], &said[3]["status"]),
+        (&messages[1]["status"], &messages[3]["status"]),
         (&json!("read"), &json!("read"))
     );
     let history = parlor.get(STAFF, "/api/xcx/chat/history").await;
@@ -329,22 +329,22 @@ async fn the_mini_program_talks_on_with_the_bot_and_has_read_what_it_sees() {
 }
 
 #[tokio::test]
-async fn the_messages_of_a_session_are_answered_one_after_the_other_and_in_one_context() {
+async fn messages_of_a_session_get_replies_in_order_and_in_one_context() {
     let parlor = Parlor::start().await;
     let session = parlor.begin_session(COACH).await;
     let mut asked = Vec::new();
     for content in ["第一句", "第二句", "第三句"] {
-        asked.push(json!(parlor.said(COACH, &session, content).await));
+        asked.push(json!(parlor.create_message(COACH, &session, content).await));
     }
-    // Somebody else's waits for none of them.
+    // A session of another user does not wait for them.
     let other = parlor.begin_session(STAFF).await;
-    parlor.said(STAFF, &other, "别的会话").await;
+    parlor.create_message(STAFF, &other, "别的会话").await;
 
     parlor.simulator.hold_after(0);
     let another_worker = parlor.worker.clone();
     let looking = async {
         parlor.simulator.held(2).await;
-        // Whoever looks now finds nothing due.
+        // Another worker finds no job due.
         assert_eq!(another_worker.run(None).await.claimed, 0);
         assert_eq!(parlor.simulator.calls_count(), 2);
         parlor.simulator.release();
@@ -352,8 +352,8 @@ async fn the_messages_of_a_session_are_answered_one_after_the_other_and_in_one_c
     let (worked, ()) = futures_util::future::join(parlor.work(), looking).await;
     assert_eq!(worked.succeeded, 4);
 
-    let said = parlor.messages_of(COACH, &session).await;
-    let answered: Vec<_> = said[3..]
+    let messages = parlor.messages_of(COACH, &session).await;
+    let answered: Vec<_> = messages[3..]
         .iter()
         .map(|reply| reply["reply_to"].clone())
         .collect();
@@ -370,21 +370,21 @@ async fn the_messages_of_a_session_are_answered_one_after_the_other_and_in_one_c
         sessions[0].is_none() && sessions[1].is_some() && sessions[1] == sessions[2],
         "{sessions:?}"
     );
-    invariants::of_the_books(&parlor).await;
+    invariants::check_books(&parlor).await;
 }
 
 #[tokio::test]
-async fn while_a_bot_replies_the_mini_program_is_told_that_the_conversation_is_busy() {
+async fn while_a_bot_replies_the_mini_program_gets_a_busy_error() {
     let parlor = Parlor::start().await;
     let session = parlor.begin_session(STAFF).await;
-    parlor.said(STAFF, &session, "你好").await;
+    parlor.create_message(STAFF, &session, "你好").await;
     let chat = chat_of(&parlor).await;
     parlor.simulator.hold_after(0);
     let meanwhile = async {
         parlor.simulator.held(1).await;
         let answer = parlor.send(STAFF, chat, "同时再问").await;
         answer.refused(409, "busy");
-        // There is no message yet that could be read on.
+        // There is no message yet that could be resumed.
         assert_eq!(answer.body.get("messageId"), None);
         parlor.simulator.release();
     };
@@ -394,7 +394,7 @@ async fn while_a_bot_replies_the_mini_program_is_told_that_the_conversation_is_b
 }
 
 #[tokio::test]
-async fn a_bot_waits_for_the_end_of_what_is_streamed_in_its_conversation() {
+async fn a_bot_waits_for_a_stream_in_its_conversation() {
     let parlor = Parlor::start().await;
     let session = parlor.begin_session(STAFF).await;
     let chat = chat_of(&parlor).await;
@@ -404,7 +404,7 @@ async fn a_bot_waits_for_the_end_of_what_is_streamed_in_its_conversation() {
         .await;
     stream.expect("start").await;
     stream.expect("message").await;
-    parlor.said(STAFF, &session, "同时在别处问").await;
+    parlor.create_message(STAFF, &session, "同时在别处问").await;
     assert_eq!(parlor.work().await.given_back, 1);
     let job = &parlor.jobs().await[0];
     assert_eq!(
@@ -413,16 +413,16 @@ async fn a_bot_waits_for_the_end_of_what_is_streamed_in_its_conversation() {
     );
     parlor.simulator.release();
     stream.rest().await;
-    parlor.later().await;
+    parlor.make_jobs_due().await;
     assert_eq!(parlor.work().await.succeeded, 1);
-    let said = parlor.messages_of(STAFF, &session).await;
-    assert_eq!(said.len(), 4);
-    assert_eq!(said[3]["reply_to"], said[2]["id"]);
-    invariants::of_the_books(&parlor).await;
+    let messages = parlor.messages_of(STAFF, &session).await;
+    assert_eq!(messages.len(), 4);
+    assert_eq!(messages[3]["reply_to"], messages[2]["id"]);
+    invariants::check_books(&parlor).await;
 }
 
 #[tokio::test]
-async fn a_bot_without_its_agent_answers_nobody_in_the_mini_program_either() {
+async fn a_bot_without_an_agent_is_refused_in_the_mini_program() {
     let parlor = Parlor::start().await;
     parlor.begin_session(STAFF).await;
     let chat = chat_of(&parlor).await;
@@ -436,13 +436,15 @@ async fn a_bot_without_its_agent_answers_nobody_in_the_mini_program_either() {
 }
 
 #[tokio::test]
-async fn a_session_that_the_cloud_has_forgotten_is_forgotten_though_there_was_no_answer() {
+async fn an_expired_dashscope_session_is_dropped_even_without_a_reply() {
     let parlor = Parlor::start().await;
     let session = parlor.begin_session(COACH).await;
-    parlor.said(COACH, &session, "你好").await;
+    parlor.create_message(COACH, &session, "你好").await;
     parlor.work().await;
     parlor.simulator.expire_sessions();
-    parlor.said(COACH, &session, "[[sim:empty]]").await;
+    parlor
+        .create_message(COACH, &session, "[[sim:empty]]")
+        .await;
     parlor.work().await;
     let kept: Option<String> = sqlx::query_scalar(
         "select dashscope_session_id from biz.ai_conversations where bot_id is not null",

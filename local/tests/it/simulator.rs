@@ -1,4 +1,4 @@
-//! The `DashScope` simulator: recorded bytes, the contract, every scenario, the official SDK.
+//! The DashScope simulator: recorded bytes, the contract, every scenario, the official SDK.
 
 mod contract;
 mod recordings;
@@ -16,20 +16,20 @@ use local::simulator::{Options, Simulator};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
-/// A simulator of one's own.
+/// Starts a simulator for one test.
 async fn start(options: Options) -> Simulator {
     let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     Simulator::start(addr, options).await.expect("a free port")
 }
 
-/// A call of an app's completion endpoint, to be changed before it is sent.
-struct Ask {
+/// A call to an app's completion endpoint, which can be changed before it is sent.
+struct TestCall {
     app: String,
     headers: Vec<(&'static str, String)>,
     body: Value,
 }
 
-impl Ask {
+impl TestCall {
     /// A plain call.
     fn new(app: &str, prompt: &str) -> Self {
         let body = json!({ "input": { "prompt": prompt }, "parameters": {} });
@@ -41,11 +41,11 @@ impl Ask {
         }
     }
 
-    /// A call that streams in deltas.
+    /// A call with a stream of deltas.
     fn streaming(app: &str, prompt: &str) -> Self {
-        let mut ask = Self::new(app, prompt).header("x-dashscope-sse", "enable");
-        ask.body["parameters"]["incremental_output"] = true.into();
-        ask
+        let mut call = Self::new(app, prompt).header("x-dashscope-sse", "enable");
+        call.body["parameters"]["incremental_output"] = true.into();
+        call
     }
 
     fn header(mut self, name: &'static str, value: &str) -> Self {
@@ -64,7 +64,7 @@ impl Ask {
         self
     }
 
-    /// Sends it over a connection of its own, which ends when the response is dropped.
+    /// Sends the call over its own connection, which closes when the response is dropped.
     async fn send(self, simulator: &Simulator) -> Response<Incoming> {
         let body = Bytes::from(self.body.to_string());
         let uri = format!("/api/v1/apps/{}/completion", self.app);
@@ -75,7 +75,7 @@ impl Ask {
         send(simulator, request.body(Full::new(body)).expect("a request")).await
     }
 
-    /// Sends it and reads the whole answer.
+    /// Sends the call and reads the whole response.
     async fn answer(self, simulator: &Simulator) -> Answer {
         let response = self.send(simulator).await;
         let status = response.status().as_u16();
@@ -97,20 +97,20 @@ impl Ask {
 async fn send(simulator: &Simulator, request: Request<Full<Bytes>>) -> Response<Incoming> {
     let socket = TcpStream::connect(simulator.address())
         .await
-        .expect("it listens");
+        .expect("the simulator listens");
     let io = TokioIo::new(socket);
     let (mut sender, connection) = hyper::client::conn::http1::handshake(io)
         .await
         .expect("a handshake");
     #[expect(
         clippy::disallowed_methods,
-        reason = "the connection is driven beside its use"
+        reason = "the connection is driven in the background"
     )]
     tokio::spawn(connection);
     sender.send_request(request).await.expect("a response head")
 }
 
-/// A whole answer.
+/// A whole response.
 #[derive(Debug)]
 struct Answer {
     status: u16,
@@ -134,7 +134,7 @@ impl Answer {
             .collect()
     }
 
-    /// The text of all frames, one after the other.
+    /// The text of all frames, joined.
     fn text(&self) -> String {
         let frames = self.frames();
         frames

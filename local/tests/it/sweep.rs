@@ -1,4 +1,4 @@
-//! What becomes of a reply whose maker died.
+//! The sweep: dead replies and monthly partitions.
 
 use crate::harness::sweep;
 use serde_json::json;
@@ -12,7 +12,7 @@ use crate::harness::{
     until,
 };
 
-/// As if the process had been killed: the row stays as its last checkpoint left it.
+/// Leaves a reply as a killed process does: as the last checkpoint stored it.
 async fn abandoned(parlor: &Parlor, content: &str) -> i64 {
     let chat = parlor.open(COACH, "t").await;
     parlor.simulator.hold_after(3);
@@ -22,10 +22,10 @@ async fn abandoned(parlor: &Parlor, content: &str) -> i64 {
 }
 
 #[tokio::test]
-async fn a_dead_reply_keeps_what_was_said_and_gives_its_reservation_back_as_a_charge() {
+async fn a_dead_reply_keeps_its_text_and_is_charged_its_reservation() {
     let parlor = Parlor::start().await;
     let chat = abandoned(&parlor, "[[sim:echo]]说到一半就断了，剩下的再也没有。").await;
-    let said = until("a checkpoint", async || {
+    let stored = until("a checkpoint", async || {
         let content = parlor.messages(COACH, chat).await[1]["content"]
             .as_str()
             .unwrap()
@@ -36,10 +36,10 @@ async fn a_dead_reply_keeps_what_was_said_and_gives_its_reservation_back_as_a_ch
     assert_eq!(
         sweep(&parlor.db, 90).await.unwrap().replies,
         0,
-        "its maker is alive"
+        "the maker is alive"
     );
-    until("the dead are found", async || {
-        // Its maker lives on in this process and renews the lease now and then.
+    until("the dead reply is swept", async || {
+        // Its maker is alive in this process and renews the lease now and then.
         sqlx::query("update biz.ai_messages set lease_until = now() - interval '1 second' where state = 'streaming'")
             .execute(&parlor.db)
             .await
@@ -50,7 +50,7 @@ async fn a_dead_reply_keeps_what_was_said_and_gives_its_reservation_back_as_a_ch
     let message = &parlor.messages(COACH, chat).await[1];
     assert_eq!(
         (&message["status"], &message["content"]),
-        (&json!("interrupted"), &json!(said))
+        (&json!("interrupted"), &json!(stored))
     );
     let run = parlor.last_run().await;
     assert_eq!(
@@ -63,24 +63,24 @@ async fn a_dead_reply_keeps_what_was_said_and_gives_its_reservation_back_as_a_ch
         (&json!(1), &json!(2000), &json!(0))
     );
 
-    // Whoever wakes up late writes nothing, and the conversation goes on.
+    // The maker continues, but stores nothing more. The conversation can be used.
     parlor.simulator.release();
     parlor.simulator.active(0).await;
     assert_eq!(
         parlor.messages(COACH, chat).await[1]["content"],
-        json!(said)
+        json!(stored)
     );
     assert_eq!(parlor.usage(1).await["calls"], 1);
     parlor.send(COACH, chat, "接着说").await.ok();
 }
 
 #[tokio::test]
-async fn a_repeat_of_a_message_whose_reply_is_dead_gets_what_was_said_and_an_error() {
+async fn a_repeat_after_a_dead_reply_gets_its_text_and_an_error() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     parlor.begin_and_die(COACH, chat, "你好", "说到一半").await;
     let body = json!({ "chatId": chat, "content": "你好", "clientMessageId": "你好" });
-    // Before the sweep and after it.
+    // Before and after the sweep.
     for _ in 0..2 {
         let events = parlor.stream_body(COACH, &body).await.rest().await;
         let error = terminal(&events);
@@ -95,7 +95,7 @@ async fn a_repeat_of_a_message_whose_reply_is_dead_gets_what_was_said_and_an_err
 }
 
 #[tokio::test]
-async fn the_next_message_ends_a_dead_reply_before_it_is_answered() {
+async fn the_next_message_first_ends_a_dead_reply() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     parlor.begin_and_die(COACH, chat, "你好", "说到一半").await;
@@ -120,7 +120,7 @@ async fn the_next_message_ends_a_dead_reply_before_it_is_answered() {
 }
 
 #[tokio::test]
-async fn a_sweep_is_bounded_and_two_at_once_end_each_reply_once() {
+async fn a_sweep_is_bounded_and_concurrent_sweeps_end_each_reply_once() {
     let parlor = Parlor::start().await;
     for number in 0..230 {
         let chat = parlor.open(COACH, &number.to_string()).await;
@@ -131,7 +131,7 @@ async fn a_sweep_is_bounded_and_two_at_once_end_each_reply_once() {
             .unwrap();
         parlor.sum_up_usage_days().await;
         if number % 40 == 0 {
-            // Else the budget would be used up.
+            // Otherwise the budget would be used up.
             sqlx::query("update biz.ai_budgets set daily_limit = daily_limit + 100000")
                 .execute(&parlor.db)
                 .await
@@ -151,7 +151,7 @@ async fn a_sweep_is_bounded_and_two_at_once_end_each_reply_once() {
 }
 
 #[tokio::test]
-async fn while_one_sweeps_another_does_nothing_and_waits_for_nobody() {
+async fn a_second_concurrent_sweep_returns_without_waiting() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     parlor.begin_and_die(COACH, chat, "你好", "说").await;
@@ -179,10 +179,10 @@ async fn months(parlor: &Parlor) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn months_are_made_ahead_and_go_when_all_of_them_is_old() {
+async fn monthly_partitions_are_created_ahead_and_dropped_when_old() {
     let parlor = Parlor::start().await;
     let ahead = months(&parlor).await;
-    // Somebody stopped the schedule for a while: runs of last autumn, in a partition of their own.
+    // The schedule was stopped for a while: there are old runs in a partition of their own.
     let drop_all: Vec<String> = ahead
         .iter()
         .map(|name| format!("drop table biz.{name}"))
@@ -203,7 +203,7 @@ async fn months_are_made_ahead_and_go_when_all_of_them_is_old() {
         .await
         .unwrap();
     }
-    // No partition of this month: the run goes where it can, and is moved later.
+    // Without a partition of this month, the run goes to the default partition and is moved later.
     let chat = parlor.open(COACH, "t").await;
     parlor.send(COACH, chat, "你好").await.ok();
     let run = parlor.last_run().await;
@@ -228,7 +228,7 @@ async fn months_are_made_ahead_and_go_when_all_of_them_is_old() {
 }
 
 #[tokio::test]
-async fn a_month_is_kept_while_a_run_of_it_is_young_enough() {
+async fn a_month_is_kept_while_one_of_its_runs_is_within_retention() {
     let parlor = Parlor::start().await;
     sqlx::query(
         "do $$ declare v_month date := date_trunc('month', now() at time zone 'UTC' - interval '1 month'); begin
@@ -243,7 +243,7 @@ async fn a_month_is_kept_while_a_run_of_it_is_young_enough() {
 }
 
 #[tokio::test]
-async fn a_partition_that_is_being_read_is_left_for_the_next_sweep() {
+async fn a_partition_in_use_is_skipped_until_the_next_sweep() {
     let parlor = Parlor::start().await;
     sqlx::query(
         "create table biz.ai_run_logs_202301 partition of biz.ai_run_logs
@@ -263,7 +263,7 @@ async fn a_partition_that_is_being_read_is_left_for_the_next_sweep() {
 }
 
 #[tokio::test]
-async fn the_function_says_what_it_did() {
+async fn the_sweep_function_reports_its_changes() {
     let cloud = Cloud::start().await;
     let chat = cloud.parlor.open(COACH, "t").await;
     cloud.parlor.begin_and_die(COACH, chat, "你好", "说").await;
@@ -285,7 +285,7 @@ async fn the_function_says_what_it_did() {
 }
 
 #[tokio::test]
-async fn a_sweep_waits_for_nobody_who_holds_a_conversation() {
+async fn a_sweep_skips_locked_conversations() {
     let parlor = Parlor::start().await;
     let mut chats = Vec::new();
     for context in ["a", "b", "c"] {
@@ -293,7 +293,8 @@ async fn a_sweep_waits_for_nobody_who_holds_a_conversation() {
         parlor.begin_and_die(COACH, chat, "你好", "说到一半").await;
         chats.push(chat);
     }
-    // As one does who sends there again, and waits for the usage that the sweep has written.
+    // Another message locks the conversation and then waits for the usage row that the sweep has
+    // updated.
     let mut other = parlor.db.acquire().await.unwrap();
     other.execute("begin").await.unwrap();
     sqlx::query("select from biz.ai_conversations where id = $1 for no key update")
@@ -307,7 +308,7 @@ async fn a_sweep_waits_for_nobody_who_holds_a_conversation() {
 }
 
 #[tokio::test]
-async fn what_a_sweep_cannot_do_keeps_it_from_nothing_else() {
+async fn a_failed_step_does_not_stop_the_sweep() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     parlor.begin_and_die(COACH, chat, "你好", "说到一半").await;

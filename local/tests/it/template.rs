@@ -1,6 +1,7 @@
-//! `template.yaml`, as SAM's own transform understands it, says what the code says: the same
-//! routes, streamed, the same events and schedules, and to each function its variables, its
-//! secrets, its queues and no more. What is there to run it by is in `observed` and `deployed`.
+//! Checks `template.yaml`, expanded by SAM's own transform, against the code. Routes, streaming,
+//! events and schedules must be the same. Each function must have exactly the variables, secrets
+//! and queues that it needs. Alarms and logs are checked in `observed`, deployment settings in
+//! `deployed`.
 
 mod deployed;
 mod observed;
@@ -23,8 +24,8 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::{harness::python, routes::Route};
 
-/// What the functions can be given: the variable, the one that holds its secret's ARN, the
-/// parameter that this comes from, and a value to try.
+/// Secrets of functions: the variable, the variable with the secret's ARN, the template parameter
+/// with that ARN, and a test value.
 const SECRETS: [(&str, &str, &str, &str); 3] = [
     (
         "DATABASE_URL",
@@ -46,8 +47,8 @@ const SECRETS: [(&str, &str, &str, &str); 3] = [
     ),
 ];
 
-/// Variables whose values a function checks when it starts: those it reads, it does not start with
-/// this in them.
+/// Variables that a function validates when it starts. A function reads a variable if it fails to
+/// start with [`NONSENSE`] in it.
 const CHECKED: [&str; 10] = [
     "CHAT_MAX_STREAMS",
     "CHAT_RATE_PER_MINUTE",
@@ -62,14 +63,14 @@ const CHECKED: [&str; 10] = [
 ];
 const NONSENSE: &str = "neither a number nor a URL";
 
-/// What every function is given, for the process and not for itself.
+/// Variables that every function has but does not read through `Env`.
 const OF_THE_PROCESS: [&str; 3] = [
     "AWS_LAMBDA_HTTP_IGNORE_STAGE_IN_PATH",
     "METRICS_NAMESPACE",
     "RUST_LOG",
 ];
 
-/// Those that wake job workers.
+/// The functions that wake job workers.
 const WAKE: [&str; 5] = [
     "admin-jobs",
     "chat-sessions",
@@ -78,7 +79,7 @@ const WAKE: [&str; 5] = [
     "trigger-dispatch",
 ];
 
-/// The template after the transform, which is what `CloudFormation` is given.
+/// The template after the transform, as `CloudFormation` receives it.
 fn transformed() -> &'static Value {
     static TRANSFORMED: OnceLock<Value> = OnceLock::new();
     TRANSFORMED.get_or_init(|| {
@@ -89,7 +90,7 @@ fn transformed() -> &'static Value {
             .arg(here.join("../template.yaml"))
             .env("PYTHONPATH", packages)
             .env("PYTHONDONTWRITEBYTECODE", "1")
-            // It only chooses how ARNs begin.
+            // The region only decides how ARNs begin.
             .env("AWS_DEFAULT_REGION", "us-east-1")
             .output()
             .expect("python3 is on the PATH");
@@ -102,7 +103,7 @@ fn transformed() -> &'static Value {
     })
 }
 
-/// The resource that is the function of this name.
+/// The resource of the function with this name.
 fn resource(function: &str) -> (&'static String, &'static Value) {
     let named = json!({"Fn::Sub": format!("${{AWS::StackName}}-{function}")});
     let resources = transformed()["Resources"].as_object().expect("resources");
@@ -119,7 +120,7 @@ fn resources(kind: &str) -> impl Iterator<Item = (&'static String, &'static Valu
         .filter(move |(_, resource)| resource["Type"] == kind)
 }
 
-/// The properties of the one resource of a type that `is_it` knows.
+/// The properties of the only resource of a type for which `is_it` returns true.
 #[track_caller]
 fn one(kind: &str, is_it: impl Fn(&Value) -> bool) -> &'static Value {
     let found: Vec<_> = resources(kind)
@@ -130,17 +131,17 @@ fn one(kind: &str, is_it: impl Fn(&Value) -> bool) -> &'static Value {
     found[0]
 }
 
-/// As other resources refer to a resource.
+/// The reference by which other resources name a resource.
 fn arn_of(logical_id: &str) -> Value {
     json!({"Fn::GetAtt": [logical_id, "Arn"]})
 }
 
-/// As everything refers to a function that invokes it: by its alias.
+/// The reference by which triggers name a function: its alias.
 fn alias_of(function: &str) -> Value {
     json!({"Ref": format!("{}Aliaslive", resource(function).0)})
 }
 
-/// What a parameter is unless it is told; anything else is what it is.
+/// The default of a parameter, or the value itself if it is not a parameter.
 fn by_default(value: &'static Value) -> &'static Value {
     match value["Ref"].as_str() {
         Some(parameter) => &transformed()["Parameters"][parameter]["Default"],
@@ -159,7 +160,6 @@ fn operations() -> impl Iterator<Item = (&'static String, String, &'static Value
     })
 }
 
-/// The URI of an operation's integration.
 fn integration_uri(operation: &Value) -> &str {
     let integration = &operation["x-amazon-apigateway-integration"];
     integration["uri"]["Fn::Sub"].as_str().expect("a URI")
@@ -177,7 +177,7 @@ fn function_of(operation: &Value) -> String {
         .to_owned()
 }
 
-/// Every event of the API.
+/// All routes of the API with their functions.
 pub fn routes() -> BTreeSet<Route> {
     operations()
         .map(|(path, method, operation)| (method, path.clone(), function_of(operation)))
@@ -185,7 +185,7 @@ pub fn routes() -> BTreeSet<Route> {
 }
 
 #[test]
-fn every_route_streams_and_may_take_as_long_as_its_function() {
+fn every_route_streams_with_the_timeout_of_its_function() {
     for (path, method, operation) in operations() {
         let integration = &operation["x-amazon-apigateway-integration"];
         let uri = integration_uri(operation);
@@ -209,7 +209,7 @@ fn every_route_streams_and_may_take_as_long_as_its_function() {
 }
 
 #[tokio::test]
-async fn the_emulated_cloud_has_the_functions_times_and_memory() {
+async fn the_emulator_has_the_functions_timeouts_and_memory() {
     let functions = resources("AWS::Lambda::Function");
     assert_eq!(functions.count(), cloud::FUNCTIONS.len());
 
@@ -259,12 +259,12 @@ async fn start(function: &str, env: Env) -> Result<(), ConfigError> {
         "prewarm" => prewarm::from_env(env).await.map(drop),
         "sweep" => sweep::from_env(env).await.map(drop),
         "trigger-dispatch" => trigger_dispatch::from_env(env).await.map(drop),
-        other => panic!("{other} is not known here"),
+        other => panic!("unknown function {other}"),
     }
 }
 
 #[tokio::test]
-async fn each_function_is_given_the_secrets_that_it_needs_and_no_other() {
+async fn each_function_has_exactly_the_secrets_it_needs() {
     for (function, _) in cloud::FUNCTIONS {
         let given = given_secrets(function);
         let without = |left_out| {
@@ -281,7 +281,7 @@ async fn each_function_is_given_the_secrets_that_it_needs_and_no_other() {
             let missing = start(function, without(Some(*name))).await.err();
             assert!(
                 matches!(missing, Some(ConfigError::Missing(_))),
-                "{function} is given {name}, which it does not need"
+                "{function} has {name}, which it does not need"
             );
         }
 
@@ -292,7 +292,7 @@ async fn each_function_is_given_the_secrets_that_it_needs_and_no_other() {
     }
 }
 
-/// The secrets whose ARNs a function is told.
+/// The secrets whose ARNs a function has in its variables.
 fn given_secrets(function: &str) -> Vec<(&'static str, &'static str, &'static str, &'static str)> {
     let variables = variables(function);
     let given = SECRETS.into_iter().filter(|(_, arn_name, parameter, _)| {
@@ -310,7 +310,7 @@ fn variables(function: &str) -> &'static Value {
     &resource(function).1["Properties"]["Environment"]["Variables"]
 }
 
-/// The actions that a function's own policies allow, each with its resource in JSON.
+/// The actions that a function's own policies allow, each with its resource as JSON.
 fn grants(function: &str) -> BTreeSet<(String, String)> {
     let role = format!("{}Role", resource(function).0);
     let policies = &transformed()["Resources"][role]["Properties"]["Policies"];
@@ -333,7 +333,7 @@ fn grants(function: &str) -> BTreeSet<(String, String)> {
     grants.collect()
 }
 
-/// The resources, in JSON, that a function may do something to.
+/// The resources, as JSON, on which a function may run `action`.
 fn granted(function: &str, action: &str) -> BTreeSet<String> {
     let grants = grants(function).into_iter();
     grants
@@ -341,7 +341,7 @@ fn granted(function: &str, action: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// A list, or the one thing that stands for a list of it.
+/// The items of a list. `CloudFormation` accepts a single value instead of a list.
 fn list(value: &'static Value) -> Vec<&'static Value> {
     match value {
         Value::Null => Vec::new(),
@@ -351,7 +351,7 @@ fn list(value: &'static Value) -> Vec<&'static Value> {
 }
 
 #[tokio::test]
-async fn each_function_is_given_the_variables_that_it_reads_and_no_other() {
+async fn each_function_has_exactly_the_variables_it_reads() {
     for (function, _) in cloud::FUNCTIONS {
         let secrets = given_secrets(function);
         let env = Env::from_pairs(secrets.iter().map(|(name, _, _, value)| (*name, *value)));
@@ -367,7 +367,7 @@ async fn each_function_is_given_the_variables_that_it_reads_and_no_other() {
         }
         if read.contains("DASHSCOPE_BASE_URL") {
             read.insert("DASHSCOPE_WORKSPACE");
-            // Who holds a conversation asks the chat's app alone.
+            // Functions that make replies call only the chat app.
             if read.contains("CHAT_MAX_STREAMS") {
                 read.insert(App::Chat.variable());
             } else {
@@ -377,7 +377,7 @@ async fn each_function_is_given_the_variables_that_it_reads_and_no_other() {
         if WAKE.contains(&function) {
             read.insert("JOB_QUEUE_URL");
         }
-        // Beside the secret, where that does not say it.
+        // The secret may lack the host and the database name.
         if read.contains("DATABASE_URL_SECRET_ARN") {
             read.extend(["DATABASE_HOST", "DATABASE_NAME"]);
         }
@@ -391,7 +391,7 @@ async fn each_function_is_given_the_variables_that_it_reads_and_no_other() {
 }
 
 #[tokio::test]
-async fn what_nobody_sets_is_as_in_the_code() {
+async fn parameter_defaults_equal_the_defaults_in_the_code() {
     let nothing = Env::from_pairs([("DATABASE_URL", SECRETS[0].3)]);
     let database = DatabaseConfig::from_env(&nothing).await;
     let jobs = JobLimits::from_env(&nothing).expect("limits");
@@ -423,14 +423,14 @@ async fn what_nobody_sets_is_as_in_the_code() {
     for app in App::ALL {
         assert_eq!(number("job-worker", app.variable()), "", "{app:?}");
     }
-    // No page of another origin may call.
+    // The default allows no other origin.
     for function in deployed::that_serve_http() {
         assert_eq!(number(&function, "CORS_ALLOWED_ORIGINS"), "", "{function}");
     }
 }
 
 #[test]
-fn whoever_wakes_workers_may_send_to_their_queue_and_nobody_else_has_one() {
+fn only_functions_that_wake_workers_may_send_to_the_queue() {
     let queue = arn_of("JobQueue").to_string();
     let dead_letters = arn_of("EventDeadLetters").to_string();
     for (function, _) in cloud::FUNCTIONS {
@@ -446,7 +446,7 @@ fn whoever_wakes_workers_may_send_to_their_queue_and_nobody_else_has_one() {
             expect("sqs:SendMessage", &queue);
         }
         if function == "job-worker" {
-            // What Lambda does on its behalf.
+            // Lambda polls the queue with the function's role.
             expect("sqs:ReceiveMessage", &queue);
             expect("sqs:DeleteMessage", &queue);
             expect("sqs:GetQueueAttributes", &queue);
@@ -461,8 +461,8 @@ fn whoever_wakes_workers_may_send_to_their_queue_and_nobody_else_has_one() {
 }
 
 #[test]
-fn no_policy_says_more_than_it_must() {
-    /// Everything that stands under these names, wherever they are.
+fn no_policy_has_needless_permissions() {
+    /// All values of members with these names, at any depth.
     fn named<'a>(names: &[&str], value: &'a Value, found: &mut Vec<&'a Value>) {
         match value {
             Value::Object(members) => {
@@ -503,8 +503,8 @@ fn no_policy_says_more_than_it_must() {
         assert!(!part.to_string().contains('*'), "{part}");
     }
 
-    // Of AWS's own policies, which name all resources, those for logs, network interfaces and traces,
-    // and CodeDeploy's for functions.
+    // The only managed policies are for logs, network interfaces and traces, and CodeDeploy's for
+    // functions. AWS's own policies name all resources.
     for (role, resource) in resources("AWS::IAM::Role") {
         for policy in list(&resource["Properties"]["ManagedPolicyArns"]) {
             let text = policy.to_string();
@@ -524,7 +524,7 @@ fn no_policy_says_more_than_it_must() {
 }
 
 #[test]
-fn the_rule_passes_on_the_events_that_the_code_understands() {
+fn the_event_rule_matches_the_events_that_the_code_accepts() {
     let rule = one("AWS::Events::Rule", |_| true);
     assert_eq!(rule["EventBusName"], json!({"Ref": "BusinessEventBus"}));
     let pattern = &rule["EventPattern"];
@@ -545,7 +545,7 @@ fn the_rule_passes_on_the_events_that_the_code_understands() {
 }
 
 #[test]
-fn an_event_that_became_no_job_is_kept() {
+fn an_event_without_a_job_goes_to_the_dead_letter_queue() {
     let dead_letters = arn_of("EventDeadLetters");
     let (dispatch, _) = resource("trigger-dispatch");
     let failures = one("AWS::Lambda::EventInvokeConfig", |config| {
@@ -556,7 +556,7 @@ fn an_event_that_became_no_job_is_kept() {
         dead_letters
     );
 
-    // One that did not reach the function is sent by the rule, which has no role.
+    // The rule itself sends an event that did not reach the function, and a rule has no role.
     let (rule_id, rule) = resources("AWS::Events::Rule").next().expect("a rule");
     let target = &rule["Properties"]["Targets"][0];
     assert_eq!(target["DeadLetterConfig"]["Arn"], dead_letters);
@@ -576,7 +576,7 @@ fn an_event_that_became_no_job_is_kept() {
 }
 
 #[test]
-fn messages_that_nobody_answers_come_again_and_do_not_come_for_ever() {
+fn unprocessed_messages_are_redelivered_a_limited_number_of_times() {
     let (_, function) = resource("job-worker");
     let messages = one("AWS::Lambda::EventSourceMapping", |_| true);
     assert_eq!(messages["FunctionName"], alias_of("job-worker"));
@@ -599,7 +599,7 @@ fn messages_that_nobody_answers_come_again_and_do_not_come_for_ever() {
 }
 
 #[test]
-fn queues_are_encrypted_and_dead_letters_kept_as_long_as_sqs_can() {
+fn queues_are_encrypted_and_dead_letters_have_the_longest_retention() {
     for (name, queue) in resources("AWS::SQS::Queue") {
         let properties = &queue["Properties"];
         assert_eq!(properties["SqsManagedSseEnabled"], true, "{name}");
@@ -610,7 +610,7 @@ fn queues_are_encrypted_and_dead_letters_kept_as_long_as_sqs_can() {
     }
 }
 
-/// Properties of the one schedule of a function.
+/// The properties of the only schedule of a function.
 fn schedule_of(function: &str) -> &'static Value {
     one("AWS::Scheduler::Schedule", |schedule| {
         schedule["Target"]["Arn"] == alias_of(function)
@@ -618,7 +618,7 @@ fn schedule_of(function: &str) -> &'static Value {
 }
 
 #[test]
-fn what_is_scheduled_on_a_laptop_is_due_at_the_same_times_in_the_cloud() {
+fn schedules_are_the_same_locally_and_in_the_cloud() {
     assert_eq!(schedules::EVERY_MINUTE.as_secs(), 60);
     for function in ["job-worker", "sweep"] {
         let schedule = schedule_of(function);
@@ -637,8 +637,8 @@ fn what_is_scheduled_on_a_laptop_is_due_at_the_same_times_in_the_cloud() {
     assert_eq!(zone, "Asia/Shanghai");
 }
 
-/// What a resource must wait for, by its own words.
-fn waits_for(resource: &Value) -> Vec<&str> {
+/// The resources that `DependsOn` names.
+fn depends_on(resource: &Value) -> Vec<&str> {
     let named = &resource["DependsOn"];
     let one = named.as_str().into_iter();
     let many = named.as_array().into_iter().flatten();
@@ -646,10 +646,10 @@ fn waits_for(resource: &Value) -> Vec<&str> {
 }
 
 #[test]
-fn no_function_is_made_or_changed_before_the_schema_but_the_one_that_changes_it() {
+fn every_function_except_the_migration_depends_on_the_schema() {
     for (name, _) in cloud::FUNCTIONS {
         let (_, function) = resource(name);
-        let waits = waits_for(function).contains(&"Migration");
+        let waits = depends_on(function).contains(&"Migration");
         assert_eq!(waits, name != "db-migrate", "{name}");
     }
 }
@@ -659,7 +659,7 @@ fn each_new_build_migrates_with_its_own_code() {
     let (_, migration) = resources("Custom::Migration").next().expect("a migration");
     let properties = &migration["Properties"];
     let (function, _) = resource("db-migrate");
-    // Neither an alias nor a version: what a rollback is asked of is the code of before.
+    // Neither an alias nor a version: a rollback would then run the previous code.
     assert_eq!(
         properties["ServiceToken"],
         json!({ "Fn::GetAtt": [function, "Arn"] })
@@ -680,7 +680,7 @@ fn each_new_build_migrates_with_its_own_code() {
 }
 
 #[test]
-fn two_stacks_of_one_account_do_not_take_each_others_names() {
+fn two_stacks_of_one_account_have_different_names() {
     for (kind, name) in [
         ("AWS::Lambda::Function", "FunctionName"),
         ("AWS::Logs::LogGroup", "LogGroupName"),
@@ -701,7 +701,7 @@ fn two_stacks_of_one_account_do_not_take_each_others_names() {
 }
 
 #[test]
-fn what_the_gateway_says_itself_is_in_the_words_of_the_mini_program() {
+fn the_gateways_own_errors_have_the_format_of_the_mini_program_api() {
     let body = &transformed()["Resources"]["Api"]["Properties"]["Body"];
     let responses = body["x-amazon-apigateway-gateway-responses"]
         .as_object()
@@ -716,7 +716,7 @@ fn what_the_gateway_says_itself_is_in_the_words_of_the_mini_program() {
 }
 
 #[test]
-fn the_template_is_ascii_because_cloudformation_gives_nothing_else_back() {
+fn the_template_is_ascii_as_cloudformation_requires() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../template.yaml");
     let template = std::fs::read_to_string(path).expect("read template.yaml");
     assert!(template.is_ascii());

@@ -1,4 +1,5 @@
-//! Objects that have an owner: every route that names one, tried by a colleague, by another site and by its admin.
+//! Access to objects with an owner, on every route that names one: by a colleague, by another site
+//! and by an admin.
 
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
@@ -8,7 +9,7 @@ use crate::harness::{
     routes::{self, OTHER_SITE_ADMIN, PLATFORM_ADMIN, Route, SITE_ADMIN},
 };
 
-/// One of each, of user 1001 and of site 1.
+/// One object of each kind, of user 1001 and site 1.
 struct Objects {
     chat: i64,
     reply: i64,
@@ -25,7 +26,7 @@ impl Objects {
         let reply = sent.ok()["aiReply"]["id"].as_i64().unwrap();
         let bot = json!({ "bot_id": "00000000-0000-4000-8000-000000000001" });
         let session = parlor.post(COACH, "/api/chat/sessions", &bot).await;
-        // The reply that failed is a run, and an alert.
+        // The run of the failed reply is also an alert.
         let run = parlor.last_run().await["id"].as_i64().unwrap();
         let job = sqlx::query_scalar(
             "insert into biz.ai_trigger_jobs (site_id, event_type, connector_type, trigger_type, member_id, app_chain, status)
@@ -54,7 +55,7 @@ impl Objects {
         }
     }
 
-    /// The path of a route with the object that it names; none where it names none.
+    /// The path of a route with its object. `None` if it names no object.
     fn path(&self, route: &Route) -> Option<String> {
         let template = &*route.template;
         let id = match template {
@@ -68,10 +69,13 @@ impl Objects {
             {
                 self.run.to_string()
             }
-            // What it names is in its body.
+            // The object is named in the body.
             "/api/xcx/chat/stream" => return Some(template.to_owned()),
             _ => {
-                assert!(!template.contains('{'), "{template} has no object here");
+                assert!(
+                    !template.contains('{'),
+                    "add an object for {template} to Objects"
+                );
                 return None;
             }
         };
@@ -107,7 +111,7 @@ fn request(parlor: &Parlor, user: i64, route: &Route, path: &str, body: &Value) 
 }
 
 #[tokio::test]
-async fn an_object_is_nobody_elses_on_any_route() {
+async fn an_object_is_refused_to_other_users_on_every_route() {
     let parlor = Parlor::start().await;
     let objects = Objects::new(&parlor).await;
     let before = contents(&parlor).await;
@@ -115,7 +119,8 @@ async fn an_object_is_nobody_elses_on_any_route() {
         let body = objects.body(&route);
         let strangers: &[(i64, String, u16, &str)] = if route.is_for_admins() {
             &[
-                // Its own site is asked, where the object is not, or this one by name.
+                // Without a site, the other admin's own site is searched. With site 1, access is
+                // forbidden.
                 (OTHER_SITE_ADMIN, path.clone(), 404, "not_found"),
                 (
                     OTHER_SITE_ADMIN,
@@ -142,7 +147,7 @@ async fn an_object_is_nobody_elses_on_any_route() {
             );
         }
     }
-    // A platform admin looks at a site where the object is not.
+    // A platform admin names a site that does not have the object.
     for (route, path) in named(&objects) {
         if route.is_for_admins() {
             let path = format!("{path}?site_id=2");
@@ -161,11 +166,11 @@ async fn an_object_is_nobody_elses_on_any_route() {
             );
         }
     }
-    assert_eq!(contents(&parlor).await, before, "nothing came of it");
+    assert_eq!(contents(&parlor).await, before, "the data changed");
 }
 
 #[tokio::test]
-async fn an_object_is_its_owners_on_every_route() {
+async fn an_object_is_accessible_to_its_owner_on_every_route() {
     let parlor = Parlor::start().await;
     let objects = Objects::new(&parlor).await;
     for (route, path) in named(&objects) {
@@ -179,14 +184,14 @@ async fn an_object_is_its_owners_on_every_route() {
             owners.push(PLATFORM_ADMIN);
         }
         for owner in owners {
-            // A platform admin says at which site it changes something.
+            // A platform admin must name the site of a change.
             let path = if owner == PLATFORM_ADMIN {
                 format!("{path}?site_id=1")
             } else {
                 path.clone()
             };
             let passed = answer(request(&parlor, owner, &route, &path, &body)).await;
-            // What it does to the one object may stand in the way of the next: 400 and 409 are states.
+            // The effect on one object may prevent the next request: 400 and 409 report a state.
             assert!(
                 passed.status.is_success() || matches!(passed.status.as_u16(), 400 | 409),
                 "{owner} {} {path}: {} {}",
@@ -198,7 +203,7 @@ async fn an_object_is_its_owners_on_every_route() {
     }
 }
 
-/// What there is, as far as a stranger might have changed it.
+/// The contents of all tables that a request could change.
 async fn contents(parlor: &Parlor) -> Value {
     sqlx::query_scalar(
         "select jsonb_build_object(

@@ -1,6 +1,6 @@
-//! Which request a line of the log, and a call of DashScope, belong to.
+//! Trace and request ids in log lines and in calls to DashScope.
 
-#![expect(clippy::unwrap_used, reason = "tests, and what they share")]
+#![expect(clippy::unwrap_used, reason = "test helpers")]
 
 use serde_json::json;
 
@@ -12,14 +12,14 @@ use crate::harness::{
 const HEADER: &str = "x-amzn-trace-id";
 const ROOT: &str = "1-5759e988-bd862e3fe1be46a994272793";
 
-/// What DashScope was told last.
-fn told(parlor: &Parlor) -> Option<String> {
+/// The trace header of the last call to DashScope.
+fn sent_trace(parlor: &Parlor) -> Option<String> {
     let calls = parlor.simulator.calls();
     calls.last().unwrap().header(HEADER).map(str::to_owned)
 }
 
 #[tokio::test]
-async fn a_clients_trace_goes_on_to_dashscope_and_what_is_none_does_not() {
+async fn a_valid_client_trace_is_forwarded_to_dashscope() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     let path = format!("/api/xcx/chat/{chat}/messages");
@@ -32,7 +32,7 @@ async fn a_clients_trace_goes_on_to_dashscope_and_what_is_none_does_not() {
         answer(request.json(&json!({ "content": "你好" })))
             .await
             .ok();
-        told(&parlor)
+        sent_trace(&parlor)
     };
     let header = format!("Root={ROOT};Parent=53995c3f42cd8ad8;Sampled=1;Lineage=1:a87bd80c:0");
     let kept = format!("Root={ROOT};Parent=53995c3f42cd8ad8;Sampled=1");
@@ -47,24 +47,24 @@ async fn a_clients_trace_goes_on_to_dashscope_and_what_is_none_does_not() {
         assert_eq!(send(Some(nonsense)).await, None, "{nonsense}");
     }
 
-    // A stream's reply is made by a task of its own.
+    // A streamed reply is made in a separate task.
     let stream = parlor.request_as(COACH, "POST", "/api/xcx/chat/stream");
     let stream = stream.header(HEADER, format!("Root={ROOT}"));
     let body = json!({ "chatId": chat, "content": "你好" });
     let response = stream.json(&body).send().await.unwrap();
     response.text().await.unwrap();
-    assert_eq!(told(&parlor), Some(format!("Root={ROOT}")));
+    assert_eq!(sent_trace(&parlor), Some(format!("Root={ROOT}")));
 }
 
 #[tokio::test]
-async fn the_lines_of_a_request_have_its_ids_and_how_long_dashscope_took() {
+async fn log_lines_have_the_request_ids_and_the_dashscope_time() {
     let cloud = Cloud::start().await;
     let chat = cloud.parlor.open(COACH, "t").await;
     let body = json!({ "chatId": chat, "content": "你好" });
     let send = with_body(about(recorded_of("chat-send", COACH), chat), &body);
     cloud.answer("chat-messages", &send).await.ok();
-    let answered = cloud.said("chat-messages", "request finished").await;
-    let ended = cloud.said("chat-messages", "reply ended").await;
+    let answered = cloud.log_line("chat-messages", "request finished").await;
+    let ended = cloud.log_line("chat-messages", "reply ended").await;
     for line in [&answered, &ended] {
         assert!(line["latency_ms"].is_u64(), "{line}");
         assert!(line["upstream_latency_ms"].is_u64(), "{line}");
@@ -77,9 +77,9 @@ async fn the_lines_of_a_request_have_its_ids_and_how_long_dashscope_took() {
         assert!(answered["span"][id].is_string(), "{answered}");
         assert_eq!(answered["span"][id], ended["span"][id]);
     }
-    // Lambda's own trace, and not the one of the event's header.
+    // Lambda's own trace is used, not the one in the event's header.
     let root = answered["span"]["trace_id"].as_str().unwrap();
-    let header = told(&cloud.parlor).unwrap();
+    let header = sent_trace(&cloud.parlor).unwrap();
     assert_eq!(header, format!("Root={root};Sampled=0"));
     assert!(
         !send["headers"]["X-Amzn-Trace-Id"]
@@ -88,16 +88,17 @@ async fn the_lines_of_a_request_have_its_ids_and_how_long_dashscope_took() {
             .contains(root)
     );
 
-    // A stream is answered when its head is: its end is told later.
+    // For a stream, the request line is logged with the response head, and the reply line at its
+    // end.
     let stream = with_body(recorded_of("chat-stream", COACH), &body);
     cloud.parlor.simulator.hold_after(1);
     let mut events = cloud.stream("chat-stream", &stream).await;
     events.expect("start").await;
-    let answered = cloud.said("chat-stream", "request finished").await;
+    let answered = cloud.log_line("chat-stream", "request finished").await;
     assert!(answered.get("upstream_latency_ms").is_none(), "{answered}");
     cloud.parlor.simulator.release();
     events.rest().await;
-    let ended = cloud.said("chat-stream", "reply ended").await;
+    let ended = cloud.log_line("chat-stream", "reply ended").await;
     assert!(ended["upstream_latency_ms"].is_u64(), "{ended}");
     assert_eq!(answered["span"]["trace_id"], ended["span"]["trace_id"]);
 }

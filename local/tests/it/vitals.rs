@@ -1,6 +1,6 @@
-//! What alarms watch: counted from what is stored.
+//! Gauges for alarms, computed from the stored data.
 
-#![expect(clippy::unwrap_used, reason = "tests, and what they share")]
+#![expect(clippy::unwrap_used, reason = "test helpers")]
 
 use common::{governance::gauges, platform::metrics::Gauges};
 use sqlx::AssertSqlSafe;
@@ -19,7 +19,7 @@ async fn read(parlor: &Parlor) -> Gauges {
 }
 
 #[tokio::test]
-async fn the_queue_is_as_old_as_the_oldest_job_that_is_due_and_unclaimed() {
+async fn queue_age_is_the_age_of_the_oldest_due_unclaimed_job() {
     let parlor = Parlor::start().await;
     assert_eq!(
         read(&parlor).await,
@@ -39,11 +39,11 @@ async fn the_queue_is_as_old_as_the_oldest_job_that_is_due_and_unclaimed() {
         run(&parlor, &statement).await;
         read(&parlor).await.queue_age
     };
-    // Neither what is not due yet nor what somebody has.
+    // Jobs that are not due, are running or have ended do not count.
     assert!(queue(1, 0, -600, "pending").await.abs() < f64::EPSILON);
     assert!(queue(1, 0, 5_000, "running").await.abs() < f64::EPSILON);
     assert!(queue(1, 0, 6_000, "succeeded").await.abs() < f64::EPSILON);
-    // The oldest of all sites and kinds, in whatever order they came.
+    // The oldest job of all sites and kinds, in any order of insertion.
     for (site, urgency, seconds, oldest) in [
         (2, 1, 100, 100.0),
         (1, 0, 50, 100.0),
@@ -59,7 +59,7 @@ async fn the_queue_is_as_old_as_the_oldest_job_that_is_due_and_unclaimed() {
 }
 
 #[tokio::test]
-async fn circuits_are_open_until_they_are_closed() {
+async fn half_open_circuits_count_as_open() {
     let parlor = Parlor::start().await;
     run(
         &parlor,
@@ -71,13 +71,13 @@ async fn circuits_are_open_until_they_are_closed() {
 }
 
 #[tokio::test]
-async fn the_fullest_budget_is_of_the_day_or_the_month_of_a_site_that_asked_today() {
+async fn the_fullest_budget_is_daily_or_monthly_of_a_site_active_today() {
     let parlor = Parlor::start().await;
     let fullest = async || {
         let vitals = read(&parlor).await;
         (vitals.budget_used.round(), vitals.site_id)
     };
-    // 100,000 a day and 2,000,000 a month, unless the site has its own.
+    // The defaults are 100,000 a day and 2,000,000 a month.
     run(
         &parlor,
         "insert into biz.ai_usage_daily (site_id, day, app_type, tokens, reserved_tokens)
@@ -94,7 +94,7 @@ async fn the_fullest_budget_is_of_the_day_or_the_month_of_a_site_that_asked_toda
     )
     .await;
     assert_eq!(fullest().await, (75.0, Some(1)));
-    // What this month was before today is added up once a day, and then known.
+    // The usage of this month before today is summed once a day and stored.
     assert_eq!(gauges::sum_up(&parlor.db).await.unwrap(), 2);
     assert_eq!(gauges::sum_up(&parlor.db).await.unwrap(), 0);
     run(
@@ -103,14 +103,14 @@ async fn the_fullest_budget_is_of_the_day_or_the_month_of_a_site_that_asked_toda
     )
     .await;
     assert_eq!(fullest().await, (80.0, Some(1)));
-    // Who may ask nothing is not to be told every minute that nothing is left.
+    // A site with a limit of 0 is excluded. Otherwise its alarm would never end.
     run(
         &parlor,
         "update biz.ai_budgets set daily_limit = 0, monthly_limit = 0 where site_id = 1",
     )
     .await;
     assert_eq!(fullest().await, (21.0, Some(2)));
-    // Last month is over; and who asks nothing today uses nothing up.
+    // Last month does not count, and neither does a site without usage today.
     run(
         &parlor,
         "insert into biz.ai_usage_daily (site_id, day, app_type, tokens)

@@ -14,9 +14,12 @@ create function live_session(
     p_rounds integer,
     p_limits history_limits
 ) returns text language sql stable as $$
-    select p_session
-    where p_rounds < (p_limits).session_rounds
-      and p_used_at > clock_timestamp() - make_interval(secs => (p_limits).session_seconds)
+    -- One expression of stable functions, so that PostgreSQL inlines it.
+    select case
+        when p_rounds < (p_limits).session_rounds
+         and p_used_at > statement_timestamp() - make_interval(secs => (p_limits).session_seconds)
+            then p_session
+    end
 $$;
 
 comment on function live_session is 'The id of a session that DashScope still has; else null';

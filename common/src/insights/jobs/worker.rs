@@ -84,8 +84,7 @@ pub(crate) struct JobContext {
 /// Makes the bot's reply to a message of a session. The layer `chat` implements it, because jobs
 /// are in a lower layer.
 pub(crate) trait SessionReplies: Send + Sync {
-    /// Calls the bot once. Stores its reply and ends the job. If there is no reply, stores a message
-    /// that says so.
+    /// Calls the bot once. Stores its reply, or a message that there is none, and ends the job.
     fn reply<'a>(
         &'a self,
         context: &'a JobContext,

@@ -1,4 +1,4 @@
-//! `Idempotency-Key`: the same message sent again is the same message.
+//! `Idempotency-Key`: a repeated request does not create a second message.
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -23,12 +23,12 @@ async fn a_repeat_under_a_key_is_the_same_message_and_another_body_is_refused() 
     let parlor = Parlor::start().await;
     let id = parlor.begin_session(COACH).await;
     let body = json!({ "content": "你好" });
-    let first = parlor.say_once(COACH, &id, "k", &body).await;
-    let again = parlor.say_once(COACH, &id, "k", &body).await;
+    let first = parlor.post_message_with_key(COACH, &id, "k", &body).await;
+    let again = parlor.post_message_with_key(COACH, &id, "k", &body).await;
     assert_eq!(first.created(), again.created());
-    // Left out is as good as given, and what is trimmed is no difference.
+    // Omitted fields equal explicit defaults, and surrounding spaces are ignored.
     let same = json!({ "content": " 你好 ", "content_type": "markdown", "reply_to": null });
-    let again = parlor.say_once(COACH, &id, "k", &same).await;
+    let again = parlor.post_message_with_key(COACH, &id, "k", &same).await;
     assert_eq!(first.body, *again.created());
     let message = &first.body["message"]["id"];
     for other in [
@@ -36,26 +36,26 @@ async fn a_repeat_under_a_key_is_the_same_message_and_another_body_is_refused() 
         json!({ "content": "你好", "content_type": "text" }),
         json!({ "content": "你好", "reply_to": message }),
     ] {
-        let refused = parlor.say_once(COACH, &id, "k", &other).await;
+        let refused = parlor.post_message_with_key(COACH, &id, "k", &other).await;
         refused.refused_at(SESSIONS, 422, "invalid_request");
     }
     assert_eq!(stored(&parlor).await, (1, 1));
-    // A repeat is told what it was, whatever has become of the session.
+    // A repeat returns the original response, even if the session is closed.
     let path = format!("{SESSIONS}/{id}");
     answer(parlor.request_as(COACH, "DELETE", &path)).await.ok();
-    let again = parlor.say_once(COACH, &id, "k", &body).await;
+    let again = parlor.post_message_with_key(COACH, &id, "k", &body).await;
     assert_eq!(first.body, *again.created());
 }
 
 #[tokio::test]
-async fn ten_at_once_under_a_key_are_one_message() {
+async fn ten_concurrent_requests_with_one_key_are_one_message() {
     let parlor = Parlor::start().await;
     let id = parlor.begin_session(COACH).await;
     let body = json!({ "content": "你好" });
-    // Who comes too late for the database's patience sends again.
+    // Requests that time out in the database are retried.
     let answers = join_all((0..10).map(|_| {
-        until("the message is taken", async || {
-            let answer = parlor.say_once(COACH, &id, "k", &body).await;
+        until("the message is accepted", async || {
+            let answer = parlor.post_message_with_key(COACH, &id, "k", &body).await;
             (answer.status != 503).then_some(answer)
         })
     }))
@@ -67,7 +67,7 @@ async fn ten_at_once_under_a_key_are_one_message() {
 }
 
 #[tokio::test]
-async fn a_key_is_a_sessions_own_and_two_keys_are_two_messages() {
+async fn a_key_applies_to_one_session_and_two_keys_are_two_messages() {
     let parlor = Parlor::start().await;
     let (here, there) = (
         parlor.begin_session(COACH).await,
@@ -75,25 +75,28 @@ async fn a_key_is_a_sessions_own_and_two_keys_are_two_messages() {
     );
     let body = json!({ "content": "你好" });
     for (session, key) in [(&here, "k"), (&there, "k"), (&here, "K"), (&here, "k k")] {
-        parlor.say_once(COACH, session, key, &body).await.created();
+        parlor
+            .post_message_with_key(COACH, session, key, &body)
+            .await
+            .created();
     }
-    // Nor does a message without one repeat anything.
-    parlor.say(COACH, &here, "你好").await.created();
+    // Messages without a key are never repeats.
+    parlor.post_message(COACH, &here, "你好").await.created();
     assert_eq!(stored(&parlor).await, (5, 5));
 }
 
 #[tokio::test]
-async fn a_key_is_forgotten_after_a_day_and_then_stands_for_the_new_message() {
+async fn a_key_expires_after_a_day_and_can_be_reused() {
     let parlor = Parlor::start().await;
     let id = parlor.begin_session(COACH).await;
     let first = parlor
-        .say_once(COACH, &id, "k", &json!({ "content": "昨天" }))
+        .post_message_with_key(COACH, &id, "k", &json!({ "content": "昨天" }))
         .await;
     parlor
         .execute("update biz.ai_idempotency_keys set created_at = now() - interval '23 hours 59 minutes'")
         .await;
     let again = parlor
-        .say_once(COACH, &id, "k", &json!({ "content": "昨天" }))
+        .post_message_with_key(COACH, &id, "k", &json!({ "content": "昨天" }))
         .await;
     assert_eq!(again.created(), first.created());
     parlor
@@ -102,18 +105,18 @@ async fn a_key_is_forgotten_after_a_day_and_then_stands_for_the_new_message() {
         )
         .await;
     let body = json!({ "content": "今天" });
-    let second = parlor.say_once(COACH, &id, "k", &body).await;
+    let second = parlor.post_message_with_key(COACH, &id, "k", &body).await;
     assert_ne!(
         second.created()["message"]["id"],
         first.body["message"]["id"]
     );
-    let again = parlor.say_once(COACH, &id, "k", &body).await;
+    let again = parlor.post_message_with_key(COACH, &id, "k", &body).await;
     assert_eq!(again.created(), second.created());
     assert_eq!(stored(&parlor).await, (2, 2));
 }
 
 #[tokio::test]
-async fn a_message_that_was_refused_is_not_remembered() {
+async fn a_refused_message_is_not_remembered() {
     let parlor = Parlor::start().await;
     let id = parlor.begin_session(COACH).await;
     let body = json!({ "content": "你好" });
@@ -121,18 +124,21 @@ async fn a_message_that_was_refused_is_not_remembered() {
         .execute("update biz.ai_budgets set daily_limit = 0")
         .await;
     parlor
-        .say_once(COACH, &id, "k", &body)
+        .post_message_with_key(COACH, &id, "k", &body)
         .await
         .refused_at(SESSIONS, 429, "budget_exceeded");
     parlor
         .execute("update biz.ai_budgets set daily_limit = 100000")
         .await;
     let other = json!({ "content": "改了" });
-    parlor.say_once(COACH, &id, "k", &other).await.created();
+    parlor
+        .post_message_with_key(COACH, &id, "k", &other)
+        .await
+        .created();
 }
 
 #[tokio::test]
-async fn a_key_is_1_to_64_printable_characters_and_given_once() {
+async fn a_key_is_1_to_64_printable_characters_in_one_header() {
     let parlor = Parlor::start().await;
     let id = parlor.begin_session(COACH).await;
     let path = format!("{SESSIONS}/{id}/messages");
@@ -161,6 +167,6 @@ async fn a_key_is_1_to_64_printable_characters_and_given_once() {
     for key in [vec![b'k'; 64], b"!~ \"{}".to_vec()] {
         send(vec![key]).await.created();
     }
-    let messages = parlor.heard(COACH, &id, "").await;
+    let messages = parlor.session_messages(COACH, &id, "").await;
     assert_eq!(messages["count"], Value::from(2));
 }

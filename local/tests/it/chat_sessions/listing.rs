@@ -1,4 +1,4 @@
-//! `GET /api/chat/sessions`: order, filters, pages, and what it costs.
+//! `GET /api/chat/sessions`: order, filters, pages and number of statements.
 
 use serde_json::{Value, json};
 use sqlx::Executor as _;
@@ -13,18 +13,18 @@ use crate::{
 };
 
 #[tokio::test]
-async fn the_newest_activity_comes_first_and_pages_fit_together() {
+async fn sessions_are_listed_by_newest_activity_without_gaps() {
     let parlor = Parlor::start().await;
     let mut expected = Vec::new();
     for _ in 0..5 {
         expected.insert(0, parlor.begin_session(COACH).await);
     }
     parlor.begin_session(STAFF).await;
-    // Neither a conversation of the mini-program nor another user's is one.
+    // Conversations of the mini-program and of other users are not sessions of the user.
     let chat = parlor.open(COACH, "t").await;
     parlor.send(COACH, chat, "你好").await.ok();
     let oldest = expected.pop().unwrap();
-    parlor.said(COACH, &oldest, "还在吗").await;
+    parlor.create_message(COACH, &oldest, "还在吗").await;
     expected.insert(0, oldest);
     let expected: Vec<Value> = expected.into_iter().map(Value::from).collect();
 
@@ -43,7 +43,7 @@ async fn the_newest_activity_comes_first_and_pages_fit_together() {
             let page = parlor.get(COACH, &path).await;
             assert_eq!(page.ok()["total"], 5);
             by_offset.extend(ids(&page.body["sessions"]));
-            // A page that happens to be full is not taken for one that is followed by another.
+            // A full last page has no next cursor.
             assert_eq!(page.body["next_cursor"].is_null(), by_offset.len() == 5);
 
             let path = format!("{SESSIONS}?limit={limit}{cursor}");
@@ -94,7 +94,7 @@ async fn sessions_of_the_same_instant_are_neither_skipped_nor_repeated() {
 }
 
 #[tokio::test]
-async fn status_and_bot_narrow_the_list_and_bind_its_cursors() {
+async fn status_and_bot_filter_the_list_and_cursors_require_the_same_filters() {
     let parlor = Parlor::start().await;
     let mut begun = Vec::new();
     for status in ["active", "active", "paused", "closed"] {
@@ -144,7 +144,7 @@ async fn a_last_message_is_cut_between_characters() {
     let id = parlor.begin_session(COACH).await;
     let list = parlor.get(COACH, SESSIONS).await;
     assert!(list.ok()["sessions"][0]["last_message"].is_null());
-    parlor.said(COACH, &id, &"🎱".repeat(200)).await;
+    parlor.create_message(COACH, &id, &"🎱".repeat(200)).await;
     let list = parlor.get(COACH, SESSIONS).await;
     let shown = &list.ok()["sessions"][0]["last_message"];
     assert_eq!(
@@ -154,7 +154,7 @@ async fn a_last_message_is_cut_between_characters() {
 }
 
 #[tokio::test]
-async fn the_last_message_is_the_newest_that_has_text_also_where_a_reply_ends_later() {
+async fn the_last_message_is_the_newest_with_text_even_if_a_reply_ends_later() {
     let parlor = Parlor::start().await;
     let id = parlor.begin_session(STAFF).await;
     let last = async || {
@@ -167,7 +167,7 @@ async fn the_last_message_is_the_newest_that_has_text_also_where_a_reply_ends_la
     let start = stream.expect("start").await;
     assert_eq!(last().await["id"], start.data["userMessageId"]);
 
-    // The end of the reply waits for somebody who is about to say something.
+    // The end of the reply waits for a transaction that is about to store a message.
     let mut meanwhile = parlor.db.acquire().await.unwrap();
     meanwhile.execute("begin").await.unwrap();
     sqlx::query("select from biz.ai_conversations where id = $1 for no key update")
@@ -176,7 +176,7 @@ async fn the_last_message_is_the_newest_that_has_text_also_where_a_reply_ends_la
         .await
         .unwrap();
     parlor.simulator.release();
-    until("the end waits", async || {
+    until("the end waits for a lock", async || {
         let waiting: i64 = sqlx::query_scalar(
             "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
         )
@@ -186,7 +186,7 @@ async fn the_last_message_is_the_newest_that_has_text_also_where_a_reply_ends_la
         (waiting > 0).then_some(())
     })
     .await;
-    let said: i64 = sqlx::query_scalar(
+    let newest: i64 = sqlx::query_scalar(
         "select message_id from send_session_message(1, $1, $2::uuid, '同时在别处问', 'text', null, null, 0, 100, 1)",
     )
     .bind(STAFF)
@@ -199,18 +199,18 @@ async fn the_last_message_is_the_newest_that_has_text_also_where_a_reply_ends_la
     let last = last().await;
     assert_eq!(
         (&last["id"], &last["content"]),
-        (&json!(said), &json!("同时在别处问"))
+        (&json!(newest), &json!("同时在别处问"))
     );
 }
 
-/// The eleventh trap: three queries for each row.
+/// The list must not run three queries for each row.
 #[tokio::test]
-async fn a_list_is_one_statement_however_many_sessions_it_has() {
+async fn a_list_of_any_length_is_one_statement() {
     let (parlor, wire) = Parlor::wired(Setup::default()).await;
     let mut newest = String::new();
     for _ in 0..8 {
         newest = parlor.begin_session(COACH).await;
-        parlor.said(COACH, &newest, "你好").await;
+        parlor.create_message(COACH, &newest, "你好").await;
     }
     for path in [
         SESSIONS.to_owned(),
@@ -220,7 +220,7 @@ async fn a_list_is_one_statement_however_many_sessions_it_has() {
         format!("{SESSIONS}/{newest}/messages?limit=1"),
         "/api/chat/bots".to_owned(),
     ] {
-        // A connection that the pool has just opened has to prepare its statements.
+        // A new connection of the pool must first prepare its statements.
         let mut fewest = usize::MAX;
         for _ in 0..5 {
             let before = wire.round_trips();
@@ -232,8 +232,11 @@ async fn a_list_is_one_statement_however_many_sessions_it_has() {
     let mut fewest = usize::MAX;
     for _ in 0..5 {
         let before = wire.round_trips();
-        parlor.said(COACH, &newest, "你好").await;
+        parlor.create_message(COACH, &newest, "你好").await;
         fewest = fewest.min(wire.round_trips() - before);
     }
-    assert_eq!(fewest, 1, "a message, and the job that has it answered");
+    assert_eq!(
+        fewest, 1,
+        "the message and its job are stored in one statement"
+    );
 }

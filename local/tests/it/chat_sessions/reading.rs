@@ -1,4 +1,4 @@
-//! The messages of a session, back and forth, and which of them were read.
+//! The messages of a session: paging in both directions, and read marks.
 
 use serde_json::{Value, json};
 
@@ -7,12 +7,14 @@ use crate::harness::{
     sessions::{SESSIONS, ids},
 };
 
-/// A session with so many messages, the bot's among them; answers their ids.
+/// A session with `questions` messages and their replies. Returns the ids of all messages.
 async fn conversation(parlor: &Parlor, questions: usize) -> (String, Vec<Value>) {
     let id = parlor.begin_session(COACH).await;
     let mut expected = Vec::new();
     for number in 0..questions {
-        let question = parlor.said(COACH, &id, &format!("第{number}问")).await;
+        let question = parlor
+            .create_message(COACH, &id, &format!("第{number}问"))
+            .await;
         parlor.reply(question, "complete", "好的。").await;
         let reply: i64 = sqlx::query_scalar(
             "select id from biz.ai_messages where role = 'assistant' and reply_to = $1",
@@ -26,7 +28,7 @@ async fn conversation(parlor: &Parlor, questions: usize) -> (String, Vec<Value>)
     (id, expected)
 }
 
-/// The thirteenth trap: `before` compared instants.
+/// `before` must not compare timestamps.
 #[tokio::test]
 async fn messages_of_the_same_instant_are_neither_skipped_nor_repeated() {
     let parlor = Parlor::start().await;
@@ -38,7 +40,7 @@ async fn messages_of_the_same_instant_are_neither_skipped_nor_repeated() {
         let mut back = Vec::new();
         let mut query = format!("limit={limit}");
         loop {
-            let page = parlor.heard(COACH, &id, &query).await;
+            let page = parlor.session_messages(COACH, &id, &query).await;
             let found = ids(&page["messages"]);
             query = format!("limit={limit}&before={}", found[0]);
             back.splice(0..0, found);
@@ -51,7 +53,7 @@ async fn messages_of_the_same_instant_are_neither_skipped_nor_repeated() {
         let mut forth = vec![expected[0].clone()];
         loop {
             let query = format!("limit={limit}&after={}", forth.last().unwrap());
-            let page = parlor.heard(COACH, &id, &query).await;
+            let page = parlor.session_messages(COACH, &id, &query).await;
             forth.extend(ids(&page["messages"]));
             if page["has_more"] == false {
                 break;
@@ -61,26 +63,28 @@ async fn messages_of_the_same_instant_are_neither_skipped_nor_repeated() {
     }
 }
 
-/// The fourteenth trap: there were said to be more where a page happened to be full.
+/// `has_more` must not be true only because the page is full.
 #[tokio::test]
-async fn whether_there_is_more_is_exact_at_every_boundary_in_both_directions() {
+async fn has_more_is_exact_at_every_boundary_in_both_directions() {
     let parlor = Parlor::start().await;
     let (id, all) = conversation(&parlor, 3).await;
     for limit in 1..=all.len() + 1 {
-        let newest = parlor.heard(COACH, &id, &format!("limit={limit}")).await;
+        let newest = parlor
+            .session_messages(COACH, &id, &format!("limit={limit}"))
+            .await;
         let from = all.len().saturating_sub(limit);
         assert_eq!(ids(&newest["messages"]), all[from..], "{limit}");
         assert_eq!(newest["has_more"], from > 0, "{limit}");
         assert_eq!(newest["count"], all.len() - from);
         for (place, message) in all.iter().enumerate() {
             let query = format!("limit={limit}&before={message}");
-            let page = parlor.heard(COACH, &id, &query).await;
+            let page = parlor.session_messages(COACH, &id, &query).await;
             let from = place.saturating_sub(limit);
             assert_eq!(ids(&page["messages"]), all[from..place], "{query}");
             assert_eq!(page["has_more"], from > 0, "{query}");
 
             let query = format!("limit={limit}&after={message}");
-            let page = parlor.heard(COACH, &id, &query).await;
+            let page = parlor.session_messages(COACH, &id, &query).await;
             let to = all.len().min(place + 1 + limit);
             assert_eq!(ids(&page["messages"]), all[place + 1..to], "{query}");
             assert_eq!(page["has_more"], to < all.len(), "{query}");
@@ -89,20 +93,20 @@ async fn whether_there_is_more_is_exact_at_every_boundary_in_both_directions() {
     }
     let empty = parlor.begin_session(COACH).await;
     assert_eq!(
-        parlor.heard(COACH, &empty, "").await,
+        parlor.session_messages(COACH, &empty, "").await,
         json!({ "messages": [], "count": 0, "has_more": false })
     );
 }
 
-/// The sixteenth trap: only what had been delivered was marked, and the counter was set to 0 whatever came
-/// in between.
+/// `read` must mark all messages, and must not set the counter to 0 if a message
+/// arrives meanwhile.
 #[tokio::test]
-async fn what_arrives_after_a_mark_stays_unread_and_what_was_there_is_read_whatever_its_state() {
+async fn messages_before_a_read_mark_are_read_and_later_ones_unread() {
     let parlor = Parlor::start().await;
     let id = parlor.begin_session(COACH).await;
     let mut questions = Vec::new();
     for _ in 0..4 {
-        questions.push(parlor.said(COACH, &id, "在吗").await);
+        questions.push(parlor.create_message(COACH, &id, "在吗").await);
     }
     parlor.reply(questions[0], "complete", "在。").await;
     parlor.reply(questions[1], "failed", "Not now.").await;
@@ -111,7 +115,7 @@ async fn what_arrives_after_a_mark_stays_unread_and_what_was_there_is_read_whate
     assert_eq!(marked.ok()["marked_read"], 2);
     parlor.reply(questions[2], "complete", "又在。").await;
     assert_eq!(parlor.session(COACH, &id).await["unread_count"], 1);
-    let page = parlor.heard(COACH, &id, "").await;
+    let page = parlor.session_messages(COACH, &id, "").await;
     let replies = page["messages"].as_array().unwrap().iter();
     let replies: Vec<_> = replies
         .filter(|message| message["sender_type"] == "bot")
@@ -128,20 +132,20 @@ async fn what_arrives_after_a_mark_stays_unread_and_what_was_there_is_read_whate
     assert_eq!(parlor.mark_read(COACH, &id).await.ok()["marked_read"], 1);
     assert_eq!(parlor.mark_read(COACH, &id).await.ok()["marked_read"], 0);
 
-    // The user's own message marks nothing, and is not marked.
+    // The user's own message marks nothing as read and is not counted.
     parlor.reply(questions[3], "complete", "一直在。").await;
-    parlor.said(COACH, &id, "好").await;
+    parlor.create_message(COACH, &id, "好").await;
     assert_eq!(parlor.session(COACH, &id).await["unread_count"], 1);
     assert_eq!(parlor.mark_read(COACH, &id).await.ok()["marked_read"], 1);
 }
 
 #[tokio::test]
-async fn marks_and_replies_at_once_lose_nothing() {
+async fn concurrent_read_marks_and_replies_keep_unread_counts_exact() {
     let parlor = Parlor::start().await;
     let id = parlor.begin_session(COACH).await;
     let mut questions = Vec::new();
     for _ in 0..20 {
-        questions.push(parlor.said(COACH, &id, "在吗").await);
+        questions.push(parlor.create_message(COACH, &id, "在吗").await);
     }
     let replies = async {
         for question in &questions {
@@ -161,15 +165,15 @@ async fn marks_and_replies_at_once_lose_nothing() {
         .as_i64()
         .unwrap();
     assert_eq!(marked + left, 20);
-    // What the list counts is what the messages say.
-    let page = parlor.heard(COACH, &id, "limit=100").await;
+    // The counter in the list equals the number of unread messages.
+    let page = parlor.session_messages(COACH, &id, "limit=100").await;
     let unread = page["messages"].as_array().unwrap().iter();
     let unread = unread.filter(|message| message["status"] == "delivered");
     assert_eq!(i64::try_from(unread.count()).unwrap(), left);
 }
 
 #[tokio::test]
-async fn a_page_is_bounded_however_much_is_asked_for() {
+async fn a_page_has_a_maximum_size() {
     let parlor = Parlor::start().await;
     let id = parlor.begin_session(COACH).await;
     sqlx::query(
@@ -187,7 +191,7 @@ async fn a_page_is_bounded_however_much_is_asked_for() {
         ("limit=101", 100),
         ("limit=99999999999999999999", 100),
     ] {
-        let page = parlor.heard(COACH, &id, query).await;
+        let page = parlor.session_messages(COACH, &id, query).await;
         assert_eq!(
             (&page["count"], &page["has_more"]),
             (&json!(count), &json!(true))

@@ -1,4 +1,4 @@
-//! What the session API refuses, in which words and in which order.
+//! Errors of the session API and their order.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use crate::harness::{
     sessions::{AGENT_GONE, BOT, DISABLED, GRANTED, MANAGER, OTHER_SITES, SESSIONS, WITHOUT_AGENT},
 };
 
-/// Every call about one session, good but for the session.
+/// Every call about a session, valid except for the session id.
 fn calls(id: &str) -> Vec<(&'static str, String, Value)> {
     let path = format!("{SESSIONS}/{id}");
     vec![
@@ -33,21 +33,21 @@ async fn refused(parlor: &Parlor, user: i64, id: &str, status: u16, code: &str) 
 }
 
 #[tokio::test]
-async fn a_session_of_nobody_of_another_site_or_of_another_user_is_refused_on_every_route() {
+async fn a_missing_or_foreign_session_is_refused_on_every_route() {
     let parlor = Parlor::start().await;
     let id = parlor.begin_session(COACH).await;
-    parlor.said(COACH, &id, "你好").await;
+    parlor.create_message(COACH, &id, "你好").await;
     let before = parlor.session(COACH, &id).await;
     let unknown = "00000000-0000-4000-8000-00000000abcd";
     refused(&parlor, COACH, unknown, 404, "not_found").await;
     refused(&parlor, OTHER_SITE, &id, 404, "not_found").await;
     refused(&parlor, STAFF, &id, 403, "not_owner").await;
     assert_eq!(parlor.session(COACH, &id).await, before);
-    assert_eq!(parlor.heard(COACH, &id, "").await["count"], 1);
+    assert_eq!(parlor.session_messages(COACH, &id, "").await["count"], 1);
 }
 
 #[tokio::test]
-async fn a_conversation_that_is_not_with_a_bot_is_no_session() {
+async fn a_conversation_without_a_bot_is_not_a_session() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;
     parlor.send(COACH, chat, "你好").await.ok();
@@ -56,7 +56,7 @@ async fn a_conversation_that_is_not_with_a_bot_is_no_session() {
         .await
         .unwrap();
     refused(&parlor, COACH, &id.to_string(), 400, "invalid_request").await;
-    // To others it is what any conversation is.
+    // Other users get the errors for any conversation.
     refused(&parlor, STAFF, &id.to_string(), 403, "not_owner").await;
     refused(&parlor, OTHER_SITE, &id.to_string(), 404, "not_found").await;
     assert_eq!(parlor.messages(COACH, chat).await.len(), 2);
@@ -64,7 +64,7 @@ async fn a_conversation_that_is_not_with_a_bot_is_no_session() {
 }
 
 #[tokio::test]
-async fn an_id_that_is_no_uuid_is_refused_on_every_route() {
+async fn an_id_that_is_not_a_uuid_is_refused_on_every_route() {
     let parlor = Parlor::start().await;
     for id in [
         "1",
@@ -87,12 +87,12 @@ async fn an_id_that_is_no_uuid_is_refused_on_every_route() {
     );
 }
 
-/// The twelfth trap: `limit=abc` and `offset=-1` were failures.
+/// `limit=abc` and `offset=-1` must not cause a 500.
 #[tokio::test]
-async fn a_query_that_makes_no_sense_is_refused_by_name() {
+async fn an_invalid_query_is_refused_by_field() {
     let parlor = Parlor::start().await;
     let id = parlor.begin_session(COACH).await;
-    let message = parlor.said(COACH, &id, "你好").await;
+    let message = parlor.create_message(COACH, &id, "你好").await;
     let list = SESSIONS.to_owned();
     let messages = format!("{SESSIONS}/{id}/messages");
     for (path, query, field) in [
@@ -135,7 +135,7 @@ async fn a_query_that_makes_no_sense_is_refused_by_name() {
 }
 
 #[tokio::test]
-async fn a_body_that_makes_no_sense_is_refused_by_name() {
+async fn an_invalid_body_is_refused_by_field() {
     let parlor = Parlor::start().await;
     let id = parlor.begin_session(COACH).await;
     let (one, messages) = (
@@ -206,13 +206,13 @@ async fn a_body_that_makes_no_sense_is_refused_by_name() {
         assert_eq!(refused.body["field"], field, "{body}");
     }
     assert_eq!(parlor.get(COACH, SESSIONS).await.ok()["total"], 1);
-    // Nothing to change is no mistake.
+    // A change without fields is valid.
     let same = parlor.call(COACH, "PATCH", &one, &json!({})).await;
     assert_eq!(same.ok()["session"]["title"], "Chat with 小台");
 }
 
 #[tokio::test]
-async fn a_bot_that_cannot_be_talked_to_says_why() {
+async fn an_unavailable_bot_is_refused_with_the_reason() {
     let parlor = Parlor::start().await;
     for (user, bot, status, code) in [
         (
@@ -237,7 +237,7 @@ async fn a_bot_that_cannot_be_talked_to_says_why() {
 }
 
 #[tokio::test]
-async fn refusals_come_in_their_order() {
+async fn errors_are_checked_in_the_documented_order() {
     let parlor = Parlor::start().await;
     let (mine, other) = (
         parlor.begin_session(COACH).await,

@@ -1,4 +1,4 @@
-//! `POST /api/chat/sessions/{id}/messages`: what is stored, and that nothing is lost.
+//! `POST /api/chat/sessions/{id}/messages`: every message is stored once.
 
 use std::time::Duration;
 
@@ -13,16 +13,16 @@ use crate::harness::{
     sessions::SESSIONS,
 };
 
-/// The fifteenth trap: counters that were read, changed and written back.
+/// Counters must not be read, changed and written back.
 #[tokio::test]
-async fn a_thousand_messages_at_once_are_all_stored_counted_and_queued_once() {
+async fn a_thousand_concurrent_messages_are_stored_counted_and_queued_once() {
     let parlor = Parlor::start().await;
     let id = parlor.begin_session(COACH).await;
     let path = format!("{SESSIONS}/{id}/messages");
     let expected: Vec<(String, String)> = (1..=1_000)
         .map(|number| (format!("k-{number}"), format!("第{number}问")))
         .collect();
-    // Past the socket, for not every machine lets a test have so many connections.
+    // Without a socket, because a test may not open so many connections on every machine.
     let app = gateway::app(&parlor.tools);
     let send = async |key: &str, content: &str| {
         let request = parlor.request_as(COACH, "POST", &path);
@@ -31,8 +31,8 @@ async fn a_thousand_messages_at_once_are_all_stored_counted_and_queued_once() {
         let request = Request::try_from(request.build().unwrap()).unwrap();
         answer_of(app.clone(), request.map(Body::new)).await
     };
-    // Who comes too late for the database's patience is told so, and when to send again what may have been
-    // stored. The more often he is told so the longer he waits, and not all of them choose the same moment.
+    // A request that times out in the database gets a 503 with `retry_after`. Each client waits
+    // longer after each retry, and clients wait for different times.
     let give_up = Instant::now() + Duration::from_secs(180);
     let clients = expected.iter().zip(1..);
     let answers = join_all(clients.map(async |((key, content), number)| {
@@ -44,10 +44,7 @@ async fn a_thousand_messages_at_once_are_all_stored_counted_and_queued_once() {
                 return answer;
             }
             assert_eq!(answer.status, 503, "{answer:?}");
-            assert!(
-                Instant::now() < give_up,
-                "waited in vain: {key} is not taken"
-            );
+            assert!(Instant::now() < give_up, "{key} is not accepted in time");
             let seconds = answer.body["retry_after"].as_u64().unwrap();
             sleep(Duration::from_millis((seconds * 1_000 + number) * tries)).await;
         }
@@ -65,8 +62,8 @@ async fn a_thousand_messages_at_once_are_all_stored_counted_and_queued_once() {
     let numbers: Vec<i64> = stored.iter().map(|(_, seq, ..)| *seq).collect();
     assert_eq!(numbers, (1..=1_000).collect::<Vec<_>>());
     assert!(stored.iter().all(|(.., jobs)| *jobs == 1));
-    // Everybody was told of his own message.
-    let mut told: Vec<_> = (expected.iter().zip(&answers))
+    // Each client received its own message.
+    let mut returned: Vec<_> = (expected.iter().zip(&answers))
         .map(|((key, content), answer)| {
             let message = &answer.created()["message"];
             assert_eq!(message["content"], **content);
@@ -76,9 +73,9 @@ async fn a_thousand_messages_at_once_are_all_stored_counted_and_queued_once() {
     let mut kept: Vec<_> = (stored.iter())
         .map(|(id, _, key, content, _)| (*id, key, content))
         .collect();
-    told.sort_unstable();
+    returned.sort_unstable();
     kept.sort_unstable();
-    assert_eq!(told, kept);
+    assert_eq!(returned, kept);
     let everything: (i64, i64, i64) = sqlx::query_as(
         "select (select count(*) from biz.ai_messages), (select count(*) from biz.ai_idempotency_keys),
                 (select count(*) from biz.ai_trigger_jobs)",
@@ -97,17 +94,17 @@ async fn a_thousand_messages_at_once_are_all_stored_counted_and_queued_once() {
     assert_eq!(session["last_message"]["content"], stored[999].3);
 }
 
-/// The seventeenth trap: a reply to a message of another session was taken.
+/// A reply to a message of another session must be refused.
 #[tokio::test]
-async fn a_message_replies_to_one_of_its_own_session_alone() {
+async fn a_message_can_reply_only_to_a_message_of_its_session() {
     let parlor = Parlor::start().await;
     let (here, there) = (
         parlor.begin_session(COACH).await,
         parlor.begin_session(COACH).await,
     );
     let (mine, other) = (
-        parlor.said(COACH, &here, "一").await,
-        parlor.said(COACH, &there, "二").await,
+        parlor.create_message(COACH, &here, "一").await,
+        parlor.create_message(COACH, &there, "二").await,
     );
     let path = format!("{SESSIONS}/{here}/messages");
     let sent = parlor
@@ -120,7 +117,7 @@ async fn a_message_replies_to_one_of_its_own_session_alone() {
         refused.refused_at(&path, 400, "invalid_request");
         assert_eq!(refused.body["field"], "reply_to", "{reply_to}");
     }
-    // Nor does a page begin at one.
+    // A page cannot start at a message of another session either.
     for direction in ["before", "after"] {
         for id in [other, 4_711, i64::MAX] {
             let refused = parlor.get(COACH, &format!("{path}?{direction}={id}")).await;
@@ -128,11 +125,11 @@ async fn a_message_replies_to_one_of_its_own_session_alone() {
             assert_eq!(refused.body["field"], direction, "{id}");
         }
     }
-    assert_eq!(parlor.heard(COACH, &here, "").await["count"], 2);
+    assert_eq!(parlor.session_messages(COACH, &here, "").await["count"], 2);
 }
 
 #[tokio::test]
-async fn a_message_is_shown_as_it_was_meant() {
+async fn content_type_and_trimmed_text_are_stored() {
     let parlor = Parlor::start().await;
     let id = parlor.begin_session(COACH).await;
     let path = format!("{SESSIONS}/{id}/messages");
@@ -145,39 +142,39 @@ async fn a_message_is_shown_as_it_was_meant() {
         let sent = parlor.post(COACH, &path, &body).await;
         assert_eq!(sent.created()["message"]["content_type"], expected);
     }
-    let page = parlor.heard(COACH, &id, "limit=3").await;
+    let page = parlor.session_messages(COACH, &id, "limit=3").await;
     assert_eq!(page["messages"][0]["content_type"], "text");
     let longest = "长".repeat(8_000);
     let sent = parlor
-        .say(COACH, &id, &format!("\u{3000}{longest}\n"))
+        .post_message(COACH, &id, &format!("\u{3000}{longest}\n"))
         .await;
     assert_eq!(sent.created()["message"]["content"], longest);
 }
 
 #[tokio::test]
-async fn a_failed_reply_says_so_and_the_question_counts_as_answered() {
+async fn a_failed_reply_is_marked_and_its_question_counts_as_answered() {
     let parlor = Parlor::start().await;
     let id = parlor.begin_session(COACH).await;
-    let question = parlor.said(COACH, &id, "你好").await;
+    let question = parlor.create_message(COACH, &id, "你好").await;
     parlor.reply(question, "failed", "Later.").await;
-    let page = parlor.heard(COACH, &id, "").await;
-    let told: Vec<_> = page["messages"].as_array().unwrap().iter().collect();
-    assert_eq!(told[0]["ack_status"], "acked");
+    let page = parlor.session_messages(COACH, &id, "").await;
+    let returned: Vec<_> = page["messages"].as_array().unwrap().iter().collect();
+    assert_eq!(returned[0]["ack_status"], "acked");
     assert_eq!(
-        (&told[1]["status"], &told[1]["ack_status"]),
+        (&returned[1]["status"], &returned[1]["ack_status"]),
         (&json!("failed"), &json!("pending"))
     );
 }
 
 #[tokio::test]
-async fn whoever_sends_too_much_or_has_no_budget_left_is_told_when_to_come_back() {
+async fn rate_limit_and_budget_errors_have_retry_after() {
     let parlor = Parlor::start_with(Setup {
         env: vec![("CHAT_RATE_PER_MINUTE", "3".into())],
         ..Setup::default()
     })
     .await;
     let id = parlor.begin_session(COACH).await;
-    let answers = join_all((0..8).map(|_| parlor.say(COACH, &id, "你好"))).await;
+    let answers = join_all((0..8).map(|_| parlor.post_message(COACH, &id, "你好"))).await;
     let (taken, refused): (Vec<_>, Vec<_>) =
         answers.iter().partition(|answer| answer.status == 201);
     assert_eq!((taken.len(), refused.len()), (3, 5));
@@ -193,7 +190,7 @@ async fn whoever_sends_too_much_or_has_no_budget_left_is_told_when_to_come_back(
     parlor
         .execute("update biz.ai_budgets set daily_limit = 0")
         .await;
-    let refused = parlor.say(COACH, &id, "你好").await;
+    let refused = parlor.post_message(COACH, &id, "你好").await;
     refused.refused_at(SESSIONS, 429, "budget_exceeded");
     assert!(refused.headers.contains_key("retry-after"));
     assert_eq!(parlor.session(COACH, &id).await["message_count"], 3);

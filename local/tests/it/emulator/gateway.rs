@@ -1,8 +1,8 @@
-//! Requests over the network, through API Gateway's part.
+//! Requests through the emulated API Gateway.
 
 use super::*;
 
-/// One connection and one request, as a client on the network makes it.
+/// Sends one request over its own connection.
 async fn send(address: SocketAddr, request: Request<Body>) -> Response<Incoming> {
     let connection = tokio::net::TcpStream::connect(address).await.unwrap();
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(connection))
@@ -51,7 +51,7 @@ async fn json_body(response: Response<Incoming>) -> Value {
     serde_json::from_slice(&body.to_bytes()).unwrap()
 }
 
-/// A test with clients and servers of its own beside the emulator's tasks.
+/// Runs a test with its own clients and servers next to the emulator's tasks.
 macro_rules! local {
     ($body:block) => {
         tokio::task::LocalSet::new().run_until(async $body).await
@@ -59,7 +59,7 @@ macro_rules! local {
 }
 
 #[tokio::test]
-async fn the_gateway_makes_events_of_requests_and_responses_of_answers() {
+async fn the_gateway_converts_requests_to_events_and_results_to_responses() {
     local!({
         let address = serve(&echo().await).await;
         let body: &'static [u8] = &[0, 159, 255];
@@ -96,7 +96,7 @@ async fn the_gateway_streams_chunk_by_chunk() {
 }
 
 #[tokio::test]
-async fn the_gateway_answers_404_for_what_has_no_route() {
+async fn the_gateway_returns_404_for_an_unknown_route() {
     local!({
         let address = serve(&echo().await).await;
         for request in [
@@ -111,7 +111,7 @@ async fn the_gateway_answers_404_for_what_has_no_route() {
 }
 
 #[tokio::test]
-async fn the_gateway_answers_502_for_a_failed_function() {
+async fn the_gateway_returns_502_for_a_failed_function() {
     local!({
         let address = serve(&echo().await).await;
         for uri in ["/panic", "/exit"] {
@@ -124,7 +124,7 @@ async fn the_gateway_answers_502_for_a_failed_function() {
 }
 
 #[tokio::test]
-async fn a_buffered_integration_takes_a_stream_for_malformed() {
+async fn a_buffered_integration_rejects_a_stream() {
     local!({
         let address = serve(&echo().await).await;
         assert_eq!(send(address, get("/echo")).await.status(), 502);
@@ -147,7 +147,7 @@ async fn a_kill_in_mid_stream_breaks_the_connection_and_the_next_request_works()
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_cancels_nothing() {
+async fn a_disconnect_does_not_cancel_the_function() {
     local!({
         let gates = tempfile::tempdir().unwrap();
         let emulator = echo().await;
@@ -164,7 +164,7 @@ async fn a_client_that_leaves_cancels_nothing() {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_before_the_answer_cancels_nothing() {
+async fn a_disconnect_before_the_response_does_not_cancel_the_function() {
     local!({
         let gates = tempfile::tempdir().unwrap();
         let emulator = echo().await;

@@ -1,13 +1,13 @@
-//! Events handed to a function directly.
+//! Direct invocations of a function.
 
 use super::*;
 
 #[tokio::test]
-async fn a_recorded_get_is_answered() {
+async fn a_recorded_get_gets_a_response() {
     let answer = answered_json(invoke(&echo().await, &recorded("rest-get.json")).await).await;
     assert_eq!(answer["method"], "GET");
     assert_eq!(answer["path"], "/echo/42");
-    // The runtime keeps the order of a name's values, not that of the names.
+    // The runtime keeps the order of a parameter's values, but not of the parameters.
     let mut query: Vec<_> = answer["query"].as_str().unwrap().split('&').collect();
     query.sort_unstable();
     assert_eq!(query, ["page=1", "page=2", "q=%E5%8F%B0%E7%90%83"]);
@@ -15,7 +15,7 @@ async fn a_recorded_get_is_answered() {
 }
 
 #[tokio::test]
-async fn the_request_id_is_lambdas_whatever_the_client_sent() {
+async fn the_request_id_comes_from_lambda_not_from_the_client() {
     let answer = answered_json(invoke(&echo().await, &recorded("rest-get.json")).await).await;
     assert!(uuid::Uuid::try_parse(answer["requestId"].as_str().unwrap()).is_ok());
 }
@@ -92,7 +92,7 @@ async fn a_panic_in_a_stream_ends_it_cleanly_and_the_next_event_is_served() {
 }
 
 #[tokio::test]
-async fn an_answer_without_a_body_and_one_beyond_the_buffered_limit_are_answered() {
+async fn an_empty_response_and_one_above_the_buffered_limit_arrive() {
     let emulator = echo().await;
     let (status, body) = answered(invoke(&emulator, &get_event("/empty", None)).await).await;
     assert_eq!((status.as_u16(), body.len()), (204, 0));
@@ -101,7 +101,7 @@ async fn an_answer_without_a_body_and_one_beyond_the_buffered_limit_are_answered
 }
 
 #[tokio::test]
-async fn the_deadline_is_the_timeout_from_now() {
+async fn the_deadline_is_the_start_plus_the_timeout() {
     let mut spec = spec("echo").await;
     spec.timeout = Duration::from_mins(50);
     let emulator = Emulator::start(vec![spec]).unwrap();
@@ -150,7 +150,7 @@ async fn a_crash_is_an_error_and_the_next_event_gets_a_new_process() {
 }
 
 #[tokio::test]
-async fn events_at_once_are_served_by_processes_of_their_own() {
+async fn concurrent_events_are_served_by_separate_processes() {
     let gates = tempfile::tempdir().unwrap();
     let mut spec = spec("echo").await;
     spec.max_instances = 2;
@@ -166,13 +166,13 @@ async fn events_at_once_are_served_by_processes_of_their_own() {
     );
     let (first, second) = (answered(first).await.1, answered(second).await.1);
     assert_ne!(first, second);
-    // Both are kept, and used again.
+    // Both processes are kept and reused.
     answered_json(invoke(&emulator, &recorded("rest-get.json")).await).await;
     assert_eq!(emulator.instances("echo").unwrap().len(), 2);
 }
 
 #[tokio::test]
-async fn events_beyond_the_limit_wait_for_their_turn() {
+async fn events_beyond_the_limit_are_queued() {
     let gates = tempfile::tempdir().unwrap();
     let mut spec = spec("echo").await;
     spec.max_instances = 1;
@@ -225,7 +225,7 @@ async fn the_processes_end_with_the_emulator() {
 }
 
 #[tokio::test]
-async fn what_a_function_writes_is_kept() {
+async fn the_output_of_a_function_is_kept() {
     let emulator = echo().await;
     invoke(&emulator, &get_event("/panic", None)).await;
     until(|| {

@@ -1,4 +1,5 @@
-//! PostgreSQL is away for ten seconds while people read and write: killed, or fallen silent.
+//! PostgreSQL is unavailable for ten seconds while users read and write. It is killed, or it does
+//! not respond.
 
 use crate::harness::sweep;
 use std::{
@@ -13,7 +14,7 @@ use reqwest::{RequestBuilder, Response};
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
-use super::bury;
+use super::expire_leases;
 use crate::harness::{
     database::{OwnServer, TestDatabase},
     events::{EventStream, terminal, text},
@@ -24,13 +25,13 @@ use crate::harness::{
     wire::Wire,
 };
 
-/// How long it is away.
+/// How long PostgreSQL is unavailable.
 const AWAY: Duration = Duration::from_secs(10);
-/// How long a client waits for a refusal: three seconds, and a little for a busy machine.
+/// The time in which a client must get an error: three seconds, plus one for a busy machine.
 const PATIENCE: Duration = Duration::from_secs(4);
-/// Longer than anything takes.
+/// More than any request takes.
 const LONGEST: Duration = Duration::from_secs(60);
-/// People think before they go on.
+/// The pause between two requests of a user.
 const PAUSE: Duration = Duration::from_millis(250);
 
 const USERS: [i64; 4] = [COACH, STAFF, OTHER_SITE, 2004];
@@ -38,16 +39,16 @@ const CONTENT: &str = "[[sim:say:数据库|不在，|话还|在说。]]你好";
 const REPLY: &str = "数据库不在，话还在说。";
 
 #[tokio::test]
-async fn postgresql_killed_for_ten_seconds_is_a_503_in_time_and_costs_no_reply() {
+async fn postgresql_killed_for_ten_seconds_gives_503s_and_loses_no_reply() {
     let mut server = OwnServer::start().await;
     let parlor = Parlor::start_with(Setup {
         database: Some(Arc::new(server.database().await)),
         ..Setup::default()
     })
     .await;
-    let town = Town::of(&parlor).await;
+    let town = Users::of(&parlor).await;
     let (server, gone) = (&mut server, &town.gone);
-    town.lives_through(async move || {
+    town.run_during(async move || {
         server.kill().await;
         gone.set(true);
         sleep(AWAY).await;
@@ -57,7 +58,7 @@ async fn postgresql_killed_for_ten_seconds_is_a_503_in_time_and_costs_no_reply()
 }
 
 #[tokio::test]
-async fn postgresql_silent_for_ten_seconds_is_a_503_in_time_and_costs_no_reply() {
+async fn postgresql_silent_for_ten_seconds_gives_503s_and_loses_no_reply() {
     let database = TestDatabase::new().await;
     let wire = Wire::before(database.url()).await;
     let parlor = Parlor::start_with(Setup {
@@ -66,38 +67,38 @@ async fn postgresql_silent_for_ten_seconds_is_a_503_in_time_and_costs_no_reply()
         ..Setup::default()
     })
     .await;
-    let town = Town::of(&parlor).await;
-    town.lives_through(async || {
-        wire.fall_silent();
+    let town = Users::of(&parlor).await;
+    town.run_during(async || {
+        wire.stop_forwarding();
         town.gone.set(true);
         sleep(AWAY).await;
-        wire.come_up();
+        wire.restore();
     })
     .await;
 }
 
-/// People who go on reading and writing.
-struct Town<'a> {
+/// Users who read and write all the time.
+struct Users<'a> {
     parlor: &'a Parlor,
-    /// How many of them have got what they wanted, at least once.
-    content: Cell<usize>,
+    /// The number of users whose first request succeeded.
+    satisfied: Cell<usize>,
     gone: Cell<bool>,
     back: Cell<bool>,
-    /// Refusals while it was away.
+    /// Errors during the outage.
     refusals: Cell<usize>,
-    /// The messages that were answered.
+    /// The messages that got a reply.
     answered: RefCell<Vec<String>>,
 }
 
-/// What somebody does again and again.
+/// What a user repeats.
 #[derive(Clone, Copy, Debug)]
-enum Habit {
+enum Action {
     Streams,
     Sends,
     Lists,
 }
 
-impl<'a> Town<'a> {
+impl<'a> Users<'a> {
     async fn of(parlor: &'a Parlor) -> Self {
         sqlx::query(
             "update biz.ai_budgets set daily_limit = 1000000000, monthly_limit = 1000000000",
@@ -107,7 +108,7 @@ impl<'a> Town<'a> {
         .unwrap();
         Self {
             parlor,
-            content: Cell::default(),
+            satisfied: Cell::default(),
             gone: Cell::default(),
             back: Cell::default(),
             refusals: Cell::default(),
@@ -115,11 +116,11 @@ impl<'a> Town<'a> {
         }
     }
 
-    /// All of them live while the database goes away and comes back, and until they are content
-    /// again; then everything is in order.
-    async fn lives_through(&self, outage: impl AsyncFnOnce()) {
+    /// Runs all users during an outage and until their requests succeed again. Then checks the
+    /// data.
+    async fn run_during(&self, outage: impl AsyncFnOnce()) {
         let parlor = self.parlor;
-        let mut half_said = Vec::new();
+        let mut paused = Vec::new();
         for user in USERS {
             let chat = parlor.open(user, "half-said").await;
             let content = CONTENT.replace("[[sim:", "[[sim:gate:2+");
@@ -128,97 +129,98 @@ impl<'a> Town<'a> {
             let stream = parlor.request_as(user, "POST", "/api/xcx/chat/stream");
             let mut reader = Reader::of(stream.json(&body));
             reader.read("数据库不在，").await;
-            half_said.push(reader);
+            paused.push(reader);
         }
-        let habits = [Habit::Streams, Habit::Sends, Habit::Lists];
+        let actions = [Action::Streams, Action::Sends, Action::Lists];
         let lives = USERS.iter().flat_map(|user| {
-            let lives = habits.map(|habit| self.life(*user, habit));
+            let lives = actions.map(|action| self.run_user(*user, action));
             lives.into_iter()
         });
-        let director = async {
-            let all = USERS.len() * habits.len();
-            until("all are content", async || {
-                (self.content.get() == all).then_some(())
+        let outage_task = async {
+            let all = USERS.len() * actions.len();
+            until("all users have succeeded once", async || {
+                (self.satisfied.get() == all).then_some(())
             })
             .await;
             let outage = outage();
-            // What is half said is said to its end while nothing of it can be stored.
+            // The paused streams finish during the outage, while none of their text can be stored.
             let release = async {
-                until_gone(&self.gone).await;
+                until_down(&self.gone).await;
                 parlor.simulator.release();
             };
             tokio::join!(outage, release);
             self.back.set(true);
         };
-        tokio::join!(join_all(lives), director);
-        assert!(self.refusals.get() > 0, "nobody noticed");
+        tokio::join!(join_all(lives), outage_task);
+        assert!(self.refusals.get() > 0, "no request failed");
 
-        for reader in half_said {
+        for reader in paused {
             let seen = reader.finish().await;
             assert_eq!(seen.text(), REPLY);
             assert_eq!(terminal(&seen.events).data["status"], "complete");
         }
-        // Every stream has ended: a reply that is still being made has a beginning that was lost.
-        bury(parlor).await;
+        // All streams have ended. A reply that is still running was stored, but its maker got no
+        // response.
+        expire_leases(parlor).await;
         sweep(&parlor.db, 90).await.unwrap();
-        self.is_in_order().await;
+        self.check_data().await;
     }
 
-    async fn life(&self, user: i64, habit: Habit) {
-        let mut chat = self.opens(user, habit, 0).await;
+    async fn run_user(&self, user: i64, action: Action) {
+        let mut chat = self.opens(user, action, 0).await;
         for turn in 1.. {
             let was_back = self.back.get();
-            let id = format!("{habit:?}-{turn}");
-            let status = match habit {
-                Habit::Streams => self.streams(user, chat, &id).await,
-                Habit::Sends => self.sends(user, chat, &id).await,
-                Habit::Lists => self.lists(user, chat, turn).await,
+            let id = format!("{action:?}-{turn}");
+            let status = match action {
+                Action::Streams => self.streams(user, chat, &id).await,
+                Action::Sends => self.sends(user, chat, &id).await,
+                Action::Lists => self.lists(user, chat, turn).await,
             };
             match status {
-                200 if turn == 1 => self.content.set(self.content.get() + 1),
+                200 if turn == 1 => self.satisfied.set(self.satisfied.get() + 1),
                 200 if was_back => return,
-                // It has a reply whose beginning was lost.
-                409 => chat = self.opens(user, habit, turn).await,
+                // The conversation has a reply whose maker got no response from the database.
+                409 => chat = self.opens(user, action, turn).await,
                 _ => {}
             }
             sleep(PAUSE).await;
         }
     }
 
-    /// Finds or makes a conversation, however long that takes.
-    async fn opens(&self, user: i64, habit: Habit, turn: usize) -> i64 {
-        let path = format!("/api/xcx/chat/messages?contextType=task&contextId={habit:?}-{turn}");
+    /// Opens a conversation, also during the outage.
+    async fn opens(&self, user: i64, action: Action, turn: usize) -> i64 {
+        let path = format!("/api/xcx/chat/messages?contextType=task&contextId={action:?}-{turn}");
         until_within(LONGEST, "a conversation is open", async || {
-            let response = ask(self.parlor.request_as(user, "GET", &path)).await;
+            let response = send(self.parlor.request_as(user, "GET", &path)).await;
             let page = self.answer(&path, response).await?;
             page["chatId"].as_i64()
         })
         .await
     }
 
-    /// CHAT-4.
     async fn streams(&self, user: i64, chat: i64, id: &str) -> u16 {
         let path = "/api/xcx/chat/stream";
         let body = json!({ "chatId": chat, "content": CONTENT, "clientMessageId": id });
-        let response = ask(self.parlor.request_as(user, "POST", path).json(&body)).await;
+        let response = send(self.parlor.request_as(user, "POST", path).json(&body)).await;
         let status = response.status().as_u16();
         if status != 200 {
             self.answer(path, response).await;
             return status;
         }
         let mut stream = EventStream::new(response);
-        let events = timeout(LONGEST, stream.rest()).await.expect("it hangs");
+        let events = timeout(LONGEST, stream.rest())
+            .await
+            .expect("the request hangs");
         assert_eq!(terminal(&events).data["status"], "complete", "{events:?}");
         assert_eq!(text(&events), REPLY);
         self.answered.borrow_mut().push(format!("{chat}/{id}"));
         status
     }
 
-    /// CHAT-3.
     async fn sends(&self, user: i64, chat: i64, id: &str) -> u16 {
         let path = format!("/api/xcx/chat/{chat}/messages");
         let body = json!({ "content": CONTENT, "clientMessageId": id });
-        let response = ask(self.parlor.request_as(user, "POST", &path).json(&body)).await;
+        let response = send(self.parlor.request_as(user, "POST", &path).json(&body)).await;
         let status = response.status().as_u16();
         if let Some(body) = self.answer(&path, response).await {
             assert_eq!(body["aiReply"]["status"], "complete", "{body}");
@@ -228,20 +230,20 @@ impl<'a> Town<'a> {
         status
     }
 
-    /// CHAT-1 and CHAT-2a by turns.
+    /// Alternates between CHAT-1 and CHAT-2a.
     async fn lists(&self, user: i64, chat: i64, turn: usize) -> u16 {
         let path = if turn.is_multiple_of(2) {
             format!("/api/xcx/chat/{chat}/messages")
         } else {
             "/api/xcx/chat/history".to_owned()
         };
-        let response = ask(self.parlor.request_as(user, "GET", &path)).await;
+        let response = send(self.parlor.request_as(user, "GET", &path)).await;
         let status = response.status().as_u16();
         self.answer(&path, response).await;
         status
     }
 
-    /// The body of a good answer. Any other is one of the two that there may be now.
+    /// The body of a 200 response. Otherwise checks that the error is one of the two allowed ones.
     async fn answer(&self, path: &str, response: Response) -> Option<Value> {
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let body: Value = response.json().await.unwrap();
@@ -260,17 +262,17 @@ impl<'a> Town<'a> {
         None
     }
 
-    /// Every answered message is there once, and every conversation is as it should be.
-    async fn is_in_order(&self) {
+    /// Checks that each message with a reply is stored once, and that all invariants are valid.
+    async fn check_data(&self) {
         let parlor = self.parlor;
         let chats: Vec<(i64, i64)> = sqlx::query_as("select user_id, id from biz.ai_conversations")
             .fetch_all(&parlor.db)
             .await
             .unwrap();
         for (user, chat) in chats {
-            invariants::of_the_conversation(parlor, user, chat).await;
+            invariants::check_conversation(parlor, user, chat).await;
         }
-        invariants::of_the_books(parlor).await;
+        invariants::check_books(parlor).await;
         let complete: Vec<String> = sqlx::query_scalar(
             "select concat(u.conversation_id, '/', u.client_message_id)
              from biz.ai_messages u join biz.ai_messages a on a.reply_to = u.id
@@ -287,17 +289,20 @@ impl<'a> Town<'a> {
     }
 }
 
-async fn until_gone(gone: &Cell<bool>) {
-    until("it is gone", async || gone.get().then_some(())).await;
+async fn until_down(gone: &Cell<bool>) {
+    until("the database is down", async || gone.get().then_some(())).await;
 }
 
-/// Asks. A refusal comes in time; only a good answer may wait for the database to come back.
-async fn ask(request: RequestBuilder) -> Response {
+/// Sends a request. An error must come within [`PATIENCE`]; a success may wait for the database.
+async fn send(request: RequestBuilder) -> Response {
     let mut asking = pin!(request.send());
     if let Ok(response) = timeout(PATIENCE, &mut asking).await {
         return response.unwrap();
     }
-    let response = timeout(LONGEST, asking).await.expect("it hangs").unwrap();
-    assert_eq!(response.status(), 200, "a refusal that came late");
+    let response = timeout(LONGEST, asking)
+        .await
+        .expect("the request hangs")
+        .unwrap();
+    assert_eq!(response.status(), 200, "a late error");
     response
 }

@@ -1,4 +1,4 @@
-//! Who makes the replies that are broken off: as it runs in the cloud, on a laptop, or in here.
+//! The process that makes the replies under test: a function, a local server, or this process.
 
 use crate::harness::sweep;
 use std::sync::Arc;
@@ -17,18 +17,17 @@ use crate::{
     laptop::{address, home, isolated, program},
 };
 
-/// What kind of process.
 #[derive(Clone, Copy, Debug)]
 pub enum Kind {
-    /// The function's real binary, under the emulated Runtime API and gateway.
+    /// The function's real binary, with the emulated Runtime API and gateway.
     Function,
     /// `local serve`.
     Laptop,
-    /// The routers in this process: what cannot be killed, and must go on.
+    /// The routers in this process, for cases in which the maker is not killed.
     Here,
 }
 
-/// A process with a database behind a wire, and another Parlor's simulator.
+/// A process whose database is behind a [`Wire`] and which uses the simulator of another `Parlor`.
 pub struct Maker {
     address: String,
     process: Process,
@@ -70,7 +69,7 @@ impl Maker {
         self.http.post(url).bearer_auth(token(user)).json(body)
     }
 
-    /// `kill -9`; returns once it is gone.
+    /// Kills the process with SIGKILL and waits until it is gone.
     pub async fn kill(&mut self) {
         match &mut self.process {
             Process::Function(emulator) => {
@@ -84,7 +83,7 @@ impl Maker {
         }
     }
 
-    /// Whoever takes its place: a function's next event starts a new instance by itself.
+    /// Restarts the maker. A function needs no restart: its next event starts a new instance.
     pub async fn start_again(self, parlor: &Parlor, database_url: &str) -> Self {
         match self.process {
             Process::Laptop { .. } => Self::start(Kind::Laptop, parlor, database_url).await,
@@ -92,7 +91,7 @@ impl Maker {
         }
     }
 
-    /// The sweep, as it is run where this is.
+    /// Runs the sweep in the same way as the maker's environment does.
     pub async fn sweep(&self, parlor: &Parlor) {
         match &self.process {
             Process::Function(emulator) => {
@@ -110,7 +109,7 @@ impl Maker {
 async fn function(parlor: &Parlor, database_url: &str) -> (String, Process) {
     let mut specs = specs(parlor).await;
     for spec in &mut specs {
-        // The one that has served the first message serves the next.
+        // The instance that has served the first message serves the next one.
         spec.max_instances = 1;
         for (name, value) in &mut spec.env {
             if name == "DATABASE_URL" {

@@ -1,6 +1,6 @@
-//! Programs that a test starts: they end with it, whatever becomes of it.
+//! Child processes of a test. They are killed when the test ends, also if it fails.
 
-#![expect(clippy::unwrap_used, reason = "tests, and what they share")]
+#![expect(clippy::unwrap_used, reason = "test helpers")]
 
 use std::{
     io::{BufRead as _, BufReader, Read},
@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use super::until;
 
-/// A running program and what it has written so far.
+/// A running program and its output so far.
 pub struct Program {
     child: Child,
     stdout: Lines,
@@ -23,8 +23,8 @@ pub struct Program {
 
 type Lines = Arc<Mutex<Vec<String>>>;
 
-/// A command in a process group of its own. The kernel kills it with the test's thread, where
-/// there is a `setpriv` to ask it.
+/// A command in its own process group. If `setpriv` is installed, the kernel kills the process when
+/// the test's thread ends.
 pub fn command(program: impl AsRef<Path>) -> Command {
     use std::os::unix::process::CommandExt as _;
     let mut command = if Path::new("/usr/bin/setpriv").exists() {
@@ -64,9 +64,9 @@ impl Program {
         self.stderr.lock().unwrap().join("\n")
     }
 
-    /// The first line of the output of which `find` makes something, when it is there.
+    /// Waits for the first stdout line for which `find` returns `Some`.
     pub async fn line<T>(&mut self, find: impl Fn(&str) -> Option<T>) -> T {
-        // A start on a busy machine takes a while.
+        // A start can take up to a minute on a busy machine.
         for _ in 0..6 {
             let found = until_or_none(async || {
                 let lines = self.stdout.lock().unwrap();
@@ -79,10 +79,14 @@ impl Program {
             let ended = self.child.try_wait().unwrap();
             assert!(ended.is_none(), "{ended:?}\n{}", self.stderr());
         }
-        panic!("waited in vain\n{}\n{}", self.stdout(), self.stderr());
+        panic!(
+            "the line did not appear\n{}\n{}",
+            self.stdout(),
+            self.stderr()
+        );
     }
 
-    /// Ctrl-C, as a terminal does it: to everything in the group.
+    /// Sends SIGINT to the whole process group, as a terminal does for Ctrl-C.
     pub fn interrupt(&self) {
         kill_process_group(self.pid(), Signal::INT).unwrap();
     }
@@ -91,7 +95,7 @@ impl Program {
         kill_process(self.pid(), Signal::KILL).unwrap();
     }
 
-    /// Its exit code, once it has ended.
+    /// Waits for the end of the program and returns its exit code.
     pub async fn ended(&mut self) -> Option<i32> {
         let child = &mut self.child;
         until("the program ends", async || child.try_wait().unwrap())
@@ -99,13 +103,12 @@ impl Program {
             .code()
     }
 
-    /// The processes that it has started.
     pub fn children(&self) -> Vec<Pid> {
         children_of(self.pid())
     }
 }
 
-/// The processes that a process has started.
+/// The child processes of `pid`.
 pub fn children_of(pid: Pid) -> Vec<Pid> {
     let threads = std::fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero())).unwrap();
     let lists = threads.map(|thread| thread.unwrap().path().join("children"));
@@ -125,11 +128,10 @@ impl Drop for Program {
     }
 }
 
-/// Waits until a process is gone.
 pub async fn gone(pid: Pid) {
     let stat = format!("/proc/{}/stat", pid.as_raw_nonzero());
     until("the process is gone", async || {
-        // One that nobody has reaped yet is gone as well.
+        // A zombie counts as gone: its parent has only not reaped it yet.
         let state = std::fs::read_to_string(&stat).ok();
         state
             .is_none_or(|stat| stat.rsplit_once(") ").unwrap().1.starts_with('Z'))

@@ -1,6 +1,7 @@
-//! The functions' real binaries, beside a `Parlor`: on its database, asking its simulator.
+//! The functions' real binaries in the emulator, next to a `Parlor`. Both use the same database and
+//! the same simulator.
 
-#![expect(clippy::unwrap_used, reason = "tests, and what they share")]
+#![expect(clippy::unwrap_used, reason = "test helpers")]
 
 use std::path::Path;
 
@@ -19,7 +20,8 @@ use super::{
     parlor::{Answer, Parlor, SECRET, token},
 };
 
-/// Both at once, so that what one has stored the other can be asked for.
+/// A `Parlor` and the emulator on one database, so that a test can read through one what the other
+/// wrote.
 pub struct Cloud {
     pub parlor: Parlor,
     pub emulator: Emulator,
@@ -30,7 +32,7 @@ impl Cloud {
         Self::start_with(|_| {}).await
     }
 
-    /// With what a test changes in the functions' specs.
+    /// `change` may edit the function specs before the start.
     pub async fn start_with(change: impl Fn(&mut FunctionSpec)) -> Self {
         let parlor = Parlor::start().await;
         let mut specs = specs(&parlor).await;
@@ -45,7 +47,7 @@ impl Cloud {
         self.emulator.invoke(function, event).await.unwrap()
     }
 
-    /// The answer of an HTTP function, whole.
+    /// Invokes an HTTP function and reads its whole response.
     pub async fn answer(&self, function: &str, event: &Value) -> Answer {
         let response = self.response(function, event).await;
         let (parts, body) = response.into_parts();
@@ -57,7 +59,7 @@ impl Cloud {
         }
     }
 
-    /// The answer of a function that serves no HTTP.
+    /// Invokes a function that does not serve HTTP and returns its result.
     pub async fn report(&self, function: &str, event: &Value) -> Value {
         let outcome = self.invoke(function, event).await;
         let Outcome::Response(report) = outcome else {
@@ -66,7 +68,7 @@ impl Cloud {
         serde_json::from_slice(&report).unwrap()
     }
 
-    /// The answer of an HTTP function, event by event.
+    /// Invokes an HTTP function and returns its response as an event stream.
     pub async fn stream(&self, function: &str, event: &Value) -> EventStream {
         let response = self.response(function, event).await;
         assert_eq!(response.status(), 200);
@@ -81,7 +83,7 @@ impl Cloud {
         outcome.into_http().await.unwrap()
     }
 
-    /// Waits until a function has logged what `find` looks for.
+    /// Waits until the function has logged a line for which `find` returns `Some`.
     pub async fn logged<T>(&self, function: &str, find: impl Fn(&Value) -> Option<T>) -> T {
         super::until("it is in the log", async || {
             let lines = self.emulator.logs(function).unwrap();
@@ -93,8 +95,8 @@ impl Cloud {
         .await
     }
 
-    /// A function's line that says this.
-    pub async fn said(&self, function: &str, message: &str) -> Value {
+    /// Waits for a log line with this `message`.
+    pub async fn log_line(&self, function: &str, message: &str) -> Value {
         self.logged(function, |line| {
             (line["message"] == message).then(|| line.clone())
         })
@@ -102,7 +104,7 @@ impl Cloud {
     }
 }
 
-/// What `template.yaml` says of each function.
+/// The functions as `template.yaml` configures them.
 pub async fn specs(parlor: &Parlor) -> Vec<FunctionSpec> {
     let env = Env::from_pairs([
         ("DASHSCOPE_API_KEY", "sk-for-tests"),
@@ -113,7 +115,7 @@ pub async fn specs(parlor: &Parlor) -> Vec<FunctionSpec> {
     let env = App::ALL
         .into_iter()
         .fold(env, |env, app| env.with(app.variable(), app.name()));
-    // What `sam build` made, where `.ci/artifacts` says so.
+    // `.ci/artifacts` sets `PARLOR_ARTIFACTS` to test the output of `sam build`.
     let process = Env::from_process();
     let artifacts = process.text("PARLOR_ARTIFACTS").map(Path::new);
     let directory = match artifacts {
@@ -132,7 +134,7 @@ pub async fn specs(parlor: &Parlor) -> Vec<FunctionSpec> {
     specs
 }
 
-/// What `template.yaml` calls a function: `ChatStreamFunction` for `chat-stream`.
+/// The logical id in `template.yaml`: `ChatStreamFunction` for `chat-stream`.
 fn logical_id(function: &str) -> String {
     let words = function.split('-').map(|word| {
         let (first, rest) = word.split_at(1);
@@ -141,14 +143,14 @@ fn logical_id(function: &str) -> String {
     words.collect::<String>() + "Function"
 }
 
-/// A recorded event: of API Gateway (REST), of SQS, of the event bus, of a schedule.
+/// A recorded event from API Gateway (REST), SQS, EventBridge or a schedule.
 pub fn recorded(name: &str) -> Value {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/events/");
     let text = std::fs::read(format!("{path}{name}.json")).unwrap();
     serde_json::from_slice(&text).unwrap()
 }
 
-/// The same from a user.
+/// A recorded event with the token of `user`.
 pub fn recorded_of(name: &str, user: i64) -> Value {
     let mut event = recorded(name);
     let bearer = format!("Bearer {}", token(user));
@@ -157,7 +159,7 @@ pub fn recorded_of(name: &str, user: i64) -> Value {
     event
 }
 
-/// The same about a conversation.
+/// Changes the conversation in the event's path.
 pub fn about(mut event: Value, chat: i64) -> Value {
     event["path"] = format!("/api/xcx/chat/{chat}/messages").into();
     event["requestContext"]["path"] = format!("/prod/api/xcx/chat/{chat}/messages").into();
@@ -165,7 +167,7 @@ pub fn about(mut event: Value, chat: i64) -> Value {
     event
 }
 
-/// The same about a session.
+/// Changes the session in the event's path.
 pub fn about_session(mut event: Value, id: &str) -> Value {
     event["path"] = format!("/api/chat/sessions/{id}/messages").into();
     event["requestContext"]["path"] = format!("/prod/api/chat/sessions/{id}/messages").into();
@@ -173,7 +175,7 @@ pub fn about_session(mut event: Value, id: &str) -> Value {
     event
 }
 
-/// The same with a body, as the event has it: text or base64.
+/// Replaces the body. It is encoded in base64 if the event's body is.
 pub fn with_body(mut event: Value, body: &Value) -> Value {
     event["body"] = match event["isBase64Encoded"].as_bool() {
         Some(true) => BASE64_STANDARD.encode(body.to_string()).into(),

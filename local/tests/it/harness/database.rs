@@ -1,5 +1,5 @@
-//! One private PostgreSQL for the whole run, and a database of its own for each test; and one of
-//! a test's own, to be killed.
+//! Databases for tests. One PostgreSQL server is shared by the whole run, and each test has its own
+//! database. A test that kills the server starts its own with [`OwnServer`].
 
 use std::{
     fs,
@@ -22,14 +22,15 @@ use sqlx::{
 
 use super::child;
 
-/// The database that those of the tests are copied from.
+/// The template database that the tests' databases are copied from.
 const TEMPLATE: &str = "parlor_template";
 
-/// A database with the schema in it, dropped when the test is done with it.
+/// A test's database with the schema. It is dropped when this value is dropped.
 pub struct TestDatabase {
     name: String,
     url: String,
-    /// Drops it. None where its server goes with the test.
+    /// Sends the name to the thread that drops databases. `None` on an [`OwnServer`], whose data is
+    /// deleted as a whole.
     finished: Option<mpsc::Sender<String>>,
 }
 
@@ -38,7 +39,7 @@ struct Server {
     finished: mpsc::Sender<String>,
 }
 
-/// A PostgreSQL of a test's own, which can be killed and started again as it was.
+/// A PostgreSQL server for one test, which can be killed and restarted on the same data.
 pub struct OwnServer {
     options: ClusterOptions,
     cluster: Option<Cluster>,
@@ -50,7 +51,7 @@ impl TestDatabase {
         Self::copied_from(server, TEMPLATE).await
     }
 
-    /// One without the schema.
+    /// A database without the schema.
     pub async fn empty() -> Self {
         Self::copied_from(server(), "template0").await
     }
@@ -67,7 +68,7 @@ impl TestDatabase {
         let mut admin = PgConnection::connect(&cluster.url("postgres"))
             .await
             .unwrap();
-        // Copying files beats writing every page to the log by a factor of ten.
+        // Copying files is about ten times faster than writing every page to the WAL.
         let create = format!("create database {name} template {template} strategy file_copy");
         admin.execute(AssertSqlSafe(create)).await.unwrap();
         Self {
@@ -81,7 +82,7 @@ impl TestDatabase {
         &self.url
     }
 
-    /// Connections that find the functions, without the other settings of a function's connections.
+    /// A pool with the `search_path` of the functions, but without their other connection settings.
     pub async fn pool(&self) -> PgPool {
         let options: PgConnectOptions = self.url.parse().unwrap();
         let options = options.options([("search_path", SEARCH_PATH)]);
@@ -114,18 +115,17 @@ impl OwnServer {
         server
     }
 
-    /// A database with the schema in it.
     pub async fn database(&self) -> TestDatabase {
         TestDatabase::copied(self.cluster(), TEMPLATE).await
     }
 
-    /// `kill -9` of the server and of all its processes; returns once they are gone.
+    /// Kills the server and all its processes with SIGKILL and waits until they are gone.
     pub async fn kill(&mut self) {
         let server = Pid::from_raw(self.cluster().pid().cast_signed()).unwrap();
         let mut processes = vec![server];
         processes.extend(child::children_of(server));
         for process in &processes {
-            // One that had just ended by itself is as good as killed.
+            // The process may have ended by itself already.
             kill_process(*process, Signal::KILL).ok();
         }
         for process in processes {
@@ -134,7 +134,7 @@ impl OwnServer {
         self.cluster = None;
     }
 
-    /// On the same data, at the same port.
+    /// Starts on the same data and the same port.
     pub async fn start_again(&mut self) {
         let options = self.options.clone();
         let start = move || Cluster::start(&binaries(), &options).unwrap();
@@ -153,7 +153,7 @@ impl Drop for OwnServer {
     }
 }
 
-/// One that need not survive the machine, and that no one has used before.
+/// Options of a new cluster that is not durable: the data is lost if the machine crashes.
 fn options(directory: PathBuf) -> ClusterOptions {
     ClusterOptions {
         directory,
@@ -163,7 +163,7 @@ fn options(directory: PathBuf) -> ClusterOptions {
     }
 }
 
-/// A database with the schema, to make others from.
+/// Creates the template database with the schema.
 async fn make_template(url: &str, template_url: &str) -> PgConnection {
     let mut admin = PgConnection::connect(url).await.unwrap();
     let create = format!("create database {TEMPLATE}");
@@ -171,13 +171,13 @@ async fn make_template(url: &str, template_url: &str) -> PgConnection {
     let db = Db::from(PgPool::connect(template_url).await.unwrap());
     migrations::apply(&db).await.unwrap();
     db.close().await;
-    // A session on it would keep it from being copied.
+    // A database that has open connections cannot be copied.
     let close = format!("alter database {TEMPLATE} with allow_connections false is_template true");
     admin.execute(AssertSqlSafe(close)).await.unwrap();
     admin
 }
 
-/// `PARLOR_TEST_PG_BIN` chooses another PostgreSQL, so that the suite runs on each version.
+/// `PARLOR_TEST_PG_BIN` selects another PostgreSQL, so that the suite can run on each version.
 pub fn binaries() -> Binaries {
     #[expect(clippy::disallowed_methods, reason = "a test has no configuration")]
     let named = std::env::var_os("PARLOR_TEST_PG_BIN").map(PathBuf::from);
@@ -185,7 +185,7 @@ pub fn binaries() -> Binaries {
     Binaries::find_or_fetch(cache, named.as_deref()).unwrap()
 }
 
-/// A place in memory where there is one.
+/// A directory in memory, if `/dev/shm` has more than 1 GiB free.
 pub fn fast_directory(name: &str) -> PathBuf {
     let memory = Path::new("/dev/shm");
     let roomy =
@@ -206,7 +206,7 @@ fn server() -> &'static Server {
         let cluster = Cluster::start(&binaries(), &options(directory)).unwrap();
         let (finished, names) = mpsc::channel::<String>();
         let (url, template_url) = (cluster.url("postgres"), cluster.url(TEMPLATE));
-        // A runtime of its own: each test's ends with the test.
+        // Its own runtime, because each test's runtime ends with that test.
         let (ready, wait) = mpsc::channel();
         thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -229,7 +229,8 @@ fn server() -> &'static Server {
     })
 }
 
-/// Statics are not dropped: the server goes with this process, and so must its data.
+/// Deletes `directory` after this process has ended. Statics are not dropped, so a shell process
+/// waits for the end.
 fn remove_after_us(directory: &Path) {
     fs::create_dir_all(directory).unwrap();
     let watcher = "(while kill -0 \"$0\" 2>/dev/null; do sleep 1; done; sleep 2; rm -rf \"$1\") &";

@@ -1,8 +1,7 @@
-//! A stream of server-sent events as a client reads it.
+//! Reads a stream of server-sent events.
 
 use serde_json::Value;
 
-/// One event.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SseEvent {
     pub name: String,
@@ -10,13 +9,13 @@ pub struct SseEvent {
     pub data: Value,
 }
 
-/// The stream, read chunk by chunk.
+/// An event stream that is read chunk by chunk.
 pub struct EventStream {
     response: reqwest::Response,
     buffer: Vec<u8>,
-    /// Comment lines seen so far.
+    /// SSE comment lines received so far.
     pub comments: Vec<String>,
-    /// All bytes seen so far.
+    /// All bytes received so far.
     pub bytes: Vec<u8>,
 }
 
@@ -34,12 +33,12 @@ impl EventStream {
         self.response.headers().get(name)?.to_str().ok()
     }
 
-    /// The next event; None at the end of the body.
+    /// The next event. `None` at the end of the body.
     pub async fn next(&mut self) -> Option<SseEvent> {
         self.next_unless_broken().await.unwrap()
     }
 
-    /// The same of a stream that may break off.
+    /// Like [`Self::next`], but returns an error if the connection breaks.
     pub async fn next_unless_broken(&mut self) -> reqwest::Result<Option<SseEvent>> {
         loop {
             while let Some(end) = self.buffer.windows(2).position(|pair| pair == b"\n\n") {
@@ -57,14 +56,14 @@ impl EventStream {
         }
     }
 
-    /// The next event, which must be there.
+    /// Reads the next event and checks its name.
     pub async fn expect(&mut self, name: &str) -> SseEvent {
         let event = self.next().await.unwrap();
         assert_eq!(event.name, name, "{event:?}");
         event
     }
 
-    /// All events that are left.
+    /// All remaining events.
     pub async fn rest(&mut self) -> Vec<SseEvent> {
         let mut events = Vec::new();
         while let Some(event) = self.next().await {
@@ -92,7 +91,7 @@ impl EventStream {
     }
 }
 
-/// The tokens of a stream, put together.
+/// The text of all `message` events.
 pub fn text(events: &[SseEvent]) -> String {
     events
         .iter()
@@ -101,8 +100,8 @@ pub fn text(events: &[SseEvent]) -> String {
         .collect()
 }
 
-/// Checks what holds for every stream, and answers its last event: `start` first, exactly
-/// one end, ids that count the characters.
+/// Checks the rules for every stream and returns its last event. `start` comes first, there is
+/// exactly one end, and ids count the characters.
 #[track_caller]
 pub fn terminal(events: &[SseEvent]) -> &SseEvent {
     assert_eq!(events[0].name, "start");

@@ -1,9 +1,10 @@
-//! What every refusal has, in the words of the face that its path asks for.
+//! Checks the error responses of each API. The path decides the names of the fields and the
+//! language.
 
 use reqwest::header::HeaderMap;
 use serde_json::Value;
 
-/// Status and code of every refusal that is documented; `internal` is a bug, not a refusal.
+/// Status and code of every documented error. `internal` is missing because it indicates a bug.
 pub const DOCUMENTED: [(u16, &str); 18] = [
     (400, "invalid_json"),
     (400, "invalid_request"),
@@ -25,7 +26,7 @@ pub const DOCUMENTED: [(u16, &str); 18] = [
     (503, "unavailable"),
 ];
 
-/// What no answer may hold: SQL, a source file, a machine's path, the name of a library.
+/// Texts that no error response may contain: SQL, source files, paths, names of libraries.
 const SECRETS: [&str; 14] = [
     "select ",
     "insert ",
@@ -43,7 +44,7 @@ const SECRETS: [&str; 14] = [
     "/home",
 ];
 
-/// Checks members, language, request id, and that nothing is given away.
+/// Checks the fields, the language and the request id, and that the response reveals no internals.
 #[track_caller]
 pub fn check(path: &str, headers: &HeaderMap, body: &Value) {
     let below = |prefix: &str| {
@@ -73,16 +74,13 @@ pub fn check(path: &str, headers: &HeaderMap, body: &Value) {
     );
     assert_eq!(headers["content-type"], "application/json", "{path}");
     if body["code"] == "unauthorized" {
-        // API Gateway gives it another name.
+        // API Gateway renames the header.
         let challenge = ["www-authenticate", "x-amzn-remapped-www-authenticate"];
         let challenge = challenge.iter().find_map(|name| headers.get(*name));
         assert_eq!(challenge.unwrap(), "Bearer", "{path}");
     }
-    let told = body.to_string().to_lowercase();
+    let text = body.to_string().to_lowercase();
     for secret in SECRETS {
-        assert!(
-            !told.contains(secret),
-            "{path} gives away {secret:?}: {body}"
-        );
+        assert!(!text.contains(secret), "{path} reveals {secret:?}: {body}");
     }
 }

@@ -1,7 +1,7 @@
-//! What holds of any conversation, and of the books, whatever broke: once nothing is being made any
-//! more, and what had died is swept.
+//! Invariants of conversations, jobs, results and usage counters. They are valid after any failure,
+//! once nothing runs and dead replies and jobs are swept.
 
-#![expect(clippy::unwrap_used, reason = "tests, and what they share")]
+#![expect(clippy::unwrap_used, reason = "test helpers")]
 
 use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
@@ -11,7 +11,7 @@ use super::{
     parlor::Parlor,
 };
 
-/// Of a conversation, `$1`: queries that find what must not be.
+/// Invariants of the conversation `$1`. Each query returns the rows that violate the rule.
 const OF_A_CONVERSATION: [(&str, &str); 6] = [
     (
         "messages are numbered from 1 without a gap, and counted",
@@ -25,21 +25,21 @@ const OF_A_CONVERSATION: [(&str, &str); 6] = [
          where conversation_id = $1 and (state = 'streaming' or lease_until is not null or finished_at is null)",
     ),
     (
-        "a message of the user's has one reply, right after it",
+        "a user message has one reply, right after it",
         "select to_jsonb(m) from biz.ai_messages m
          where conversation_id = $1 and role = 'user' and m.seq + 1 is distinct from (
              select a.seq from biz.ai_messages a
              where a.conversation_id = m.conversation_id and a.role = 'assistant' and a.reply_to = m.id)",
     ),
     (
-        "a reply that broke off has said something, one that failed has not, and both say why",
+        "an interrupted reply has text, a failed reply has none, and both have an error code",
         "select to_jsonb(m) from biz.ai_messages m
          where conversation_id = $1 and role = 'assistant'
            and ((content = '') is distinct from (state = 'failed') and state <> 'stopped'
                 or (error_code is not null) is distinct from (state in ('failed', 'interrupted')))",
     ),
     (
-        "a reply has one run, which ended as it did",
+        "a reply has one run with the same end",
         "select to_jsonb(m) from biz.ai_messages m
          where conversation_id = $1 and role = 'assistant' and 1 is distinct from (
              select count(*) filter (where (response_text, tokens_used) is not distinct from (m.content, m.tokens_used)
@@ -59,10 +59,10 @@ const OF_A_CONVERSATION: [(&str, &str); 6] = [
     ),
 ];
 
-/// Of everything there is.
+/// Invariants of all runs, usage counters and circuits.
 const OF_THE_BOOKS: [(&str, &str); 6] = [
     (
-        "no run goes on",
+        "no run is still running",
         "select to_jsonb(r) from biz.ai_run_logs r where status = 'running' or finished_at is null",
     ),
     (
@@ -94,40 +94,41 @@ const OF_THE_BOOKS: [(&str, &str); 6] = [
          where coalesce(d.tokens, 0) <> coalesce(u.tokens, 0)",
     ),
     (
-        "a circuit that is half open has a probe under way",
+        "a half-open circuit has a running probe",
         "select to_jsonb(k) from biz.ai_circuits k
          where state = 'half_open'
            and not exists (select from biz.ai_run_logs r where r.id = k.probe_run_id and r.status = 'running')",
     ),
     (
-        "as many conversations are listed as have messages",
+        "`listed_conversations` counts the conversations that have messages",
         "select to_jsonb(u) from biz.users u
          where listed_conversations <> (
              select count(*) from biz.ai_conversations c where c.user_id = u.id and c.message_count > 0)",
     ),
     (
-        "as many sessions are listed as there are",
+        "`listed_sessions` counts the sessions",
         "select to_jsonb(u) from biz.users u
          where listed_sessions <> (
              select count(*) from biz.ai_conversations c where c.user_id = u.id and c.bot_id is not null)",
     ),
 ];
 
-/// Of every job, once none runs. `target` is what an app of a job answers about, as `jobs::chain` has it.
+/// Invariants of all jobs, once no job runs. `target` is the target of the app in the job, as
+/// `jobs::chain` computes it.
 const OF_THE_JOBS: [(&str, &str); 5] = [
     (
-        "no job runs, and one that has ended says when",
+        "no job runs, and a finished job has a finish time",
         "select to_jsonb(j) from biz.ai_trigger_jobs j
          where status = 'running' or lease_until is not null or attempts < 0
             or (finished_at is null) is distinct from (status = 'pending')",
     ),
     (
-        "a job that succeeded has done all of its chain",
+        "a successful job has run its whole chain",
         "select to_jsonb(j) from biz.ai_trigger_jobs j
          where status = 'succeeded' and event_type <> 'etl.finished' and step <> cardinality(app_chain)",
     ),
     (
-        "each step of a job that succeeded was answered for it, or had been answered before",
+        "each step of a successful job has a successful run or an earlier result",
         "select to_jsonb(j) || jsonb_build_object('app', s.app)
          from biz.ai_trigger_jobs j cross join unnest(j.app_chain) s (app)
          cross join lateral (select 'member:' || j.member_id, 'task:' || (j.payload ->> 'task_id'), j.payload ->> 'period') t (member, task, period)
@@ -143,7 +144,7 @@ const OF_THE_JOBS: [(&str, &str); 5] = [
                            where c.site_id = j.site_id and c.cache_type = s.app and c.target_id = a.target and c.finished_at <= j.finished_at)",
     ),
     (
-        "nothing that was answered and recorded is paid for again",
+        "no step of a job has two successful runs",
         "select jsonb_build_array(job_id, app_type, count(*)) from biz.ai_run_logs
          where status = 'success' group by job_id, app_type having job_id is not null and count(*) > 1",
     ),
@@ -154,28 +155,28 @@ const OF_THE_JOBS: [(&str, &str); 5] = [
     ),
 ];
 
-/// Of the results, once no job runs.
+/// Invariants of all results, once no job runs.
 const OF_THE_CACHE: [(&str, &str); 5] = [
     (
-        "who generates is a job that runs",
+        "a result in generation belongs to a running job",
         "select to_jsonb(c) from biz.ai_cache c
          where status = 'generating'
            and not exists (select from biz.ai_trigger_jobs j where j.id = c.job_id and j.site_id = c.site_id and j.status = 'running')",
     ),
     (
-        "a target has one result that holds",
+        "a target has at most one valid result",
         "select jsonb_agg(to_jsonb(c)) from biz.ai_cache c where status = 'valid'
          group by site_id, cache_type, target_id having count(*) > 1",
     ),
     (
-        "a result is what a run of the same site, app and job was answered",
+        "a result comes from a successful run of the same site, app and job",
         "select to_jsonb(c) from biz.ai_cache c
          where status <> 'generating' and not exists (
              select from biz.ai_run_logs r
              where r.id = c.run_id and r.status = 'success' and r.site_id = c.site_id and r.app_type = c.cache_type and r.job_id = c.job_id)",
     ),
     (
-        "no run gave two results",
+        "no run has two results",
         "select jsonb_agg(to_jsonb(c)) from biz.ai_cache c where run_id is not null group by run_id having count(*) > 1",
     ),
     (
@@ -187,14 +188,14 @@ const OF_THE_CACHE: [(&str, &str); 5] = [
     ),
 ];
 
-/// All of it, of one conversation and of the books.
-pub async fn hold(parlor: &Parlor, user: i64, chat: i64) {
-    of_the_conversation(parlor, user, chat).await;
-    of_the_books(parlor).await;
+/// Checks the conversation and the books (runs, usage counters, circuits).
+pub async fn check(parlor: &Parlor, user: i64, chat: i64) {
+    check_conversation(parlor, user, chat).await;
+    check_books(parlor).await;
 }
 
-/// What is stored is in order, and every way to read it tells the same.
-pub async fn of_the_conversation(parlor: &Parlor, user: i64, chat: i64) {
+/// Checks the stored messages of a conversation, and that each way to read them returns the same.
+pub async fn check_conversation(parlor: &Parlor, user: i64, chat: i64) {
     for (rule, query) in OF_A_CONVERSATION {
         let found: Vec<Value> = sqlx::query_scalar(query)
             .bind(chat)
@@ -214,31 +215,31 @@ pub async fn of_the_conversation(parlor: &Parlor, user: i64, chat: i64) {
     .await
     .unwrap();
     let listed = parlor.messages(user, chat).await;
-    let told =
+    let fields =
         |message: &Value| ["id", "role", "content", "status"].map(|name| message[name].clone());
-    let (told, kept): (Vec<_>, Vec<_>) = (
-        listed.iter().map(told).collect(),
-        stored.iter().map(told).collect(),
+    let (returned, expected): (Vec<_>, Vec<_>) = (
+        listed.iter().map(fields).collect(),
+        stored.iter().map(fields).collect(),
     );
-    assert_eq!(told, kept);
+    assert_eq!(returned, expected);
 
     let calls = parlor.simulator.calls_count();
     for (number, message) in stored.iter().enumerate() {
         if message["role"] == "assistant" {
-            is_read_on(parlor, user, message).await;
+            check_resume(parlor, user, message).await;
         } else if !message["client_message_id"].is_null() {
-            is_repeated(parlor, user, chat, message, &stored[number + 1]).await;
+            check_repeat(parlor, user, chat, message, &stored[number + 1]).await;
         }
     }
     assert_eq!(
         parlor.simulator.calls_count(),
         calls,
-        "nothing is asked again"
+        "DashScope is not called again"
     );
 }
 
-/// A reply that has ended is read (CHAT-5) from its start, and from its middle.
-async fn is_read_on(parlor: &Parlor, user: i64, reply: &Value) {
+/// Reads a finished reply (CHAT-5) from its start and from its middle.
+async fn check_resume(parlor: &Parlor, user: i64, reply: &Value) {
     let content = reply["content"].as_str().unwrap();
     let half = content.chars().count() / 2;
     for after in [0, half] {
@@ -250,8 +251,8 @@ async fn is_read_on(parlor: &Parlor, user: i64, reply: &Value) {
     }
 }
 
-/// The same message sent again (CHAT-4) is the same message.
-async fn is_repeated(parlor: &Parlor, user: i64, chat: i64, message: &Value, reply: &Value) {
+/// Sends the message again (CHAT-4) and expects the stored message and reply.
+async fn check_repeat(parlor: &Parlor, user: i64, chat: i64, message: &Value, reply: &Value) {
     let body = json!({
         "chatId": chat, "content": message["content"], "clientMessageId": message["client_message_id"],
     });
@@ -282,15 +283,15 @@ fn ends_as(end: &SseEvent, reply: &Value) {
     }
 }
 
-/// Jobs, their results and the books, once nothing runs and the dead are swept.
-pub async fn of_the_jobs(parlor: &Parlor) {
+/// Checks jobs, results and books. No job may be running, and dead jobs must be swept.
+pub async fn check_jobs(parlor: &Parlor) {
     find_nothing(parlor, &OF_THE_JOBS).await;
-    of_the_cache(parlor).await;
-    of_the_books(parlor).await;
+    check_results(parlor).await;
+    check_books(parlor).await;
 }
 
-/// The results alone: where one was invalidated, its call is rightly paid again.
-pub async fn of_the_cache(parlor: &Parlor) {
+/// Checks only the results. After an invalidation, the same call may be paid for again.
+pub async fn check_results(parlor: &Parlor) {
     find_nothing(parlor, &OF_THE_CACHE).await;
 }
 
@@ -304,10 +305,10 @@ async fn find_nothing(parlor: &Parlor, rules: &[(&str, &'static str)]) {
     }
 }
 
-/// Runs, usage and what was really asked fit together.
-pub async fn of_the_books(parlor: &Parlor) {
+/// Checks that runs, usage counters and the calls that the simulator received agree.
+pub async fn check_books(parlor: &Parlor) {
     find_nothing(parlor, &OF_THE_BOOKS).await;
-    // A maker that died could not tell how often it had asked: before the first token, and once.
+    // A maker that died did not record its attempts. It had made at most one call.
     let known: i64 = sqlx::query_scalar(
         "select coalesce(sum(greatest(1, attempts)), 0)::bigint from biz.ai_run_logs
          where status not in ('circuit_open', 'budget_exceeded')",
@@ -316,5 +317,8 @@ pub async fn of_the_books(parlor: &Parlor) {
     .await
     .unwrap();
     let calls = i64::try_from(parlor.simulator.calls_count()).unwrap();
-    assert!(calls <= known, "{calls} calls, of which runs know {known}");
+    assert!(
+        calls <= known,
+        "{calls} calls, but the runs have recorded {known}"
+    );
 }

@@ -1,22 +1,20 @@
-//! Verbs of background work: an event is sent, jobs are worked on, results are looked at.
+//! Helpers for background work: send events, run jobs, read results.
 
-#![expect(clippy::unwrap_used, reason = "tests, and what they share")]
+#![expect(clippy::unwrap_used, reason = "test helpers")]
 
 use super::sweep;
 use serde_json::{Value, json};
 
 use super::parlor::{Answer, Parlor, Setup};
 
-/// The site admins and the platform's.
 pub const SITE_ADMIN: i64 = 1004;
 pub const OTHER_SITE_ADMIN: i64 = 2004;
 pub const PLATFORM_ADMIN: i64 = 9001;
 
-/// Where events come in.
 pub const TRIGGER: &str = "/api/admin/ai/trigger-jobs";
 
 impl Parlor {
-    /// With the demo's business, so that there is something to say.
+    /// Starts with the demo's business data, so that the apps have facts to work on.
     pub async fn with_business(setup: Setup) -> Self {
         let parlor = Self::start_with(setup).await;
         local::demo::load_business(&parlor.db).await.unwrap();
@@ -28,17 +26,17 @@ impl Parlor {
         self.post(SITE_ADMIN, TRIGGER, event).await
     }
 
-    /// Sends one that is accepted, and answers its job's id.
-    pub async fn triggered(&self, event: &Value) -> i64 {
+    /// Sends an event that is accepted. Returns the job's id.
+    pub async fn trigger_accepted(&self, event: &Value) -> i64 {
         let answer = self.trigger(event).await;
         assert_eq!(answer.status, 202, "{}", answer.body);
         assert_eq!(answer.body["status"], "pending", "{}", answer.body);
         answer.body["id"].as_i64().unwrap()
     }
 
-    /// A member of site 1 paid.
-    pub async fn settled_by(&self, member: i64, order: i64) -> i64 {
-        self.triggered(&consumption(member, order)).await
+    /// Sends the event that a member of site 1 paid. Returns the job's id.
+    pub async fn member_paid(&self, member: i64, order: i64) -> i64 {
+        self.trigger_accepted(&consumption(member, order)).await
     }
 
     pub async fn job(&self, id: i64) -> Value {
@@ -49,7 +47,7 @@ impl Parlor {
             .unwrap()
     }
 
-    /// Everything in the cache, oldest first.
+    /// All cache entries, oldest first.
     pub async fn entries(&self) -> Vec<Value> {
         sqlx::query_scalar("select to_jsonb(c) from biz.ai_cache c order by id")
             .fetch_all(&self.db)
@@ -68,16 +66,17 @@ impl Parlor {
         .unwrap()
     }
 
-    /// As if the time had come at which waiting jobs go on.
-    pub async fn later(&self) {
+    /// Makes all waiting jobs due now.
+    pub async fn make_jobs_due(&self) {
         sqlx::query("update biz.ai_trigger_jobs set run_after = now() where status = 'pending'")
             .execute(&self.db)
             .await
             .unwrap();
     }
 
-    /// Runs what is due, and what it puts off: a machine that is busy does not always reach its database in time.
-    pub async fn work_off(&self) {
+    /// Runs jobs until none is pending, including those that are put off. On a busy machine, a job
+    /// may be put off because its database connection timed out.
+    pub async fn work_until_done(&self) {
         for _ in 0..20 {
             self.work().await;
             let pending: bool = sqlx::query_scalar(
@@ -89,13 +88,13 @@ impl Parlor {
             if !pending {
                 return;
             }
-            self.later().await;
+            self.make_jobs_due().await;
         }
-        panic!("there is no end of jobs");
+        panic!("jobs are still pending after 20 rounds");
     }
 
-    /// As if every worker and generator had been dead for long, and the sweep had come.
-    pub async fn buried(&self) {
+    /// Expires all leases, as if every worker and generator had died long ago, and sweeps.
+    pub async fn expire_leases_and_sweep(&self) {
         for update in [
             "update biz.ai_trigger_jobs set lease_until = now() - interval '1 second' where status = 'running'",
             "update biz.ai_cache set lease_until = now() - interval '1 second' where status = 'generating'",
@@ -105,7 +104,6 @@ impl Parlor {
         sweep(&self.db, 90).await.unwrap();
     }
 
-    /// Runs a statement that a test needs.
     pub async fn execute(&self, statement: &'static str) {
         sqlx::query(statement).execute(&self.db).await.unwrap();
     }
@@ -116,7 +114,7 @@ pub fn consumption(member: i64, order: i64) -> Value {
     json!({ "event_type": "consumption.settled", "member_id": member, "payload": { "order_id": order } })
 }
 
-/// A column of each row.
+/// One column of all rows.
 pub fn column(rows: &[Value], name: &str) -> Vec<Value> {
     rows.iter().map(|row| row[name].clone()).collect()
 }

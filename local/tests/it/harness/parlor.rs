@@ -1,4 +1,4 @@
-//! Parlor as its clients see it. Helpers are verbs of the API.
+//! Parlor as its clients see it. The methods call the API.
 
 use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
@@ -47,24 +47,24 @@ use super::{
     wire::Wire,
 };
 
-/// The secret that tests sign with.
+/// The current signing secret.
 pub const SECRET: &str = "a secret for tests, and for nothing else";
-/// The one being rotated out.
+/// The previous signing secret, still accepted.
 pub const PREVIOUS_SECRET: &str = "the secret before that one, still accepted";
 
 /// A coach of site 1.
 pub const COACH: i64 = 1001;
-/// A colleague of hers.
+/// A colleague of the coach at site 1.
 pub const STAFF: i64 = 1002;
 /// A coach of site 2.
 pub const OTHER_SITE: i64 = 2001;
 
-/// The product, with everything it needs.
+/// The running product.
 pub struct Parlor {
     pub address: String,
-    /// What its routers were made of, for tests that do without a socket.
+    /// The state of its routers, for tests that call them without a socket.
     pub tools: AppState,
-    /// Runs jobs when a test says so.
+    /// Runs jobs only when a test calls it.
     pub worker: Worker,
     pub simulator: Simulator,
     pub db: Db,
@@ -72,7 +72,7 @@ pub struct Parlor {
     http: reqwest::Client,
 }
 
-/// An answer with its body.
+/// A response with its body.
 #[derive(Debug)]
 pub struct Answer {
     pub status: StatusCode,
@@ -80,15 +80,15 @@ pub struct Answer {
     pub body: Value,
 }
 
-/// What a test may change before it starts.
+/// Options that a test may change before the start.
 pub struct Setup {
     pub env: Vec<(&'static str, String)>,
-    /// Overrides the database URL, for a proxy in front of it.
+    /// Overrides the database URL, for a proxy in front of the database.
     pub database_url: Option<String>,
-    /// The same, from where it may change.
+    /// Like `database_url`, but the URL may change while the product runs.
     pub renewable_url: Option<RotatingSecret<SecretString>>,
     pub database: Option<Arc<TestDatabase>>,
-    /// Overrides its own simulator, which then has nothing to do.
+    /// Overrides the URL of the simulator, which then receives no calls.
     pub dashscope_url: Option<String>,
     pub max_connections: u32,
     pub behind_proxy: bool,
@@ -122,7 +122,7 @@ impl Parlor {
         Self::start_with(Setup::default()).await
     }
 
-    /// Parlor with a wire between it and its database.
+    /// Starts Parlor with a [`Wire`] between it and its database.
     pub async fn wired(setup: Setup) -> (Self, Wire) {
         let database = Arc::new(TestDatabase::new().await);
         let wire = Wire::before(database.url()).await;
@@ -165,7 +165,7 @@ impl Parlor {
         client.base_url = setup.dashscope_url.unwrap_or_else(|| simulator.base_url());
         client.timeouts = setup.timeouts;
         client.retries = setup.retries;
-        // Tests send faster than people; what limits them has tests of its own.
+        // Tests send faster than people. The rate limits are tested in `limits.rs`.
         let mut env = vec![
             ("CHAT_RATE_PER_MINUTE", "10000".to_owned()),
             ("CHAT_MAX_STREAMS", "1000".to_owned()),
@@ -194,7 +194,7 @@ impl Parlor {
         };
         let app = gateway::app(&tools);
         let address = serve(app).await;
-        // Tests speak plain HTTP, but the client insists.
+        // The tests use plain HTTP, but reqwest needs a TLS provider.
         rustls::crypto::ring::default_provider()
             .install_default()
             .ok();
@@ -235,7 +235,7 @@ impl Parlor {
         answer(self.request_as(user, "POST", path).json(body)).await
     }
 
-    /// Opens (CHAT-2b) a conversation about a task and answers its id.
+    /// Opens (CHAT-2b) a conversation about a task. Returns its id.
     pub async fn open(&self, user: i64, context_id: &str) -> i64 {
         let page = self
             .get(
@@ -262,7 +262,8 @@ impl Parlor {
             .await
     }
 
-    /// The same, held after so many pieces of text: the stream, and what has been read of it.
+    /// Like [`Self::stream`], but the simulator pauses after `pieces` pieces of text. Returns the
+    /// stream and the events read so far.
     pub async fn stream_held(
         &self,
         user: i64,
@@ -306,9 +307,9 @@ impl Parlor {
         page.ok()["items"].as_array().unwrap().clone()
     }
 
-    /// As a maker would leave it that began a reply, stored this much of it and died long ago;
-    /// answers the reply's id.
-    pub async fn begin_and_die(&self, user: i64, chat: i64, content: &str, said: &str) -> Value {
+    /// Leaves a dead reply: begins it, stores `stored` as its text and expires its lease. Returns
+    /// the reply's id.
+    pub async fn begin_and_die(&self, user: i64, chat: i64, content: &str, stored: &str) -> Value {
         let id: i64 = sqlx::query_scalar(
             "select message_id from begin_reply((select site_id from biz.users where id = $1), $1, $2, $3, $3,
                  'app1_chat', 2000, 10000, 10000, 30, row(3000, 50, 20))",
@@ -323,14 +324,14 @@ impl Parlor {
             "update biz.ai_messages set content = $2, lease_until = now() - interval '1 second' where id = $1",
         )
         .bind(id)
-        .bind(said)
+        .bind(stored)
         .execute(&self.db)
         .await
         .unwrap();
         id.into()
     }
 
-    /// The newest run, as `psql` would show it.
+    /// The newest run as JSON.
     pub async fn last_run(&self) -> Value {
         sqlx::query_scalar(
             "select to_jsonb(r) from biz.ai_run_logs r order by created_at desc, id desc limit 1",
@@ -340,7 +341,7 @@ impl Parlor {
         .unwrap()
     }
 
-    /// The counters of a site's app, today.
+    /// Today's counters of a site's app.
     pub async fn usage(&self, site: i64) -> Value {
         sqlx::query_scalar("select to_jsonb(u) from biz.ai_usage_daily u where site_id = $1")
             .bind(site)
@@ -349,7 +350,7 @@ impl Parlor {
             .unwrap()
     }
 
-    /// Sums up `ai_usage_days` anew, after a test has changed `ai_usage_daily` itself.
+    /// Recomputes `ai_usage_days` after a test has changed `ai_usage_daily` directly.
     pub async fn sum_up_usage_days(&self) {
         sqlx::query(
             "insert into biz.ai_usage_days (site_id, day, tokens)
@@ -361,7 +362,7 @@ impl Parlor {
         .unwrap();
     }
 
-    /// Waits until no reply is being made, as a reply outlives its request.
+    /// Waits until no reply is being made, because a reply may outlive its request.
     pub async fn settled(&self) {
         super::until("replies end", async || {
             let running: i64 = sqlx::query_scalar(
@@ -378,21 +379,22 @@ impl Parlor {
 }
 
 impl Answer {
-    /// The body of an answer that is 201.
+    /// The body of a 201 response.
     #[track_caller]
     pub fn created(&self) -> &Value {
         assert_eq!(self.status, 201, "{}", self.body);
         &self.body
     }
 
-    /// The body of an answer that is 200.
+    /// The body of a 200 response.
     #[track_caller]
     pub fn ok(&self) -> &Value {
         assert_eq!(self.status, 200, "{}", self.body);
         &self.body
     }
 
-    /// Checks a refusal of the mini-program's face: status and code, and what every one has.
+    /// Checks an error response of the mini-program API: its status, its code and the common
+    /// fields.
     #[track_caller]
     pub fn refused(&self, status: u16, code: &str) -> &Value {
         assert_eq!(
@@ -405,7 +407,7 @@ impl Answer {
         &self.body
     }
 
-    /// The same in the face that the path asks for.
+    /// Like [`Self::refused`], for the API that `path` belongs to.
     #[track_caller]
     pub fn refused_at(&self, path: &str, status: u16, code: &str) -> &Value {
         assert_eq!(
@@ -419,11 +421,11 @@ impl Answer {
     }
 }
 
-/// Serves until the test ends; answers where.
+/// Serves `app` until the test ends. Returns its URL.
 pub async fn serve(app: Router) -> String {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
-    // Else the second event of a stream waits until the first has been acknowledged: 40 ms.
+    // Without `TCP_NODELAY`, the second event of a stream waits about 40 ms for an acknowledgement.
     let listener = listener.tap_io(|connection| {
         connection.set_nodelay(true).ok();
     });
@@ -432,7 +434,7 @@ pub async fn serve(app: Router) -> String {
     address
 }
 
-/// Sends a request and reads the answer; a body that is not JSON is a string.
+/// Sends a request and reads the response. A body that is not JSON becomes a string.
 pub async fn answer(request: RequestBuilder) -> Answer {
     let response = request.send().await.unwrap();
     let (status, headers) = (response.status(), response.headers().clone());
@@ -445,7 +447,7 @@ pub async fn answer(request: RequestBuilder) -> Answer {
     }
 }
 
-/// The same of a router, past the socket.
+/// Calls a router directly, without a socket.
 pub async fn answer_of(app: Router, request: Request<Body>) -> Answer {
     let response = app.oneshot(request).await.unwrap();
     let (status, headers) = (response.status(), response.headers().clone());

@@ -1,4 +1,4 @@
-//! Python packages and scripts for tests: official clients and servers of others.
+//! Python packages and scripts for tests, such as official SDKs and moto.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -6,11 +6,12 @@ use std::process::Command;
 
 use fs4::FileExt;
 
-/// The directory that holds these packages, installed with pip at the first call ever.
+/// Returns the directory with these packages. pip installs them on the first call.
 ///
-/// It lies in Cargo's target directory, so later runs find it. A file lock makes tests that run
-/// at the same time share one installation; a marker, written last, tells a whole installation
-/// from a broken one. `name` is the directory's; the same name means the same packages.
+/// The directory is in Cargo's target directory, so later runs reuse it. A file lock makes
+/// concurrent tests share one installation. A marker is written last and identifies a complete
+/// installation. `name` is the name of the directory; the same name must always have the same
+/// packages.
 pub fn packages(name: &str, requirements: &[&str]) -> PathBuf {
     let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python");
     fs::create_dir_all(&root).expect("create the directory for Python packages");
@@ -37,7 +38,7 @@ pub fn packages(name: &str, requirements: &[&str]) -> PathBuf {
         .args(requirements)
         .output()
         .expect("python3 is on the PATH");
-    // On success pip complains, too: of conflicts with packages that lie elsewhere.
+    // Even on success, pip prints warnings about conflicts with packages outside the directory.
     let complaint = String::from_utf8_lossy(&pip.stderr);
     assert!(
         pip.status.success(),
@@ -47,14 +48,14 @@ pub fn packages(name: &str, requirements: &[&str]) -> PathBuf {
     directory
 }
 
-/// Runs `python3 SCRIPT ARGUMENTS…` with the packages at hand, and fails with its output.
+/// Runs `python3 SCRIPT ARGUMENTS…` with the packages. On failure, panics with the script's output.
 pub async fn run(packages: &Path, script: &Path, arguments: &[&str]) {
     let output = tokio::process::Command::new("python3")
         .arg(script)
         .args(arguments)
         .env("PYTHONPATH", packages)
         .env("PYTHONDONTWRITEBYTECODE", "1")
-        // A proxy has no business between two processes of one machine.
+        // Requests between local processes must not use a proxy.
         .env("NO_PROXY", "127.0.0.1")
         .kill_on_drop(true)
         .output()

@@ -1,4 +1,4 @@
-//! A client that reads a stream for as long as there is one, and can be cut.
+//! A client that reads a stream in the background. Its connection can be cut.
 
 use std::time::Duration;
 
@@ -8,28 +8,31 @@ use tokio::{sync::watch, task::JoinHandle, time::timeout};
 
 use super::events::{EventStream, SseEvent, text};
 
-/// Sends a request by itself, and keeps what comes of it.
+/// Sends a request in the background and collects the response.
 pub struct Reader {
     seen: watch::Receiver<Seen>,
     task: JoinHandle<()>,
 }
 
-/// What a client has got.
+/// What the client has received.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
-    /// None where the connection broke before there was an answer.
+    /// `None` if the connection broke before the response began.
     pub status: Option<u16>,
-    /// Of an answer that is no stream.
+    /// The body of a response that is not a stream.
     pub body: Value,
     pub events: Vec<SseEvent>,
-    /// Nothing more will come.
+    /// True if the response has ended or the connection broke.
     pub over: bool,
 }
 
 impl Reader {
     pub fn of(request: RequestBuilder) -> Self {
         let (sender, seen) = watch::channel(Seen::default());
-        #[expect(clippy::disallowed_methods, reason = "a client goes by itself")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the client runs in the background"
+        )]
         let task = tokio::spawn(async move {
             read(request, &sender).await.ok();
             sender.send_modify(|seen| seen.over = true);
@@ -37,27 +40,27 @@ impl Reader {
         Self { seen, task }
     }
 
-    /// Waits until it has seen so much.
+    /// Waits until `enough` returns true.
     pub async fn until(&mut self, what: &str, enough: impl Fn(&Seen) -> bool) -> Seen {
         let waiting = self.seen.wait_for(|seen| enough(seen) || seen.over);
         let in_time = timeout(Duration::from_secs(30), waiting).await.is_ok();
         let seen = self.seen.borrow().clone();
-        assert!(in_time, "waited in vain for {what}: {seen:?}");
+        assert!(in_time, "timeout while waiting for {what}: {seen:?}");
         assert!(enough(&seen), "{what}: {seen:?}");
         seen
     }
 
-    /// Waits until it has read this, in however many events.
+    /// Waits until the text received so far begins with `text`.
     pub async fn read(&mut self, text: &str) -> Seen {
         self.until(text, |seen| seen.text().starts_with(text)).await
     }
 
-    /// All that it gets.
+    /// Waits for the end and returns everything received.
     pub async fn finish(mut self) -> Seen {
         self.until("the end", |seen| seen.over).await
     }
 
-    /// What it has got by now. Its connection is cut.
+    /// Cuts the connection and returns what was received.
     pub async fn cut(mut self) -> Seen {
         self.task.abort();
         (&mut self.task).await.ok();
@@ -89,7 +92,7 @@ async fn read(request: RequestBuilder, seen: &watch::Sender<Seen>) -> reqwest::R
 }
 
 impl Seen {
-    /// `start`, once it has come.
+    /// The `start` event.
     pub fn start(&self) -> Option<&SseEvent> {
         self.events.first()
     }
@@ -98,7 +101,7 @@ impl Seen {
         text(&self.events)
     }
 
-    /// `done` or `error`, where one has come.
+    /// The `done` or `error` event.
     pub fn end(&self) -> Option<&SseEvent> {
         let last = self.events.last();
         last.filter(|event| matches!(&*event.name, "done" | "error"))

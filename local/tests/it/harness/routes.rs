@@ -1,4 +1,4 @@
-//! Every route of the product, with a valid request of it, made from the OpenAPI document.
+//! Every route of the product, each with a valid request, derived from the OpenAPI document.
 
 use local::command;
 use reqwest::RequestBuilder;
@@ -13,17 +13,17 @@ use super::{
 pub const SITE_ADMIN: i64 = 1004;
 /// The admin of site 2.
 pub const OTHER_SITE_ADMIN: i64 = 2004;
-/// The admin of all.
+/// The platform admin, of all sites.
 pub const PLATFORM_ADMIN: i64 = 9001;
 
-/// What the admin web calls, which no other user may.
+/// The prefix of routes that only admins may call.
 const ADMIN: &str = "/api/admin/";
 
-/// The parameters and fields that a request has although they are optional: another site's admin is
-/// refused only if the site is named, and a change of a session that changes nothing is not valid.
+/// Optional parameters and fields that requests still set. The admin of another site is refused
+/// only if the site is named. A session update that changes nothing is invalid.
 const OPTIONAL: [&str; 2] = ["site_id", "title"];
 
-/// A route, and a valid request of it: of site 1, and on a route for admins, about site 1 by name.
+/// A route with a valid request. It is about site 1; admin routes name the site.
 #[derive(Clone, Debug)]
 pub struct Route {
     pub method: String,
@@ -35,7 +35,7 @@ pub struct Route {
 }
 
 impl Route {
-    /// The request of an operation of the document.
+    /// Builds the request of an operation of the document.
     fn of(document: &Value, template: &str, method: &str, operation: &Value) -> Self {
         let mut path = template.to_owned();
         let mut query = Vec::new();
@@ -66,17 +66,16 @@ impl Route {
         }
     }
 
-    /// Whether it is for admins alone.
     pub fn is_for_admins(&self) -> bool {
         self.template.starts_with(ADMIN)
     }
 
-    /// Who calls it.
+    /// A user who may call the route.
     pub fn user(&self) -> i64 {
         self.users()[0]
     }
 
-    /// Two who may.
+    /// Two users who may call the route.
     pub fn users(&self) -> [i64; 2] {
         if self.is_for_admins() {
             [SITE_ADMIN, PLATFORM_ADMIN]
@@ -85,7 +84,7 @@ impl Route {
         }
     }
 
-    /// Those who are approved, and may not.
+    /// Users with a valid account who may not call the route.
     pub fn strangers(&self) -> Vec<i64> {
         if self.is_for_admins() {
             vec![COACH, STAFF, 1003, OTHER_SITE_ADMIN]
@@ -94,12 +93,12 @@ impl Route {
         }
     }
 
-    /// The request, of a demo user.
+    /// The request of a demo user.
     pub fn request_as(&self, user: i64, parlor: &Parlor) -> RequestBuilder {
         self.request(parlor).bearer_auth(token(user))
     }
 
-    /// The request, without a token.
+    /// The request without a token.
     pub fn request(&self, parlor: &Parlor) -> RequestBuilder {
         let request = parlor.request(&self.method, &self.path);
         if self.body.is_null() {
@@ -110,7 +109,7 @@ impl Route {
     }
 }
 
-/// A body with the fields that it needs; null without a schema.
+/// A body with the required fields. Null without a schema.
 fn body(document: &Value, schema: &Value) -> Value {
     let Some(name) = schema["$ref"]
         .as_str()
@@ -131,7 +130,7 @@ fn body(document: &Value, schema: &Value) -> Value {
         .into()
 }
 
-/// A valid value of a parameter or field: by its name, or else by its type.
+/// A valid value of a parameter or field, by its name or else by its type.
 fn value(name: &str, schema: &Value) -> Value {
     match name {
         "app_types" => json!(["app3_clue"]),
@@ -150,7 +149,6 @@ fn value(name: &str, schema: &Value) -> Value {
     }
 }
 
-/// All routes.
 #[track_caller]
 pub fn all() -> Vec<Route> {
     let document = command::openapi_json().expect("describe the routers");

@@ -1,16 +1,16 @@
-//! Verbs of the session API: a session is begun, something is said, the bot replies.
+//! Helpers for the session API: begin sessions, send messages, store replies.
 
-#![expect(clippy::unwrap_used, reason = "tests, and what they share")]
+#![expect(clippy::unwrap_used, reason = "test helpers")]
 
 use serde_json::{Value, json};
 
 use super::parlor::{Answer, Parlor, answer};
 
-/// Where sessions are.
 pub const SESSIONS: &str = "/api/chat/sessions";
 
-/// The demo's bots: everybody's, one that is granted to the manager alone, one that is switched off, one
-/// that has no agent, one of the other site, one whose agent is gone.
+/// The demo's bots. `BOT` is open to all users of site 1, `GRANTED` only to the manager. `DISABLED`
+/// is switched off, `WITHOUT_AGENT` has no agent, `OTHER_SITES` is of site 2, and the agent of
+/// `AGENT_GONE` was deleted.
 pub const BOT: &str = "00000000-0000-4000-8000-000000000001";
 pub const GRANTED: &str = "00000000-0000-4000-8000-000000000002";
 pub const DISABLED: &str = "00000000-0000-4000-8000-000000000003";
@@ -18,16 +18,16 @@ pub const WITHOUT_AGENT: &str = "00000000-0000-4000-8000-000000000004";
 pub const OTHER_SITES: &str = "00000000-0000-4000-8000-000000000005";
 pub const AGENT_GONE: &str = "00000000-0000-4000-8000-000000000006";
 
-/// Who may use what is granted.
+/// The user who may use the bot `GRANTED`.
 pub const MANAGER: i64 = 1003;
 
 impl Parlor {
-    /// Begins a session with everybody's bot, and answers its id.
+    /// Begins a session with `BOT`. Returns its id.
     pub async fn begin_session(&self, user: i64) -> String {
-        self.begin_with(user, BOT).await
+        self.begin_session_with(user, BOT).await
     }
 
-    pub async fn begin_with(&self, user: i64, bot: &str) -> String {
+    pub async fn begin_session_with(&self, user: i64, bot: &str) -> String {
         let begun = self.post(user, SESSIONS, &json!({ "bot_id": bot })).await;
         begun.created()["session"]["id"]
             .as_str()
@@ -40,19 +40,25 @@ impl Parlor {
     }
 
     /// Sends a message to the bot.
-    pub async fn say(&self, user: i64, session: &str, content: &str) -> Answer {
+    pub async fn post_message(&self, user: i64, session: &str, content: &str) -> Answer {
         let path = format!("{SESSIONS}/{session}/messages");
         self.post(user, &path, &json!({ "content": content })).await
     }
 
-    /// Sends one that is taken, and answers its id.
-    pub async fn said(&self, user: i64, session: &str, content: &str) -> i64 {
-        let answer = self.say(user, session, content).await;
+    /// Sends a message that is accepted. Returns its id.
+    pub async fn create_message(&self, user: i64, session: &str, content: &str) -> i64 {
+        let answer = self.post_message(user, session, content).await;
         answer.created()["message"]["id"].as_i64().unwrap()
     }
 
-    /// Sends one under an idempotency key.
-    pub async fn say_once(&self, user: i64, session: &str, key: &str, body: &Value) -> Answer {
+    /// Sends a message with an idempotency key.
+    pub async fn post_message_with_key(
+        &self,
+        user: i64,
+        session: &str,
+        key: &str,
+        body: &Value,
+    ) -> Answer {
         let path = format!("{SESSIONS}/{session}/messages");
         let request = self.request_as(user, "POST", &path);
         answer(request.header("Idempotency-Key", key).json(body)).await
@@ -64,7 +70,7 @@ impl Parlor {
     }
 
     /// A page of a session's messages.
-    pub async fn heard(&self, user: i64, session: &str, query: &str) -> Value {
+    pub async fn session_messages(&self, user: i64, session: &str, query: &str) -> Value {
         let path = format!("{SESSIONS}/{session}/messages?{query}");
         self.get(user, &path).await.ok().clone()
     }
@@ -74,8 +80,8 @@ impl Parlor {
         answer(self.request_as(user, "PUT", &path)).await
     }
 
-    /// As if a worker had made the reply to a message, or had failed to. Whether one does is a matter of other
-    /// tests; here replies come when a test says so.
+    /// Stores a reply, or a failed reply, as a worker would. Tests of sessions decide themselves
+    /// when a reply comes; the worker has its own tests.
     pub async fn reply(&self, message: i64, state: &str, content: &str) {
         sqlx::query(
             "with c as materialized (

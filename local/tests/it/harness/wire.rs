@@ -1,5 +1,5 @@
-//! A proxy in front of PostgreSQL that counts round trips, and can be cut, hung or delayed, for
-//! all that is said or for what says certain words.
+//! A proxy in front of PostgreSQL. It counts round trips and can cut, block or delay connections,
+//! either all messages or only those that contain a given text.
 
 use std::{
     io::ErrorKind,
@@ -19,40 +19,43 @@ use tokio::{
     sync::watch,
 };
 
-/// Counts the `Query` messages of clients, and the `Sync` messages that end a statement: each
-/// is one round trip. A `Sync` that ends nothing is the pool's own test of a connection that
-/// it has been given back: no request waits for it, and it is not counted.
+/// Counts the clients' `Query` messages and the `Sync` messages that end a statement; each is one
+/// round trip. A `Sync` without a statement is the pool's test of a returned connection. It is not
+/// counted, because no request waits for it.
 pub struct Wire {
     pub url: String,
     round_trips: Arc<AtomicUsize>,
-    held: Arc<AtomicUsize>,
-    late_answers: Arc<AtomicUsize>,
-    weather: watch::Sender<Weather>,
+    delayed: Arc<AtomicUsize>,
+    late_responses: Arc<AtomicUsize>,
+    faults: watch::Sender<Faults>,
 }
 
-/// Connections are numbered from 1 as they come.
+/// What the proxy does to connections. Connections are numbered from 1 in the order of arrival.
 #[derive(Clone, Default)]
-struct Weather {
+struct Faults {
     down: bool,
-    /// Connections that begin with more than [`REMEMBERED`] are closed, as `PgBouncer` does.
+    /// Closes connections whose start-up message has parameters other than [`REMEMBERED`], as
+    /// `PgBouncer` does.
     refuses_settings: bool,
     /// How often all connections were cut.
     cuts: usize,
-    /// Messages that say this wait, and with them what comes after them on their connection.
-    holds: Option<String>,
-    /// Messages that say this are handed on, and their connection hears nothing from then on.
-    loses_answers_to: Option<String>,
+    /// Messages that contain this text are delayed, and so are later ones on the same connection.
+    delays: Option<String>,
+    /// Messages that contain this text are forwarded, but their connection receives nothing
+    /// afterwards.
+    drops_responses_to: Option<String>,
     connections: usize,
-    /// The messages of connections up to this one wait.
-    holds_requests_to: usize,
-    /// But a test of the connection does not, unless it comes after a message that does.
+    /// Messages of connections up to this number are delayed.
+    delays_requests_to: usize,
+    /// Connection tests are forwarded even so, unless an earlier message on the connection is
+    /// delayed.
     spares_tests: bool,
-    /// The answers to connections up to this one wait.
-    holds_answers_to: usize,
+    /// Responses to connections up to this number are delayed.
+    delays_responses_to: usize,
 }
 
 impl Wire {
-    /// In front of the server of this URL.
+    /// Starts a proxy for the server of this URL.
     pub async fn before(url: &str) -> Self {
         let mut parsed = reqwest::Url::parse(url).unwrap();
         let upstream = format!(
@@ -68,35 +71,35 @@ impl Wire {
         let wire = Self {
             url: parsed.to_string(),
             round_trips: Arc::default(),
-            held: Arc::default(),
-            late_answers: Arc::default(),
-            weather: watch::Sender::default(),
+            delayed: Arc::default(),
+            late_responses: Arc::default(),
+            faults: watch::Sender::default(),
         };
-        let (weather, count, held, late_answers) = (
-            wire.weather.clone(),
+        let (faults, count, delayed, late_responses) = (
+            wire.faults.clone(),
             Arc::clone(&wire.round_trips),
-            Arc::clone(&wire.held),
-            Arc::clone(&wire.late_answers),
+            Arc::clone(&wire.delayed),
+            Arc::clone(&wire.late_responses),
         );
         #[expect(clippy::disallowed_methods, reason = "the proxy of a test")]
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                if weather.borrow().down {
+                if faults.borrow().down {
                     continue;
                 }
                 let Ok(server) = TcpStream::connect(&upstream).await else {
                     continue;
                 };
-                weather.send_modify(|weather| weather.connections += 1);
+                faults.send_modify(|faults| faults.connections += 1);
                 let relay = Relay {
-                    number: weather.borrow().connections,
-                    cuts: weather.borrow().cuts,
-                    is_deaf: AtomicBool::new(false),
-                    weather: weather.subscribe(),
+                    number: faults.borrow().connections,
+                    cuts: faults.borrow().cuts,
+                    drops_responses: AtomicBool::new(false),
+                    faults: faults.subscribe(),
                     count: Arc::clone(&count),
-                    held: Arc::clone(&held),
-                    was_held: AtomicBool::new(false),
-                    late_answers: Arc::clone(&late_answers),
+                    delayed: Arc::clone(&delayed),
+                    was_delayed: AtomicBool::new(false),
+                    late_responses: Arc::clone(&late_responses),
                 };
                 tokio::spawn(relay.run(client, server));
             }
@@ -108,99 +111,101 @@ impl Wire {
         self.round_trips.load(Ordering::SeqCst)
     }
 
-    /// Connections that were taken, so far.
+    /// Connections accepted so far.
     pub fn connections(&self) -> usize {
-        self.weather.borrow().connections
+        self.faults.borrow().connections
     }
 
-    /// Messages that were made to wait, so far.
-    pub fn held(&self) -> usize {
-        self.held.load(Ordering::SeqCst)
+    /// Messages delayed so far.
+    pub fn delayed(&self) -> usize {
+        self.delayed.load(Ordering::SeqCst)
     }
 
-    /// Answers of the server to messages that had been made to wait, so far.
-    pub fn late_answers(&self) -> usize {
-        self.late_answers.load(Ordering::SeqCst)
+    /// Responses from the server to messages that were delayed, so far.
+    pub fn late_responses(&self) -> usize {
+        self.late_responses.load(Ordering::SeqCst)
     }
 
-    /// Cuts every connection, and what it was about to say is never said. New ones are taken.
+    /// Cuts every connection and drops data in transit. New connections are accepted.
     pub fn cut(&self) {
-        self.weather.send_modify(|weather| weather.cuts += 1);
+        self.faults.send_modify(|faults| faults.cuts += 1);
     }
 
-    /// Cuts every connection and takes no new ones.
+    /// Cuts every connection and accepts no new ones.
     pub fn go_down(&self) {
-        self.weather.send_modify(|weather| weather.down = true);
+        self.faults.send_modify(|faults| faults.down = true);
     }
 
-    /// Takes no connections that begin with settings which a proxy would have to remember.
+    /// Closes connections that begin with settings which a transaction pooler does not support.
     pub fn refuse_settings(&self) {
-        self.weather
-            .send_modify(|weather| weather.refuses_settings = true);
+        self.faults
+            .send_modify(|faults| faults.refuses_settings = true);
     }
 
-    /// Swallows what every connection says, new ones too, as a network does that drops packets.
-    pub fn fall_silent(&self) {
-        self.weather
-            .send_modify(|weather| weather.holds_requests_to = usize::MAX);
+    /// Delays all messages of all connections, also of new ones, as a network that drops packets
+    /// does.
+    pub fn stop_forwarding(&self) {
+        self.faults
+            .send_modify(|faults| faults.delays_requests_to = usize::MAX);
     }
 
-    /// Takes connections again. Those that fell silent stay so: nobody tells them.
-    pub fn come_up(&self) {
-        self.weather.send_modify(|weather| {
-            weather.down = false;
-            weather.holds_requests_to = weather.holds_requests_to.min(weather.connections);
+    /// Accepts and forwards connections again. Connections made before stay blocked if they were.
+    pub fn restore(&self) {
+        self.faults.send_modify(|faults| {
+            faults.down = false;
+            faults.delays_requests_to = faults.delays_requests_to.min(faults.connections);
         });
     }
 
-    /// Holds back what the connections there are now say, from their next statement on; new ones are
-    /// not concerned. sqlx waits without end for the answer to its own test of a connection that it has
-    /// been given back, so a connection that is just being tested gets that answer.
-    pub fn hold_requests(&self) {
-        self.weather.send_modify(|weather| {
-            weather.holds_requests_to = weather.connections;
-            weather.spares_tests = true;
+    /// Delays messages of the present connections from their next statement on. New connections are
+    /// not affected. A connection test still gets its response, because sqlx waits for it without a
+    /// timeout.
+    pub fn delay_requests(&self) {
+        self.faults.send_modify(|faults| {
+            faults.delays_requests_to = faults.connections;
+            faults.spares_tests = true;
         });
     }
 
-    /// Delivers what was held back, late.
+    /// Forwards the messages that [`Self::delay_requests`] delays.
     pub fn deliver(&self) {
-        self.weather.send_modify(|weather| {
-            weather.holds_requests_to = 0;
-            weather.spares_tests = false;
+        self.faults.send_modify(|faults| {
+            faults.delays_requests_to = 0;
+            faults.spares_tests = false;
         });
     }
 
-    /// Holds back each message that says this, a parameter's text for example, on whatever
-    /// connection, until [`Wire::mind_nothing`].
-    pub fn hold_what_says(&self, words: &str) {
-        self.weather
-            .send_modify(|weather| weather.holds = Some(words.to_owned()));
+    /// Delays each message that contains `words` (a parameter's text, for example) on any
+    /// connection, until [`Wire::clear_rules`].
+    pub fn delay_messages_with(&self, words: &str) {
+        self.faults
+            .send_modify(|faults| faults.delays = Some(words.to_owned()));
     }
 
-    /// Loses the answer to each message that says this: what it asks is done all the same.
-    pub fn lose_answers_to(&self, words: &str) {
-        self.weather
-            .send_modify(|weather| weather.loses_answers_to = Some(words.to_owned()));
+    /// Drops the responses to each message that contains `words`. The server still executes the
+    /// message.
+    pub fn drop_responses_to(&self, words: &str) {
+        self.faults
+            .send_modify(|faults| faults.drops_responses_to = Some(words.to_owned()));
     }
 
-    /// Delivers what was held back for its words, and loses no further answers. A connection that
-    /// has lost one stays deaf.
-    pub fn mind_nothing(&self) {
-        self.weather.send_modify(|weather| {
-            weather.holds = None;
-            weather.loses_answers_to = None;
+    /// Ends [`Self::delay_messages_with`] and [`Self::drop_responses_to`]. A connection whose
+    /// response was dropped still receives nothing.
+    pub fn clear_rules(&self) {
+        self.faults.send_modify(|faults| {
+            faults.delays = None;
+            faults.drops_responses_to = None;
         });
     }
 
-    /// Loses the answers to the connections there are now: what they ask is done all the same.
-    pub fn lose_answers(&self) {
-        self.weather
-            .send_modify(|weather| weather.holds_answers_to = weather.connections);
+    /// Drops the responses to the present connections. The server still executes their messages.
+    pub fn drop_responses(&self) {
+        self.faults
+            .send_modify(|faults| faults.delays_responses_to = faults.connections);
     }
 }
 
-/// Parameters of a start-up message that every proxy knows.
+/// Start-up parameters that every pooler supports.
 const REMEMBERED: [&str; 6] = [
     "user",
     "database",
@@ -210,15 +215,15 @@ const REMEMBERED: [&str; 6] = [
     "TimeZone",
 ];
 
-/// Whether a start-up message says more. It is a version, then names and values, each ended by a NUL.
+/// True if a start-up message has other parameters. Its format is a version, then names and values,
+/// each ended by a NUL.
 fn has_settings(start: &[u8]) -> bool {
     let parameters = start.get(4..).unwrap_or_default().split(|byte| *byte == 0);
     let mut names = parameters.step_by(2).take_while(|name| !name.is_empty());
     names.any(|name| !REMEMBERED.iter().any(|known| known.as_bytes() == name))
 }
 
-/// Whether a message holds these words.
-fn says(message: &[u8], words: Option<&str>) -> bool {
+fn contains(message: &[u8], words: Option<&str>) -> bool {
     words.is_some_and(|words| {
         message
             .windows(words.len())
@@ -228,73 +233,73 @@ fn says(message: &[u8], words: Option<&str>) -> bool {
 
 struct Relay {
     number: usize,
-    /// As many cuts as there had been when it was made.
+    /// The number of cuts when the connection was accepted.
     cuts: usize,
-    is_deaf: AtomicBool,
-    weather: watch::Receiver<Weather>,
+    drops_responses: AtomicBool,
+    faults: watch::Receiver<Faults>,
     count: Arc<AtomicUsize>,
-    held: Arc<AtomicUsize>,
-    was_held: AtomicBool,
-    late_answers: Arc<AtomicUsize>,
+    delayed: Arc<AtomicUsize>,
+    was_delayed: AtomicBool,
+    late_responses: Arc<AtomicUsize>,
 }
 
 impl Relay {
     async fn run(self, client: TcpStream, server: TcpStream) {
         let (from_client, to_client) = client.into_split();
         let (from_server, to_server) = server.into_split();
-        let mut weather = self.weather.clone();
+        let mut faults = self.faults.clone();
         tokio::select! {
-            // First, so that nothing is delivered that a cut has swallowed.
+            // Checked first, so that no data is delivered after a cut.
             biased;
-            _ = weather.wait_for(|weather| weather.down || weather.cuts > self.cuts) => {}
+            _ = faults.wait_for(|faults| faults.down || faults.cuts > self.cuts) => {}
             () = async {
-                let ended = self.forth(from_client, to_server).await;
+                let ended = self.forward(from_client, to_server).await;
                 if ended.is_err_and(|err| err.kind() == ErrorKind::Unsupported) {
                     return;
                 }
-                // A client that leaves does not undo what it has said: the server hears it to its end.
+                // If the client disconnects, the server still executes the messages that were sent.
                 std::future::pending::<()>().await;
             } => {}
-            _ = self.back(from_server, to_client) => {}
+            _ = self.backward(from_server, to_client) => {}
         }
     }
 
-    /// Hands messages on, whole, and counts those that wait for an answer.
-    async fn forth(
+    /// Forwards whole messages and counts round trips.
+    async fn forward(
         &self,
         mut client: OwnedReadHalf,
         mut server: OwnedWriteHalf,
     ) -> std::io::Result<()> {
-        let mut weather = self.weather.clone();
-        // Until the start-up message has gone, messages have no type.
+        let mut faults = self.faults.clone();
+        // Only the start-up message (and the TLS request before it) has no type byte.
         let mut kind = None;
-        let mut says_something = false;
+        let mut has_statement = false;
         loop {
             let length = client.read_u32().await?;
             let mut body = vec![0; length as usize - 4];
             client.read_exact(&mut body).await?;
             match kind {
                 Some(b'Q') => _ = self.count.fetch_add(1, Ordering::SeqCst),
-                Some(b'S') if says_something => _ = self.count.fetch_add(1, Ordering::SeqCst),
+                Some(b'S') if has_statement => _ = self.count.fetch_add(1, Ordering::SeqCst),
                 _ => {}
             }
-            if kind.is_none() && weather.borrow().refuses_settings && has_settings(&body) {
+            if kind.is_none() && faults.borrow().refuses_settings && has_settings(&body) {
                 return Err(ErrorKind::Unsupported.into());
             }
-            let is_test = kind == Some(b'S') && !says_something;
-            says_something = kind != Some(b'S');
-            let passes = |weather: &Weather| {
-                let is_spared = is_test && weather.spares_tests;
-                (self.number > weather.holds_requests_to || is_spared)
-                    && !says(&body, weather.holds.as_deref())
+            let is_test = kind == Some(b'S') && !has_statement;
+            has_statement = kind != Some(b'S');
+            let passes = |faults: &Faults| {
+                let is_spared = is_test && faults.spares_tests;
+                (self.number > faults.delays_requests_to || is_spared)
+                    && !contains(&body, faults.delays.as_deref())
             };
-            if !passes(&weather.borrow()) {
-                self.held.fetch_add(1, Ordering::SeqCst);
-                weather.wait_for(passes).await.ok();
-                self.was_held.store(true, Ordering::SeqCst);
+            if !passes(&faults.borrow()) {
+                self.delayed.fetch_add(1, Ordering::SeqCst);
+                faults.wait_for(passes).await.ok();
+                self.was_delayed.store(true, Ordering::SeqCst);
             }
-            if says(&body, weather.borrow().loses_answers_to.as_deref()) {
-                self.is_deaf.store(true, Ordering::SeqCst);
+            if contains(&body, faults.borrow().drops_responses_to.as_deref()) {
+                self.drops_responses.store(true, Ordering::SeqCst);
             }
             let mut message: Vec<u8> = kind.into_iter().collect();
             message.extend(length.to_be_bytes());
@@ -307,24 +312,24 @@ impl Relay {
         }
     }
 
-    async fn back(
+    async fn backward(
         &self,
         mut server: OwnedReadHalf,
         mut client: OwnedWriteHalf,
     ) -> std::io::Result<()> {
-        let mut weather = self.weather.clone();
+        let mut faults = self.faults.clone();
         let mut chunk = vec![0; 16 * 1024];
         loop {
             let length = server.read(&mut chunk).await?;
             if length == 0 {
                 return Ok(());
             }
-            if self.was_held.load(Ordering::SeqCst) {
-                self.late_answers.fetch_add(1, Ordering::SeqCst);
+            if self.was_delayed.load(Ordering::SeqCst) {
+                self.late_responses.fetch_add(1, Ordering::SeqCst);
             }
-            let passes = |weather: &Weather| self.number > weather.holds_answers_to;
-            weather.wait_for(passes).await.ok();
-            if self.is_deaf.load(Ordering::SeqCst) {
+            let passes = |faults: &Faults| self.number > faults.delays_responses_to;
+            faults.wait_for(passes).await.ok();
+            if self.drops_responses.load(Ordering::SeqCst) {
                 continue;
             }
             client.write_all(&chunk[..length]).await?;

@@ -1,4 +1,4 @@
-//! Who comes too late: a worker that has lost its job or its entry, a message that is delivered again.
+//! Late workers that have lost their job or entry, and messages that are delivered again.
 
 use crate::harness::sweep;
 use common::{governance::apps::App, insights::results, platform::sqs::JobQueue};
@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::*;
 use crate::harness::jobs::{SITE_ADMIN, TRIGGER};
 
-/// A Parlor that knows the member, whose apps answer as [`answers`] has them.
+/// A `Parlor` with the member, whose apps return what [`answers`] sets.
 async fn parlor() -> Parlor {
     parlor_with(Setup::default()).await
 }
@@ -25,22 +25,22 @@ async fn parlor_with(setup: Setup) -> Parlor {
     parlor
 }
 
-/// The app's next calls wait, and then say this.
-fn will_say(parlor: &Parlor, words: &str, before: &str) {
+/// Sets the scenario and the answer of the first app's next calls.
+fn set_answer(parlor: &Parlor, words: &str, before: &str) {
     let answer = json!({ "clues": [{ "category": "…", "summary": words, "detail": "…", "providers": ["…"] }] });
     let scenario = format!("{before}say:{answer}").parse().unwrap();
     parlor.simulator.set_scenario(Some(APPS[0]), Some(scenario));
 }
 
-/// A worker that goes on by itself.
-fn at_work(parlor: &Parlor) -> JoinHandle<Worked> {
+/// Starts a worker in the background.
+fn start_worker(parlor: &Parlor) -> JoinHandle<Worked> {
     let worker = parlor.worker.clone();
     #[expect(clippy::disallowed_methods, reason = "workers side by side")]
     tokio::spawn(async move { worker.run(None).await })
 }
 
-/// What was said last of the first app's target.
-async fn said(parlor: &Parlor) -> Value {
+/// The valid result of the first app.
+async fn valid_result(parlor: &Parlor) -> Value {
     let entries = parlor.entries().await;
     let entry = entries
         .iter()
@@ -49,15 +49,15 @@ async fn said(parlor: &Parlor) -> Value {
 }
 
 #[tokio::test]
-async fn a_worker_whose_job_another_has_finished_changes_nothing_and_its_run_is_paid() {
+async fn a_late_worker_changes_nothing_and_its_run_is_charged() {
     let parlor = parlor().await;
-    will_say(&parlor, "too late", "gate:0+");
-    let job = parlor.settled_by(MEMBER, 1).await;
-    let first = at_work(&parlor);
+    set_answer(&parlor, "too late", "gate:0+");
+    let job = parlor.member_paid(MEMBER, 1).await;
+    let first = start_worker(&parlor);
     parlor.simulator.held(1).await;
 
-    parlor.buried().await;
-    will_say(&parlor, "in time", "");
+    parlor.expire_leases_and_sweep().await;
+    set_answer(&parlor, "in time", "");
     parlor.work().await;
     let (done, entries) = (parlor.job(job).await, parlor.entries().await);
     assert_eq!(
@@ -71,72 +71,72 @@ async fn a_worker_whose_job_another_has_finished_changes_nothing_and_its_run_is_
     assert_eq!((late.claimed, late.succeeded, late.given_back), (1, 0, 1));
     assert_eq!(parlor.job(job).await, done);
     assert_eq!(parlor.entries().await, entries);
-    assert_eq!(said(&parlor).await, "in time");
+    assert_eq!(valid_result(&parlor).await, "in time");
     let runs = parlor.runs(job).await;
     assert_eq!(
         (&runs[0]["status"], &runs[0]["tokens_estimated"]),
         (&json!("failed"), &json!(true))
     );
-    invariants::of_the_jobs(&parlor).await;
+    invariants::check_jobs(&parlor).await;
 }
 
 #[tokio::test]
-async fn of_two_workers_that_are_asking_the_one_that_holds_the_job_writes() {
+async fn only_the_worker_with_the_lease_writes_the_result() {
     let parlor = parlor().await;
-    will_say(&parlor, "too late", "gate:0+");
-    let job = parlor.settled_by(MEMBER, 1).await;
-    let first = at_work(&parlor);
+    set_answer(&parlor, "too late", "gate:0+");
+    let job = parlor.member_paid(MEMBER, 1).await;
+    let first = start_worker(&parlor);
     parlor.simulator.held(1).await;
-    parlor.buried().await;
-    will_say(&parlor, "in time", "gate:0+");
-    let second = at_work(&parlor);
+    parlor.expire_leases_and_sweep().await;
+    set_answer(&parlor, "in time", "gate:0+");
+    let second = start_worker(&parlor);
     parlor.simulator.held(2).await;
     parlor.simulator.release();
     let (first, second) = (first.await.unwrap(), second.await.unwrap());
     assert_eq!((first.succeeded, second.succeeded), (0, 1));
-    assert_eq!(said(&parlor).await, "in time");
+    assert_eq!(valid_result(&parlor).await, "in time");
     assert_eq!(parlor.runs(job).await.len(), 4);
-    invariants::of_the_jobs(&parlor).await;
+    invariants::check_jobs(&parlor).await;
 }
 
 #[tokio::test]
-async fn a_generator_whose_target_another_has_taken_over_takes_what_that_one_made() {
+async fn a_late_generator_uses_the_result_of_its_successor() {
     let parlor = parlor().await;
-    will_say(&parlor, "too late", "gate:0+");
-    let first_job = parlor.settled_by(MEMBER, 1).await;
-    let first = at_work(&parlor);
+    set_answer(&parlor, "too late", "gate:0+");
+    let first_job = parlor.member_paid(MEMBER, 1).await;
+    let first = start_worker(&parlor);
     parlor.simulator.held(1).await;
 
-    // It gave no sign of life for long; its job's turn at the sweep has not come.
+    // The entry's lease has expired, but the job has not been swept.
     parlor
         .execute("update biz.ai_cache set lease_until = now() - interval '1 second'")
         .await;
-    will_say(&parlor, "in time", "");
-    let second_job = parlor.settled_by(MEMBER, 2).await;
+    set_answer(&parlor, "in time", "");
+    let second_job = parlor.member_paid(MEMBER, 2).await;
     parlor.work().await;
     assert_eq!(parlor.job(second_job).await["status"], "succeeded");
     parlor.simulator.release();
     assert_eq!(first.await.unwrap().succeeded, 1);
     assert_eq!(parlor.job(first_job).await["status"], "succeeded");
-    assert_eq!(said(&parlor).await, "in time");
+    assert_eq!(valid_result(&parlor).await, "in time");
     assert_eq!(parlor.simulator.calls_count(), 4);
     assert_eq!(parlor.entries().await.len(), 3);
-    invariants::of_the_jobs(&parlor).await;
+    invariants::check_jobs(&parlor).await;
 }
 
 #[tokio::test]
-async fn what_is_invalidated_while_it_is_made_is_made_anew() {
+async fn a_result_invalidated_during_generation_is_generated_again() {
     let parlor = parlor().await;
-    will_say(&parlor, "from what was known before", "gate:0+");
-    let job = parlor.settled_by(MEMBER, 1).await;
-    let worker = at_work(&parlor);
+    set_answer(&parlor, "from what was known before", "gate:0+");
+    let job = parlor.member_paid(MEMBER, 1).await;
+    let worker = start_worker(&parlor);
     parlor.simulator.held(1).await;
     let invalidated = results::invalidate(&parlor.db, 1, SITE_ADMIN, Some(App::Clue), None).await;
     assert_eq!(invalidated.unwrap(), 0);
-    will_say(&parlor, "from what is known now", "");
+    set_answer(&parlor, "from what is known now", "");
     parlor.simulator.release();
     assert_eq!(worker.await.unwrap().succeeded, 1);
-    assert_eq!(said(&parlor).await, "from what is known now");
+    assert_eq!(valid_result(&parlor).await, "from what is known now");
     assert_eq!(parlor.job(job).await["status"], "succeeded");
     let history = results::history(
         &parlor.db,
@@ -147,13 +147,12 @@ async fn what_is_invalidated_while_it_is_made_is_made_anew() {
     )
     .await;
     assert_eq!(history.unwrap().len(), 1);
-    // Both calls were paid.
     assert_eq!(column(&parlor.runs(job).await, "status"), ["success"; 4]);
-    invariants::of_the_cache(&parlor).await;
-    invariants::of_the_books(&parlor).await;
+    invariants::check_results(&parlor).await;
+    invariants::check_books(&parlor).await;
 }
 
-/// What SQS sends when these messages wait: their ids.
+/// The SQS event of messages with these ids.
 fn messages(ids: &[u32]) -> job_worker::Event {
     let records: Vec<_> = ids
         .iter()
@@ -166,8 +165,8 @@ fn messages(ids: &[u32]) -> job_worker::Event {
     serde_json::from_value(json!({ "Records": records })).unwrap()
 }
 
-/// The ids of those that must come again.
-async fn delivered(parlor: &Parlor, ids: &[u32], ends_at: Option<Instant>) -> Vec<String> {
+/// The ids of the messages that SQS must deliver again.
+async fn failed_messages(parlor: &Parlor, ids: &[u32], ends_at: Option<Instant>) -> Vec<String> {
     let invocation = Invocation {
         event: messages(ids),
         ends_at,
@@ -183,10 +182,10 @@ async fn delivered(parlor: &Parlor, ids: &[u32], ends_at: Option<Instant>) -> Ve
 const NONE: [&str; 0] = [];
 
 #[tokio::test]
-async fn messages_come_early_twice_out_of_order_and_late_and_each_job_runs_once() {
+async fn early_late_repeated_and_reordered_messages_run_each_job_once() {
     let parlor = parlor().await;
-    // Before there is anything to do.
-    assert_eq!(delivered(&parlor, &[3, 1], None).await, NONE);
+    // Messages arrive before there are jobs.
+    assert_eq!(failed_messages(&parlor, &[3, 1], None).await, NONE);
     parlor
         .execute(
             "insert into dws.member_profile (site_id, member_id, name, level, joined_on)
@@ -194,36 +193,42 @@ async fn messages_come_early_twice_out_of_order_and_late_and_each_job_runs_once(
         )
         .await;
     for member in 0..6 {
-        parlor.settled_by(MEMBER + member, 1).await;
+        parlor.member_paid(MEMBER + member, 1).await;
     }
     let batches: [&[u32]; 5] = [&[2, 1], &[1, 2, 3], &[6, 5, 4], &[6], &[3]];
-    let deliveries = batches.map(|batch| delivered(&parlor, batch, None));
+    let deliveries = batches.map(|batch| failed_messages(&parlor, batch, None));
     for left in join_all(deliveries).await {
         assert_eq!(left, NONE);
     }
     assert_eq!(parlor.simulator.calls_count(), 18);
-    assert_eq!(delivered(&parlor, &[1, 2, 3, 4, 5, 6], None).await, NONE);
+    assert_eq!(
+        failed_messages(&parlor, &[1, 2, 3, 4, 5, 6], None).await,
+        NONE
+    );
     assert_eq!(parlor.simulator.calls_count(), 18);
-    invariants::of_the_jobs(&parlor).await;
+    invariants::check_jobs(&parlor).await;
 }
 
 #[tokio::test]
-async fn messages_that_find_no_time_come_again() {
+async fn messages_that_no_worker_has_time_for_are_delivered_again() {
     let parlor = parlor().await;
-    let job = parlor.settled_by(MEMBER, 1).await;
+    let job = parlor.member_paid(MEMBER, 1).await;
     let soon = Instant::now() + Duration::from_mins(1);
-    assert_eq!(delivered(&parlor, &[8, 9], Some(soon)).await, ["8", "9"]);
+    assert_eq!(
+        failed_messages(&parlor, &[8, 9], Some(soon)).await,
+        ["8", "9"]
+    );
     let untouched = parlor.job(job).await;
     assert_eq!(
         (&untouched["status"], &untouched["claims"]),
         (&json!("pending"), &json!(0))
     );
-    assert_eq!(delivered(&parlor, &[8, 9], None).await, NONE);
+    assert_eq!(failed_messages(&parlor, &[8, 9], None).await, NONE);
     assert_eq!(parlor.job(job).await["status"], "succeeded");
 }
 
-/// The bus delivers an event; the job that it has become.
-async fn told(parlor: &Parlor, id: &str, order: i64) -> Value {
+/// Delivers an event of the bus. Returns its job.
+async fn deliver(parlor: &Parlor, id: &str, order: i64) -> Value {
     let event = json!({
         "version": "0", "id": id, "detail-type": "consumption.settled", "source": "parlor.business", "account": "1",
         "time": "2026-11-21T03:00:00Z", "region": "cn-hangzhou", "resources": [],
@@ -249,15 +254,15 @@ async fn statuses(parlor: &Parlor) -> Vec<(String, i64)> {
 }
 
 #[tokio::test]
-async fn an_event_that_the_bus_delivers_again_is_the_same_job() {
+async fn a_redelivered_bus_event_is_the_same_job() {
     let parlor = parlor().await;
-    let twice = join_all((0..10).map(|_| told(&parlor, "e-1", 1))).await;
+    let twice = join_all((0..10).map(|_| deliver(&parlor, "e-1", 1))).await;
     assert!(twice.iter().all(|job| *job == twice[0]), "{twice:?}");
     assert_eq!(statuses(&parlor).await, [("pending".to_owned(), 1)]);
     parlor.work().await;
 
-    // After it is done, and on another day.
-    let done = told(&parlor, "e-1", 1).await;
+    // After the job has ended, and on another business date.
+    let done = deliver(&parlor, "e-1", 1).await;
     assert_eq!(
         (&done["id"], &done["status"]),
         (&twice[0]["id"], &json!("succeeded"))
@@ -268,19 +273,21 @@ async fn an_event_that_the_bus_delivers_again_is_the_same_job() {
     parlor
         .execute("update biz.sites set runtime_mode = 'sandbox', sandbox_date = site_today(1) + 1 where id = 1")
         .await;
-    assert_eq!(told(&parlor, "e-1", 1).await["id"], twice[0]["id"]);
-    // Another id is another event, of another day by now.
-    assert_eq!(told(&parlor, "e-2", 1).await["status"], "pending");
-    assert_eq!(told(&parlor, "e-3", 1).await["status"], "skipped_duplicate");
-    // A duplicate that is delivered again is the same duplicate.
-    let again = join_all((0..10).map(|_| told(&parlor, "e-3", 1))).await;
+    assert_eq!(deliver(&parlor, "e-1", 1).await["id"], twice[0]["id"]);
+    // Another id is another event, because the business date has changed.
+    assert_eq!(deliver(&parlor, "e-2", 1).await["status"], "pending");
+    assert_eq!(
+        deliver(&parlor, "e-3", 1).await["status"],
+        "skipped_duplicate"
+    );
+    let again = join_all((0..10).map(|_| deliver(&parlor, "e-3", 1))).await;
     assert!(again.iter().all(|job| *job == again[0]), "{again:?}");
     let counts = statuses(&parlor).await;
     assert_eq!(counts.iter().map(|(_, count)| count).sum::<i64>(), 3);
 }
 
 #[tokio::test]
-async fn the_same_event_from_ten_at_once_is_one_job_and_nine_duplicates_of_it() {
+async fn ten_concurrent_equal_events_are_one_job_and_nine_duplicates() {
     let parlor = parlor().await;
     let event = consumption(MEMBER, 1);
     let answers = join_all((0..10).map(|_| parlor.post(SITE_ADMIN, TRIGGER, &event))).await;
@@ -302,11 +309,11 @@ async fn the_same_event_from_ten_at_once_is_one_job_and_nine_duplicates_of_it() 
     assert!(matches!(firsts[..], [(of, job)] if of == job), "{firsts:?}");
     parlor.work().await;
     assert_eq!(parlor.simulator.calls_count(), 3);
-    invariants::of_the_jobs(&parlor).await;
+    invariants::check_jobs(&parlor).await;
 }
 
 #[tokio::test]
-async fn jobs_at_once_never_exceed_a_tight_budget_by_more_than_their_corrections() {
+async fn concurrent_jobs_exceed_a_budget_by_at_most_their_corrections() {
     let parlor = parlor_with(Setup {
         env: vec![("JOB_CONCURRENCY", "10".into())],
         ..Setup::default()
@@ -325,13 +332,13 @@ async fn jobs_at_once_never_exceed_a_tight_budget_by_more_than_their_corrections
         )
         .await;
     for member in 0..10 {
-        parlor.settled_by(MEMBER + member, 1).await;
+        parlor.member_paid(MEMBER + member, 1).await;
     }
-    // The service does not say what it took, so that a reservation is the charge.
+    // DashScope reports no usage, so the reservation is charged.
     parlor
         .simulator
         .set_scenario(Some(APPS[0]), Some("gate:0+no-usage".parse().unwrap()));
-    let worker = at_work(&parlor);
+    let worker = start_worker(&parlor);
     parlor.simulator.held(3).await;
     until("the others wait for another day", async || {
         let waiting: i64 =
@@ -351,22 +358,22 @@ async fn jobs_at_once_never_exceed_a_tight_budget_by_more_than_their_corrections
     .fetch_one(&parlor.db)
     .await
     .unwrap();
-    // Three answered; the others, and the second apps of the three, were refused.
+    // Three calls succeeded. The seven other jobs and the second apps of the three were refused.
     assert_eq!((tokens, calls, failures), (6_000, 13, 10));
-    invariants::of_the_books(&parlor).await;
+    invariants::check_books(&parlor).await;
 }
 
 #[tokio::test]
-async fn every_run_of_a_job_is_counted_whatever_became_of_it() {
+async fn every_run_of_a_job_is_counted_with_any_outcome() {
     let parlor = parlor().await;
     let does = |app: &str, scenario: &str| {
         let scenario = scenario.parse().unwrap();
         parlor.simulator.set_scenario(Some(app), Some(scenario));
     };
-    parlor.settled_by(MEMBER, 1).await;
+    parlor.member_paid(MEMBER, 1).await;
     does(APPS[0], "unavailable");
     parlor.work().await;
-    parlor.later().await;
+    parlor.make_jobs_due().await;
     does(APPS[0], "bad-json");
     parlor.work().await;
     answers(&parlor, APPS[0], "");
@@ -376,7 +383,7 @@ async fn every_run_of_a_job_is_counted_whatever_became_of_it() {
              values ('app8_clue_consolidated', 'open', 5, now(), now() + interval '60 seconds')",
         )
         .await;
-    parlor.settled_by(MEMBER, 2).await;
+    parlor.member_paid(MEMBER, 2).await;
     parlor.work().await;
     parlor.execute("delete from biz.ai_circuits").await;
     parlor
@@ -384,7 +391,7 @@ async fn every_run_of_a_job_is_counted_whatever_became_of_it() {
             "insert into biz.ai_budgets (site_id, daily_limit, monthly_limit) values (1, 1, 1)",
         )
         .await;
-    parlor.later().await;
+    parlor.make_jobs_due().await;
     parlor.work().await;
     let counted: Vec<(String, String, i64)> = sqlx::query_as(
         "select app_type, status || coalesce(' ' || error_code, ''), count(*) from biz.ai_run_logs group by 1, 2 order by 1, 2",
@@ -415,11 +422,11 @@ async fn every_run_of_a_job_is_counted_whatever_became_of_it() {
         usage,
         [(APPS[0].to_owned(), 5, 1, 4), (APPS[1].to_owned(), 2, 0, 2)]
     );
-    invariants::of_the_books(&parlor).await;
+    invariants::check_books(&parlor).await;
 }
 
 #[tokio::test]
-async fn a_probe_whose_worker_died_hands_its_turn_on_when_it_is_swept() {
+async fn sweeping_a_dead_workers_probe_allows_another_probe() {
     let parlor = parlor().await;
     parlor
         .execute(
@@ -428,35 +435,35 @@ async fn a_probe_whose_worker_died_hands_its_turn_on_when_it_is_swept() {
         )
         .await;
     answers(&parlor, APPS[0], "gate:0+");
-    let job = parlor.settled_by(MEMBER, 1).await;
-    let probe = at_work(&parlor);
+    let job = parlor.member_paid(MEMBER, 1).await;
+    let probe = start_worker(&parlor);
     parlor.simulator.held(1).await;
     answers(&parlor, APPS[0], "");
     probe.abort();
     assert!(probe.await.is_err());
-    // While it may be alive, nobody else asks.
-    let other = parlor.settled_by(MEMBER, 2).await;
+    // While the first worker may be alive, no other probe is allowed.
+    let other = parlor.member_paid(MEMBER, 2).await;
     parlor
         .execute("update biz.ai_cache set lease_until = now() - interval '1 second'")
         .await;
     parlor.work().await;
     assert_eq!(parlor.job(other).await["error_code"], "circuit_open");
     assert_eq!(parlor.simulator.calls_count(), 1);
-    parlor.buried().await;
-    parlor.later().await;
+    parlor.expire_leases_and_sweep().await;
+    parlor.make_jobs_due().await;
     parlor.work().await;
-    parlor.later().await;
+    parlor.make_jobs_due().await;
     parlor.work().await;
     for job in [job, other] {
         assert_eq!(parlor.job(job).await["status"], "succeeded");
     }
-    invariants::of_the_jobs(&parlor).await;
+    invariants::check_jobs(&parlor).await;
 }
 
 #[tokio::test]
-async fn a_run_that_nobody_can_settle_is_settled_when_no_call_takes_so_long() {
+async fn an_abandoned_run_is_settled_after_the_longest_call_time() {
     let parlor = parlor().await;
-    let job = parlor.settled_by(MEMBER, 1).await;
+    let job = parlor.member_paid(MEMBER, 1).await;
     parlor
         .execute("update biz.ai_trigger_jobs set status = 'running', claims = 9, lease_until = now() + interval '30 seconds'")
         .await;
@@ -475,5 +482,5 @@ async fn a_run_that_nobody_can_settle_is_settled_when_no_call_takes_so_long() {
     assert_eq!(swept.runs, 1);
     parlor.work().await;
     assert_eq!(parlor.job(job).await["status"], "succeeded");
-    invariants::of_the_books(&parlor).await;
+    invariants::check_books(&parlor).await;
 }

@@ -1,4 +1,4 @@
-//! What becomes of a job whose app does not answer as it should, or may not be asked.
+//! Jobs whose app fails or may not be called.
 
 use std::time::Duration;
 
@@ -26,10 +26,10 @@ impl Parlor {
 }
 
 #[tokio::test]
-async fn an_answer_that_cannot_be_read_is_asked_for_again_three_times_in_all() {
+async fn an_unreadable_answer_is_tried_three_times_in_all() {
     let parlor = parlor().await;
     parlor.app_does("app8_clue_consolidated", "bad-json");
-    let job = parlor.settled_by(MEMBER, 1).await;
+    let job = parlor.member_paid(MEMBER, 1).await;
     parlor.work().await;
     let failed = parlor.job(job).await;
     assert_eq!(
@@ -51,21 +51,21 @@ async fn an_answer_that_cannot_be_read_is_asked_for_again_three_times_in_all() {
     for run in &runs {
         assert!(
             run["tokens_used"].as_i64().unwrap() > 0,
-            "a bad answer is paid for, too"
+            "an unreadable answer is charged, too"
         );
         assert!(!run["response_text"].as_str().unwrap().is_empty());
     }
-    // What was done is kept, and nothing is left half made.
+    // The result of the first app is stored, and no entry remains in generation.
     let entries = parlor.entries().await;
     assert_eq!(column(&entries, "cache_type"), ["app3_clue"]);
-    invariants::of_the_books(&parlor).await;
+    invariants::check_books(&parlor).await;
 }
 
 #[tokio::test]
-async fn a_second_answer_that_can_be_read_is_as_good_as_a_first() {
+async fn a_readable_second_answer_is_used() {
     let parlor = parlor().await;
     parlor.app_does("app3_clue", "bad-json-once");
-    let job = parlor.settled_by(MEMBER, 1).await;
+    let job = parlor.member_paid(MEMBER, 1).await;
     assert_eq!(parlor.work().await, succeeded(1));
     let runs = parlor.runs(job).await;
     assert_eq!(
@@ -75,10 +75,10 @@ async fn a_second_answer_that_can_be_read_is_as_good_as_a_first() {
 }
 
 #[tokio::test]
-async fn a_service_that_is_down_is_tried_five_times_in_growing_pauses() {
+async fn a_dashscope_outage_is_retried_five_times_with_growing_pauses() {
     let parlor = parlor().await;
     parlor.app_does("app7_customer_analysis", "unavailable");
-    let job = parlor.settled_by(MEMBER, 1).await;
+    let job = parlor.member_paid(MEMBER, 1).await;
     let mut least = 10.0;
     for attempt in 1..=5 {
         parlor.work().await;
@@ -96,9 +96,8 @@ async fn a_service_that_is_down_is_tried_five_times_in_growing_pauses() {
                 "{attempt}: {seconds}"
             );
             least *= 2.0;
-            // It does not come before its time.
             assert_eq!(parlor.work().await, Worked::IDLE);
-            parlor.later().await;
+            parlor.make_jobs_due().await;
             parlor.execute("delete from biz.ai_circuits").await;
         } else {
             assert_eq!(stands["status"], "failed");
@@ -107,19 +106,19 @@ async fn a_service_that_is_down_is_tried_five_times_in_growing_pauses() {
     }
     let runs = parlor.runs(job).await;
     assert_eq!(runs.len(), 2 + 5);
-    invariants::of_the_books(&parlor).await;
+    invariants::check_books(&parlor).await;
 }
 
 #[tokio::test]
-async fn a_job_goes_on_at_the_step_that_failed() {
+async fn a_job_continues_at_the_failed_step() {
     let parlor = parlor().await;
     parlor.app_does("app8_clue_consolidated", "unavailable");
-    let job = parlor.settled_by(MEMBER, 1).await;
+    let job = parlor.member_paid(MEMBER, 1).await;
     parlor.work().await;
     parlor
         .simulator
         .set_scenario(Some("app8_clue_consolidated"), None);
-    parlor.later().await;
+    parlor.make_jobs_due().await;
     assert_eq!(parlor.work().await, succeeded(1));
     let runs = parlor.runs(job).await;
     let asked: Vec<_> = runs
@@ -138,10 +137,10 @@ async fn a_job_goes_on_at_the_step_that_failed() {
 }
 
 #[tokio::test]
-async fn a_refusal_that_will_be_the_same_next_time_is_the_end_of_the_job() {
+async fn a_permanent_error_ends_the_job() {
     let parlor = parlor().await;
     parlor.app_does("app3_clue", "inspection");
-    let job = parlor.settled_by(MEMBER, 1).await;
+    let job = parlor.member_paid(MEMBER, 1).await;
     parlor.work().await;
     let failed = parlor.job(job).await;
     assert_eq!(
@@ -152,13 +151,13 @@ async fn a_refusal_that_will_be_the_same_next_time_is_the_end_of_the_job() {
 }
 
 #[tokio::test]
-async fn an_app_that_is_not_configured_says_so_and_harms_no_other() {
+async fn an_unconfigured_app_fails_only_its_own_jobs() {
     let parlor = Parlor::with_business(Setup {
         app_ids: vec![("DASHSCOPE_APP_ID_3_CLUE", "app3_clue")],
         ..Setup::default()
     })
     .await;
-    let job = parlor.settled_by(MEMBER, 1).await;
+    let job = parlor.member_paid(MEMBER, 1).await;
     parlor.work().await;
     let failed = parlor.job(job).await;
     assert_eq!(failed["error_code"], "app_disabled");
@@ -176,7 +175,7 @@ async fn a_job_whose_site_has_used_up_its_budget_waits_for_the_next_day() {
     parlor
         .execute("update biz.ai_budgets set daily_limit = 2100 where site_id = 1")
         .await;
-    let job = parlor.settled_by(MEMBER, 1).await;
+    let job = parlor.member_paid(MEMBER, 1).await;
     parlor.work().await;
     let waiting = parlor.job(job).await;
     assert_eq!(
@@ -205,22 +204,22 @@ async fn a_job_whose_site_has_used_up_its_budget_waits_for_the_next_day() {
     let runs = parlor.runs(job).await;
     assert_eq!(column(&runs, "status"), ["success", "budget_exceeded"]);
     assert_eq!(parlor.simulator.calls_count(), 1);
-    // Another site has its own.
+    // Each site has its own budget.
     let event = consumption(20_001, 1);
     parlor.post(OTHER_SITE_ADMIN, TRIGGER, &event).await;
     assert_eq!(parlor.work().await, succeeded(1));
 
-    // The next day it goes on.
+    // The next day, the job continues.
     parlor
         .execute("update biz.ai_budgets set daily_limit = 1000000 where site_id = 1")
         .await;
-    parlor.later().await;
+    parlor.make_jobs_due().await;
     assert_eq!(parlor.work().await, succeeded(1));
-    invariants::of_the_books(&parlor).await;
+    invariants::check_books(&parlor).await;
 }
 
 #[tokio::test]
-async fn while_the_circuit_is_open_nothing_is_asked_and_no_try_is_used_up() {
+async fn an_open_circuit_makes_no_calls_and_uses_no_attempts() {
     let parlor = parlor().await;
     parlor
         .execute(
@@ -228,7 +227,7 @@ async fn while_the_circuit_is_open_nothing_is_asked_and_no_try_is_used_up() {
              values ('app3_clue', 'open', 5, now(), now() + interval '60 seconds')",
         )
         .await;
-    let job = parlor.settled_by(MEMBER, 1).await;
+    let job = parlor.member_paid(MEMBER, 1).await;
     parlor.work().await;
     let waiting = parlor.job(job).await;
     assert_eq!(
@@ -239,11 +238,11 @@ async fn while_the_circuit_is_open_nothing_is_asked_and_no_try_is_used_up() {
     assert!((30.0..=61.0).contains(&seconds), "{seconds}");
     assert_eq!(column(&parlor.runs(job).await, "status"), ["circuit_open"]);
     assert_eq!(parlor.simulator.calls_count(), 0);
-    // Due, it is the probe that closes it.
+    // When due, the job is the probe that closes the circuit.
     parlor
         .execute("update biz.ai_circuits set retry_at = now()")
         .await;
-    parlor.later().await;
+    parlor.make_jobs_due().await;
     assert_eq!(parlor.work().await, succeeded(1));
     let state: Value = sqlx::query_scalar("select to_jsonb(state) from biz.ai_circuits")
         .fetch_one(&parlor.db)
@@ -253,15 +252,15 @@ async fn while_the_circuit_is_open_nothing_is_asked_and_no_try_is_used_up() {
 }
 
 #[tokio::test]
-async fn what_another_job_is_just_making_is_waited_for_and_not_made_twice() {
+async fn a_job_waits_for_a_result_that_another_job_generates() {
     let parlor = parlor().await;
-    let first = parlor.settled_by(MEMBER, 1).await;
+    let first = parlor.member_paid(MEMBER, 1).await;
     parlor.simulator.hold_after(0);
     let (one, two) = (parlor.worker.clone(), parlor.worker.clone());
     let one = one.run(None);
     let second = async {
         parlor.simulator.held(1).await;
-        let second = parlor.settled_by(MEMBER, 2).await;
+        let second = parlor.member_paid(MEMBER, 2).await;
         let done = two.run(None).await;
         assert_eq!((done.claimed, done.given_back), (1, 1));
         let waiting = parlor.job(second).await;
@@ -273,7 +272,7 @@ async fn what_another_job_is_just_making_is_waited_for_and_not_made_twice() {
         second
     };
     let (_, second) = futures_util::future::join(one, second).await;
-    parlor.later().await;
+    parlor.make_jobs_due().await;
     parlor.work().await;
     for job in [first, second] {
         assert_eq!(parlor.job(job).await["status"], "succeeded");
@@ -282,16 +281,16 @@ async fn what_another_job_is_just_making_is_waited_for_and_not_made_twice() {
 }
 
 #[tokio::test]
-async fn a_job_that_takes_its_worker_with_it_five_times_has_failed() {
+async fn a_job_that_crashes_its_worker_five_times_has_failed() {
     let parlor = parlor().await;
-    let job = parlor.settled_by(MEMBER, 1).await;
+    let job = parlor.member_paid(MEMBER, 1).await;
     for attempt in 1..=5 {
         parlor
             .execute(
                 "update biz.ai_trigger_jobs set status = 'running', attempts = attempts + 1, claims = claims + 1, lease_until = now()",
             )
             .await;
-        parlor.buried().await;
+        parlor.expire_leases_and_sweep().await;
         let status = if attempt < 5 { "pending" } else { "failed" };
         let stands = parlor.job(job).await;
         assert_eq!(
@@ -303,10 +302,10 @@ async fn a_job_that_takes_its_worker_with_it_five_times_has_failed() {
 }
 
 #[tokio::test]
-async fn a_worker_whose_time_is_nearly_over_begins_nothing_and_gives_back_what_goes_on() {
+async fn a_worker_near_its_deadline_starts_no_job_and_releases_running_ones() {
     let parlor = parlor().await;
-    let job = parlor.settled_by(MEMBER, 1).await;
-    // A step may take two minutes, and its end is to be stored.
+    let job = parlor.member_paid(MEMBER, 1).await;
+    // A step may take two minutes, plus the time to store its end.
     let soon = Instant::now() + Duration::from_secs(130);
     assert_eq!(parlor.worker.run(Some(soon)).await, Worked::default());
     assert_eq!(parlor.job(job).await["claims"], 0);
@@ -315,7 +314,6 @@ async fn a_worker_whose_time_is_nearly_over_begins_nothing_and_gives_back_what_g
     parlor.simulator.hold_after(0);
     let release = async {
         parlor.simulator.held(1).await;
-        // Now there are less than 140 seconds left.
         tokio::time::sleep_until(ends_at - Duration::from_secs(139)).await;
         parlor.simulator.release();
     };
@@ -330,7 +328,7 @@ async fn a_worker_whose_time_is_nearly_over_begins_nothing_and_gives_back_what_g
     assert_eq!(
         column(&entries, "status"),
         ["valid"],
-        "no other step was left begun"
+        "no other step was started"
     );
     assert_eq!(parlor.work().await, succeeded(1));
     assert_eq!(parlor.simulator.calls_count(), 3);

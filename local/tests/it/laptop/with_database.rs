@@ -1,10 +1,10 @@
-//! A command that is lent a database.
+//! `with-database`: runs a command with a temporary database.
 
 use sqlx::Connection as _;
 
 use super::*;
 
-/// What the command prints of its URL, and what else it does.
+/// Runs a shell script with a database.
 fn lend(home: &Path, script: &str) -> Output {
     run(home, &["with-database", "--", "sh", "-c", script])
 }
@@ -15,12 +15,12 @@ async fn a_command_gets_a_database_that_is_up_to_date() {
     let program = program();
     let script = format!("exec '{}' migrate", program.display());
     let output = lend(home.path(), &script);
-    let said = text(&output.stdout);
-    assert!(said.starts_with("0 migrations applied; "), "{output:?}");
+    let printed = text(&output.stdout);
+    assert!(printed.starts_with("0 migrations applied; "), "{output:?}");
 }
 
 #[tokio::test]
-async fn its_exit_code_is_passed_on_and_the_database_is_gone() {
+async fn the_exit_code_is_returned_and_the_database_is_dropped() {
     let home = home();
     let output = lend(home.path(), "echo \"$DATABASE_URL\"; exit 42");
     assert_eq!(output.status.code(), Some(42));
@@ -32,14 +32,14 @@ async fn its_exit_code_is_passed_on_and_the_database_is_gone() {
 }
 
 #[tokio::test]
-async fn a_command_that_is_not_there_is_named() {
+async fn a_missing_command_is_named() {
     let output = run(home().path(), &["with-database", "--", "/no/such/command"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("cannot run /no/such/command"));
 }
 
 #[tokio::test]
-async fn made_up_data_has_every_counter_right() {
+async fn generated_data_has_correct_counters() {
     let database = TestDatabase::empty().await;
     let status = tokio::process::Command::new(env!("CARGO_BIN_EXE_local"))
         .args(["demo", "--messages", "400", "--runs", "3000"])

@@ -1,4 +1,4 @@
-"""Drives the simulator with the classic client of the official SDK, `Application.call`."""
+"""Tests the simulator with the classic client of the official SDK, `Application.call`."""
 
 import sys
 from http import HTTPStatus
@@ -15,7 +15,7 @@ def call(prompt, app_id=APP, api_key=KEY, **options):
     return Application.call(api_key=api_key, app_id=app_id, prompt=prompt, **options)
 
 
-# Plain, then the same session.
+# A plain call, then a call in the same session.
 first = call("你是谁？")
 assert first.status_code == HTTPStatus.OK, first
 assert first.output.finish_reason == "stop"
@@ -29,7 +29,7 @@ second = call("你有什么技能？", session_id=first.output.session_id)
 assert second.output.session_id == first.output.session_id
 assert "第 2 轮" in second.output.text, second.output.text
 
-# The stream in deltas, and by default with the text so far in each item.
+# A stream of deltas. By default, each item has the whole text so far.
 deltas = list(call("[[sim:echo]]今天怎么样？", stream=True, incremental_output=True))
 assert all(item.status_code == HTTPStatus.OK for item in deltas)
 assert "".join(item.output.text for item in deltas) == "[[sim:echo]]今天怎么样？"
@@ -43,7 +43,7 @@ assert whole[-1].output.text == "[[sim:echo]]今天怎么样？"
 for earlier, later in zip(whole, whole[1:]):
     assert later.output.text.startswith(earlier.output.text)
 
-# biz_params, workspace, own history.
+# biz_params, a workspace, and history in the request.
 named = call("评分", biz_params={"user_prompt_params": {"User_ID": "1001", "Role": "coach", "Nickname": "小林"}})
 assert named.output.text.startswith("小林教练，你好"), named.output.text
 
@@ -54,7 +54,7 @@ history = [{"role": "system", "content": "s"}, {"role": "user", "content": "你�
 replayed = call("推荐一部电影", messages=history)
 assert "推荐一部电影" in replayed.output.text
 
-# An app that answers in JSON, thoughts, workflow.
+# An app that returns JSON, thoughts, and a workflow.
 assert call('{"revenue": 12800}', app_id="app2_finance").output.text.startswith('{"insights"')
 
 thinking = list(call("想一想", stream=True, incremental_output=True, has_thoughts=True))
@@ -78,7 +78,7 @@ assert [item.code for item in first_frame] == ["InternalError"], first_frame
 middle = list(call("[[sim:inspection]]你好", stream=True, incremental_output=True))
 assert middle[-1].code == "DataInspectionFailed" and middle[0].output.text
 
-# Oddities that this client is known to bear.
+# Unusual formats that this client accepts.
 for oddity in ["crlf", "spaces", "heartbeats", "no-blank-lines", "utf8-split"]:
     items = list(call(f"[[sim:{oddity}+echo]]一二三四五", stream=True, incremental_output=True))
     assert "".join(item.output.text for item in items).endswith("一二三四五"), oddity

@@ -1,4 +1,4 @@
-"""Drives the simulator with the newer client of the official SDK, `dashscope.Client().apps`."""
+"""Tests the simulator with the newer client of the official SDK, `dashscope.Client().apps`."""
 
 import sys
 
@@ -24,7 +24,7 @@ def failure(*arguments, **options):
     raise AssertionError(f"{arguments} did not fail")
 
 
-# Plain, then the same session, in a workspace too.
+# A plain call, a call in the same session, and a call in a workspace.
 first = call("你是谁？")
 assert first.finish_reason == "stop" and "你是谁" in first.text
 assert len(first.session_id) == 32
@@ -37,14 +37,14 @@ assert call("hi", client=there).finish_reason == "stop"
 named = call("评分", biz_params={"user_prompt_params": {"Role": "manager", "Nickname": "王姐"}})
 assert named.text.startswith("王姐店长，你好"), named.text
 
-# The stream in deltas, and by default with the text so far in each event.
+# A stream of deltas. By default, each event has the whole text so far.
 deltas = list(call("[[sim:echo]]今天怎么样？", stream=True, incremental_output=True))
 assert "".join(event.text for event in deltas) == "[[sim:echo]]今天怎么样？"
 assert deltas[-1].finish_reason == "stop"
 whole = list(call("[[sim:echo]]今天怎么样？", stream=True))
 assert whole[-1].text == "[[sim:echo]]今天怎么样？" and whole[2].text.startswith(whole[1].text)
 
-# Errors in all their forms.
+# All forms of errors.
 wrong = dashscope.Client(api_key="wrong", base_url=BASE)
 assert isinstance(failure("hi", client=wrong), errors.AuthenticationError)
 for stream in (False, True):
@@ -56,9 +56,9 @@ assert failure("[[sim:fail-first]]", stream=True).code == "InternalError"
 assert failure("[[sim:inspection]]", stream=True).code == "DataInspectionFailed"
 assert failure("[[sim:app-denied]]", stream=True).code == "App.AccessDenied"
 assert isinstance(failure("[[sim:throttle]]", stream=True), errors.RateLimitError)
-assert "再试" in call("[[sim:throttle-once]]再试").text  # this client retries by itself
+assert "再试" in call("[[sim:throttle-once]]再试").text  # this client retries
 
-# Oddities that this client is known to bear.
+# Unusual formats that this client accepts.
 for oddity in ["crlf", "spaces", "heartbeats", "no-blank-lines", "utf8-split", "odd-usage:flat", "no-usage"]:
     events = list(call(f"[[sim:{oddity}+echo]]一二三四五", stream=True, incremental_output=True))
     assert "".join(event.text for event in events).endswith("一二三四五"), oddity

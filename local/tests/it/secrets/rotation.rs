@@ -1,5 +1,5 @@
-//! Secrets that are replaced while requests go on. A warm instance is told by nobody: it finds out when
-//! what it knows is refused, and reads it again.
+//! Secrets that are rotated under load. A warm instance gets no notification: it reads a secret
+//! again when the known value is refused.
 
 use std::{
     sync::{Arc, Mutex},
@@ -15,10 +15,10 @@ use tokio::time::timeout;
 use super::*;
 use crate::harness::{cloud::with_body, moto::Front, parlor::Setup};
 
-const STRANGER: &str = "a secret that nobody has ever been told of";
-const NEWEST: &str = "the secret that will be rotated in by and by";
+const STRANGER: &str = "a secret that no function has";
+const NEWEST: &str = "the secret that will be rotated in";
 
-/// Functions of one process each, so that what an instance knows can be told.
+/// Functions with one process each, so that its cached secrets can be observed.
 async fn single(parlor: &Parlor, aws: &[(String, String)], arns: &[(&str, &str)]) -> Emulator {
     let mut specs = specs(parlor).await;
     for spec in &mut specs {
@@ -31,7 +31,7 @@ async fn statuses(emulator: &Emulator, event: &Value, times: usize) -> Vec<u16> 
     join_all((0..times).map(|_| status(emulator, event))).await
 }
 
-/// What no route is, and so asks the database nothing: it only makes an instance warm.
+/// An unknown path needs no database. The request only starts an instance.
 async fn warm(emulator: &Emulator, function: &str) {
     let mut event = recorded_of("chat-history", COACH);
     event["path"] = "/none".into();
@@ -40,7 +40,7 @@ async fn warm(emulator: &Emulator, function: &str) {
 }
 
 #[tokio::test]
-async fn old_and_new_tokens_pass_while_the_secret_is_rotated_under_load() {
+async fn old_and_new_tokens_are_valid_during_a_rotation_under_load() {
     let (parlor, moto) = (Parlor::start().await, Moto::start().await);
     let arn = create(&moto, "jwt", json!({ "SecretString": PREVIOUS_SECRET })).await;
     let emulator = functions(&parlor, &moto, &[("JWT_SECRET_ARN", &arn)]).await;
@@ -49,7 +49,7 @@ async fn old_and_new_tokens_pass_while_the_secret_is_rotated_under_load() {
 
     let rotation = async {
         put(&moto, &arn, SECRET).await;
-        // From here on the business backend signs with the new one.
+        // From here on, the business backend signs with the new secret.
         for _ in 0..10 {
             assert_eq!(statuses(&emulator, &new, 4).await, [200; 4]);
         }
@@ -64,30 +64,30 @@ async fn old_and_new_tokens_pass_while_the_secret_is_rotated_under_load() {
 }
 
 #[tokio::test]
-async fn a_flood_of_bad_tokens_costs_one_more_reading() {
+async fn many_invalid_tokens_cause_one_extra_read_of_the_secret() {
     let (parlor, moto) = (Parlor::start().await, Moto::start().await);
     let front = Front::of(&moto).await;
     let arn = create(&moto, "jwt", json!({ "SecretString": SECRET })).await;
     let emulator = single(&parlor, &front.variables(), &[("JWT_SECRET_ARN", &arn)]).await;
     assert_eq!(status(&emulator, &signed_with(SECRET)).await, 200);
-    // The current version and the one before, which there is none of.
-    assert_eq!(front.asked(), 2);
+    // The current and the previous version. The previous one does not exist.
+    assert_eq!(front.requests(), 2);
     let bad = signed_with(STRANGER);
     for _ in 0..10 {
         assert_eq!(statuses(&emulator, &bad, 50).await, [401; 50]);
     }
-    assert_eq!(front.asked(), 4);
+    assert_eq!(front.requests(), 4);
     assert_eq!(status(&emulator, &signed_with(SECRET)).await, 200);
 }
 
 #[tokio::test]
-async fn a_token_that_is_refused_for_something_else_reads_nothing_again() {
+async fn a_token_refused_for_another_reason_causes_no_read() {
     let (parlor, moto) = (Parlor::start().await, Moto::start().await);
     let front = Front::of(&moto).await;
     let arn = create(&moto, "jwt", json!({ "SecretString": SECRET })).await;
     let emulator = single(&parlor, &front.variables(), &[("JWT_SECRET_ARN", &arn)]).await;
     assert_eq!(status(&emulator, &signed_with(SECRET)).await, 200);
-    let asked = front.asked();
+    let before = front.requests();
     let unsigned =
         "eyJhbGciOiJub25lIn0.eyJzdWIiOiIxMDAxIiwiZXhwIjo5OTk5OTk5OTk5LCJ0eXBlIjoiYWNjZXNzIn0.";
     for token in ["nothing like a token", "a.b.c", unsigned] {
@@ -96,17 +96,17 @@ async fn a_token_that_is_refused_for_something_else_reads_nothing_again() {
         event["headers"]["Authorization"] = format!("Bearer {token}").into();
         assert_eq!(status(&emulator, &event).await, 401, "{token}");
     }
-    assert_eq!(front.asked(), asked);
+    assert_eq!(front.requests(), before);
 }
 
 #[tokio::test]
-async fn a_manager_that_has_fallen_silent_changes_no_refusal() {
+async fn a_silent_secrets_manager_does_not_change_the_error() {
     let (parlor, moto) = (Parlor::start().await, Moto::start().await);
     let front = Front::of(&moto).await;
     let arn = create(&moto, "jwt", json!({ "SecretString": SECRET })).await;
     let emulator = single(&parlor, &front.variables(), &[("JWT_SECRET_ARN", &arn)]).await;
     assert_eq!(status(&emulator, &signed_with(SECRET)).await, 200);
-    front.fall_silent();
+    front.stop_responding();
     let bad = signed_with(STRANGER);
     let refused = timeout(Duration::from_secs(10), statuses(&emulator, &bad, 20)).await;
     assert_eq!(refused.unwrap(), [401; 20]);
@@ -117,7 +117,7 @@ async fn a_manager_that_has_fallen_silent_changes_no_refusal() {
 }
 
 #[tokio::test]
-async fn a_secret_that_would_not_do_is_not_taken() {
+async fn an_invalid_new_secret_is_not_used() {
     let (parlor, moto) = (Parlor::start().await, Moto::start().await);
     let arn = create(&moto, "jwt", json!({ "SecretString": SECRET })).await;
     let emulator = single(&parlor, &moto.variables(), &[("JWT_SECRET_ARN", &arn)]).await;
@@ -128,7 +128,7 @@ async fn a_secret_that_would_not_do_is_not_taken() {
 }
 
 #[tokio::test]
-async fn a_key_of_dashscope_is_replaced_and_no_reply_is_lost() {
+async fn rotating_the_dashscope_key_loses_no_reply() {
     let (parlor, moto) = (Parlor::start().await, Moto::start().await);
     let arn = create(&moto, "key", json!({ "SecretString": "sk-the-old-one" })).await;
     let emulator = functions(&parlor, &moto, &[("DASHSCOPE_API_KEY_SECRET_ARN", &arn)]).await;
@@ -143,14 +143,14 @@ async fn a_key_of_dashscope_is_replaced_and_no_reply_is_lost() {
             let event = with_body(recorded_of("chat-stream", COACH), &body);
             let outcome = emulator.invoke("chat-stream", &event).await.unwrap();
             let response = outcome.into_http().await.unwrap();
-            let said = axum::body::to_bytes(response.into_body(), usize::MAX).await;
-            let said = String::from_utf8(said.unwrap().to_vec()).unwrap();
-            assert!(said.contains("event: done"), "{said}");
+            let body = axum::body::to_bytes(response.into_body(), usize::MAX).await;
+            let body = String::from_utf8(body.unwrap().to_vec()).unwrap();
+            assert!(body.contains("event: done"), "{body}");
         }))
     };
     replies(1).await;
     put(&moto, &arn, "sk-the-new-one").await;
-    // Both are in force for a while, then one is gone.
+    // Both keys are valid for a while, then only the new one.
     replies(2).await;
     parlor.simulator.take_only_key(Some("sk-the-new-one"));
     let calls = parlor.simulator.calls_count();
@@ -158,7 +158,7 @@ async fn a_key_of_dashscope_is_replaced_and_no_reply_is_lost() {
     let instances = emulator.instances("chat-stream").unwrap().len();
     assert!(
         parlor.simulator.calls_count() - calls <= chats.len() + instances,
-        "each instance learns it once"
+        "each instance reads the key once"
     );
     replies(4).await;
 
@@ -175,7 +175,7 @@ async fn a_key_of_dashscope_is_replaced_and_no_reply_is_lost() {
     }
 }
 
-/// A role of a test's own, with all rights, and the URL with which it comes to the database.
+/// A database role of the test, with all rights.
 struct DatabaseRole {
     name: String,
     database: Arc<TestDatabase>,
@@ -191,7 +191,7 @@ impl DatabaseRole {
         role
     }
 
-    /// Gives it another password; who is connected stays so.
+    /// Changes the password. Open connections stay open.
     async fn change(&self, password: &str) {
         self.alter("alter", password).await;
     }
@@ -213,7 +213,7 @@ impl DatabaseRole {
 }
 
 #[tokio::test]
-async fn a_new_connection_takes_the_password_that_was_rotated_in() {
+async fn a_new_connection_uses_the_rotated_password() {
     let (role, moto) = (DatabaseRole::new("first").await, Moto::start().await);
     let parlor = Parlor::start_with(Setup {
         database: Some(Arc::clone(&role.database)),
@@ -226,18 +226,18 @@ async fn a_new_connection_takes_the_password_that_was_rotated_in() {
     let arns = [("DATABASE_URL_SECRET_ARN", &*arn)];
     let emulator = single(&parlor, &front.variables(), &arns).await;
     warm(&emulator, "chat-history").await;
-    assert_eq!(front.asked(), 1);
+    assert_eq!(front.requests(), 1);
 
-    // It knows the old one, and has no connection yet.
+    // The function knows the old password and has no connection yet.
     role.change("second").await;
     put(&moto, &arn, &role.url("second")).await;
     let event = signed_with(SECRET);
     assert_eq!(statuses(&emulator, &event, 8).await, [200; 8]);
-    assert_eq!(front.asked(), 2);
+    assert_eq!(front.requests(), 2);
 }
 
-/// A Parlor that finds its database's URL where a test puts it.
-async fn told(role: &DatabaseRole, url: &Arc<Mutex<Option<String>>>) -> Parlor {
+/// A `Parlor` that reads its database URL from `url`.
+async fn with_url(role: &DatabaseRole, url: &Arc<Mutex<Option<String>>>) -> Parlor {
     let first = url.lock().unwrap().clone().unwrap();
     let source = Arc::clone(url);
     let read = move || {
@@ -262,16 +262,16 @@ async fn told(role: &DatabaseRole, url: &Arc<Mutex<Option<String>>>) -> Parlor {
 }
 
 #[tokio::test]
-async fn requests_go_on_while_the_password_of_the_database_is_rotated() {
+async fn requests_succeed_while_the_database_password_is_rotated() {
     let role = DatabaseRole::new("first").await;
     let url = Arc::new(Mutex::new(Some(role.url("first"))));
-    let parlor = told(&role, &url).await;
+    let parlor = with_url(&role, &url).await;
     let db = &parlor.tools.db;
     for password in ["second", "third", "fourth"] {
         let mut open = try_join_all((0..2).map(|_| db.acquire())).await.unwrap();
         role.change(password).await;
         *url.lock().unwrap() = Some(role.url(password));
-        // Too few are open for all that come at once; those that are go on.
+        // One request uses an open connection, the other must open a new one. Both succeed.
         let answers = join_all((0..2).map(|_| parlor.get(COACH, "/api/xcx/chat/history"))).await;
         for answer in answers {
             answer.ok();
@@ -279,7 +279,7 @@ async fn requests_go_on_while_the_password_of_the_database_is_rotated() {
         for connection in &mut open {
             connection.execute("select 1").await.unwrap();
         }
-        // The next rotation finds none.
+        // The next rotation starts without connections.
         drop(open);
         for connection in try_join_all((0..db.size()).map(|_| db.acquire()))
             .await
@@ -291,13 +291,13 @@ async fn requests_go_on_while_the_password_of_the_database_is_rotated() {
 }
 
 #[tokio::test]
-async fn a_password_that_nobody_can_tell_is_a_503_until_it_can_be_told() {
+async fn an_unavailable_password_is_a_503_until_it_can_be_read() {
     let role = DatabaseRole::new("first").await;
     let url = Arc::new(Mutex::new(Some(role.url("first"))));
-    let parlor = told(&role, &url).await;
+    let parlor = with_url(&role, &url).await;
     role.change("second").await;
     let history = || parlor.get(COACH, "/api/xcx/chat/history");
-    // As in the moment before a rotation has changed the secret, too.
+    // The password has changed, and the secret has not changed yet.
     history().await.refused(503, "unavailable");
     *url.lock().unwrap() = None;
     let refused = timeout(Duration::from_secs(10), join_all((0..4).map(|_| history()))).await;
@@ -305,14 +305,14 @@ async fn a_password_that_nobody_can_tell_is_a_503_until_it_can_be_told() {
         answer.refused(503, "unavailable");
     }
     *url.lock().unwrap() = Some(role.url("second"));
-    until("it is asked for again", async || {
+    until("the new password is read", async || {
         (history().await.status == 200).then_some(())
     })
     .await;
 }
 
 #[tokio::test]
-async fn all_secrets_of_a_function_are_fetched_at_once() {
+async fn all_secrets_of_a_function_are_fetched_concurrently() {
     let (parlor, moto) = (Parlor::start().await, Moto::start().await);
     let database = json!({ "SecretString": parlor.database.url() });
     let database = create(&moto, "database", database).await;
@@ -335,8 +335,8 @@ async fn all_secrets_of_a_function_are_fetched_at_once() {
         ("job-worker", 2),
     ] {
         let front = Front::of(&moto).await;
-        // None is answered before all are asked for.
-        front.answer_together(secrets);
+        // No secret is returned before all are requested.
+        front.respond_together(secrets);
         let emulator = functions_with(&parlor, &front.variables(), &arns).await;
         let answered = timeout(Duration::from_secs(10), async {
             if function == "job-worker" {
@@ -348,7 +348,7 @@ async fn all_secrets_of_a_function_are_fetched_at_once() {
         });
         answered
             .await
-            .unwrap_or_else(|_| panic!("{function} asks one after another"));
-        assert_eq!(front.asked(), secrets, "{function}");
+            .unwrap_or_else(|_| panic!("{function} reads its secrets one after another"));
+        assert_eq!(front.requests(), secrets, "{function}");
     }
 }

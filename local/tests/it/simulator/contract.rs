@@ -1,4 +1,4 @@
-//! What the contract says of requests and sessions.
+//! The contract for requests and sessions.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use http_body_util::{BodyExt, Full};
 use local::simulator::{Options, UnknownSession};
 use serde_json::json;
 
-use super::{Ask, send, start};
+use super::{TestCall, send, start};
 
 #[tokio::test]
-async fn any_body_with_a_prompt_is_answered() {
+async fn any_body_with_a_prompt_gets_a_response() {
     let simulator = start(Options::default()).await;
     let bodies = [
         r#"{"input":{"prompt":"在吗"}}"#,
@@ -35,7 +35,7 @@ async fn any_body_with_a_prompt_is_answered() {
 #[tokio::test]
 async fn the_headers_decide_on_streaming() {
     let simulator = start(Options::default()).await;
-    let by_accept = Ask::new("app1_chat", "在吗").header("accept", "text/event-stream");
+    let by_accept = TestCall::new("app1_chat", "在吗").header("accept", "text/event-stream");
     assert!(
         by_accept
             .answer(&simulator)
@@ -43,58 +43,58 @@ async fn the_headers_decide_on_streaming() {
             .body
             .starts_with("id:1\nevent:result\n")
     );
-    let by_body = Ask::new("app1_chat", "在吗").parameter("stream", true);
+    let by_body = TestCall::new("app1_chat", "在吗").parameter("stream", true);
     assert_eq!(by_body.answer(&simulator).await.kind, "application/json");
 }
 
 #[tokio::test]
-async fn what_the_service_refuses_is_refused() {
+async fn invalid_requests_are_refused_as_by_dashscope() {
     let simulator = start(Options {
         apps: Some(vec!["app1_chat".into()]),
         ..Options::default()
     })
     .await;
-    let ask = || Ask::new("app1_chat", "在吗");
+    let call = || TestCall::new("app1_chat", "在吗");
     let refusals = [
         (
-            ask().header("authorization", "Bearer "),
+            call().header("authorization", "Bearer "),
             401,
             "InvalidApiKey",
         ),
         (
-            ask().header("authorization", "sk-test"),
+            call().header("authorization", "sk-test"),
             401,
             "InvalidApiKey",
         ),
         (
-            ask().header("x-dashscope-async", "enable"),
+            call().header("x-dashscope-async", "enable"),
             403,
             "AccessDenied",
         ),
         (
-            ask().header("x-dashscope-workspace", "-no"),
+            call().header("x-dashscope-workspace", "-no"),
             400,
             "InvalidParameter",
         ),
         (
-            ask().header("x-sim-scenario", "typo"),
+            call().header("x-sim-scenario", "typo"),
             400,
             "InvalidParameter",
         ),
-        (ask().input("prompt", 7), 400, "InvalidParameter"),
-        (Ask::new("stranger", "在吗"), 403, "App.AccessDenied"),
-        (Ask::new("", "在吗"), 403, "App.AccessDenied"),
+        (call().input("prompt", 7), 400, "InvalidParameter"),
+        (TestCall::new("stranger", "在吗"), 403, "App.AccessDenied"),
+        (TestCall::new("", "在吗"), 403, "App.AccessDenied"),
     ];
     let count = refusals.len();
-    for (ask, status, code) in refusals {
-        let answer = ask.answer(&simulator).await;
+    for (call, status, code) in refusals {
+        let answer = call.answer(&simulator).await;
         assert_eq!((answer.status, answer.code().as_str()), (status, code));
     }
     assert_eq!(simulator.calls_count(), count, "refused calls are calls");
 
     let long = "长".repeat(6 << 20);
     assert_eq!(
-        ask()
+        call()
             .input("prompt", long.as_str())
             .answer(&simulator)
             .await
@@ -102,19 +102,19 @@ async fn what_the_service_refuses_is_refused() {
         413
     );
     let picture = ["data:image/png;base64,", &long].concat();
-    let with_picture = ask().input("image_list", json!([picture]));
+    let with_picture = call().input("image_list", json!([picture]));
     assert_eq!(with_picture.answer(&simulator).await.status, 200);
 }
 
 #[tokio::test]
-async fn a_known_session_goes_on_and_others_start_anew() {
+async fn a_known_session_continues_and_others_start_new() {
     let simulator = start(Options {
         session_rounds: 3,
         ..Options::default()
     })
     .await;
     let say = async |app: &str, session: &str| {
-        let answer = Ask::new(app, "在吗")
+        let answer = TestCall::new(app, "在吗")
             .input("session_id", session)
             .answer(&simulator)
             .await;
@@ -135,7 +135,7 @@ async fn a_known_session_goes_on_and_others_start_anew() {
     assert_ne!(
         say("app1_chat", &session).await,
         session,
-        "the fourth round is one too many"
+        "the session has expired in the fourth round"
     );
 
     let young = say("app1_chat", "").await;
@@ -151,12 +151,12 @@ async fn an_expired_session_may_be_refused() {
         ..Options::default()
     };
     let simulator = start(options).await;
-    let first = Ask::new("app1_chat", "在吗")
+    let first = TestCall::new("app1_chat", "在吗")
         .answer(&simulator)
         .await
         .json();
-    let again =
-        Ask::new("app1_chat", "在吗").input("session_id", first["output"]["session_id"].clone());
+    let again = TestCall::new("app1_chat", "在吗")
+        .input("session_id", first["output"]["session_id"].clone());
     let answer = again.answer(&simulator).await;
     assert_eq!(
         (answer.status, answer.code().as_str()),
@@ -165,32 +165,32 @@ async fn an_expired_session_may_be_refused() {
 }
 
 #[tokio::test]
-async fn own_history_is_no_session() {
+async fn a_request_with_history_starts_no_session() {
     let simulator = start(Options::default()).await;
-    let first = Ask::new("app1_chat", "在吗")
+    let first = TestCall::new("app1_chat", "在吗")
         .answer(&simulator)
         .await
         .json();
     let session = &first["output"]["session_id"];
-    let ask = Ask::new("app1_chat", "在吗")
+    let call = TestCall::new("app1_chat", "在吗")
         .input("session_id", session.clone())
         .input("messages", json!([{ "role": "user", "content": "你好" }]));
     assert_ne!(
-        &ask.answer(&simulator).await.json()["output"]["session_id"],
+        &call.answer(&simulator).await.json()["output"]["session_id"],
         session
     );
 }
 
 #[tokio::test]
-async fn the_same_call_gets_the_same_answer() {
+async fn the_same_call_gets_the_same_response() {
     let simulator = start(Options::default()).await;
     let prompt = "[页面上下文: finance]\n今日营收：12,800 元\n\n[历史对话]\n用户: 你好\nAI: 在\n\n[当前问题]\n今天营收怎么样？";
-    let first = Ask::streaming("app1_chat", prompt)
+    let first = TestCall::streaming("app1_chat", prompt)
         .answer(&simulator)
         .await
         .text();
     assert_eq!(
-        Ask::streaming("app1_chat", prompt)
+        TestCall::streaming("app1_chat", prompt)
             .answer(&simulator)
             .await
             .text(),
@@ -199,7 +199,7 @@ async fn the_same_call_gets_the_same_answer() {
     assert!(first.contains("今日营收为12,800 元"), "{first}");
     assert!(first.contains("“今天营收怎么样？”"), "{first}");
     assert_ne!(
-        Ask::streaming("app1_chat", "会员呢？")
+        TestCall::streaming("app1_chat", "会员呢？")
             .answer(&simulator)
             .await
             .text(),
@@ -208,7 +208,7 @@ async fn the_same_call_gets_the_same_answer() {
 }
 
 #[tokio::test]
-async fn apps_that_answer_in_json_do() {
+async fn json_apps_return_json() {
     let simulator = start(Options::default()).await;
     let prompt = r#"请分析：{"member": {"nickname": "李雷"}, "visits_30d": 3, "spent": 1280}"#;
     let keys = [
@@ -222,7 +222,7 @@ async fn apps_that_answer_in_json_do() {
         ("app8_clue_consolidated", "/clues"),
     ];
     for (app, pointer) in keys {
-        let answer = Ask::new(app, prompt).answer(&simulator).await.json();
+        let answer = TestCall::new(app, prompt).answer(&simulator).await.json();
         let text = answer["output"]["text"].as_str().unwrap();
         let value: serde_json::Value = serde_json::from_str(text).expect(app);
         assert!(value.pointer(pointer).is_some(), "{app}: {text}");
@@ -230,14 +230,14 @@ async fn apps_that_answer_in_json_do() {
 }
 
 #[tokio::test]
-async fn calls_are_recorded_up_to_the_number_asked_for() {
+async fn calls_are_recorded_up_to_the_limit() {
     let simulator = start(Options {
         record: 2,
         ..Options::default()
     })
     .await;
     for prompt in ["一", "二", "三"] {
-        Ask::streaming("app%31_chat", prompt)
+        TestCall::streaming("app%31_chat", prompt)
             .answer(&simulator)
             .await;
     }

@@ -5,15 +5,15 @@ use hyper::body::Incoming;
 use local::simulator::{Options, Scenario, Simulator, Times, monotonic_micros};
 use serde_json::{Value, json};
 
-use super::{Answer, Ask, start};
+use super::{Answer, TestCall, start};
 
 async fn stream(simulator: &Simulator, scenario: &str) -> Answer {
-    Ask::streaming("app1_chat", &format!("你好[[sim:{scenario}]]"))
+    TestCall::streaming("app1_chat", &format!("你好[[sim:{scenario}]]"))
         .answer(simulator)
         .await
 }
 
-fn said(frame: &Value) -> &str {
+fn text_of(frame: &Value) -> &str {
     frame["output"]["text"].as_str().expect("text")
 }
 
@@ -24,15 +24,17 @@ async fn next_frame(body: &mut Incoming) -> String {
 }
 
 #[tokio::test]
-async fn the_question_names_its_scenario_and_history_does_not() {
+async fn only_the_question_selects_the_scenario() {
     let simulator = start(Options::default()).await;
     let prompt =
         "[历史对话]\n用户: [[sim:throttle]]\nAI: 嗯\n\n[当前问题]\n[[sim:cut]] 其实是 [[sim:echo]]";
-    let answer = Ask::streaming("app1_chat", prompt).answer(&simulator).await;
+    let answer = TestCall::streaming("app1_chat", prompt)
+        .answer(&simulator)
+        .await;
     assert_eq!(answer.text(), prompt);
     let prompt = "[历史对话]\n用户: [[sim:throttle]]\nAI: 嗯\n\n[当前问题]\n好了吗";
     assert_eq!(
-        Ask::streaming("app1_chat", prompt)
+        TestCall::streaming("app1_chat", prompt)
             .answer(&simulator)
             .await
             .status,
@@ -41,12 +43,12 @@ async fn the_question_names_its_scenario_and_history_does_not() {
 }
 
 #[tokio::test]
-async fn headers_app_ids_and_tests_name_scenarios_too() {
+async fn headers_app_ids_and_tests_select_scenarios() {
     let simulator = start(Options::default()).await;
-    let header = Ask::new("app1_chat", "在吗").header("x-sim-scenario", "unavailable");
+    let header = TestCall::new("app1_chat", "在吗").header("x-sim-scenario", "unavailable");
     assert_eq!(header.answer(&simulator).await.status, 503);
     assert_eq!(
-        Ask::new("sim-throttle-7", "在吗")
+        TestCall::new("sim-throttle-7", "在吗")
             .answer(&simulator)
             .await
             .status,
@@ -56,14 +58,14 @@ async fn headers_app_ids_and_tests_name_scenarios_too() {
     simulator.set_scenario(Some("app1_chat"), Some(Scenario::Unauthorized));
     simulator.set_scenario(None, Some(Scenario::Throttle(Times::Always)));
     assert_eq!(
-        Ask::new("app1_chat", "在吗")
+        TestCall::new("app1_chat", "在吗")
             .answer(&simulator)
             .await
             .status,
         401
     );
     assert_eq!(
-        Ask::new("app2_finance", "在吗")
+        TestCall::new("app2_finance", "在吗")
             .answer(&simulator)
             .await
             .status,
@@ -72,7 +74,7 @@ async fn headers_app_ids_and_tests_name_scenarios_too() {
     simulator.set_scenario(Some("app1_chat"), None);
     simulator.set_scenario(None, None);
     assert_eq!(
-        Ask::new("app1_chat", "在吗")
+        TestCall::new("app1_chat", "在吗")
             .answer(&simulator)
             .await
             .status,
@@ -84,22 +86,24 @@ async fn headers_app_ids_and_tests_name_scenarios_too() {
 async fn echo_returns_any_unicode_in_small_pieces() {
     let simulator = start(Options::default()).await;
     let prompt = "中文🎱e\u{301}\u{2028}\u{0}\"\\\r\n\t👨‍👩‍👧 [[sim:echo]] fin";
-    let answer = Ask::streaming("app1_chat", prompt).answer(&simulator).await;
+    let answer = TestCall::streaming("app1_chat", prompt)
+        .answer(&simulator)
+        .await;
     assert_eq!(answer.text(), prompt);
     assert!(
         answer
             .frames()
             .iter()
-            .all(|frame| said(frame).chars().count() <= 4)
+            .all(|frame| text_of(frame).chars().count() <= 4)
     );
 }
 
 #[tokio::test]
-async fn refusals_end_after_the_times_named() {
+async fn refusals_end_after_the_given_number() {
     let simulator = start(Options::default()).await;
     let scenarios = [
         ("throttle:2", 429),
-        ("throttle:2", 429), // the count began anew
+        ("throttle:2", 429), // the count has restarted
         ("unavailable:2", 503),
         ("retry-after:7:2", 429),
     ];
@@ -121,7 +125,9 @@ async fn refusals_end_after_the_times_named() {
             .contains("建议")
     );
 
-    let response = Ask::new("sim-retry-after:9", "在吗").send(&simulator).await;
+    let response = TestCall::new("sim-retry-after:9", "在吗")
+        .send(&simulator)
+        .await;
     assert_eq!(response.headers()["retry-after"], "9");
 }
 
@@ -160,18 +166,18 @@ async fn errors_come_in_every_form() {
         assert!(!answer.code().is_empty());
     }
     for (scenario, status) in [("fail-first", 500), ("fail-mid", 500), ("inspection", 400)] {
-        let ask = Ask::new(&format!("sim-{scenario}"), "在吗");
-        assert_eq!(ask.answer(&simulator).await.status, status, "{scenario}");
+        let call = TestCall::new(&format!("sim-{scenario}"), "在吗");
+        assert_eq!(call.answer(&simulator).await.status, status, "{scenario}");
     }
 }
 
 #[tokio::test]
-async fn each_token_of_clock_says_when_it_was_written() {
+async fn each_token_of_clock_has_its_write_time() {
     let simulator = start(Options::default()).await;
     let before = monotonic_micros();
     let frames = stream(&simulator, "clock:3").await.frames();
     let after = monotonic_micros();
-    let texts = frames.iter().map(said).filter(|text| !text.is_empty());
+    let texts = frames.iter().map(text_of).filter(|text| !text.is_empty());
     let written: Vec<i64> = texts
         .map(|text| {
             let stamp = text
@@ -187,10 +193,10 @@ async fn each_token_of_clock_says_when_it_was_written() {
 }
 
 #[tokio::test]
-async fn a_stream_fails_in_the_middle_after_the_pieces_named() {
+async fn a_stream_fails_midway_after_the_given_pieces() {
     let simulator = start(Options::default()).await;
     let frames = stream(&simulator, "fail-mid:2+say:一|二|三").await.frames();
-    assert_eq!((said(&frames[0]), said(&frames[1])), ("一", "二"));
+    assert_eq!((text_of(&frames[0]), text_of(&frames[1])), ("一", "二"));
     assert_eq!(
         (frames.len(), &frames[2]["code"]),
         (3, &json!("InternalError"))
@@ -198,10 +204,10 @@ async fn a_stream_fails_in_the_middle_after_the_pieces_named() {
 }
 
 #[tokio::test]
-async fn a_cut_comes_in_the_middle_of_a_frame() {
+async fn a_cut_happens_within_a_frame() {
     let simulator = start(Options::default()).await;
-    let ask = Ask::streaming("app1_chat", "[[sim:cut:1+say:一|二|三]]");
-    let mut body = ask.send(&simulator).await.into_body();
+    let call = TestCall::streaming("app1_chat", "[[sim:cut:1+say:一|二|三]]");
+    let mut body = call.send(&simulator).await.into_body();
     let mut read = Vec::new();
     while let Ok(frame) = body.frame().await.expect("no clean end") {
         read.extend(frame.into_data().unwrap());
@@ -213,7 +219,7 @@ async fn a_cut_comes_in_the_middle_of_a_frame() {
     );
     assert!(read.contains("id:3\n") && !read.ends_with("\n\n"), "{read}");
 
-    let plain = Ask::new("sim-cut", "在吗").send(&simulator).await;
+    let plain = TestCall::new("sim-cut", "在吗").send(&simulator).await;
     assert!(plain.into_body().collect().await.is_err());
 }
 
@@ -229,13 +235,13 @@ async fn a_stream_may_end_without_stop() {
 }
 
 #[tokio::test]
-async fn long_and_huge_answers_have_the_length_named() {
+async fn long_and_huge_answers_have_the_given_length() {
     let simulator = start(Options::default()).await;
     let frames = stream(&simulator, "long").await.frames();
     assert_eq!(frames.len(), 3000 + 2);
     assert_eq!(frames[3001]["usage"]["models"][0]["output_tokens"], 3001);
     let huge = stream(&simulator, "huge").await;
-    assert_eq!(said(&huge.frames()[1]).len(), 1 << 20);
+    assert_eq!(text_of(&huge.frames()[1]).len(), 1 << 20);
 }
 
 #[tokio::test]
@@ -243,11 +249,11 @@ async fn text_may_be_missing() {
     let simulator = start(Options::default()).await;
     let empty = stream(&simulator, "empty").await.frames();
     assert_eq!(empty.last().unwrap()["output"]["finish_reason"], "stop");
-    assert!(empty.iter().all(|frame| said(frame).is_empty()));
+    assert!(empty.iter().all(|frame| text_of(frame).is_empty()));
 
     let frames = stream(&simulator, "empty-frames").await.frames();
-    assert!(frames[..60].iter().all(|frame| said(frame).is_empty()));
-    assert!(!said(&frames[60]).is_empty());
+    assert!(frames[..60].iter().all(|frame| text_of(frame).is_empty()));
+    assert!(!text_of(&frames[60]).is_empty());
     assert_eq!(frames[59]["usage"]["models"][0]["output_tokens"], 61);
 }
 
@@ -288,10 +294,10 @@ async fn frames_may_be_written_in_other_ways() {
 }
 
 #[tokio::test]
-async fn every_byte_may_come_by_itself() {
+async fn every_byte_may_be_its_own_chunk() {
     let simulator = start(Options::default()).await;
-    let ask = Ask::streaming("app1_chat", "[[sim:utf8-split+say:你好]]");
-    let mut body = ask.send(&simulator).await.into_body();
+    let call = TestCall::streaming("app1_chat", "[[sim:utf8-split+say:你好]]");
+    let mut body = call.send(&simulator).await.into_body();
     let mut all = Vec::new();
     while let Some(frame) = body.frame().await {
         let data = frame.unwrap().into_data().unwrap();
@@ -306,7 +312,7 @@ async fn every_byte_may_come_by_itself() {
 }
 
 #[tokio::test]
-async fn json_may_come_in_place_of_a_stream_and_be_broken() {
+async fn json_may_replace_a_stream_and_be_malformed() {
     let simulator = start(Options::default()).await;
     let instead = stream(&simulator, "json-instead+say:好").await;
     assert_eq!(instead.kind, "application/json");
@@ -320,7 +326,7 @@ async fn json_may_come_in_place_of_a_stream_and_be_broken() {
         .filter(|data| !parses(data));
     assert_eq!(broken.count(), 1);
 
-    let app = Ask::new("app2_finance", "[[sim:bad-json]]")
+    let app = TestCall::new("app2_finance", "[[sim:bad-json]]")
         .answer(&simulator)
         .await
         .json();
@@ -328,11 +334,13 @@ async fn json_may_come_in_place_of_a_stream_and_be_broken() {
 }
 
 #[tokio::test]
-async fn an_answer_in_json_may_be_wrapped_and_be_good_only_at_the_second_time() {
+async fn json_answers_may_be_wrapped_or_valid_only_on_the_second_call() {
     let simulator = start(Options::default()).await;
     let answer = async |scenario: &str| {
         let prompt = json!({ "事实": { "备注": format!("[[sim:{scenario}]]") } }).to_string();
-        let answer = Ask::new("app2_finance", &prompt).answer(&simulator).await;
+        let answer = TestCall::new("app2_finance", &prompt)
+            .answer(&simulator)
+            .await;
         answer.json()["output"]["text"].as_str().unwrap().to_owned()
     };
     let parsed = |text: &str| serde_json::from_str::<Value>(text).ok();
@@ -350,33 +358,33 @@ async fn an_answer_in_json_may_be_wrapped_and_be_good_only_at_the_second_time() 
 }
 
 #[tokio::test]
-async fn the_facts_name_a_scenario_and_earlier_results_do_not() {
+async fn facts_select_a_scenario_and_earlier_results_do_not() {
     let simulator = start(Options::default()).await;
     let prompt = r#"{"事实":{"备注":"[[sim:throttle]]"},"参考":[{"结果":"[[sim:unavailable]]"}]}"#;
-    let answer = Ask::new("app3_clue", prompt).answer(&simulator).await;
+    let answer = TestCall::new("app3_clue", prompt).answer(&simulator).await;
     assert_eq!(answer.status, 429);
 }
 
 #[tokio::test]
-async fn a_session_may_be_gone() {
+async fn a_session_may_be_expired() {
     let simulator = start(Options::default()).await;
-    let first = Ask::new("app1_chat", "在吗")
+    let first = TestCall::new("app1_chat", "在吗")
         .answer(&simulator)
         .await
         .json();
     let session = &first["output"]["session_id"];
-    let ask = |scenario: &str| {
+    let call = |scenario: &str| {
         let prompt = format!("[[sim:{scenario}]]");
-        Ask::new("app1_chat", &prompt).input("session_id", session.clone())
+        TestCall::new("app1_chat", &prompt).input("session_id", session.clone())
     };
     assert_eq!(
-        ask("expired-session:400").answer(&simulator).await.code(),
+        call("expired-session:400").answer(&simulator).await.code(),
         "InvalidParameter"
     );
-    let anew = ask("expired-session").answer(&simulator).await.json();
+    let anew = call("expired-session").answer(&simulator).await.json();
     assert_ne!(&anew["output"]["session_id"], session);
     assert_eq!(
-        &ask("echo").answer(&simulator).await.json()["output"]["session_id"],
+        &call("echo").answer(&simulator).await.json()["output"]["session_id"],
         session
     );
 }
@@ -385,7 +393,7 @@ async fn a_session_may_be_gone() {
 async fn thoughts_come_before_the_text() {
     let simulator = start(Options::default()).await;
     let frames = stream(&simulator, "thoughts").await.frames();
-    assert_eq!(said(&frames[0]), "");
+    assert_eq!(text_of(&frames[0]), "");
     assert!(
         !frames[0]["output"]["thoughts"][0]["thought"]
             .as_str()
@@ -400,11 +408,11 @@ async fn thoughts_come_before_the_text() {
 }
 
 #[tokio::test]
-async fn a_stream_stands_at_the_gate_until_released() {
+async fn a_stream_waits_at_the_gate_until_released() {
     let simulator = start(Options::default()).await;
     simulator.hold_after(2);
-    let ask = Ask::streaming("app1_chat", "[[sim:say:一|二|三|四]]");
-    let mut body = ask.send(&simulator).await.into_body();
+    let call = TestCall::streaming("app1_chat", "[[sim:say:一|二|三|四]]");
+    let mut body = call.send(&simulator).await.into_body();
     simulator.held(1).await;
     let mut read = String::new();
     while !read.contains("\"text\":\"二\"") {
@@ -424,25 +432,25 @@ async fn a_stream_stands_at_the_gate_until_released() {
 }
 
 #[tokio::test]
-async fn a_call_has_a_gate_of_its_own() {
+async fn each_call_has_its_own_gate() {
     let simulator = start(Options::default()).await;
-    simulator.release(); // of no use to calls that begin later
-    let gated = Ask::streaming("app1_chat", "[[sim:gate:0+say:一]]");
+    simulator.release(); // does not affect later calls
+    let gated = TestCall::streaming("app1_chat", "[[sim:gate:0+say:一]]");
     let body = gated.send(&simulator).await.into_body();
     simulator.held(1).await;
     assert!(
         stream(&simulator, "echo").await.body.contains("stop"),
-        "others pass"
+        "other calls are not held"
     );
     simulator.release();
     assert!(body.collect().await.is_ok());
 }
 
 #[tokio::test]
-async fn a_cut_ends_what_there_is_and_nothing_after_it() {
+async fn a_cut_ends_present_streams_but_not_later_ones() {
     let simulator = start(Options::default()).await;
     simulator.hold_after(1);
-    let body = Ask::streaming("app1_chat", "[[sim:say:一|二]]")
+    let body = TestCall::streaming("app1_chat", "[[sim:say:一|二]]")
         .send(&simulator)
         .await
         .into_body();
@@ -457,9 +465,9 @@ async fn a_cut_ends_what_there_is_and_nothing_after_it() {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_is_noticed() {
+async fn a_disconnect_is_recorded() {
     let simulator = start(Options::default()).await;
-    let stalled = Ask::streaming("app1_chat", "[[sim:stall:1]]")
+    let stalled = TestCall::streaming("app1_chat", "[[sim:stall:1]]")
         .send(&simulator)
         .await;
     simulator.active(1).await;
@@ -467,11 +475,11 @@ async fn a_client_that_leaves_is_noticed() {
     drop(stalled);
     simulator.active(0).await;
 
-    // The call that hangs never gets a head: its request is given up.
+    // A hanging call gets no response head, so its request is dropped.
     {
-        let hanging = Ask::streaming("app1_chat", "[[sim:hang]]").send(&simulator);
+        let hanging = TestCall::streaming("app1_chat", "[[sim:hang]]").send(&simulator);
         tokio::select! {
-            _ = hanging => panic!("it hangs"),
+            _ = hanging => panic!("the call returned"),
             () = simulator.active(1) => {}
         }
     }

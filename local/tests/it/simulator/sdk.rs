@@ -1,4 +1,4 @@
-//! The official Python SDK, both of its clients, against the simulator.
+//! Both clients of the official Python SDK, against the simulator.
 
 use std::path::{Path, PathBuf};
 
@@ -29,7 +29,7 @@ fn find<'a>(calls: &'a [RecordedCall], prompt: &str) -> &'a RecordedCall {
 }
 
 #[tokio::test]
-async fn the_classic_client_is_content() {
+async fn the_classic_sdk_works() {
     let simulator = run("v1.py").await;
     let calls = simulator.calls();
     let first = find(&calls, "你是谁？");
@@ -64,7 +64,7 @@ async fn the_classic_client_is_content() {
 }
 
 #[tokio::test]
-async fn the_newer_client_is_content() {
+async fn the_newer_sdk_works() {
     let simulator = run("v2.py").await;
     let calls = simulator.calls();
     let first = find(&calls, "你是谁？");
@@ -83,5 +83,5 @@ async fn the_newer_client_is_content() {
     let retried = calls
         .iter()
         .filter(|call| call.prompt() == "[[sim:throttle-once]]再试");
-    assert_eq!(retried.count(), 2, "it retries what is throttled");
+    assert_eq!(retried.count(), 2, "the SDK retries a throttled call");
 }

@@ -1,4 +1,4 @@
-//! How a new version comes, what it may cost, and what an operator may choose.
+//! Releases, rate limits, tags, and the stages' configurations.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use super::{
     alias_of, by_default, integration_uri, list, one, operations, resource, resources, transformed,
 };
 
-/// Functions that answer clients.
+/// Functions that serve HTTP.
 pub fn that_serve_http() -> BTreeSet<String> {
     operations()
         .map(|(_, _, operation)| super::function_of(operation))
@@ -17,7 +17,7 @@ pub fn that_serve_http() -> BTreeSet<String> {
 }
 
 #[test]
-fn whatever_invokes_a_function_invokes_its_alias() {
+fn every_trigger_invokes_the_alias_of_its_function() {
     let aliases: Vec<_> = cloud::FUNCTIONS
         .map(|(function, _)| alias_of(function))
         .into();
@@ -41,9 +41,9 @@ fn whatever_invokes_a_function_invokes_its_alias() {
     }
 }
 
-/// SAM sees that code or template has changed. A parameter's value it does not see.
+/// SAM publishes a new version if code or template changes, but not if only a parameter changes.
 #[test]
-fn changed_parameters_come_with_a_version_of_their_own() {
+fn changed_parameters_publish_a_new_version() {
     let release = json!({"Ref": "Release"});
     assert_eq!(
         resources("AWS::Lambda::Version").count(),
@@ -59,9 +59,9 @@ fn changed_parameters_come_with_a_version_of_their_own() {
 }
 
 #[test]
-fn alarms_that_roll_a_version_back_do_not_wait_for_it() {
+fn rollback_alarms_do_not_depend_on_functions() {
     let groups: Vec<_> = resources("AWS::CodeDeploy::DeploymentGroup").collect();
-    // The schema has no old version to go back to.
+    // The migration has no deployment group: the schema cannot be rolled back.
     assert_eq!(groups.len(), cloud::FUNCTIONS.len() - 1);
     for (id, group) in groups {
         let alarms = &group["Properties"]["AlarmConfiguration"]["Fn::If"][1]["Alarms"];
@@ -71,11 +71,12 @@ fn alarms_that_roll_a_version_back_do_not_wait_for_it() {
             let (_, resource) = resources("AWS::CloudWatch::Alarm")
                 .find(|(id, _)| *id == alarm)
                 .expect("an alarm that exists");
-            // The alias waits for the alarm. An alarm that waits for a function or the API is a cycle.
+            // The alias depends on the alarm, so an alarm that depends on a function or the API is
+            // a cycle.
             let text = resource["Properties"].to_string();
             for (function, _) in cloud::FUNCTIONS {
                 let id = format!("\"{}\"", super::resource(function).0);
-                assert!(!text.contains(&id), "{alarm} waits for {id}");
+                assert!(!text.contains(&id), "{alarm} depends on {id}");
             }
             assert!(!text.contains("\"Api\""), "{alarm}");
         }
@@ -83,7 +84,7 @@ fn alarms_that_roll_a_version_back_do_not_wait_for_it() {
 }
 
 #[test]
-fn what_costs_money_is_throttled_more_tightly() {
+fn routes_that_cost_money_have_lower_rate_limits() {
     let stage = one("AWS::ApiGateway::Stage", |_| true);
     let settings = list(&stage["MethodSettings"]);
     let limits = |method: &str, path: &str| {
@@ -109,8 +110,8 @@ fn what_costs_money_is_throttled_more_tightly() {
     assert_eq!(settings.len(), sends + 1);
 }
 
-/// Those that `CloudFormation` gives no tags, and the two that it gives them nowhere but in new
-/// regions, or SAM does not: the stack's own tags, which `samconfig.toml` sets, reach them.
+/// Resources without tags. `CloudFormation` supports none, or only in newer regions, or SAM does
+/// not set them. The stack's own tags in `samconfig.toml` reach them where supported.
 const UNTAGGED: [&str; 13] = [
     "AWS::ApiGateway::Deployment",
     "AWS::CloudWatch::Dashboard",
@@ -118,7 +119,7 @@ const UNTAGGED: [&str; 13] = [
     "AWS::IAM::ManagedPolicy",
     "AWS::Lambda::Alias",
     "AWS::Lambda::EventInvokeConfig",
-    // In China it must have none.
+    // Tags on event source mappings are not supported in China.
     "AWS::Lambda::EventSourceMapping",
     "AWS::Lambda::Permission",
     "AWS::Lambda::Version",
@@ -151,7 +152,7 @@ fn everything_is_tagged_with_service_and_stage() {
 }
 
 #[test]
-fn there_is_a_configuration_for_each_stage_and_it_names_parameters_that_exist() {
+fn each_stage_has_a_configuration_with_existing_parameters() {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let config = std::fs::read_to_string(path.join("samconfig.toml")).expect("read samconfig.toml");
     let parameters = transformed()["Parameters"].as_object().expect("parameters");
@@ -182,7 +183,7 @@ fn there_is_a_configuration_for_each_stage_and_it_names_parameters_that_exist() 
     }
     assert!(count > 8, "{count}");
 
-    // What a stranger copies names all that must be given, and nothing that does not exist.
+    // The example must name every required parameter and no unknown one.
     let example = std::fs::read_to_string(path.join("deploy/example.yaml"))
         .expect("read deploy/example.yaml");
     let given: BTreeSet<_> = example
@@ -207,7 +208,7 @@ fn there_is_a_configuration_for_each_stage_and_it_names_parameters_that_exist() 
     }
 }
 
-/// The words of a list, numbers too.
+/// The items of a list as text, numbers too.
 fn list_of(values: &Value) -> Vec<String> {
     let values = values.as_array().into_iter().flatten();
     let text = |value: &Value| value.as_str().map_or(value.to_string(), str::to_owned);

@@ -1,4 +1,4 @@
-//! What operators see, and what wakes them.
+//! Alarms, dashboards, metrics and logs for operators.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{deployed::that_serve_http, list, one, resource, resources, transformed};
 
-/// An alarm by the sum of a metric of functions.
+/// Alarms on the sum of a metric over functions.
 const SUMS: [(&str, &str); 4] = [
     ("function-errors", "Errors"),
     ("background-errors", "Errors"),
@@ -17,7 +17,7 @@ const SUMS: [(&str, &str); 4] = [
 ];
 const OWN: &str = "Parlor/${AWS::StackName}";
 
-/// Alarms by their names.
+/// Alarms by name.
 fn alarms() -> BTreeMap<String, &'static Value> {
     let all = resources("AWS::CloudWatch::Alarm").map(|(_, alarm)| {
         let properties = &alarm["Properties"];
@@ -36,7 +36,7 @@ fn text(value: &Value) -> &str {
         .expect("a text")
 }
 
-/// Checks that the code writes a metric of this name.
+/// Checks that the code writes a metric with this name.
 #[track_caller]
 fn assert_is_written(metric: &Value) {
     const SOURCE: &str = include_str!("../../../../common/src/platform/metrics.rs");
@@ -45,7 +45,7 @@ fn assert_is_written(metric: &Value) {
 }
 
 #[test]
-fn every_alarm_notifies_the_topic_and_is_explained() {
+fn every_alarm_notifies_the_topic_and_has_a_runbook_entry() {
     let handbook = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operations.md");
     let handbook = fs::read_to_string(handbook).expect("read docs/operations.md");
     for (name, alarm) in alarms() {
@@ -62,7 +62,7 @@ fn every_alarm_notifies_the_topic_and_is_explained() {
 }
 
 #[test]
-fn alarms_watch_metrics_that_are_written() {
+fn alarms_use_existing_metrics() {
     let api = one("AWS::ApiGateway::RestApi", |_| true);
     let apps = App::ALL.map(App::name);
     for (name, alarm) in alarms() {
@@ -81,7 +81,7 @@ fn alarms_watch_metrics_that_are_written() {
 }
 
 #[test]
-fn errors_of_each_app_are_watched() {
+fn each_app_has_an_error_alarm() {
     let alarms = alarms();
     let metrics = list(&alarms["upstream-errors"]["Metrics"]);
     let watched: Vec<_> = metrics
@@ -109,7 +109,7 @@ fn failures_of_each_function_are_counted_once() {
             .into_iter()
             .partition(|part| part["Expression"].is_string());
         assert_eq!(sums.len(), 1, "{name}");
-        // No more go into one alarm.
+        // An alarm can have at most ten metrics.
         assert!(parts.len() <= 10, "{name}");
         for part in parts {
             let measured = &part["MetricStat"]["Metric"];
@@ -180,13 +180,13 @@ fn the_dashboard_shows_each_function_and_app_in_the_stacks_region() {
 }
 
 #[test]
-fn the_access_log_is_one_line_of_json_without_query_headers_or_path() {
+fn the_access_log_is_json_without_query_headers_or_path() {
     let stage = one("AWS::ApiGateway::Stage", |_| true);
     let format = &stage["AccessLogSetting"]["Fn::If"][1]["Format"];
     let format = format.as_str().expect("a format");
     assert!(!format.contains('\n'));
     serde_json::from_str::<BTreeMap<String, String>>(format).expect("JSON");
-    // The path itself has ids of customers in it.
+    // The path contains ids of customers.
     for secret in [
         "header",
         "query",
@@ -200,7 +200,7 @@ fn the_access_log_is_one_line_of_json_without_query_headers_or_path() {
 }
 
 #[test]
-fn each_function_logs_json_to_a_log_of_its_own_that_ends_and_is_traced() {
+fn each_function_has_a_json_log_group_with_retention_and_tracing() {
     for (function, _) in cloud::FUNCTIONS {
         let properties = &resource(function).1["Properties"];
         let logging = &properties["LoggingConfig"];

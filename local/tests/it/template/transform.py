@@ -1,4 +1,4 @@
-"""Prints, as JSON, what CloudFormation makes of a SAM template; it asks no service."""
+"""Prints a SAM template after the transform, as JSON, without calling AWS."""
 
 import json
 import sys
@@ -7,12 +7,12 @@ from samtranslator.parser.parser import Parser
 from samtranslator.translator.translator import Translator
 from samtranslator.yaml_helper import yaml_parse
 
-# SAM asks IAM for the ARNs of policies that are given by name. Here they are all ARNs or its own.
+# SAM reads the ARNs of policies given by name from IAM. This template names none.
 MANAGED_POLICIES = {}
 
 with open(sys.argv[1], encoding="utf-8") as file:
     template = yaml_parse(file.read())
-# As after `sam build` and an upload.
+# The code location after `sam build` and an upload.
 template["Globals"]["Function"]["CodeUri"] = "s3://bucket/code"
 parameters = {name: p.get("Default", "") for name, p in template["Parameters"].items()}
 transformed = Translator(MANAGED_POLICIES, Parser()).translate(template, parameters)
