@@ -321,7 +321,7 @@ impl Db {
         let permit = Arc::clone(&self.connecting).try_acquire_owned().ok()?;
         #[expect(
             clippy::disallowed_methods,
-            reason = "it ends within `CONNECT_TIMEOUT`; a frozen sandbox ends it after the wake-up"
+            reason = "it ends within `CONNECT_TIMEOUT`, in a frozen sandbox after the wake-up"
         )]
         Some(tokio::spawn(async move {
             let connection = pool.acquire().await;

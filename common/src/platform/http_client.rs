@@ -1,4 +1,4 @@
-//! The HTTP client for all outgoing requests: DashScope, AWS, CloudFormation.
+//! The HTTP client for all outgoing requests: DashScope, AWS, `CloudFormation`.
 
 use std::{sync::Arc, time::Duration};
 

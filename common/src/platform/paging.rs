@@ -64,6 +64,7 @@ pub struct Start {
 }
 
 impl Start {
+    /// Converts the start of a page. A time out of range is clamped.
     pub fn of(from: PageStart<TimeKey>) -> Self {
         match from {
             PageStart::Offset(offset) => Self {

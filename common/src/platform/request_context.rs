@@ -33,6 +33,7 @@ pub struct RequestContext {
 }
 
 impl RequestContext {
+    /// The context of a request or invocation.
     pub fn new(request_id: &str, trace: Option<Trace>) -> Self {
         Self {
             request_id: Some(request_id.into()),
@@ -51,11 +52,12 @@ impl RequestContext {
         CURRENT.scope(self, work)
     }
 
+    /// The id of the request or invocation, for the log.
     pub fn request_id(&self) -> Option<&str> {
         self.request_id.as_deref()
     }
 
-    /// The root of the trace.
+    /// The root of the trace, for the log.
     pub fn trace_id(&self) -> Option<&str> {
         self.trace.as_ref().map(Trace::root)
     }

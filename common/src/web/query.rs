@@ -47,7 +47,7 @@ impl PathText {
     /// A UUID.
     ///
     /// # Errors
-    /// As [`uuid`].
+    /// As [`uuid()`].
     pub fn uuid(&self, name: &'static str) -> Result<Uuid> {
         uuid(name, self.0.get(name).map_or("", String::as_str))
     }
@@ -143,7 +143,7 @@ impl QueryText {
     /// A UUID, if present.
     ///
     /// # Errors
-    /// As [`uuid`].
+    /// As [`uuid()`].
     pub fn uuid(&self, name: &'static str) -> Result<Option<Uuid>> {
         self.text(name)?.map(|text| uuid(name, text)).transpose()
     }
