@@ -1,5 +1,6 @@
-//! Connects Parlor's routers and event handlers to AWS Lambda. The `main.rs` of each function calls
-//! it.
+//! Connects Parlor's routers and event handlers to AWS Lambda.
+//!
+//! The `main.rs` of each function calls this crate.
 //!
 //! Neither a panic before the response nor an event of the wrong shape ends the process. The
 //! invocation returns an error, which API Gateway turns into a 502, and the next one is served.
