@@ -1,4 +1,4 @@
-//! What everything else stands on: environment, clock, database, AWS, telemetry, errors.
+//! The lowest layer: environment, clock, database, AWS, telemetry, errors.
 
 mod aws;
 pub mod clock;

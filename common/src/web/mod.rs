@@ -1,4 +1,4 @@
-//! HTTP as all functions speak it: what is read from a request, and how an error looks.
+//! HTTP for all functions: reading requests, and writing responses and errors.
 
 mod accept;
 mod admin_lists;

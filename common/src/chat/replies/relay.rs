@@ -139,7 +139,7 @@ impl Relay {
         let outcome = self.call(call, began).await;
         let took = asked_at.elapsed();
         *self.upstream_time.get_or_insert_default() += took;
-        RequestContext::current().asked(took);
+        RequestContext::current().add_upstream_time(took);
         metrics::upstream(App::Chat.name(), took, outcome.upstream_failure());
         outcome
     }
