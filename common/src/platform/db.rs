@@ -505,7 +505,7 @@ pub(crate) fn swept(done: &PgQueryResult) -> i32 {
     i32::try_from(done.rows_affected()).unwrap_or(i32::MAX)
 }
 
-/// Retries `store` until `until` while the database is unreachable. `store` must be idempotent: a
+/// Retries `store` until `until`, after each error that may pass. `store` must be idempotent: a
 /// statement whose response is lost may have been executed.
 pub(crate) async fn retry_until<T, Storing>(
     until: Instant,
@@ -522,6 +522,6 @@ where
                 .with_jitter()
                 .without_max_times(),
         )
-        .when(|err| matches!(err, Error::Unavailable(_)) && Instant::now() < until)
+        .when(|err| err.may_pass() && Instant::now() < until)
         .await
 }

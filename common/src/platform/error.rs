@@ -166,6 +166,26 @@ impl Error {
     }
 }
 
+impl Error {
+    /// True if the same statement may succeed later. Only errors in the statement or its data never
+    /// pass: 22 invalid data, 23 violated constraint, 42 wrong syntax or missing object.
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            Self::Unavailable(_) => true,
+            Self::Internal(_, Some(cause)) => cause
+                .downcast_ref::<sqlx::Error>()
+                .and_then(sqlx::Error::as_database_error)
+                .and_then(sqlx::error::DatabaseError::code)
+                .is_some_and(|code| {
+                    !["22", "23", "42"]
+                        .iter()
+                        .any(|class| code.starts_with(class))
+                }),
+            _ => false,
+        }
+    }
+}
+
 /// True if a statement called a function that is not in the search path. Then the functions of this
 /// build are not loaded.
 fn is_undefined_function(err: &sqlx::Error) -> bool {
@@ -186,11 +206,12 @@ impl From<sqlx::Error> for Error {
             | sqlx::Error::WorkerCrashed
             | sqlx::Error::Protocol(_) => true,
             // Classes: 08 connection error; 28 login rejected, as between a password change and the
-            // update of its secret; 53 out of resources; 57 shutting down, starting or cancelled.
+            // update of its secret; 53 out of resources; 57 shutting down, starting or cancelled;
+            // 58 system error, such as an I/O error.
             // Codes: 55P03 lock timeout; 40001 serialization failure; 40P01 deadlock; 25006
             // read-only transaction, as on a server that is no longer the primary.
             sqlx::Error::Database(database) => database.code().is_some_and(|code| {
-                ["08", "28", "53", "57"]
+                ["08", "28", "53", "57", "58"]
                     .iter()
                     .any(|class| code.starts_with(class))
                     || ["55P03", "40001", "40P01", "25006"].contains(&&*code)

@@ -62,6 +62,7 @@ mod schema;
 mod secrets;
 mod session_replies;
 mod simulator;
+mod storing;
 mod sweep;
 mod template;
 mod tenants;
