@@ -9,6 +9,7 @@ use tokio::time::{Instant, timeout_at};
 use super::end::End;
 use super::error::{Error, ErrorDetails, TimeoutKind};
 use super::frames::{Frame, FrameReader};
+use super::piece::Joiner;
 use super::wire::{Payload, WORD_LENGTH, excerpt};
 use super::{Usage, retry};
 
@@ -57,6 +58,7 @@ pub struct AnswerStream {
     /// Since when no bytes came. It is a field because the caller may drop the future of
     /// [`AnswerStream::next`] and call it again.
     silent_since: Option<Instant>,
+    joiner: Joiner,
     pub(super) attempts: u32,
 }
 
@@ -105,6 +107,7 @@ impl AnswerStream {
             end,
             idle,
             silent_since: None,
+            joiner: Joiner::default(),
             attempts: 1,
         };
         let text = answer.read_text(first_token, session_id).await;
@@ -208,9 +211,13 @@ impl AnswerStream {
                 if payload.finish_reason.is_some() {
                     self.state = State::Closing(Instant::now() + CLOSING);
                 }
-                if !payload.text.is_empty() {
+                let mut text = self.joiner.push(&payload.text);
+                if payload.finish_reason.is_some() {
+                    text.extend(self.joiner.finish());
+                }
+                if !text.is_empty() {
                     self.silent_since = None;
-                    return Ok(Some(payload.text));
+                    return Ok(Some(text));
                 }
                 if payload.finish_reason.is_some() {
                     return Ok(None);

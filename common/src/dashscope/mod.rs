@@ -26,6 +26,7 @@ mod end;
 mod error;
 mod frames;
 mod json;
+mod piece;
 mod retry;
 mod usage;
 mod wire;

@@ -1,12 +1,14 @@
 //! JSON of requests and answers. Answers are parsed leniently.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 use serde_json::{Number, Value};
 
 use super::Usage;
 use super::call::Call;
 use super::json::{is_object, members};
+use super::piece::Piece;
+use crate::platform::surrogates::without_halves;
 
 /// Error messages of the service are cut to this number of characters.
 pub(super) const MESSAGE_LENGTH: usize = 500;
@@ -55,7 +57,7 @@ pub(super) struct Payload {
     /// True if there is an `output`, even an empty one.
     pub(super) has_output: bool,
     /// The text from `output.text` or `output.workflow_message`.
-    pub(super) text: String,
+    pub(super) text: Piece,
     pub(super) session_id: Option<String>,
     /// Why the answer ended; `None` before its end.
     pub(super) finish_reason: Option<String>,
@@ -162,8 +164,8 @@ pub(super) fn excerpt(text: &str, most: usize) -> String {
     storable.take(most).collect()
 }
 
-fn read<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>) -> Option<T> {
-    serde_json::from_str(raw?.get()).ok()
+fn read<T: DeserializeOwned>(raw: Option<&RawValue>) -> Option<T> {
+    serde_json::from_slice(&without_halves(raw?.get().as_bytes())).ok()
 }
 
 /// A string or a number, as text.
@@ -177,20 +179,19 @@ fn word(raw: Option<&RawValue>, most: usize) -> Option<String> {
     Some(word).filter(|word| !word.is_empty())
 }
 
-fn text(raw: Option<&RawValue>) -> String {
-    let Some(raw) = raw else { return String::new() };
-    if let Ok(text) = serde_json::from_str(raw.get()) {
-        return text;
+fn text(raw: Option<&RawValue>) -> Piece {
+    if let Some(piece) = raw.and_then(Piece::parse) {
+        return piece;
     }
-    let parts: Vec<Part> = read(Some(raw)).unwrap_or_default();
+    let parts: Vec<Part> = read(raw).unwrap_or_default();
     let parts = parts.into_iter().filter_map(|part| match part {
         Part::Plain(text) | Part::Object { text } => Some(text),
         Part::Other(_) => None,
     });
-    parts.collect()
+    parts.collect::<String>().into()
 }
 
-fn workflow_text(raw: Option<&RawValue>) -> String {
+fn workflow_text(raw: Option<&RawValue>) -> Piece {
     let node: Option<WorkflowMessage> = raw.and_then(|raw| members(raw).ok());
     let message = node.and_then(|node| members::<Content>(node.message?).ok());
     text(message.and_then(|message| message.content))

@@ -14,5 +14,6 @@ pub mod paging;
 pub mod request_context;
 pub mod secrets;
 pub mod sqs;
+pub(crate) mod surrogates;
 pub mod telemetry;
 pub(crate) mod words;

@@ -9,7 +9,10 @@ use http::{HeaderValue, header::CONTENT_TYPE, request::Parts};
 use http_body_util::{BodyExt as _, Limited};
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::platform::error::{Error, Reason, Result};
+use crate::platform::{
+    error::{Error, Reason, Result},
+    surrogates::without_halves,
+};
 
 /// The largest accepted body, in bytes.
 const MAX_BODY: usize = 128 * 1024;
@@ -30,8 +33,9 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
             return Err(Error::UnsupportedMediaType);
         }
         // Two steps, because a wrong field and wrong syntax are different errors.
+        // An input limit of a phone may cut an emoji in two.
         let value: serde_json::Value =
-            serde_json::from_slice(&bytes).map_err(|_| Error::InvalidJson)?;
+            serde_json::from_slice(&without_halves(&bytes)).map_err(|_| Error::InvalidJson)?;
         if !value.is_object() {
             return Err(Error::invalid("body", Reason::Type));
         }

@@ -4,6 +4,7 @@
     reason = "an error fails the test, also in helpers"
 )]
 
+mod halves;
 mod harness;
 
 mod admin;

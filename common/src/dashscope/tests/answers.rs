@@ -16,6 +16,7 @@ async fn documented_streams_give_their_text_session_and_usage() {
         let output_tokens = match *name {
             "stream-workflow.sse" => None,
             "stream-thoughts.sse" => Some(9),
+            "stream-surrogates-split.sse" => Some(3),
             _ => Some(5),
         };
         assert_eq!(

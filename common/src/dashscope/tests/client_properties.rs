@@ -278,8 +278,8 @@ proptest! {
         frames.pop();
         frames.push((Some(status), json!({ "code": code, "message": message, "request_id": "e" })));
         let received = received(&cuts.of(&way.write(&frames)));
-        let (code, details) = received.failure.unwrap();
-        prop_assert_eq!(code, kind);
+        let (kind_found, details) = received.failure.unwrap();
+        prop_assert_eq!(kind_found, kind);
         prop_assert_eq!(details.code.as_deref(), Some(code));
         prop_assert_eq!(details.request_id.as_deref(), Some("e"));
         prop_assert_eq!(details.may_have_cost, !pieces.is_empty());

@@ -34,6 +34,11 @@ const WHOLE_STREAMS: &[(&str, &[u8], &str)] = &[
         "收到",
     ),
     (
+        "stream-surrogates-split.sse",
+        include_bytes!("../testdata/stream-surrogates-split.sse"),
+        "本月第一🎱，继续保持！",
+    ),
+    (
         "ok.json",
         include_bytes!("../testdata/ok.json"),
         "收到，请继续。",

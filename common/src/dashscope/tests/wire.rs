@@ -1,5 +1,6 @@
 //! Tests of payloads in each documented shape.
 
+use super::super::piece::Joiner;
 use super::*;
 
 fn parse(json: &str) -> Payload {
@@ -7,7 +8,8 @@ fn parse(json: &str) -> Payload {
 }
 
 fn text(output: &str) -> String {
-    parse(&format!(r#"{{"output":{output}}}"#)).text
+    let piece = parse(&format!(r#"{{"output":{output}}}"#)).text;
+    Joiner::default().push(&piece)
 }
 
 #[test]

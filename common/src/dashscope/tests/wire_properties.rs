@@ -49,13 +49,13 @@ fn without(mut payload: Payload, name: &str) -> Payload {
         "output" => {
             return Payload {
                 has_output: false,
-                text: String::new(),
+                text: Piece::default(),
                 session_id: None,
                 finish_reason: None,
                 ..payload
             };
         }
-        "text" => payload.text.clear(),
+        "text" => payload.text = Piece::default(),
         "session_id" => payload.session_id = None,
         "finish_reason" => payload.finish_reason = None,
         "usage" => payload.usage = None,
@@ -159,7 +159,7 @@ proptest! {
             json!({ "text": null, "workflow_message": { "message": { "content": &objects } } }),
         ] {
             let payload = Payload::parse(json!({ "output": output }).to_string().as_bytes()).unwrap();
-            prop_assert_eq!(&payload.text, &expected, "{}", output);
+            prop_assert_eq!(&payload.text, &Piece::from(expected.clone()), "{}", output);
         }
     }
 
