@@ -6,6 +6,7 @@ pub(super) enum Kind {
     Throttled,
     Unavailable,
     Refused,
+    Blocked,
     Misconfigured,
 }
 
@@ -47,13 +48,16 @@ fn of_code(code: &str, message: &str) -> Option<Kind> {
         "AppProcessFailed" | "InvokePluginFailed" | "ModelServiceFailed" | "ModelServingError"
         | "ModelUnavailable" | "RequestTimeOut" | "ResponseTimeout" | "RetrievalFailed"
         | "RetrivalFailed" | "RewriteFailed" | "SystemError" => Kind::Unavailable,
-        _ if code.starts_with("InternalError") => Kind::Unavailable,
-        "CustomRoleBlocked"
-        | "DataInspectionFailed"
-        | "FaqRuleBlocked"
-        | "IPInfringementSuspect"
-        | "InvalidParameter" => Kind::Refused,
-        _ => return None,
+        // The meaning is the last part of a code such as `InternalError.Algo.DataInspectionFailed`.
+        _ => match code.rsplit('.').next().unwrap_or(code) {
+            "CustomRoleBlocked"
+            | "DataInspectionFailed"
+            | "FaqRuleBlocked"
+            | "IPInfringementSuspect" => Kind::Blocked,
+            "InvalidParameter" => Kind::Refused,
+            _ if code.starts_with("InternalError") => Kind::Unavailable,
+            _ => return None,
+        },
     };
     Some(kind)
 }
@@ -89,19 +93,24 @@ mod tests {
                     "BadRequest.EmptyInput",
                     "BadRequest.IllegalInput",
                     "BadRequest.EmptyParameters",
+                    "InternalError.Algo.InvalidParameter",
+                ],
+                Kind::Refused,
+            ),
+            (
+                400,
+                &[
                     "FaqRuleBlocked",
                     "CustomRoleBlocked",
                     "IPInfringementSuspect",
                     "DataInspectionFailed",
+                    "InternalError.Algo.DataInspectionFailed",
                 ],
-                Kind::Refused,
+                Kind::Blocked,
             ),
             (400, &["Arrearage", "FlowNotPublished"], Kind::Misconfigured),
-            (
-                401,
-                &["InvalidApiKey", "NOT AUTHORIZED"],
-                Kind::Misconfigured,
-            ),
+            (401, &["InvalidApiKey"], Kind::Misconfigured),
+            (401, &["NOT AUTHORIZED"], Kind::Misconfigured),
             (
                 403,
                 &[

@@ -28,9 +28,16 @@ pub enum Error {
         /// The cause, if the connection failed.
         source: Option<Source>,
     },
-    /// The request can never succeed: malformed, too long, or blocked by content inspection.
+    /// The request can never succeed: malformed, or too long.
     #[error("DashScope refused the request{details}")]
     Refused {
+        /// Details from the service.
+        details: Box<ErrorDetails>,
+    },
+    /// The content inspection of the service blocked the question, or the answer. The same question
+    /// would be blocked again.
+    #[error("DashScope blocked the content{details}")]
+    Blocked {
         /// Details from the service.
         details: Box<ErrorDetails>,
     },
@@ -138,6 +145,7 @@ impl Error {
             | Self::Timeout { .. }
             | Self::Truncated { .. } => true,
             Self::Refused { .. }
+            | Self::Blocked { .. }
             | Self::Misconfigured { .. }
             | Self::SessionExpired { .. }
             | Self::Protocol { .. } => false,
@@ -184,6 +192,7 @@ impl Error {
             Self::Throttled { .. } => "throttled",
             Self::Unavailable { .. } => "unavailable",
             Self::Refused { .. } => "refused",
+            Self::Blocked { .. } => "content_blocked",
             Self::Misconfigured { .. } => "misconfigured",
             Self::SessionExpired { .. } => "session_expired",
             Self::Timeout {
@@ -233,6 +242,7 @@ impl Error {
             Self::Throttled { details, .. }
             | Self::Unavailable { details, .. }
             | Self::Refused { details }
+            | Self::Blocked { details }
             | Self::Misconfigured { details }
             | Self::SessionExpired { details }
             | Self::Timeout { details, .. }
@@ -246,6 +256,7 @@ impl Error {
             Self::Throttled { details, .. }
             | Self::Unavailable { details, .. }
             | Self::Refused { details }
+            | Self::Blocked { details }
             | Self::Misconfigured { details }
             | Self::SessionExpired { details }
             | Self::Timeout { details, .. }
@@ -273,6 +284,7 @@ impl Error {
                 source: None,
             },
             Kind::Refused => Self::Refused { details },
+            Kind::Blocked => Self::Blocked { details },
             Kind::Misconfigured => Self::Misconfigured { details },
         }
     }

@@ -151,6 +151,9 @@ fn retry_after(error: &Error) -> Option<i32> {
     }
 }
 
+/// What users read if DashScope blocked their question, or its reply.
+pub const CONTENT_BLOCKED: &str = "内容未通过安全检查，请换个说法";
+
 fn chinese(error: &Error) -> String {
     match error {
         Error::Unauthorized(_) => "请先登录".into(),

@@ -32,6 +32,7 @@ mod chat_stream;
 mod circuit;
 mod clients;
 mod connections;
+mod content_blocked;
 mod cors;
 mod documents;
 mod emulator;

@@ -59,7 +59,7 @@ async fn done_repeats_and_never_follows_an_error() {
 
     let mut answer = client.stream(&call(), far_deadline()).await.unwrap();
     assert_eq!(answer.next().await.unwrap(), Event::Text("收到".to_owned()));
-    assert!(matches!(answer.next().await, Err(Error::Refused { .. })));
+    assert!(matches!(answer.next().await, Err(Error::Blocked { .. })));
     assert!(matches!(answer.next().await, Err(Error::Truncated { .. })));
     assert_eq!(answer.session_id(), Some(SESSION));
     assert_eq!(

@@ -33,7 +33,7 @@ const CODES: &[(&str, &str)] = &[
     ("Throttling.RateQuota", "throttled"),
     ("Throttling.BurstRate", "throttled"),
     ("InvalidParameter", "refused"),
-    ("DataInspectionFailed", "refused"),
+    ("DataInspectionFailed", "content_blocked"),
     ("InvalidApiKey", "misconfigured"),
     ("Arrearage", "misconfigured"),
     ("App.AccessDenied", "misconfigured"),

@@ -37,8 +37,8 @@ async fn error_is_the_same_in_each_form() {
         ("plain with 200", json(200, data)),
     ] {
         let error = error_of(response).await;
-        assert!(matches!(error, Error::Refused { .. }), "{form}: {error}");
-        assert_eq!(error.code(), "refused", "{form}");
+        assert!(matches!(error, Error::Blocked { .. }), "{form}: {error}");
+        assert_eq!(error.code(), "content_blocked", "{form}");
         assert_eq!(error.request_id(), Some("r"), "{form}");
         assert_eq!(
             error.details().code.as_deref(),
@@ -90,7 +90,7 @@ async fn error_in_mid_stream_is_returned_after_the_text_and_may_have_cost() {
     let (text, answer) = events(&client(&server), &call()).await;
     let error = answer.unwrap_err();
     assert_eq!(text, "收到");
-    assert!(matches!(error, Error::Refused { .. }), "{error}");
+    assert!(matches!(error, Error::Blocked { .. }), "{error}");
     assert!(error.may_have_cost());
     assert_eq!(
         error.details().usage,
