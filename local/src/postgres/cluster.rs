@@ -45,9 +45,9 @@ impl ClusterOptions {
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn kept(home: &Path, fresh: bool) -> Result<Self, Error> {
+    pub fn kept(data_dir: &Path, fresh: bool) -> Result<Self, Error> {
         let place =
-            place::reachable(home).map_err(failing("cannot find a place for the database"))?;
+            place::reachable(data_dir).map_err(failing("cannot find a place for the database"))?;
         Ok(Self {
             directory: place.join("postgres"),
             durable: true,
@@ -85,20 +85,20 @@ impl Cluster {
     pub fn start(binaries: &Binaries, options: &ClusterOptions) -> Result<Self, Error> {
         let owner =
             place::other_owner().map_err(failing("cannot tell whom to run PostgreSQL as"))?;
-        let home = Home {
+        let place = ClusterDirectory {
             directory: options.directory.join(binaries.major.to_string()),
             owner,
         };
-        fs::create_dir_all(&home.directory).map_err(failing("cannot make the data directory"))?;
-        let lock = home.lock()?;
-        home.stop_orphan()?;
-        if options.fresh || !home.file("made").exists() {
-            home.make(binaries, options.durable)?;
+        fs::create_dir_all(&place.directory).map_err(failing("cannot make the data directory"))?;
+        let lock = place.lock()?;
+        place.stop_orphan()?;
+        if options.fresh || !place.file("made").exists() {
+            place.make(binaries, options.durable)?;
         }
-        let password = fs::read_to_string(home.file("password"))
+        let password = fs::read_to_string(place.file("password"))
             .map_err(failing("cannot read the password"))?;
-        let port = home.port().map_err(failing("cannot find a port"))?;
-        let server = home.serve(binaries, options, port)?;
+        let port = place.port().map_err(failing("cannot find a port"))?;
+        let server = place.serve(binaries, options, port)?;
         Ok(Self {
             port,
             password,
@@ -122,12 +122,12 @@ impl Cluster {
 }
 
 /// The directory: `data/`, and beside it what must outlive a start.
-struct Home {
+struct ClusterDirectory {
     directory: PathBuf,
     owner: Option<Owner>,
 }
 
-impl Home {
+impl ClusterDirectory {
     fn file(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }

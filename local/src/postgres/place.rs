@@ -48,13 +48,13 @@ pub(super) fn other_owner() -> io::Result<Option<Owner>> {
 
 /// A directory for programs and data: below `home` where the server's user can reach it,
 /// else below `/var/tmp`, under a name that belongs to this home.
-pub(super) fn reachable(home: &Path) -> io::Result<PathBuf> {
-    let home = home.canonicalize()?;
-    if other_owner()?.is_none() || is_open(&home) {
-        return Ok(home);
+pub(super) fn reachable(data_dir: &Path) -> io::Result<PathBuf> {
+    let data_dir = data_dir.canonicalize()?;
+    if other_owner()?.is_none() || is_open(&data_dir) {
+        return Ok(data_dir);
     }
     let mut hasher = DefaultHasher::new();
-    home.hash(&mut hasher);
+    data_dir.hash(&mut hasher);
     let uid = rustix::process::geteuid().as_raw();
     let place = PathBuf::from(format!("/var/tmp/parlor-{uid}-{:016x}", hasher.finish()));
     match DirBuilder::new().mode(0o755).create(&place) {
