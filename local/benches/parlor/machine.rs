@@ -109,11 +109,11 @@ const CALM: f64 = 0.01;
 
 /// Measures of single calls, which a host that takes the CPU away in the middle would make its own.
 #[derive(Default)]
-pub struct Calm {
+pub struct LowStealSampler {
     steals: Vec<f64>,
 }
 
-impl Calm {
+impl LowStealSampler {
     /// Measures until the machine's host leaves it alone, [`ROUNDS`] times at most, and answers the round in which
     /// it took least: chosen by what others did, and not by what was measured.
     pub async fn round<T>(&mut self, mut measure: impl AsyncFnMut() -> Result<T>) -> Result<T> {
