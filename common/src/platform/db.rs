@@ -16,8 +16,8 @@ use futures_util::{
 };
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::{
-    AssertSqlSafe, ConnectOptions as _, Describe, Either, Execute, Executor, PgConnection, PgPool,
-    Postgres, SqlStr,
+    AssertSqlSafe, ConnectOptions as _, Connection as _, Describe, Either, Execute, Executor,
+    PgConnection, PgPool, Postgres, SqlStr,
     migrate::Migrator,
     pool::PoolConnection,
     postgres::{PgConnectOptions, PgPoolOptions, PgQueryResult, PgRow, PgStatement, PgTypeInfo},
@@ -503,6 +503,90 @@ impl DerefMut for Transaction {
 /// The number of rows that a statement of the sweep changed.
 pub(crate) fn swept(done: &PgQueryResult) -> i32 {
     i32::try_from(done.rows_affected()).unwrap_or(i32::MAX)
+}
+
+/// Counts of a step of the sweep.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SweptRows {
+    /// Changed rows.
+    pub done: i32,
+    /// Rows that could not be changed. Each is in the log.
+    pub skipped: i32,
+}
+
+impl SweptRows {
+    /// Logs the rows that an SQL function skipped, each as id and SQLSTATE. The message of the
+    /// database is not logged, because it may contain data.
+    pub(crate) fn of_function(what: &str, done: i32, skipped: &[String]) -> Self {
+        for row in skipped {
+            let (row_id, sqlstate) = row.split_once(' ').unwrap_or((row, ""));
+            log_skipped(what, row_id, sqlstate);
+        }
+        Self {
+            done,
+            skipped: i32::try_from(skipped.len()).unwrap_or(i32::MAX),
+        }
+    }
+}
+
+fn log_skipped(what: &str, row_id: &str, sqlstate: &str) {
+    tracing::error!(what, row_id, sqlstate, "the sweep skipped a row");
+}
+
+/// Changes rows in a transaction of the sweep. If that fails, it tries each half of the rows, down
+/// to single rows. So one bad row does not stop the others.
+///
+/// # Errors
+/// Failures that no row caused, such as a lost connection.
+pub(crate) async fn sweep_rows<Id: Copy + fmt::Display + Sync>(
+    tx: &mut PgConnection,
+    what: &str,
+    ids: &[Id],
+    change: impl for<'a> Fn(
+        &'a mut PgConnection,
+        &'a [Id],
+    ) -> BoxFuture<'a, Result<PgQueryResult, sqlx::Error>>,
+) -> Result<SweptRows> {
+    let mut swept = SweptRows::default();
+    let mut parts = vec![ids];
+    while let Some(part) = parts.pop() {
+        if part.is_empty() {
+            continue;
+        }
+        let mut savepoint = tx.begin().with_statement_timeout().await?;
+        let changed = tokio::time::timeout(STATEMENT_TIMEOUT, change(&mut savepoint, part)).await;
+        let err = match changed {
+            Ok(Ok(done)) => {
+                savepoint.commit().with_statement_timeout().await?;
+                swept.done += self::swept(&done);
+                continue;
+            }
+            Ok(Err(err)) => err,
+            Err(_) => sqlx::Error::PoolTimedOut,
+        };
+        let Some(sqlstate) = fault_of_row(&err) else {
+            return Err(err.into());
+        };
+        savepoint.rollback().with_statement_timeout().await?;
+        if let [id] = part {
+            log_skipped(what, &id.to_string(), &sqlstate);
+            swept.skipped += 1;
+        } else {
+            let (first, second) = part.split_at(part.len() / 2);
+            parts.extend([second, first]);
+        }
+    }
+    Ok(swept)
+}
+
+/// The SQLSTATE of an error that a row may have caused: not a lost connection (08), a deadlock
+/// (40), a wrong statement (42), missing resources (53), a lock (55) or a cancellation (57).
+fn fault_of_row(err: &sqlx::Error) -> Option<String> {
+    let sqlstate = err.as_database_error()?.code()?;
+    let is_of_server = ["08", "40", "42", "53", "55", "57"]
+        .iter()
+        .any(|class| sqlstate.starts_with(class));
+    (!is_of_server).then(|| sqlstate.into_owned())
 }
 
 /// Retries `store` until `until`, after each error that may pass. `store` must be idempotent: a

@@ -37,7 +37,7 @@ use crate::{
         auth::{Caller, Callers, JwtSecrets},
     },
     platform::{
-        db::{self, DatabaseConfig, Db, StatementTimeout},
+        db::{self, DatabaseConfig, Db, StatementTimeout, SweptRows},
         env::{ConfigError, Env},
         error::Result,
         words::words,
@@ -54,12 +54,18 @@ const DEADLINE_MARGIN: Duration = Duration::from_secs(10);
 const LONGEST_REPLY: Duration = Duration::from_secs(300);
 
 /// Ends a limited number of replies whose lease has expired because their function was killed.
-/// Returns the number, or 0 if another sweep is running.
-pub async fn sweep(db: &Db) -> Result<i32> {
-    sqlx::query_scalar!(r#"select sweep_replies() as "replies!""#)
-        .fetch_one(db)
-        .with_statement_timeout()
-        .await
+/// Does nothing if another sweep is running.
+pub async fn sweep(db: &Db) -> Result<SweptRows> {
+    let swept =
+        sqlx::query!(r#"select done as "done!", skipped as "skipped!" from sweep_replies()"#)
+            .fetch_one(db)
+            .with_statement_timeout()
+            .await?;
+    Ok(SweptRows::of_function(
+        "replies",
+        swept.done,
+        &swept.skipped,
+    ))
 }
 
 words! {
