@@ -25,8 +25,7 @@ const ADMIN: i64 = 1004;
 /// How deep a run log is read by its cursors before the page that is measured.
 const DEEP: usize = 200;
 
-/// What is asked for, by the words of the report, and how long 99 of 100 may take, in milliseconds, where there
-/// is a target.
+/// The call as the report names it, its path, and the target of its p99 in milliseconds, if any.
 const CALLS: [(&str, &str, Option<f64>); 10] = [
     ("dashboard", "/api/admin/ai/dashboard", Some(10.0)),
     ("budget", "/api/admin/ai/budget", Some(5.0)),

@@ -1,5 +1,5 @@
-//! Processes of their own for what is measured, so that CPU time and memory can be told apart.
-//! Each is this program again.
+//! Child processes, so that CPU time and memory of each part can be measured separately. Each child
+//! runs this program with a role.
 
 use std::{
     fs,

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::{Result, bench_database::Person};
 
-/// How a text frame is told from the others.
+/// The format of the stream, which determines what a text frame looks like.
 #[derive(Clone, Copy)]
 pub enum Wire {
     /// Parlor's events.
@@ -71,7 +71,7 @@ impl Stream {
         })
     }
 
-    /// Reads on until there are so many tokens; false when the stream ended before that.
+    /// Reads until the stream has sent this number of tokens. Returns false if it ended earlier.
     pub async fn reach(&mut self, tokens: usize) -> Result<bool> {
         let mut seen = self.wire.tokens(&self.bytes);
         while seen < tokens {

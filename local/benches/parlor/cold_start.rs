@@ -23,7 +23,7 @@ pub fn measure() -> Result<Section> {
     programs.extend(binaries.functions());
     let mut times = vec![Samples::default(); programs.len()];
     progress("cold-start");
-    // In turn, so that whatever else the machine does meets all of them alike.
+    // In turn, so that other load on the machine affects all of them equally.
     for _ in 0..STARTS {
         for ((_, program), times) in programs.iter().zip(&mut times) {
             times.push(start(program)?);

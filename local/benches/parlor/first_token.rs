@@ -75,12 +75,10 @@ pub async fn measure(postgres: &Binaries) -> Result<Section> {
     }
     Ok(Section {
         title: "First token",
-        conditions: "From sending `POST /api/xcx/chat/stream` to the first `message` event, less the median of the same \
-            client's first text from the simulator, asked in turn with it; the simulator waits for nothing. One request \
-            at a time over a kept connection; Parlor, simulator and client are a process each, PostgreSQL is on loopback \
-            with its own settings. Warm: the caller's approval is remembered. Default limits; sessions go on, so no \
-            history is sent after the first message. Statements are counted on the wire. The floor is `begin_reply` \
-            called in a loop."
+        conditions: "Time from sending `POST /api/xcx/chat/stream` to the first `message` event, minus the median time of the same client \
+             to the first text of the simulator. Requests alternate, one at a time, over an open connection. Parlor, simulator and \
+             client are one process each; PostgreSQL has its own settings. The conversations have a session, so no history is sent. \
+             The floor is `begin_reply` called in a loop."
             .into(),
         figures,
         notes,
@@ -147,7 +145,7 @@ async fn statements_before_asking(url: &str, person: &Person) -> Result<usize> {
         )
         .await
     };
-    // These learn who calls, and prepare the statements on each connection of the pool.
+    // Warm-up: the approval of the user is read, and each connection prepares its statements.
     for _ in 0..10 {
         ask().await?.finish().await?;
     }

@@ -71,17 +71,16 @@ pub async fn measure(postgres: &Binaries) -> Result<Section> {
     Ok(Section {
         title: "Jobs",
         conditions: format!(
-            "{SITES} sites with {MEMBERS} members each. A step does nothing: its result is there and holds, so that it is skipped \
-             as it would be in a chain that goes on. A job is a visit, with a chain of {STEPS} steps; the target is 2,000 steps a \
-             second. The floor is one row updated and committed, one after another on as many connections as there are senders, \
-             once for each step. PostgreSQL, senders, workers and, for the prewarm, the simulator share the machine."
+            "{SITES} sites with {MEMBERS} members each. A step has a valid result, so it is skipped as in a real chain. A job is a visit \
+             with a chain of {STEPS} steps. The target is 2,000 steps per second. The floor is one row updated and committed per step, on as many \
+             connections as there are senders. PostgreSQL, senders, workers and the simulator share the machine."
         ),
         figures,
         notes,
     })
 }
 
-/// Sites with ninety days of three areas, and members of whom everything is known.
+/// Sites with 90 days of three areas, and members with all facts.
 async fn load(db: &Db) -> Result<()> {
     for statement in [
         "insert into biz.sites (id, name) select n, 'site ' || n from generate_series(1, $1) n on conflict do nothing",

@@ -87,10 +87,9 @@ pub async fn measure(postgres: &Binaries, most: i64, seconds: u64) -> Result<Sec
         title: "Lists",
         conditions: format!(
             "`GET /api/xcx/chat/history` (CHAT-1), `GET /api/xcx/chat/{{chatId}}/messages` (CHAT-2a) and \
-             `GET /api/chat/sessions?limit={SESSIONS_PAGE}`, with bots and last messages, over HTTP, \
-             {REQUESTS} requests for each page, one at a time over a kept connection, after {WARM_UP} that are not \
-             counted. A deep page is asked for by cursor: page {DEEP}, or the last but one where there are fewer. The \
-             floor is the list's statement alone, in turn with it: no HTTP, no token, no JSON."
+             `GET /api/chat/sessions?limit={SESSIONS_PAGE}`, over HTTP. {REQUESTS} requests per page, one at a time over an open \
+             connection, after {WARM_UP} that are not counted. A deep page uses a cursor: page {DEEP}, or the last but one. The floor is \
+             the statement of the list alone, in turn with it."
         ),
         figures,
         notes,
@@ -121,7 +120,7 @@ enum List {
 }
 
 impl List {
-    /// The statement alone; answers how many items it found.
+    /// Runs the statement alone. Returns the number of items.
     async fn read(&self, db: &Db, caller: &Caller) -> Result<usize> {
         Ok(match self {
             Self::History(paging) => conversations::list(db, caller, paging).await?.items.len(),
@@ -159,8 +158,9 @@ impl List {
 }
 
 impl Data {
-    /// A tenth of all is one user's conversations of two messages, up to half of them with bots, another
-    /// tenth one long conversation of his, and the rest other people's, of 50 messages each.
+    /// A tenth of the messages is in one user's conversations of two messages each; up to half of
+    /// these are with bots. Another tenth is one long conversation of the same user. The rest is in
+    /// conversations of 50 messages of other users.
     async fn load(db: &Db, most: i64, patience: Duration) -> Result<Self> {
         let own_conversations = (most / 20).min(200_000);
         let between_sessions = (own_conversations / MAX_SESSIONS).max(2);
@@ -314,9 +314,8 @@ impl Data {
     }
 }
 
-/// Makes conversations of so many messages each for users from `user` on, in turn, a minute
-/// apart; each so-manieth with one of the demo's bots, which take turns. Answers the ids of the first
-/// and the last.
+/// Creates conversations one minute apart, for users from `user` on in rotation. Every n-th is with
+/// one of the demo's bots, in rotation. Returns the ids of the first and the last conversation.
 async fn converse(
     session: &mut sqlx::PgConnection,
     user: i64,

@@ -1,4 +1,4 @@
-//! What it was measured on.
+//! The machine of a run, and the CPU time that its host took away.
 
 use std::{fs, path::Path, process::Command, thread, time::Duration};
 
@@ -52,8 +52,7 @@ pub fn describe(postgres: &Binaries) -> Vec<(String, String)> {
     .into()
 }
 
-/// CPU time since the machine started, in ticks: what was used, and what the machine's own host gave to others though it was
-/// wanted here.
+/// CPU time since the machine started, in ticks: used here, and stolen by the host for others.
 #[derive(Clone, Copy, Default)]
 pub struct Ticks {
     used: u64,
@@ -78,7 +77,7 @@ impl Ticks {
         }
     }
 
-    /// As a time: a tick is 10 ms wherever Linux runs.
+    /// As a time. A tick is 10 ms on Linux.
     pub fn used(self) -> Duration {
         Duration::from_millis(self.used * 10)
     }
@@ -114,8 +113,8 @@ pub struct LowStealSampler {
 }
 
 impl LowStealSampler {
-    /// Measures until the machine's host leaves it alone, [`ROUNDS`] times at most, and answers the round in which
-    /// it took least: chosen by what others did, and not by what was measured.
+    /// Measures until the host steals little CPU time, at most [`ROUNDS`] times. Returns the round
+    /// with the least steal, so the choice does not depend on the measured value.
     pub async fn run<T>(&mut self, mut measure: impl AsyncFnMut() -> Result<T>) -> Result<T> {
         let mut calmest: Option<(f64, T)> = None;
         for _ in 0..ROUNDS {

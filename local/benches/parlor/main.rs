@@ -1,7 +1,6 @@
 //! The benchmarks: `cargo bench -p local`, or with subjects, `cargo bench -p local -- relay lists`.
 //!
-//! Everything that is measured stands beside its target and, from the same run, beside the least
-//! that it could have cost. Nothing is asserted.
+//! Each figure is printed with its target and with a floor from the same run. No time is asserted.
 
 mod admin_lists;
 mod bench_database;
@@ -45,6 +44,9 @@ struct Arguments {
     /// Also update this page of Markdown, and the JSON file beside it.
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
+    /// Measure nothing. Only write the page again from its JSON file.
+    #[arg(long, requires = "markdown")]
+    render: bool,
     /// The most messages that `lists` and `desk` load, and the most runs.
     #[arg(long, default_value_t = 10_000_000)]
     messages: i64,
@@ -100,8 +102,8 @@ fn main() -> Result<()> {
 }
 
 impl Subject {
-    /// What its client runs on. Where one request is made at a time, it is one thread: a second one would only
-    /// add its waking up to what is measured.
+    /// The runtime of the client. With one request at a time it has one thread, because waking a
+    /// second thread would add to the measured time.
     fn runtime(self) -> Result<Runtime> {
         let mut runtime = match self {
             Self::FirstToken | Self::ReplySql | Self::Lists | Self::AdminLists => {
@@ -147,7 +149,7 @@ fn measure(arguments: &Arguments) -> Result<()> {
     let postgres = Binaries::find_or_fetch(&bench_database::data_dir(), None)?;
     let machine = machine::describe(&postgres);
     let mut sections: Vec<(String, Section)> = Vec::new();
-    for subject in subjects {
+    for subject in subjects.iter().filter(|_| !arguments.render) {
         let before = Ticks::now();
         let measured = subject.measure(arguments, &postgres);
         let mut section = subject.runtime()?.block_on(measured)?;
@@ -159,7 +161,7 @@ fn measure(arguments: &Arguments) -> Result<()> {
         println!("{}", report::plain(&machine, &sections));
     }
     if let Some(file) = &arguments.markdown {
-        // Cargo runs a benchmark in the folder of its package; the path is relative to the workspace.
+        // Cargo runs a benchmark in the folder of its package. FILE is relative to the workspace.
         let page = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
             .join("..")
             .join(file);
@@ -171,7 +173,7 @@ fn measure(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Says what is going on, beside the report.
+/// Prints progress to stderr, apart from the report.
 fn progress(what: impl std::fmt::Display) {
     #[expect(
         clippy::print_stderr,

@@ -66,11 +66,9 @@ pub async fn measure(postgres: &Binaries) -> Result<Section> {
     Ok(Section {
         title: "Relay",
         conditions: format!(
-            "{STREAMS} streams at once of {TOKENS} tokens each, {TOKENS_PER_SECOND} a second, every token a frame and a \
-             write of its own. CPU is the kernel's count for Parlor's process, storing the question, checkpoints and the \
-             end included, divided by tokens; PostgreSQL, simulator and client are other processes. The floor is a hyper \
-             proxy of one thread that hands the simulator's bytes on. Memory is the growth of the resident set with \
-             {HELD} open streams, divided by them, both connections included, in a process that has served before."
+            "{STREAMS} streams of {TOKENS} tokens each, {TOKENS_PER_SECOND} per second; each token is one frame and one write. CPU is \
+             that of the Parlor process, divided by the tokens. It includes the question, the checkpoints and the end. Memory is the growth \
+             with {HELD} open streams, divided by them. The floor is a hyper proxy with one thread that forwards the same bytes."
         ),
         figures,
         notes,

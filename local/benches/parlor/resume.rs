@@ -74,7 +74,7 @@ pub async fn measure(postgres: &Binaries) -> Result<Section> {
         if content != text {
             return Err("the reply is not what was stored".into());
         }
-        // The first learns who calls, and prepares the statements.
+        // The first request reads the approval of the user and prepares the statements.
         if n > 0 {
             first.push(head);
             last.push(ended);

@@ -80,14 +80,11 @@ pub async fn measure(postgres: &Binaries) -> Result<Section> {
     Ok(Section {
         title: "Streams at once",
         conditions: format!(
-            "CHAT-4 by one user each, of two sites, {TOKENS_PER_SECOND} tokens a second, every token a frame of its own. \
-             Parlor is one process as `cargo run` serves it, with a thread for each core; simulator and client are a \
-             process and a thread each; they and PostgreSQL, with its own settings, share the cores. {STARTS_PER_SECOND} \
-             streams start a second; {} s after the last, tokens are looked at for {} s. A token's delay is from when the \
-             simulator wrote it, as the token says, to when the client has read it. Memory is the growth of the resident set \
-             since {WARM} streams had been served, divided by streams, both connections included. The floor is a hyper \
-             proxy, a thread for each core, that hands the simulator's bytes on. Where {} streams miss the target, fewer \
-             are tried.",
+            "CHAT-4 with one stream per user, on two sites, {TOKENS_PER_SECOND} tokens per second each. Parlor is one process with a \
+             thread per core. It shares the cores with simulator, client and PostgreSQL. {STARTS_PER_SECOND} streams start per second; \
+             {} s after the last start, tokens are measured for {} s. The delay of a token is the time from its write by the simulator to \
+             its read by the client. Memory is the growth since {WARM} streams were served, divided by the streams. The floor is a hyper proxy \
+             with a thread per core. If {} streams miss the target, fewer are tried.",
             SETTLE.as_secs(),
             WINDOW.as_secs(),
             STREAMS[0],
@@ -97,7 +94,7 @@ pub async fn measure(postgres: &Binaries) -> Result<Section> {
     })
 }
 
-/// Through the product: read, stored and written anew.
+/// Through Parlor, which parses, stores and rewrites each token.
 fn through_parlor(
     bench: &BenchDatabase,
     parlor: &Child,
@@ -184,7 +181,7 @@ struct Load {
     path: String,
     /// A bearer and a body each.
     asked: Vec<(String, Value)>,
-    /// What stands in the last frame of a whole answer.
+    /// Part of the last frame of a complete answer.
     end: &'static [u8],
     tokens: usize,
 }

@@ -284,7 +284,7 @@ async fn a_long_reply_is_resumed_without_gaps() {
 
 #[tokio::test]
 async fn an_interrupted_reply_ends_with_the_same_error_again() {
-    for scenario in ["unavailable", "inspection", "fail-mid", "empty"] {
+    for scenario in ["unavailable", "fail-mid", "empty"] {
         let parlor = Parlor::start().await;
         let chat = parlor.open(COACH, "t").await;
         let first = parlor

@@ -1,10 +1,9 @@
-//! Content inspection of DashScope: what it blocks is told apart from an outage, is not kept, and
-//! does not block later messages.
+//! Content that DashScope blocks is no outage. It is not kept, and does not block later messages.
 
 use serde_json::json;
 
 use crate::harness::{
-    events::terminal,
+    events::{EventStream, terminal, text},
     invariants,
     parlor::{COACH, Parlor},
 };
@@ -28,6 +27,13 @@ async fn blocked_reply_is_not_kept_and_is_no_alert() {
         assert_eq!(
             (&reply["status"], &reply["content"]),
             (&json!("failed"), &json!(""))
+        );
+        let path = format!("/api/xcx/chat/stream/{}", events[0].data["messageId"]);
+        let response = parlor.request_as(COACH, "GET", &path).send().await.unwrap();
+        let again = EventStream::new(response).rest().await;
+        assert_eq!(
+            (text(&again), &terminal(&again).data),
+            (String::new(), &end.data)
         );
         let run = parlor.last_run().await;
         assert_eq!(run["error_code"], "content_blocked");

@@ -1,4 +1,4 @@
-//! The end of a reply is stored even if PostgreSQL fails for a while, whatever the error.
+//! The end of a reply is stored even if PostgreSQL fails for a while, with any error that may pass.
 
 use serde_json::json;
 

@@ -112,7 +112,7 @@ pub(super) fn areas(facts: &Value) -> Value {
     numbered(said)
 }
 
-/// Of a prompt in other words: the figures in it, whatever they are.
+/// For a prompt with unknown wording: any figures in it.
 pub(super) fn figures(facts: &[Fact]) -> Value {
     let figures = facts.iter().filter(|fact| fact.is_figure()).take(5);
     let said = figures.map(|Fact { label, value }| {
