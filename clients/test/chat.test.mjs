@@ -30,7 +30,7 @@ for (const kind of KINDS) {
           '[[sim:long:400]]多说一些': ['complete'],
           '[[sim:fail-first]]你好': ['upstream_error', true],
           '[[sim:fail-mid]]你好': ['upstream_error', true],
-          '[[sim:inspection]]你好': ['upstream_error', false],
+          '[[sim:inspection]]你好': ['content_blocked', false],
         };
         await each(Object.entries(contents), 6, async ([content, [end, retryable]]) => {
           const { chat, network, storage } = createClient(kind, { cut });

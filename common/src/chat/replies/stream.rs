@@ -179,6 +179,14 @@ impl ReplyStream {
     }
 
     fn end(&mut self, event: Event) -> Event {
+        // Blocked text is not stored. The position tells clients to remove what they have shown.
+        if let Event::Broken {
+            failure: Failure::ContentBlocked,
+            ..
+        } = event
+        {
+            self.chars = 0;
+        }
         self.source = Source::Ended;
         event
     }
