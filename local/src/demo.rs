@@ -138,7 +138,7 @@ pub fn token(secret: &SecretString, user: &User) -> Option<String> {
     auth::sign(secret, user, TOKEN_VALID_FOR)
 }
 
-/// Inserts the demo users and bots. Existing rows are not changed.
+/// Inserts the demo sites, users, agents and bots. Existing rows are not changed.
 ///
 /// # Errors
 /// If a statement fails.

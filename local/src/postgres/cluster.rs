@@ -323,7 +323,7 @@ fn first_line(path: &Path) -> Option<String> {
 }
 
 /// True if the process is the server of this data directory. Another process, even another
-/// PostgreSQL, can have the old process id. The working directory of a server is its data directory.
+/// PostgreSQL, can have got the old process id. A server's working directory is its data directory.
 fn is_server(pid: Pid, data: &Path) -> bool {
     let proc = Path::new("/proc");
     if !proc.join("self").exists() {
