@@ -125,7 +125,7 @@ impl Command {
             Self::Migrate => block_on(migrate(env))?,
             Self::Prewarm(options) => prewarming::run(&options, &data_dir::open(data_dir)?, &env)?,
             Self::Demo { messages, runs } => {
-                fill(messages, runs, &data_dir::open(data_dir)?, &env)?
+                fill(messages, runs, &data_dir::open(data_dir)?, &env)?;
             }
             Self::Openapi => block_on(async { print_openapi() })?,
             Self::WithDatabase { command } => {

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, Utc};
+use futures_util::FutureExt as _;
 use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -17,7 +18,7 @@ use crate::{
         auth::SiteScope,
     },
     platform::{
-        db::{self, Db, SWEEP_LIMIT, StatementTimeout},
+        db::{self, Db, SWEEP_LIMIT, StatementTimeout, SweptRows},
         error::{Error, Reason, Result},
     },
 };
@@ -468,23 +469,27 @@ async fn cancel_jobs(tx: &mut PgConnection, site_id: i64, id: Uuid) -> Result<i6
 }
 
 /// Deletes a limited number of estimates that expired more than a day ago and were not confirmed.
-/// Returns the number.
-pub async fn sweep(db: &Db) -> Result<i32> {
+pub async fn sweep(db: &Db) -> Result<SweptRows> {
     let Some(mut tx) = db.sweep_transaction().await? else {
-        return Ok(0);
+        return Ok(SweptRows::default());
     };
-    let deleted = sqlx::query!(
-        "delete from biz.ai_batches where id = any (array(
-             select id from biz.ai_batches where confirmed_at is null and expires_at < now() - make_interval(days => $1)
-             order by expires_at limit $2 for update skip locked))",
+    let ids = sqlx::query_scalar!(
+        "select id from biz.ai_batches where confirmed_at is null and expires_at < now() - make_interval(days => $1)
+         order by expires_at limit $2 for update skip locked",
         DELETED_AFTER_DAYS,
         SWEEP_LIMIT,
     )
-    .execute(&mut *tx)
+    .fetch_all(&mut *tx)
     .with_statement_timeout()
     .await?;
+    let deleted = db::sweep_rows(&mut tx, "estimates", &ids, |tx, ids| {
+        sqlx::query!("delete from biz.ai_batches where id = any ($1)", ids)
+            .execute(tx)
+            .boxed()
+    })
+    .await?;
     tx.commit().await?;
-    Ok(db::swept(&deleted))
+    Ok(deleted)
 }
 
 #[cfg(test)]

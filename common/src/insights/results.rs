@@ -5,6 +5,7 @@
 //! `finalize_generating`. Statements of `jobs` call both functions.
 
 use chrono::{DateTime, Utc};
+use futures_util::FutureExt as _;
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 
@@ -16,7 +17,7 @@ use crate::{
     },
     insights::facts::Period,
     platform::{
-        db::{self, Db, SWEEP_LIMIT, StatementTimeout},
+        db::{self, Db, SWEEP_LIMIT, StatementTimeout, SweptRows},
         error::{Error, Result},
         paging::{MAX_COUNTED, Page, PageStart, Paging},
         words::words,
@@ -438,11 +439,11 @@ pub async fn list(db: &Db, query: &ResultQuery, paging: &Paging<i64>) -> Result<
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SweptResults {
     /// Results that were deleted because the worker that generated them was killed.
-    pub leases: i32,
+    pub leases: SweptRows,
     /// Results that were marked `expired`.
-    pub expired: i32,
+    pub expired: SweptRows,
     /// Results that were deleted because an application and site had more than 20,000.
-    pub removed: i32,
+    pub removed: SweptRows,
 }
 
 /// Expires and deletes a limited number of results. Does nothing if another sweep is running.
@@ -462,35 +463,50 @@ pub async fn sweep(db: &Db) -> Result<SweptResults> {
 // The statements of the sweep select ids first. So the planner uses the primary key at any limit.
 
 /// Deletes unfinished results whose lease has expired.
-async fn delete_leases(tx: &mut PgConnection) -> Result<i32> {
-    let done = sqlx::query!(
-        "delete from biz.ai_cache where id = any (array(
-             select id from biz.ai_cache where status = 'generating' and lease_until < now()
-             order by lease_until limit $1 for update skip locked))",
+async fn delete_leases(tx: &mut PgConnection) -> Result<SweptRows> {
+    let ids = sqlx::query_scalar!(
+        "select id from biz.ai_cache where status = 'generating' and lease_until < now()
+         order by lease_until limit $1 for update skip locked",
         SWEEP_LIMIT,
     )
-    .execute(tx)
+    .fetch_all(&mut *tx)
     .with_statement_timeout()
     .await?;
-    Ok(db::swept(&done))
+    delete(tx, "cache_leases", &ids).await
+}
+
+async fn delete(tx: &mut PgConnection, what: &str, ids: &[i64]) -> Result<SweptRows> {
+    db::sweep_rows(tx, what, ids, |tx, ids| {
+        sqlx::query!("delete from biz.ai_cache where id = any ($1)", ids)
+            .execute(tx)
+            .boxed()
+    })
+    .await
 }
 
 /// Marks valid results as expired after their `expires_at`.
-async fn expire(tx: &mut PgConnection) -> Result<i32> {
-    let done = sqlx::query!(
-        "update biz.ai_cache set status = 'expired' where id = any (array(
-             select id from biz.ai_cache where status = 'valid' and expires_at <= now()
-             order by expires_at limit $1 for update skip locked))",
+async fn expire(tx: &mut PgConnection) -> Result<SweptRows> {
+    let ids = sqlx::query_scalar!(
+        "select id from biz.ai_cache where status = 'valid' and expires_at <= now()
+         order by expires_at limit $1 for update skip locked",
         SWEEP_LIMIT,
     )
-    .execute(tx)
+    .fetch_all(&mut *tx)
     .with_statement_timeout()
     .await?;
-    Ok(db::swept(&done))
+    db::sweep_rows(tx, "cache_expired", &ids, |tx, ids| {
+        sqlx::query!(
+            "update biz.ai_cache set status = 'expired' where id = any ($1)",
+            ids
+        )
+        .execute(tx)
+        .boxed()
+    })
+    .await
 }
 
 /// Deletes the oldest results of the application and site with the most results above [`KEPT`].
-async fn delete_oldest(tx: &mut PgConnection) -> Result<i32> {
+async fn delete_oldest(tx: &mut PgConnection) -> Result<SweptRows> {
     // The literal 20000 is the condition of the partial index; a parameter cannot match it. It must
     // not be larger than `KEPT`.
     let largest = sqlx::query!(
@@ -502,19 +518,18 @@ async fn delete_oldest(tx: &mut PgConnection) -> Result<i32> {
     .with_statement_timeout()
     .await?;
     let Some(largest) = largest else {
-        return Ok(0);
+        return Ok(SweptRows::default());
     };
-    let done = sqlx::query!(
-        "delete from biz.ai_cache where id = any (array(
-             select id from biz.ai_cache where site_id = $1 and cache_type = $2 order by id limit $3))",
+    let ids = sqlx::query_scalar!(
+        "select id from biz.ai_cache where site_id = $1 and cache_type = $2 order by id limit $3",
         largest.site_id,
         largest.cache_type,
         SWEEP_LIMIT.min(largest.entries - KEPT),
     )
-    .execute(tx)
+    .fetch_all(&mut *tx)
     .with_statement_timeout()
     .await?;
-    Ok(db::swept(&done))
+    delete(tx, "cache_removed", &ids).await
 }
 
 #[cfg(test)]

@@ -67,10 +67,12 @@ pub struct Swept {
     pub partitions_dropped: i32,
     /// Dropped schemas of SQL functions that no build uses any more.
     pub functions_dropped: i32,
+    /// Rows that could not be changed. The log names each of them.
+    pub skipped: i32,
 }
 
 impl Swept {
-    fn counts(&self) -> [(&'static str, i32); 11] {
+    fn counts(&self) -> [(&'static str, i32); 12] {
         [
             ("replies", self.replies),
             ("jobs", self.jobs),
@@ -83,6 +85,7 @@ impl Swept {
             ("partitions_made", self.partitions_made),
             ("partitions_dropped", self.partitions_dropped),
             ("functions_dropped", self.functions_dropped),
+            ("skipped", self.skipped),
         ]
     }
 }
@@ -101,19 +104,29 @@ pub async fn run(db: &Db, retention: Retention) -> Result<Swept> {
     let partitions_made = runs::make_partitions(db).await;
     let partitions_dropped = runs::drop_partitions(db, retention).await;
     let functions_dropped = migrations::drop_unused_functions(db).await;
-    let (jobs, results) = (jobs?, results?);
+    let (replies, jobs, results, estimates) = (replies?, jobs?, results?, estimates?);
+    let rows = [
+        replies,
+        jobs.jobs,
+        jobs.runs,
+        results.leases,
+        results.expired,
+        results.removed,
+        estimates,
+    ];
     let swept = Swept {
-        replies: replies?,
-        jobs: jobs.jobs,
-        runs: jobs.runs,
-        cache_leases: results.leases,
-        cache_expired: results.expired,
-        cache_removed: results.removed,
+        replies: replies.done,
+        jobs: jobs.jobs.done,
+        runs: jobs.runs.done,
+        cache_leases: results.leases.done,
+        cache_expired: results.expired.done,
+        cache_removed: results.removed.done,
         idempotency_keys: idempotency_keys?,
-        estimates: estimates?,
+        estimates: estimates.done,
         partitions_made: partitions_made?,
         partitions_dropped: partitions_dropped?,
         functions_dropped: functions_dropped?,
+        skipped: rows.iter().map(|rows| rows.skipped).sum(),
     };
     for (what, count) in swept.counts() {
         metrics::swept(what, count.unsigned_abs().into());
@@ -139,6 +152,7 @@ pub async fn sweep(state: AppState, _: Invocation<Request>) -> Result<Swept, Swe
                 partitions_made = swept.partitions_made,
                 partitions_dropped = swept.partitions_dropped,
                 functions_dropped = swept.functions_dropped,
+                skipped = swept.skipped,
                 "sweep finished"
             );
             Ok(swept)

@@ -3,11 +3,13 @@
 mod trouble;
 
 use common::insights::jobs::Worked;
+use futures_util::future::join;
 use serde_json::{Value, json};
 
 use crate::harness::{
     jobs::{OTHER_SITE_ADMIN, PLATFORM_ADMIN, TRIGGER, column, consumption},
-    parlor::{Parlor, Setup},
+    parlor::{COACH, Parlor, Setup},
+    until,
 };
 
 /// A member of site 1.
@@ -406,4 +408,27 @@ async fn concurrent_workers_run_each_job_once() {
     .await
     .unwrap();
     assert_eq!(twice, [] as [Value; 0]);
+}
+
+#[tokio::test]
+async fn a_busy_worker_starts_new_jobs_beside_a_slow_call() {
+    let parlor = parlor().await;
+    let slow = parlor.member_paid(MEMBER, 1).await;
+    parlor
+        .simulator
+        .set_scenario(Some("app3_clue"), Some("gate:0".parse().unwrap()));
+    let message = async {
+        parlor.simulator.held(1).await;
+        let session = parlor.begin_session(COACH).await;
+        parlor.create_message(COACH, &session, "还在吗？").await;
+        until("the bot replies beside the slow call", async || {
+            let page = parlor.session_messages(COACH, &session, "limit=2").await;
+            (page["messages"].as_array().unwrap().len() == 2).then_some(())
+        })
+        .await;
+        assert_eq!(parlor.job(slow).await["status"], "running");
+        parlor.simulator.release();
+    };
+    let (worked, ()) = join(parlor.work(), message).await;
+    assert_eq!(worked, succeeded(2));
 }

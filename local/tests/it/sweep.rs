@@ -8,7 +8,7 @@ use sweep::Swept;
 use crate::harness::{
     cloud::{Cloud, recorded},
     events::{terminal, text},
-    parlor::{COACH, Parlor},
+    parlor::{COACH, OTHER_SITE, Parlor},
     until,
 };
 
@@ -332,4 +332,52 @@ async fn a_failed_step_does_not_stop_the_sweep() {
         .unwrap();
     assert!(sweep(&parlor.db, 90).await.is_err());
     assert_eq!(self::months(&parlor).await, months);
+}
+
+#[tokio::test]
+async fn one_bad_row_stops_no_sweep() {
+    let parlor = Parlor::start().await;
+    // The usage of site 1 is less than the reservation of its reply, so the reply cannot be ended.
+    for user in [COACH, OTHER_SITE] {
+        let chat = parlor.open(user, "t").await;
+        parlor.begin_and_die(user, chat, "你好", "说到一半").await;
+    }
+    for statement in [
+        "update biz.ai_usage_daily set reserved_tokens = 0 where site_id = 1",
+        // A reply job whose message does not exist, and a good job.
+        "insert into biz.ai_trigger_jobs
+             (site_id, event_type, connector_type, trigger_type, app_chain, status, attempts, message_id, lease_until)
+         values (1, 'chat.session_message', 'session_api', 'session', '{app1_chat}', 'running', 3, 4711, now() - interval '2 s'),
+                (1, 'note.created', 'admin_api', 'event', '{app3_clue}', 'running', 1, null, now() - interval '1 s')",
+        // Runs that no worker settled, of both sites. Only site 2 has room to settle its run.
+        "insert into biz.ai_run_logs (site_id, app_type, trigger_type, status, reserved_tokens, local_day, created_at)
+         select site_id, app_type, 'event', 'running', 2000, day, now() - interval '1 hour' from biz.ai_usage_daily order by site_id",
+        "update biz.ai_usage_daily set reserved_tokens = 4000 where site_id = 2",
+        "update biz.ai_usage_days set tokens = 4000 where site_id = 2",
+        "insert into biz.ai_cache (site_id, cache_type, target_id, status, triggered_by, business_date, valid_days, result_json, expires_at)
+         select 1, 'app3_clue', 'member:' || n, 'valid', 'event', current_date, 7, '{}', now() - interval '1 s'
+         from generate_series(1, 5) n",
+        "alter table biz.ai_cache add check (status <> 'expired' or target_id <> 'member:2') not valid",
+        "insert into biz.ai_batches (site_id, app_types, member_ids, estimated_calls, estimated_tokens, expires_at, created_by)
+         select 1, '{app3_clue}', '{7}', 1, 2000, now() - interval '2 days', 7 from generate_series(1, 3)",
+        "insert into biz.ai_trigger_jobs (site_id, event_type, connector_type, trigger_type, app_chain, batch_id)
+         select 1, 'batch', 'batch', 'batch', '{app3_clue}', min(id::text)::uuid from biz.ai_batches",
+    ] {
+        parlor.execute(statement).await;
+    }
+    let expected = Swept {
+        replies: 1,
+        jobs: 1,
+        runs: 1,
+        cache_expired: 4,
+        estimates: 2,
+        skipped: 5,
+        ..Swept::default()
+    };
+    assert_eq!(sweep(&parlor.db, 90).await.unwrap(), expected);
+    let again = Swept {
+        skipped: 5,
+        ..Swept::default()
+    };
+    assert_eq!(sweep(&parlor.db, 90).await.unwrap(), again);
 }

@@ -37,7 +37,7 @@ use crate::{
         auth::{Caller, Callers, JwtSecrets},
     },
     platform::{
-        db::{self, DatabaseConfig, Db, StatementTimeout},
+        db::{self, DatabaseConfig, Db, StatementTimeout, SweptRows},
         env::{ConfigError, Env},
         error::Result,
         words::words,
@@ -54,12 +54,18 @@ const DEADLINE_MARGIN: Duration = Duration::from_secs(10);
 const LONGEST_REPLY: Duration = Duration::from_secs(300);
 
 /// Ends a limited number of replies whose lease has expired because their function was killed.
-/// Returns the number, or 0 if another sweep is running.
-pub async fn sweep(db: &Db) -> Result<i32> {
-    sqlx::query_scalar!(r#"select sweep_replies() as "replies!""#)
-        .fetch_one(db)
-        .with_statement_timeout()
-        .await
+/// Does nothing if another sweep is running.
+pub async fn sweep(db: &Db) -> Result<SweptRows> {
+    let swept =
+        sqlx::query!(r#"select done as "done!", skipped as "skipped!" from sweep_replies()"#)
+            .fetch_one(db)
+            .with_statement_timeout()
+            .await?;
+    Ok(SweptRows::of_function(
+        "replies",
+        swept.done,
+        &swept.skipped,
+    ))
 }
 
 words! {
@@ -86,6 +92,8 @@ pub enum Failure {
         /// Whether a retry may succeed.
         retryable: bool,
     },
+    /// The content inspection of DashScope blocked the question or the reply.
+    ContentBlocked,
     /// The function was about to reach its time limit.
     Deadline,
     /// The database could not store the end, or the function that made the reply was killed.
@@ -98,6 +106,7 @@ impl Failure {
         match self {
             Self::UpstreamTimeout => "upstream_timeout",
             Self::Upstream { .. } => "upstream_error",
+            Self::ContentBlocked => "content_blocked",
             Self::Deadline => "deadline",
             Self::Unavailable => "unavailable",
         }
@@ -107,6 +116,7 @@ impl Failure {
     pub const fn is_retryable(self) -> bool {
         match self {
             Self::Upstream { retryable } => retryable,
+            Self::ContentBlocked => false,
             Self::UpstreamTimeout | Self::Deadline | Self::Unavailable => true,
         }
     }
@@ -125,6 +135,7 @@ impl Failure {
             Some("upstream_timeout") => Self::UpstreamTimeout,
             Some("upstream_refused") => Self::Upstream { retryable: false },
             Some("upstream_error") => Self::Upstream { retryable: true },
+            Some("content_blocked") => Self::ContentBlocked,
             Some("deadline") => Self::Deadline,
             // `interrupted`, written by the sweep, or nothing yet: the function was killed.
             _ => Self::Unavailable,

@@ -1,18 +1,34 @@
-create function sweep_replies(p_limit integer default 200) returns integer
+create type swept_rows as (
+    done integer,
+    skipped text[]
+);
+
+comment on type swept_rows is
+    'done: number of changed rows. skipped: rows that could not be changed, each as id and SQLSTATE';
+
+create function sweep_replies(p_limit integer default 200) returns swept_rows
 language plpgsql as $$
 declare
+    r swept_rows := (0, '{}');
     v_message bigint;
-    v_ended integer := 0;
 begin
-    if not take_sweep_lock() then return 0; end if;
+    if not take_sweep_lock() then return r; end if;
+    -- Rows that cannot be ended come first in each sweep, because their leases are the oldest. So
+    -- they do not count against the limit.
     for v_message in
         select m.id from biz.ai_messages m
         where m.state = 'streaming' and m.lease_until < now()
-        order by m.lease_until limit p_limit
+        order by m.lease_until limit 5 * p_limit
     loop
-        v_ended := v_ended + finish_orphaned_reply(v_message)::integer;
+        exit when r.done >= p_limit;
+        begin
+            r.done := r.done + finish_orphaned_reply(v_message)::integer;
+        exception when others then
+            r.skipped := r.skipped || concat_ws(' ', v_message, sqlstate);
+        end;
     end loop;
-    return v_ended;
+    return r;
 end $$;
 
-comment on function sweep_replies is 'Ends replies whose lease has expired; returns how many';
+comment on function sweep_replies is
+    'Ends replies whose lease has expired. One that cannot be ended is skipped';

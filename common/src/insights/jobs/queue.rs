@@ -20,7 +20,7 @@ use crate::{
         results::{Lease, Target},
     },
     platform::{
-        db::{Db, StatementTimeout},
+        db::{Db, StatementTimeout, SweptRows},
         error::{Error, Result},
         words::words,
     },
@@ -446,21 +446,27 @@ pub(super) async fn release(
 #[derive(Clone, Copy, Debug)]
 pub struct SweptJobs {
     /// Jobs whose worker was killed. They are `pending` again, or `failed` after the last try.
-    pub jobs: i32,
+    pub jobs: SweptRows,
     /// Runs that no worker settled.
-    pub runs: i32,
+    pub runs: SweptRows,
 }
 
 /// Releases a limited number of jobs whose lease has expired, and settles their runs. Does nothing
 /// if another sweep is running.
 pub async fn sweep(db: &Db) -> Result<SweptJobs> {
-    sqlx::query_as!(
-        SweptJobs,
-        r#"select jobs as "jobs!", runs as "runs!" from sweep_jobs($1, $2)"#,
+    let swept = sqlx::query!(
+        r#"
+        select jobs as "jobs!", runs as "runs!", skipped_jobs as "skipped_jobs!", skipped_runs as "skipped_runs!"
+        from sweep_jobs($1, $2)
+        "#,
         MAX_TRIES,
         MAX_REPLY_TRIES,
     )
     .fetch_one(db)
     .with_statement_timeout()
-    .await
+    .await?;
+    Ok(SweptJobs {
+        jobs: SweptRows::of_function("jobs", swept.jobs, &swept.skipped_jobs),
+        runs: SweptRows::of_function("runs", swept.runs, &swept.skipped_runs),
+    })
 }

@@ -8,7 +8,7 @@ use futures_util::{
     future::{BoxFuture, Fuse, FusedFuture as _},
     stream::FuturesUnordered,
 };
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use tracing::Instrument as _;
 
 use super::{
@@ -64,6 +64,10 @@ impl JobLimits {
 /// Jobs of one worker. Calls take seconds, so even ten workers stay far below the 100 requests per
 /// second that DashScope accepts for an application.
 const DEFAULT_AT_ONCE: NonZeroUsize = NonZeroUsize::new(8).expect("not zero");
+
+/// How often a worker with running jobs and free places looks for new jobs. Their users wait for
+/// them, so it is less than a second. Each look reads a few index entries.
+const LOOKS_EVERY: Duration = Duration::from_millis(500);
 
 /// Runs jobs. Clones share one state.
 #[derive(Clone)]
@@ -153,11 +157,11 @@ impl Worker {
         // The claim runs beside the jobs. If the jobs stood still until it is done, it might wait
         // for a connection that one of them has.
         let mut claiming = pin!(Fuse::terminated());
+        let mut look_again = pin!(sleep(LOOKS_EVERY));
         loop {
             let free = self.context.limits.at_once.saturating_sub(running.len());
-            let wanted =
-                !worked.drained && !worked.unreachable && free > 0 && time_is_left(ends_at);
-            if wanted && claiming.is_terminated() {
+            let may_claim = !worked.unreachable && free > 0 && time_is_left(ends_at);
+            if may_claim && !worked.drained && claiming.is_terminated() {
                 let claim = queue::claim(&self.context.db, free);
                 claiming.set(claim.map(move |jobs| (free, jobs)).fuse());
             }
@@ -165,6 +169,7 @@ impl Worker {
                 (asked, jobs) = &mut claiming, if !claiming.is_terminated() => match jobs {
                     Ok(jobs) => {
                         worked.drained = jobs.len() < asked;
+                        look_again.as_mut().reset(Instant::now() + LOOKS_EVERY);
                         worked.claimed += u32::try_from(jobs.len()).unwrap_or(u32::MAX);
                         running.extend(jobs.into_iter().map(|job| {
                             let span = span(&job);
@@ -184,6 +189,10 @@ impl Worker {
                         Outcome::Failed => worked.failed += 1,
                         Outcome::GivenBack => worked.given_back += 1,
                     }
+                }
+                // A running job may take two minutes. New jobs do not wait for its end.
+                () = &mut look_again, if may_claim && worked.drained && !running.is_empty() => {
+                    worked.drained = false;
                 }
                 else => return worked,
             }

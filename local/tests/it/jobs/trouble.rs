@@ -271,7 +271,7 @@ async fn a_job_waits_for_a_result_that_another_job_generates() {
         parlor.simulator.release();
         second
     };
-    let (_, second) = futures_util::future::join(one, second).await;
+    let (_, second) = join(one, second).await;
     parlor.make_jobs_due().await;
     parlor.work().await;
     for job in [first, second] {
@@ -317,7 +317,7 @@ async fn a_worker_near_its_deadline_starts_no_job_and_releases_running_ones() {
         tokio::time::sleep_until(ends_at - Duration::from_secs(139)).await;
         parlor.simulator.release();
     };
-    let (done, ()) = futures_util::future::join(parlor.worker.run(Some(ends_at)), release).await;
+    let (done, ()) = join(parlor.worker.run(Some(ends_at)), release).await;
     assert_eq!((done.claimed, done.given_back, done.drained), (1, 1, false));
     let stands = parlor.job(job).await;
     assert_eq!(

@@ -1,0 +1,26 @@
+create function release_dead_job(
+    j biz.ai_trigger_jobs,
+    p_tries integer,
+    p_reply_tries integer
+) returns void language plpgsql as $$
+begin
+    if j.message_id is not null and j.attempts >= p_reply_tries then
+        perform end_session_reply(
+            p_site => j.site_id, p_job => j.id, p_claim => j.claims, p_state => 'failed',
+            p_content => no_reply(), p_tokens => null, p_session_id => null,
+            p_session_lost => false, p_error_code => 'interrupted',
+            p_error_message => 'its worker was killed');
+    end if;
+    -- A try whose worker was killed counts.
+    update biz.ai_trigger_jobs set
+        status = case when j.attempts < p_tries then 'pending' else 'failed' end,
+        lease_until = null, run_after = clock_timestamp(), error_code = 'interrupted',
+        error_message = 'its worker was killed',
+        finished_at = case when j.attempts < p_tries then null else clock_timestamp() end
+    where id = j.id and status = 'running';
+    delete from biz.ai_cache
+    where site_id = j.site_id and job_id = j.id and status = 'generating';
+end $$;
+
+comment on function release_dead_job is
+    'Releases a job whose worker was killed: pending again, or failed after the last try';
