@@ -43,7 +43,7 @@ const GRACE: Duration = Duration::from_secs(3);
 /// Options of `serve`.
 #[derive(Args, Clone, Debug)]
 pub struct Options {
-    /// The port on 127.0.0.1; 0 takes a free one.
+    /// The port on 127.0.0.1; 0 selects a free one.
     #[arg(long, default_value_t = 9000)]
     port: u16,
     /// Start with an empty database.

@@ -1,4 +1,4 @@
-//! What admins look at, with few and with many runs: dashboard, run log by its filters, alerts.
+//! Dashboard, run log with its filters, and alerts, with few and with many runs.
 
 use std::time::Instant;
 
@@ -20,12 +20,12 @@ use crate::{
 
 const REQUESTS: usize = 500;
 const WARM_UP: usize = 50;
-/// The admin of the site.
+/// User id of the site's admin.
 const ADMIN: i64 = 1004;
-/// How deep a run log is read by its cursors before the page that is measured.
+/// The deep page of the run log, reached by its cursors.
 const DEEP: usize = 200;
 
-/// The call as the report names it, its path, and the target of its p99 in milliseconds, if any.
+/// Name in the report, path, and target of the 99th percentile in milliseconds.
 const CALLS: [(&str, &str, Option<f64>); 10] = [
     ("dashboard", "/api/admin/ai/dashboard", Some(10.0)),
     ("budget", "/api/admin/ai/budget", Some(5.0)),
@@ -75,7 +75,7 @@ pub async fn measure(postgres: &Binaries, most: i64) -> Result<Section> {
         let began = Instant::now();
         demo::fill(&url.as_str().into(), rows, rows).await?;
         notes.push(format!(
-            "{rows} runs and as many messages were made in {:.0} s; the run log takes {}.",
+            "{rows} runs and {rows} messages were generated in {:.0} s. The run log has {}.",
             began.elapsed().as_secs_f64(),
             size_of_log(&db).await?
         ));
@@ -110,9 +110,10 @@ pub async fn measure(postgres: &Binaries, most: i64) -> Result<Section> {
     Ok(Section {
         title: "Admin lists",
         conditions: format!(
-            "Calls of a site's admin (and one of a coach) over HTTP, {REQUESTS} each, one at a time over a kept connection, after \
-             {WARM_UP} that are not counted. Runs are those of `cargo run -- demo`: of two sites, nine apps, 90 days, three of a \
-             hundred failed. The floor of the dashboard is its three statements alone."
+            "An admin of one site, and a coach for the history, send {REQUESTS} requests each over a \
+             kept connection, one at a time, after {WARM_UP} for warm-up. The runs come from \
+             `cargo run -- demo`: two sites, nine apps, 90 days, about 3 % not successful. The floor \
+             of the dashboard is its three SQL statements."
         ),
         figures,
         notes,
@@ -165,7 +166,7 @@ impl AdminClient {
         Ok(samples)
     }
 
-    /// The path of a page far down.
+    /// The path of page [`DEEP`] of the run log.
     async fn deep_page(&self) -> Result<String> {
         let mut path = "/api/admin/ai/run-logs?page_size=100".to_owned();
         for _ in 1..DEEP {
@@ -179,7 +180,7 @@ impl AdminClient {
     }
 }
 
-/// The dashboard's statements alone.
+/// Times of the dashboard's statements without HTTP.
 async fn floor(db: &Db) -> Result<Samples> {
     let mut samples = Samples::default();
     for round in 0..WARM_UP + REQUESTS {

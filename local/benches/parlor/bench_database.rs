@@ -1,4 +1,4 @@
-//! What a measurement needs: a PostgreSQL of its own, the schema, and people to ask.
+//! The databases of the benchmarks: a PostgreSQL server, the schema, and users.
 
 use std::{
     fs,
@@ -21,27 +21,28 @@ use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 
 use crate::{Result, child};
 
-/// The secret that tokens are signed with.
+/// The secret that signs the tokens.
 pub const SECRET: &str = "a secret for benchmarks, and for nothing else";
-/// The site that people belong to.
+/// The site of most users.
 pub const SITE: i64 = 1;
-/// The first of [`people`].
+/// Id of the first user that [`people`] creates.
 const FIRST_PERSON: i64 = 100_001;
 
-/// Where the cluster goes: on the disk, as in production.
+/// The directory of the cluster. It is on disk, as in production.
 pub fn data_dir() -> PathBuf {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("benchmarks");
     fs::create_dir_all(&directory).ok();
     directory
 }
 
-/// A running server. Dropped, it and its data are gone.
+/// A PostgreSQL server for the databases of one subject. Dropping it stops the server and deletes
+/// its data.
 pub struct BenchDatabase {
     cluster: Option<Cluster>,
     directory: PathBuf,
 }
 
-/// Somebody with a conversation.
+/// A user with a conversation.
 pub struct Person {
     pub id: i64,
     pub token: String,
@@ -49,7 +50,8 @@ pub struct Person {
 }
 
 impl BenchDatabase {
-    /// A fresh cluster, with PostgreSQL's own settings; `durable` or with fsync off.
+    /// Starts an empty cluster with the default settings of PostgreSQL. fsync is off unless
+    /// `durable`.
     pub fn new(postgres: &Binaries, durable: bool) -> Result<Self> {
         let options = ClusterOptions {
             durable,
@@ -61,7 +63,7 @@ impl BenchDatabase {
         })
     }
 
-    /// CPU time so far of the server and of its processes that still run.
+    /// CPU time so far of the server and its running processes.
     pub fn cpu(&self) -> Result<Duration> {
         let server = self.cluster.as_ref().ok_or("the cluster is gone")?.pid();
         let processes = fs::read_dir("/proc")?.filter_map(|entry| {
@@ -71,13 +73,13 @@ impl BenchDatabase {
             let parent: u32 = after_name.split_whitespace().nth(1)?.parse().ok()?;
             (process == server || parent == server).then_some(process)
         });
-        // One that ends meanwhile counts for nothing.
+        // A process that has ended meanwhile is not counted.
         Ok(processes
             .filter_map(|process| child::cpu(process).ok())
             .sum())
     }
 
-    /// A database with the schema and the demo's sites and users, without a budget to speak of.
+    /// Creates a database with the schema and the demo sites and users, and raises their budgets.
     pub async fn create(&self, name: &str) -> Result<(String, Db)> {
         let cluster = self.cluster.as_ref().ok_or("the cluster is gone")?;
         let mut admin = PgConnection::connect(&cluster.url("postgres")).await?;
@@ -93,7 +95,7 @@ impl BenchDatabase {
     }
 }
 
-/// What `cargo run` sets when it starts would bound what is measured.
+/// Raises the budgets, because `cargo run` sets lower ones at its start that limit a measurement.
 pub async fn lift_budgets(db: &Db) -> Result<()> {
     db.execute("update biz.ai_budgets set daily_limit = 1e15, monthly_limit = 1e15")
         .await?;
@@ -107,7 +109,7 @@ impl Drop for BenchDatabase {
     }
 }
 
-/// Connections as a function has them.
+/// A pool with as many connections as a function has.
 pub fn pool(url: &str) -> Result<Db> {
     Ok(db::connect_lazy(&DatabaseConfig {
         url: secrecy::SecretString::from(url).into(),
@@ -116,13 +118,13 @@ pub fn pool(url: &str) -> Result<Db> {
     })?)
 }
 
-/// So many approved coaches, each with an empty conversation.
+/// Creates `count` approved coaches, each with an empty conversation.
 pub async fn people(db: &Db, count: usize) -> Result<Vec<Person>> {
     people_of(db, SITE, FIRST_PERSON, count).await
 }
 
-/// The same, in turn of one site and of the other: what a site's sends wait for each other for is
-/// then no part of it.
+/// Creates `count` coaches of two sites, in rotation. Messages of one site wait for each other's
+/// locks, so two sites reduce that time.
 pub async fn people_of_both_sites(db: &Db, count: usize) -> Result<Vec<Person>> {
     let half = count.div_ceil(2);
     let ours = people_of(db, SITE, FIRST_PERSON, half).await?;
@@ -161,7 +163,7 @@ async fn people_of(db: &Db, site_id: i64, first: i64, count: usize) -> Result<Ve
         .collect()
 }
 
-/// A token of a coach.
+/// The token of a user of [`SITE`].
 pub fn token(id: i64) -> Result<String> {
     token_of(SITE, id)
 }

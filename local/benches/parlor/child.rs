@@ -1,5 +1,5 @@
-//! Child processes, so that CPU time and memory of each part can be measured separately. Each child
-//! runs this program with a role.
+//! Child processes, so that CPU time and memory of each measured part are separate. Each runs this
+//! program with a role.
 
 use std::{
     fs,
@@ -40,39 +40,38 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::{Result, bench_database};
 
-/// What a process does.
+/// The role of a child process.
 #[derive(Deserialize, Serialize)]
 pub enum Role {
-    /// Every function's router, on one thread, with the connections of one function.
+    /// The routers of all functions, on one thread, with the connections of one function.
     Parlor {
         database_url: String,
         upstream: String,
     },
-    /// The product as `cargo run` serves it. Its environment says the rest.
+    /// Parlor as `cargo run` serves it. It is configured by environment variables.
     Local { database_url: String },
-    /// DashScope. No rate: as fast as it can.
+    /// The DashScope simulator. `None` is as fast as possible.
     Simulator { tokens_per_second: Option<u32> },
-    /// Bytes handed on to `upstream` and back, by hyper alone: on one thread, or on one for each
-    /// core.
+    /// A hyper proxy for `upstream`, on one thread or with one thread per core.
     Proxy { upstream: String, threads: bool },
 }
 
-/// A process. Dropped, it ends.
+/// A child process. It is killed when this is dropped.
 pub struct Child {
     process: process::Child,
-    /// What it serves: a base URL without a slash at its end.
+    /// Its base URL, without a slash at the end.
     pub url: String,
 }
 
 impl Child {
-    /// Starts one and waits until it serves.
+    /// Starts a process and waits until it listens.
     pub fn start(role: &Role) -> Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
         command.arg("--child").arg(serde_json::to_string(role)?);
         Self::spawn(command)
     }
 
-    /// Starts the whole product, asking a DashScope at `upstream`.
+    /// Starts Parlor as `cargo run` does, with the DashScope at `upstream`.
     pub fn local(database_url: &str, upstream: &str) -> Result<Self> {
         let role = Role::Local {
             database_url: database_url.to_owned(),
@@ -85,7 +84,7 @@ impl Child {
             .env("DASHSCOPE_API_KEY", "sk-benchmark")
             .env("DASHSCOPE_BASE_URL", upstream)
             .env("DASHSCOPE_APP_ID_1_CHAT", "app1_chat")
-            // Its log is written, and read by nobody.
+            // The log is written as usual, but dropped.
             .stderr(Stdio::null());
         Self::spawn(command)
     }
@@ -101,26 +100,26 @@ impl Child {
         if url.is_empty() {
             return Err("a measured process did not start".into());
         }
-        // Its log is written as in production, and read by nobody.
+        // The log is written as in production, but dropped.
         thread::spawn(move || io::copy(&mut output, &mut io::sink()));
         Ok(Self {
             process,
-            // The product says a few words before it.
+            // `serve` prints a few words before the URL.
             url: url.trim().rsplit(' ').next().unwrap_or_default().to_owned(),
         })
     }
 
-    /// CPU time of all its threads so far.
+    /// CPU time of all threads so far.
     pub fn cpu(&self) -> Result<Duration> {
         cpu(self.process.id())
     }
 
-    /// The most memory that it has held, in KiB.
+    /// Peak resident memory in KiB.
     pub fn peak_kib(&self) -> Result<f64> {
         memory_kib(self.process.id(), "VmHWM:")
     }
 
-    /// Memory that it holds, in KiB.
+    /// Resident memory in KiB.
     pub fn resident_kib(&self) -> Result<f64> {
         resident_kib(self.process.id())
     }
@@ -144,7 +143,7 @@ pub fn cpu(process: u32) -> Result<Duration> {
     Ok(Duration::from_nanos(nanoseconds))
 }
 
-/// Memory that a process holds, in KiB.
+/// Resident memory of a process in KiB.
 pub fn resident_kib(process: u32) -> Result<f64> {
     memory_kib(process, "VmRSS:")
 }
@@ -153,13 +152,13 @@ fn memory_kib(process: u32, what: &str) -> Result<f64> {
     let status = fs::read_to_string(format!("/proc/{process}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix(what));
     let kib = line.and_then(|line| line.split_whitespace().next());
-    Ok(kib.ok_or("the kernel does not say")?.parse()?)
+    Ok(kib.ok_or("/proc has no memory figures")?.parse()?)
 }
 
-/// What a child does until its parent is gone.
+/// Runs a child process until its parent ends.
 pub fn run(role: &str) -> Result<()> {
     let role: Role = serde_json::from_str(role)?;
-    // The pipe closes when the parent ends, however that came.
+    // The pipe closes when the parent ends, even if it is killed.
     thread::spawn(|| {
         io::stdin().read_to_end(&mut Vec::new()).ok();
         #[expect(clippy::disallowed_methods, reason = "there is nothing to drop")]
@@ -168,7 +167,7 @@ pub fn run(role: &str) -> Result<()> {
     let mut runtime = match role {
         Role::Local { database_url } => {
             let home = bench_database::data_dir();
-            let home = home.to_str().ok_or("a path that is no text")?;
+            let home = home.to_str().ok_or("the path is not UTF-8")?;
             let arguments = [
                 "parlor",
                 "--home",
@@ -213,7 +212,7 @@ async fn serve(role: Role) -> Result<()> {
             Ok(axum::serve(listener, app).await?)
         }
         Role::Proxy { upstream, .. } => proxy(&upstream).await,
-        Role::Local { .. } => Err("it has a runtime of its own".into()),
+        Role::Local { .. } => Err("this role has its own runtime".into()),
     }
 }
 
@@ -223,7 +222,7 @@ fn announce(url: &str) -> io::Result<()> {
     output.flush()
 }
 
-/// As a function makes them from its environment, with its defaults.
+/// The state of a function with default settings.
 pub fn tools(database_url: &str, upstream: String) -> Result<AppState> {
     let db = db::connect_lazy(&DatabaseConfig {
         url: secrecy::SecretString::from(database_url).into(),
@@ -248,7 +247,7 @@ pub fn tools(database_url: &str, upstream: String) -> Result<AppState> {
     })
 }
 
-/// One connection to the upstream for each request, as each stream holds one anyway.
+/// Runs the proxy. Each request has its own upstream connection, because a stream occupies it.
 async fn proxy(upstream: &str) -> Result<()> {
     let authority = upstream
         .trim_start_matches("http://")
@@ -264,7 +263,7 @@ async fn proxy(upstream: &str) -> Result<()> {
         client.set_nodelay(true)?;
         let authority = authority.clone();
         let service =
-            hyper::service::service_fn(move |request| hand_on(request, authority.clone()));
+            hyper::service::service_fn(move |request| forward(request, authority.clone()));
         #[expect(clippy::disallowed_methods, reason = "a server")]
         tokio::spawn(
             hyper::server::conn::http1::Builder::new()
@@ -273,7 +272,7 @@ async fn proxy(upstream: &str) -> Result<()> {
     }
 }
 
-async fn hand_on(
+async fn forward(
     request: hyper::Request<hyper::body::Incoming>,
     authority: String,
 ) -> Result<hyper::Response<hyper::body::Incoming>> {

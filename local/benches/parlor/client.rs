@@ -1,4 +1,4 @@
-//! The one client, for Parlor and for the simulator alike.
+//! The HTTP client for Parlor and for the simulator.
 
 use std::time::{Duration, Instant};
 
@@ -7,17 +7,17 @@ use serde_json::json;
 
 use crate::{Result, bench_database::Person};
 
-/// The format of the stream, which determines what a text frame looks like.
+/// The format in which text frames are recognized.
 #[derive(Clone, Copy)]
 pub enum Wire {
-    /// Parlor's events.
+    /// Events of Parlor.
     Parlor,
-    /// DashScope's frames, of which the first has no text.
+    /// Frames of DashScope. The first one has no text.
     DashScope,
 }
 
 impl Wire {
-    /// Text frames in these bytes.
+    /// Counts the text frames in these bytes.
     pub fn tokens(self, bytes: &[u8]) -> usize {
         match self {
             Self::Parlor => count(bytes, b"event: message\n", |_| true),
@@ -35,14 +35,14 @@ fn count(bytes: &[u8], what: &[u8], is_one: impl Fn(Option<&u8>) -> bool) -> usi
         .count()
 }
 
-/// CHAT-4.
+/// A message to Parlor (CHAT-4).
 pub fn ask_parlor(http: &Client, base: &str, person: &Person, content: &str) -> RequestBuilder {
     http.post(format!("{base}/api/xcx/chat/stream"))
         .bearer_auth(&person.token)
         .json(&json!({ "chatId": person.chat_id, "content": content }))
 }
 
-/// What Parlor would ask.
+/// The request that Parlor sends to DashScope.
 pub fn ask_upstream(http: &Client, base: &str, content: &str) -> RequestBuilder {
     http.post(format!("{base}/apps/app1_chat/completion"))
         .bearer_auth("sk-benchmark")
@@ -50,7 +50,7 @@ pub fn ask_upstream(http: &Client, base: &str, content: &str) -> RequestBuilder 
         .json(&json!({ "input": { "prompt": content }, "parameters": { "incremental_output": true } }))
 }
 
-/// A stream under way, with what has come of it.
+/// An open stream, with the bytes received so far.
 pub struct Stream {
     response: Response,
     wire: Wire,
@@ -58,7 +58,7 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// Sends the request.
+    /// Sends the request and waits for the response head.
     pub async fn open(request: RequestBuilder, wire: Wire) -> Result<Self> {
         let response = request.send().await?;
         if !response.status().is_success() {
@@ -71,7 +71,7 @@ impl Stream {
         })
     }
 
-    /// Reads until the stream has sent this number of tokens. Returns false if it ended earlier.
+    /// Reads until `tokens` tokens were received. Returns false if the stream ended earlier.
     pub async fn reach(&mut self, tokens: usize) -> Result<bool> {
         let mut seen = self.wire.tokens(&self.bytes);
         while seen < tokens {
@@ -79,7 +79,7 @@ impl Stream {
             let Some(chunk) = self.response.chunk().await? else {
                 return Ok(false);
             };
-            // What lies across the seam was counted only if it was whole.
+            // A frame can be split between two chunks. It is counted when it is complete.
             let before = self.wire.tokens(&self.bytes[from..]);
             self.bytes.extend_from_slice(&chunk);
             seen += self.wire.tokens(&self.bytes[from..]) - before;
@@ -87,7 +87,7 @@ impl Stream {
         Ok(true)
     }
 
-    /// Reads to the end, and tells how many tokens there were.
+    /// Reads to the end and returns the number of tokens.
     pub async fn finish(mut self) -> Result<usize> {
         while let Some(chunk) = self.response.chunk().await? {
             self.bytes.extend_from_slice(&chunk);
@@ -96,7 +96,7 @@ impl Stream {
     }
 }
 
-/// From sending to the first text; the rest is read and forgotten.
+/// Time from sending the request to the first text. Reads and drops the rest.
 pub async fn time_to_first_token(request: RequestBuilder, wire: Wire) -> Result<Duration> {
     let began = Instant::now();
     let mut stream = Stream::open(request, wire).await?;

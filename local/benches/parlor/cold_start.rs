@@ -1,4 +1,4 @@
-//! From exec to the first question for an event.
+//! Time from exec until a function asks for its first event.
 
 use std::{
     io::Read as _,
@@ -23,7 +23,7 @@ pub fn measure() -> Result<Section> {
     programs.extend(binaries.functions());
     let mut times = vec![Samples::default(); programs.len()];
     progress("cold-start");
-    // In turn, so that other load on the machine affects all of them equally.
+    // Interleaved, so that other load on the machine affects all programs in the same way.
     for _ in 0..STARTS {
         for ((_, program), times) in programs.iter().zip(&mut times) {
             times.push(start(program)?);
@@ -43,9 +43,9 @@ pub fn measure() -> Result<Section> {
     Ok(Section {
         title: "Cold start",
         conditions: format!(
-            "From starting the process to its first `GET …/invocation/next`, {STARTS} starts each, in turn, the files \
-             being in the page cache; `release` binaries, secrets given in variables. The floor is a `lambda_http` \
-             function that says hello."
+            "Time from the start of the process to its first `GET …/invocation/next`. Each `release` \
+             binary starts {STARTS} times, in rotation, with its file in the page cache and its \
+             secrets in variables. The floor is a minimal `lambda_http` function."
         ),
         figures,
         notes: Vec::new(),
@@ -74,7 +74,7 @@ fn start(program: &Path) -> Result<Duration> {
         .stderr(Stdio::null());
     let began = Instant::now();
     let mut process = command.spawn()?;
-    let asked = (|| {
+    let elapsed = (|| {
         let (mut connection, _) = listener.accept()?;
         let mut bytes = [0; 64];
         connection.read_exact(&mut bytes[..3])?;
@@ -82,5 +82,5 @@ fn start(program: &Path) -> Result<Duration> {
     })();
     process.kill().ok();
     process.wait()?;
-    Ok(asked?)
+    Ok(elapsed?)
 }

@@ -1,4 +1,4 @@
-//! What Parlor adds before the first token.
+//! Time that Parlor adds before the first token.
 
 use std::{net::Ipv4Addr, time::Instant};
 
@@ -19,9 +19,9 @@ use crate::{
     wire,
 };
 
-/// Below the limit of 20 a minute, so that the limits are those of production.
+/// Below the default limit of 20 per minute.
 const MESSAGES_EACH: usize = 18;
-/// People, and so 2,016 messages.
+/// So many users send 2,016 messages.
 const PEOPLE: usize = 112;
 const CONTENT: &str = "今天店里生意怎么样？[[sim:long:20]]";
 
@@ -33,8 +33,8 @@ pub async fn measure(postgres: &Binaries) -> Result<Section> {
         let bench = BenchDatabase::new(postgres, durable)?;
         let (url, db) = bench.create("first_token").await?;
         let people = bench_database::people(&db, PEOPLE * 2 + 1).await?;
-        let (asked, rest) = people.split_at(PEOPLE);
-        let (counted, bare) = rest.split_first().ok_or("nobody")?;
+        let (over_http, rest) = people.split_at(PEOPLE);
+        let (counted, bare) = rest.split_first().ok_or("no users")?;
         if durable {
             let statements = statements_before_asking(&url, counted).await?;
             #[expect(clippy::cast_precision_loss, reason = "a small number")]
@@ -47,7 +47,7 @@ pub async fn measure(postgres: &Binaries) -> Result<Section> {
                 .target(1.0),
             );
         }
-        let Added { parlor, direct } = added(&url, asked).await?;
+        let Added { parlor, direct } = added(&url, over_http).await?;
         let added = parlor.minus(direct.median());
         let mut median = Figure::new(format!("added, p50, {what}"), added.median(), "ms");
         let mut slowest = Figure::new(format!("added, p99, {what}"), added.at(0.99), "ms");
@@ -60,10 +60,11 @@ pub async fn measure(postgres: &Binaries) -> Result<Section> {
         figures.push(median.floor(floor.median()));
         figures.push(slowest.floor(floor.at(0.99)));
         notes.push(format!(
-            "{what}, medians of {} requests: first token {:.2} ms through Parlor, {:.2} ms from the simulator directly. \
-             Of what is added, `begin_reply` alone takes {:.2} ms from a warm connection, in which an empty \
-             round trip (`select 1`) takes {:.2} ms and an insert of one row, committed, {:.2} ms; what is left, \
-             {:.2} ms, is HTTP twice, the token's signature, JSON, the log and the hops between tasks.",
+            "{what}, medians of {} requests: the first token takes {:.2} ms through Parlor and \
+             {:.2} ms directly from the simulator. `begin_reply` on a warm connection takes \
+             {:.2} ms. For comparison, an empty round trip (`select 1`) takes {:.2} ms, and a \
+             committed insert of one row {:.2} ms. The remaining {:.2} ms are HTTP twice, the \
+             token's signature, JSON, the log and the hops between tasks.",
             parlor.len(),
             parlor.median(),
             direct.median(),
@@ -75,10 +76,11 @@ pub async fn measure(postgres: &Binaries) -> Result<Section> {
     }
     Ok(Section {
         title: "First token",
-        conditions: "Time from sending `POST /api/xcx/chat/stream` to the first `message` event, minus the median time of the same client \
-             to the first text of the simulator. Requests alternate, one at a time, over an open connection. Parlor, simulator and \
-             client are one process each; PostgreSQL has its own settings. The conversations have a session, so no history is sent. \
-             The floor is `begin_reply` called in a loop."
+        conditions: "Time from sending `POST /api/xcx/chat/stream` to the first `message` event, minus \
+            the median time of the same request to the simulator, which adds no delay. One request at \
+            a time over a kept connection, with default limits, a warm caller cache, and sessions \
+            instead of history. Parlor, simulator, client and PostgreSQL are separate processes on one \
+            machine. The floor is `begin_reply` in a loop."
             .into(),
         figures,
         notes,
@@ -125,7 +127,8 @@ async fn added(url: &str, people: &[Person]) -> Result<Added> {
     Ok(times)
 }
 
-/// Counts round trips to the database until the upstream has the request, the caller being known.
+/// Counts the round trips to the database before the upstream gets the request. The caller is in
+/// the cache.
 async fn statements_before_asking(url: &str, person: &Person) -> Result<usize> {
     let counter = wire::Wire::before(url).await;
     let simulator = Simulator::start(
@@ -145,7 +148,8 @@ async fn statements_before_asking(url: &str, person: &Person) -> Result<usize> {
         )
         .await
     };
-    // Warm-up: the approval of the user is read, and each connection prepares its statements.
+    // These requests fill the caller cache and prepare the statements on each connection of the
+    // pool.
     for _ in 0..10 {
         ask().await?.finish().await?;
     }
@@ -159,7 +163,7 @@ async fn statements_before_asking(url: &str, person: &Person) -> Result<usize> {
     Ok(statements)
 }
 
-/// What the database takes by itself.
+/// Times of the database without Parlor.
 #[derive(Default)]
 struct Costs {
     round_trip: Samples,
@@ -197,7 +201,7 @@ impl Costs {
                 .await?;
                 costs.begin_reply.push(began.elapsed());
                 if outcome != "begun" {
-                    return Err(format!("begin_reply answered {outcome}").into());
+                    return Err(format!("begin_reply returned {outcome}").into());
                 }
                 sqlx::query("update biz.ai_messages set state = 'complete', content = 'x', lease_until = null where id = $1")
                     .bind(message_id)

@@ -1,4 +1,4 @@
-//! Background work: how many steps of chains go through the queue, and a prewarm of many sites.
+//! Background jobs: throughput of chain steps, and a prewarm of many sites.
 
 use std::time::{Duration, Instant};
 
@@ -21,14 +21,14 @@ use crate::{
     report::{Figure, Section},
 };
 
-/// Sites, each with so many members.
 const SITES: i64 = 200;
+/// Members per site.
 const MEMBERS: i64 = 20;
-/// Apps of the chain that a visit sets off.
+/// Apps in the chain that a visit starts.
 const STEPS: i64 = 3;
-/// Who enqueues at once, as many functions would.
+/// Concurrent tasks that enqueue jobs.
 const SENDERS: i64 = 4;
-/// Workers, each with the connections and the concurrency of one function.
+/// Workers. Each has the connections and the concurrency of one function.
 const WORKERS: usize = 2;
 
 pub async fn measure(postgres: &Binaries) -> Result<Section> {
@@ -53,8 +53,8 @@ pub async fn measure(postgres: &Binaries) -> Result<Section> {
             .floor(chains.floor),
         );
         notes.push(format!(
-            "{what}: {:.0} steps a second; enqueued in {:.2} s by {SENDERS} senders, one statement a job, and worked off in {:.2} s \
-             by {WORKERS} workers.",
+            "{what}: {:.0} steps per second. {SENDERS} senders enqueued all jobs in {:.2} s, one \
+             statement per job. {WORKERS} workers completed them in {:.2} s.",
             1e6 / chains.step,
             chains.enqueued.as_secs_f64(),
             chains.worked.as_secs_f64(),
@@ -71,16 +71,17 @@ pub async fn measure(postgres: &Binaries) -> Result<Section> {
     Ok(Section {
         title: "Jobs",
         conditions: format!(
-            "{SITES} sites with {MEMBERS} members each. A step has a valid result, so it is skipped as in a real chain. A job is a visit \
-             with a chain of {STEPS} steps. The target is 2,000 steps per second. The floor is one row updated and committed per step, on as many \
-             connections as there are senders. PostgreSQL, senders, workers and the simulator share the machine."
+            "{SITES} sites have {MEMBERS} members each, with one job per member: a visit, whose chain \
+             has {STEPS} steps. Each step has a valid result and is skipped. The target is 2,000 steps \
+             per second, with PostgreSQL, senders and workers on one machine. The floor is one \
+             committed row update per step, on {SENDERS} connections."
         ),
         figures,
         notes,
     })
 }
 
-/// Sites with 90 days of three areas, and members with all facts.
+/// Inserts sites with 90 days of finance data for three areas, and members with all results.
 async fn load(db: &Db) -> Result<()> {
     for statement in [
         "insert into biz.sites (id, name) select n, 'site ' || n from generate_series(1, $1) n on conflict do nothing",
@@ -120,13 +121,13 @@ fn worker(url: &str, upstream: String) -> Result<Worker> {
     ))
 }
 
-/// All that is due, by several workers at once.
+/// Runs all jobs that are due, on several workers.
 async fn work_off(workers: &[Worker]) -> Result<(Worked, Duration)> {
     let began = Instant::now();
     let tasks = workers.iter().cloned().map(|worker| {
         #[expect(
             clippy::disallowed_methods,
-            reason = "a worker is a process of its own"
+            reason = "workers run concurrently, as separate processes do"
         )]
         tokio::spawn(async move { worker.run(None).await })
     });
@@ -150,9 +151,9 @@ async fn chains(url: &str, db: &Db) -> Result<Chains> {
     let began = Instant::now();
     try_join_all((0..SENDERS).map(|sender| enqueue(db, sender))).await?;
     let enqueued = began.elapsed();
-    let nobody = "http://127.0.0.1:9/api/v1".to_owned();
+    let unreachable = "http://127.0.0.1:9/api/v1".to_owned();
     let workers: Vec<Worker> = (0..WORKERS)
-        .map(|_| worker(url, nobody.clone()))
+        .map(|_| worker(url, unreachable.clone()))
         .collect::<Result<_>>()?;
     let (done, worked) = work_off(&workers).await?;
     if i64::from(done.succeeded) != SITES * MEMBERS {
@@ -202,9 +203,9 @@ async fn prewarm(url: &str, db: &Db) -> Result<Prewarm> {
     let queued = began.elapsed();
     let began = Instant::now();
     let again = jobs::prewarm(db, Connector::Schedule, None, true).await?;
-    let looked = began.elapsed();
+    let checked = began.elapsed();
     if again.enqueued != 0 {
-        return Err("a prewarm that is under way would be queued again".into());
+        return Err("a second prewarm would queue the same jobs again".into());
     }
     let simulator = Child::start(&Role::Simulator {
         tokens_per_second: None,
@@ -227,20 +228,21 @@ async fn prewarm(url: &str, db: &Db) -> Result<Prewarm> {
         queued: each(queued, found.enqueued),
         made: each(worked, found.enqueued) / 1e3,
         note: format!(
-            "Prewarm: {} filters of {} sites queued in {:.2} s, seen to be under way in {:.2} s, and made in {:.1} s by {WORKERS} \
-             workers of eight calls each, against a simulator that answers at once; prompts of {} characters on average. With the \
-             real service the time is that of its answers.",
+            "Prewarm: {} filters of {} sites were queued in {:.2} s. A second prewarm found all of \
+             them in progress in {:.2} s. {WORKERS} workers with eight concurrent calls each \
+             generated the insights in {:.1} s, with a simulator that adds no delay. Prompts have {} \
+             characters on average. With the real service, its response time dominates.",
             found.enqueued,
             found.sites,
             queued.as_secs_f64(),
-            looked.as_secs_f64(),
+            checked.as_secs_f64(),
             worked.as_secs_f64(),
             sizes["prompt"],
         ),
     })
 }
 
-/// Microseconds of one of so many.
+/// Microseconds per item.
 #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
 fn each(all: Duration, count: i64) -> f64 {
     all.as_secs_f64() * 1e6 / count.max(1) as f64

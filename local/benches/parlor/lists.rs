@@ -1,4 +1,4 @@
-//! Pages of conversations, of sessions and of messages, few and many.
+//! Lists of conversations, sessions and messages, with few and with many rows.
 
 use std::time::{Duration, Instant};
 
@@ -29,15 +29,15 @@ use crate::{
 
 const REQUESTS: usize = 2_000;
 const WARM_UP: usize = 200;
-/// Whose lists are read.
+/// The user whose lists are read.
 const USER: i64 = 200_001;
-/// The deepest page that is asked for.
+/// The deepest page.
 const DEEP: i64 = 10_000;
-/// As the two lists have it by default; of sessions as many as there may be.
+// Page sizes: the defaults of the first two lists, and the maximum for sessions.
 const HISTORY_PAGE: i64 = 20;
 const MESSAGES_PAGE: i64 = 50;
 const SESSIONS_PAGE: i64 = MAX_PAGE_SIZE;
-/// The most of one user's conversations that are with a bot: no more are made by hand.
+/// Most sessions of the user. More are not realistic, because sessions are created by hand.
 const MAX_SESSIONS: i64 = 2_000;
 
 pub async fn measure(postgres: &Binaries, most: i64, seconds: u64) -> Result<Section> {
@@ -61,7 +61,7 @@ pub async fn measure(postgres: &Binaries, most: i64, seconds: u64) -> Result<Sec
                 .await?;
             let what = format!("{}, {} messages", page.what, thousands(data.messages));
             let median = Figure::new(format!("{what}, p50"), served.median(), "ms");
-            figures.push(page.list.median_of(median).floor(floor.median()));
+            figures.push(page.list.with_target(median).floor(floor.median()));
             figures.push(
                 Figure::new(format!("{what}, p99"), served.at(0.99), "ms")
                     .target(5.0)
@@ -73,8 +73,8 @@ pub async fn measure(postgres: &Binaries, most: i64, seconds: u64) -> Result<Sec
                 .fetch_one(&db)
                 .await?;
         notes.push(format!(
-            "{} messages in {} conversations, {} of them one user's, {} of these with bots, and {} messages in one of his: {size} \
-             with indexes.",
+            "{} messages in {} conversations. The user has {} conversations, of which {} are with \
+             bots, and another one with {} messages. The messages have {size} with indexes.",
             thousands(data.messages),
             thousands(data.conversations),
             thousands(data.own_conversations),
@@ -86,17 +86,18 @@ pub async fn measure(postgres: &Binaries, most: i64, seconds: u64) -> Result<Sec
     Ok(Section {
         title: "Lists",
         conditions: format!(
-            "`GET /api/xcx/chat/history` (CHAT-1), `GET /api/xcx/chat/{{chatId}}/messages` (CHAT-2a) and \
-             `GET /api/chat/sessions?limit={SESSIONS_PAGE}`, over HTTP. {REQUESTS} requests per page, one at a time over an open \
-             connection, after {WARM_UP} that are not counted. A deep page uses a cursor: page {DEEP}, or the last but one. The floor is \
-             the statement of the list alone, in turn with it."
+            "`GET /api/xcx/chat/history` (CHAT-1), `GET /api/xcx/chat/{{chatId}}/messages` (CHAT-2a) \
+             and `GET /api/chat/sessions?limit={SESSIONS_PAGE}` over HTTP. Each page gets {REQUESTS} \
+             requests over a kept connection, one at a time, after {WARM_UP} for warm-up. The deep \
+             page uses a cursor: page {DEEP}, or the second last if there are fewer. The floor is the \
+             SQL statement of the list, interleaved with the requests."
         ),
         figures,
         notes,
     })
 }
 
-/// What was loaded.
+/// The loaded data.
 struct Data {
     messages: i64,
     conversations: i64,
@@ -106,7 +107,7 @@ struct Data {
     long_id: i64,
 }
 
-/// One page that is asked for again and again.
+/// A page that is measured.
 struct Page {
     what: String,
     path: String,
@@ -120,7 +121,7 @@ enum List {
 }
 
 impl List {
-    /// Runs the statement alone. Returns the number of items.
+    /// Runs the statement of the list and returns the number of items.
     async fn read(&self, db: &Db, caller: &Caller) -> Result<usize> {
         Ok(match self {
             Self::History(paging) => conversations::list(db, caller, paging).await?.items.len(),
@@ -132,7 +133,7 @@ impl List {
         })
     }
 
-    /// What the items are called in the answer.
+    /// The field of the response that has the items.
     fn member(&self) -> &'static str {
         match self {
             Self::History(_) | Self::Messages(..) => "items",
@@ -148,8 +149,8 @@ impl List {
         }
     }
 
-    /// A page of the usual size has a target; the largest that can be asked for has not.
-    fn median_of(&self, figure: Figure) -> Figure {
+    /// Sets the target of the median. A page of the maximum size has none.
+    fn with_target(&self, figure: Figure) -> Figure {
         match self {
             Self::History(_) | Self::Messages(..) => figure.target(1.0),
             Self::Sessions(_) => figure,
@@ -158,15 +159,15 @@ impl List {
 }
 
 impl Data {
-    /// A tenth of the messages is in one user's conversations of two messages each; up to half of
-    /// these are with bots. Another tenth is one long conversation of the same user. The rest is in
-    /// conversations of 50 messages of other users.
+    /// Loads at most `most` messages. A tenth are in conversations of one user with two messages
+    /// each; at most half of these conversations are with bots. Another tenth are in one long
+    /// conversation of this user. The rest are in conversations of other users, 50 messages each.
     async fn load(db: &Db, most: i64, patience: Duration) -> Result<Self> {
         let own_conversations = (most / 20).min(200_000);
         let between_sessions = (own_conversations / MAX_SESSIONS).max(2);
         let sessions = own_conversations / between_sessions;
         let long_conversation = (most / 10).min(600_000);
-        // In one session: without foreign keys, and with time for large statements.
+        // One connection, without checks of foreign keys and without a statement timeout.
         let mut session = db.acquire().await?.detach();
         session
             .execute("set session_replication_role = replica")
@@ -204,7 +205,7 @@ impl Data {
         session
             .execute("vacuum analyze biz.ai_conversations, biz.ai_messages, biz.users")
             .await?;
-        // What was loaded is written now, and not while pages are read.
+        // Writes the loaded data now, so that no checkpoint runs during the measurement.
         session.execute("checkpoint").await?;
         Ok(data)
     }
@@ -282,7 +283,7 @@ impl Data {
             limit: SESSIONS_PAGE,
             from: PageStart::Offset(0),
         };
-        // Where there are too few for a last but one that is deep, the last.
+        // The second last page, but at least page 2.
         let page = (self.sessions / SESSIONS_PAGE - 1).max(2);
         let key: TimeKey = sqlx::query_as(
             "select (extract(epoch from last_active_at) * 1000000)::bigint, id from biz.ai_conversations
@@ -314,8 +315,9 @@ impl Data {
     }
 }
 
-/// Creates conversations one minute apart, for users from `user` on in rotation. Every n-th is with
-/// one of the demo's bots, in rotation. Returns the ids of the first and the last conversation.
+/// Inserts `conversations` with `messages` messages each, one minute apart. They belong to `users`
+/// users from `user` on, in rotation. Every `between_sessions`th one is with one of the demo bots,
+/// in rotation. Returns the first and the last id.
 async fn converse(
     session: &mut sqlx::PgConnection,
     user: i64,
@@ -370,7 +372,7 @@ async fn converse(
 }
 
 impl Page {
-    /// Over HTTP, and the statement alone, in turn.
+    /// Measures requests over HTTP and the SQL statement, interleaved.
     async fn measure(&self, parlor: &Child, db: &Db) -> Result<(Samples, Samples)> {
         let http = reqwest::Client::new();
         let url = format!("{}{}", parlor.url, self.path);
@@ -379,8 +381,8 @@ impl Page {
         let (mut served, mut floor) = (Samples::default(), Samples::default());
         for round in 0..WARM_UP + REQUESTS {
             let began = Instant::now();
-            let answer = http.get(&url).bearer_auth(&token).send().await?;
-            let body = answer.error_for_status()?.bytes().await?;
+            let response = http.get(&url).bearer_auth(&token).send().await?;
+            let body = response.error_for_status()?.bytes().await?;
             let over_http = began.elapsed();
 
             let began = Instant::now();
@@ -390,7 +392,7 @@ impl Page {
                 let page: serde_json::Value = serde_json::from_slice(&body)?;
                 let shown = page[self.list.member()].as_array().map_or(0, Vec::len);
                 if items? != shown || i64::try_from(shown)? != self.list.size() {
-                    return Err(format!("{}: not the page that was meant", self.what).into());
+                    return Err(format!("{}: unexpected number of items", self.what).into());
                 }
             }
             if round >= WARM_UP {

@@ -1,4 +1,4 @@
-//! The machine of a run, and the CPU time that its host took away.
+//! The machine of the measurements, and the CPU time that its host takes away.
 
 use std::{fs, path::Path, process::Command, thread, time::Duration};
 
@@ -6,7 +6,7 @@ use local::postgres::Binaries;
 
 use crate::Result;
 
-/// Names and values for the head of the report.
+/// Names and values for the table of the machine in the report.
 pub fn describe(postgres: &Binaries) -> Vec<(String, String)> {
     let cpuinfo = read("/proc/cpuinfo");
     let cpu = field(&cpuinfo, "model name")
@@ -17,7 +17,8 @@ pub fn describe(postgres: &Binaries) -> Vec<(String, String)> {
         .and_then(|text| text.split_whitespace().next()?.parse().ok())
         .unwrap_or_default();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let git = |arguments: &[&str]| said(Command::new("git").arg("-C").arg(root).args(arguments));
+    let git =
+        |arguments: &[&str]| output_of(Command::new("git").arg("-C").arg(root).args(arguments));
     let dirty = if git(&["status", "--porcelain", "--untracked-files=no"]).is_empty() {
         ""
     } else {
@@ -35,15 +36,15 @@ pub fn describe(postgres: &Binaries) -> Vec<(String, String)> {
             "commit",
             format!("{}{dirty}", git(&["rev-parse", "--short", "HEAD"])),
         ),
-        ("rustc", said(Command::new("rustc").arg("--version"))),
+        ("rustc", output_of(Command::new("rustc").arg("--version"))),
         (
             "PostgreSQL",
-            said(Command::new(postgres.bin.join("postgres")).arg("--version")),
+            output_of(Command::new(postgres.bin.join("postgres")).arg("--version")),
         ),
         (
             "load before",
             format!(
-                "{} (1 min average; above 1, others were using the machine)",
+                "{} (1 min average; above 1, other programs were running)",
                 load.split(' ').next().unwrap_or_default()
             ),
         ),
@@ -52,7 +53,8 @@ pub fn describe(postgres: &Binaries) -> Vec<(String, String)> {
     .into()
 }
 
-/// CPU time since the machine started, in ticks: used here, and stolen by the host for others.
+/// CPU time since the machine started, in ticks. `used` is that of this machine. `stolen` is the
+/// time in which this machine had work but its host ran other machines (steal).
 #[derive(Clone, Copy, Default)]
 pub struct Ticks {
     used: u64,
@@ -77,12 +79,12 @@ impl Ticks {
         }
     }
 
-    /// As a time. A tick is 10 ms on Linux.
+    /// The used time. A tick is 10 ms on Linux.
     pub fn used(self) -> Duration {
         Duration::from_millis(self.used * 10)
     }
 
-    /// The share of the CPU time that was wanted since then, and given to others.
+    /// The share of stolen time since then.
     fn steal(self) -> f64 {
         let now = Self::now();
         let used = now.used.saturating_sub(self.used);
@@ -92,55 +94,57 @@ impl Ticks {
         share
     }
 
-    /// What a reader of times that were measured since then should know.
-    pub fn words(self) -> String {
+    /// A note about the stolen time since then.
+    pub fn steal_note(self) -> String {
         format!(
-            "Of the CPU time that was wanted meanwhile, the machine's host gave {:.1} % to others (steal).",
+            "During this measurement, the host took {:.1} % of the CPU time (steal).",
             self.steal() * 100.0
         )
     }
 }
 
-/// How often the same is measured while the machine's host gives its CPU to others.
+/// Most repetitions of a measurement while the steal is too high.
 const ROUNDS: usize = 8;
-/// Of the CPU time that is wanted: what a calm machine's host takes at most.
-const CALM: f64 = 0.01;
+/// The highest acceptable share of steal.
+const LOW_STEAL: f64 = 0.01;
 
-/// Measures of single calls, which a host that takes the CPU away in the middle would make its own.
+/// Repeats a measurement until the host takes little CPU time. Otherwise steal would dominate the
+/// times of single calls.
 #[derive(Default)]
 pub struct LowStealSampler {
     steals: Vec<f64>,
 }
 
 impl LowStealSampler {
-    /// Measures until the host steals little CPU time, at most [`ROUNDS`] times. Returns the round
-    /// with the least steal, so the choice does not depend on the measured value.
+    /// Measures until the steal is low, at most [`ROUNDS`] times. Returns the round with the lowest
+    /// steal. The choice does not depend on the measured values.
     pub async fn run<T>(&mut self, mut measure: impl AsyncFnMut() -> Result<T>) -> Result<T> {
-        let mut calmest: Option<(f64, T)> = None;
+        let mut best: Option<(f64, T)> = None;
         for _ in 0..ROUNDS {
             let before = Ticks::now();
             let measured = measure().await?;
             let steal = before.steal();
-            if calmest.as_ref().is_none_or(|(least, _)| steal < *least) {
-                calmest = Some((steal, measured));
+            if best.as_ref().is_none_or(|(least, _)| steal < *least) {
+                best = Some((steal, measured));
             }
-            if steal <= CALM {
+            if steal <= LOW_STEAL {
                 break;
             }
         }
-        let (steal, measured) = calmest.ok_or("nothing was measured")?;
+        let (steal, measured) = best.ok_or("nothing was measured")?;
         self.steals.push(steal);
         Ok(measured)
     }
 
-    /// What a reader of what was measured in rounds should know.
+    /// A note about the repetitions.
     pub fn note(&self) -> String {
         let least = self.steals.iter().copied().fold(f64::INFINITY, f64::min);
         let most = self.steals.iter().copied().fold(0.0, f64::max);
         format!(
-            "Where the machine's host took more than {:.0} % of the CPU time that was wanted, a line was measured again, {ROUNDS} \
-             times at most; what stands here is the round in which it took least, {:.1} to {:.1} %.",
-            CALM * 100.0,
+            "If the host took more than {:.0} % of the CPU time, a figure was measured again, at \
+             most {ROUNDS} times. The figures are of the rounds with the lowest steal, {:.1} to \
+             {:.1} %.",
+            LOW_STEAL * 100.0,
             least * 100.0,
             most * 100.0,
         )
@@ -156,7 +160,7 @@ fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     Some(line.split_once(':')?.1.trim())
 }
 
-fn said(command: &mut Command) -> String {
+fn output_of(command: &mut Command) -> String {
     let output = command
         .output()
         .map(|output| output.stdout)

@@ -1,6 +1,7 @@
 //! The benchmarks: `cargo bench -p local`, or with subjects, `cargo bench -p local -- relay lists`.
 //!
-//! Each figure is printed with its target and with a floor from the same run. No time is asserted.
+//! Each figure is shown with its target and its floor. A floor is the same without Parlor, from the
+//! same run. Nothing is asserted.
 
 mod admin_lists;
 mod bench_database;
@@ -32,58 +33,55 @@ use machine::Ticks;
 use report::{Results, Section};
 use tokio::runtime::{Builder, Runtime};
 
-/// Anything that ends a benchmark.
+/// The error of a benchmark.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 type Result<T, E = Failure> = std::result::Result<T, E>;
 
 /// Measures Parlor.
 #[derive(Parser)]
 struct Arguments {
-    /// What to measure; everything unless named.
+    /// Subjects to measure. All by default.
     subjects: Vec<Subject>,
-    /// Also update this page of Markdown, and the JSON file beside it.
+    /// Also update this Markdown page, and the JSON file next to it.
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
-    /// Measure nothing. Only write the page again from its JSON file.
-    #[arg(long, requires = "markdown")]
-    render: bool,
-    /// The most messages that `lists` and `desk` load, and the most runs.
+    /// Most messages that `lists` and `admin-lists` load, and most runs.
     #[arg(long, default_value_t = 10_000_000)]
     messages: i64,
-    /// The most seconds that `lists` loads for.
+    /// Most seconds that `lists` spends on loading data.
     #[arg(long, default_value_t = 180)]
     load_seconds: u64,
-    /// `cargo bench` says this to every benchmark, and `cargo test` does not.
+    /// `cargo bench` passes this option, and `cargo test` does not.
     #[arg(long, hide = true)]
     bench: bool,
-    /// Run as one of the measured processes.
+    /// Run as a child process with this role.
     #[arg(long, hide = true)]
     child: Option<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
 enum Subject {
-    /// What Parlor adds before the first token.
+    /// Time that Parlor adds before the first token.
     FirstToken,
-    /// The statements of a reply, each alone.
+    /// The SQL statements of a reply.
     ReplySql,
-    /// CPU time of a relayed token, and memory of a stream.
+    /// CPU time per relayed token, and memory per stream.
     Relay,
-    /// 2,000 streams at once.
+    /// Up to 2,000 concurrent streams.
     Streams,
-    /// A long reply read again.
+    /// Resuming the stream of a long reply.
     Resume,
-    /// Steps of chains through the queue, and a prewarm.
+    /// Background jobs and a prewarm.
     Jobs,
-    /// Pages of conversations and messages.
+    /// Lists of conversations, sessions and messages.
     Lists,
-    /// What admins look at.
+    /// Dashboard, run log and alerts of admins.
     AdminLists,
-    /// From exec to the first question for an event.
+    /// Time from exec until a function asks for its first event.
     ColdStart,
-    /// Bytes of the binaries.
+    /// Size of the binaries.
     Sizes,
-    /// Memory after 1,000 requests.
+    /// Memory of each function after 1,000 requests.
     Memory,
 }
 
@@ -102,7 +100,7 @@ fn main() -> Result<()> {
 }
 
 impl Subject {
-    /// The runtime of the client. With one request at a time it has one thread, because waking a
+    /// The runtime of the client. It has one thread if requests are sent one at a time: waking up a
     /// second thread would add to the measured time.
     fn runtime(self) -> Result<Runtime> {
         let mut runtime = match self {
@@ -114,7 +112,7 @@ impl Subject {
         Ok(runtime.enable_all().build()?)
     }
 
-    /// As it is written on the command line.
+    /// The name on the command line.
     fn name(self) -> String {
         self.to_possible_value()
             .map(|value| value.get_name().to_owned())
@@ -149,11 +147,11 @@ fn measure(arguments: &Arguments) -> Result<()> {
     let postgres = Binaries::find_or_fetch(&bench_database::data_dir(), None)?;
     let machine = machine::describe(&postgres);
     let mut sections: Vec<(String, Section)> = Vec::new();
-    for subject in subjects.iter().filter(|_| !arguments.render) {
+    for subject in subjects {
         let before = Ticks::now();
         let measured = subject.measure(arguments, &postgres);
         let mut section = subject.runtime()?.block_on(measured)?;
-        section.notes.push(before.words());
+        section.notes.push(before.steal_note());
         sections.push((subject.name(), section));
     }
     #[expect(clippy::print_stdout, reason = "the report")]
@@ -161,7 +159,8 @@ fn measure(arguments: &Arguments) -> Result<()> {
         println!("{}", report::plain(&machine, &sections));
     }
     if let Some(file) = &arguments.markdown {
-        // Cargo runs a benchmark in the folder of its package. FILE is relative to the workspace.
+        // Cargo runs a benchmark in the directory of its package. The path is relative to the
+        // workspace.
         let page = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
             .join("..")
             .join(file);
@@ -173,12 +172,9 @@ fn measure(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Prints progress to stderr, apart from the report.
+/// Prints the progress to standard error.
 fn progress(what: impl std::fmt::Display) {
-    #[expect(
-        clippy::print_stderr,
-        reason = "it takes minutes, and silence looks like a hang"
-    )]
+    #[expect(clippy::print_stderr, reason = "a subject takes minutes")]
     {
         eprintln!("… {what}");
     }

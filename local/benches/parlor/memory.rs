@@ -1,4 +1,4 @@
-//! Memory of a function after 1,000 requests.
+//! Memory of each function after 1,000 requests.
 
 use std::{net::Ipv4Addr, path::Path};
 
@@ -21,16 +21,16 @@ use crate::{
 };
 
 const REQUESTS: usize = 1_000;
-/// Below the limit of 20 a minute.
+/// Below the limit of 20 per minute.
 const REQUESTS_EACH: usize = 15;
-/// The admin of the site.
+/// User id of the site's admin.
 const ADMIN: i64 = 1004;
-/// The first member of the site.
+/// Id of the first member of the site.
 const MEMBER: usize = 10_001;
 const MEMBERS: usize = 50;
-/// The list of each function that has one.
-const READ_BY_PEOPLE: [&str; 2] = ["/api/xcx/chat/history", "/api/chat/sessions"];
-const READ_BY_ADMINS: [&str; 4] = [
+// One list of each function that has lists.
+const USER_LISTS: [&str; 2] = ["/api/xcx/chat/history", "/api/chat/sessions"];
+const ADMIN_LISTS: [&str; 4] = [
     "/api/admin/ai/dashboard",
     "/api/admin/ai/run-logs",
     "/api/admin/ai/trigger-jobs",
@@ -66,7 +66,7 @@ pub async fn measure(postgres: &Postgres) -> Result<Section> {
             .json(&json!({ "content": CONTENT }))
     })
     .await?;
-    for path in READ_BY_PEOPLE {
+    for path in USER_LISTS {
         each(streaming, |person| {
             http.get(format!("{base}{path}")).bearer_auth(&person.token)
         })
@@ -77,18 +77,18 @@ pub async fn measure(postgres: &Postgres) -> Result<Section> {
         token: bench_database::token(ADMIN)?,
         chat_id: 0,
     }];
-    for path in READ_BY_ADMINS {
+    for path in ADMIN_LISTS {
         each(&admin, |person| {
             http.get(format!("{base}{path}")).bearer_auth(&person.token)
         })
         .await?;
     }
     for request in 0..REQUESTS {
-        tell(emulator, "trigger-dispatch", &visit(request)).await?;
+        invoke(emulator, "trigger-dispatch", &visit(request)).await?;
     }
     for function in ["prewarm", "job-worker", "sweep", "db-migrate"] {
         for _ in 0..REQUESTS {
-            tell(emulator, function, &json!({})).await?;
+            invoke(emulator, function, &json!({})).await?;
         }
     }
 
@@ -102,10 +102,10 @@ pub async fn measure(postgres: &Postgres) -> Result<Section> {
     Ok(Section {
         title: "Memory",
         conditions: format!(
-            "Resident set of each `release` binary after {REQUESTS} requests, one at a time, through the emulated \
-             Runtime API: first pages of the lists; replies in one piece; replies as streams, of 200 tokens each; visits of \
-             {MEMBERS} members; the jobs of these visits and of the insights made ahead, all at the worker's first request; \
-             sweeps and migrations with nothing to do."
+            "Resident set of each `release` binary after {REQUESTS} requests through the emulated \
+             Runtime API, one at a time. The requests are first pages of lists, replies of 200 tokens \
+             with and without streaming, visits of {MEMBERS} members, and empty sweeps and migrations. \
+             The first request of `job-worker` runs all jobs of these visits and of the prewarm."
         ),
         figures,
         notes: Vec::new(),
@@ -119,7 +119,7 @@ struct Functions {
 }
 
 impl Functions {
-    /// Behind the emulated gateway.
+    /// Starts the functions behind the emulated API Gateway.
     async fn start(directory: &Path, database_url: &str, upstream: &str) -> Result<Self> {
         let apps = App::ALL.map(|app| (app.variable(), app.name()));
         let service = [
@@ -147,14 +147,14 @@ impl Functions {
     }
 }
 
-async fn tell(emulator: &Emulator, function: &str, event: &Value) -> Result<()> {
+async fn invoke(emulator: &Emulator, function: &str, event: &Value) -> Result<()> {
     match emulator.invoke(function, event).await? {
         Outcome::Error(error) => Err(format!("{function}: {error}").into()),
         Outcome::Response(_) | Outcome::Stream(_) => Ok(()),
     }
 }
 
-/// A member's visit, as the event bus tells it.
+/// The event of a member's visit from the event bus.
 fn visit(number: usize) -> Value {
     json!({
         "source": "parlor.business",
@@ -169,11 +169,11 @@ async fn each(people: &[Person], request: impl Fn(&Person) -> RequestBuilder) ->
         .iter()
         .flat_map(|person| std::iter::repeat_n(person, each));
     for person in rounds.take(REQUESTS) {
-        let answer = request(person).send().await?;
-        if !answer.status().is_success() {
-            return Err(format!("{}: {}", answer.status(), answer.text().await?).into());
+        let response = request(person).send().await?;
+        if !response.status().is_success() {
+            return Err(format!("{}: {}", response.status(), response.text().await?).into());
         }
-        answer.bytes().await?;
+        response.bytes().await?;
     }
     Ok(())
 }

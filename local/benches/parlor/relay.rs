@@ -1,4 +1,4 @@
-//! What a token costs on its way through, and what a stream holds.
+//! CPU time per relayed token, and memory per stream.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::{
 const STREAMS: usize = 50;
 const TOKENS: usize = 3_000;
 const TOKENS_PER_SECOND: u32 = 100;
-/// Streams open at once while memory is looked at.
+/// Open streams while memory is measured.
 const HELD: usize = 100;
 
 pub async fn measure(postgres: &Binaries) -> Result<Section> {
@@ -50,32 +50,34 @@ pub async fn measure(postgres: &Binaries) -> Result<Section> {
         );
     }
     let mut notes = vec![format!(
-        "Above the proxy, a token costs {:.1} µs: two parsers, the reply's text, the event written and the hop between \
-         tasks. The rest is what the kernel and hyper take to move one token a write; where tokens come closer \
-         together, several share a write, and both figures fall.",
+        "Parlor needs {:.1} µs per token more than the proxy: for two parsers, the text of the reply, \
+         the event and the hop between tasks. The rest is the time of the kernel and hyper for one \
+         write per token. If tokens arrive faster, several share a write and both figures fall.",
         parlor - proxy,
     )];
     notes.push(if whole == STREAMS {
-        "Every stream came token by token, none from the database.".into()
+        "All streams were relayed token by token, none was read from the database.".into()
     } else {
         format!(
-            "{whole} of {STREAMS} streams came token by token; the others had fallen behind and were read from the \
-             database."
+            "{whole} of {STREAMS} streams were relayed token by token. The others were too slow and \
+             were read from the database."
         )
     });
     Ok(Section {
         title: "Relay",
         conditions: format!(
-            "{STREAMS} streams of {TOKENS} tokens each, {TOKENS_PER_SECOND} per second; each token is one frame and one write. CPU is \
-             that of the Parlor process, divided by the tokens. It includes the question, the checkpoints and the end. Memory is the growth \
-             with {HELD} open streams, divided by them. The floor is a hyper proxy with one thread that forwards the same bytes."
+            "{STREAMS} concurrent streams of {TOKENS} tokens each, {TOKENS_PER_SECOND} per second; each \
+             token is a frame and a write. CPU time is that of Parlor's process, divided by all tokens; \
+             it includes storing the question and the reply. Memory is the growth of the resident set \
+             of a warm process with {HELD} open streams, per stream, including both connections. The \
+             floor is a hyper proxy with one thread."
         ),
         figures,
         notes,
     })
 }
 
-/// CPU a token, in µs, and how many streams came whole.
+/// CPU time per token in µs, and the number of streams that were relayed token by token.
 async fn relayed(url: &str, people: &[Person]) -> Result<(f64, usize)> {
     let (simulator, parlor) = pair(url)?;
     let http = reqwest::Client::new();
@@ -111,7 +113,7 @@ async fn proxied() -> Result<f64> {
     ))
 }
 
-/// KiB a stream, while [`HELD`] of them stand after so many tokens.
+/// Memory per stream in KiB, while [`HELD`] streams are paused after `tokens` tokens.
 async fn held_kib(url: &str, people: &[Person], tokens: usize) -> Result<f64> {
     let (simulator, parlor) = pair(url)?;
     let http = reqwest::Client::new();
@@ -144,7 +146,7 @@ fn pair(url: &str) -> Result<(Child, Child)> {
     Ok((simulator, parlor))
 }
 
-/// What is made once is made before.
+/// Warms the process up, so that one-time allocations are not measured.
 async fn warm(http: &reqwest::Client, parlor: &Child, people: &[Person]) -> Result<()> {
     let streams = open(http, parlor, people, "[[sim:long:20]]").await?;
     try_join_all(streams.into_iter().map(Stream::finish))
@@ -152,7 +154,7 @@ async fn warm(http: &reqwest::Client, parlor: &Child, people: &[Person]) -> Resu
         .map(drop)
 }
 
-/// Opens a stream for each, few at a time: what is looked at is the relay, not the rush before it.
+/// Opens a stream for each user, 8 at a time, so that the start does not overload Parlor.
 async fn open(
     http: &reqwest::Client,
     parlor: &Child,

@@ -1,4 +1,4 @@
-//! The binaries that are deployed, in the profile that they are deployed in.
+//! Builds the deployed binaries, in the profile of a deployment.
 
 use std::{
     path::{Path, PathBuf},
@@ -9,8 +9,8 @@ use local::cloud::FUNCTIONS;
 
 use crate::{Result, progress};
 
-/// How cargo names itself and this package to what it runs. Passed on, it would change the
-/// fingerprints of build scripts, and half of the dependencies would be built again.
+/// Prefixes of the variables that Cargo sets for a program. A nested Cargo with these variables
+/// would rebuild half of the dependencies, because some build scripts read them.
 const SET_BY_CARGO: [&str; 5] = [
     "CARGO_BIN_",
     "CARGO_CRATE_NAME",
@@ -19,15 +19,15 @@ const SET_BY_CARGO: [&str; 5] = [
     "CARGO_PRIMARY_PACKAGE",
 ];
 
-/// Where they are.
+/// The built binaries.
 pub struct Binaries {
     directory: PathBuf,
 }
 
 impl Binaries {
-    /// Builds them, where that has not been done.
+    /// Builds the binaries that are missing or out of date.
     pub fn build() -> Result<Self> {
-        progress("the release binaries (linking takes minutes, once)");
+        progress("building the release binaries (the first time, linking takes minutes)");
         let program = std::env::current_exe()?;
         let target = program
             .ancestors()
@@ -41,17 +41,16 @@ impl Binaries {
         })
     }
 
-    /// The directory of the functions.
     pub fn directory(&self) -> &Path {
         &self.directory
     }
 
-    /// The least that a function can be: `lambda_http`, and an answer.
+    /// A minimal `lambda_http` function.
     pub fn hello(&self) -> PathBuf {
         self.directory.join("examples/hello")
     }
 
-    /// The functions, by name.
+    /// Name and path of each function.
     pub fn functions(&self) -> impl Iterator<Item = (&'static str, PathBuf)> {
         FUNCTIONS
             .iter()

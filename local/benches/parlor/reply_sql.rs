@@ -1,6 +1,6 @@
-//! The three statements of a reply, each alone: begin, checkpoint, finish.
+//! The three SQL statements of a reply: begin, checkpoint, finish.
 //!
-//! The texts come from `.sqlx`, so they are those of the product.
+//! The statements are read from `.sqlx`, so they are the same as in production.
 
 use std::{path::Path, time::Instant};
 
@@ -17,13 +17,13 @@ use crate::{
     stats::Samples,
 };
 
-/// Messages that each person sends. The first few have less than 20 turns of history.
+/// Messages of each user. The first few have less than 20 turns of history.
 const MESSAGES_EACH: usize = 40;
 const PEOPLE: usize = 50;
-/// Messages and runs that are there before; the runs are of 90 days and all apps.
+/// Existing messages and runs. The runs are of 90 days and all apps.
 const ROWS: i64 = 500_000;
 const QUESTION: &str = "今天店里生意怎么样？";
-/// What a checkpoint adds, in characters.
+/// Characters that a checkpoint adds.
 const PIECE: usize = 600;
 
 pub async fn measure(postgres: &Binaries) -> Result<Section> {
@@ -48,9 +48,10 @@ pub async fn measure(postgres: &Binaries) -> Result<Section> {
     Ok(Section {
         title: "Statements of a reply",
         conditions: format!(
-            "Median time of each statement on one warm connection, as a client on the same machine sees it; fsync off. \
-             {ROWS} messages and {ROWS} runs of 90 days are there before. A checkpoint adds {PIECE} characters, and \
-             the finish stores them all. The floor is an empty round trip (`select 1`)."
+            "Median time of each statement on a warm connection from the same machine, with fsync off. \
+             The database has {ROWS} messages and {ROWS} runs of 90 days. A checkpoint adds {PIECE} \
+             characters, and the finish stores all of them. The floor is an empty round trip \
+             (`select 1`)."
         ),
         figures: vec![
             figure("begin, the service has a session", &session.begin).target(0.5),
@@ -59,9 +60,9 @@ pub async fn measure(postgres: &Binaries) -> Result<Section> {
             figure("finish", &session.finish),
         ],
         notes: vec![
-            "`pgbench` on the same data, in turn with the statements before lists of words became domains \
-             (decision 20): begin with a session 1.07 ms before, 0.50 ms after; with history 1.06 ms \
-             before, 0.69 ms after."
+            "Decision 20 replaced checks of word lists by domains. `pgbench` on the same data, old and \
+             new statements interleaved: begin with a session took 1.07 ms before and 0.50 ms after; \
+             with history 1.06 ms before and 0.69 ms after."
                 .to_owned(),
         ],
     })
@@ -89,7 +90,7 @@ impl Statements {
             let mut found = texts.iter().filter(|text| text.contains(part));
             match (found.next(), found.next()) {
                 (Some(text), None) => Ok(text.clone()),
-                _ => Err(format!("not one statement has `{part}`")),
+                _ => Err(format!("not exactly one statement has `{part}`")),
             }
         };
         Ok(Self {

@@ -1,4 +1,4 @@
-//! A long reply read again, from its beginning.
+//! Resuming the stream of a long reply from its beginning.
 
 use std::time::Instant;
 
@@ -16,7 +16,7 @@ use crate::{
 
 const CHARACTERS: usize = 100_000;
 const REQUESTS: usize = 500;
-/// Its characters come in any order, so that PostgreSQL finds no more to compress than in a text.
+/// Characters of the reply. They are in random order, so that the text does not compress too well.
 const LETTERS: &str = "今天的台球厅人气不错🎱，老会员陆续到店。建议先看预约，再安排教练👍；晚场客流较多，可以提前准备球桌和茶水🍵。";
 
 pub async fn measure(postgres: &Binaries) -> Result<Section> {
@@ -24,7 +24,7 @@ pub async fn measure(postgres: &Binaries) -> Result<Section> {
     let bench = BenchDatabase::new(postgres, true)?;
     let (url, db) = bench.create("resume").await?;
     let people = bench_database::people(&db, 1).await?;
-    let person = people.first().ok_or("nobody")?;
+    let person = people.first().ok_or("no users")?;
     let letters: Vec<char> = LETTERS.chars().collect();
     let mut chance = fastrand::Rng::with_seed(1);
     let text: String = (0..CHARACTERS)
@@ -74,7 +74,7 @@ pub async fn measure(postgres: &Binaries) -> Result<Section> {
         if content != text {
             return Err("the reply is not what was stored".into());
         }
-        // The first request reads the approval of the user and prepares the statements.
+        // The first request fills the caller cache and prepares the statements.
         if n > 0 {
             first.push(head);
             last.push(ended);
@@ -86,9 +86,10 @@ pub async fn measure(postgres: &Binaries) -> Result<Section> {
     Ok(Section {
         title: "Resume",
         conditions: format!(
-            "CHAT-5 of a finished reply of {CHARACTERS} characters, Chinese with emoji, {} KiB, from its beginning, {REQUESTS} \
-             times, one at a time over a kept connection. Parlor is a process of one thread, with the connections of one \
-             function. The floor is `select content` of that row, in turn with it.",
+            "A client resumes a finished reply from its beginning (CHAT-5), {REQUESTS} times over a \
+             kept connection. The reply has {CHARACTERS} characters, Chinese with emoji, {} KiB. \
+             Parlor has one thread and the connections of one function. The floor is `select content` \
+             of that row.",
             text.len() / 1024,
         ),
         figures: vec![
@@ -99,14 +100,14 @@ pub async fn measure(postgres: &Binaries) -> Result<Section> {
             Figure::new("memory that it takes", parlor.peak_kib()? - resident, "KiB"),
         ],
         notes: vec![format!(
-            "{:.0} MiB a second, of {mib:.2} MiB as events. Memory is the most that the process has held above what it held \
-             after the first of them.",
+            "{:.0} MiB per second; the events of a reply have {mib:.2} MiB. Memory is the peak of the \
+             process, minus its memory after the first request.",
             mib / (last.median() / 1e3),
         )],
     })
 }
 
-/// A reply that has ended; its number.
+/// Inserts a finished reply and returns its id.
 async fn store(db: &Db, person: &Person, text: &str) -> Result<i64> {
     let id = sqlx::query_scalar(
         "insert into biz.ai_messages (conversation_id, site_id, user_id, seq, role, content, tokens_used, finished_at)

@@ -1,4 +1,4 @@
-//! Bytes of the binaries.
+//! Size of the binaries.
 
 use std::{fs, path::Path};
 
@@ -18,9 +18,8 @@ pub fn measure() -> Result<Section> {
     });
     Ok(Section {
         title: "Size",
-        conditions:
-            "Stripped `release` binaries. The floor is a `lambda_http` function that says hello."
-                .into(),
+        conditions: "Stripped `release` binaries. The floor is a minimal `lambda_http` function."
+            .into(),
         figures: figures.collect::<Result<_>>()?,
         notes: Vec::new(),
     })

@@ -1,23 +1,22 @@
-//! Percentiles.
+//! Samples and their percentiles.
 
 use std::time::Duration;
 
-/// Measured values, in the order in which they were measured.
+/// Measured values in order of measurement.
 #[derive(Clone, Debug, Default)]
 pub struct Samples(Vec<f64>);
 
 impl Samples {
-    /// Adds a time, kept in milliseconds.
+    /// Adds a time. It is stored in milliseconds.
     pub fn push(&mut self, time: Duration) {
         self.0.push(time.as_secs_f64() * 1e3);
     }
 
-    /// How many.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// The value that a share of all do not exceed (nearest rank); 0 of none.
+    /// The percentile for a share, such as 0.99, by nearest rank. 0 without samples.
     pub fn at(&self, share: f64) -> f64 {
         let mut sorted = self.0.clone();
         sorted.sort_by(f64::total_cmp);
@@ -31,17 +30,15 @@ impl Samples {
         sorted.get(rank - 1).copied().unwrap_or_default()
     }
 
-    /// The middle.
     pub fn median(&self) -> f64 {
         self.at(0.5)
     }
 
-    /// The smallest.
     pub fn best(&self) -> f64 {
         self.at(0.0)
     }
 
-    /// All less by so much.
+    /// Subtracts a value from all samples.
     #[must_use]
     pub fn minus(&self, less: f64) -> Self {
         Self(self.0.iter().map(|value| value - less).collect())

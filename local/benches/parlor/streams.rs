@@ -1,6 +1,6 @@
-//! Many streams at once, and how late their tokens are.
+//! Many concurrent streams and the delay of their tokens.
 //!
-//! Each token says when the simulator wrote it, by the clock that all processes share.
+//! The text of each token is the time of its writing, by the clock that all processes share.
 
 use std::{cell::RefCell, collections::BTreeMap, fs, io, net::SocketAddr, thread, time::Duration};
 
@@ -23,17 +23,18 @@ use crate::{
     stats::Samples,
 };
 
-/// How many are tried, until a number holds.
+/// Numbers of streams to try, until one meets the target.
 const STREAMS: [usize; 5] = [2_000, 1_500, 1_000, 500, 250];
 const TOKENS_PER_SECOND: u32 = 20;
-/// Starts are spread, since what is looked at is the steady state.
+/// The starts are spread, because the steady state is measured.
 const STARTS_PER_SECOND: u32 = 200;
-/// From the last start that is planned to the first token that counts.
+/// Time from the last planned start to the beginning of the window.
 const SETTLE: Duration = Duration::from_secs(3);
+/// Length of the measurement.
 const WINDOW: Duration = Duration::from_secs(20);
-/// How late the 99th of 100 tokens may be, in ms.
+/// Target of the 99th percentile of the delay, in ms.
 const LATEST: f64 = 100.0;
-/// Streams that a process has served before its memory is looked at.
+/// Streams before the measurement, for warm-up.
 const WARM: usize = 50;
 
 pub async fn measure(postgres: &Binaries) -> Result<Section> {
@@ -41,7 +42,11 @@ pub async fn measure(postgres: &Binaries) -> Result<Section> {
     let (url, db) = bench.create("streams").await?;
     let people = bench_database::people_of_both_sites(&db, STREAMS[0]).await?;
     let mut figures = Vec::new();
-    let mut notes = Vec::new();
+    let mut notes = vec![format!(
+        "{STARTS_PER_SECOND} streams start per second, after {WARM} streams for warm-up. If {} streams \
+         miss the target of the delay, fewer are tried.",
+        STREAMS[0],
+    )];
     for count in STREAMS {
         progress(format!("streams, {count} through Parlor"));
         let simulator = simulator()?;
@@ -54,7 +59,7 @@ pub async fn measure(postgres: &Binaries) -> Result<Section> {
         let (late, latest) = (ours.delay.median(), ours.delay.at(0.99));
         let of = |what: &str| format!("{count} streams: {what}");
         #[expect(clippy::cast_precision_loss, reason = "a small number")]
-        let missing = |seen: &Seen| (count - seen.whole) as f64;
+        let missing = |measured: &Measured| (count - measured.whole) as f64;
         figures.extend([
             Figure::new(of("refused or broken"), missing(&ours), "")
                 .target(0.0)
@@ -68,11 +73,17 @@ pub async fn measure(postgres: &Binaries) -> Result<Section> {
                 .floor(floor.kib),
             Figure::new(of("CPU of a token"), ours.micros(), "µs").floor(floor.micros()),
         ]);
-        notes.push(format!("{count} streams through Parlor: {}.", ours.words()));
-        notes.push(format!("{count} streams through hyper: {}.", floor.words()));
+        notes.push(format!(
+            "{count} streams through Parlor: {}.",
+            ours.summary()
+        ));
+        notes.push(format!(
+            "{count} streams through hyper: {}.",
+            floor.summary()
+        ));
         if latest <= LATEST {
             notes.push(format!(
-                "Most streams, of those tried, within the target: {count}."
+                "The largest tried number of streams that meets the target of the delay: {count}."
             ));
             break;
         }
@@ -80,30 +91,29 @@ pub async fn measure(postgres: &Binaries) -> Result<Section> {
     Ok(Section {
         title: "Streams at once",
         conditions: format!(
-            "CHAT-4 with one stream per user, on two sites, {TOKENS_PER_SECOND} tokens per second each. Parlor is one process with a \
-             thread per core. It shares the cores with simulator, client and PostgreSQL. {STARTS_PER_SECOND} streams start per second; \
-             {} s after the last start, tokens are measured for {} s. The delay of a token is the time from its write by the simulator to \
-             its read by the client. Memory is the growth since {WARM} streams were served, divided by the streams. The floor is a hyper proxy \
-             with a thread per core. If {} streams miss the target, fewer are tried.",
+            "Each user of two sites has one stream (CHAT-4) of {TOKENS_PER_SECOND} tokens per second; \
+             {} s after the last start, tokens are measured for {} s. Parlor runs as with `cargo run`, \
+             on the same cores as simulator, client and PostgreSQL. The delay of a token is the time \
+             from its writing in the simulator to its reading in the client; memory is per stream, \
+             including both connections. The floor is a hyper proxy with one thread per core.",
             SETTLE.as_secs(),
             WINDOW.as_secs(),
-            STREAMS[0],
         ),
         figures,
         notes,
     })
 }
 
-/// Through Parlor, which parses, stores and rewrites each token.
+/// Measures streams through Parlor.
 fn through_parlor(
     bench: &BenchDatabase,
     parlor: &Child,
     simulator: &Child,
     people: &[Person],
-) -> Result<Seen> {
+) -> Result<Measured> {
     let load = |people: &[Person], tokens| Load {
         path: "/api/xcx/chat/stream".into(),
-        asked: people
+        requests: people
             .iter()
             .map(|person| {
                 let body = json!({ "chatId": person.chat_id, "content": content(tokens) });
@@ -125,8 +135,8 @@ fn through_parlor(
     })
 }
 
-/// Through hyper: handed on.
-fn through_proxy(streams: usize) -> Result<Seen> {
+/// Measures streams through the hyper proxy.
+fn through_proxy(streams: usize) -> Result<Measured> {
     let simulator = simulator()?;
     let proxy = Child::start(&Role::Proxy {
         upstream: simulator.url.clone(),
@@ -136,7 +146,7 @@ fn through_proxy(streams: usize) -> Result<Seen> {
         let body = json!({ "input": { "prompt": content(tokens) }, "parameters": { "incremental_output": true } });
         Load {
             path: "/api/v1/apps/app1_chat/completion".into(),
-            asked: vec![("sk-benchmark".into(), body); streams],
+            requests: vec![("sk-benchmark".into(), body); streams],
             end: b"\"finish_reason\":\"stop\"",
             tokens,
         }
@@ -162,12 +172,12 @@ fn content(tokens: usize) -> String {
     format!("[[sim:clock:{tokens}]]")
 }
 
-/// From the first start to the first token that counts.
+/// Time from the first start to the beginning of the window.
 fn lead(streams: usize) -> Duration {
     Duration::from_secs(1) * u32::try_from(streams).unwrap_or(u32::MAX) / STARTS_PER_SECOND + SETTLE
 }
 
-/// As many as keep the first stream open until all have been looked at.
+/// Tokens that keep the first stream open until the end of the window.
 fn tokens_of(streams: usize) -> usize {
     let open = lead(streams) + WINDOW + Duration::from_secs(1);
     usize::try_from(open.as_secs()).unwrap_or(usize::MAX) * TOKENS_PER_SECOND as usize
@@ -176,35 +186,35 @@ fn tokens_of(streams: usize) -> usize {
 /// CPU time so far of each process.
 type Spent = Vec<(&'static str, Result<Duration>)>;
 
-/// Streams to ask for.
+/// Streams to open.
 struct Load {
     path: String,
-    /// A bearer and a body each.
-    asked: Vec<(String, Value)>,
-    /// Part of the last frame of a complete answer.
+    /// Bearer token and body of each request.
+    requests: Vec<(String, Value)>,
+    /// Text in the last frame of a complete stream.
     end: &'static [u8],
     tokens: usize,
 }
 
-/// How many requests got each status that is not 200.
+/// Number of requests by status, without 200.
 type Refused = BTreeMap<String, usize>;
 
-/// What was seen of them.
-struct Seen {
+/// The result of a load.
+struct Measured {
     streams: usize,
     whole: usize,
     refused: Refused,
-    /// Open at the beginning and at the end of the window.
+    /// Open streams at the beginning and at the end of the window.
     open: [usize; 2],
     delay: Samples,
-    /// How late the simulator itself was.
+    /// Delay in the simulator, against its schedule.
     late: Samples,
     spent: Vec<(&'static str, Duration)>,
     kib: f64,
 }
 
-impl Seen {
-    /// CPU of the first process, for each token.
+impl Measured {
+    /// CPU time of the first process per token.
     fn micros(&self) -> f64 {
         let spent = self
             .spent
@@ -215,13 +225,13 @@ impl Seen {
         spent.as_secs_f64() * 1e6 / tokens
     }
 
-    fn words(&self) -> String {
+    fn summary(&self) -> String {
         let planned = self.streams * TOKENS_PER_SECOND as usize;
         let seconds = usize::try_from(WINDOW.as_secs()).unwrap_or(1);
         let spent: Vec<_> = self
             .spent
             .iter()
-            .map(|(who, spent)| format!("{who} {:.1} s", spent.as_secs_f64()))
+            .map(|(process, spent)| format!("{process} {:.1} s", spent.as_secs_f64()))
             .collect();
         let refused: Vec<_> = self
             .refused
@@ -229,8 +239,8 @@ impl Seen {
             .map(|(status, times)| format!(", {times} were refused with {status}"))
             .collect();
         format!(
-            "{} ended whole{}; {} to {} were open; {} tokens a second came, of {planned}; the simulator itself was \
-             {:.1} ms late (p99 {:.1} ms); in {seconds} s on {} cores {}",
+            "{} streams were complete{}; {} to {} were open; {} of {planned} tokens per second arrived; \
+             the simulator was {:.1} ms late (p99 {:.1} ms); CPU time in {seconds} s on {} cores: {}",
             self.whole,
             refused.concat(),
             self.open[1],
@@ -244,7 +254,7 @@ impl Seen {
     }
 }
 
-/// What all streams write to; one thread reads them all.
+/// The common state of all streams, which one thread reads.
 struct Arrivals {
     buffer: Vec<u8>,
     counting: bool,
@@ -256,24 +266,28 @@ struct Arrivals {
 }
 
 impl Load {
-    /// Asks for all of them, from a thread that does nothing else.
-    fn run(self, served_by: &Child, spent: impl Fn() -> Spent + Sync) -> Result<Seen> {
+    /// Runs all streams on a separate thread.
+    fn run(self, server: &Child, spent: impl Fn() -> Spent + Sync) -> Result<Measured> {
         thread::scope(|scope| {
             let client = scope.spawn(|| {
                 tokio::runtime::Builder::new_current_thread()
                     .enable_all()
                     .build()?
-                    .block_on(self.ask(served_by, &spent))
+                    .block_on(self.measure(server, &spent))
             });
             client.join().map_err(|_| "the client panicked")?
         })
     }
 
-    async fn ask(self, served_by: &Child, spent: &(impl Fn() -> Spent + Sync)) -> Result<Seen> {
-        let address = served_by.url.trim_start_matches("http://");
+    async fn measure(
+        self,
+        server: &Child,
+        spent: &(impl Fn() -> Spent + Sync),
+    ) -> Result<Measured> {
+        let address = server.url.trim_start_matches("http://");
         let address: SocketAddr = address.split('/').next().unwrap_or_default().parse()?;
-        let streams = self.asked.len();
-        let before = served_by.resident_kib()?;
+        let streams = self.requests.len();
+        let before = server.resident_kib()?;
         let began = Instant::now();
         let arrivals = RefCell::new(Arrivals {
             buffer: vec![0; 64 * 1024],
@@ -284,29 +298,29 @@ impl Load {
             delay: Samples::default(),
             late: Samples::default(),
         });
-        let all = self.asked.iter().enumerate().map(async |(n, asked)| {
+        let all = self.requests.iter().enumerate().map(async |(n, request)| {
             let starts = Duration::from_secs(1) / STARTS_PER_SECOND;
             sleep_until(began + starts * u32::try_from(n).unwrap_or(u32::MAX)).await;
-            // One that breaks is missing from those that are whole.
-            self.stream(address, asked, &arrivals).await.ok();
+            // A broken stream is not counted as complete.
+            self.stream(address, request, &arrivals).await.ok();
         });
-        let look = async {
+        let window = async {
             let at = |wait| sleep_until(began + lead(streams) + wait);
             at(Duration::ZERO).await;
             arrivals.borrow_mut().counting = true;
             let first = (spent(), arrivals.borrow().open);
             at(WINDOW / 2).await;
-            let resident = served_by.resident_kib();
+            let resident = server.resident_kib();
             at(WINDOW).await;
             arrivals.borrow_mut().counting = false;
             (first, resident, (spent(), arrivals.borrow().open))
         };
-        // A load that takes no window is there to warm up.
+        // A short load is only for warm-up and has no window.
         let is_short = self.tokens < tokens_of(0);
-        let look = async { if is_short { None } else { Some(look.await) } };
-        let (_, looked) = join(join_all(all), look).await;
+        let window = async { if is_short { None } else { Some(window.await) } };
+        let (_, window) = join(join_all(all), window).await;
         let arrivals = arrivals.into_inner();
-        let mut seen = Seen {
+        let mut measured = Measured {
             streams,
             whole: arrivals.whole,
             refused: arrivals.refused,
@@ -316,19 +330,21 @@ impl Load {
             spent: Vec::new(),
             kib: 0.0,
         };
-        if let Some(((first, open_first), resident, (last, open_last))) = looked {
-            seen.open = [open_first, open_last];
-            for ((who, before), (_, after)) in first.into_iter().zip(last) {
-                seen.spent.push((who, after?.saturating_sub(before?)));
+        if let Some(((first, open_first), resident, (last, open_last))) = window {
+            measured.open = [open_first, open_last];
+            for ((process, before), (_, after)) in first.into_iter().zip(last) {
+                measured
+                    .spent
+                    .push((process, after?.saturating_sub(before?)));
             }
             #[expect(clippy::cast_precision_loss, reason = "a small number")]
             let streams = streams as f64;
-            seen.kib = (resident? - before) / streams;
+            measured.kib = (resident? - before) / streams;
         }
-        Ok(seen)
+        Ok(measured)
     }
 
-    /// One stream from its request to its end.
+    /// Runs one stream from its request to its end.
     async fn stream(
         &self,
         address: SocketAddr,
@@ -345,10 +361,10 @@ impl Load {
         let mut stream = TcpStream::connect(address).await?;
         stream.write_all(request.as_bytes()).await?;
         stream.readable().await?;
-        let mut answer = [0; 12];
-        stream.peek(&mut answer).await?;
-        if !answer.ends_with(b" 200") {
-            let status = String::from_utf8_lossy(&answer[9..]).into_owned();
+        let mut head = [0; 12];
+        stream.peek(&mut head).await?;
+        if !head.ends_with(b" 200") {
+            let status = String::from_utf8_lossy(&head[9..]).into_owned();
             *arrivals.borrow_mut().refused.entry(status).or_default() += 1;
             return Ok(());
         }
@@ -361,9 +377,9 @@ impl Load {
         Ok(())
     }
 
-    /// Reads all, and tells whether all has come.
+    /// Reads to the end. Returns true if the stream was complete.
     async fn read(&self, stream: &TcpStream, arrivals: &RefCell<Arrivals>) -> Result<bool> {
-        // What came of a token that is not whole; after the last token, what followed it.
+        // The beginning of an incomplete token. After the last token, all following bytes.
         let mut rest = Vec::new();
         let mut tokens = 0;
         loop {
@@ -398,14 +414,14 @@ impl Load {
     }
 }
 
-/// What a token says.
+/// The times in the text of a token, in µs.
 struct Stamp {
     written: i64,
     late: i64,
 }
 
 impl Stamp {
-    /// The first one, and where it ends.
+    /// Finds the first stamp and its end.
     fn find(bytes: &[u8]) -> Option<(Self, usize)> {
         let from = bytes.iter().position(|byte| *byte == b'@')? + 1;
         let length = bytes[from..].iter().position(|byte| *byte == b';')?;

@@ -85,29 +85,29 @@ pub(super) fn rng(call: &Call, round: u32) -> Rng {
 
 /// The reply of the chat app in round `round` of a session.
 pub(super) fn chat(call: &Call, round: u32, rng: &mut Rng) -> String {
-    let parts = Parts::of(&call.prompt);
-    let question = parts.readable_question();
-    let mut said = vec![
+    let prompt = Parts::of(&call.prompt);
+    let question = prompt.readable_question();
+    let mut text = vec![
         greeting(&call.user),
         OPENINGS[rng.usize(..OPENINGS.len())].to_owned(),
         format!("你问的是“{}”。", beginning(&question, 20)),
     ];
-    let figures = figures(parts.context);
+    let figures = figures(prompt.context);
     if !figures.is_empty() {
         let list: Vec<_> = figures
             .iter()
             .map(|fact| format!("{}为{}", fact.label, fact.value))
             .collect();
-        said.push(format!("从当前页面看，{}。", list.join("，")));
+        text.push(format!("从当前页面看，{}。", list.join("，")));
     }
-    said.push("我的建议：\n".to_owned());
+    text.push("我的建议：\n".to_owned());
     let numbered = (1..).zip(advice(&question));
-    said.extend(numbered.map(|(number, advice)| format!("{number}. {advice}。\n")));
-    said.push(match round {
+    text.extend(numbered.map(|(number, advice)| format!("{number}. {advice}。\n")));
+    text.push(match round {
         1 => "需要的话，我可以接着细化其中任何一条。".to_owned(),
         _ => format!("这是我们本次会话的第 {round} 轮，前面聊到的内容我都记着。"),
     });
-    said.concat()
+    text.concat()
 }
 
 /// The reasoning before the reply.

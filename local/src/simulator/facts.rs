@@ -12,7 +12,7 @@ pub(super) struct Fact {
     pub value: String,
 }
 
-/// The facts in the first JSON value of the text. Without JSON, facts are its lines `label: value`.
+/// The facts in the first JSON value of the text. Without JSON, those in lines `label: value`.
 pub(super) fn find(text: &str) -> Vec<Fact> {
     let mut facts = Vec::new();
     match json_in(text) {

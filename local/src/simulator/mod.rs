@@ -128,7 +128,7 @@ impl Simulator {
         };
     }
 
-    /// From the next call on, accepts only this API key, as after a rotation. `None` accepts any.
+    /// Accepts only this API key from the next call on, as after a rotation. `None`: any key.
     pub fn take_only_key(&self, key: Option<&str>) {
         self.shared.state().only_key = key.map(str::to_owned);
     }

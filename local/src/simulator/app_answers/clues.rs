@@ -1,4 +1,4 @@
-//! What app3, app6 and app8 find worth knowing of a member.
+//! Results of app3, app6 and app8: clues about a member.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ use super::{
     text,
 };
 
-/// What words in a note are a sign of, and how much that is worth.
+/// Category, words in a note that indicate it, and points for the score.
 const SIGNS: [(&str, &[&str], usize); 5] = [
     ("消费意向", &["想", "感兴趣", "希望", "问了", "价格"], 3),
     (
@@ -21,7 +21,7 @@ const SIGNS: [(&str, &[&str], usize); 5] = [
     ("活动机会", &["比赛", "会员日", "活动", "生日"], 1),
 ];
 
-/// What app3 says.
+/// The result of app3.
 pub(super) fn of_consumption(facts: &Value) -> Value {
     let member = Member::of(facts);
     let Member {
@@ -110,7 +110,7 @@ fn habit(member: &Member<'_>) -> String {
     }
 }
 
-/// What app6 says: the more signs a note has, the more it is worth.
+/// The result of app6. The score grows with the number of categories in the note.
 pub(super) fn of_note(facts: &Value) -> Value {
     let member = Member::of(facts);
     let note = text(&facts["备注"], "内容").unwrap_or_default();
@@ -130,12 +130,12 @@ pub(super) fn of_note(facts: &Value) -> Value {
     json!({ "score": score.min(10), "clues": clues })
 }
 
-/// To be quoted in the middle of a sentence.
+/// Removes the full stop at the end, to quote the text in a sentence.
 pub(super) fn unended(text: &str) -> &str {
     text.trim().trim_end_matches('。')
 }
 
-/// What app8 says: clues of one category become one, and each names where it comes from.
+/// The result of app8: clues of the same category are merged, with all their sources.
 pub(super) fn consolidated(facts: &Value) -> Value {
     let mut merged: Vec<Value> = Vec::new();
     for source in list(facts, "各来源线索") {

@@ -1,4 +1,4 @@
-//! What app4 and app5 tell a coach.
+//! Results of app4 and app5: analysis and tactics for a coach.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ use super::{
     text,
 };
 
-/// What app4 says.
+/// The result of app4.
 pub(super) fn analysis(facts: &Value) -> Value {
     let member = Member::of(facts);
     let (name, last_visit) = (member.name, member.last_visit());
@@ -53,7 +53,7 @@ pub(super) fn analysis(facts: &Value) -> Value {
     })
 }
 
-/// What app5 says.
+/// The result of app5.
 pub(super) fn tactics(facts: &Value) -> Value {
     let member = Member::of(facts);
     let (name, area, time) = (member.name, member.area(), member.time());

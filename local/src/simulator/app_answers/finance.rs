@@ -1,11 +1,11 @@
-//! What app2 and app2a say of a site's finance.
+//! Results of app2 and app2a: insights into the finance of a site.
 
 use serde_json::{Value, json};
 
 use super::{figure, list, text};
 use crate::simulator::facts::Fact;
 
-/// Insights into one period.
+/// The result of app2: insights into one period.
 pub(super) fn insights(facts: &Value) -> Value {
     let finance = &facts["财务"];
     let (now, before) = (&finance["合计"], &finance["上一周期"]);
@@ -13,15 +13,15 @@ pub(super) fn insights(facts: &Value) -> Value {
     let area = text(facts, "区域").unwrap_or("全部区域");
     let (revenue, orders) = (figure(now, "营收"), figure(now, "订单数"));
     if revenue <= 0.0 {
-        let said = (
+        let insight = (
             format!("{period}{area}暂无营收"),
             "请核对数据是否已经同步，再看变化。".to_owned(),
         );
-        return numbered([said]);
+        return numbered([insight]);
     }
 
     let change = change(revenue, figure(before, "营收"));
-    let mut said = vec![(
+    let mut insights = vec![(
         format!("{period}{area}营收{revenue}元，{change}"),
         format!(
             "{}至{}共{orders}单，客单价约{:.0}元；上一周期营收{}元、{}单。",
@@ -36,7 +36,7 @@ pub(super) fn insights(facts: &Value) -> Value {
     if let [best, _, ..] = areas[..] {
         let name = text(best, "区域").unwrap_or("该区域");
         let taken = figure(best, "营收");
-        said.push((
+        insights.push((
             format!("{name}是最强区域，占营收{:.1}%", 100.0 * taken / revenue),
             format!(
                 "{name}营收{taken}元，{}，高峰时段优先保证{name}的人手。",
@@ -53,7 +53,7 @@ pub(super) fn insights(facts: &Value) -> Value {
             text(day, "星期").unwrap_or("当日"),
             text(day, "日期").unwrap_or("期间"),
         );
-        said.push((
+        insights.push((
             format!("{weekday}（{date}）生意最好"),
             format!(
                 "当天营收{}元、{}单，可以把活动放到其余的日子来拉平客流。",
@@ -62,7 +62,7 @@ pub(super) fn insights(facts: &Value) -> Value {
             ),
         ));
     }
-    said.push((
+    insights.push((
         format!(
             "会员订单占{:.1}%，新增会员{}人",
             100.0 * figure(now, "会员订单数") / orders.max(1.0),
@@ -74,10 +74,10 @@ pub(super) fn insights(facts: &Value) -> Value {
             figure(before, "储值充值")
         ),
     ));
-    numbered(said)
+    numbered(insights)
 }
 
-/// The areas side by side.
+/// The result of app2a: a comparison of the areas.
 pub(super) fn areas(facts: &Value) -> Value {
     let areas = ranked(&facts["财务"]);
     let period = text(facts, "周期").unwrap_or("本期");
@@ -102,36 +102,36 @@ pub(super) fn areas(facts: &Value) -> Value {
             ),
         )
     });
-    let mut said: Vec<_> = each.collect();
-    if said.is_empty() {
-        said.push((
+    let mut insights: Vec<_> = each.collect();
+    if insights.is_empty() {
+        insights.push((
             format!("{period}各区域暂无数据"),
             "没有可以比较的区域，请核对数据是否已经同步。".to_owned(),
         ));
     }
-    numbered(said)
+    numbered(insights)
 }
 
-/// For a prompt with unknown wording: any figures in it.
+/// The result of app2 for a prompt without the usual labels: insights into any figures in it.
 pub(super) fn figures(facts: &[Fact]) -> Value {
     let figures = facts.iter().filter(|fact| fact.is_figure()).take(5);
-    let said = figures.map(|Fact { label, value }| {
+    let texts = figures.map(|Fact { label, value }| {
         (
             format!("{label}：{value}"),
             format!("本期{label}为{value}，建议与上期对比，留意变化的原因。"),
         )
     });
-    let mut said: Vec<_> = said.collect();
-    if said.is_empty() {
-        said.push((
+    let mut insights: Vec<_> = texts.collect();
+    if insights.is_empty() {
+        insights.push((
             "本期数据不足".to_owned(),
             "暂无可比数据，建议核对录入。".to_owned(),
         ));
     }
-    numbered(said)
+    numbered(insights)
 }
 
-/// The areas, the strongest first.
+/// The areas, highest revenue first.
 fn ranked(finance: &Value) -> Vec<&Value> {
     let mut areas: Vec<_> = list(finance, "各区域").iter().collect();
     areas.sort_by(|a, b| figure(b, "营收").total_cmp(&figure(a, "营收")));
@@ -150,8 +150,8 @@ fn change(now: f64, before: f64) -> String {
     }
 }
 
-fn numbered(said: impl IntoIterator<Item = (String, String)>) -> Value {
-    let insights = said.into_iter().zip(1..);
+fn numbered(texts: impl IntoIterator<Item = (String, String)>) -> Value {
+    let insights = texts.into_iter().zip(1..);
     let insights =
         insights.map(|((title, body), seq)| json!({ "seq": seq, "title": title, "body": body }));
     json!({ "insights": insights.collect::<Vec<_>>() })

@@ -1,10 +1,10 @@
-//! A member as the facts describe it, and what app7 says of it.
+//! The facts about a member, and the result of app7.
 
 use serde_json::{Value, json};
 
 use super::{clues::unended, figure, list, text};
 
-/// The facts of a member, read by their names.
+/// The facts about a member.
 pub(super) struct Member<'a> {
     facts: &'a Value,
     pub name: &'a str,
@@ -12,7 +12,7 @@ pub(super) struct Member<'a> {
     pub spent: f64,
 }
 
-/// How warm a member is.
+/// State of a member, by the days since the last visit.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
     Active,
@@ -48,12 +48,12 @@ impl<'a> Member<'a> {
         text(list(self.facts, "备注").first()?, "内容")
     }
 
-    /// Where the member likes to be.
+    /// The favourite area.
     pub fn area(&self) -> &'a str {
         self.text("常去区域").unwrap_or("大厅")
     }
 
-    /// When the member likes to come.
+    /// The favourite time.
     pub fn time(&self) -> &'a str {
         self.text("常来时段").unwrap_or("周末")
     }
@@ -71,7 +71,7 @@ impl<'a> Member<'a> {
         }
     }
 
-    /// When the member was here last, in words.
+    /// The time since the last visit, in words.
     pub fn last_visit(&self) -> String {
         match self.days_since_visit() {
             Some(0) => "今天刚到店".to_owned(),
@@ -81,7 +81,7 @@ impl<'a> Member<'a> {
     }
 }
 
-/// What app7 says.
+/// The result of app7.
 pub(super) fn strategies(facts: &Value) -> Value {
     let member = Member::of(facts);
     let (name, area, time) = (member.name, member.area(), member.time());

@@ -1,4 +1,4 @@
-//! Answers of the apps that answer in JSON, made of the facts in the prompt and of nothing else.
+//! Results of the apps that return JSON. They use only the facts in the prompt.
 
 mod clues;
 mod coach;
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::{facts, question};
 
-/// An app that answers in JSON.
+/// An app that returns JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum App {
     Finance,
@@ -22,7 +22,7 @@ pub(super) enum App {
     ClueConsolidated,
 }
 
-/// Parts of app ids, the telling ones first: `app8_clue_consolidated` is no `clue`.
+/// Parts of app ids. The first match wins, so that `app8_clue_consolidated` is not `clue`.
 const APPS: [(&str, App); 16] = [
     ("app8", App::ClueConsolidated),
     ("app7", App::CustomerAnalysis),
@@ -43,14 +43,14 @@ const APPS: [(&str, App); 16] = [
 ];
 
 impl App {
-    /// The app that an id names, or `None` for one that chats.
+    /// The app with this id. `None` for a chat app.
     pub fn of(app_id: &str) -> Option<Self> {
         APPS.iter()
             .find(|(part, _)| app_id.contains(part))
             .map(|(_, app)| *app)
     }
 
-    /// A valid answer.
+    /// A valid result for the prompt.
     pub fn answer(self, prompt: &str) -> Value {
         let prompt = &question::without_scenarios(prompt);
         let mut json = facts::json_in(prompt).unwrap_or_default();
@@ -72,17 +72,17 @@ impl App {
     }
 }
 
-/// A figure; zero where there is none.
+/// A number, or 0 if it is missing.
 fn figure(facts: &Value, label: &str) -> f64 {
     facts[label].as_f64().unwrap_or_default()
 }
 
-/// A text that says something.
+/// A text that is not empty.
 fn text<'a>(facts: &'a Value, label: &str) -> Option<&'a str> {
     facts[label].as_str().filter(|text| !text.is_empty())
 }
 
-/// A list; nothing where there is none.
+/// A list, or an empty one if it is missing.
 fn list<'a>(facts: &'a Value, label: &str) -> &'a [Value] {
     facts[label].as_array().map_or(&[], Vec::as_slice)
 }

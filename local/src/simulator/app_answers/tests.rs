@@ -1,4 +1,4 @@
-//! The simulator's answers are those that apps should give.
+//! The results of the simulator are valid, and use the facts in the prompt.
 
 use common::governance::apps::App as ParlorApp;
 use common::insights::apps;
@@ -6,17 +6,18 @@ use serde_json::json;
 
 use super::*;
 
-/// The app of Parlor by that id.
-fn parlors(app_id: &str) -> ParlorApp {
+/// Parlor's app with this id.
+fn parlor_app(app_id: &str) -> ParlorApp {
     ParlorApp::parse(app_id).unwrap()
 }
 
-/// A checked answer to these facts, written among others that must not be used.
+/// Returns a checked result for these facts. The prompt also has other facts, which the result must
+/// not use.
 fn answer(app_id: &str, facts: &Value) -> Value {
     let elsewhere = json!({ "会员": { "会员姓名": "别人" }, "各来源线索": [{ "线索": [{ "category": "别人" }] }] });
     let prompt = json!({ "任务要求": "只输出 JSON：{\"别人\": 1}", "事实": facts, "参考": [{ "结果": elsewhere }] });
     let answer = App::of(app_id).unwrap().answer(&prompt.to_string());
-    apps::check(parlors(app_id), &answer.to_string())
+    apps::check(parlor_app(app_id), &answer.to_string())
         .unwrap_or_else(|err| panic!("{err}: {answer}"));
     assert!(!answer.to_string().contains("别人"), "{answer}");
     answer
@@ -32,7 +33,7 @@ fn member(name: &str, days: Option<i64>, visits: i64) -> Value {
 }
 
 #[track_caller]
-fn says(answer: &Value, words: &[&str]) {
+fn assert_contains(answer: &Value, words: &[&str]) {
     let text = answer.to_string();
     for word in words {
         assert!(text.contains(word), "{word}: {text}");
@@ -40,7 +41,7 @@ fn says(answer: &Value, words: &[&str]) {
 }
 
 #[test]
-fn apps_are_known_by_their_configured_names() {
+fn apps_are_found_by_their_configured_names() {
     let named = |id| App::of(id);
     assert_eq!(named("app1_chat"), None);
     assert_eq!(named("app2_finance"), Some(App::Finance));
@@ -54,7 +55,7 @@ fn apps_are_known_by_their_configured_names() {
 }
 
 #[test]
-fn an_answer_to_anything_is_of_the_right_shape() {
+fn result_for_any_prompt_has_the_right_shape() {
     for app in ParlorApp::ALL.into_iter().skip(1) {
         for prompt in [
             "",
@@ -72,7 +73,7 @@ fn an_answer_to_anything_is_of_the_right_shape() {
 }
 
 #[test]
-fn insights_use_the_figures_in_a_prompt_of_other_words() {
+fn insights_use_figures_of_a_prompt_with_other_labels() {
     let prompt = r#"{"period": "today", "revenue": 12800.5, "orders": 42}"#;
     let answer = App::Finance.answer(prompt);
     let titles: Vec<_> = list(&answer, "insights")
@@ -93,7 +94,7 @@ fn insights_compare_periods_areas_and_days() {
         "每日": [day("周五", 2_000.0), day("周六", 4_000.0), day("周日", 3_000.0)],
     } });
     let insights = answer("app2_finance", &facts);
-    says(
+    assert_contains(
         &insights,
         &[
             "上周",
@@ -105,14 +106,14 @@ fn insights_compare_periods_areas_and_days() {
         ],
     );
     let areas = answer("app2a_finance_area", &facts);
-    says(
+    assert_contains(
         &areas,
         &["第1名大厅", "上升50.0%", "第2名包厢", "下降25.0%"],
     );
 }
 
 #[test]
-fn members_are_told_apart() {
+fn different_members_get_different_results() {
     let (active, gone) = (member("李思远", Some(3), 14), member("王芳", Some(40), 4));
     for app_id in [
         "app3_clue",
@@ -122,40 +123,40 @@ fn members_are_told_apart() {
     ] {
         let [one, other] = [&active, &gone].map(|facts| answer(app_id, facts));
         assert_ne!(one, other);
-        says(&one, &["李思远", "斯诺克区"]);
-        says(&other, &["王芳"]);
+        assert_contains(&one, &["李思远", "斯诺克区"]);
+        assert_contains(&other, &["王芳"]);
     }
-    says(
+    assert_contains(
         &answer("app3_clue", &active),
         &["近90天到店14次", "1904元", "常去斯诺克区", "已上过1次陪练"],
     );
-    says(
+    assert_contains(
         &answer("app7_customer_analysis", &active),
         &["稳住到店频次", "“爱喝乌龙茶”"],
     );
-    says(
+    assert_contains(
         &answer("app7_customer_analysis", &gone),
         &["距上次到店40天", "流失挽回"],
     );
     let sleeping = answer("app3_clue", &member("赵六", None, 0));
-    says(&sleeping, &["近90天没有到店"]);
+    assert_contains(&sleeping, &["近90天没有到店"]);
 }
 
 #[test]
-fn a_task_and_an_analysis_are_taken_up() {
+fn task_and_analysis_are_used() {
     let mut facts = member("李思远", Some(3), 14);
     facts["任务"] = json!({ "任务": "提醒余额", "说明": "储值卡余额不多了。", "教练": "大飞", "截止日期": "2026-06-08" });
     facts["最新线索"] = json!({ "clues": [{ "summary": "想参加比赛" }] });
     facts["分析结果"] = json!({ "one_line_summary": "常客，余额不足" });
-    says(
+    assert_contains(
         &answer("app4_analysis", &facts),
         &["大飞", "提醒余额", "2026-06-08", "想参加比赛"],
     );
-    says(&answer("app5_tactics", &facts), &["常客，余额不足"]);
+    assert_contains(&answer("app5_tactics", &facts), &["常客，余额不足"]);
 }
 
 #[test]
-fn a_note_is_worth_what_it_says() {
+fn score_of_a_note_depends_on_its_content() {
     let score = |content: &str| {
         let mut facts = member("李思远", Some(3), 14);
         facts["备注"] = json!({ "日期": "2026-06-01", "记录人": "阿杰", "内容": content });
@@ -175,7 +176,7 @@ fn a_note_is_worth_what_it_says() {
 }
 
 #[test]
-fn clues_are_merged_and_name_where_they_come_from() {
+fn merged_clues_name_all_their_sources() {
     let clue = |category: &str, summary: &str| json!({ "category": category, "summary": summary, "detail": "依据" });
     let facts = json!({ "会员姓名": "李思远", "各来源线索": [
         { "来源": "消费线索", "线索": [clue("到店频次", "近90天14次"), clue("消费习惯", "常打斯诺克")] },
