@@ -45,6 +45,9 @@ struct Arguments {
     /// Also update this Markdown page, and the JSON file next to it.
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
+    /// Measure nothing. Only write the page again from its JSON file.
+    #[arg(long, requires = "markdown")]
+    render: bool,
     /// Most messages that `lists` and `admin-lists` load, and most runs.
     #[arg(long, default_value_t = 10_000_000)]
     messages: i64,
@@ -147,7 +150,7 @@ fn measure(arguments: &Arguments) -> Result<()> {
     let postgres = Binaries::find_or_fetch(&bench_database::data_dir(), None)?;
     let machine = machine::describe(&postgres);
     let mut sections: Vec<(String, Section)> = Vec::new();
-    for subject in subjects {
+    for subject in subjects.iter().filter(|_| !arguments.render) {
         let before = Ticks::now();
         let measured = subject.measure(arguments, &postgres);
         let mut section = subject.runtime()?.block_on(measured)?;

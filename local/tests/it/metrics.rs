@@ -93,7 +93,7 @@ async fn dashscope_failures_are_counted_with_code_and_possible_cost() {
     assert_found(&failed, "Parlor", "Count", &json!(["app"]));
     assert_eq!(
         (&failed["app"], &failed["code"], &failed["UpstreamErrors"]),
-        (&json!("app1_chat"), &json!("refused"), &json!(1))
+        (&json!("app1_chat"), &json!("content_blocked"), &json!(1))
     );
     // Content inspection charges for the text before it.
     let tokens = counted(&cloud, "chat-messages", "Tokens").await;

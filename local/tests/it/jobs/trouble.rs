@@ -147,7 +147,7 @@ async fn a_permanent_error_ends_the_job() {
         (&failed["status"], &failed["attempts"]),
         (&json!("failed"), &json!(1))
     );
-    assert_eq!(failed["error_code"], "upstream_refused");
+    assert_eq!(failed["error_code"], "content_blocked");
 }
 
 #[tokio::test]
