@@ -1,5 +1,5 @@
-//! Compiles the SQL functions beside the Rust into the crate: one script, and a schema named by
-//! their hash.
+//! Compiles the SQL functions in `src` into the crate: one script, and a schema named by the hash
+//! of their text.
 
 #[path = "build/function_script.rs"]
 mod function_script;
@@ -25,12 +25,15 @@ fn main() -> Result<(), Box<dyn Error>> {
         hash[0], hash[1], hash[2], hash[3]
     );
     let script = function_script::script(&schema, &sources);
-    #[expect(clippy::disallowed_methods, reason = "cargo tells a build script so")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "cargo passes `OUT_DIR` to a build script"
+    )]
     let out = env::var("OUT_DIR")?;
     let generated = format!(
         "/// The schema of this build's functions: `parlor_` and the first 8 hex digits of their hash.\n\
          pub const SCHEMA: &str = {schema:?};\n\
-         /// What connections look for functions and tables in.\n\
+         /// The `search_path` of every connection.\n\
          pub const SEARCH_PATH: &str = \"{schema},biz\";\n\
          /// Creates the schema and loads all functions.\n\
          const SCRIPT: &str = {script:?};\n"

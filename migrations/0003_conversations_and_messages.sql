@@ -149,7 +149,8 @@ comment on column biz.ai_messages.client_message_id is
     'Chosen by the client; a repeat of the message has the same id';
 comment on column biz.ai_messages.tokens_used is
     'As reported by DashScope; null if it reported nothing, never an estimate';
-comment on column biz.ai_messages.error_code is 'Code of the error event that ended the reply';
+comment on column biz.ai_messages.error_code is
+    'Code of the error event that ended the reply. content_blocked also marks the question';
 comment on column biz.ai_messages.lease_until is
     'Renewed by each checkpoint; if it has expired, the function that made the reply is dead';
 comment on column biz.ai_messages.stop_requested_at is

@@ -1,14 +1,15 @@
-//! Puts the SQL functions that stand beside their Rust into one script.
+//! Joins the SQL functions in `src` into one script.
 //!
-//! `build.rs` uses it to compile them into the binaries; `with-database` uses it to load the sources
-//! as they are, so that statements can be checked before anything compiles.
+//! `build.rs` compiles the script into the binaries. `with-database` loads it straight from the
+//! sources, so that sqlx can check statements before the crate compiles.
 
 use std::{fs, io, path::Path};
 
-/// The `.sql` files below a directory, by name, so that moving a file changes nothing.
+/// File stem and text of each `.sql` file below a directory, sorted by stem. Moving a file does not
+/// change the result, and so not the hash.
 ///
 /// # Errors
-/// When a directory or a file cannot be read.
+/// A directory or a file cannot be read.
 pub fn sources(directory: &Path) -> io::Result<Vec<(String, String)>> {
     let mut found = Vec::new();
     collect(directory, &mut found)?;
@@ -29,8 +30,8 @@ fn collect(directory: &Path, found: &mut Vec<(String, String)>) -> io::Result<()
     Ok(())
 }
 
-/// One script that loads them into a schema: first all row types, which signatures name, then the
-/// functions, then the views, which call functions.
+/// One script that creates `schema` and loads the sources into it. The order is row types,
+/// functions, views: signatures use row types, and views call functions.
 pub fn script(schema: &str, sources: &[(String, String)]) -> String {
     let mut types = String::new();
     let mut functions = String::new();
@@ -46,7 +47,7 @@ pub fn script(schema: &str, sources: &[(String, String)]) -> String {
         functions.push_str(tail);
         functions.push('\n');
     }
-    // Bodies name each other in any order, so they are not checked while they are loaded.
+    // A body may call a function that is created later, so bodies are not checked during loading.
     format!(
         "create schema {schema};\n\
          set local search_path = {schema}, biz;\n\

@@ -1,16 +1,16 @@
-//! Parlor's nouns: their types, their rules and their SQL.
+//! The library behind Parlor's functions: domain types, their rules and their SQL.
 //!
-//! The folders are layers, from the bottom up. A module uses its own layer and those below it; a
-//! test reads the `use` lines and fails otherwise.
+//! The folders are layers, listed from the bottom up. A module uses only its own layer and the
+//! layers below it. A test checks this by reading the `use` lines.
 //!
 //! 1. [`platform`]: environment, clock, database, AWS, telemetry, errors. [`dashscope`]: the client
-//!    of the upstream service; it knows nothing of chats, sites or tables.
-//! 2. [`governance`]: runs, usage, budgets, circuits, alerts, audit, and who may call.
-//! 3. [`insights`]: the apps, the facts they are asked about, their results, and background jobs.
+//!    of the upstream service. It does not depend on chats, sites or tables.
+//! 2. [`governance`]: runs, usage, budgets, circuit breakers, alerts, audit and authentication.
+//! 3. [`insights`]: the apps, the facts in their prompts, their results, and background jobs.
 //! 4. [`chat`]: conversations, messages, replies, sessions and bots.
-//! 5. [`web`]: requests, responses and errors as HTTP has them.
+//! 5. [`web`]: HTTP requests, responses and errors.
 //!
-//! Nothing here knows axum's `Router` or AWS Lambda: the functions do.
+//! This crate does not use axum's `Router` or AWS Lambda. Only the functions do.
 
 pub mod chat;
 pub mod dashscope;

@@ -1,5 +1,7 @@
-//! What the property tests share. They stand in modules of this name beside what they test, so
-//! that `PROPTEST_CASES=… cargo test -p common -- properties` runs all of them, and nothing else.
+//! Helpers for the property tests.
+//!
+//! Each property test is in a module named `properties` under the module it tests.
+//! `PROPTEST_CASES=… cargo test -p common -- properties` runs all of them and no other test.
 
 use axum::extract::FromRequestParts as _;
 use futures_util::FutureExt as _;
@@ -10,11 +12,11 @@ use serde_json::{Map, Number, Value};
 
 use crate::web::QueryText;
 
-/// What proptest does of its own accord.
+/// The default number of cases in proptest.
 const PROPTEST_CASES: u64 = 256;
 
-/// So many cases, where proptest's 256 would be too dear or too few; in the same proportion more
-/// when `PROPTEST_CASES` asks for more.
+/// A configuration with `usual` cases, for tests where 256 cases are too slow or too few.
+/// `PROPTEST_CASES` scales the number in proportion: 512 doubles it.
 pub(crate) fn cases(usual: u32) -> ProptestConfig {
     let config = ProptestConfig::default();
     let scaled = (u64::from(usual) * u64::from(config.cases)).div_ceil(PROPTEST_CASES);
@@ -24,7 +26,7 @@ pub(crate) fn cases(usual: u32) -> ProptestConfig {
     }
 }
 
-/// What parsers trip over.
+/// Text that often breaks parsers.
 const TRAPS: &[&str] = &[
     "\0",
     "\n",
@@ -49,7 +51,7 @@ const TRAPS: &[&str] = &[
     "data:",
 ];
 
-/// Text of any characters, with those that parsers trip over among them.
+/// Random text that often contains items of [`TRAPS`].
 pub(crate) fn text() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         3 => select(TRAPS).prop_map(str::to_owned),
@@ -59,13 +61,13 @@ pub(crate) fn text() -> impl Strategy<Value = String> {
     vec(piece, 0..5).prop_map(|pieces| pieces.concat())
 }
 
-/// JSON of any shape. Some of its names are `names`.
+/// JSON of any shape. Some of its member names are from `names`.
 pub(crate) fn json(names: &'static [&'static str]) -> impl Strategy<Value = Value> {
     let number = prop_oneof![
         any::<i64>().prop_map(Number::from),
         any::<u64>().prop_map(Number::from),
         (-3..600_i64).prop_map(Number::from),
-        // Eighths come back from JSON as they went: not every fraction does.
+        // Eighths survive a round trip through JSON. Not every fraction does.
         any::<i32>().prop_map(|eighths| Number::from_f64(f64::from(eighths) / 8.0).unwrap()),
     ];
     let leaf = prop_oneof![
@@ -84,7 +86,7 @@ pub(crate) fn json(names: &'static [&'static str]) -> impl Strategy<Value = Valu
     })
 }
 
-/// The query of a request, as it stands in the URI.
+/// Parses a query string that is already percent-encoded.
 pub(crate) fn raw_query(query: &str) -> QueryText {
     let request = Request::builder().uri(format!("/?{query}")).body(());
     let (mut parts, ()) = request.unwrap().into_parts();
@@ -92,7 +94,7 @@ pub(crate) fn raw_query(query: &str) -> QueryText {
     read.unwrap().unwrap()
 }
 
-/// These parameters as they stand in a URI.
+/// A percent-encoded query string with these parameters.
 pub(crate) fn encoded<N: AsRef<str>, V: AsRef<str>>(pairs: &[(N, V)]) -> String {
     let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
     let pairs = pairs
@@ -106,7 +108,7 @@ pub(crate) fn query<N: AsRef<str>, V: AsRef<str>>(pairs: &[(N, V)]) -> QueryText
     raw_query(&encoded(pairs))
 }
 
-/// A whole number in text: digits, perhaps with a sign, within 64 bits.
+/// Parses a whole number: digits with an optional sign, within 64 bits.
 pub(crate) fn whole(text: &str) -> Option<i64> {
     let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
     let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
@@ -114,7 +116,7 @@ pub(crate) fn whole(text: &str) -> Option<i64> {
     number.try_into().ok()
 }
 
-/// Numbers at the edges of what is taken, and of 64 bits.
+/// Numbers at the limits of what is accepted, and of 64 bits.
 const EDGES: &[&str] = &[
     "0",
     "-0",
@@ -128,7 +130,7 @@ const EDGES: &[&str] = &[
     "-9223372036854775808",
 ];
 
-/// Text that is a whole number, or nearly one.
+/// Text that is a whole number or looks similar.
 pub(crate) fn number() -> impl Strategy<Value = String> {
     prop_oneof![
         (-2..110_i64).prop_map(|number| number.to_string()),
@@ -140,7 +142,7 @@ pub(crate) fn number() -> impl Strategy<Value = String> {
     ]
 }
 
-/// Bytes cut at any places, some of them twice.
+/// Places to cut a body. A place may occur twice, which gives an empty chunk.
 pub(crate) fn cuts() -> impl Strategy<Value = Cuts> {
     prop_oneof![
         vec(any::<prop::sample::Index>(), 0..24).prop_map(Cuts::At),
@@ -148,7 +150,7 @@ pub(crate) fn cuts() -> impl Strategy<Value = Cuts> {
     ]
 }
 
-/// Where a body is cut into chunks.
+/// Cuts a body into chunks.
 #[derive(Clone, Debug)]
 pub(crate) enum Cuts {
     At(Vec<prop::sample::Index>),

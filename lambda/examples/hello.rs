@@ -1,4 +1,5 @@
-//! The least function there is: what Lambda's own crates cost, for the benchmarks to compare with.
+//! The smallest possible function. Benchmarks use it as the baseline: the cost of Lambda's own
+//! crates.
 
 use lambda_http::{Body, Error, Request, Response, run, service_fn};
 

@@ -1,4 +1,4 @@
-//! Which invocation a request or an event belongs to, and when Lambda ends it.
+//! Request id, trace and deadline of a Lambda invocation.
 
 use std::time::{Duration, SystemTime};
 
@@ -10,17 +10,17 @@ use common::{
 use lambda_runtime::Context;
 use tokio::time::Instant;
 
-/// A plain event, and what its handler may know of the invocation.
+/// A non-HTTP event and the deadline of its invocation.
 #[derive(Clone, Copy, Debug)]
 pub struct Invocation<Event> {
-    /// What the function is told.
+    /// The payload.
     pub event: Event,
-    /// When Lambda will kill the function. Absent where nobody does.
+    /// When Lambda ends the invocation. `None` if there is no deadline, as under `cargo lambda`.
     pub ends_at: Option<Instant>,
 }
 
-/// Puts Lambda's request id and, where there are such, trace and deadline beside the request.
-pub(crate) fn introduce(context: &Context, extensions: &mut Extensions) {
+/// Inserts Lambda's request id into the extensions, and trace and deadline if the context has them.
+pub(crate) fn insert_context(context: &Context, extensions: &mut Extensions) {
     extensions.insert(RequestId(context.request_id.as_str().into()));
     if let Some(trace) = trace(context) {
         extensions.insert(trace);
@@ -30,20 +30,19 @@ pub(crate) fn introduce(context: &Context, extensions: &mut Extensions) {
     }
 }
 
-/// The trace of an invocation.
 pub(crate) fn trace(context: &Context) -> Option<Trace> {
     Trace::parse(context.xray_trace_id.as_deref()?)
 }
 
-/// When Lambda ends an invocation; `None` where its context only holds a placeholder.
+/// When Lambda ends the invocation. `None` if the deadline in the context is a placeholder.
 pub(crate) fn ends_at(context: &Context) -> Option<Instant> {
     let left = remaining(context.deadline())?;
-    // A time that no clock of this machine will show counts as none.
+    // A deadline too far in the future for `Instant` counts as none.
     Instant::now().checked_add(left)
 }
 
-/// What is left until `end`; `None` when that is past: no invocation starts after its own end, so
-/// such a time (1970, from `cargo lambda`) is a placeholder.
+/// The time until `end`, or `None` if `end` is past. No invocation starts after its deadline, so a
+/// deadline in the past (1970, from `cargo lambda`) is a placeholder.
 #[expect(
     clippy::disallowed_methods,
     reason = "the Runtime API gives the deadline as wall-clock time; here it becomes monotonic"
@@ -70,16 +69,16 @@ mod tests {
         context
     }
 
-    fn introduced(deadline: u64) -> Extensions {
+    fn extensions_of(deadline: u64) -> Extensions {
         let mut extensions = Extensions::new();
-        introduce(&context(deadline), &mut extensions);
+        insert_context(&context(deadline), &mut extensions);
         extensions
     }
 
     #[test]
-    fn the_deadline_is_kept_on_the_monotonic_clock() {
+    fn deadline_becomes_a_monotonic_instant() {
         let before = Instant::now();
-        let extensions = introduced(in_a_minute());
+        let extensions = extensions_of(in_a_minute());
         assert_eq!(&*extensions.get::<RequestId>().unwrap().0, "r-1");
         let Deadline(at) = *extensions.get::<Deadline>().unwrap();
         assert!(at > before && at <= Instant::now() + Duration::from_secs(60));
@@ -88,27 +87,27 @@ mod tests {
     }
 
     #[test]
-    fn a_trace_is_kept_where_it_is_one() {
+    fn trace_is_inserted_only_if_it_is_valid() {
         let mut context = context(0);
-        let mut introduced = |header: &str| {
+        let mut trace_of = |header: &str| {
             context.xray_trace_id = Some(header.to_owned());
             let mut extensions = Extensions::new();
-            introduce(&context, &mut extensions);
+            insert_context(&context, &mut extensions);
             extensions.remove::<Trace>()
         };
-        let trace = introduced("Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=1").unwrap();
+        let trace = trace_of("Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=1").unwrap();
         assert_eq!(trace.root(), "1-5759e988-bd862e3fe1be46a994272793");
-        assert_eq!(introduced(""), None);
+        assert_eq!(trace_of(""), None);
     }
 
     #[test]
-    fn a_deadline_in_the_past_counts_as_none() {
-        assert!(introduced(600_000).get::<Deadline>().is_none());
+    fn deadline_in_the_past_counts_as_none() {
+        assert!(extensions_of(600_000).get::<Deadline>().is_none());
         assert!(ends_at(&context(600_000)).is_none());
     }
 
     #[test]
-    fn the_most_distant_deadline_does_no_harm() {
-        introduced(u64::MAX);
+    fn deadline_in_the_far_future_does_not_panic() {
+        extensions_of(u64::MAX);
     }
 }

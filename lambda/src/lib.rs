@@ -1,9 +1,12 @@
-//! The seam between Parlor and AWS Lambda: what a function's three-line `main.rs` calls.
+//! Connects Parlor's routers and event handlers to AWS Lambda.
 //!
-//! Neither a panic before the answer nor an event of the wrong shape ends the process: the
-//! invocation is answered with an error (API Gateway makes it a 502) and the next one is
-//! served. A panic in the middle of a stream cannot be told to anybody: the stream just
-//! ends, cleanly and with status 200, so a stream needs a last event that says it is whole.
+//! The `main.rs` of each function calls this crate.
+//!
+//! Neither a panic before the response nor an event of the wrong shape ends the process. The
+//! invocation returns an error, which API Gateway turns into a 502, and the next one is served.
+//!
+//! A panic in the middle of a stream cannot be reported: the stream ends cleanly with status 200.
+//! So each stream needs a last event that marks it as complete.
 
 mod invocation;
 
@@ -26,12 +29,11 @@ use utoipa_axum::router::OpenApiRouter;
 pub use invocation::Invocation;
 pub use lambda_runtime::Error;
 
-/// A router as clients meet it: with answers for unknown paths and methods, and inside the
-/// boundary that renders every error.
+/// Adds to a router the responses to unknown paths and methods, the boundary that renders errors,
+/// and CORS.
 ///
-/// The rules for pages of other origins are outermost, so that such a page can read errors, too.
-/// They go around the router as a whole: a layer of its own would have axum add the path's
-/// methods to the answer of a preflight.
+/// CORS is outermost, so that a page of another origin can read errors too. It wraps the whole
+/// router: as a layer of the router, axum would add the path's methods to a preflight response.
 pub fn app(router: OpenApiRouter, cors: &Cors) -> Router {
     let app = Router::from(router)
         .fallback(web::not_found)
@@ -44,10 +46,10 @@ pub fn app(router: OpenApiRouter, cors: &Cors) -> Router {
     Router::new().fallback_service(open)
 }
 
-/// The same of a function, as the environment describes it.
+/// Builds the router of a function from the environment, and wraps it with [`app`].
 ///
 /// # Errors
-/// Names the variable that is missing or cannot be read.
+/// The error names the variable that is missing or not valid.
 pub async fn app_from_env<Pending>(
     env: Env,
     from_env: impl FnOnce(Env) -> Pending,
@@ -59,16 +61,16 @@ where
     Ok(app(from_env(env).await?, &cors))
 }
 
-/// Serves HTTP events (API Gateway REST and HTTP API payloads), one at a time, until the
-/// sandbox is taken away.
+/// Serves HTTP events (API Gateway REST and HTTP API payloads), one at a time, until Lambda stops
+/// the sandbox.
 ///
-/// Every answer, a short JSON one too, goes out in the streaming form: JSON prelude, eight
-/// NULs, body. API Gateway understands that through a streaming integration only, so every
-/// route of a function needs `ResponseTransferMode: RESPONSE_STREAM` in the template.
+/// Every response, even short JSON, is sent in the streaming format: JSON prelude, eight NULs,
+/// body. API Gateway reads that only through a streaming integration. So every route of a function
+/// needs `ResponseTransferMode: RESPONSE_STREAM` in the template.
 ///
 /// # Errors
-/// When the configuration is not complete, or the Runtime API cannot be talked to; Lambda
-/// then replaces the process.
+/// The configuration is incomplete, or the Runtime API is unreachable. Lambda then replaces the
+/// process.
 pub async fn serve<Pending>(from_env: impl FnOnce(Env) -> Pending) -> Result<(), Error>
 where
     Pending: Future<Output = Result<OpenApiRouter, ConfigError>>,
@@ -76,70 +78,71 @@ where
     run(start(|env| app_from_env(env, from_env)).await?).await
 }
 
-/// Serves HTTP events with a router as it is, outside any boundary.
+/// Serves HTTP events with a router as it is, without [`app`].
 ///
 /// # Errors
-/// When the Runtime API cannot be talked to.
+/// The Runtime API is unreachable.
 pub async fn run(router: Router) -> Result<(), Error> {
-    lambda_http::run_with_streaming_response(router.map_request(introduce)).await
+    lambda_http::run_with_streaming_response(router.map_request(insert_context)).await
 }
 
-/// Serves plain events (schedules, queues, direct invocations), one at a time, until the
-/// sandbox is taken away. What `from_env` makes is made once and handed to each.
+/// Serves non-HTTP events (schedules, queues, direct invocations), one at a time, until Lambda
+/// stops the sandbox. `from_env` runs once; each call of the handler receives a clone of its
+/// result.
 ///
-/// The handler's error becomes the invocation's: its `Display` is what Lambda logs and hands
-/// to a caller, so it must hold nothing secret. An event that is no `Event` is answered with
-/// an error without the handler being called. Every line that the handler logs has the
-/// request id and, where there is a trace, its root.
+/// An error of the handler becomes the error of the invocation. Lambda logs its `Display` text and
+/// returns it to the caller, so it must contain no secret. If the payload is not an `Event`, the
+/// invocation fails and the handler is not called. Each log line of the handler has the request id
+/// and the root of the trace, if there is one.
 ///
 /// # Errors
 /// As [`serve`].
-pub async fn handle<AppState, Starting, Event, Answer, Failure, Pending>(
+pub async fn handle<AppState, Starting, Event, Output, Failure, Pending>(
     from_env: impl FnOnce(Env) -> Starting,
     handler: impl Fn(AppState, Invocation<Event>) -> Pending,
 ) -> Result<(), Error>
 where
     AppState: Clone,
     Starting: Future<Output = Result<AppState, ConfigError>>,
-    Pending: Future<Output = Result<Answer, Failure>>,
+    Pending: Future<Output = Result<Output, Failure>>,
     Event: DeserializeOwned,
-    Answer: Serialize,
+    Output: Serialize,
     Failure: Into<Error>,
 {
-    let tools = start(from_env).await?;
+    let state = start(from_env).await?;
     let service = |LambdaEvent { payload, context }: LambdaEvent<Event>| {
         let invocation = Invocation {
             event: payload,
             ends_at: invocation::ends_at(&context),
         };
-        let answer = handler(tools.clone(), invocation);
+        let outcome = handler(state.clone(), invocation);
         let origin = RequestContext::new(&context.request_id, invocation::trace(&context));
         let span = tracing::info_span!(
             "invocation",
             request_id = origin.request_id(),
             trace_id = origin.trace_id()
         );
-        let answer = async { answer.await.map_err(diagnostic) };
-        origin.scope(answer).instrument(span)
+        let outcome = async { outcome.await.map_err(diagnostic) };
+        origin.scope(outcome).instrument(span)
     };
     lambda_runtime::run(lambda_runtime::service_fn(service)).await
 }
 
-/// What every function does once, before its first event.
+/// Starts the log and reads the configuration. Runs once, before the first event.
 async fn start<AppState, Pending>(from_env: impl FnOnce(Env) -> Pending) -> Result<AppState, Error>
 where
     Pending: Future<Output = Result<AppState, ConfigError>>,
 {
     let env = Env::from_process();
     telemetry::start(&env);
-    // Boxed, for the SDK's futures are large and are needed once.
+    // Boxed because the SDK's futures are large and needed only once.
     Box::pin(from_env(env)).await.map_err(|err| {
-        tracing::error!(cause = telemetry::chain(&err), "cannot start");
+        tracing::error!(cause = telemetry::chain(&err), "function cannot start");
         err.into()
     })
 }
 
-/// Names the failure by its type, which is what an alarm filters by.
+/// The error type is the name of the Rust type. Alarms can filter by it.
 fn diagnostic<Failure: Into<Error>>(failure: Failure) -> Diagnostic {
     Diagnostic {
         error_type: std::any::type_name::<Failure>().to_owned(),
@@ -147,10 +150,10 @@ fn diagnostic<Failure: Into<Error>>(failure: Failure) -> Diagnostic {
     }
 }
 
-/// Tells the router which invocation a request belongs to.
-fn introduce(mut request: lambda_http::Request) -> lambda_http::Request {
+/// Copies request id, trace and deadline of the invocation into the request.
+fn insert_context(mut request: lambda_http::Request) -> lambda_http::Request {
     if let Some(context) = request.lambda_context_ref().cloned() {
-        invocation::introduce(&context, request.extensions_mut());
+        invocation::insert_context(&context, request.extensions_mut());
     }
     request
 }

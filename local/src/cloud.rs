@@ -12,14 +12,15 @@ use crate::{
     gateway,
 };
 
-/// As in `template.yaml`, where somebody waits or much is done at once.
+/// As in `template.yaml`: memory of functions that users wait for, or that run many calls at once.
 const MEMORY_MB: u32 = 512;
-/// As in `template.yaml`, for those that mostly wait for PostgreSQL, and nobody for them.
+/// As in `template.yaml`: memory of background functions that mostly wait for PostgreSQL.
 const SMALL: (u32, [&str; 4]) = (256, ["db-migrate", "prewarm", "sweep", "trigger-dispatch"]);
-/// Processes of one function at once.
+/// Most processes of one function at once.
 const MAX_INSTANCES: usize = 10;
-/// Variables of this process that the functions are given, as the template gives them; each app's id is too.
-const HANDED_ON: [&str; 19] = [
+/// Variables that the functions get from this process. The template sets the same ones. The
+/// functions also get each app's id.
+const FORWARDED: [&str; 19] = [
     "CHAT_MAX_STREAMS",
     "CHAT_RATE_PER_MINUTE",
     "CHAT_RESERVED_TOKENS",
@@ -41,7 +42,7 @@ const HANDED_ON: [&str; 19] = [
     "RUST_LOG",
 ];
 
-/// The functions' names and how long each may take, as in `template.yaml`.
+/// Name and timeout of each function, as in `template.yaml`.
 pub const FUNCTIONS: [(&str, Duration); 13] = [
     ("admin-dashboard", Duration::from_secs(29)),
     ("admin-jobs", Duration::from_secs(29)),
@@ -58,7 +59,7 @@ pub const FUNCTIONS: [(&str, Duration); 13] = [
     ("trigger-dispatch", Duration::from_secs(30)),
 ];
 
-/// Builds the binaries and plays the cloud around them.
+/// Builds the binaries and starts the emulator with them.
 pub(crate) async fn start(
     env: &Env,
     database_url: &SecretString,
@@ -73,21 +74,21 @@ pub(crate) async fn start(
     ))?)
 }
 
-/// API Gateway in front of them.
+/// The emulated API Gateway in front of the functions.
 pub(crate) fn app(emulator: &Emulator) -> Result<Router, AnyError> {
     Ok(emulator
         .router(routes()?)?
         .merge(Router::new().route("/healthz", get(async || "ok"))))
 }
 
-/// What `template.yaml` says of each function.
+/// The settings of each function, as in `template.yaml`.
 pub fn specs(
     directory: &Path,
     env: &Env,
     database_url: &SecretString,
     jwt_secret: &SecretString,
 ) -> Vec<FunctionSpec> {
-    let mut variables: Vec<(String, String)> = HANDED_ON
+    let mut variables: Vec<(String, String)> = FORWARDED
         .into_iter()
         .chain(App::ALL.map(App::variable))
         .filter_map(|name| Some((name.to_owned(), env.text(name)?.to_owned())))
@@ -114,20 +115,20 @@ pub fn specs(
 }
 
 fn memory_mb(function: &str) -> u32 {
-    let (small, those) = SMALL;
-    if those.contains(&function) {
+    let (small, functions) = SMALL;
+    if functions.contains(&function) {
         small
     } else {
         MEMORY_MB
     }
 }
 
-/// Every route of every function, and the preflight of each path. All answer in the streaming form: see
-/// `lambda::serve`.
+/// All routes of all functions, and the preflight of each path. All integrations are streaming;
+/// see `lambda::serve`.
 pub fn routes() -> Result<Vec<Route>, AnyError> {
-    let tools = command::idle_state()?;
+    let state = command::idle_state()?;
     let mut routes = Vec::new();
-    for (function, router) in gateway::functions(&tools) {
+    for (function, router) in gateway::functions(&state) {
         for (path, item) in &router.get_openapi().paths.paths {
             for method in gateway::methods(item).into_iter().chain(["OPTIONS"]) {
                 routes.push(Route {

@@ -29,42 +29,42 @@ use common::{
 };
 use secrecy::SecretString;
 
-use crate::{console, database, demo, gateway, home, prewarming, serve, simulator};
+use crate::{console, data_dir, database, demo, gateway, prewarming, serve, simulator};
 
-/// Anything that ends a command.
+/// The error of a command.
 pub(crate) type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Parlor on a laptop.
 #[derive(Debug, Parser)]
 #[command(name = "parlor", version, about)]
 pub struct Arguments {
-    /// `serve` unless another is given.
+    /// The command; `serve` by default.
     #[command(subcommand)]
     pub command: Option<Command>,
-    /// Where data is kept between runs, instead of `.parlor` beside the sources.
+    /// Directory for data between runs, instead of `.parlor` in the source tree.
     #[arg(long, global = true, env = "PARLOR_HOME", value_name = "DIRECTORY")]
     pub home: Option<PathBuf>,
 }
 
-/// What it can do.
+/// A command of the program.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Serve the whole product on 127.0.0.1 (the default).
+    /// Serve all of Parlor on 127.0.0.1 (the default).
     Serve(serve::Options),
-    /// Print a token for a user, valid 12 hours, and nothing else.
+    /// Print only a token for a user. It is valid for 12 hours.
     Token {
-        /// A demo user, or one of the database at `DATABASE_URL`.
+        /// Id of a demo user, or of a user in the database at `DATABASE_URL`.
         user_id: i64,
     },
-    /// Serve the DashScope simulator alone.
+    /// Serve only the DashScope simulator.
     Simulator(simulator::command::Args),
-    /// Bring the database at `DATABASE_URL` up to date.
+    /// Apply the missing migrations to the database at `DATABASE_URL`.
     Migrate,
-    /// Make every finance insight that is missing, several at once.
+    /// Generate all missing finance insights, several at once.
     Prewarm(prewarming::Options),
-    /// Fill the database with made-up conversations and runs, to measure on.
+    /// Add generated conversations and runs to the database, for measurements.
     Demo {
-        /// Messages to add; each conversation gets 20.
+        /// Messages to add, 20 per conversation.
         #[arg(long, default_value_t = 0)]
         messages: u32,
         /// Runs to add, spread over 90 days and both sites.
@@ -73,8 +73,7 @@ pub enum Command {
     },
     /// Print the OpenAPI document.
     Openapi,
-    /// Run a command with `DATABASE_URL` naming a database with the schema and the demo data, which
-    /// is gone afterwards.
+    /// Run a command with `DATABASE_URL` set to a temporary database with schema and demo data.
     WithDatabase {
         /// The command and its arguments.
         #[arg(last = true, required = true, value_name = "COMMAND")]
@@ -83,7 +82,7 @@ pub enum Command {
 }
 
 impl Arguments {
-    /// Does what was asked, to its end.
+    /// Runs the command until it ends. Prints an error with all its sources to standard error.
     pub fn run(self) -> ExitCode {
         let command = self
             .command
@@ -99,7 +98,7 @@ impl Arguments {
                 }
                 #[expect(
                     clippy::print_stderr,
-                    reason = "the end of a command is told at the terminal"
+                    reason = "the error of a command is printed at the terminal"
                 )]
                 {
                     eprintln!("parlor: {text}");
@@ -111,31 +110,33 @@ impl Arguments {
 }
 
 impl Command {
-    fn run(self, home: Option<&Path>) -> Result<ExitCode, AnyError> {
+    fn run(self, data_dir: Option<&Path>) -> Result<ExitCode, AnyError> {
         let env = Env::from_process();
-        // A progress bar and a log of every step would spoil each other.
+        // Log lines would break the progress bar.
         let filter = match &self {
             Self::Prewarm(_) => "warn",
             _ => telemetry::DEFAULT_FILTER,
         };
         console::start_log(env.text("RUST_LOG").unwrap_or(filter));
         match self {
-            Self::Serve(options) => serve::run(&options, &home::directory(home)?, &env)?,
-            Self::Token { user_id } => block_on(print_token(user_id, home, env))?,
+            Self::Serve(options) => serve::run(&options, &data_dir::open(data_dir)?, &env)?,
+            Self::Token { user_id } => block_on(print_token(user_id, data_dir, env))?,
             Self::Simulator(args) => block_on(simulator::command::run(args))?,
             Self::Migrate => block_on(migrate(env))?,
-            Self::Prewarm(options) => prewarming::run(&options, &home::directory(home)?, &env)?,
-            Self::Demo { messages, runs } => fill(messages, runs, &home::directory(home)?, &env)?,
+            Self::Prewarm(options) => prewarming::run(&options, &data_dir::open(data_dir)?, &env)?,
+            Self::Demo { messages, runs } => {
+                fill(messages, runs, &data_dir::open(data_dir)?, &env)?;
+            }
             Self::Openapi => block_on(async { print_openapi() })?,
             Self::WithDatabase { command } => {
-                return database::lend(&command, &home::directory(home)?, &env);
+                return database::run_with_database(&command, &data_dir::open(data_dir)?, &env);
             }
         }
         Ok(ExitCode::SUCCESS)
     }
 }
 
-/// Runs on the main thread's own runtime.
+/// Runs a future on a new multi-threaded runtime.
 pub(crate) fn block_on<T>(
     future: impl Future<Output = Result<T, impl Into<AnyError>>>,
 ) -> Result<T, AnyError> {
@@ -146,55 +147,59 @@ pub(crate) fn block_on<T>(
         .map_err(Into::into)
 }
 
-async fn print_token(user_id: i64, home: Option<&Path>, env: Env) -> Result<(), AnyError> {
+async fn print_token(user_id: i64, data_dir: Option<&Path>, env: Env) -> Result<(), AnyError> {
     let user = match demo::user(user_id) {
         Some(user) => user,
         None if env.text("DATABASE_URL").is_some() => {
             let db = db::connect_lazy(&DatabaseConfig::from_env(&env).await?)?;
             auth::find_user(&db, user_id).await?.ok_or("no such user")?
         }
-        None => return Err("no such demo user; set DATABASE_URL for those of a database".into()),
+        None => {
+            return Err("no such demo user; set DATABASE_URL for a user in a database".into());
+        }
     };
-    let secret = jwt_secret(home, &env)?;
-    console::say(demo::token(&secret, &user).ok_or("the token could not be signed")?);
+    let secret = jwt_secret(data_dir, &env)?;
+    console::print_line(demo::token(&secret, &user).ok_or("the token could not be signed")?);
     Ok(())
 }
 
-/// `JWT_SECRET`, or this laptop's own.
-pub(crate) fn jwt_secret(home: Option<&Path>, env: &Env) -> Result<SecretString, AnyError> {
+/// `JWT_SECRET` if it is set, otherwise the secret in the data directory.
+pub(crate) fn jwt_secret(data_dir: Option<&Path>, env: &Env) -> Result<SecretString, AnyError> {
     match env.text("JWT_SECRET") {
         Some(secret) => Ok(secret.into()),
-        None => Ok(home::jwt_secret(&home::directory(home)?)?),
+        None => Ok(data_dir::jwt_secret(&data_dir::open(data_dir)?)?),
     }
 }
 
 async fn migrate(env: Env) -> Result<(), AnyError> {
     let db = db::connect_lazy(&DatabaseConfig::from_env(&env).await?)?;
     let done = migrations::apply(&db).await?;
-    console::say(format!(
+    console::print_line(format!(
         "{} migrations applied; the schema is at version {}",
         done.applied, done.version
     ));
     Ok(())
 }
 
-/// Fills the database at `DATABASE_URL`, or this laptop's own while nobody serves from it.
-fn fill(messages: u32, runs: u32, home: &Path, env: &Env) -> Result<(), AnyError> {
-    let (url, _cluster) = database::given_or_private(env.text("DATABASE_URL"), home, false, env)?;
+/// Fills the database at `DATABASE_URL`, or the private one. The private one must not be in use by
+/// another process.
+fn fill(messages: u32, runs: u32, data_dir: &Path, env: &Env) -> Result<(), AnyError> {
+    let (url, _cluster) =
+        database::given_or_private(env.text("DATABASE_URL"), data_dir, false, env)?;
     block_on(async {
         database::prepare(&url, 1).await?.close().await;
         demo::fill(&url, messages.into(), runs.into()).await?;
-        console::say(format!("{messages} messages and {runs} runs added"));
+        console::print_line(format!("{messages} messages and {runs} runs added"));
         Ok::<_, AnyError>(())
     })
 }
 
 fn print_openapi() -> Result<(), AnyError> {
-    console::say(openapi_json()?);
+    console::print_line(openapi_json()?);
     Ok(())
 }
 
-/// The document as it is committed.
+/// The text of the committed `openapi.json`.
 ///
 /// # Errors
 /// Never in practice.
@@ -202,7 +207,7 @@ pub fn openapi_json() -> Result<String, AnyError> {
     Ok(gateway::openapi(&idle_state()?).to_pretty_json()?)
 }
 
-/// State with no database or service behind it, for commands that only need the routes.
+/// State without a database or an upstream service, for commands that only need the routes.
 ///
 /// # Errors
 /// Never in practice.
@@ -229,7 +234,7 @@ pub fn idle_state() -> Result<gateway::AppState, AnyError> {
     })
 }
 
-/// Where things are served: the laptop's own address, whatever the network.
+/// A loopback address, so that no other machine can connect.
 pub(crate) fn loopback(port: u16) -> SocketAddr {
     (Ipv4Addr::LOCALHOST, port).into()
 }

@@ -1,4 +1,4 @@
-//! The database that a command works on: a private one, or the one it is told.
+//! The database of a command: a private one, or the one at a given URL.
 
 use std::{ffi::OsString, fs, os::unix::fs::PermissionsExt as _, path::Path, process::ExitCode};
 
@@ -27,12 +27,12 @@ mod function_script;
 /// The name of the database in a private cluster.
 const NAME: &str = "parlor";
 
-/// The URL that was given, else a private PostgreSQL and the URL of its database.
+/// Returns the given URL. Without one, starts a private PostgreSQL and returns its URL.
 ///
-/// Takes a while the first time: PostgreSQL may have to be fetched, and the cluster is made.
+/// The first start is slow: it may download PostgreSQL, and it creates the cluster.
 pub(crate) fn given_or_private(
     given: Option<&str>,
-    home: &Path,
+    data_dir: &Path,
     fresh: bool,
     env: &Env,
 ) -> Result<(SecretString, Option<Cluster>), AnyError> {
@@ -40,13 +40,14 @@ pub(crate) fn given_or_private(
         return Ok((url.into(), None));
     }
     let cluster = Cluster::start(
-        &find_postgres(home, env)?,
-        &ClusterOptions::kept(home, fresh)?,
+        &find_postgres(data_dir, env)?,
+        &ClusterOptions::kept(data_dir, fresh)?,
     )?;
     Ok((cluster.url(NAME).into(), Some(cluster)))
 }
 
-/// The database of the URL, made where it is missing, with the schema and the demo data in it.
+/// Connects to the database of the URL. Creates it if it is missing, applies the migrations and
+/// loads the demo data.
 pub(crate) async fn prepare(url: &SecretString, max_connections: u32) -> Result<Db, AnyError> {
     create(url).await?;
     let db = db::connect_lazy(&DatabaseConfig {
@@ -54,25 +55,25 @@ pub(crate) async fn prepare(url: &SecretString, max_connections: u32) -> Result<
         max_connections,
         behind_proxy: false,
     })?;
-    migrations::apply(&db).await.map_err(explained)?;
+    migrations::apply(&db).await.map_err(with_advice)?;
     demo::load(&db).await?;
     demo::load_business(&db).await?;
     Ok(db)
 }
 
-/// Says what to do about data whose schema this version cannot bring up to date.
-fn explained(err: MigrateError) -> AnyError {
+/// Adds advice to the error if the schema is of another version and cannot be upgraded.
+fn with_advice(err: MigrateError) -> AnyError {
     match err {
         MigrateError::VersionMismatch(_) | MigrateError::VersionMissing(_) => format!(
-            "the data was made by another version, and cannot be upgraded ({err}): \
-             start with `serve --fresh`, or give another --home or DATABASE_URL"
+            "the data was created by another version and cannot be upgraded ({err}): \
+             start with `serve --fresh`, or set another --home or DATABASE_URL"
         )
         .into(),
         err => err.into(),
     }
 }
 
-/// Makes the database of the URL where the server does not have it yet.
+/// Creates the database of the URL if the server does not have it.
 async fn create(url: &SecretString) -> Result<(), AnyError> {
     use sqlx::migrate::MigrateDatabase as _;
     if !sqlx::Postgres::database_exists(url.expose_secret()).await? {
@@ -81,11 +82,16 @@ async fn create(url: &SecretString) -> Result<(), AnyError> {
     Ok(())
 }
 
-/// `with-database`: runs a command with `DATABASE_URL` naming a migrated database that holds the
-/// demo data and is gone afterwards, and passes its exit code on.
-pub(crate) fn lend(command: &[OsString], home: &Path, env: &Env) -> Result<ExitCode, AnyError> {
-    let binaries = find_postgres(home, env)?;
-    // Open to all, since root's server runs as somebody else; the data in it is not.
+/// `with-database`: runs a command with `DATABASE_URL` set to a temporary database, and returns
+/// the command's exit code. The database has the schema and the demo data.
+pub(crate) fn run_with_database(
+    command: &[OsString],
+    data_dir: &Path,
+    env: &Env,
+) -> Result<ExitCode, AnyError> {
+    let binaries = find_postgres(data_dir, env)?;
+    // The directory is open to all, because the server of root runs as another user. The data
+    // directory in it is not.
     let scratch = tempfile::Builder::new()
         .prefix("parlor-")
         .permissions(fs::Permissions::from_mode(0o755))
@@ -94,19 +100,19 @@ pub(crate) fn lend(command: &[OsString], home: &Path, env: &Env) -> Result<ExitC
     let url = cluster.url(NAME).into();
     command::block_on(async {
         let db = prepare(&url, 1).await?;
-        catch_up(&db).await?;
+        apply_sources(&db).await?;
         db.close().await;
         run(command, &url).await
     })
 }
 
-/// The schema that functions are loaded into from their sources.
+/// The schema for the functions that are loaded from their sources.
 const SOURCES: &str = "parlor_sources";
 
-/// Applies the migrations and loads the functions of the source tree, which may be newer than this
-/// program. A statement that is not in `.sqlx` yet keeps everything from compiling, so the program of
-/// the last build lends the database to check it with.
-async fn catch_up(db: &Db) -> Result<(), AnyError> {
+/// Applies the migrations and loads the functions of the source tree, which can be newer than this
+/// program. A statement that is missing in `.sqlx` prevents compilation, so the program of the
+/// previous build must provide the database that checks it.
+async fn apply_sources(db: &Db) -> Result<(), AnyError> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let migrations = root.join("migrations");
     if !migrations.is_dir() {
@@ -133,19 +139,19 @@ async fn catch_up(db: &Db) -> Result<(), AnyError> {
 }
 
 async fn run(command: &[OsString], url: &SecretString) -> Result<ExitCode, AnyError> {
-    // Ctrl-C reaches the command, too, and ends it; we must stay to clear away.
+    // Ctrl-C also reaches the command and ends it. This process must stay to clean up.
     let _interrupt = signal(SignalKind::interrupt())?;
     let (program, arguments) = command.split_first().ok_or("no command is given")?;
     let mut child = tokio::process::Command::new(program);
-    // The command may well be cargo.
-    binaries::forget_cargo(&mut child);
+    // The command can be cargo.
+    binaries::remove_cargo_variables(&mut child);
     let status = child
         .args(arguments)
         .env("DATABASE_URL", url.expose_secret())
         .status()
         .await
         .map_err(|err| format!("cannot run {}: {err}", program.display()))?;
-    // What a signal ended has no code. A shell adds 128 to the signal; so do we.
+    // A process that a signal ended has no exit code. As in a shell, it is 128 plus the signal.
     let ended_by = std::os::unix::process::ExitStatusExt::signal(&status);
     let code = status.code().or(ended_by.map(|signal| 128 + signal));
     Ok(code
@@ -153,9 +159,9 @@ async fn run(command: &[OsString], url: &SecretString) -> Result<ExitCode, AnyEr
         .map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
-fn find_postgres(home: &Path, env: &Env) -> Result<Binaries, AnyError> {
+fn find_postgres(data_dir: &Path, env: &Env) -> Result<Binaries, AnyError> {
     Ok(Binaries::find_or_fetch(
-        home,
+        data_dir,
         env.text("PARLOR_PG_BIN").map(Path::new),
     )?)
 }

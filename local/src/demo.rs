@@ -1,4 +1,4 @@
-//! Demo data: two sites, their staff, bots to talk to, and a conversation to begin with.
+//! Demo data: two sites with staff, bots and business data.
 
 mod bulk;
 
@@ -13,10 +13,10 @@ use uuid::{Uuid, uuid};
 
 pub use bulk::fill;
 
-/// How long a printed token holds.
+/// Validity of a printed token.
 const TOKEN_VALID_FOR: Duration = Duration::from_secs(12 * 3600);
 
-/// The demo users: id, site, nickname, role, and whether approved.
+/// The demo users: id, site, nickname, role and status.
 const USERS: [(i64, Option<i64>, &str, Role, &str); 9] = [
     (1001, Some(1), "阿杰", Role::Coach, "approved"),
     (1002, Some(1), "小雅", Role::Staff, "approved"),
@@ -29,7 +29,7 @@ const USERS: [(i64, Option<i64>, &str, Role, &str); 9] = [
     (9001, None, "平台管理员", Role::Admin, "approved"),
 ];
 
-/// The application behind every demo bot that has one, and one that is gone.
+/// Id, name, and whether deleted: the agent of most demo bots, and a deleted agent.
 const AGENTS: [(Uuid, &str, bool); 2] = [
     (AGENT, "对话", false),
     (
@@ -39,23 +39,24 @@ const AGENTS: [(Uuid, &str, bool); 2] = [
     ),
 ];
 const AGENT: Uuid = uuid!("00000000-0000-4000-8000-00000000a001");
-/// The name of their application, as the simulator knows it.
+/// The DashScope app id of the agents, which the simulator knows.
 const AGENT_APP_ID: &str = "app1_chat";
 
-/// A bot to talk to.
+/// A demo bot.
 struct Bot {
     id: Uuid,
-    /// None: of all sites.
+    /// `None`: available on all sites.
     site_id: Option<i64>,
     name: &'static str,
     display_name: Option<&'static str>,
     is_active: bool,
-    /// Whom it is granted to, where it is not for everybody.
+    /// The only user with access. `None`: all users have access.
     granted_to: Option<i64>,
     agent_id: Option<Uuid>,
 }
 
-/// The demo bots: one for each way in which a bot can be had, or not.
+/// The demo bots, one for each case of access: public, granted, disabled, without an agent, of one
+/// site, with a deleted agent.
 const BOTS: [Bot; 6] = [
     Bot {
         id: uuid!("00000000-0000-4000-8000-000000000001"),
@@ -125,7 +126,7 @@ pub fn user(id: i64) -> Option<User> {
     })
 }
 
-/// All demo users, with a word about each.
+/// All demo users, with their status.
 pub fn users() -> impl Iterator<Item = (User, &'static str)> {
     USERS
         .iter()
@@ -137,10 +138,10 @@ pub fn token(secret: &SecretString, user: &User) -> Option<String> {
     auth::sign(secret, user, TOKEN_VALID_FOR)
 }
 
-/// Loads the demo data, once: what is there already stays as it is.
+/// Inserts the demo sites, users, agents and bots. Existing rows are not changed.
 ///
 /// # Errors
-/// When a statement fails.
+/// If a statement fails.
 pub async fn load(db: &Db) -> Result<(), sqlx::Error> {
     sqlx::raw_sql(
         "insert into biz.sites (id, name) values (1, '星空台球·旗舰店'), (2, '夜场俱乐部') on conflict do nothing",
@@ -163,14 +164,14 @@ pub async fn load(db: &Db) -> Result<(), sqlx::Error> {
 }
 
 async fn load_bots(db: &Db) -> Result<(), sqlx::Error> {
-    for (id, name, is_gone) in AGENTS {
+    for (id, name, is_deleted) in AGENTS {
         sqlx::query(
             "insert into biz.agents (id, name, app_id, deleted_at) values ($1, $2, $3, case when $4 then now() end) on conflict do nothing",
         )
         .bind(id)
         .bind(name)
         .bind(AGENT_APP_ID)
-        .bind(is_gone)
+        .bind(is_deleted)
         .execute(db)
         .await?;
     }
@@ -199,22 +200,22 @@ async fn load_bots(db: &Db) -> Result<(), sqlx::Error> {
     Ok(())
 }
 
-/// Adds what has happened in the business of the two sites since the last call, 90 days at most.
+/// Adds the business data of the two sites since the last call, at most 90 days.
 ///
 /// # Errors
-/// When a statement fails.
+/// If a statement fails.
 pub async fn load_business(db: &Db) -> Result<(), sqlx::Error> {
-    // Several statements sent as one are one transaction.
+    // Statements that are sent together run in one transaction.
     sqlx::raw_sql(include_str!("demo/business.sql"))
         .execute(db)
         .await?;
     Ok(())
 }
 
-/// A conversation of a demo user to try things in, made where there is none.
+/// Returns the id of a demo user's conversation and creates it if it is missing.
 ///
 /// # Errors
-/// When the statement fails.
+/// If the statement fails.
 pub async fn conversation(db: &Db, user: &User) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar("select open_conversation($1, $2, 'task', 'demo', 0)")
         .bind(user.site_id)

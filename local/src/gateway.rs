@@ -1,4 +1,4 @@
-//! Every function's router on one port, as API Gateway puts them behind one host.
+//! The routers of all functions merged into one, as API Gateway serves them on one host.
 
 use axum::{Router, routing::get};
 use common::{
@@ -13,25 +13,22 @@ use utoipa::openapi::{
 };
 use utoipa_axum::router::OpenApiRouter;
 
-/// What the functions need.
+/// The state that the functions share.
 #[derive(Clone)]
+#[expect(missing_docs, reason = "plain data")]
 pub struct AppState {
-    /// The database.
     pub db: Db,
-    /// The secrets that tokens are signed with.
     pub secrets: JwtSecrets,
-    /// The maker of replies.
     pub replies: Replies,
     /// Wakes job workers.
     pub queue: JobQueue,
-    /// What a user may send to a bot.
+    /// Limits of messages to a bot.
     pub limits: SendLimits,
-    /// Which web pages may call.
     pub cors: Cors,
 }
 
-/// All functions, by name, each with its own router.
-pub fn functions(tools: &AppState) -> Vec<(&'static str, OpenApiRouter)> {
+/// Name and router of each function.
+pub fn functions(state: &AppState) -> Vec<(&'static str, OpenApiRouter)> {
     let AppState {
         db,
         secrets,
@@ -39,7 +36,7 @@ pub fn functions(tools: &AppState) -> Vec<(&'static str, OpenApiRouter)> {
         queue,
         limits,
         cors: _,
-    } = tools.clone();
+    } = state.clone();
     let callers = Callers::new(secrets, db.clone());
     vec![
         (
@@ -75,16 +72,16 @@ pub fn functions(tools: &AppState) -> Vec<(&'static str, OpenApiRouter)> {
 }
 
 /// The routes of all functions, and `GET /healthz`.
-pub fn app(tools: &AppState) -> Router {
-    let all = functions(tools)
+pub fn app(state: &AppState) -> Router {
+    let all = functions(state)
         .into_iter()
         .fold(OpenApiRouter::new(), |all, (_, router)| all.merge(router));
-    lambda::app(all, &tools.cors).merge(Router::new().route("/healthz", get(async || "ok")))
+    lambda::app(all, &state.cors).merge(Router::new().route("/healthz", get(async || "ok")))
 }
 
-/// The document that describes them.
-pub fn openapi(tools: &AppState) -> OpenApi {
-    let all = functions(tools)
+/// The OpenAPI document of all routes.
+pub fn openapi(state: &AppState) -> OpenApi {
+    let all = functions(state)
         .into_iter()
         .fold(OpenApiRouter::new(), |all, (_, router)| all.merge(router));
     let mut document = all.into_openapi();
@@ -109,7 +106,7 @@ pub fn openapi(tools: &AppState) -> OpenApi {
     document
 }
 
-/// The methods of a path, as OpenAPI has them.
+/// The methods that the document has for a path.
 pub fn methods(item: &PathItem) -> Vec<&'static str> {
     let all = [
         ("GET", &item.get),

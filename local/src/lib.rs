@@ -1,5 +1,5 @@
 //! Parlor in one process: every function's router on one port, with a private PostgreSQL,
-//! a DashScope simulator and demo data. It knows all the other crates, and none knows it.
+//! a DashScope simulator and demo data. It depends on all other crates; none depends on it.
 
 pub mod cloud;
 pub mod command;
@@ -11,7 +11,7 @@ pub mod schedules;
 pub mod simulator;
 
 mod console;
+mod data_dir;
 mod database;
-mod home;
 mod prewarming;
 mod serve;

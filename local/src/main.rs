@@ -1,4 +1,4 @@
-//! The whole of Parlor on a laptop. `--help` lists what else it can do.
+//! Parlor on a laptop. `--help` lists all commands.
 
 use clap::Parser as _;
 

@@ -1,4 +1,4 @@
-//! `prewarm`: makes every finance insight that is missing, and shows how it gets on.
+//! `prewarm`: generates all missing finance insights and shows the progress.
 
 use std::{path::Path, time::Duration};
 
@@ -19,27 +19,28 @@ use crate::{
     serve::{self, MAX_CONNECTIONS},
 };
 
-/// How often the bar is drawn anew.
-const LOOK: Duration = Duration::from_millis(200);
+/// How often the jobs are counted and the progress bar is redrawn.
+const POLL: Duration = Duration::from_millis(200);
 
-/// What to prewarm.
+/// Options of `prewarm`.
 #[derive(Args, Clone, Debug)]
 pub struct Options {
-    /// One site instead of all that are active.
+    /// Prewarm this site instead of all active sites.
     #[arg(long, value_name = "ID")]
     site: Option<i64>,
-    /// Say what is missing, and make nothing.
+    /// Only print how many insights are missing.
     #[arg(long)]
     dry_run: bool,
-    /// Use this database instead of this laptop's own, which nobody may be serving from.
+    /// Use this database instead of the private one. `serve` must not be running on the private
+    /// one.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     database_url: Option<String>,
 }
 
-/// Prewarms until nothing is left that can be made today.
-pub(crate) fn run(options: &Options, home: &Path, env: &Env) -> Result<(), AnyError> {
+/// Prewarms until no job is due.
+pub(crate) fn run(options: &Options, data_dir: &Path, env: &Env) -> Result<(), AnyError> {
     let (url, _cluster) =
-        database::given_or_private(options.database_url.as_deref(), home, false, env)?;
+        database::given_or_private(options.database_url.as_deref(), data_dir, false, env)?;
     crate::command::block_on(prewarm(options, env, url))
 }
 
@@ -57,8 +58,9 @@ async fn prewarm(options: &Options, env: &Env, url: SecretString) -> Result<(), 
     } else {
         "queued"
     };
-    console::say(format!(
-        "{sites} active sites: {enqueued} filters {queued}, {valid} have a result, {under_way} are under way"
+    console::print_line(format!(
+        "{sites} active sites: {enqueued} filters {queued}, {valid} have a valid result, \
+         {under_way} are in progress"
     ));
     if options.dry_run {
         return Ok(());
@@ -69,17 +71,18 @@ async fn prewarm(options: &Options, env: &Env, url: SecretString) -> Result<(), 
     let queue = JobQueue::from_env(&env);
     let worker = session_replies::worker(db.clone(), dashscope, app_ids, limits, queue);
     let waiting = work(&db, &worker).await?;
-    console::say(if waiting == 0 {
-        "all that could be made is there".to_owned()
+    console::print_line(if waiting == 0 {
+        "all missing insights were generated, except failed ones".to_owned()
     } else {
         format!(
-            "{waiting} wait for a later time: their site's budget is used up, or the service is not well"
+            "{waiting} jobs wait for a later time: the budget of their site is used up, or \
+             DashScope is unavailable"
         )
     });
     Ok(())
 }
 
-/// Works until none is due any more; answers how many wait.
+/// Runs jobs until none is due. Returns how many wait for a later time.
 async fn work(db: &Db, worker: &Worker) -> Result<i64, AnyError> {
     let all = counted(db).await?.due;
     let bar = ProgressBar::new(u64::try_from(all)?).with_style(ProgressStyle::with_template(
@@ -95,13 +98,13 @@ async fn work(db: &Db, worker: &Worker) -> Result<i64, AnyError> {
             if now.due == 0 {
                 return Ok::<_, AnyError>(now.waiting);
             }
-            sleep(LOOK).await;
+            sleep(POLL).await;
         }
     };
     let drive = async {
         loop {
             worker.run(None).await;
-            sleep(LOOK).await;
+            sleep(POLL).await;
         }
     };
     tokio::select! {
@@ -114,7 +117,7 @@ async fn work(db: &Db, worker: &Worker) -> Result<i64, AnyError> {
 }
 
 struct Counted {
-    /// Under way, or to be within a minute.
+    /// Running, or to be run within a minute.
     due: i64,
     waiting: i64,
     /// In the last hour.

@@ -1,4 +1,4 @@
-//! What EventBridge Scheduler and SQS do in the cloud.
+//! Runs the scheduled functions, as EventBridge Scheduler and SQS do in the cloud.
 
 use std::time::Duration;
 
@@ -10,27 +10,28 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::emulator::{Emulator, Outcome};
 
-/// The sweep, as in `template.yaml`.
+/// Interval of the sweep, as in `template.yaml`.
 pub const EVERY_MINUTE: Duration = Duration::from_secs(60);
-/// In place of messages: so soon is somebody woken for a new job.
+/// Interval of the job worker. It replaces the SQS messages that wake the worker for a new job.
 const EVERY_SECOND: Duration = Duration::from_secs(1);
-/// As in `template.yaml`, in Asia/Shanghai.
+/// Time of the prewarm in Asia/Shanghai, as in `template.yaml`.
 pub const PREWARM_AT: NaiveTime = NaiveTime::from_hms_opt(5, 30, 0).expect("a time of day");
 const SHANGHAI: FixedOffset = FixedOffset::east_opt(8 * 3600).expect("an offset");
 
-/// Who does what is scheduled.
+/// Where the scheduled functions run.
 pub(crate) enum Workers {
-    /// This process.
+    /// In this process.
     Own {
         sweep: sweep::AppState,
         prewarm: prewarm::AppState,
         worker: Worker,
     },
-    /// The real binaries.
+    /// As the real binaries.
     Emulated(Emulator),
 }
 
-/// Drives the schedules for ever, beginning at once: the last run may have been killed.
+/// Runs the schedules forever. Sweep and job worker run immediately, because the previous process
+/// may have been killed.
 pub(crate) async fn drive(workers: Workers) {
     tokio::join!(
         repeat(EVERY_MINUTE, async || workers.sweep().await),
@@ -77,7 +78,7 @@ fn until_prewarm(now: DateTime<Utc>) -> Duration {
 impl Workers {
     async fn sweep(&self) {
         match self {
-            // What it did, or why it did not, it has logged itself.
+            // The function logs its own result and errors.
             Self::Own { sweep, .. } => {
                 let invocation = by_schedule(sweep::Request::default());
                 sweep::sweep(sweep.clone(), invocation).await.ok();
@@ -107,7 +108,7 @@ impl Workers {
     }
 }
 
-/// Nobody ends what this process does.
+/// An invocation without a deadline.
 fn by_schedule<Event>(event: Event) -> Invocation<Event> {
     Invocation {
         event,
@@ -127,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_prewarm_is_due_at_the_next_half_past_five_in_shanghai() {
+    fn prewarm_is_due_at_half_past_five_in_shanghai() {
         let left = |time: &str| until_prewarm(time.parse().unwrap());
         assert_eq!(left("2026-11-21T05:29:59+08:00"), Duration::from_secs(1));
         assert_eq!(

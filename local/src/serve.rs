@@ -1,4 +1,4 @@
-//! `serve`: everything on one port, until Ctrl-C.
+//! `serve`: all functions on one port, until Ctrl-C.
 
 use std::{path::Path, time::Duration};
 
@@ -35,24 +35,24 @@ use crate::{
     simulator::{self, Simulator},
 };
 
-/// Connections of the one process that is all functions at once.
+/// Database connections of this process, which serves all functions.
 pub(crate) const MAX_CONNECTIONS: u32 = 32;
-/// How long requests under way may take to end after Ctrl-C.
+/// How long running requests may still take after Ctrl-C.
 const GRACE: Duration = Duration::from_secs(3);
 
-/// How to serve.
+/// Options of `serve`.
 #[derive(Args, Clone, Debug)]
 pub struct Options {
     /// The port on 127.0.0.1; 0 takes a free one.
     #[arg(long, default_value_t = 9000)]
     port: u16,
-    /// Begin with an empty database.
+    /// Start with an empty database.
     #[arg(long)]
     fresh: bool,
     /// Use this database instead of a private PostgreSQL.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     database_url: Option<String>,
-    /// Do not drive the schedules.
+    /// Do not run the schedules (sweep, jobs, prewarm).
     #[arg(long)]
     no_schedules: bool,
     /// Run the real function binaries behind an emulated Lambda and API Gateway.
@@ -77,8 +77,8 @@ impl Default for Options {
 }
 
 /// Serves until Ctrl-C.
-pub(crate) fn run(options: &Options, home: &Path, env: &Env) -> Result<(), AnyError> {
-    // Before anything is started: two launches must not harm each other.
+pub(crate) fn run(options: &Options, data_dir: &Path, env: &Env) -> Result<(), AnyError> {
+    // The port is bound first, so that a second process fails before it touches the database.
     let listener = std::net::TcpListener::bind(command::loopback(options.port)).map_err(|err| {
         match err.kind() {
             std::io::ErrorKind::AddrInUse => {
@@ -92,28 +92,32 @@ pub(crate) fn run(options: &Options, home: &Path, env: &Env) -> Result<(), AnyEr
         }
     })?;
     listener.set_nonblocking(true)?;
-    let (url, _cluster) =
-        database::given_or_private(options.database_url.as_deref(), home, options.fresh, env)?;
-    command::block_on(serve(options, env, listener, home, url))
+    let (url, _cluster) = database::given_or_private(
+        options.database_url.as_deref(),
+        data_dir,
+        options.fresh,
+        env,
+    )?;
+    command::block_on(serve(options, env, listener, data_dir, url))
 }
 
 async fn serve(
     options: &Options,
     env: &Env,
     listener: std::net::TcpListener,
-    home: &Path,
+    data_dir: &Path,
     url: SecretString,
 ) -> Result<(), AnyError> {
     let listener = TcpListener::from_std(listener)?;
     let port = listener.local_addr()?.port();
     let db = database::prepare(&url, MAX_CONNECTIONS).await?;
-    let secret = command::jwt_secret(Some(home), env)?;
+    let secret = command::jwt_secret(Some(data_dir), env)?;
     let (env, _simulator) = with_upstream(env).await?;
     let (router, workers) = if options.lambda {
         let emulator = cloud::start(&env, &url, &secret).await?;
         (cloud::app(&emulator)?, Workers::Emulated(emulator))
     } else {
-        let (tools, worker) = tools(db.clone(), &secret, &env).await?;
+        let (state, worker) = build_state(db.clone(), &secret, &env).await?;
         let workers = Workers::Own {
             sweep: sweep::AppState {
                 db: db.clone(),
@@ -121,22 +125,26 @@ async fn serve(
             },
             prewarm: prewarm::AppState {
                 db: db.clone(),
-                queue: tools.queue.clone(),
+                queue: state.queue.clone(),
             },
             worker,
         };
-        (gateway::app(&tools), workers)
+        (gateway::app(&state), workers)
     };
 
-    introduce(&db, &secret, port).await?;
+    print_demo_users(&db, &secret, port).await?;
     tokio::select! {
         served = serve_until_interrupted(listener, router) => served,
         () = schedules::drive(workers), if !options.no_schedules => Ok(()),
     }
 }
 
-/// What the functions share, and who does the work of the background.
-async fn tools(db: Db, secret: &SecretString, env: &Env) -> Result<(AppState, Worker), AnyError> {
+/// The state that all functions share, and the worker for background jobs.
+async fn build_state(
+    db: Db,
+    secret: &SecretString,
+    env: &Env,
+) -> Result<(AppState, Worker), AnyError> {
     let secrets = JwtSecrets::new(secret, None).ok_or(ConfigError::Missing("JWT_SECRET"))?;
     let (dashscope, app_ids) = apps::dashscope_from_env(env).await?;
     let queue = JobQueue::from_env(env);
@@ -148,7 +156,7 @@ async fn tools(db: Db, secret: &SecretString, env: &Env) -> Result<(AppState, Wo
         queue.clone(),
     );
     let replies = Replies::new(db.clone(), dashscope, app_ids, ChatLimits::from_env(env)?);
-    let tools = AppState {
+    let state = AppState {
         db,
         secrets,
         replies,
@@ -156,10 +164,10 @@ async fn tools(db: Db, secret: &SecretString, env: &Env) -> Result<(AppState, Wo
         limits: SendLimits::from_env(env)?,
         cors: Cors::from_env(env)?,
     };
-    Ok((tools, worker))
+    Ok((state, worker))
 }
 
-/// The real service where a key is given, else a simulator of our own.
+/// Uses the real DashScope if an API key is set, otherwise starts a simulator.
 pub(crate) async fn with_upstream(env: &Env) -> Result<(Env, Option<Simulator>), AnyError> {
     if env.text("DASHSCOPE_API_KEY").is_some() || env.text("DASHSCOPE_API_KEY_SECRET_ARN").is_some()
     {
@@ -175,12 +183,12 @@ pub(crate) async fn with_upstream(env: &Env) -> Result<(Env, Option<Simulator>),
     Ok((env, Some(simulator)))
 }
 
-async fn introduce(db: &Db, secret: &SecretString, port: u16) -> Result<(), AnyError> {
-    console::say(format!("Parlor serves on http://127.0.0.1:{port}\n"));
+async fn print_demo_users(db: &Db, secret: &SecretString, port: u16) -> Result<(), AnyError> {
+    console::print_line(format!("Parlor serves on http://127.0.0.1:{port}\n"));
     for (user, status) in demo::users() {
         let token = demo::token(secret, &user).ok_or("a token could not be signed")?;
         let site = user.site_id.map_or("-".to_owned(), |id| id.to_string());
-        console::say(format!(
+        console::print_line(format!(
             "{} {} (site {site}, {}, {status})\n  {token}",
             user.id,
             user.nickname,
@@ -192,7 +200,7 @@ async fn introduce(db: &Db, secret: &SecretString, port: u16) -> Result<(), AnyE
     let chat_id = demo::conversation(db, &coach).await?;
     let url = format!("http://127.0.0.1:{port}/api/xcx/chat");
     let bearer = format!("-H 'Authorization: Bearer {token}'");
-    console::say(format!(
+    console::print_line(format!(
         "\nTry, in another terminal:\n\n\
          curl -N {url}/stream {bearer} -H 'Content-Type: application/json' -d '{{\"chatId\":{chat_id},\"content\":\"今天店里生意怎么样？\"}}'\n\n\
          curl {url}/{chat_id}/messages {bearer}\n\n\
@@ -202,14 +210,14 @@ async fn introduce(db: &Db, secret: &SecretString, port: u16) -> Result<(), AnyE
 }
 
 async fn serve_until_interrupted(listener: TcpListener, router: Router) -> Result<(), AnyError> {
-    // Else a token waits until the client has acknowledged the one before it, up to 40 ms.
+    // With Nagle's algorithm, a token waits up to 40 ms for the client's acknowledgement.
     let listener = listener.tap_io(|connection| {
         connection.set_nodelay(true).ok();
     });
     let serving = axum::serve(listener, router).with_graceful_shutdown(interrupted());
     tokio::select! {
         served = serving => served?,
-        // A stream under way may last for minutes; its reply is kept up to its last checkpoint.
+        // A stream can run for minutes. Its reply stays stored up to its last checkpoint.
         () = async { interrupted().await; tokio::time::sleep(GRACE).await } => {}
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! An answer while it comes, and when it is there.
+//! Streamed and whole answers.
 
 use std::time::Duration;
 
@@ -9,55 +9,56 @@ use tokio::time::{Instant, timeout_at};
 use super::end::End;
 use super::error::{Error, ErrorDetails, TimeoutKind};
 use super::frames::{Frame, FrameReader};
+use super::piece::Joiner;
 use super::wire::{Payload, WORD_LENGTH, excerpt};
 use super::{Usage, retry};
 
-/// How long after its end an answer's connection may take to close, so that it can be used again.
+/// How long to keep reading after the end of an answer, so that its connection can be used again.
 const CLOSING: Duration = Duration::from_millis(500);
 
-/// What an [`AnswerStream`] brings.
+/// An item of an [`AnswerStream`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// The next piece of text, never empty.
     Text(String),
-    /// The answer is finished: all of its text has been brought.
+    /// The answer is complete.
     Done,
 }
 
 /// A whole answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
-    /// All text, perhaps none.
+    /// The whole text, may be empty.
     pub text: String,
-    /// The session to continue with.
+    /// The session to pass in the next call.
     pub session_id: Option<String>,
-    /// The tokens used, where the service says.
+    /// The tokens used, if the service reported them.
     pub usage: Option<Usage>,
-    /// The service's id of the request.
+    /// The request id of the service.
     pub request_id: Option<String>,
-    /// Why the answer ended: `stop`, or for instance `length` when it was cut.
+    /// Why the answer ended: `stop`, or for example `length` if it was cut.
     pub finish_reason: Option<String>,
-    /// How many requests it took.
+    /// Number of requests sent.
     pub attempts: u32,
 }
 
-/// An answer that is coming in. What is known of it stays readable after its end and after an
-/// error.
+/// An answer that is being received. Its details stay available after the end and after an error.
 #[derive(Debug)]
 pub struct AnswerStream {
     response: Response,
     frames: FrameReader,
-    /// How the connection was cut.
+    /// The error that cut the connection.
     cut: Option<reqwest::Error>,
-    /// Text that was read but not yet brought.
+    /// Text that was read but not yet returned.
     pending: Option<String>,
     state: State,
     known: Known,
     end: End,
     idle: Duration,
-    /// Since when there is nothing to read. Kept over calls of [`AnswerStream::next`], which may be
-    /// given up and made anew.
+    /// Since when no bytes came. It is a field because the caller may drop the future of
+    /// [`AnswerStream::next`] and call it again.
     silent_since: Option<Instant>,
+    joiner: Joiner,
     pub(super) attempts: u32,
 }
 
@@ -69,10 +70,10 @@ enum State {
     Failed,
 }
 
-/// As last said by the service.
+/// The latest values that the service sent.
 #[derive(Debug, Default)]
 struct Known {
-    /// Whether any part of an answer has come.
+    /// True if any part of the answer was received.
     began: bool,
     session_id: Option<String>,
     usage: Option<Usage>,
@@ -81,8 +82,10 @@ struct Known {
 }
 
 impl AnswerStream {
-    /// Reads `response` up to its first text or its end; for a stream, no longer than
-    /// `first_token`. An answer in another session than the one asked for lacks the history.
+    /// Reads `response` up to its first text or its end, for a stream at most until `first_token`.
+    ///
+    /// If the answer has another session than `session_id`, it lacks the history. Then this returns
+    /// [`Error::SessionExpired`].
     pub(super) async fn begin(
         response: Response,
         session_id: Option<&str>,
@@ -104,6 +107,7 @@ impl AnswerStream {
             end,
             idle,
             silent_since: None,
+            joiner: Joiner::default(),
             attempts: 1,
         };
         let text = answer.read_text(first_token, session_id).await;
@@ -117,10 +121,10 @@ impl AnswerStream {
         Ok(answer)
     }
 
-    /// The next piece of text, or the end. May be given up at any await and called again; nothing
-    /// is lost.
+    /// The next piece of text, or the end. It is cancel safe: if the future is dropped, no text is
+    /// lost.
     ///
-    /// After [`Event::Done`] it answers that again; after an error, [`Error::Truncated`].
+    /// After [`Event::Done`] it returns that again. After an error it returns [`Error::Truncated`].
     pub async fn next(&mut self) -> Result<Event, Error> {
         if let Some(text) = self.pending.take() {
             return Ok(Event::Text(text));
@@ -147,32 +151,32 @@ impl AnswerStream {
         Ok(Event::Done)
     }
 
-    /// The session to continue with.
+    /// The session to pass in the next call.
     pub fn session_id(&self) -> Option<&str> {
         self.known.session_id.as_deref()
     }
 
-    /// The tokens used so far, as the service last said.
+    /// The tokens used so far, as last reported by the service.
     pub fn usage(&self) -> Option<Usage> {
         self.known.usage
     }
 
-    /// The service's id of the request.
+    /// The request id of the service.
     pub fn request_id(&self) -> Option<&str> {
         self.known.request_id.as_deref()
     }
 
-    /// Why the answer ended: `stop`, or for instance `length` when it was cut. `None` before.
+    /// Why the answer ended: `stop`, or for example `length` if it was cut. `None` before the end.
     pub fn finish_reason(&self) -> Option<&str> {
         self.known.finish_reason.as_deref()
     }
 
-    /// How many requests it took to get a first text.
+    /// Number of requests sent until the first text.
     pub fn attempts(&self) -> u32 {
         self.attempts
     }
 
-    /// Reads all that is left.
+    /// Reads the rest of the answer.
     pub(super) async fn collect(mut self) -> Result<Answer, Error> {
         let mut text = String::new();
         while let Event::Text(piece) = self.next().await? {
@@ -188,17 +192,17 @@ impl AnswerStream {
         })
     }
 
-    /// The next text that is not empty; `None` at the end.
+    /// The next non-empty text, or `None` at the end. `session_id` is the requested session.
     async fn read_text(
         &mut self,
         first_token: Option<Instant>,
-        asked: Option<&str>,
+        session_id: Option<&str>,
     ) -> Result<Option<String>, Error> {
         loop {
             while let Some(frame) = self.frame()? {
-                let payload = self.take_in(&frame)?;
-                if let (Some(asked), Some(got)) = (asked, &payload.session_id)
-                    && asked != got
+                let payload = self.apply(&frame)?;
+                if let (Some(requested), Some(received)) = (session_id, &payload.session_id)
+                    && requested != received
                 {
                     return Err(Error::SessionExpired {
                         details: self.details().into(),
@@ -207,9 +211,13 @@ impl AnswerStream {
                 if payload.finish_reason.is_some() {
                     self.state = State::Closing(Instant::now() + CLOSING);
                 }
-                if !payload.text.is_empty() {
+                let mut text = self.joiner.push(&payload.text);
+                if payload.finish_reason.is_some() {
+                    text.extend(self.joiner.finish());
+                }
+                if !text.is_empty() {
                     self.silent_since = None;
-                    return Ok(Some(payload.text));
+                    return Ok(Some(text));
                 }
                 if payload.finish_reason.is_some() {
                     return Ok(None);
@@ -229,8 +237,8 @@ impl AnswerStream {
         }
     }
 
-    /// Notes what a frame says; an error frame is an error.
-    fn take_in(&mut self, frame: &Frame) -> Result<Payload, Error> {
+    /// Parses a frame and stores its values. Returns an error for an error frame.
+    fn apply(&mut self, frame: &Frame) -> Result<Payload, Error> {
         if frame.data.trim_ascii() == b"[DONE]" {
             return Ok(Payload::default());
         }
@@ -261,19 +269,19 @@ impl AnswerStream {
         let known = &mut self.known;
         known.began = true;
         known.usage = payload.usage.or(known.usage);
-        for (known, said) in [
+        for (known, received) in [
             (&mut known.session_id, &payload.session_id),
             (&mut known.request_id, &payload.request_id),
             (&mut known.finish_reason, &payload.finish_reason),
         ] {
-            if said.is_some() && known != said {
-                known.clone_from(said);
+            if received.is_some() && known != received {
+                known.clone_from(received);
             }
         }
         Ok(payload)
     }
 
-    /// Brings the next bytes to the frames, or says that there are no more.
+    /// Reads the next bytes, or closes the frame reader at the end of the body.
     async fn read_chunk(&mut self, first_token: Option<Instant>) -> Result<(), Error> {
         if self.frames.is_closed() {
             let source = self
@@ -289,8 +297,8 @@ impl AnswerStream {
         if let Some(first_token) = first_token {
             wait = wait.or_sooner(first_token, TimeoutKind::FirstToken);
         }
-        // Asked first, since a body that always has another heartbeat ready would never let the
-        // timer speak.
+        // Checked before reading: if heartbeats are always ready, `timeout_at` never sees the
+        // timeout.
         if Instant::now() >= wait.at {
             return Err(Error::Timeout {
                 which: wait.which,
@@ -303,7 +311,7 @@ impl AnswerStream {
             Ok(Ok(Some(chunk))) => self.push(chunk),
             Ok(Ok(None)) => self.frames.close(),
             Ok(Err(cut)) => {
-                // What had come whole before the cut still counts.
+                // Frames that are complete before the cut still count.
                 self.frames.close();
                 self.cut = Some(cut);
             }
@@ -322,8 +330,9 @@ impl AnswerStream {
         self.frames.push(chunk);
     }
 
-    /// Reads the body to its end, for a last word on usage and for the connection's next use. The
-    /// answer is whole already, so nothing here is an error.
+    /// Reads the body to its end, for the final usage and so that the connection can be used again.
+    ///
+    /// The answer is already complete, so errors are ignored.
     async fn read_closing(&mut self) {
         let State::Closing(until) = self.state else {
             return;
@@ -336,7 +345,7 @@ impl AnswerStream {
                         self.known.usage = payload.usage.or(self.known.usage);
                     }
                     Ok(None) => break,
-                    // Beyond a line without an end nothing can be read.
+                    // The line is too long. The rest of the body cannot be parsed.
                     Err(_) => return,
                 }
             }

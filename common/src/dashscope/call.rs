@@ -1,28 +1,27 @@
-//! What is asked.
+//! A call of an application.
 
 use std::fmt;
 
 use http::HeaderValue;
 use serde_json::Value;
 
-/// One question to one application. It is never changed by asking, so it can be asked again.
+/// One prompt for one application. The client does not change it, so it can be sent again.
 #[derive(Clone, Default)]
 pub struct Call {
-    /// The application's id in the console. Any text: it is percent-encoded.
+    /// The id of the application in the console. It may be any text: it is percent-encoded.
     pub app_id: String,
-    /// The question, with whatever context the caller puts around it.
+    /// The question, with the context that the caller adds.
     pub prompt: String,
-    /// The session an earlier answer named, to continue it. Sent, the service adds the history
-    /// itself.
+    /// The session of an earlier answer, to continue it. The service then adds the history itself.
     pub session_id: Option<String>,
-    /// Variables for the application: `user_prompt_params` and its kin, or a workflow's start
-    /// variables.
+    /// Variables for the application, such as `user_prompt_params`, or the start variables of a
+    /// workflow.
     pub biz_params: Option<Value>,
-    /// What `X-Amzn-Trace-Id` is to say, for whoever follows a request through the machines.
+    /// The value of the header `X-Amzn-Trace-Id`, for tracing.
     pub trace: Option<HeaderValue>,
 }
 
-/// Without the prompt and its variables, which must not reach a log.
+/// Omits the prompt and its variables, which must not be logged.
 impl fmt::Debug for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Call")

@@ -1,4 +1,4 @@
-//! The client itself: one request, and what its response means.
+//! The client: sends requests and interprets responses.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
@@ -27,18 +27,18 @@ const WORKSPACE: HeaderName = HeaderName::from_static("x-dashscope-workspace");
 const TRACE: HeaderName = HeaderName::from_static("x-amzn-trace-id");
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
-/// As much of an error's body as is read, in bytes, and the time that may take.
+/// Limits for reading the body of an error: bytes and time.
 const ERROR_BODY: usize = 64 * 1024;
 const ERROR_BODY_TIME: Duration = Duration::from_secs(5);
 
-/// All but what RFC 3986 calls unreserved.
+/// All characters except the unreserved ones of RFC 3986.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
     .remove(b'_')
     .remove(b'~');
 
-/// A client of one deployment with one key at a time. Clones share their connections.
+/// A client of one deployment. Clones share connections and the current key.
 #[derive(Debug, Clone)]
 pub struct DashScope {
     inner: Arc<Inner>,
@@ -55,14 +55,14 @@ struct Inner {
     http: OnceLock<reqwest::Client>,
 }
 
-/// A key, and the header that shows it.
+/// A key, and the header that contains it.
 #[derive(Debug)]
 struct Key {
     secret: SecretString,
     header: HeaderValue,
 }
 
-/// One request, whatever the key.
+/// One request, without the key.
 struct Request<'a> {
     url: Url,
     body: Bytes,
@@ -72,8 +72,8 @@ struct Request<'a> {
 }
 
 impl DashScope {
-    /// Checks the configuration. Nothing is opened or built before the first call, so that a cold
-    /// start does not pay for it.
+    /// Checks the configuration. The HTTP client is built at the first call, which keeps a cold
+    /// start short.
     pub fn new(config: Config) -> Result<Self, ConfigError> {
         Ok(Self {
             inner: Arc::new(Inner {
@@ -88,14 +88,13 @@ impl DashScope {
         })
     }
 
-    /// Asks for an answer in pieces. Returns with the first text, or with the end of an answer that
-    /// has none; until then failures are tried again, but not past `deadline`, which also ends the
-    /// stream.
+    /// Requests an answer in pieces. Returns at the first text, or at the end of an answer without
+    /// text. Failures before that are retried. `deadline` limits the retries and the stream.
     pub async fn stream(&self, call: &Call, deadline: Instant) -> Result<AnswerStream, Error> {
         self.open(call, true, deadline).await
     }
 
-    /// Asks for a whole answer.
+    /// Requests a whole answer.
     pub async fn complete(&self, call: &Call, deadline: Instant) -> Result<Answer, Error> {
         self.open(call, false, deadline).await?.collect().await
     }
@@ -120,38 +119,38 @@ impl DashScope {
             streaming,
             end,
         };
-        let with_other_keys = AtomicU32::new(0);
-        let attempt = || self.attempt(&request, &with_other_keys);
+        let key_retries = AtomicU32::new(0);
+        let attempt = || self.attempt(&request, &key_retries);
         let outcome = retry::run(&self.inner.retries, end.at, attempt).await;
-        let more = with_other_keys.into_inner();
+        let key_retries = key_retries.into_inner();
         match outcome {
             Ok((mut answer, attempts)) => {
-                answer.attempts = attempts + more;
+                answer.attempts = attempts + key_retries;
                 Ok(answer)
             }
             Err(mut error) => {
-                error.details_mut().attempts += more;
+                error.details_mut().attempts += key_retries;
                 Err(error)
             }
         }
     }
 
-    /// Where the key is refused and another is known, asks once more with that. The refusal then is
-    /// nobody's failure.
+    /// Sends the request. If the service rejects the key and another key is known, sends it again
+    /// with that key, and counts that in `key_retries`. The rejection is then not reported.
     async fn attempt(
         &self,
         request: &Request<'_>,
-        with_other_keys: &AtomicU32,
+        key_retries: &AtomicU32,
     ) -> Result<AnswerStream, Error> {
         let key = self.key();
-        let refusal = match self.attempt_with(&key, request).await {
-            Err(error) if error.is_about_the_key() => error,
+        let rejection = match self.attempt_with(&key, request).await {
+            Err(error) if error.is_rejected_key() => error,
             outcome => return outcome,
         };
-        let Some(key) = self.key_refresh_after_rejection(&key, request.end).await else {
-            return Err(refusal);
+        let Some(key) = self.other_key(&key, request.end).await else {
+            return Err(rejection);
         };
-        with_other_keys.fetch_add(1, Ordering::Relaxed);
+        key_retries.fetch_add(1, Ordering::Relaxed);
         self.attempt_with(&key, request).await
     }
 
@@ -160,13 +159,14 @@ impl DashScope {
         Arc::clone(&key.unwrap_or_else(PoisonError::into_inner))
     }
 
-    async fn key_refresh_after_rejection(&self, refused: &Arc<Key>, end: End) -> Option<Arc<Key>> {
+    /// A key other than the rejected one, from another call or from the key source.
+    async fn other_key(&self, rejected: &Arc<Key>, end: End) -> Option<Arc<Key>> {
         let known = self.key();
-        if !Arc::ptr_eq(&known, refused) {
+        if !Arc::ptr_eq(&known, rejected) {
             return Some(known);
         }
         let source = self.inner.key_source.as_ref()?;
-        let secret = timeout_at(end.at, source.refresh_after_rejection(&refused.secret)).await;
+        let secret = timeout_at(end.at, source.refresh_after_rejection(&rejected.secret)).await;
         let key = Arc::new(Key::new(secret.ok()??).ok()?);
         let kept = self.inner.key.write();
         *kept.unwrap_or_else(PoisonError::into_inner) = Arc::clone(&key);
@@ -214,7 +214,7 @@ impl DashScope {
         }
         let response = match timeout_at(wait.at, request.send()).await {
             Ok(Ok(response)) => response,
-            Ok(Err(error)) => return Err(unanswered(error)),
+            Ok(Err(error)) => return Err(transport_error(error)),
             Err(_) => {
                 let details = Box::new(ErrorDetails {
                     may_have_cost: true,
@@ -227,14 +227,14 @@ impl DashScope {
             }
         };
         if !response.status().is_success() {
-            let error = refusal(response, end).await;
+            let error = response_error(response, end).await;
             return Err(if session_id.is_some() {
                 error.or_session_expired()
             } else {
                 error
             });
         }
-        // A whole answer is silent until it is there.
+        // The server sends nothing until a whole answer is complete, so there is no idle timeout.
         let idle = if streaming {
             timeouts.idle
         } else {
@@ -243,7 +243,8 @@ impl DashScope {
         AnswerStream::begin(response, session_id, first_token, end, idle).await
     }
 
-    /// The URL of an application. `.` and `..` would climb in it, encoded or not.
+    /// The URL of an application. `.` and `..` are rejected: even encoded, they would change the
+    /// path.
     fn url(&self, app_id: &str) -> Result<Url, Error> {
         let segment = utf8_percent_encode(app_id, SEGMENT);
         let url = Url::parse(&format!(
@@ -254,7 +255,7 @@ impl DashScope {
             Ok(url) if !matches!(app_id, "" | "." | "..") => Ok(url),
             _ => Err(Error::Misconfigured {
                 details: Box::new(ErrorDetails {
-                    message: Some("the application id is not one".to_owned()),
+                    message: Some("the application id is not valid".to_owned()),
                     ..ErrorDetails::default()
                 }),
             }),
@@ -316,8 +317,9 @@ fn headers(workspace: Option<String>) -> Result<HeaderMap, ConfigError> {
     Ok(headers)
 }
 
-/// A request that got no response. Unless not even a connection came about, it may have arrived.
-fn unanswered(error: reqwest::Error) -> Error {
+/// The error of a request without a response. It may have arrived and used tokens, unless there was
+/// no connection.
+fn transport_error(error: reqwest::Error) -> Error {
     let details = Box::new(ErrorDetails {
         may_have_cost: !error.is_connect(),
         ..ErrorDetails::default()
@@ -328,9 +330,9 @@ fn unanswered(error: reqwest::Error) -> Error {
     }
 }
 
-/// The error of a response that is none of the 2xx: plain JSON, the same in a frame whatever the
-/// content type says, or some gateway's page.
-async fn refusal(mut response: Response, end: End) -> Error {
+/// The error of a response outside 2xx. Its body is JSON, a frame with JSON (with any content
+/// type), or the page of a gateway.
+async fn response_error(mut response: Response, end: End) -> Error {
     let retry_after = retry::retry_after(response.headers());
     let details = ErrorDetails {
         status: Some(response.status().as_u16()),
@@ -353,8 +355,7 @@ async fn refusal(mut response: Response, end: End) -> Error {
     Error::named(details.with_frame(&page, None), retry_after)
 }
 
-/// The beginning of the body, which is where an error stands; what cannot be read is as good as
-/// absent.
+/// Reads the start of the body, which contains the error. A failed read ends the body.
 async fn read_error_body(response: &mut Response, end: End) -> Bytes {
     let until = end.at.min(Instant::now() + ERROR_BODY_TIME);
     let mut body = Vec::new();

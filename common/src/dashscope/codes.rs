@@ -1,16 +1,17 @@
-//! What the service's error codes mean for the caller.
+//! Maps error codes of the service to kinds of errors.
 
-/// The part of [`Error`](super::Error) that a code and a status decide.
+/// The variants of [`Error`](super::Error) that code and status determine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Throttled,
     Unavailable,
     Refused,
+    Blocked,
     Misconfigured,
 }
 
-/// A code that is known speaks for itself; else the status does; else the request is taken to be at
-/// fault, as the service's own libraries do.
+/// A known code decides, else the status. Otherwise the request counts as refused, as in the
+/// service's own libraries.
 pub(super) fn kind(status: Option<u16>, code: Option<&str>, message: Option<&str>) -> Kind {
     if let Some(kind) = code.and_then(|code| of_code(code, message.unwrap_or_default())) {
         return kind;
@@ -47,19 +48,22 @@ fn of_code(code: &str, message: &str) -> Option<Kind> {
         "AppProcessFailed" | "InvokePluginFailed" | "ModelServiceFailed" | "ModelServingError"
         | "ModelUnavailable" | "RequestTimeOut" | "ResponseTimeout" | "RetrievalFailed"
         | "RetrivalFailed" | "RewriteFailed" | "SystemError" => Kind::Unavailable,
-        _ if code.starts_with("InternalError") => Kind::Unavailable,
-        "CustomRoleBlocked"
-        | "DataInspectionFailed"
-        | "FaqRuleBlocked"
-        | "IPInfringementSuspect"
-        | "InvalidParameter" => Kind::Refused,
-        _ => return None,
+        // The meaning is the last part of a code such as `InternalError.Algo.DataInspectionFailed`.
+        _ => match code.rsplit('.').next().unwrap_or(code) {
+            "CustomRoleBlocked"
+            | "DataInspectionFailed"
+            | "FaqRuleBlocked"
+            | "IPInfringementSuspect" => Kind::Blocked,
+            "InvalidParameter" => Kind::Refused,
+            _ if code.starts_with("InternalError") => Kind::Unavailable,
+            _ => return None,
+        },
     };
     Some(kind)
 }
 
-/// A free quota that is used up comes as throttling, but waiting does not bring it back: somebody
-/// has to pay.
+/// The service reports a used-up free quota as throttling. Waiting does not help: an operator must
+/// pay.
 fn is_free_quota(message: &str) -> bool {
     let message = message.to_lowercase();
     ["free allocated quota", "free quota", "free tier", "免费"]
@@ -67,8 +71,8 @@ fn is_free_quota(message: &str) -> bool {
         .any(|phrase| message.contains(phrase))
 }
 
-/// Whether the service gave up after working, so that tokens may have been used.
-pub(super) fn is_late(code: &str) -> bool {
+/// True if the service timed out during its work, so that it may have used tokens.
+pub(super) fn is_service_timeout(code: &str) -> bool {
     matches!(
         code,
         "RequestTimeOut" | "ResponseTimeout" | "InternalError.Timeout"
@@ -80,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_documented_code_has_the_meaning_of_its_row() {
+    fn documented_codes_have_their_kinds() {
         let rows: &[(u16, &[&str], Kind)] = &[
             (
                 400,
@@ -89,19 +93,24 @@ mod tests {
                     "BadRequest.EmptyInput",
                     "BadRequest.IllegalInput",
                     "BadRequest.EmptyParameters",
+                    "InternalError.Algo.InvalidParameter",
+                ],
+                Kind::Refused,
+            ),
+            (
+                400,
+                &[
                     "FaqRuleBlocked",
                     "CustomRoleBlocked",
                     "IPInfringementSuspect",
                     "DataInspectionFailed",
+                    "InternalError.Algo.DataInspectionFailed",
                 ],
-                Kind::Refused,
+                Kind::Blocked,
             ),
             (400, &["Arrearage", "FlowNotPublished"], Kind::Misconfigured),
-            (
-                401,
-                &["InvalidApiKey", "NOT AUTHORIZED"],
-                Kind::Misconfigured,
-            ),
+            (401, &["InvalidApiKey"], Kind::Misconfigured),
+            (401, &["NOT AUTHORIZED"], Kind::Misconfigured),
             (
                 403,
                 &[
@@ -177,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn throttling_is_told_from_a_free_quota_that_is_used_up() {
+    fn used_up_free_quota_is_not_throttling() {
         let code = Some("Throttling.AllocationQuota");
         assert_eq!(
             kind(Some(429), code, Some("Free allocated quota exceeded.")),
@@ -198,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_known_code_the_status_decides() {
+    fn status_decides_without_a_known_code() {
         assert_eq!(kind(Some(502), None, None), Kind::Unavailable);
         assert_eq!(kind(Some(429), Some("New"), None), Kind::Throttled);
         assert_eq!(kind(Some(302), None, None), Kind::Misconfigured);

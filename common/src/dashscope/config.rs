@@ -1,4 +1,4 @@
-//! Where the service is and how patient the client is.
+//! Configuration of the client: key, URL, timeouts and retries.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,29 +9,29 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::platform::{env, secrets::RotatingSecret};
 
-/// Base URL of the Beijing deployment.
+/// Base URL of the Beijing region.
 pub const BEIJING: &str = "https://dashscope.aliyuncs.com/api/v1";
 
-/// All that [`DashScope::new`](super::DashScope::new) needs.
+/// The configuration for [`DashScope::new`](super::DashScope::new).
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// An API key. Keys belong to one region.
+    /// An API key. A key is valid in one region.
     pub api_key: SecretString,
-    /// Who is asked for another key, once the service refuses the one there is.
+    /// The source of another key, used after the service rejects the current one.
     pub key_source: Option<Arc<dyn KeySource>>,
-    /// Up to and including `/api/v1`: [`BEIJING`], or the URL of another region, of a workspace, or of
-    /// a simulator.
+    /// The URL up to and including `/api/v1`: [`BEIJING`], or that of another region, a workspace
+    /// or a simulator.
     pub base_url: String,
-    /// The workspace of the applications, when it is not the key's default one.
+    /// The workspace of the applications, if it is not the default of the key.
     pub workspace: Option<String>,
-    /// How long to wait for what.
+    /// Time limits.
     pub timeouts: Timeouts,
-    /// How often to try again.
+    /// Number and pauses of retries.
     pub retries: Retries,
 }
 
 impl Config {
-    /// Beijing, the key's default workspace, default patience.
+    /// Beijing, the default workspace of the key, default timeouts and retries.
     pub fn new(api_key: SecretString) -> Self {
         Self {
             api_key,
@@ -46,7 +46,7 @@ impl Config {
     /// Reads `DASHSCOPE_API_KEY`, `DASHSCOPE_BASE_URL` and `DASHSCOPE_WORKSPACE`.
     ///
     /// # Errors
-    /// Names the variable that is missing or cannot be read.
+    /// The error names the variable that is missing or not valid.
     pub async fn from_env(env: &env::Env) -> Result<Self, env::ConfigError> {
         let name = "DASHSCOPE_API_KEY";
         let key = env
@@ -64,24 +64,25 @@ impl Config {
     }
 }
 
-/// Knows which key is in force by now.
+/// A source of replacement keys.
 pub trait KeySource: fmt::Debug + Send + Sync {
-    /// A key to try instead of one that the service refused; `None` where there is no other. It must
-    /// take no longer than the caller of an application would wait.
+    /// A key to use instead of the rejected one, or `None` if there is no other.
+    ///
+    /// The caller of the application waits for this, so it must be fast.
     fn refresh_after_rejection<'a>(
         &'a self,
-        refused: &'a SecretString,
+        rejected: &'a SecretString,
     ) -> BoxFuture<'a, Option<SecretString>>;
 }
 
 impl KeySource for RotatingSecret<SecretString> {
     fn refresh_after_rejection<'a>(
         &'a self,
-        refused: &'a SecretString,
+        rejected: &'a SecretString,
     ) -> BoxFuture<'a, Option<SecretString>> {
         Box::pin(async move {
             let is_another =
-                |key: &Arc<SecretString>| key.expose_secret() != refused.expose_secret();
+                |key: &Arc<SecretString>| key.expose_secret() != rejected.expose_secret();
             let known = self.get();
             let key = if is_another(&known) {
                 Some(known)
@@ -93,18 +94,17 @@ impl KeySource for RotatingSecret<SecretString> {
     }
 }
 
-/// How long to wait. Each ends the call with an error of its own.
+/// Time limits. Each one gives its own error.
 #[derive(Debug, Clone)]
 pub struct Timeouts {
-    /// For a connection, TLS included. Then it is tried again.
+    /// For a connection, including TLS. A timeout is retried.
     pub connect: Duration,
-    /// From asking to the first text of a stream, for each try. Heartbeats and thinking do not
-    /// count as text. A whole answer ([`DashScope::complete`](super::DashScope::complete)) is not
-    /// held to it.
+    /// From the request to the first text of a stream, for each attempt. Heartbeats and thinking
+    /// are not text. It does not apply to [`DashScope::complete`](super::DashScope::complete).
     pub first_token: Duration,
-    /// From one byte of a stream to the next. Heartbeats count.
+    /// Between two chunks of a stream. Heartbeats count as chunks.
     pub idle: Duration,
-    /// For the whole call, tries and pauses included.
+    /// For the whole call, including attempts and pauses.
     pub overall: Duration,
 }
 
@@ -119,13 +119,13 @@ impl Default for Timeouts {
     }
 }
 
-/// When to try again after a broken connection, a 5xx or throttling.
+/// Retries after a failed connection, a 5xx or throttling.
 #[derive(Debug, Clone)]
 pub struct Retries {
-    /// The pause before each further try; as many tries as pauses. A `Retry-After` of the service's
-    /// takes their place.
+    /// The pause before each retry. Its length is the number of retries. A `Retry-After` of the
+    /// service replaces a pause.
     pub delays: Vec<Duration>,
-    /// How much longer a pause may get, by chance, as a fraction of it: 0.0 to 1.0.
+    /// A pause is prolonged by a random fraction of itself, at most this one: 0.0 to 1.0.
     pub jitter: f64,
 }
 
@@ -143,7 +143,7 @@ impl Default for Retries {
 }
 
 impl Retries {
-    /// One try only.
+    /// One attempt, no retry.
     pub fn none() -> Self {
         Self {
             delays: Vec::new(),
@@ -152,16 +152,16 @@ impl Retries {
     }
 }
 
-/// A setting that cannot work.
+/// A configuration that is not valid.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// Empty, or with characters that no HTTP header can carry.
-    #[error("the DashScope API key is empty or has characters that no key has")]
+    /// The key is empty, or has characters that are not allowed in an HTTP header.
+    #[error("the DashScope API key is empty or has invalid characters")]
     ApiKey,
-    /// Not an http(s) URL, or with a query or a fragment.
-    #[error("the DashScope base URL {0:?} is not an http or https URL that a path can follow")]
+    /// The base URL is not http(s), or has a query or a fragment.
+    #[error("the DashScope base URL {0:?} must be an http or https URL without query and fragment")]
     BaseUrl(String),
-    /// Not 1 to 64 of `A-Z a-z 0-9 _ -`, the first a letter or digit.
+    /// The workspace is not 1 to 64 of `A-Z a-z 0-9 _ -`, or does not start with a letter or digit.
     #[error("{0:?} is not a DashScope workspace id")]
     Workspace(String),
 }
@@ -184,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn workspace_ids_cannot_leave_their_place() {
+    fn workspace_id_has_only_safe_characters() {
         for id in ["a", "llm-ws_123", &"x".repeat(64)] {
             assert!(check_workspace(id).is_ok(), "{id}");
         }

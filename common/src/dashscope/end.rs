@@ -1,4 +1,4 @@
-//! When a call ends at the latest.
+//! The time limit of a call.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::error::TimeoutKind;
 
-/// When a call has to be over, and whose wish that is.
+/// A time limit, and the timeout it belongs to.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct End {
     pub(super) at: Instant,

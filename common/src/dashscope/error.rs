@@ -1,80 +1,86 @@
-//! What can go wrong, by what the caller can do about it.
+//! The error type, with one variant for each reaction of the caller.
 
 use std::time::Duration;
 
 use super::Usage;
-use super::codes::{self, Kind, is_late};
+use super::codes::{self, Kind, is_service_timeout};
 use super::frames::Frame;
 use super::wire::{MESSAGE_LENGTH, Payload, excerpt};
 
 type Source = Box<dyn std::error::Error + Send + Sync>;
 
-/// Why there is no answer, or no more of it.
+/// Why an answer is missing or incomplete.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Too many requests. Ask again later; not before `retry_after`, where the service said so.
+    /// Too many requests. Retry later, and not before `retry_after` if the service sent it.
     #[error("DashScope is throttling{details}")]
     Throttled {
-        /// How long the service wants to be left alone.
+        /// The pause that the service requested.
         retry_after: Option<Duration>,
-        /// What the service said.
+        /// Details from the service.
         details: Box<ErrorDetails>,
     },
-    /// Not reached, or broken (5xx). Ask again later.
+    /// Unreachable, or a server error (5xx). Retry later.
     #[error("DashScope is unavailable{details}")]
     Unavailable {
-        /// What the service said.
+        /// Details from the service.
         details: Box<ErrorDetails>,
-        /// What broke, where it was the connection.
+        /// The cause, if the connection failed.
         source: Option<Source>,
     },
-    /// This request will never be answered: malformed, too long, or stopped by content inspection.
+    /// The request can never succeed: malformed, or too long.
     #[error("DashScope refused the request{details}")]
     Refused {
-        /// What the service said.
+        /// Details from the service.
         details: Box<ErrorDetails>,
     },
-    /// No request will be answered until an operator acts: key, application id, workspace, unpaid
-    /// bill, base URL.
-    #[error("DashScope refuses this key, application or account{details}")]
+    /// The content inspection of the service blocked the question, or the answer. The same question
+    /// would be blocked again.
+    #[error("DashScope blocked the content{details}")]
+    Blocked {
+        /// Details from the service.
+        details: Box<ErrorDetails>,
+    },
+    /// No request can succeed until an operator acts: key, application id, workspace, unpaid bill,
+    /// base URL.
+    #[error("DashScope rejects the key, the application or the account{details}")]
     Misconfigured {
-        /// What the service said.
+        /// Details from the service.
         details: Box<ErrorDetails>,
     },
-    /// The session of the call is gone. Ask again without it, with the history in the prompt.
+    /// The session has expired. Retry without it, with the history in the prompt.
     #[error("the DashScope session has expired{details}")]
     SessionExpired {
-        /// What the service said.
+        /// Details from the service.
         details: Box<ErrorDetails>,
     },
-    /// Nothing came, or not all, in time.
+    /// No answer, or only a part of it, before a timeout.
     #[error("DashScope was too slow: {which}{details}")]
     Timeout {
-        /// Which wait was too long.
+        /// The timeout that ended the call.
         which: TimeoutKind,
-        /// What was known by then.
+        /// Details known at the time of the error.
         details: Box<ErrorDetails>,
     },
-    /// The answer broke off: the connection was cut, or ended before the service said that the
-    /// answer had.
-    #[error("the answer of DashScope broke off{details}")]
+    /// The answer is incomplete: the connection ended before the service sent `finish_reason`.
+    #[error("the DashScope answer is incomplete{details}")]
     Truncated {
-        /// What was known by then.
+        /// Details known at the time of the error.
         details: Box<ErrorDetails>,
-        /// How the connection was cut; `None` when it was closed in good order.
+        /// The error that cut the connection; `None` if it was closed normally.
         source: Option<Source>,
     },
-    /// The answer is not what the service is known to send.
-    #[error("the answer of DashScope cannot be read{details}")]
+    /// The answer has an unknown format.
+    #[error("the DashScope answer cannot be parsed{details}")]
     Protocol {
-        /// What was known by then.
+        /// Details known at the time of the error.
         details: Box<ErrorDetails>,
-        /// What could not be read.
+        /// The parse error.
         source: Option<Source>,
     },
 }
 
-/// The wait that was too long.
+/// The timeout that ended a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TimeoutKind {
     /// [`Timeouts::first_token`](super::Timeouts::first_token)
@@ -83,41 +89,41 @@ pub enum TimeoutKind {
     Idle,
     /// [`Timeouts::overall`](super::Timeouts::overall)
     Overall,
-    /// The caller's own deadline, which says nothing about the service.
+    /// The deadline of the caller. It does not show a problem of the service.
     Deadline,
 }
 
 impl std::fmt::Display for TimeoutKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Self::FirstToken => "no text in time",
-            Self::Idle => "the connection went silent",
+            Self::FirstToken => "no text before the timeout",
+            Self::Idle => "the connection was idle for too long",
             Self::Overall => "the answer took too long",
             Self::Deadline => "the deadline passed",
         })
     }
 }
 
-/// What was known when the call failed.
+/// Details known when the call failed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ErrorDetails {
-    /// The HTTP status that counts: an error frame's own before the response's.
+    /// The HTTP status: that of the error frame if it has one, else that of the response.
     pub status: Option<u16>,
-    /// The service's code, such as `DataInspectionFailed`.
+    /// The error code of the service, such as `DataInspectionFailed`.
     pub code: Option<String>,
-    /// The service's message, cut to a length fit for a log.
+    /// The message of the service, cut for the log.
     pub message: Option<String>,
-    /// The service's id of the request, to ask its support with.
+    /// The request id of the service. Its support needs this id.
     pub request_id: Option<String>,
     /// The tokens reported before the failure.
     pub usage: Option<Usage>,
-    /// Whether any of the tries may have used tokens.
+    /// True if any attempt may have used tokens.
     pub may_have_cost: bool,
-    /// How many requests were made.
+    /// Number of requests sent.
     pub attempts: u32,
 }
 
-/// `: code: message (HTTP status)`, as far as known.
+/// Formats `: code: message (HTTP status)`. Unknown parts are omitted.
 impl std::fmt::Display for ErrorDetails {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         for part in [&self.code, &self.message].into_iter().flatten() {
@@ -131,7 +137,7 @@ impl std::fmt::Display for ErrorDetails {
 }
 
 impl Error {
-    /// Whether the same call may succeed later.
+    /// True if the same call may succeed later.
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Throttled { .. }
@@ -139,14 +145,15 @@ impl Error {
             | Self::Timeout { .. }
             | Self::Truncated { .. } => true,
             Self::Refused { .. }
+            | Self::Blocked { .. }
             | Self::Misconfigured { .. }
             | Self::SessionExpired { .. }
             | Self::Protocol { .. } => false,
         }
     }
 
-    /// Whether this says that the service is not well: all that is retryable but a deadline of the
-    /// caller's own.
+    /// True if the error counts for the circuit breaker: all retryable errors except
+    /// [`TimeoutKind::Deadline`].
     pub fn counts_for_circuit(&self) -> bool {
         self.is_retryable()
             && !matches!(
@@ -158,18 +165,18 @@ impl Error {
             )
     }
 
-    /// Whether to ask again at once, while there is no text. After a timeout there is no time left
-    /// for that.
-    pub(super) fn is_worth_another_try(&self) -> bool {
+    /// True if the client itself retries, before the first text. After a timeout there is no time
+    /// left.
+    pub(super) fn is_retried_by_client(&self) -> bool {
         matches!(
             self,
             Self::Throttled { .. } | Self::Unavailable { .. } | Self::Truncated { .. }
         )
     }
 
-    /// Whether the service does not take the key. It says so with the code, some of its gateways with the
-    /// status alone.
-    pub(super) fn is_about_the_key(&self) -> bool {
+    /// True if the service rejects the key. The service sends a code, some of its gateways only the
+    /// status 401.
+    pub(super) fn is_rejected_key(&self) -> bool {
         match self {
             Self::Misconfigured { details } => match &details.code {
                 Some(code) => code == "InvalidApiKey",
@@ -179,13 +186,13 @@ impl Error {
         }
     }
 
-    /// The kind of failure, short and stable, for a run log. The service's own code is in
-    /// [`Error::details`].
+    /// A short, stable code for the run log. The service's own code is in [`Error::details`].
     pub fn code(&self) -> &'static str {
         match self {
             Self::Throttled { .. } => "throttled",
             Self::Unavailable { .. } => "unavailable",
             Self::Refused { .. } => "refused",
+            Self::Blocked { .. } => "content_blocked",
             Self::Misconfigured { .. } => "misconfigured",
             Self::SessionExpired { .. } => "session_expired",
             Self::Timeout {
@@ -209,12 +216,12 @@ impl Error {
         }
     }
 
-    /// The service's id of the request.
+    /// The request id of the service.
     pub fn request_id(&self) -> Option<&str> {
         self.details().request_id.as_deref()
     }
 
-    /// How long the service wants to be left alone, where it said so.
+    /// The pause that the service requested, if any.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Throttled { retry_after, .. } => *retry_after,
@@ -222,18 +229,20 @@ impl Error {
         }
     }
 
-    /// Whether tokens may have been used: false when every try was refused or not even made, true
-    /// when an answer had begun or a request was left without one.
+    /// True if tokens may have been used: an answer had started, or a request got no response.
+    ///
+    /// False if every attempt was refused or not sent.
     pub fn may_have_cost(&self) -> bool {
         self.details().may_have_cost
     }
 
-    /// What was known when the call failed.
+    /// Details known when the call failed.
     pub fn details(&self) -> &ErrorDetails {
         match self {
             Self::Throttled { details, .. }
             | Self::Unavailable { details, .. }
             | Self::Refused { details }
+            | Self::Blocked { details }
             | Self::Misconfigured { details }
             | Self::SessionExpired { details }
             | Self::Timeout { details, .. }
@@ -247,6 +256,7 @@ impl Error {
             Self::Throttled { details, .. }
             | Self::Unavailable { details, .. }
             | Self::Refused { details }
+            | Self::Blocked { details }
             | Self::Misconfigured { details }
             | Self::SessionExpired { details }
             | Self::Timeout { details, .. }
@@ -255,9 +265,9 @@ impl Error {
         }
     }
 
-    /// The error that the service names itself.
+    /// The error for the status, code and message that the service sent.
     pub(super) fn named(mut details: ErrorDetails, retry_after: Option<Duration>) -> Self {
-        details.may_have_cost |= details.code.as_deref().is_some_and(is_late);
+        details.may_have_cost |= details.code.as_deref().is_some_and(is_service_timeout);
         let kind = codes::kind(
             details.status,
             details.code.as_deref(),
@@ -274,12 +284,13 @@ impl Error {
                 source: None,
             },
             Kind::Refused => Self::Refused { details },
+            Kind::Blocked => Self::Blocked { details },
             Kind::Misconfigured => Self::Misconfigured { details },
         }
     }
 
-    /// A call that continued a session, refused as malformed, is taken to have outlived it: the
-    /// service has no code for that.
+    /// Turns `InvalidParameter` into [`Self::SessionExpired`], for calls that continue a session.
+    /// The service has no code of its own for an expired session.
     pub(super) fn or_session_expired(self) -> Self {
         match self {
             Self::Refused { details }
@@ -294,7 +305,7 @@ impl Error {
 }
 
 impl ErrorDetails {
-    /// Adds what an error frame says, or what is left of it when it is not JSON.
+    /// Adds the values of an error frame. If it is not JSON, adds its text as the message.
     pub(super) fn with_frame(mut self, frame: &Frame, payload: Option<Payload>) -> Self {
         if let Some(status) = frame.status.filter(|status| *status >= 400) {
             self.status = Some(status);

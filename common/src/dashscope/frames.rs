@@ -1,27 +1,29 @@
 //! Bytes → lines → frames.
 //!
-//! Lines end with LF (a CR before it is dropped); nothing else ends one, so U+2028 and a lone CR
-//! stay in the text. A frame ends at a blank line, and also where the next one plainly starts
-//! although the blank line is missing. One JSON object in place of a stream is a frame of its own.
-//! No more than one line and one frame are ever held.
+//! A line ends only with LF. A CR before LF is dropped; U+2028 and a lone CR stay in the text.
+//!
+//! A frame ends at a blank line. If the blank line is missing, it ends where the next frame clearly
+//! starts. If the body is one JSON object instead of a stream, it is one frame.
+//!
+//! The reader buffers at most one line and one frame.
 
 use std::mem;
 
 use bytes::{Buf, Bytes};
 
-/// The longest line or frame that is accepted. An image in base64 is one line.
+/// The longest accepted line or frame, in bytes. An image in base64 is one line.
 const LIMIT: usize = 8 * 1024 * 1024;
-/// A buffer that has grown beyond this is given back after the long line that needed it.
+/// After a long line, the buffer shrinks to this capacity, in bytes.
 const KEPT_CAPACITY: usize = 64 * 1024;
 
-/// One event of the service's.
+/// One event of the stream.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Frame {
-    /// `event:error`
+    /// True after `event:error`.
     pub(super) is_error: bool,
-    /// What `:HTTP_STATUS/nnn` said.
+    /// The status of `:HTTP_STATUS/nnn`.
     pub(super) status: Option<u16>,
-    /// What followed `data:`, as it came.
+    /// The data, unparsed.
     pub(super) data: Vec<u8>,
 }
 
@@ -30,7 +32,7 @@ pub(super) struct Frame {
 #[error("a line or frame is longer than the limit")]
 pub(super) struct TooLong;
 
-/// Cuts frames out of a body that comes in chunks of any size.
+/// Splits a body, received in chunks of any size, into frames.
 #[derive(Debug)]
 pub(super) struct FrameReader {
     limit: usize,
@@ -38,11 +40,11 @@ pub(super) struct FrameReader {
     line: Vec<u8>,
     closed: bool,
     started: bool,
-    /// The body is JSON, not an event stream.
+    /// True if the body is JSON instead of an event stream.
     bare: bool,
     event: Option<bool>,
     status: Option<u16>,
-    data: Held,
+    data: Data,
 }
 
 impl FrameReader {
@@ -60,17 +62,20 @@ impl FrameReader {
             bare: false,
             event: None,
             status: None,
-            data: Held::default(),
+            data: Data::default(),
         }
     }
 
-    /// Gives the next chunk of the body, once [`FrameReader::next`] has answered `None`.
+    /// Adds the next chunk of the body. Call it only after [`FrameReader::next`] returned `None`.
     pub(super) fn push(&mut self, chunk: Bytes) {
-        debug_assert!(self.chunk.is_empty(), "frames of the last chunk are left");
+        debug_assert!(
+            self.chunk.is_empty(),
+            "frames of the previous chunk were not read"
+        );
         self.chunk = chunk;
     }
 
-    /// Says that no chunk follows. A frame that is whole then counts, though no line end followed.
+    /// Marks the end of the body. A complete last frame then counts even without a line end.
     pub(super) fn close(&mut self) {
         self.closed = true;
     }
@@ -79,7 +84,7 @@ impl FrameReader {
         self.closed
     }
 
-    /// The next whole frame; `None` when another chunk is needed.
+    /// The next complete frame, or `None` if it needs another chunk.
     pub(super) fn next(&mut self) -> Result<Option<Frame>, TooLong> {
         while let Some(end) = self.chunk.iter().position(|byte| *byte == b'\n') {
             let head = self.chunk.split_to(end);
@@ -156,7 +161,7 @@ impl FrameReader {
         self.on_field(name, value.strip_prefix(b" ").unwrap_or(value))
     }
 
-    /// Comments are heartbeats, but for the one that carries the status.
+    /// Comments are heartbeats, except the one with the status.
     fn on_comment(&mut self, comment: &[u8]) -> Option<Frame> {
         let status = comment.trim_ascii().strip_prefix(b"HTTP_STATUS/")?;
         let status = str::from_utf8(status).ok()?.parse().ok()?;
@@ -196,7 +201,7 @@ impl FrameReader {
         }
     }
 
-    /// Ends the frame at hand. An error needs no data to be one.
+    /// Ends the current frame. An error counts even without data.
     fn dispatch(&mut self) -> Option<Frame> {
         let frame = Frame {
             is_error: self.event.take().unwrap_or(false),
@@ -210,9 +215,9 @@ impl FrameReader {
     }
 }
 
-/// The data of the frame at hand, and how deep in its brackets the end of it is.
+/// The data of the current frame, and the bracket depth at its end.
 #[derive(Debug, Default)]
-struct Held {
+struct Data {
     bytes: Vec<u8>,
     depth: usize,
     in_string: bool,
@@ -220,7 +225,7 @@ struct Held {
     opened: bool,
 }
 
-impl Held {
+impl Data {
     fn append(&mut self, line: &[u8], limit: usize) -> Result<(), TooLong> {
         if self.bytes.len() + line.len() >= limit {
             return Err(TooLong);
@@ -246,7 +251,7 @@ impl Held {
         Ok(())
     }
 
-    /// Whether every bracket that was opened is closed again.
+    /// True if all opened brackets are closed.
     fn is_whole(&self) -> bool {
         self.opened && self.depth == 0 && !self.in_string
     }

@@ -1,15 +1,16 @@
-//! Objects of JSON, told from lists.
+//! JSON objects.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// The members of an object.
+/// Deserializes a JSON object. Returns an error for other JSON.
 pub(super) fn members<'a, T: Deserialize<'a>>(raw: &'a RawValue) -> serde_json::Result<T> {
     is_object(raw.get().as_bytes())?;
     serde_json::from_str(raw.get())
 }
 
-/// Asked first, since serde takes an array's items for members, by their places.
+/// Returns an error if the JSON is not an object. Without this check, serde would also accept an
+/// array, and take its items as fields in order.
 pub(super) fn is_object(json: &[u8]) -> serde_json::Result<()> {
     if json.trim_ascii_start().starts_with(b"{") {
         Ok(())

@@ -1,21 +1,21 @@
 //! A client for `DashScope` *applications* (`POST {base}/apps/{app_id}/completion`).
 //!
-//! It speaks the service's words only: calls, answers, sessions, usage. What an answer is for is
-//! its caller's business.
+//! It only knows the terms of the service: calls, answers, sessions, usage. The caller decides what
+//! an answer is for.
 //!
-//! * [`DashScope::stream`] asks for an answer in pieces, [`DashScope::complete`] for a whole one.
-//! * Failures before the first piece of text are tried again inside, as [`Retries`] says; after it
-//!   never, since the text would repeat.
-//! * A key that the service refuses is exchanged, where a [`KeySource`] knows another, and the question
-//!   asked once more.
-//! * An answer is finished when the service says so (`finish_reason`). A connection that just ends
-//!   is [`Error::Truncated`], however complete the text looks.
-//! * Pieces are taken as they come, one after the other. `incremental_output: true` is always sent,
-//!   and a service that ignored it and repeated the text so far could not be told from one whose
-//!   next piece happens to repeat it ("1", "10").
+//! * [`DashScope::stream`] requests an answer in pieces, [`DashScope::complete`] a whole one.
+//! * Failures before the first text are retried as [`Retries`] configures. Later failures are not
+//!   retried, because the text would repeat.
+//! * If the service rejects the key and the [`KeySource`] has another key, the request is sent
+//!   again with that key.
+//! * An answer is complete only after the service sent `finish_reason`. A connection that ends
+//!   earlier gives [`Error::Truncated`], even if the text looks complete.
+//! * Each piece is appended to the text. Stream requests always set `incremental_output: true`. If
+//!   the service ignored it and repeated the text so far, the client could not detect that: a new
+//!   piece may repeat the text by chance ("1", "10").
 //!
-//! The reader of event streams is our own because the crates that read them dispatch on blank lines
-//! alone, and drop the comments that carry an error's status.
+//! The parser of event streams is our own. Existing crates end an event only at a blank line, and
+//! drop comments. The service sends the status of an error in a comment.
 
 mod answer;
 mod call;
@@ -26,6 +26,7 @@ mod end;
 mod error;
 mod frames;
 mod json;
+mod piece;
 mod retry;
 mod usage;
 mod wire;

@@ -1,4 +1,4 @@
-//! Trying again, while that cannot repeat any text.
+//! Retries before the first text, when no text can repeat.
 
 use std::time::Duration;
 
@@ -10,11 +10,11 @@ use tokio::time::Instant;
 
 use super::{Error, Retries};
 
-/// More than any deadline allows, and little enough to be reckoned with.
-const LONGEST: Duration = Duration::from_hours(24);
+/// Longest pause. It exceeds every deadline, but calculations with it cannot overflow.
+const MAX_PAUSE: Duration = Duration::from_hours(24);
 
-/// Makes `attempt` as often as `retries` allows and until `end`; the answer comes with the number
-/// of attempts.
+/// Runs `attempt` until it succeeds, `retries` is used up, or a pause would exceed `end`. Returns
+/// the result with the number of attempts.
 pub(super) async fn run<T, F, Fut>(
     retries: &Retries,
     end: Instant,
@@ -25,16 +25,17 @@ where
     Fut: Future<Output = Result<T, Error>>,
 {
     let jitter = retries.jitter.clamp(0.0, 1.0);
-    let longer = move |delay: Duration| delay.min(LONGEST).mul_f64(1.0 + jitter * fastrand::f64());
-    let delays = retries.delays.clone().into_iter().map(longer);
+    let with_jitter =
+        move |delay: Duration| delay.min(MAX_PAUSE).mul_f64(1.0 + jitter * fastrand::f64());
+    let delays = retries.delays.clone().into_iter().map(with_jitter);
     let mut attempts = 1;
     let mut cost = false;
     let outcome = attempt
         .retry(delays)
-        .when(Error::is_worth_another_try)
+        .when(Error::is_retried_by_client)
         .adjust(|error, delay| {
             let delay = match (delay, error.retry_after()) {
-                (Some(_), Some(asked)) => longer(asked),
+                (Some(_), Some(requested)) => with_jitter(requested),
                 (delay, _) => delay?,
             };
             (delay < end.saturating_duration_since(Instant::now())).then_some(delay)
@@ -47,7 +48,7 @@ where
                 service_code = error.details().code,
                 request_id = error.request_id(),
                 delay_ms = delay.as_millis(),
-                "asking DashScope again"
+                "retrying DashScope call"
             );
         })
         .await;
@@ -62,8 +63,8 @@ where
     }
 }
 
-/// How long the service wants to be left alone. A date is read against the response's own, so that
-/// no clock here matters.
+/// The pause that the service requests. A date is compared with the `Date` of the response, so the
+/// local clock does not matter.
 pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = |value: Option<&http::HeaderValue>| Some(value?.to_str().ok()?.trim().to_owned());
     let duration = |text: String, scale: f64| {
@@ -96,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn retry_after_is_read_in_every_form() {
+    fn retry_after_is_read_in_each_form() {
         assert_eq!(read(&[("retry-after", "3")]), Some(Duration::from_secs(3)));
         assert_eq!(
             read(&[("retry-after", "0.5")]),
@@ -118,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_retry_after_without_sense_is_none() {
+    fn invalid_retry_after_is_none() {
         for value in [
             "",
             "soon",

@@ -1,16 +1,16 @@
-//! Tokens, as the service counts them.
+//! Token counts reported by the service.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::json::members;
 
-/// The tokens of one answer, summed over the models that took part.
+/// The tokens of one answer, summed over all models.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Usage {
-    /// Tokens read: prompt, history and whatever the application adds.
+    /// Input tokens: prompt, history and additions of the application.
     pub input_tokens: i64,
-    /// Tokens written, thinking included.
+    /// Output tokens, including thinking.
     pub output_tokens: i64,
 }
 
@@ -27,12 +27,12 @@ struct Counts {
 }
 
 impl Usage {
-    /// Both counts together.
+    /// Input and output tokens.
     pub fn total(&self) -> i64 {
         self.input_tokens.saturating_add(self.output_tokens)
     }
 
-    /// Of two calls: what is known of each.
+    /// The sum over two calls. An unknown usage counts as zero; two unknown ones give `None`.
     pub fn sum(one: Option<Self>, other: Option<Self>) -> Option<Self> {
         match (one, other) {
             (Some(one), Some(other)) => Some(Self {
@@ -43,8 +43,8 @@ impl Usage {
         }
     }
 
-    /// Reads a `usage` value of any documented shape. `{}`, null, or a count that is missing is
-    /// `None`: never a guess.
+    /// Parses a `usage` value of any documented shape. Returns `None` for `{}`, null, or if a count
+    /// is missing. It does not estimate.
     pub(super) fn parse(usage: &RawValue) -> Option<Self> {
         let reported: Reported = members(usage).ok()?;
         let models: Option<Vec<&RawValue>> = match reported.models {
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn several_models_are_summed() {
+    fn usage_is_summed_over_models() {
         let usage = parse(
             r#"{"models":[{"model_id":"a","input_tokens":31,"output_tokens":5},{"input_tokens":9,"output_tokens":2}]}"#,
         )
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn flat_counts_are_read() {
+    fn counts_without_models_are_read() {
         for json in [
             r#"{"input_tokens":3,"output_tokens":4,"total_tokens":7}"#,
             r#"{"models":null,"input_tokens":3,"output_tokens":4}"#,
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_said_is_not_guessed() {
+    fn missing_count_is_not_estimated() {
         for json in [
             "null",
             "{}",

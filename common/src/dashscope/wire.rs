@@ -1,17 +1,18 @@
-//! What goes over the wire: the request's body, and the answer's objects as leniently as they can
-//! be read.
+//! JSON of requests and answers. Answers are parsed leniently.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 use serde_json::{Number, Value};
 
 use super::Usage;
 use super::call::Call;
 use super::json::{is_object, members};
+use super::piece::Piece;
+use crate::platform::surrogates::without_halves;
 
-/// The longest message of the service's that is kept, in characters.
+/// Error messages of the service are cut to this number of characters.
 pub(super) const MESSAGE_LENGTH: usize = 500;
-/// The longest code or id of the service's that is kept, in characters.
+/// Codes and ids of the service are cut to this number of characters.
 pub(super) const WORD_LENGTH: usize = 200;
 
 #[derive(Serialize)]
@@ -35,8 +36,8 @@ struct Parameters {
     incremental_output: Option<bool>,
 }
 
-/// The JSON body that asks `call`. Whether the answer streams is decided by headers;
-/// `incremental_output` makes its frames pieces instead of the text so far.
+/// The JSON body for `call`. Headers decide whether the answer streams. With `incremental_output`,
+/// each frame has only new text. Without it, each frame has all text so far.
 pub(super) fn request_body(call: &Call, streaming: bool) -> serde_json::Result<Vec<u8>> {
     serde_json::to_vec(&Request {
         input: Input {
@@ -50,15 +51,15 @@ pub(super) fn request_body(call: &Call, streaming: bool) -> serde_json::Result<V
     })
 }
 
-/// One object of an answer: a frame's data or a whole body.
+/// One JSON object of an answer: the data of a frame, or the whole body.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Payload {
-    /// Whether there was an `output`, be it empty.
+    /// True if there is an `output`, even an empty one.
     pub(super) has_output: bool,
-    /// The text of `output.text` or `output.workflow_message`.
-    pub(super) text: String,
+    /// The text from `output.text` or `output.workflow_message`.
+    pub(super) text: Piece,
     pub(super) session_id: Option<String>,
-    /// Why it ended; `None` while it goes on.
+    /// Why the answer ended; `None` before its end.
     pub(super) finish_reason: Option<String>,
     pub(super) usage: Option<Usage>,
     pub(super) request_id: Option<String>,
@@ -67,7 +68,8 @@ pub(super) struct Payload {
     pub(super) message: Option<String>,
 }
 
-/// Fields are taken raw and read one by one, so that one of an unexpected type spoils no other.
+/// Fields stay raw and are parsed one by one. So a field of an unexpected type does not affect
+/// others.
 #[derive(Deserialize)]
 struct Envelope<'a> {
     #[serde(borrow, default)]
@@ -141,8 +143,8 @@ impl Payload {
             if payload.text.is_empty() {
                 payload.text = workflow_text(output.workflow_message);
             }
-            // Of use as it is, or not at all: a part of it is another session's.
-            payload.session_id = said(output.session_id)
+            // An id that is too long is dropped. A cut id could belong to another session.
+            payload.session_id = string_or_number(output.session_id)
                 .filter(|id| *id == excerpt(id, WORD_LENGTH) && !id.is_empty());
             payload.finish_reason =
                 word(output.finish_reason, WORD_LENGTH).filter(|reason| reason != "null");
@@ -150,47 +152,46 @@ impl Payload {
         Ok(payload)
     }
 
-    /// Whether this is an error's object, though its frame may not say so.
+    /// True if this is an error, even if its frame is not marked as one.
     pub(super) fn is_error(&self) -> bool {
         self.code.is_some() && !self.has_output
     }
 }
 
-/// The first characters of a text, for a log and its table, which cannot hold a NUL.
+/// The first `most` characters without NUL, which PostgreSQL cannot store.
 pub(super) fn excerpt(text: &str, most: usize) -> String {
     let storable = text.chars().filter(|character| *character != '\0');
     storable.take(most).collect()
 }
 
-fn read<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>) -> Option<T> {
-    serde_json::from_str(raw?.get()).ok()
+fn read<T: DeserializeOwned>(raw: Option<&RawValue>) -> Option<T> {
+    serde_json::from_slice(&without_halves(raw?.get().as_bytes())).ok()
 }
 
-/// A string or number.
-fn said(raw: Option<&RawValue>) -> Option<String> {
+/// A string or a number, as text.
+fn string_or_number(raw: Option<&RawValue>) -> Option<String> {
     read(raw).or_else(|| read::<Number>(raw).map(|number| number.to_string()))
 }
 
-/// A string or number that says something, cut to a length fit for a log.
+/// A non-empty string or a number, cut to `most` characters.
 fn word(raw: Option<&RawValue>, most: usize) -> Option<String> {
-    let word = excerpt(&said(raw)?, most);
+    let word = excerpt(&string_or_number(raw)?, most);
     Some(word).filter(|word| !word.is_empty())
 }
 
-fn text(raw: Option<&RawValue>) -> String {
-    let Some(raw) = raw else { return String::new() };
-    if let Ok(text) = serde_json::from_str(raw.get()) {
-        return text;
+fn text(raw: Option<&RawValue>) -> Piece {
+    if let Some(piece) = raw.and_then(Piece::parse) {
+        return piece;
     }
-    let parts: Vec<Part> = read(Some(raw)).unwrap_or_default();
+    let parts: Vec<Part> = read(raw).unwrap_or_default();
     let parts = parts.into_iter().filter_map(|part| match part {
         Part::Plain(text) | Part::Object { text } => Some(text),
         Part::Other(_) => None,
     });
-    parts.collect()
+    parts.collect::<String>().into()
 }
 
-fn workflow_text(raw: Option<&RawValue>) -> String {
+fn workflow_text(raw: Option<&RawValue>) -> Piece {
     let node: Option<WorkflowMessage> = raw.and_then(|raw| members(raw).ok());
     let message = node.and_then(|node| members::<Content>(node.message?).ok());
     text(message.and_then(|message| message.content))

@@ -1,4 +1,4 @@
-//! What everything that asks AWS has in common.
+//! Shared configuration and HTTP connector of the AWS SDK clients.
 
 use std::time::Duration;
 
@@ -20,21 +20,22 @@ use reqwest::Method;
 
 use crate::platform::http_client;
 
-/// How long a connection may take; what the SDK grants one.
-const CONNECT: Duration = Duration::from_millis(3100);
-/// How long one try may take. A secret or a message is a matter of milliseconds.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// The same as the SDK's default.
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(3100);
+/// Limit of one attempt. A secret or a message usually takes milliseconds.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Region, credentials and endpoint from the variables that Lambda sets, and the program's own HTTP
-/// client. `text` reads a variable.
+/// Takes region, credentials and endpoint from the variables that Lambda sets, and uses our own
+/// HTTP client. `text` reads a variable.
 ///
-/// The SDK's own search for them, in profiles, metadata and roles to assume, and its own client, with HTTP/2 that nobody
-/// asks for, would be a sixth of every binary; and that one begins with reading the system's root certificates.
+/// The SDK's default provider chain (profiles, metadata, assumed roles) and its HTTP client with
+/// HTTP/2 would be a sixth of every binary. Its client also reads the root certificates of the
+/// system at the start.
 pub(crate) fn config<'a>(text: impl Fn(&str) -> Option<&'a str>) -> SdkConfig {
     let keys = text("AWS_ACCESS_KEY_ID").zip(text("AWS_SECRET_ACCESS_KEY"));
     let credentials = keys.map(|(id, secret)| {
         let session_token = text("AWS_SESSION_TOKEN").map(str::to_owned);
-        // They hold for as long as the instance that was given them.
+        // They are valid for the lifetime of the sandbox.
         let credentials = Credentials::new(id, secret, session_token, None, "environment");
         SharedCredentialsProvider::new(credentials)
     });
@@ -50,40 +51,44 @@ pub(crate) fn config<'a>(text: impl Fn(&str) -> Option<&'a str>) -> SdkConfig {
     config.build()
 }
 
-/// As the SDK does by itself. Connections are the HTTP client's business.
+/// The SDK's standard retries. The HTTP client manages the connections.
 pub(crate) fn retries() -> RetryConfig {
     RetryConfig::standard().with_reconnect_mode(ReconnectMode::ReuseAllConnections)
 }
 
-/// What the SDK has sent; it signs and tries again itself.
+/// Sends the SDK's requests. The SDK signs and retries them.
 #[derive(Clone, Debug)]
 struct Http(Option<reqwest::Client>);
 
 impl Http {
     fn new() -> Self {
         let client = http_client::client()
-            .map(|client| client.connect_timeout(CONNECT).timeout(PATIENCE))
+            .map(|client| {
+                client
+                    .connect_timeout(CONNECT_TIMEOUT)
+                    .timeout(ATTEMPT_TIMEOUT)
+            })
             .ok()
             .and_then(|client| client.build().ok());
         Self(client)
     }
 
     async fn send(self, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
-        let client = self.0.ok_or("there is no TLS").map_err(misused)?;
-        let method = Method::from_bytes(request.method().as_bytes()).map_err(misused)?;
-        let body = request.body().bytes().ok_or("a body of unknown length");
-        let body = body.map_err(misused)?.to_vec();
-        let mut asking = client.request(method, request.uri()).body(body);
+        let client = self.0.ok_or("TLS is not available").map_err(permanent)?;
+        let method = Method::from_bytes(request.method().as_bytes()).map_err(permanent)?;
+        let body = request.body().bytes().ok_or("the body is a stream");
+        let body = body.map_err(permanent)?.to_vec();
+        let mut outgoing = client.request(method, request.uri()).body(body);
         for (name, value) in request.headers() {
-            asking = asking.header(name, value);
+            outgoing = outgoing.header(name, value);
         }
-        let answer = asking.send().await.map_err(unanswered)?;
-        let status = StatusCode::try_from(answer.status().as_u16()).map_err(misused)?;
-        let headers = answer.headers().clone();
-        let body = answer.bytes().await.map_err(unanswered)?;
+        let incoming = outgoing.send().await.map_err(transport_error)?;
+        let status = StatusCode::try_from(incoming.status().as_u16()).map_err(permanent)?;
+        let headers = incoming.headers().clone();
+        let body = incoming.bytes().await.map_err(transport_error)?;
         let mut response = HttpResponse::new(status, body.into());
         for (name, value) in &headers {
-            // Names and values that are no text are nothing that the SDK reads.
+            // The SDK reads no header whose value is not text.
             if let Ok(value) = value.to_str() {
                 response
                     .headers_mut()
@@ -100,13 +105,13 @@ impl HttpConnector for Http {
     }
 }
 
-/// Nothing that another try would change.
-fn misused(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ConnectorError {
+/// An error that a retry cannot fix.
+fn permanent(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ConnectorError {
     ConnectorError::user(error.into())
 }
 
-/// Whether it is tried again depends on which it is.
-fn unanswered(error: reqwest::Error) -> ConnectorError {
+/// The SDK decides by the kind of error whether to retry.
+fn transport_error(error: reqwest::Error) -> ConnectorError {
     if error.is_timeout() {
         ConnectorError::timeout(error.into())
     } else {

@@ -1,20 +1,20 @@
-//! The days that an admin asks for: `date_from` and `date_to`, each a day of the site or an instant.
+//! The date range of a query: `date_from` and `date_to`. Each is a day of the site or an instant.
 
 use chrono::{DateTime, Days, NaiveDate, Utc};
 
 use super::error::{Error, Reason, Result};
 
-/// The years that a date may be of: PostgreSQL knows more, nobody's log does.
+/// The accepted years. PostgreSQL supports more, but no log needs them.
 const YEARS: std::ops::RangeInclusive<&str> = "0001"..="9999";
 
-/// As a day is spelt.
+/// The format of a day, by example.
 const DAY: &str = "2026-11-21";
 
-/// Reads a day that is spelt out.
+/// Parses a day with four digits for the year and two for month and day.
 pub(crate) fn day(text: &str) -> Option<NaiveDate> {
-    let is_spelt_out = text.len() == DAY.len() && has_a_year(text);
+    let is_padded = text.len() == DAY.len() && has_a_year(text);
     let day = || NaiveDate::parse_from_str(text, "%Y-%m-%d").ok();
-    is_spelt_out.then(day).flatten()
+    is_padded.then(day).flatten()
 }
 
 fn has_a_year(text: &str) -> bool {
@@ -24,14 +24,14 @@ fn has_a_year(text: &str) -> bool {
 /// One end of a range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moment {
-    /// All of a day, in the site's zone.
+    /// A whole day in the time zone of the site.
     Day(NaiveDate),
-    /// An instant.
+    /// A point in time.
     At(DateTime<Utc>),
 }
 
 impl Moment {
-    /// Reads `2026-11-21`, or an instant with its offset as RFC 3339 has it.
+    /// Parses `2026-11-21`, or an RFC 3339 time with an offset.
     fn parse(text: &str) -> Option<Self> {
         if text.len() == DAY.len() {
             return day(text).map(Self::Day);
@@ -55,7 +55,7 @@ impl Moment {
         }
     }
 
-    /// The UTC day, near enough to compare with another.
+    /// The day, for an approximate comparison. For an instant, it is the day in UTC.
     fn about(self) -> NaiveDate {
         self.day()
             .unwrap_or_else(|| self.at().unwrap_or_default().date_naive())
@@ -64,7 +64,7 @@ impl Moment {
 
 /// A date range, both ends inclusive. `None` means open.
 ///
-/// A statement is given the four parts, and asks `date_range` what they are at its site.
+/// A statement passes the four parts to the SQL function `date_range`, which knows the time zone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DateRange {
     from: Option<Moment>,
@@ -75,7 +75,7 @@ impl DateRange {
     /// Reads the texts of `date_from` and `date_to`.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when one is neither a day nor an instant, or the second is before the first.
+    /// [`Error::Invalid`] if a text is neither a day nor an instant, or if `to` is before `from`.
     pub fn new(from: Option<&str>, to: Option<&str>) -> Result<Self> {
         let moment = |name, text: Option<&str>| {
             text.map(|text| Moment::parse(text).ok_or(Error::invalid(name, Reason::NotADate)))
@@ -88,7 +88,7 @@ impl DateRange {
         let backwards = match (range.from, range.to) {
             (Some(Moment::At(from)), Some(Moment::At(to))) => to < from,
             (Some(Moment::Day(from)), Some(Moment::Day(to))) => to < from,
-            // Which of a day and an instant is first is for the site's zone to say.
+            // The order of a day and an instant depends on the time zone of the site.
             _ => false,
         };
         if backwards {
@@ -97,7 +97,7 @@ impl DateRange {
         Ok(range)
     }
 
-    /// Refuses a range that has an open end, or more days than this.
+    /// Requires a range with two ends and at most this number of days.
     ///
     /// # Errors
     /// [`Error::Invalid`].
@@ -116,29 +116,29 @@ impl DateRange {
         Ok(self)
     }
 
-    /// The first day.
+    /// The first day, if the range starts with a day.
     pub fn from_day(&self) -> Option<NaiveDate> {
         self.from.and_then(Moment::day)
     }
 
-    /// The first instant.
+    /// The first instant, if the range starts with an instant.
     pub fn from_at(&self) -> Option<DateTime<Utc>> {
         self.from.and_then(Moment::at)
     }
 
-    /// The last day.
+    /// The last day, if the range ends with a day.
     pub fn to_day(&self) -> Option<NaiveDate> {
         self.to.and_then(Moment::day)
     }
 
-    /// The last instant.
+    /// The last instant, if the range ends with an instant.
     pub fn to_at(&self) -> Option<DateTime<Utc>> {
         self.to.and_then(Moment::at)
     }
 }
 
 impl std::fmt::Display for DateRange {
-    /// As a cursor is bound to it.
+    /// The text that is part of the scope of a cursor.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let end = |moment: Option<Moment>| match moment {
             None => String::new(),

@@ -1,4 +1,4 @@
-//! The pool, the migrations, and the bound on every statement.
+//! The connection pool, the list of migrations, and the timeout of every statement.
 
 use std::{
     fmt,
@@ -31,15 +31,15 @@ use super::{
     secrets::{self, RotatingSecret},
 };
 
-/// Where the data is.
+/// The configuration of the pool.
 pub struct DatabaseConfig {
-    /// PostgreSQL URL.
+    /// The PostgreSQL URL.
     pub url: RotatingSecret<SecretString>,
-    /// Connections of one instance. An instance serves one event at a time; a reply in the
-    /// making and the request that follows it may overlap.
+    /// Maximum connections of one instance. An instance serves one event at a time, but a reply in
+    /// progress and the next request may overlap.
     pub max_connections: u32,
-    /// Whether the URL leads to RDS Proxy or `PgBouncer`. Both refuse settings in the startup
-    /// message, so each connection makes them by a statement.
+    /// True if the URL is that of RDS Proxy or `PgBouncer`. Both reject settings in the startup
+    /// message, so each connection applies them with a statement.
     pub behind_proxy: bool,
 }
 
@@ -48,7 +48,7 @@ impl DatabaseConfig {
     /// `DATABASE_MAX_CONNECTIONS` and `DATABASE_BEHIND_PROXY`.
     ///
     /// # Errors
-    /// Names the variable that is missing or cannot be read.
+    /// The error names the variable that is missing or not valid.
     pub async fn from_env(env: &Env) -> Result<Self, ConfigError> {
         let name = "DATABASE_URL";
         Ok(Self {
@@ -63,20 +63,22 @@ impl DatabaseConfig {
 
 async fn database_url(env: Env) -> Result<SecretString, ConfigError> {
     let name = "DATABASE_URL";
-    let whereabouts = secrets::DatabaseLocation {
+    let location = secrets::DatabaseLocation {
         host: env.text("DATABASE_HOST"),
         name: env.text("DATABASE_NAME"),
     };
     let secret = env.secret(name).await?;
-    secrets::database_url(secret, whereabouts).ok_or_else(|| ConfigError::Invalid {
+    secrets::database_url(secret, location).ok_or_else(|| ConfigError::Invalid {
         name: env.source_of(name),
-        expected: "a postgres:// URL or an RDS secret; where that has no `host`, DATABASE_HOST is needed",
+        expected: "a postgres:// URL or an RDS secret; a secret without `host` needs DATABASE_HOST",
     })
 }
 
-/// A pool of connections; a clone is a handle to the same pool. Statements are made on it as on a
-/// [`PgPool`]. Where the database refuses the password, it is read again and the connection tried
-/// once more; those that are open go on.
+/// A pool of connections. A clone is a handle to the same pool. It executes statements like a
+/// [`PgPool`].
+///
+/// If the database rejects the password, the pool reads the secret again and retries to connect.
+/// Open connections are not affected.
 #[derive(Clone)]
 pub struct Db {
     pool: PgPool,
@@ -84,42 +86,45 @@ pub struct Db {
     /// The version of the URL that the pool connects with.
     applied: Arc<Mutex<Arc<SecretString>>>,
     behind_proxy: bool,
-    /// As many as there may be connections.
+    /// One permit per connection that the pool may have.
     connecting: Arc<Semaphore>,
 }
 
-/// The schema, in order. Applied by `db-migrate`, by the local run and by the tests.
+/// The migrations, in order. `db-migrate`, the local server and the tests apply them.
 pub static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
     let mut migrator = sqlx::migrate!("../migrations");
-    // A newer version may have applied more migrations. `migrations::apply` checks that the others
-    // are all known.
+    // A newer version may have applied more migrations. `migrations::apply` checks that all older
+    // ones are known.
     migrator.set_ignore_missing(true);
     migrator
 });
 
-/// The shortest time between two reads of the database's secret, which only the database refuses.
-/// A rotation changes the password first and the secret a moment later: an instance that read the
+/// The shortest time between two reads of the database secret. Only the database can reject it, not
+/// a client, so it is shorter than for other secrets.
+///
+/// A rotation changes the password first and the secret a moment later. An instance that read the
 /// secret in between must not wait a minute.
 const REREAD_PAUSE: Duration = Duration::from_secs(5);
 
-/// How long one statement may take, connecting included. A request makes at most two
-/// before it answers, so an absent database is refused within 3 s.
+/// The timeout of one statement, including the time to connect. A request executes at most two
+/// before its response starts, so it fails within 3 s if the database is unreachable.
 const STATEMENT_TIMEOUT: Duration = Duration::from_millis(1400);
 
-/// How long connecting may take. It is longer than a caller waits, because the next caller can use
+/// The timeout for connecting. It is longer than a caller waits, because the next caller can use
 /// the connection. While the database does not respond, the attempt occupies a place in the pool.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The most rows of a kind that one step of the sweep changes.
+/// One step of the sweep changes at most this number of rows of a kind.
 pub(crate) const SWEEP_LIMIT: i64 = 1000;
 
-/// More than a statement and its response ever spend on the network.
+/// An upper limit for the network time of a statement and its response.
 const ROUND_TRIP: Duration = Duration::from_millis(200);
 
-/// A pool that connects at its first statement, so that a cold start waits for nothing.
+/// A pool that connects at its first statement, so that a cold start does not wait for a
+/// connection.
 ///
 /// # Errors
-/// When the URL cannot be parsed.
+/// The URL is not valid.
 pub fn connect_lazy(config: &DatabaseConfig) -> Result<Db, ConfigError> {
     let url = config.url.get();
     let options = options(&url, config.behind_proxy)?;
@@ -131,15 +136,16 @@ pub fn connect_lazy(config: &DatabaseConfig) -> Result<Db, ConfigError> {
     ))
 }
 
-/// What each connection is set to.
+/// The settings of each connection.
 const SETTINGS: [(&str, &str); 4] = [
-    // Functions are called unqualified: those of this build. Tables are always written `biz.…`.
+    // Function names have no schema, so that they resolve to those of this build. Tables always
+    // have the schema `biz`.
     ("search_path", functions::SEARCH_PATH),
-    // PostgreSQL must not go on with a statement whose caller has timed out.
+    // PostgreSQL must stop a statement whose caller has timed out.
     ("statement_timeout", "5000"),
     ("idle_in_transaction_session_timeout", "10000"),
-    // A statement is planned once for each connection. Planning it for each call would take longer
-    // than most statements do. A test checks the plans of all statements.
+    // A statement is planned once per connection. Planning at each call would take longer than most
+    // statements. A test checks the plans of all statements.
     ("plan_cache_mode", "force_generic_plan"),
 ];
 
@@ -152,7 +158,7 @@ fn options(url: &SecretString, behind_proxy: bool) -> Result<PgConnectOptions, C
                 expected: "a postgres:// URL",
             })?;
     let options = options
-        // The sweep sees by it which functions are in use.
+        // The sweep finds out by this name which schemas of functions are in use.
         .application_name(functions::SCHEMA)
         .disable_statement_logging();
     Ok(if behind_proxy {
@@ -162,8 +168,8 @@ fn options(url: &SecretString, behind_proxy: bool) -> Result<PgConnectOptions, C
     })
 }
 
-/// Makes the settings behind a proxy, at the cost of one more round trip for each connection.
-async fn set(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+/// Applies the settings behind a proxy. This costs one more round trip per connection.
+async fn apply_settings(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     let statements = SETTINGS.map(|(name, value)| format!("set {name} = {value};"));
     let statements = AssertSqlSafe(statements.concat());
     sqlx::raw_sql(statements)
@@ -179,7 +185,7 @@ fn pool(config: &DatabaseConfig, options: PgConnectOptions) -> PgPool {
         .after_connect(move |connection, _| {
             Box::pin(async move {
                 if behind_proxy {
-                    set(connection).await?;
+                    apply_settings(connection).await?;
                 }
                 Ok(())
             })
@@ -200,18 +206,18 @@ fn pool(config: &DatabaseConfig, options: PgConnectOptions) -> PgPool {
         })
         // The connection of a statement that timed out still waits for the response. If the network
         // drops packets, that takes minutes, in which the pool does not get the connection back. So
-        // a returned connection must respond in time, or it is closed. sqlx pings it once more
-        // itself, without a limit: one that fails between the two is lost until TCP times out.
+        // a returned connection must respond in time, or it is closed. sqlx then pings it again
+        // without a timeout. If it fails between the two pings, it is lost until TCP times out.
         .after_release(|connection, _| {
             Box::pin(async move {
-                let answers = async {
+                let responds = async {
                     match sqlx::Connection::ping(connection).await {
                         // The statement that timed out has failed. The connection may be fine.
                         Err(sqlx::Error::Database(_)) => sqlx::Connection::ping(connection).await,
-                        answered => answered,
+                        outcome => outcome,
                     }
                 };
-                tokio::time::timeout(STATEMENT_TIMEOUT, answers)
+                tokio::time::timeout(STATEMENT_TIMEOUT, responds)
                     .await
                     .unwrap_or(Err(sqlx::Error::PoolTimedOut))?;
                 Ok(true)
@@ -221,8 +227,10 @@ fn pool(config: &DatabaseConfig, options: PgConnectOptions) -> PgPool {
         .connect_lazy_with(options)
 }
 
-/// A caller that waits for a returned connection. If one is lost meanwhile, sqlx lets the caller
-/// connect, and a caller that times out aborts that. Then a task connects instead.
+/// A caller that waits for a returned connection.
+///
+/// If a connection is lost meanwhile, sqlx lets this caller open a new one. A caller that times out
+/// aborts that. Then a task connects instead.
 struct Waiting<'a>(Option<&'a Db>);
 
 impl Drop for Waiting<'_> {
@@ -251,23 +259,25 @@ impl Db {
         }
     }
 
-    /// Begins a short transaction of administration: read, decide, write, commit. Each statement in
-    /// it is bounded like any other. Dropped without a commit, it is rolled back. The upstream
-    /// service is never asked while one is open.
+    /// Begins a short transaction for administration: read, decide, write, commit.
+    ///
+    /// Each statement in it has the usual timeout. Without a commit it is rolled back on drop.
+    /// Never call the upstream service while a transaction is open.
     ///
     /// # Errors
-    /// When there is no connection.
+    /// No connection is available.
     pub async fn transaction(&self) -> Result<Transaction> {
-        // Boxed, or the compiler refuses the types of the futures around it as nested too deeply.
+        // Boxed, because the compiler rejects the outer futures as nested too deeply otherwise.
         let begun = async { Transaction::begin(self.acquire().await?).await }.boxed();
         begun.with_statement_timeout().await
     }
 
-    /// Begins the transaction of one step of the sweep. `None` if another sweep is running. A step
-    /// changes at most [`SWEEP_LIMIT`] rows of a kind. The next sweep finds the rest.
+    /// Begins the transaction of one step of the sweep. `None` if another sweep is running.
+    ///
+    /// A step changes at most [`SWEEP_LIMIT`] rows of a kind. The next sweep finds the rest.
     ///
     /// # Errors
-    /// When there is no connection.
+    /// No connection is available.
     pub(crate) async fn sweep_transaction(&self) -> Result<Option<Transaction>> {
         let mut tx = self.transaction().await?;
         let is_alone = sqlx::query_scalar!(r#"select take_sweep_lock() as "is_alone!""#)
@@ -277,15 +287,14 @@ impl Db {
         Ok(is_alone.then_some(tx))
     }
 
-    /// A connection of the pool, if need be with a password that was rotated in since this instance
-    /// began.
+    /// Takes a connection from the pool. If the password was rejected, retries with a newer one.
     ///
     /// # Errors
-    /// When there is none.
+    /// No connection is available.
     pub async fn acquire(&self) -> Result<PoolConnection<Postgres>, sqlx::Error> {
         let used = self.applied();
         match self.take().await {
-            Err(err) if is_refused(&err) && self.renew(&used).await => self.take().await,
+            Err(err) if is_login_rejected(&err) && self.renew(&used).await => self.take().await,
             outcome => outcome,
         }
     }
@@ -301,28 +310,30 @@ impl Db {
     }
 
     /// Connects in a task, if the pool has room and no idle connection. A caller that times out
-    /// does not abort it. Otherwise a process that is short of CPU would start connections again
-    /// and again and never complete one.
+    /// does not abort it. Otherwise a process that is short of CPU could start connections
+    /// repeatedly and never complete one.
     fn connect(&self) -> Option<JoinHandle<Result<PoolConnection<Postgres>, sqlx::Error>>> {
         let pool = &self.pool;
         if pool.num_idle() > 0 || pool.size() >= pool.options().get_max_connections() {
             return None;
         }
         let pool = pool.clone();
-        let turn = Arc::clone(&self.connecting).try_acquire_owned().ok()?;
+        let permit = Arc::clone(&self.connecting).try_acquire_owned().ok()?;
         #[expect(
             clippy::disallowed_methods,
             reason = "it ends within `CONNECT_TIMEOUT`, in a frozen sandbox after the wake-up"
         )]
         Some(tokio::spawn(async move {
             let connection = pool.acquire().await;
-            drop(turn);
+            drop(permit);
             connection
         }))
     }
 
-    /// A connection for a statement that must not start after its caller has timed out, and how
-    /// many milliseconds the statement may wait for locks: fewer, the longer connecting took.
+    /// A connection for a statement that must not start after its caller has timed out.
+    ///
+    /// Also returns how many milliseconds the statement may wait for locks: the rest of the
+    /// statement timeout after connecting.
     pub(crate) async fn acquire_patiently(
         &self,
     ) -> Result<(PoolConnection<Postgres>, i32), sqlx::Error> {
@@ -340,31 +351,32 @@ impl Db {
         Arc::clone(&applied.unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Whether there is something else to connect with than what was refused; then the pool has it.
-    async fn renew(&self, refused: &Arc<SecretString>) -> bool {
-        let Some(url) = self.url.refresh_after_rejection(refused).await else {
+    /// Reads the URL again after a rejection and gives it to the pool. Returns true if it is
+    /// another URL than the rejected one.
+    async fn renew(&self, rejected: &Arc<SecretString>) -> bool {
+        let Some(url) = self.url.refresh_after_rejection(rejected).await else {
             return false;
         };
-        let is_another = url.expose_secret() != refused.expose_secret();
+        let is_another = url.expose_secret() != rejected.expose_secret();
         let Ok(options) = options(&url, self.behind_proxy) else {
             return false;
         };
         let mut applied = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
         self.pool.set_connect_options(options);
-        // One that says the same, too: what is refused next is that version.
+        // Stored even if the text is the same: the next rejection is about this version.
         *applied = url;
         is_another
     }
 }
 
-/// Whether the server knows neither user nor password, or lets them in no longer.
-fn is_refused(err: &sqlx::Error) -> bool {
-    let refusal = err.as_database_error();
-    let code = refusal.and_then(sqlx::error::DatabaseError::code);
+/// True if the server rejected the user or the password.
+fn is_login_rejected(err: &sqlx::Error) -> bool {
+    let error = err.as_database_error();
+    let code = error.and_then(sqlx::error::DatabaseError::code);
     code.is_some_and(|code| ["28P01", "28000"].contains(&&*code))
 }
 
-/// A pool that somebody else made, whose password is what it is.
+/// Wraps an existing pool. Its password is never read again.
 impl From<PgPool> for Db {
     fn from(pool: PgPool) -> Self {
         let url = RotatingSecret::from(SecretString::default());
@@ -387,8 +399,8 @@ impl fmt::Debug for Db {
     }
 }
 
-/// As sqlx does it for its own pool. But all rows are read before the first is returned, since no
-/// caller reads them one by one.
+/// Like sqlx's implementation for its own pool, except that all rows are read before the first is
+/// returned. No caller reads them one by one.
 impl<'p> Executor<'p> for &'_ Db {
     type Database = Postgres;
 
@@ -442,9 +454,9 @@ impl<'p> Executor<'p> for &'_ Db {
     }
 }
 
-/// Bounds a statement and gives its failure a meaning.
+/// Adds the timeout to a statement and converts its error.
 pub trait StatementTimeout<T> {
-    /// Waits for the statement, but never longer than a caller may be kept waiting.
+    /// Waits for the statement, at most 1.4 s. A timeout is [`Error::Unavailable`].
     fn with_statement_timeout(self) -> impl Future<Output = Result<T>> + Send;
 }
 
@@ -457,7 +469,7 @@ impl<T, F: Future<Output = Result<T, sqlx::Error>> + Send> StatementTimeout<T> f
     }
 }
 
-/// A transaction that [`Db::transaction`] began. It is used as a connection: `&mut *tx`.
+/// A transaction from [`Db::transaction`]. Use it as a connection: `&mut *tx`.
 pub struct Transaction(sqlx::Transaction<'static, Postgres>);
 
 impl Transaction {
@@ -465,10 +477,10 @@ impl Transaction {
         sqlx::Transaction::begin(connection, None).await.map(Self)
     }
 
-    /// Commits.
+    /// Commits the transaction.
     ///
     /// # Errors
-    /// When the database does not confirm it: then it may have been committed or not.
+    /// The database did not confirm the commit. It may have succeeded or not.
     pub async fn commit(self) -> Result<()> {
         self.0.commit().with_statement_timeout().await
     }
@@ -488,7 +500,7 @@ impl DerefMut for Transaction {
     }
 }
 
-/// How many rows a statement of the sweep changed.
+/// The number of rows that a statement of the sweep changed.
 pub(crate) fn swept(done: &PgQueryResult) -> i32 {
     i32::try_from(done.rows_affected()).unwrap_or(i32::MAX)
 }
@@ -577,7 +589,7 @@ fn fault_of_row(err: &sqlx::Error) -> Option<String> {
     (!is_of_server).then(|| sqlstate.into_owned())
 }
 
-/// Retries `store` until `until` while the database is unreachable. `store` must be idempotent: a
+/// Retries `store` until `until`, after each error that may pass. `store` must be idempotent: a
 /// statement whose response is lost may have been executed.
 pub(crate) async fn retry_until<T, Storing>(
     until: Instant,
@@ -594,6 +606,6 @@ where
                 .with_jitter()
                 .without_max_times(),
         )
-        .when(|err| matches!(err, Error::Unavailable(_)) && Instant::now() < until)
+        .when(|err| err.may_pass() && Instant::now() < until)
         .await
 }

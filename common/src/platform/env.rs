@@ -1,18 +1,18 @@
-//! Configuration: typed, read once at start, with errors that name the variable.
+//! Typed configuration. It is read once at the start. Errors name the variable.
 //!
 //! | variable | for | default |
 //! |---|---|---|
 //! | `DATABASE_URL` or `DATABASE_URL_SECRET_ARN` | all | required |
-//! | `DATABASE_HOST`, `DATABASE_NAME` | all; where the database is, if its secret is JSON that does not say it | the secret's |
+//! | `DATABASE_HOST`, `DATABASE_NAME` | all; override those in a JSON secret | the secret's |
 //! | `DATABASE_MAX_CONNECTIONS` | all | 4 |
-//! | `DATABASE_BEHIND_PROXY` | all; `true` where a proxy refuses the settings that connections begin with | `false` |
+//! | `DATABASE_BEHIND_PROXY` | all; `true` if a proxy rejects startup parameters | `false` |
 //! | `JWT_SECRET` or `JWT_SECRET_ARN` | all HTTP functions | required |
 //! | `JWT_SECRET_PREVIOUS` | the secret being rotated out | none |
-//! | `DASHSCOPE_API_KEY` or `DASHSCOPE_API_KEY_SECRET_ARN` | functions that ask an app | required |
+//! | `DASHSCOPE_API_KEY` or `DASHSCOPE_API_KEY_SECRET_ARN` | functions that call apps | required |
 //! | `DASHSCOPE_BASE_URL` | region or simulator | Beijing |
 //! | `DASHSCOPE_WORKSPACE` | a workspace other than the default | none |
-//! | `DASHSCOPE_APP_ID_1_CHAT` | app1; without it the chat says that it is not available | none |
-//! | `DASHSCOPE_APP_ID_2_FINANCE` | app2; without it no finance is analysed, and so on below | none |
+//! | `DASHSCOPE_APP_ID_1_CHAT` | app1; without it the chat reports that it is unavailable | none |
+//! | `DASHSCOPE_APP_ID_2_FINANCE` | app2; without its id an app is off, also below | none |
 //! | `DASHSCOPE_APP_ID_2A_FINANCE_AREA` | app2a | none |
 //! | `DASHSCOPE_APP_ID_3_CLUE` | app3 | none |
 //! | `DASHSCOPE_APP_ID_4_ANALYSIS` | app4 | none |
@@ -20,15 +20,15 @@
 //! | `DASHSCOPE_APP_ID_6_NOTE_ANALYSIS` | app6 | none |
 //! | `DASHSCOPE_APP_ID_7_CUSTOMER_ANALYSIS` | app7 | none |
 //! | `DASHSCOPE_APP_ID_8_CLUE_CONSOLIDATED` | app8 | none |
-//! | `CHAT_RATE_PER_MINUTE` | messages a user may send in a minute, to the chat and to bots | 20 |
-//! | `CHAT_MAX_STREAMS` | replies a user may have made at once | 2 |
-//! | `CHAT_RESERVED_TOKENS` | tokens held against the budget per message | 2000 |
-//! | `JOB_QUEUE_URL` | the SQS queue that wakes the job worker; without it the schedule alone does | none |
-//! | `JOB_CONCURRENCY` | calls of apps that a worker has under way at once | 8 |
-//! | `JOB_RESERVED_TOKENS` | tokens held against the budget per call of a job | 2000 |
-//! | `CORS_ALLOWED_ORIGINS` | exact origins whose pages may call, separated by commas | none |
-//! | `RUN_LOG_RETENTION_DAYS` | how long a run stays in the log at least; whole months go | 90 |
-//! | `METRICS_NAMESPACE` | what CloudWatch finds the metrics under | `Parlor` |
+//! | `CHAT_RATE_PER_MINUTE` | messages per user and minute, to the chat and to bots | 20 |
+//! | `CHAT_MAX_STREAMS` | replies in progress per user | 2 |
+//! | `CHAT_RESERVED_TOKENS` | tokens reserved from the budget per message | 2000 |
+//! | `JOB_QUEUE_URL` | SQS queue that wakes the job worker; without it, the schedule does | none |
+//! | `JOB_CONCURRENCY` | concurrent app calls of a worker | 8 |
+//! | `JOB_RESERVED_TOKENS` | tokens reserved from the budget per call of a job | 2000 |
+//! | `CORS_ALLOWED_ORIGINS` | exact origins of allowed web pages, separated by commas | none |
+//! | `RUN_LOG_RETENTION_DAYS` | minimum days in the run log; whole months are dropped | 90 |
+//! | `METRICS_NAMESPACE` | CloudWatch namespace of the metrics | `Parlor` |
 //! | `RUST_LOG` | log filter | `info` |
 
 use std::{collections::HashMap, str::FromStr, time::Duration};
@@ -41,12 +41,11 @@ use super::{
     secrets::{RotatingSecret, SecretError, SecretStore, Version},
 };
 
-/// The shortest time between two reads of a secret, however often it is refused: anybody can send
-/// tokens of an unknown key.
+/// The shortest time between two reads of a secret. Otherwise any client could cause a read with
+/// each request, by sending tokens signed with an unknown key.
 pub(crate) const REREAD_PAUSE: Duration = Duration::from_secs(60);
 
-/// Where variables come from: the process, or a test's table. And where the secrets come from
-/// that they name.
+/// The variables, from the process or from a table, and the store of the secrets they name.
 #[derive(Clone)]
 pub struct Env {
     table: HashMap<String, String>,
@@ -56,23 +55,23 @@ pub struct Env {
 /// Why a function cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// Neither the variable nor its secret is set.
+    /// Neither the variable nor its `…_SECRET_ARN` is set.
     #[error("{0} is not set (nor {arn})", arn = secret_arn_name(.0))]
     Missing(&'static str),
-    /// The variable cannot be read as what it should be. Its value is not shown: it may be a secret.
+    /// The value is not valid. The error does not show it, because it may be a secret.
     #[error("{name} is not valid: expected {expected}")]
     Invalid {
-        /// The variable that was read: where it names a secret, the one with the ARN.
+        /// The variable. For a secret, this is the variable with the ARN if that is set.
         name: String,
-        /// What it should have been.
+        /// A description of valid values.
         expected: &'static str,
     },
-    /// The secret that a variable names cannot be had.
+    /// The secret that a variable names cannot be read.
     #[error("{name}: cannot fetch the secret")]
     Secret {
         /// The variable that holds the ARN.
         name: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: SecretError,
     },
@@ -84,7 +83,7 @@ impl Env {
         Self::from_pairs(std::env::vars())
     }
 
-    /// A table, for one process that holds several functions, and for tests.
+    /// A table, for tests and for a process that runs several functions.
     pub fn from_pairs<K: Into<String>, V: Into<String>>(
         pairs: impl IntoIterator<Item = (K, V)>,
     ) -> Self {
@@ -97,7 +96,7 @@ impl Env {
         }
     }
 
-    /// The same with one variable set.
+    /// A copy with one variable set.
     #[must_use]
     pub fn with(&self, name: &str, value: &str) -> Self {
         let mut env = self.clone();
@@ -105,7 +104,7 @@ impl Env {
         env
     }
 
-    /// The variable, unless it is unset or empty.
+    /// The value of a variable. `None` if it is unset or empty.
     pub fn text(&self, name: &str) -> Option<&str> {
         self.table
             .get(name)
@@ -128,7 +127,7 @@ impl Env {
         }
     }
 
-    /// The variable that a secret comes from.
+    /// The variable that is the source of a secret, for error messages.
     pub(crate) fn source_of(&self, name: &'static str) -> String {
         let arn_name = secret_arn_name(name);
         if self.text(&arn_name).is_some() {
@@ -138,7 +137,7 @@ impl Env {
         }
     }
 
-    /// The secret from Secrets Manager when `<name>_SECRET_ARN` is set, else from the variable.
+    /// Reads a secret from Secrets Manager if `<name>_SECRET_ARN` is set, else from the variable.
     pub(crate) async fn secret(&self, name: &'static str) -> Result<SecretString, ConfigError> {
         let arn_name = secret_arn_name(name);
         if let Some(arn) = self.text(&arn_name) {
@@ -165,7 +164,8 @@ impl Env {
         self.secrets.fetch(config, arn, version).await
     }
 
-    /// What is made of a secret: now, and where Secrets Manager has it whenever it is refused.
+    /// A value that `read` makes from a secret. If the secret is in Secrets Manager, it is read
+    /// again after a rejection, at most once per `pause`.
     pub(crate) async fn rotating<T: Send + Sync + 'static>(
         &self,
         name: &'static str,
@@ -183,7 +183,7 @@ impl Env {
     }
 }
 
-/// `JWT_SECRET` is a secret by name already; its ARN is `JWT_SECRET_ARN`.
+/// A name that ends with `_SECRET` gets no second one: the ARN of `JWT_SECRET` is `JWT_SECRET_ARN`.
 pub(crate) fn secret_arn_name(name: &str) -> String {
     format!("{}_SECRET_ARN", name.trim_end_matches("_SECRET"))
 }

@@ -1,41 +1,45 @@
-//! What can go wrong, by what the caller can do about it. No HTTP in here: `http::face`
-//! renders an error once, last, in the words of the client that asked.
+//! The error type, with one variant for each reaction of the caller.
+//!
+//! It does not know HTTP: `web::error_response` renders each error for the API of the request.
 
 use std::borrow::Cow;
 
 use super::functions;
 
-/// A result whose error the boundary can render.
+/// A result with [`Error`] by default.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why a request was refused, or failed.
+/// Why a request was rejected or failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No token, or one that does not hold. The reason is for the log alone.
+    /// No token, or a token that is not valid. The reason is only logged.
     #[error("unauthorized: {0}")]
     Unauthorized(&'static str),
-    /// The user is unknown, not approved, disabled, or of another site than the token says.
+    /// The user is unknown, not approved, disabled, or not of the site in the token.
     #[error("user is not approved")]
     NotApproved,
-    /// The role, or the lack of a site, does not allow this.
+    /// The role does not allow this, or the user has no site.
     #[error("forbidden")]
     Forbidden,
+    /// The user may no longer use the bot.
+    #[error("bot is not granted")]
+    NotGranted,
     /// The object belongs to another user of the same site.
     #[error("not the owner")]
     NotOwner,
-    /// No such object or path; also every object of another site.
+    /// The object or path does not exist, or the object belongs to another site.
     #[error("not found")]
     NotFound,
-    /// The path exists, the method does not.
+    /// The path exists, but not with this method.
     #[error("method not allowed")]
     MethodNotAllowed,
     /// The body is not JSON.
     #[error("body is not JSON")]
     InvalidJson,
-    /// A field of the query, path or body does not fit.
+    /// A field of the query, path or body is not valid.
     #[error("invalid {field}: {reason:?}")]
     Invalid {
-        /// As the client spells it.
+        /// The name as the client spells it.
         field: Cow<'static, str>,
         /// What is wrong with it.
         reason: Reason,
@@ -46,22 +50,22 @@ pub enum Error {
     /// The body is not declared as JSON.
     #[error("unsupported media type")]
     UnsupportedMediaType,
-    /// A reply is being made in this conversation.
+    /// The conversation has a reply in progress.
     #[error("conversation is busy")]
     Busy {
-        /// The reply that is being made; a bot's is no message before it is done.
+        /// The reply in progress. `None` for a bot, whose reply becomes a message only at its end.
         message_id: Option<i64>,
     },
-    /// The object's state does not allow this.
+    /// The state of the object does not allow this.
     #[error("conflict: {0}")]
     Conflict(&'static str),
-    /// The object was there, and its time is over.
+    /// The object existed and has expired.
     #[error("gone")]
     Gone,
     /// The idempotency key was sent before with another body.
     #[error("idempotency key reused")]
     KeyReused,
-    /// Too many requests of one user.
+    /// The user sent too many requests.
     #[error("rate limited")]
     RateLimited {
         /// Seconds.
@@ -73,16 +77,16 @@ pub enum Error {
         /// Seconds until the next local midnight or month.
         retry_after: i32,
     },
-    /// The app has failed too often; it is left alone for a while.
+    /// The app failed too often, so calls to it are paused.
     #[error("circuit open")]
     CircuitOpen {
         /// Seconds.
         retry_after: i32,
     },
-    /// The database does not answer.
+    /// The database is unreachable or cannot run the statement now.
     #[error("database unavailable")]
     Unavailable(#[source] sqlx::Error),
-    /// A bug, or a row that must exist and does not.
+    /// A bug, or a required row is missing.
     #[error("internal error: {0}")]
     Internal(
         Cow<'static, str>,
@@ -93,35 +97,35 @@ pub enum Error {
 /// What is wrong with a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// Absent, or null.
+    /// Absent or null.
     Missing,
-    /// Of another JSON type, or not a number where one is asked.
+    /// The wrong JSON type, or not a number.
     Type,
     /// Empty after trimming.
     Empty,
-    /// Longer than so many characters.
+    /// Longer than this number of characters.
     TooLong(usize),
-    /// Larger than so many bytes.
+    /// Larger than this number of bytes.
     TooLarge(usize),
-    /// A list of more than so many.
+    /// A list with more items than this.
     TooMany(usize),
-    /// Not within these bounds.
+    /// Not within these bounds, both inclusive.
     OutOfRange(i64, i64),
-    /// None of the known values.
+    /// Not one of the known values.
     Unknown,
-    /// Holds a NUL character, which PostgreSQL cannot store, or bytes that are no character.
+    /// Contains NUL, which PostgreSQL cannot store, or is not valid UTF-8.
     Nul,
-    /// Not a cursor of this list, user and order.
+    /// Not a cursor for this list, user and order.
     Cursor,
-    /// A page so far down that only a cursor leads there.
+    /// A page so far down that only a cursor can reach it.
     TooDeep,
     /// Neither a day nor an instant.
     NotADate,
-    /// Ends before it begins.
+    /// A range that ends before it starts.
     Backwards,
-    /// A range of more days than this.
+    /// A range with more days than this.
     TooManyDays(i64),
-    /// May not be given together with another field.
+    /// Cannot be combined with this other field.
     Exclusive(&'static str),
     /// The same message id was sent before with other content.
     ContentDiffers,
@@ -129,26 +133,26 @@ pub enum Reason {
     Repeated,
     /// Not the id of an event of this reply.
     EventId,
-    /// Beyond what there is to read.
+    /// Past the end of the content.
     BeyondEnd,
     /// Not a UUID.
     NotAnId,
-    /// Holds something else than printable ASCII.
+    /// Contains characters other than printable ASCII.
     NotPrintable,
-    /// A conversation that is not with a bot.
+    /// The conversation is not with a bot.
     NotABot,
-    /// A bot that nobody answers for.
+    /// The bot has no agent.
     NoAgent,
-    /// No message of this session.
+    /// Not a message of this session.
     NotOfThisSession,
-    /// A session that is closed.
+    /// The session is closed.
     Closed,
-    /// A session that is paused.
+    /// The session is paused.
     Paused,
 }
 
 impl Error {
-    /// A field that does not fit.
+    /// An [`Error::Invalid`].
     pub fn invalid(field: impl Into<Cow<'static, str>>, reason: Reason) -> Self {
         Self::Invalid {
             field: field.into(),
@@ -156,14 +160,34 @@ impl Error {
         }
     }
 
-    /// A bug: something that must hold does not.
+    /// An [`Error::Internal`] without a source.
     pub fn internal(what: impl Into<Cow<'static, str>>) -> Self {
         Self::Internal(what.into(), None)
     }
 }
 
-/// True if a statement called a function that the search path does not have: this build's functions
-/// were not loaded.
+impl Error {
+    /// True if the same statement may succeed later. Only errors in the statement or its data never
+    /// pass: 22 invalid data, 23 violated constraint, 42 wrong syntax or missing object.
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            Self::Unavailable(_) => true,
+            Self::Internal(_, Some(cause)) => cause
+                .downcast_ref::<sqlx::Error>()
+                .and_then(sqlx::Error::as_database_error)
+                .and_then(sqlx::error::DatabaseError::code)
+                .is_some_and(|code| {
+                    !["22", "23", "42"]
+                        .iter()
+                        .any(|class| code.starts_with(class))
+                }),
+            _ => false,
+        }
+    }
+}
+
+/// True if a statement called a function that is not in the search path. Then the functions of this
+/// build are not loaded.
 fn is_undefined_function(err: &sqlx::Error) -> bool {
     let code = err
         .as_database_error()
@@ -171,7 +195,7 @@ fn is_undefined_function(err: &sqlx::Error) -> bool {
     code.is_some_and(|code| code == "42883")
 }
 
-/// Tells an absent database from a statement that is wrong.
+/// Separates an unavailable database from a wrong statement.
 impl From<sqlx::Error> for Error {
     fn from(err: sqlx::Error) -> Self {
         let unavailable = match &err {
@@ -181,9 +205,13 @@ impl From<sqlx::Error> for Error {
             | sqlx::Error::PoolClosed
             | sqlx::Error::WorkerCrashed
             | sqlx::Error::Protocol(_) => true,
-            // 08: connection; 28: not let in, as for the moment between a new password and its secret; 53: out of resources; 57: shut down, starting up or cancelled; 55P03, 40001, 40P01: locks.
+            // Classes: 08 connection error; 28 login rejected, as between a password change and the
+            // update of its secret; 53 out of resources; 57 shutting down, starting or cancelled;
+            // 58 system error, such as an I/O error.
+            // Codes: 55P03 lock timeout; 40001 serialization failure; 40P01 deadlock; 25006
+            // read-only transaction, as on a server that is no longer the primary.
             sqlx::Error::Database(database) => database.code().is_some_and(|code| {
-                ["08", "28", "53", "57"]
+                ["08", "28", "53", "57", "58"]
                     .iter()
                     .any(|class| code.starts_with(class))
                     || ["55P03", "40001", "40P01", "25006"].contains(&&*code)
@@ -204,7 +232,7 @@ impl From<sqlx::Error> for Error {
     }
 }
 
-/// An error and its sources, outermost first.
+/// The texts of an error and its sources, outermost first, separated by `: `.
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

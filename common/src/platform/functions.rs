@@ -1,18 +1,19 @@
 //! The SQL functions of this build, in a schema named by their hash.
 //!
-//! Each function is a file beside the Rust that calls it. `build.rs` puts all of them into one
-//! script. `db-migrate` loads the script before a deployment changes any other function, so an old
-//! build keeps its own functions while a new one is rolled out, and a rollback brings them back.
+//! Each function is a file next to the Rust code that calls it. `build.rs` joins them into one
+//! script. `db-migrate` loads the script before a deployment updates any Lambda function. So an old
+//! build keeps its SQL functions during a rollout, and a rollback finds them again.
 
 use sqlx::{Connection as _, PgConnection};
 
 include!(concat!(env!("OUT_DIR"), "/functions.rs"));
 
-/// Loads the functions unless they are there; returns whether they were loaded now. The caller holds
-/// the lock of the migrations, and has applied them.
+/// Loads the functions if their schema is missing. Returns true if it loaded them.
+///
+/// The caller must hold the migration lock and must have applied the migrations.
 ///
 /// # Errors
-/// When a function cannot be created. Then none is.
+/// A function cannot be created. The transaction is then rolled back.
 pub(super) async fn load(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
     let mut tx = connection.begin().await?;
     sqlx::query!(

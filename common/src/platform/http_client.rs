@@ -1,22 +1,22 @@
-//! The HTTP client of whatever is asked outside: DashScope, AWS, `CloudFormation`.
+//! The HTTP client for all outgoing requests: DashScope, AWS, `CloudFormation`.
 
 use std::{sync::Arc, time::Duration};
 
 use reqwest::{Client, ClientBuilder, redirect::Policy};
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
 
-/// Idle connections of five minutes were found dead by others; the services' own limits are not
-/// known.
+/// Others report that connections are dead after five idle minutes. The limits of the services are
+/// not documented.
 const POOL_IDLE: Duration = Duration::from_secs(30);
 
-/// One without time limits, which are for whoever asks to set.
+/// A client builder without timeouts. The caller sets them.
 ///
-/// The bundled roots: reading the system's takes milliseconds of a cold start. No proxy from the
-/// environment, which only the configuration may read; no redirects, which would carry what is said
-/// elsewhere.
+/// - Root certificates are bundled: reading those of the system slows a cold start by milliseconds.
+/// - It uses no proxy: only `platform::env` reads the environment.
+/// - It follows no redirect: a redirect would send the request body to another host.
 ///
 /// # Errors
-/// None of the TLS library's protocol versions fits its cryptography, which no machine changes.
+/// The TLS library has no protocol version for its cryptography. This depends only on the build.
 pub fn client() -> Result<ClientBuilder, rustls::Error> {
     let roots: RootCertStore = webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect();
     let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))

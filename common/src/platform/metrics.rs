@@ -1,14 +1,18 @@
-//! Metrics: events of the log that CloudWatch counts.
+//! Metrics, written as log events that CloudWatch counts.
 //!
-//! In a function they are written in the [embedded metric format], which CloudWatch reads out
-//! of the log by itself; anywhere else they are lines of the log like others.
+//! Functions write them in the [embedded metric format], which CloudWatch extracts from the log.
+//! Other programs write them as ordinary log lines.
 //!
-//! To add one, write a function here with one event of [`TARGET`]: the fields `metric` (its name), `unit` (as CloudWatch
-//! spells it) and `value`, a message if it needs one, and what it is told apart by. Of that, only what is in
-//! `DIMENSIONS` becomes a dimension; everything else is a property of the line, which queries of the log find. Each value of a
-//! dimension is a metric of its own, which is paid for: what has many values, as a site has, is a property.
+//! To add a metric, write a function here with one event of [`TARGET`]. Its fields are `metric`
+//! (the name), `unit` (as CloudWatch spells it), `value`, and fields that describe the case. A
+//! message is optional.
 //!
-//! [embedded metric format]: https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
+//! Fields listed in `DIMENSIONS` become dimensions. All others are properties of the log line,
+//! which log queries can find. CloudWatch charges for each value of a dimension as for a separate
+//! metric. So a field with many values, such as the site, must be a property.
+//!
+//! [embedded metric format]:
+//! https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
 
 use std::{fmt, time::Duration};
 
@@ -24,26 +28,27 @@ use tracing_subscriber::{
 
 use super::clock;
 
-/// What marks an event as a metric.
+/// The target of an event that is a metric.
 pub const TARGET: &str = "metric";
 
-/// What all metrics are found under, unless `METRICS_NAMESPACE` says otherwise.
+/// The CloudWatch namespace without `METRICS_NAMESPACE`.
 pub(crate) const NAMESPACE: &str = "Parlor";
 
-/// The fields of a metric that CloudWatch tells it apart by.
+/// The fields that become dimensions.
 const DIMENSIONS: [&str; 2] = ["app", "what"];
 
-/// The `code` of an answer without text.
+/// The `code` of an upstream answer without text.
 pub(crate) const EMPTY: &str = "empty";
 
-/// How long the first words of a reply of the chat took: `FirstToken` by `app`.
+/// `FirstToken` by `app`: the time until the first text of a chat reply.
 pub(crate) fn first_token(app: &str, took_ms: i64) {
     tracing::info!(
         target: TARGET, metric = "FirstToken", unit = "Milliseconds", value = took_ms, app
     );
 }
 
-/// One call of an app: `UpstreamLatency` by `app`, and `UpstreamErrors` where DashScope failed it, of which the line says the `code`.
+/// One call of an app: `UpstreamLatency` by `app`, and `UpstreamErrors` if DashScope failed. The
+/// log line has the `code` of the failure.
 pub(crate) fn upstream(app: &str, took: Duration, failure: Option<&str>) {
     tracing::info!(
         target: TARGET, metric = "UpstreamLatency", unit = "Milliseconds", value = clock::millis(took), app
@@ -55,15 +60,15 @@ pub(crate) fn upstream(app: &str, took: Duration, failure: Option<&str>) {
     }
 }
 
-/// What the end of a run charged the site's budget with: `Tokens` by `app`.
+/// `Tokens` by `app`: the tokens charged to the budget of the site at the end of a run.
 pub(crate) fn tokens(app: &str, charged: i64) {
     tracing::info!(
         target: TARGET, metric = "Tokens", unit = "Count", value = charged, app
     );
 }
 
-/// What the end of a call did to the circuit of its app, if anything: `CircuitOpened` (again, too, after a probe
-/// that failed) or `CircuitClosed`, by `app`.
+/// `CircuitOpened` or `CircuitClosed` by `app`, if the end of a call changed the circuit. A failed
+/// probe counts as opened again.
 pub(crate) fn circuit(app: &str, change: Option<&str>) {
     let (name, change) = match change {
         Some(change @ "opened") => ("CircuitOpened", change),
@@ -73,28 +78,30 @@ pub(crate) fn circuit(app: &str, change: Option<&str>) {
     tracing::warn!(target: TARGET, metric = name, unit = "Count", value = 1_u64, app, "circuit {change}");
 }
 
-/// How many of something a sweep found to do, by `what`.
+/// `Swept` by `what`: the number of items that a sweep handled, if any.
 pub fn swept(what: &str, count: u64) {
     if count > 0 {
         tracing::info!(target: TARGET, metric = "Swept", unit = "Count", value = count, what, "swept");
     }
 }
 
-/// How all sites are at this minute: what alarms watch.
+/// Current values over all sites, for alarms.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Gauges {
-    /// For how many seconds the oldest job has been due that no worker has claimed; 0 where none is.
+    /// Seconds since the oldest unclaimed job became due; 0 without such a job.
     pub queue_age: f64,
-    /// Apps that may not be asked, or by one call alone, because they failed.
+    /// Apps whose circuit is not closed: calls are blocked, or limited to one probe.
     pub circuits_open: i64,
-    /// The most that a site has used of a limit of its budget, of the day or of the month, in percent; of those that
-    /// asked anything today. What runs under way hold is used. A limit of 0 is meant, and counts as none.
+    /// The highest usage of a daily or monthly budget limit, in percent, of sites with usage today.
+    ///
+    /// Tokens reserved by runs in progress count as used. A limit of 0 is skipped, because it is
+    /// intentional.
     pub budget_used: f64,
-    /// The site that has.
+    /// The site with that usage.
     pub site_id: Option<i64>,
 }
 
-/// How all sites are at this minute: `QueueAge`, `CircuitsOpen` and `BudgetUsed`, whose line says whose (`site_id`).
+/// `QueueAge`, `CircuitsOpen` and `BudgetUsed`. The log line of `BudgetUsed` has the `site_id`.
 pub(crate) fn gauges(gauges: &Gauges) {
     tracing::info!(target: TARGET, metric = "QueueAge", unit = "Seconds", value = gauges.queue_age);
     tracing::info!(target: TARGET, metric = "CircuitsOpen", unit = "Count", value = gauges.circuits_open);
@@ -103,7 +110,7 @@ pub(crate) fn gauges(gauges: &Gauges) {
     );
 }
 
-/// Writes the events of [`TARGET`].
+/// Formats events of [`TARGET`] in the embedded metric format.
 pub(crate) struct EmbeddedMetrics {
     namespace: String,
 }
@@ -213,14 +220,14 @@ mod tests {
         }
     }
 
-    /// What is written meanwhile, line by line, without the time.
-    fn lines(meanwhile: impl FnOnce()) -> Vec<Value> {
+    /// The lines that `work` writes, without their timestamps.
+    fn lines(work: impl FnOnce()) -> Vec<Value> {
         let written = Written::default();
         let writer = written.clone();
         let layer = fmt::layer()
             .event_format(EmbeddedMetrics::new("Parlor/test"))
             .with_writer(move || writer.clone());
-        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), meanwhile);
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), work);
         let bytes = written.0.lock().unwrap().clone();
         let lines = String::from_utf8(bytes).unwrap();
         let lines = lines.lines().map(|line| {
@@ -243,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn a_metric_is_what_cloudwatch_reads() {
+    fn metric_has_the_embedded_metric_format() {
         assert_eq!(
             lines(|| circuit("app1_chat", Some("opened"))),
             [json!({
@@ -256,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_many_values_is_a_property_and_no_dimension() {
+    fn field_with_many_values_is_a_property() {
         let failed =
             lines(|| upstream("app3_clue", Duration::from_micros(7_900), Some("throttled")));
         assert_eq!(
@@ -282,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn a_metric_may_have_no_dimension_at_all_and_any_number_as_its_value() {
+    fn metric_without_dimensions_accepts_any_number() {
         let idle = Gauges {
             queue_age: 0.0,
             circuits_open: 0,

@@ -1,5 +1,7 @@
-//! The schema and the functions, brought up to date. Only `db-migrate` does this in the cloud: at
-//! the start of each function it would be a race whenever Lambda scales out.
+//! Updates the schema and the SQL functions.
+//!
+//! In the cloud only `db-migrate` does this. If each function did it at its start, instances would
+//! race whenever Lambda scales out.
 
 use sqlx::{
     PgConnection,
@@ -12,48 +14,49 @@ use super::{
     functions,
 };
 
-/// How many of the newest schemas stay, whatever their age.
+/// The newest schemas are kept regardless of age: this many.
 const KEPT: i32 = 3;
-/// How long a schema stays at least, in days.
+/// The minimum age in days before a schema is dropped.
 const KEPT_DAYS: i32 = 7;
 
-/// What a migration did.
+/// The result of [`apply`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Migrated {
-    /// Migrations applied now.
+    /// Number of migrations that this call applied.
     pub applied: usize,
-    /// The newest version.
+    /// The newest applied version.
     pub version: i64,
-    /// Whether the functions of this build were loaded now.
+    /// True if this call loaded the functions of this build.
     pub functions_loaded: bool,
-    /// Partitions of the run log made ahead.
+    /// Number of partitions of the run log that this call created.
     pub partitions: i32,
 }
 
-/// Applies the missing migrations one at a time, loads the functions of this build, and makes the
-/// partitions of the months ahead. All of it under sqlx's advisory lock: a second caller waits, and
-/// finds nothing to do.
+/// Applies the missing migrations, loads the functions of this build, and creates the partitions of
+/// the coming months.
 ///
-/// A schema that is ahead is fine: migrations keep older code working, and a deployment that is
-/// rolled back asks older code for its own version.
+/// All of it runs under sqlx's advisory lock. A second caller waits and then finds nothing to do.
+///
+/// A schema that is newer than this build is accepted. Migrations keep older code working, and a
+/// rollback runs this function from the older build.
 ///
 /// # Errors
-/// When a migration fails, or one that was applied has been changed or removed since.
+/// A migration fails, or an applied migration was changed or removed since.
 pub async fn apply(db: &Db) -> Result<Migrated, MigrateError> {
-    // A connection that is closed afterwards, and the lock with it, whatever happens.
+    // Detached, so that the connection is always closed at the end. That also releases the lock.
     let mut connection = db.acquire().await?.detach();
-    // Migrations may take longer than a request's statements. sqlx's own table is where it was before
-    // connections had a search path.
+    // Migrations may take longer than the statements of a request. sqlx's table is in the default
+    // search path, because it was created before connections set their own.
     sqlx::raw_sql("set statement_timeout = 0; set search_path = \"$user\", public")
         .execute(&mut connection)
         .await?;
     connection.lock().await?;
     let newest = MIGRATOR.iter().map(|migration| migration.version).max();
     let before = applied(&mut connection).await?;
-    let gone = before
+    let missing = before
         .iter()
         .find(|version| Some(**version) < newest && !MIGRATOR.version_exists(**version));
-    if let Some(version) = gone {
+    if let Some(version) = missing {
         return Err(MigrateError::VersionMissing(*version));
     }
     MIGRATOR.run(&mut connection).await?;
@@ -81,7 +84,7 @@ async fn make_partitions(connection: &mut PgConnection) -> Result<i32, sqlx::Err
         .await
 }
 
-/// The versions that the schema has.
+/// The versions that the database has.
 async fn applied(connection: &mut PgConnection) -> Result<Vec<i64>, MigrateError> {
     connection
         .ensure_migrations_table("_sqlx_migrations")
@@ -95,8 +98,10 @@ async fn applied(connection: &mut PgConnection) -> Result<Vec<i64>, MigrateError
         .collect())
 }
 
-/// Drops the schemas of other builds that no connection uses, that were loaded more than 7 days ago,
-/// and that are not among the newest three; returns how many.
+/// Drops schemas of other builds, and returns how many.
+///
+/// A schema is dropped if no connection uses it, it was loaded more than 7 days ago, and it is not
+/// among the newest three.
 pub async fn drop_unused_functions(db: &Db) -> Result<i32> {
     sqlx::query_scalar!(
         r#"select drop_unused_functions($1, $2, $3) as "dropped!""#,

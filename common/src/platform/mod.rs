@@ -1,4 +1,4 @@
-//! What everything else stands on: environment, clock, database, AWS, telemetry, errors.
+//! The lowest layer: environment, clock, database, AWS, telemetry, errors.
 
 mod aws;
 pub mod clock;
@@ -14,5 +14,6 @@ pub mod paging;
 pub mod request_context;
 pub mod secrets;
 pub mod sqs;
+pub(crate) mod surrogates;
 pub mod telemetry;
 pub(crate) mod words;

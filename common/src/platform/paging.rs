@@ -1,7 +1,7 @@
-//! Pages and cursors of every list.
+//! Pages and cursors of lists.
 //!
-//! A page number is cheap to think of and dear to answer far down; a cursor names the
-//! last item seen, so that its cost does not grow with depth.
+//! The cost of a page by number grows with the number. A cursor names the last item of the previous
+//! page, so its cost is constant.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use chrono::{DateTime, Utc};
@@ -10,39 +10,40 @@ use serde::{Serialize, de::DeserializeOwned};
 /// The most items of one page.
 pub const MAX_PAGE_SIZE: i64 = 100;
 
-/// What is counted of a list that may hold millions: beyond it a total is an estimate, and pages have no
-/// numbers but cursors.
+/// The limit for counting a list that may have millions of items. Beyond it the total is an
+/// estimate, and pages are reached only by cursor.
 pub const MAX_COUNTED: i64 = 10_000;
 
-/// Microseconds since 1970; a forged cursor may name any time, PostgreSQL knows fewer.
+/// The latest accepted time, in microseconds since 1970. A forged cursor may contain any time, and
+/// PostgreSQL has a smaller range.
 const YEAR_9999: i64 = 253_402_300_799_000_000;
 
-/// Where a list begins.
+/// Where a page starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PageStart<K> {
-    /// After so many items.
+    /// After this number of items.
     Offset(i64),
     /// After the item with this key.
     Key(K),
 }
 
-/// What part of a list is asked for.
+/// The requested page of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Paging<K> {
-    /// The page's number: 1 where a cursor is used.
+    /// The number of the page; 1 with a cursor.
     pub page: i64,
-    /// The most items.
+    /// Maximum number of items.
     pub size: i64,
     /// Where it begins.
     pub from: PageStart<K>,
 }
 
-/// What part of a list is asked for by those who count items, not pages.
+/// The requested part of a list, for clients that use limit and offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slice<K> {
-    /// The most items.
+    /// Maximum number of items.
     pub limit: i64,
-    /// How many are skipped: none where a cursor is used.
+    /// Number of skipped items; 0 with a cursor.
     pub offset: i64,
     /// Where it begins.
     pub from: PageStart<K>,
@@ -51,19 +52,19 @@ pub struct Slice<K> {
 /// The key of a list that is sorted by time and then by id: microseconds since 1970, and id.
 pub type TimeKey = (i64, i64);
 
-/// Where a list that is sorted by time and then by id, the newest first, begins: as its statement is told.
+/// The start of a page as SQL parameters, for lists sorted by time and id, newest first.
 #[derive(Clone, Copy, Debug)]
 pub struct Start {
-    /// How many are skipped.
+    /// Number of skipped items.
     pub offset: i64,
-    /// The time of the last item seen.
+    /// The time of the last item of the previous page.
     pub before: Option<DateTime<Utc>>,
-    /// Its id.
+    /// The id of that item.
     pub before_id: Option<i64>,
 }
 
 impl Start {
-    /// As a page or a cursor has it.
+    /// Converts the start of a page. A time out of range is clamped.
     pub fn of(from: PageStart<TimeKey>) -> Self {
         match from {
             PageStart::Offset(offset) => Self {
@@ -82,8 +83,9 @@ impl Start {
     }
 }
 
-/// One page of a list of which one more item was fetched than asked for, and the cursor of the next page where
-/// there is one: a page that happens to be full is not taken for the last but one.
+/// Cuts `fetched` to one page, and returns the cursor of the next page if there is one.
+///
+/// The caller fetches `size + 1` items. The additional item shows whether another page follows.
 pub fn page<K: Serialize, T>(
     fetched: impl IntoIterator<Item = (K, T)>,
     size: i64,
@@ -96,21 +98,21 @@ pub fn page<K: Serialize, T>(
     (items, last.and_then(|key| write_cursor(key, scope)))
 }
 
-/// One page of a list that may hold millions.
+/// One page of a list that may have millions of items.
 #[derive(Debug)]
 pub struct Page<T> {
-    /// The newest first.
+    /// Newest first.
     pub items: Vec<T>,
-    /// How many there are, as far as they were counted or estimated.
+    /// Number of items in the whole list, counted or estimated.
     pub total: i64,
-    /// More than [`MAX_COUNTED`].
+    /// True if there are more than [`MAX_COUNTED`] items.
     pub total_is_estimate: bool,
-    /// Where the next page begins, if there is one.
+    /// The cursor of the next page, if there is one.
     pub next_cursor: Option<String>,
 }
 
 impl<T> Page<T> {
-    /// As [`page`] has it, of a list that was counted up to one more than [`MAX_COUNTED`].
+    /// Builds a page with [`page`]. `total` was counted up to `MAX_COUNTED + 1`.
     pub fn counted<K: Serialize>(
         total: i64,
         fetched: impl IntoIterator<Item = (K, T)>,
@@ -127,14 +129,14 @@ impl<T> Page<T> {
     }
 }
 
-/// The cursor of the item with this key, opaque to the client.
+/// The cursor that starts after the item with this key. It is opaque to the client.
 pub fn write_cursor<K: Serialize>(key: &K, scope: &str) -> Option<String> {
     serde_json::to_vec(&(scope, key))
         .ok()
         .map(|json| URL_SAFE_NO_PAD.encode(json))
 }
 
-/// The key in a cursor that was written for this scope.
+/// The key in a cursor. Returns `None` if the cursor was written for another scope.
 pub(crate) fn read_cursor<K: DeserializeOwned>(text: &str, scope: &str) -> Option<K> {
     let json = URL_SAFE_NO_PAD.decode(text).ok()?;
     let (written_for, key): (String, K) = serde_json::from_slice(&json).ok()?;

@@ -1,7 +1,7 @@
-//! What the work at hand is done for: the request, the invocation or the message that set it off.
+//! The request, invocation or message that the current task works for.
 //!
-//! It goes with the work as its log span does, without a word of the functions on the way: into the tasks that are
-//! started for it ([`RequestContext::scope`]), to DashScope and to the job queue.
+//! The context is task-local, so functions do not pass it as a parameter. It reaches spawned tasks
+//! ([`RequestContext::scope`]), DashScope and the job queue.
 
 use std::sync::{
     Arc,
@@ -16,24 +16,24 @@ use tracing::{Instrument as _, instrument::Instrumented};
 use crate::platform::clock;
 
 const X_AMZN_TRACE_ID: HeaderName = HeaderName::from_static("x-amzn-trace-id");
-/// No header of AWS comes near it.
-const LONGEST: usize = 512;
+/// Longest accepted header, in bytes. Headers of AWS are much shorter.
+const MAX_LENGTH: usize = 512;
 
 tokio::task_local! {
     static CURRENT: RequestContext;
 }
 
-/// Who set off the work at hand; of nobody, where nobody is known.
+/// Request id and trace of the current work. The default has neither.
 #[derive(Clone, Debug, Default)]
 pub struct RequestContext {
     request_id: Option<Arc<str>>,
     trace: Option<Trace>,
-    /// Milliseconds for which DashScope was asked, all clones together.
+    /// Milliseconds spent in calls to DashScope. All clones share the counter.
     upstream: Arc<AtomicI64>,
 }
 
 impl RequestContext {
-    /// The request or invocation of this id.
+    /// The context of a request or invocation.
     pub fn new(request_id: &str, trace: Option<Trace>) -> Self {
         Self {
             request_id: Some(request_id.into()),
@@ -42,56 +42,56 @@ impl RequestContext {
         }
     }
 
-    /// That of whoever asks.
+    /// The context of the current task, or an empty one.
     pub fn current() -> Self {
         CURRENT.try_with(Self::clone).unwrap_or_default()
     }
 
-    /// Has work done for it. A task that is started meanwhile needs a scope of its own.
+    /// Runs `work` in this context. A task spawned by `work` needs its own scope.
     pub fn scope<Work: Future>(self, work: Work) -> TaskLocalFuture<Self, Work> {
         CURRENT.scope(self, work)
     }
 
-    /// For the log.
+    /// The id of the request or invocation, for the log.
     pub fn request_id(&self) -> Option<&str> {
         self.request_id.as_deref()
     }
 
-    /// For the log.
+    /// The root of the trace, for the log.
     pub fn trace_id(&self) -> Option<&str> {
         self.trace.as_ref().map(Trace::root)
     }
 
-    /// What whoever is asked on the way is to be told, if there is a trace.
+    /// The trace to pass on to other services.
     pub(crate) fn trace(&self) -> Option<&Trace> {
         self.trace.as_ref()
     }
 
-    /// The same for an HTTP header.
+    /// The trace as the value of an HTTP header.
     pub(crate) fn trace_value(&self) -> Option<HeaderValue> {
         HeaderValue::from_str(self.trace()?.header()).ok()
     }
 
-    /// Notes that DashScope was asked for so long.
-    pub(crate) fn asked(&self, took: Duration) {
+    /// Adds the time of a call to DashScope, at least 1 ms.
+    pub(crate) fn add_upstream_time(&self, took: Duration) {
         let millis = clock::millis(took).max(1);
         self.upstream.fetch_add(millis, Ordering::Relaxed);
     }
 
-    /// For how long DashScope was asked by now, in milliseconds; nothing where it was not.
+    /// Milliseconds spent in calls to DashScope so far. `None` if there was no call.
     pub(crate) fn upstream_ms(&self) -> Option<i64> {
         Some(self.upstream.load(Ordering::Relaxed)).filter(|millis| *millis > 0)
     }
 }
 
-/// Work for a task of its own, which goes on under the origin and the log span of whoever starts it.
+/// Wraps `work` for a new task: it keeps the context and the log span of the current task.
 pub(crate) fn in_current_context<Work: Future>(
     work: Work,
 ) -> Instrumented<TaskLocalFuture<RequestContext, Work>> {
     RequestContext::current().scope(work).in_current_span()
 }
 
-/// Has work done that a message set off: its trace is the sender's, where there is one.
+/// Runs work that a message started. If the message has a trace, it replaces the current one.
 pub async fn follow<Work: Future>(trace: Option<Trace>, work: Work) -> Work::Output {
     let mut origin = RequestContext::current();
     if let Some(trace) = trace {
@@ -101,9 +101,12 @@ pub async fn follow<Work: Future>(trace: Option<Trace>, work: Work) -> Work::Out
     origin.scope(work).await
 }
 
-/// A header of AWS X-Ray, `Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1`, of which only
-/// these three are kept, for it goes into headers and logs. What else may stand there is Lambda's own: by `Lineage` in a
-/// message it would take a worker that has itself woken for one that runs in a circle, and stop it after 16 times.
+/// A trace header of AWS X-Ray, such as
+/// `Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1`.
+///
+/// Only `Root`, `Parent` and `Sampled` are kept, because the text goes into headers and logs.
+/// Lambda adds other fields. With `Lineage` in a message, Lambda would treat a worker that wakes
+/// itself as a recursive loop, and stop it after 16 invocations.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trace {
     header: String,
@@ -111,9 +114,9 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// Reads a header; one without a root that AWS would write is none.
+    /// Parses a header. Returns `None` if it has no valid root.
     pub fn parse(header: &str) -> Option<Self> {
-        if header.len() > LONGEST {
+        if header.len() > MAX_LENGTH {
             return None;
         }
         let value = |name: &str, is_valid: fn(&str) -> bool| {
@@ -138,27 +141,27 @@ impl Trace {
         })
     }
 
-    /// The one that a request comes with.
+    /// The trace in the headers of a request.
     pub fn of(headers: &HeaderMap) -> Option<Self> {
         Self::parse(headers.get(X_AMZN_TRACE_ID)?.to_str().ok()?)
     }
 
-    /// What all have in common that belongs together.
+    /// The id that all parts of one trace share.
     pub fn root(&self) -> &str {
         &self.root
     }
 
-    /// The header to be passed on.
+    /// The header to pass on.
     pub fn header(&self) -> &str {
         &self.header
     }
 }
 
-/// Version, time and chance.
+/// Version, time (8 hex digits) and random part (24 hex digits).
 fn is_root(text: &str) -> bool {
     text.strip_prefix("1-")
         .and_then(|rest| rest.split_once('-'))
-        .is_some_and(|(time, chance)| is_hex(time, 8) && is_hex(chance, 24))
+        .is_some_and(|(time, random)| is_hex(time, 8) && is_hex(random, 24))
 }
 
 fn is_hex(text: &str, length: usize) -> bool {
@@ -175,7 +178,7 @@ mod tests {
     const ROOT: &str = "1-5759e988-bd862e3fe1be46a994272793";
 
     #[test]
-    fn of_a_trace_header_only_what_is_known_is_kept() {
+    fn only_known_fields_of_a_trace_header_are_kept() {
         let kept = |header: &str| Trace::parse(header).map(|trace| trace.header);
         for (header, expected) in [
             (format!("Root={ROOT}"), format!("Root={ROOT}")),
@@ -198,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_trace_header_is_none() {
+    fn invalid_trace_header_is_none() {
         for header in [
             "",
             "Root",
@@ -211,14 +214,14 @@ mod tests {
             "root=1-5759e988-bd862e3fe1be46a994272793",
             "Root=x;Root=1-5759e988-bd862e3fe1be46a994272793",
             "1-5759e988-bd862e3fe1be46a994272793",
-            &format!("Root={ROOT};{}", "x".repeat(LONGEST)),
+            &format!("Root={ROOT};{}", "x".repeat(MAX_LENGTH)),
         ] {
             assert_eq!(Trace::parse(header), None, "{header}");
         }
     }
 
     #[tokio::test]
-    async fn whoever_works_knows_for_whom_and_clones_count_together() {
+    async fn task_sees_its_context_and_clones_share_the_upstream_time() {
         assert_eq!(RequestContext::current().request_id(), None);
         let origin = RequestContext::new("r-1", Trace::parse(&format!("Root={ROOT}")));
         origin
@@ -229,13 +232,13 @@ mod tests {
                     (current.request_id(), current.trace_id()),
                     (Some("r-1"), Some(ROOT))
                 );
-                current.asked(Duration::from_millis(7));
+                current.add_upstream_time(Duration::from_millis(7));
                 let other = Trace::parse("Root=1-00000000-000000000000000000000000");
                 follow(other.clone(), async move {
                     let current = RequestContext::current();
                     assert_eq!(current.request_id(), Some("r-1"));
                     assert_eq!(current.trace(), other.as_ref());
-                    current.asked(Duration::from_millis(3));
+                    current.add_upstream_time(Duration::from_millis(3));
                 })
                 .await;
                 follow(None, async {

@@ -1,5 +1,5 @@
-//! Secrets Manager, asked only when an ARN is configured: at the start, and when what it said then is
-//! refused ([`RotatingSecret`]).
+//! Reads secrets from Secrets Manager, if an ARN is configured: at the start, and again after a
+//! secret was rejected ([`RotatingSecret`]).
 
 mod rotating;
 
@@ -12,36 +12,35 @@ use serde::Deserialize;
 
 pub use rotating::RotatingSecret;
 
-/// Which version of a secret.
+/// The version of a secret, by its staging label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Version {
     /// `AWSCURRENT`.
     Current,
-    /// `AWSPREVIOUS`: what a rotation replaced.
+    /// `AWSPREVIOUS`: the version before the last rotation.
     Previous,
 }
 
-/// Why a secret cannot be had. Never holds its value.
+/// Why a secret cannot be read. Never contains its value.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
-    /// No such secret, or no such version of it.
-    #[error("no such secret")]
+    /// The secret or the version does not exist.
+    #[error("the secret does not exist")]
     NotFound,
-    /// It is binary, where text was expected.
+    /// The secret is binary.
     #[error("the secret is not text")]
     NotText,
-    /// Secrets Manager refused, or was not reached.
-    #[error("secrets manager did not answer")]
+    /// Secrets Manager refused the request or was not reachable.
+    #[error("the request to Secrets Manager failed")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// Where secrets come from. A clone shares the client, which is made for the first of them: reading the
-/// system's root certificates costs milliseconds of a cold start.
+/// Reads secrets. Clones share the client, which is built for the first secret.
 #[derive(Clone, Default)]
 pub(crate) struct SecretStore(Arc<OnceLock<Client>>);
 
 impl SecretStore {
-    /// Fetches one secret by ARN or name. `config` is asked for the first.
+    /// Fetches one secret by ARN or name. `config` is called only for the first secret.
     pub(crate) async fn fetch(
         &self,
         config: impl FnOnce() -> SdkConfig + Send,
@@ -53,7 +52,7 @@ impl SecretStore {
             Version::Previous => "AWSPREVIOUS",
         };
         let client = self.0.get_or_init(|| Client::new(&config()));
-        let answer = client
+        let response = client
             .get_secret_value()
             .secret_id(arn)
             .version_stage(stage)
@@ -63,15 +62,16 @@ impl SecretStore {
                 Some(service) if service.is_resource_not_found_exception() => SecretError::NotFound,
                 _ => SecretError::Unavailable(Box::new(err)),
             })?;
-        answer
+        response
             .secret_string()
             .map(SecretString::from)
             .ok_or(SecretError::NotText)
     }
 }
 
-/// What Secrets Manager keeps for a database: <https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_secret_json_structure.html>.
-/// One that RDS manages itself has user and password alone.
+/// The JSON of a database secret. A secret managed by RDS has only user and password.
+///
+/// <https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_secret_json_structure.html>
 #[derive(Deserialize)]
 struct RdsSecret {
     username: String,
@@ -81,20 +81,20 @@ struct RdsSecret {
     dbname: Option<String>,
 }
 
-/// Where a database is, whatever its secret in JSON says: the secret may not say it, or name the server behind a proxy.
+/// Host and name of a database. They override those in a JSON secret, which may lack them or name
+/// the server behind a proxy.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct DatabaseLocation<'a> {
-    /// A name or an address, with `:port` where that is not the secret's, or 5432.
+    /// Name or address, with an optional `:port`. The default port is that of the secret, then
+    /// 5432.
     pub host: Option<&'a str>,
-    /// The database on it.
+    /// The name of the database.
     pub name: Option<&'a str>,
 }
 
-/// The URL in a database secret: either it is one, or it is RDS's JSON, and whereabouts count.
-pub fn database_url(
-    secret: SecretString,
-    whereabouts: DatabaseLocation<'_>,
-) -> Option<SecretString> {
+/// The URL of a database from its secret, which is a URL or the JSON of RDS. `location` applies to
+/// JSON only. Returns `None` if the secret is neither, or if there is no host.
+pub fn database_url(secret: SecretString, location: DatabaseLocation<'_>) -> Option<SecretString> {
     let text = secret.expose_secret().trim();
     if text.starts_with("postgres://") || text.starts_with("postgresql://") {
         return Some(secret);
@@ -103,13 +103,13 @@ pub fn database_url(
     let escaped = |part: &str| {
         percent_encoding::utf8_percent_encode(part, percent_encoding::NON_ALPHANUMERIC).to_string()
     };
-    let host = whereabouts.host.or(rds.host.as_deref())?;
+    let host = location.host.or(rds.host.as_deref())?;
     let host = if host.contains(':') {
         host.to_owned()
     } else {
         format!("{host}:{}", rds.port.unwrap_or(5432))
     };
-    let name = whereabouts.name.or(rds.dbname.as_deref());
+    let name = location.name.or(rds.dbname.as_deref());
     Some(SecretString::from(format!(
         "postgres://{}:{}@{host}/{}?sslmode=require",
         escaped(&rds.username),
@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_is_taken_as_it_is() {
+    fn url_is_unchanged() {
         let elsewhere = DatabaseLocation {
             host: Some("elsewhere"),
             name: Some("other"),
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn the_secret_that_rds_makes_becomes_a_url_with_its_password_escaped() {
+    fn password_of_an_rds_secret_is_escaped_in_the_url() {
         let secret = r#"{"username":"parlor","password":"p@ss/w:rd","host":"db.local","port":5433,"dbname":"parlor","engine":"postgres"}"#;
         let url = database_url(SecretString::from(secret), DatabaseLocation::default()).unwrap();
         assert_eq!(
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn where_the_database_is_may_be_said_beside_its_secret_and_counts_more() {
+    fn location_overrides_host_and_name_of_an_rds_secret() {
         let managed = r#"{"username":"parlor","password":"p"}"#;
         let whole =
             r#"{"username":"parlor","password":"p","host":"db.local","port":5433,"dbname":"d"}"#;
@@ -167,17 +167,17 @@ mod tests {
                 "postgres://parlor:p@proxy:5433/own?sslmode=require",
             ),
         ] {
-            let whereabouts = DatabaseLocation {
+            let location = DatabaseLocation {
                 host: Some(host),
                 name: Some("own"),
             };
-            let made = database_url(SecretString::from(secret), whereabouts).unwrap();
+            let made = database_url(SecretString::from(secret), location).unwrap();
             assert_eq!(made.expose_secret(), url);
         }
     }
 
     #[test]
-    fn anything_else_is_refused() {
+    fn secret_that_is_neither_url_nor_complete_json_is_rejected() {
         for text in ["mysql://x", "", r#"{"username":"u","password":"p"}"#] {
             let secret = SecretString::from(text);
             let url = database_url(secret, DatabaseLocation::default());

@@ -1,8 +1,8 @@
-//! The job queue: messages that wake a worker, and say nothing else.
+//! The job queue. Its messages only wake a worker.
 //!
-//! The truth about jobs is in a table, which the worker also looks into once a minute. So a
-//! message that is lost costs a minute at most, and one too many finds nothing to do. Beside it goes the trace of whoever
-//! sends it.
+//! Jobs are rows of a table, which a worker also checks once a minute. So a lost message delays a
+//! job by at most a minute, and a surplus message does no harm. Each message has the trace of its
+//! sender.
 
 use std::{
     sync::{Arc, OnceLock},
@@ -27,24 +27,24 @@ use crate::platform::{
     telemetry,
 };
 
-/// What a message says.
+/// The body of every message.
 const BODY: &str = r#"{"wake":"job-worker"}"#;
-/// How many messages SQS takes at once.
-const BATCH: u32 = 10;
-/// The longest that SQS holds a message back, in seconds.
+/// The limit of SQS for messages in one request.
+const MAX_BATCH: u32 = 10;
+/// The limit of SQS for the delay of a message, in seconds.
 pub(crate) const MAX_DELAY: u64 = 900;
-/// How long a caller is kept, whatever becomes of its messages.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// Before the first of the SDK's two retries: its own second would leave no time for the other.
+/// Sending ends after this time, so that the caller does not wait longer.
+const SEND_TIMEOUT: Duration = Duration::from_secs(2);
+/// The pause before the first of the SDK's two retries. With its default of 1 s, the second retry
+/// would not fit into the timeout.
 const BACKOFF: Duration = Duration::from_millis(100);
 
-/// Wakes workers. A clone shares its client, which is made for the first message.
+/// Wakes workers. Clones share the client, which is built for the first message.
 #[derive(Clone)]
 pub struct JobQueue(Option<Arc<Queue>>);
 
 struct Queue {
     url: String,
-    /// What the client is made from.
     env: Env,
     client: OnceLock<Client>,
 }
@@ -52,21 +52,21 @@ struct Queue {
 /// Why messages were not sent.
 #[derive(Debug, thiserror::Error)]
 enum SendError {
-    #[error("the queue did not answer in time")]
+    #[error("the queue did not respond in time")]
     TimedOut,
-    #[error("the queue did not take all of a batch: {0}")]
-    Refused(String),
-    #[error("the queue did not take a batch")]
+    #[error("the queue rejected part of a batch: {0}")]
+    Rejected(String),
+    #[error("a batch could not be sent to the queue")]
     Failed(#[source] BoxError),
 }
 
 impl JobQueue {
-    /// One that wakes nobody: the schedule drives the worker alone.
+    /// A queue that sends nothing. Only the schedule starts the worker.
     pub const fn none() -> Self {
         Self(None)
     }
 
-    /// Reads `JOB_QUEUE_URL`. Without it nothing is ever sent: the schedule drives the worker alone.
+    /// Reads `JOB_QUEUE_URL`. Without it, this is [`Self::none`].
     pub fn from_env(env: &Env) -> Self {
         Self(env.text("JOB_QUEUE_URL").map(|url| {
             Arc::new(Queue {
@@ -77,24 +77,25 @@ impl JobQueue {
         }))
     }
 
-    /// Wakes a worker for each of so many jobs. Never fails, and takes 2 s at most: what could not
-    /// be sent is logged, and the schedule finds it.
+    /// Sends one message for each job. Never fails, and takes at most 2 s.
+    ///
+    /// Messages that could not be sent are logged. The schedule finds their jobs.
     pub async fn notify_workers(&self, jobs: u32) {
         self.notify_workers_after(jobs, Duration::ZERO).await;
     }
 
-    /// The same, so much later. A job that is due in more than 15 minutes, the most that SQS can
-    /// wait, is left to the schedule by the worker that is woken too early.
+    /// As [`Self::notify_workers`], after a delay. SQS allows at most 15 minutes. If a job is due
+    /// later, the worker wakes too early and leaves the job to the schedule.
     pub async fn notify_workers_after(&self, jobs: u32, delay: Duration) {
         let Some(queue) = &self.0 else { return };
-        let mut taken = 0;
-        // Boxed, for the SDK's futures are large.
-        let sending = Box::pin(queue.send(jobs, whole_seconds(delay), &mut taken));
-        let sent = time::timeout(PATIENCE, sending)
+        let mut accepted = 0;
+        // Boxed because the SDK's futures are large.
+        let sending = Box::pin(queue.send(jobs, whole_seconds(delay), &mut accepted));
+        let sent = time::timeout(SEND_TIMEOUT, sending)
             .await
             .unwrap_or(Err(SendError::TimedOut));
         if let Err(err) = sent {
-            let unsent = jobs.saturating_sub(taken);
+            let unsent = jobs.saturating_sub(accepted);
             let cause = telemetry::chain(&err);
             tracing::warn!(jobs, unsent, cause, "job workers could not be woken");
         }
@@ -102,16 +103,16 @@ impl JobQueue {
 }
 
 impl Queue {
-    /// Sends batch after batch. `taken` is right even where this is not waited for to its end.
-    async fn send(&self, jobs: u32, delay: i32, taken: &mut u32) -> Result<(), SendError> {
+    /// Sends all batches. `accepted` is correct even if the future is dropped early.
+    async fn send(&self, jobs: u32, delay: i32, accepted: &mut u32) -> Result<(), SendError> {
         let client = self.client.get_or_init(|| client(&self.env));
         let origin = RequestContext::current();
-        let mut refused = None;
+        let mut rejected = None;
         let mut left = jobs;
         while left > 0 {
-            let size = left.min(BATCH);
+            let size = left.min(MAX_BATCH);
             let entries = (0..size).map(|id| entry(id, delay, origin.trace()));
-            let answer = client
+            let response = client
                 .send_message_batch()
                 .queue_url(&self.url)
                 .set_entries(Some(entries.collect::<Result<_, _>>()?))
@@ -119,13 +120,13 @@ impl Queue {
                 .await
                 .map_err(|err| SendError::Failed(err.into()))?;
             left -= size;
-            *taken += u32::try_from(answer.successful.len()).unwrap_or(size);
-            // SQS may take some messages of a batch and not the others.
-            refused = refused.or(answer.failed.into_iter().next());
+            *accepted += u32::try_from(response.successful.len()).unwrap_or(size);
+            // SQS may reject some messages of a batch and accept the others.
+            rejected = rejected.or(response.failed.into_iter().next());
         }
-        match refused {
+        match rejected {
             None => Ok(()),
-            Some(entry) => Err(SendError::Refused(entry.code)),
+            Some(entry) => Err(SendError::Rejected(entry.code)),
         }
     }
 }
@@ -157,7 +158,7 @@ fn entry(
     entry.build().map_err(|err| SendError::Failed(err.into()))
 }
 
-/// Rounded up, for a worker that is woken too early finds nothing to do.
+/// Rounds up: a worker that wakes before a job is due finds nothing to do.
 fn whole_seconds(delay: Duration) -> i32 {
     let more = u64::from(delay.subsec_nanos() > 0);
     let seconds = delay.as_secs().saturating_add(more).min(MAX_DELAY);
@@ -169,7 +170,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn without_a_queue_nobody_is_woken() {
+    async fn nothing_is_sent_without_a_queue() {
         for env in [
             Env::from_pairs([("JOB_QUEUE_URL", "")]),
             Env::from_pairs([("A", "b")]),
@@ -181,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_delay_is_in_whole_seconds_and_never_too_short_nor_longer_than_sqs_allows() {
+    fn delay_is_rounded_up_to_seconds_and_capped_at_the_limit_of_sqs() {
         for (delay, seconds) in [
             (Duration::ZERO, 0),
             (Duration::from_millis(1), 1),

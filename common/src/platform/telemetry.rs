@@ -1,7 +1,7 @@
-//! Logs: one JSON object a line, on standard output, where CloudWatch reads them.
+//! The log: one JSON object per line on standard output, where CloudWatch reads it.
 //!
-//! Messages say what happened, fields say to what. No prompt, answer or token is ever a
-//! field: what a person typed is in the database alone.
+//! A message is a constant text. Fields have the details. No field ever contains a prompt, an
+//! answer or a token: texts of users are only in the database.
 
 use tracing::Level;
 use tracing_subscriber::{
@@ -19,15 +19,16 @@ use crate::platform::{
 
 pub use crate::platform::error::chain;
 
-/// What is logged unless `RUST_LOG` says otherwise. PostgreSQL's notices are not news.
+/// The filter without `RUST_LOG`. It drops the notices of PostgreSQL.
 pub const DEFAULT_FILTER: &str = "info,sqlx=warn";
 
-/// Starts the log. `RUST_LOG` is a directive list such as `info` or `info,sqlx=warn`; one
-/// that cannot be read counts as none. `METRICS_NAMESPACE` is what the metrics are found under.
-/// Called twice, the second has no effect.
+/// Starts the log. A second call has no effect.
+///
+/// `RUST_LOG` is a list of directives, such as `info` or `info,sqlx=warn`. If it is not valid,
+/// [`DEFAULT_FILTER`] applies. `METRICS_NAMESPACE` is the CloudWatch namespace of the metrics.
 pub fn start(env: &Env) {
     let filter = env.text("RUST_LOG").unwrap_or(DEFAULT_FILTER);
-    // Metrics are counted however quiet the log is.
+    // Metrics are written at any log level.
     let filter = targets(filter).with_target(metrics::TARGET, Level::INFO);
     let namespace = env.text("METRICS_NAMESPACE").unwrap_or(metrics::NAMESPACE);
     let json = fmt::layer()
@@ -46,7 +47,7 @@ pub fn start(env: &Env) {
         .with(metrics)
         .try_init()
         .ok();
-    // The default hook prints the payload, and a payload may quote what was being handled.
+    // The default hook prints the panic message, which may quote user data.
     std::panic::set_hook(Box::new(|panic| {
         let place = panic
             .location()
@@ -56,7 +57,7 @@ pub fn start(env: &Env) {
     }));
 }
 
-/// What a list of directives lets through, such as `info,sqlx=warn`; one that cannot be read counts as
+/// Parses a list of directives, such as `info,sqlx=warn`. A list that is not valid counts as
 /// [`DEFAULT_FILTER`].
 pub fn targets(directives: &str) -> Targets {
     let directives = directives.split(',').map(str::trim);
@@ -73,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_list_of_directives_says_what_is_logged_and_one_that_cannot_be_read_is_the_default() {
+    fn invalid_list_of_directives_is_replaced_by_the_default() {
         let directives = " warn, sqlx=error ,common::replies=debug,";
         let filter = targets(directives);
         assert!(filter.would_enable("common", &Level::WARN));
@@ -81,10 +82,10 @@ mod tests {
         assert!(filter.would_enable("common::replies::live", &Level::DEBUG));
         assert!(!filter.would_enable("sqlx::query", &Level::WARN));
 
-        for unreadable in ["info=warn=error", "sqlx=loud"] {
-            let filter = targets(unreadable);
-            assert!(filter.would_enable("common", &Level::INFO), "{unreadable}");
-            assert!(!filter.would_enable("sqlx", &Level::INFO), "{unreadable}");
+        for invalid in ["info=warn=error", "sqlx=loud"] {
+            let filter = targets(invalid);
+            assert!(filter.would_enable("common", &Level::INFO), "{invalid}");
+            assert!(!filter.would_enable("sqlx", &Level::INFO), "{invalid}");
         }
     }
 }

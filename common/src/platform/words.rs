@@ -1,28 +1,29 @@
-//! Words of the database and of the API as enums, each word written once.
+//! Declares enums whose variants are fixed words of the database or the API.
 
 use super::error::Error;
 
-/// Declares an enum of words.
+/// Declares an enum in which each variant has a word.
 ///
 /// ```ignore
 /// words! {
 ///     /// State of a reply.
 ///     pub enum State {
 ///         Streaming = "streaming",
-///         /// Ended by the reader; the text so far is kept.
+///         /// Stopped by the reader; the text so far is kept.
 ///         Stopped = "stopped",
 ///     }
 /// }
 /// ```
 ///
-/// The enum gets, with its own visibility,
+/// The enum gets these items, with its own visibility:
 /// - `ALL`: all variants, in the order of declaration;
 /// - `name(self)`: the word;
 /// - `parse(&str) -> Option<Self>`: the variant of a word that a client sent;
 /// - `from_sql(&str, &str) -> Result<Self>`: the variant of a word that the table or function
 ///   named by the second argument returned. An unknown word is an internal error.
 ///
-/// It derives `Clone`, `Copy`, `Debug`, `PartialEq` and `Eq`. The docs of a variant end with its word.
+/// It derives `Clone`, `Copy`, `Debug`, `PartialEq` and `Eq`. The docs of a variant end with its
+/// word.
 macro_rules! words {
     (
         $(#[$meta:meta])*
@@ -42,7 +43,7 @@ macro_rules! words {
         }
 
         impl $name {
-            /// All of them, in the order of declaration.
+            /// All variants, in the order of declaration.
             $vis const ALL: [Self; [$($word),+].len()] = [$(Self::$variant),+];
 
             /// The word.
@@ -69,7 +70,7 @@ macro_rules! words {
             }
         }
 
-        // Few enums use all of this.
+        // Most enums do not use all items. This avoids `dead_code` warnings.
         const _: () = {
             let _ = ($name::ALL, $name::name, $name::parse, $name::from_sql);
         };
@@ -78,7 +79,7 @@ macro_rules! words {
 
 pub(crate) use words;
 
-/// A word that this version does not know.
+/// The error for a word that this version does not know.
 pub(crate) fn unknown(word: &str, source: &str) -> Error {
     Error::internal(format!("unknown word {word:?} of {source}"))
 }

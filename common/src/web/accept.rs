@@ -1,11 +1,11 @@
-//! Content negotiation: a list as JSON or as CSV.
+//! Content negotiation: JSON or CSV for a list.
 
 use std::convert::Infallible;
 
 use axum::extract::FromRequestParts;
 use http::{header::ACCEPT, request::Parts};
 
-/// How a client wants a list. Any other `Accept` header means JSON.
+/// The format of a list, from the `Accept` header. The default is JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ListFormat {
     /// One page.
@@ -25,8 +25,9 @@ impl<S: Send + Sync> FromRequestParts<S> for ListFormat {
     }
 }
 
-/// True if `text/csv` is accepted by name, and not less than JSON. Of two that are equal the
-/// first counts, and a name before `*/*`, which is JSON here.
+/// True if the header names `text/csv` with the highest quality.
+///
+/// With equal qualities, the first name wins, and a name wins over `*/*`. `*/*` counts as JSON.
 fn prefers_csv(accept: &str) -> bool {
     let ranges = accept.split(',').filter_map(|range| {
         let mut parts = range.split(';').map(str::trim);

@@ -1,4 +1,4 @@
-//! The filters of the admin web's lists, read from the query.
+//! Reads the filters of admin lists from the query.
 
 use super::QueryText;
 use crate::{

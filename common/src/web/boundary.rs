@@ -1,7 +1,7 @@
-//! The outermost layer of every router: it gives a request its id, turns a panic or an
-//! error into the body that the client's face asks for, and writes the one log line.
+//! The outermost layer of every router. It sets the request id, renders errors and panics in the
+//! format of the API, and writes one log line per request.
 //!
-//! A trace is Lambda's, where it gives one, else the client's.
+//! The trace is from Lambda if it provides one, else from the client.
 
 use std::{panic::AssertUnwindSafe, sync::Arc};
 
@@ -25,16 +25,16 @@ use crate::platform::{
 
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The id of a request: Lambda's own, or a fresh one where there is none. What a client
-/// sends under that name is not believed, for it goes into the log.
+/// The id of a request: Lambda's own, or a new one. A client's `x-request-id` is ignored, because
+/// the id is logged.
 #[derive(Clone, Debug)]
 pub struct RequestId(pub Arc<str>);
 
-/// When Lambda will kill the function. Absent where nobody does.
+/// When Lambda ends the invocation. Requests without a deadline do not have this extension.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadline(pub Instant);
 
-/// An error on its way from a handler to [`boundary`], which renders it.
+/// Passes the error as an extension to [`boundary`], which renders it.
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
         let mut response = Response::default();
@@ -43,20 +43,20 @@ impl IntoResponse for Error {
     }
 }
 
-/// The answer to an unknown path.
+/// The handler for unknown paths.
 pub async fn not_found() -> Error {
     Error::NotFound
 }
 
-/// The answer to an unknown method of a known path; axum adds `Allow`.
+/// The handler for unknown methods of a known path. axum adds `Allow`.
 pub async fn method_not_allowed() -> Error {
     Error::MethodNotAllowed
 }
 
-/// Use with `axum::middleware::from_fn`, outermost.
+/// The middleware. Use it with `axum::middleware::from_fn`, as the outermost layer.
 pub async fn boundary(mut request: Request, next: Next) -> Response {
     let began = Instant::now();
-    let face = ErrorFormat::of(request.uri().path());
+    let format = ErrorFormat::of(request.uri().path());
     let id = request
         .extensions_mut()
         .remove::<RequestId>()
@@ -76,27 +76,27 @@ pub async fn boundary(mut request: Request, next: Next) -> Response {
         user_id = tracing::field::Empty
     );
 
-    let answer = AssertUnwindSafe(origin.clone().scope(next.run(request)))
+    let outcome = AssertUnwindSafe(origin.clone().scope(next.run(request)))
         .catch_unwind()
         .instrument(span.clone())
         .await;
-    let mut response = answer.unwrap_or_else(|_| Error::internal("panicked").into_response());
+    let mut response = outcome.unwrap_or_else(|_| Error::internal("panicked").into_response());
 
     let _entered = span.enter();
     let error = response.extensions_mut().remove::<Arc<Error>>();
     if let Some(error) = &error {
-        response = face.render(error, &id.0, response.headers());
+        response = format.render(error, &id.0, response.headers());
     }
     if let Ok(value) = HeaderValue::from_str(&id.0) {
         response.headers_mut().insert(X_REQUEST_ID, value);
     }
 
     let status = response.status().as_u16();
-    // Of an answer that streams, only until its head: how long the rest took, "reply ended" says.
+    // For a stream, this is the time until its head. The log line "reply ended" has the full time.
     let upstream_latency_ms = origin.upstream_ms();
     let latency_ms = clock::millis(began.elapsed());
     match &error {
-        // An open circuit is a refusal like others; that it opened has been told.
+        // An open circuit is not a failure of this request. Its opening was already logged.
         Some(error) if status >= 500 && !matches!(**error, Error::CircuitOpen { .. }) => {
             let cause = telemetry::chain(&**error);
             tracing::error!(%method, route, status, latency_ms, upstream_latency_ms, cause, "request failed");
@@ -105,7 +105,7 @@ pub async fn boundary(mut request: Request, next: Next) -> Response {
             tracing::info!(%method, route, status, latency_ms, upstream_latency_ms, refusal = %error, "request refused");
         }
         None => {
-            tracing::info!(%method, route, status, latency_ms, upstream_latency_ms, "request answered");
+            tracing::info!(%method, route, status, latency_ms, upstream_latency_ms, "request finished");
         }
     }
     response

@@ -1,4 +1,4 @@
-//! Which web pages may call: those of configured origins, and no other.
+//! CORS: only web pages of configured origins may call the API.
 
 use std::time::Duration;
 
@@ -18,17 +18,17 @@ use crate::platform::env::{ConfigError, Env};
 
 const VARIABLE: &str = "CORS_ALLOWED_ORIGINS";
 
-/// What a browser may send besides what it always may.
-const SENT: [HeaderName; 5] = [
+/// Request headers that a page may send, besides those always allowed.
+const REQUEST_HEADERS: [HeaderName; 5] = [
     ACCEPT,
     AUTHORIZATION,
     CONTENT_TYPE,
     HeaderName::from_static("idempotency-key"),
     HeaderName::from_static("last-event-id"),
 ];
-/// What a page may read of an answer besides its body and what it always may.
-const READ: [HeaderName; 3] = [CONTENT_DISPOSITION, RETRY_AFTER, X_REQUEST_ID];
-/// What all routes together have.
+/// Response headers that a page may read, besides those always allowed.
+const RESPONSE_HEADERS: [HeaderName; 3] = [CONTENT_DISPOSITION, RETRY_AFTER, X_REQUEST_ID];
+/// The methods of all routes together.
 const METHODS: [Method; 5] = [
     Method::GET,
     Method::POST,
@@ -36,11 +36,10 @@ const METHODS: [Method; 5] = [
     Method::PATCH,
     Method::DELETE,
 ];
-/// Two hours, as long as any browser remembers; each preflight is an invocation.
-const REMEMBERED: Duration = Duration::from_secs(7200);
+/// Browsers cache a preflight for two hours at most. Each preflight is an invocation.
+const MAX_AGE: Duration = Duration::from_secs(7200);
 
-/// The rules for pages of other origins. A token is in a header that a page sets itself, so no
-/// page needs credentials, which are never allowed.
+/// The CORS rules. Credentials are never allowed: a page sends its token in a header that it sets.
 #[derive(Clone, Debug)]
 pub struct Cors(Option<CorsLayer>);
 
@@ -53,7 +52,7 @@ impl Cors {
     /// Reads `CORS_ALLOWED_ORIGINS`: exact origins, separated by commas. Closed without it.
     ///
     /// # Errors
-    /// Names the variable when something in it is no origin.
+    /// The error names the variable if it contains anything but origins.
     pub fn from_env(env: &Env) -> Result<Self, ConfigError> {
         let Some(list) = env.text(VARIABLE) else {
             return Ok(Self::closed());
@@ -68,20 +67,21 @@ impl Cors {
             CorsLayer::new()
                 .allow_origin(AllowOrigin::list(origins))
                 .allow_methods(METHODS)
-                .allow_headers(SENT)
-                .expose_headers(READ)
-                .max_age(REMEMBERED)
+                .allow_headers(REQUEST_HEADERS)
+                .expose_headers(RESPONSE_HEADERS)
+                .max_age(MAX_AGE)
                 .vary([ORIGIN]),
         )))
     }
 
-    /// The layer that goes around everything else, with [`hide_rules`] around it; none where all is closed.
+    /// The layer, or `None` if CORS is closed. It wraps all other layers, and [`hide_rules`] wraps
+    /// it.
     pub fn layer(&self) -> Option<&CorsLayer> {
         self.0.as_ref()
     }
 }
 
-/// Leaves to an origin that is not allowed only that answers differ by origin.
+/// Removes the rules from the response to an origin that is not allowed. Only `Vary` remains.
 pub fn hide_rules(mut response: Response) -> Response {
     let headers = response.headers_mut();
     if !headers.contains_key(ACCESS_CONTROL_ALLOW_ORIGIN) {
@@ -98,7 +98,8 @@ pub fn hide_rules(mut response: Response) -> Response {
     response
 }
 
-/// One line for all of `Vary`: the head of a streamed answer is JSON, where API Gateway expects one text for each name.
+/// Joins all `Vary` headers into one. The head of a streamed response is JSON, in which API Gateway
+/// expects one text per header name.
 fn join_vary(headers: &mut HeaderMap) {
     let values = headers.get_all(VARY).into_iter();
     let values: Vec<&str> = values.filter_map(|value| value.to_str().ok()).collect();
@@ -109,11 +110,12 @@ fn join_vary(headers: &mut HeaderMap) {
     }
 }
 
-/// An origin as browsers write it, or what was expected instead.
+/// Checks an origin. It must be spelled as browsers send it. The error describes valid values.
 fn origin(text: &str) -> Result<HeaderValue, &'static str> {
-    const EXPECTED: &str = "exact origins as browsers send them, such as https://desk.example.com, separated by commas";
+    const EXPECTED: &str = "exact origins as browsers send them, separated by commas, \
+                            such as https://desk.example.com";
     if text == "*" {
-        return Err("exact origins, not *: any page that gets hold of a token could use it");
+        return Err("exact origins, not *: any page with a stolen token could use it");
     }
     let uri: Uri = text.parse().map_err(|_| EXPECTED)?;
     let default_port = match uri.scheme_str() {
@@ -144,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn origins_are_read_as_browsers_write_them() {
+    fn origin_as_browsers_send_it_is_valid() {
         for list in [
             "https://desk.example.com",
             "https://desk.example.com,http://127.0.0.1:8080",
@@ -157,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_origin_is_refused_by_the_variables_name() {
+    fn error_of_an_invalid_origin_names_the_variable() {
         for list in [
             "*",
             "null",

@@ -1,6 +1,6 @@
-//! The three faces of an error: mini-program, admin web, session API.
+//! Renders errors in three formats: mini-program, admin web, session API.
 //!
-//! This is the one place where an error becomes a status, a code and a sentence.
+//! This is the only place that maps an error to a status, a code and a sentence.
 
 use axum::response::{IntoResponse, Response};
 use http::{
@@ -12,19 +12,19 @@ use serde_json::{Map, Value, json};
 use super::Json;
 use crate::platform::error::{Error, Reason};
 
-/// Whose words an error is told in; the path says.
+/// The error format of an API. The path decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorFormat {
     /// `/api/xcx`: camelCase, Chinese, 422.
     MiniProgram,
-    /// `/api/admin`, and everything unknown: `snake_case`, Chinese, 422.
+    /// `/api/admin` and all other paths: `snake_case`, Chinese, 422.
     Admin,
     /// `/api/chat`: `snake_case`, English, 400.
     Session,
 }
 
 impl ErrorFormat {
-    /// The face that a path belongs to.
+    /// The format for a path.
     pub fn of(path: &str) -> Self {
         let below = |prefix| {
             path.strip_prefix(prefix)
@@ -39,7 +39,7 @@ impl ErrorFormat {
         }
     }
 
-    /// The whole answer. `headers` are those that the router put beside the error, `Allow` among them.
+    /// Renders the whole response. Of the router's `headers`, it keeps `Allow`.
     pub(super) fn render(self, error: &Error, request_id: &str, headers: &HeaderMap) -> Response {
         let (status, code) = self.status(error);
         let mut body = Map::new();
@@ -114,6 +114,7 @@ impl ErrorFormat {
             Error::Unauthorized(_) => (StatusCode::UNAUTHORIZED, "unauthorized"),
             Error::NotApproved => (StatusCode::FORBIDDEN, "not_approved"),
             Error::Forbidden => (StatusCode::FORBIDDEN, "forbidden"),
+            Error::NotGranted => (StatusCode::FORBIDDEN, "not_granted"),
             Error::NotOwner => (StatusCode::FORBIDDEN, "not_owner"),
             Error::NotFound => (StatusCode::NOT_FOUND, "not_found"),
             Error::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
@@ -150,11 +151,15 @@ fn retry_after(error: &Error) -> Option<i32> {
     }
 }
 
+/// What users read if DashScope blocked their question, or its reply.
+pub const CONTENT_BLOCKED: &str = "内容未通过安全检查，请换个说法";
+
 fn chinese(error: &Error) -> String {
     match error {
         Error::Unauthorized(_) => "请先登录".into(),
         Error::NotApproved => "账号未通过审核或已停用".into(),
         Error::Forbidden => "没有权限".into(),
+        Error::NotGranted => "您没有使用该机器人的权限".into(),
         Error::NotOwner => "无权访问他人的内容".into(),
         Error::NotFound => "内容不存在".into(),
         Error::MethodNotAllowed => "不支持的请求方法".into(),
@@ -176,7 +181,7 @@ fn chinese(error: &Error) -> String {
 
 fn invalid_in_chinese(field: &str, reason: Reason) -> String {
     match reason {
-        // The sentence that the existing client shows as it is.
+        // The existing mini-program shows this sentence as it is.
         Reason::Missing | Reason::Empty if field == "content" => "消息内容不能为空".into(),
         Reason::Missing => format!("缺少参数 {field}"),
         Reason::Type => format!("参数 {field} 的类型不正确"),
@@ -212,14 +217,15 @@ fn english(error: &Error) -> String {
         Error::Unauthorized(_) => "Authentication required".into(),
         Error::NotApproved => "User is not approved".into(),
         Error::Forbidden => "Forbidden".into(),
-        Error::NotOwner => "Not yours".into(),
+        Error::NotGranted => "You may not use this bot".into(),
+        Error::NotOwner => "Not the owner".into(),
         Error::NotFound => "Not found".into(),
         Error::MethodNotAllowed => "Method not allowed".into(),
         Error::InvalidJson => "Body is not valid JSON".into(),
         Error::Invalid { field, reason } => invalid_in_english(field, *reason),
         Error::PayloadTooLarge => "Body is too large".into(),
         Error::UnsupportedMediaType => "Body must be JSON".into(),
-        Error::Busy { .. } => "A reply is being made".into(),
+        Error::Busy { .. } => "A reply is in progress".into(),
         Error::Conflict(what) => (*what).into(),
         Error::Gone => "Gone".into(),
         Error::KeyReused => "Idempotency-Key was used with another body".into(),
@@ -241,17 +247,17 @@ fn invalid_in_english(field: &str, reason: Reason) -> String {
         Reason::TooMany(most) => format!("{field} must have at most {most} items"),
         Reason::OutOfRange(least, most) => format!("{field} must be from {least} to {most}"),
         Reason::Unknown => format!("{field} has an unknown value"),
-        Reason::Nul => format!("{field} holds an invalid character"),
+        Reason::Nul => format!("{field} contains an invalid character"),
         Reason::Cursor => format!("{field} is not a cursor of this list"),
-        Reason::TooDeep => format!("{field} is too far down: use a cursor"),
+        Reason::TooDeep => format!("{field} is too large: use a cursor"),
         Reason::NotADate => format!("{field} is neither a day nor an instant"),
-        Reason::Backwards => format!("{field} is before the beginning"),
+        Reason::Backwards => format!("{field} is before the start"),
         Reason::TooManyDays(most) => format!("{field}: at most {most} days"),
         Reason::Exclusive(other) => format!("{field} cannot be given together with {other}"),
         Reason::ContentDiffers => "The same id was used for other content".into(),
         Reason::Repeated => format!("{field} is given more than once"),
         Reason::EventId => format!("{field} is not an event of this reply"),
-        Reason::BeyondEnd => format!("{field} is beyond what there is"),
+        Reason::BeyondEnd => format!("{field} is past the end"),
         Reason::NotAnId => format!("{field} is not a valid id"),
         Reason::NotPrintable => format!("{field} must be printable ASCII"),
         Reason::NotABot => "Not a conversation with a bot".into(),

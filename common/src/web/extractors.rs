@@ -1,4 +1,4 @@
-//! Who calls, taken from the request: a handler that takes none of these has no site to work on.
+//! Extractors of the caller. A handler without one of them has no site to work on.
 
 use axum::extract::{FromRef, FromRequestParts};
 use http::{header::AUTHORIZATION, request::Parts};
@@ -10,10 +10,10 @@ use crate::{
 };
 
 impl Admin {
-    /// The site that a query without a body names with `site_id`.
+    /// The site of a request without a body, from the query parameter `site_id`.
     ///
     /// # Errors
-    /// As [`Admin::site`], and [`Error::Invalid`] where it is no id.
+    /// As [`Admin::site`], and [`Error::Invalid`] if `site_id` is not a positive integer.
     pub fn site_in(&self, query: &QueryText) -> Result<i64> {
         self.site(site_id(query)?)
     }
@@ -28,7 +28,7 @@ where
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
         let user = identified(parts, state).await?;
-        // A platform admin belongs to no site, and so has no chats.
+        // A platform admin has no site, so no chats.
         let site_id = user.site_id.ok_or(Error::Forbidden)?;
         tracing::Span::current().record("site_id", site_id);
         Ok(Self {
@@ -40,7 +40,7 @@ where
     }
 }
 
-/// The approved user who calls, whom the request's log line then names.
+/// Authenticates the caller, who must be approved, and adds the user id to the log span.
 async fn identified<S>(parts: &Parts, state: &S) -> Result<User>
 where
     Callers: FromRef<S>,
@@ -53,7 +53,7 @@ where
 fn bearer(parts: &Parts) -> Result<&str> {
     let mut values = parts.headers.get_all(AUTHORIZATION).iter();
     let value = values.next().ok_or(Error::Unauthorized("no token"))?;
-    // A gateway may have checked the one and we the other.
+    // A gateway might check one token while this code checks the other.
     if values.next().is_some() {
         return Err(Error::Unauthorized("more than one token"));
     }
@@ -99,7 +99,6 @@ where
     }
 }
 
-/// The site that is asked for, if one is.
 fn site_id(query: &QueryText) -> Result<Option<i64>> {
     query.integer(SITE_ID, 1, i64::MAX)
 }

@@ -1,8 +1,8 @@
-//! How failures look in the OpenAPI document.
+//! Error responses in the OpenAPI document.
 //!
-//! A handler names one of four sets, by what it takes from a request, with the body of its API:
+//! A handler names one of four sets, depending on its parameters, with the error body of its API:
 //! `responses((status = 200, body = RunDetails), ItemFailures<AdminProblem>)`. A status that only
-//! this route has stands beside it.
+//! one route returns is listed next to the set.
 
 use std::{borrow::Cow, collections::BTreeMap, marker::PhantomData};
 
@@ -11,7 +11,7 @@ use utoipa::{
     openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder, Schema},
 };
 
-/// The body of an error in the words of the mini-program.
+/// The error body of the mini-program API.
 #[derive(ToSchema)]
 #[schema(as = Problem)]
 #[expect(
@@ -20,21 +20,21 @@ use utoipa::{
     reason = "it only describes the body in the OpenAPI document"
 )]
 pub struct Problem {
-    /// For people, in Chinese.
+    /// A message for users, in Chinese.
     detail: String,
-    /// For programs; stable.
+    /// A stable code for programs.
     code: String,
-    /// Also in the header `x-request-id` and in the log.
+    /// The request id, also in the header `x-request-id` and in the log.
     requestId: String,
-    /// The field that does not fit.
+    /// The invalid field.
     field: Option<String>,
-    /// The reply that is being made.
+    /// The reply in progress.
     messageId: Option<i64>,
-    /// Seconds.
+    /// Seconds to wait before a retry.
     retryAfter: Option<i32>,
 }
 
-/// The body of an error in the words of the admin web.
+/// The error body of the admin API.
 #[derive(ToSchema)]
 #[schema(as = AdminProblem)]
 #[expect(
@@ -42,19 +42,19 @@ pub struct Problem {
     reason = "it only describes the body in the OpenAPI document"
 )]
 pub struct AdminProblem {
-    /// For people, in Chinese.
+    /// A message for users, in Chinese.
     detail: String,
-    /// For programs; stable.
+    /// A stable code for programs.
     code: String,
-    /// Also in the header `x-request-id` and in the log.
+    /// The request id, also in the header `x-request-id` and in the log.
     request_id: String,
-    /// The field that does not fit.
+    /// The invalid field.
     field: Option<String>,
-    /// Seconds.
+    /// Seconds to wait before a retry.
     retry_after: Option<i32>,
 }
 
-/// The body of an error in the words of the session API.
+/// The error body of the session API.
 #[derive(ToSchema)]
 #[schema(as = SessionProblem)]
 #[expect(
@@ -62,21 +62,21 @@ pub struct AdminProblem {
     reason = "it only describes the body in the OpenAPI document"
 )]
 pub struct SessionProblem {
-    /// For people, in English.
+    /// A message for users, in English.
     error: String,
-    /// For programs; stable.
+    /// A stable code for programs.
     code: String,
-    /// Also in the header `x-request-id` and in the log.
+    /// The request id, also in the header `x-request-id` and in the log.
     request_id: String,
-    /// The field that does not fit.
+    /// The invalid field.
     field: Option<String>,
-    /// Seconds.
+    /// Seconds to wait before a retry.
     retry_after: Option<i32>,
 }
 
-/// The body of an error, by API.
+/// The error body of an API.
 pub trait ErrorBody: ToSchema {
-    /// The status for a parameter or field that is not valid.
+    /// The status for an invalid parameter or field.
     const INVALID: u16;
 }
 
@@ -92,16 +92,16 @@ impl ErrorBody for SessionProblem {
     const INVALID: u16 = 400;
 }
 
-/// Failures of a route that takes nothing but the caller.
+/// Errors of a route without parameters.
 pub struct Failures<B>(PhantomData<B>);
 
-/// Failures of a route that takes parameters: a list with filters.
+/// Errors of a route with query parameters, such as a list with filters.
 pub struct QueryFailures<B>(PhantomData<B>);
 
-/// Failures of a route about one item or one site, which may not exist.
+/// Errors of a route about one item or one site, which may not exist.
 pub struct ItemFailures<B>(PhantomData<B>);
 
-/// Failures of a route that takes a JSON body.
+/// Errors of a route with a JSON body.
 pub struct BodyFailures<B>(PhantomData<B>);
 
 type Responses = BTreeMap<String, RefOr<Response>>;
@@ -140,7 +140,7 @@ fn failures<B: ErrorBody>(statuses: &[u16]) -> Responses {
     responses.collect()
 }
 
-/// The schemas that the sets refer to. `utoipa` does not collect them from [`IntoResponses`].
+/// The schemas of the error bodies. `utoipa` does not collect them from [`IntoResponses`].
 pub fn error_schemas() -> [(Cow<'static, str>, RefOr<Schema>); 3] {
     fn schema<B: ErrorBody>() -> (Cow<'static, str>, RefOr<Schema>) {
         (B::name(), B::schema())

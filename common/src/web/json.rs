@@ -1,4 +1,4 @@
-//! JSON, as it is read from a request and written as an answer.
+//! JSON request and response bodies.
 
 use axum::{
     body::Body,
@@ -9,13 +9,18 @@ use http::{HeaderValue, header::CONTENT_TYPE, request::Parts};
 use http_body_util::{BodyExt as _, Limited};
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::platform::error::{Error, Reason, Result};
+use crate::platform::{
+    error::{Error, Reason, Result},
+    surrogates::without_halves,
+};
 
-/// The largest body that is read, in bytes.
+/// The largest accepted body, in bytes.
 const MAX_BODY: usize = 128 * 1024;
 
-/// A JSON body. Of a request, its fields are refused by name, with 422. An answer is written into plain memory, which
-/// costs a long list less than axum's own.
+/// A JSON body.
+///
+/// In a request, an invalid field is rejected with an error that names it. A response is serialized
+/// into a plain `Vec`, which is faster for a long list than axum's own `Json`.
 pub struct Json<T>(pub T);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
@@ -27,9 +32,10 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
         if !is_json(&parts) {
             return Err(Error::UnsupportedMediaType);
         }
-        // In two steps, since a wrong field is another refusal than wrong syntax.
+        // Two steps, because a wrong field and wrong syntax are different errors.
+        // An input limit of a phone may cut an emoji in two.
         let value: serde_json::Value =
-            serde_json::from_slice(&bytes).map_err(|_| Error::InvalidJson)?;
+            serde_json::from_slice(&without_halves(&bytes)).map_err(|_| Error::InvalidJson)?;
         if !value.is_object() {
             return Err(Error::invalid("body", Reason::Type));
         }
@@ -57,7 +63,8 @@ impl<T: Serialize> IntoResponse for Json<T> {
                 ([(CONTENT_TYPE, json)], bytes).into_response()
             }
             Err(err) => {
-                Error::Internal("an answer is not JSON".into(), Some(err.into())).into_response()
+                Error::Internal("the response cannot be serialized".into(), Some(err.into()))
+                    .into_response()
             }
         }
     }
@@ -67,7 +74,7 @@ async fn read(body: Body) -> Result<bytes::Bytes> {
     match Limited::new(body, MAX_BODY).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(err) if err.is::<http_body_util::LengthLimitError>() => Err(Error::PayloadTooLarge),
-        // The client went away in the middle; nobody reads this answer.
+        // The client disconnected, so no client receives this response.
         Err(_) => Err(Error::InvalidJson),
     }
 }

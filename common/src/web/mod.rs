@@ -1,4 +1,4 @@
-//! HTTP as all functions speak it: what is read from a request, and how an error looks.
+//! HTTP for all functions: reading requests, and writing responses and errors.
 
 mod accept;
 mod admin_lists;
@@ -15,7 +15,7 @@ pub use accept::ListFormat;
 pub use admin_lists::alert_group;
 pub use boundary::{Deadline, RequestId, boundary, method_not_allowed, not_found};
 pub use cors::{Cors, hide_rules};
-pub use error_response::ErrorFormat;
+pub use error_response::{CONTENT_BLOCKED, ErrorFormat};
 pub use failures::{
     AdminProblem, BodyFailures, ErrorBody, Failures, ItemFailures, Problem, QueryFailures,
     SessionProblem, error_schemas,

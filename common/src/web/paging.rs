@@ -1,4 +1,4 @@
-//! Pages and cursors of lists: read from the query, and written as the admin web sees them.
+//! Reads pages and cursors from the query, and writes the pages of admin lists.
 
 use serde::{Serialize, de::DeserializeOwned};
 use utoipa::ToSchema;
@@ -10,8 +10,10 @@ use crate::platform::{
 };
 
 impl<K: DeserializeOwned> Paging<K> {
-    /// As [`Paging::parse`], of a list that may hold millions: a page that begins beyond [`MAX_COUNTED`] is read as if it
-    /// began there. Where the list is no longer it is past the end; else [`Paging::reaches`] says no.
+    /// As [`Paging::parse`], for a list that may have millions of items.
+    ///
+    /// A page that starts beyond [`MAX_COUNTED`] is read as if it started there. If the list is
+    /// shorter, the page is empty. Otherwise [`Paging::reaches`] returns an error.
     ///
     /// # Errors
     /// [`Error::Invalid`].
@@ -23,7 +25,7 @@ impl<K: DeserializeOwned> Paging<K> {
         Ok(paging)
     }
 
-    /// Refuses what can be refused without knowing the list: the numbers.
+    /// Checks the page number and the size, which do not depend on the list.
     ///
     /// # Errors
     /// [`Error::Invalid`].
@@ -33,7 +35,7 @@ impl<K: DeserializeOwned> Paging<K> {
 
     /// Reads `page`, `page_size` or `pageSize`, and `cursor`.
     ///
-    /// `scope` is what a cursor is bound to: the list, whose it is, its order and filters.
+    /// A cursor is only valid for its `scope`: the list, its owner, its order and its filters.
     ///
     /// # Errors
     /// [`Error::Invalid`].
@@ -52,10 +54,10 @@ impl<K: DeserializeOwned> Paging<K> {
 }
 
 impl<K> Paging<K> {
-    /// Whether the page was read where it begins, of a list so long.
+    /// Checks that the page was read at its own start, after [`Paging::parse_bounded`].
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a page so far down that only a cursor leads there.
+    /// [`Error::Invalid`] for a page so far down that only a cursor can reach it.
     pub fn reaches<T>(&self, found: &Page<T>) -> Result<()> {
         let is_far_down = (self.page - 1).saturating_mul(self.size) >= MAX_COUNTED;
         if is_far_down && found.total_is_estimate {
@@ -66,7 +68,7 @@ impl<K> Paging<K> {
 }
 
 impl<K: DeserializeOwned> Slice<K> {
-    /// Reads `limit`, `offset` and `cursor`, which is bound to `scope`.
+    /// Reads `limit`, `offset` and `cursor`. A cursor is only valid for its `scope`.
     ///
     /// # Errors
     /// [`Error::Invalid`].
@@ -88,7 +90,7 @@ impl<K: DeserializeOwned> Slice<K> {
     }
 }
 
-/// Page number, if given, and size.
+/// The page number, if given, and the page size.
 fn numbers(query: &QueryText, default_size: i64) -> Result<(Option<i64>, i64)> {
     let page = query.integer("page", 1, i64::MAX)?;
     let snake = query.integer("page_size", 1, MAX_PAGE_SIZE)?;
@@ -107,29 +109,29 @@ fn key<K: DeserializeOwned>(text: &str, scope: &str) -> Result<K> {
     read_cursor(text, scope).ok_or(Error::invalid("cursor", Reason::Cursor))
 }
 
-/// One page of a list of the admin web.
+/// A page of an admin list.
 #[derive(Serialize, ToSchema)]
 pub struct AdminPage<T> {
-    /// The newest first.
+    /// Newest first.
     pub items: Vec<T>,
-    /// Exact up to 10,000.
+    /// Number of items in the whole list; exact up to 10,000.
     pub total: i64,
-    /// There are more than were counted.
+    /// True if there are more items than `total`.
     pub total_is_estimate: bool,
-    /// From 1; 1 where a cursor was given.
+    /// Page number from 1; 1 with a cursor.
     pub page: i64,
-    /// The most items.
+    /// Maximum number of items per page.
     pub page_size: i64,
-    /// Where the next page begins.
+    /// The cursor of the next page, or null on the last page.
     #[schema(required)]
     pub next_cursor: Option<String>,
 }
 
 impl<T> AdminPage<T> {
-    /// What was found, as it was asked for.
+    /// Builds the response from a page and its request.
     ///
     /// # Errors
-    /// [`crate::Error::Invalid`] for a page so far down that only a cursor leads there.
+    /// As [`Paging::reaches`].
     pub fn of<K, R>(found: Page<R>, paging: &Paging<K>) -> Result<Self>
     where
         T: From<R>,

@@ -1,8 +1,7 @@
-//! Path, query and headers, read so that refusals come in the documented order.
+//! Extractors of path, query and headers. They keep the documented order of errors.
 //!
-//! A handler first takes its `Caller` (401, 403), then its body (413, 415, 400), and only
-//! then looks at fields (422). So the extractors of path and query never refuse: they hand
-//! over text, and the handler asks for what it needs.
+//! A handler first checks its `Caller` (401, 403), then the body (413, 415, 400), and then the
+//! fields (422). So these extractors never fail. They provide text, which the handler parses.
 
 use std::{collections::HashMap, convert::Infallible, num::IntErrorKind};
 
@@ -13,14 +12,14 @@ use uuid::Uuid;
 
 use crate::platform::error::{Error, Reason, Result};
 
-/// The parameters of the path, still text.
+/// The parameters of the path, as text.
 pub struct PathText(HashMap<String, String>);
 
 impl<S: Send + Sync> FromRequestParts<S> for PathText {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
-        // What is not UTF-8 is no id: it is left out, and refused when it is asked for.
+        // If a parameter is not UTF-8, all are dropped, and the handler rejects the missing one.
         let params = RawPathParams::from_request_parts(parts, state).await;
         Ok(Self(params.map_or_else(
             |_| HashMap::new(),
@@ -38,26 +37,26 @@ impl PathText {
     /// A numeric id.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when it is not a positive integer.
+    /// [`Error::Invalid`] if it is not a positive integer.
     pub fn id(&self, name: &'static str) -> Result<i64> {
         let id = self.0.get(name).and_then(|text| text.parse().ok());
         id.filter(|id| *id > 0)
             .ok_or(Error::invalid(name, Reason::Type))
     }
 
-    /// An id that is a UUID.
+    /// A UUID.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when it is not one.
+    /// As [`uuid()`].
     pub fn uuid(&self, name: &'static str) -> Result<Uuid> {
         uuid(name, self.0.get(name).map_or("", String::as_str))
     }
 }
 
-/// A UUID as all clients write them: 36 characters, in either case.
+/// Parses a UUID of 36 characters, in upper or lower case.
 ///
 /// # Errors
-/// [`Error::Invalid`] for anything else, such as the other forms that UUIDs have.
+/// [`Error::Invalid`] for anything else, such as the other forms of UUIDs.
 pub fn uuid(field: &'static str, text: &str) -> Result<Uuid> {
     let id = Uuid::try_parse(text)
         .ok()
@@ -65,7 +64,7 @@ pub fn uuid(field: &'static str, text: &str) -> Result<Uuid> {
     id.ok_or(Error::invalid(field, Reason::NotAnId))
 }
 
-/// The parameters of the query, still text; none where the bytes are not UTF-8.
+/// The parameters of the query, as text. A value is `None` if its bytes are not UTF-8.
 pub struct QueryText(Vec<(String, Option<String>)>);
 
 impl<S: Send + Sync> FromRequestParts<S> for QueryText {
@@ -81,8 +80,8 @@ impl<S: Send + Sync> FromRequestParts<S> for QueryText {
     }
 }
 
-/// As `application/x-www-form-urlencoded` has it, but strict: a library's replacement
-/// characters would make one id of two.
+/// Decodes `application/x-www-form-urlencoded` strictly. With the replacement characters of other
+/// libraries, two different ids could become equal.
 fn decoded(text: &str) -> Option<String> {
     let spaced = text.replace('+', " ");
     let decoded = percent_decode_str(&spaced).decode_utf8().ok()?;
@@ -90,10 +89,10 @@ fn decoded(text: &str) -> Option<String> {
 }
 
 impl QueryText {
-    /// A parameter, if it is there.
+    /// A parameter, if present.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when it is there twice, is not UTF-8 or holds a NUL.
+    /// [`Error::Invalid`] if it occurs twice, is not UTF-8, or contains NUL.
     pub fn text(&self, name: &'static str) -> Result<Option<&str>> {
         let mut values = self.0.iter().filter(|(key, _)| key == name);
         let Some((_, value)) = values.next() else {
@@ -106,10 +105,10 @@ impl QueryText {
         text.map(Some).ok_or(Error::invalid(name, Reason::Nul))
     }
 
-    /// A whole number within bounds, if it is there.
+    /// A whole number within bounds, if present. Both bounds are inclusive.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when it is not one, or out of bounds.
+    /// [`Error::Invalid`] if it is not a whole number, or is out of bounds.
     pub fn integer(&self, name: &'static str, least: i64, most: i64) -> Result<Option<i64>> {
         let Some(text) = self.text(name)? else {
             return Ok(None);
@@ -124,10 +123,10 @@ impl QueryText {
         }
     }
 
-    /// How many of something, from 1; who asks for more than `most` gets `most`.
+    /// A number of items from 1, capped at `most`. The default is `usual`.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when it is no whole number above 0.
+    /// [`Error::Invalid`] if it is not a whole number above 0.
     pub fn limit(&self, name: &'static str, usual: i64, most: i64) -> Result<i64> {
         let Some(text) = self.text(name)? else {
             return Ok(usual);
@@ -135,24 +134,24 @@ impl QueryText {
         match text.parse::<i64>().map_err(|err| *err.kind()) {
             Ok(..=0) => Err(Error::invalid(name, Reason::OutOfRange(1, most))),
             Ok(limit) => Ok(limit.min(most)),
-            // More than 64 bits hold is more, too.
+            // A number that does not fit into 64 bits is also more than `most`.
             Err(IntErrorKind::PosOverflow) => Ok(most),
             Err(_) => Err(Error::invalid(name, Reason::Type)),
         }
     }
 
-    /// A UUID, if it is there.
+    /// A UUID, if present.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when it is not one.
+    /// As [`uuid()`].
     pub fn uuid(&self, name: &'static str) -> Result<Option<Uuid>> {
         self.text(name)?.map(|text| uuid(name, text)).transpose()
     }
 
-    /// One of a few words, if it is there: one that `parse` knows.
+    /// One of a fixed set of words, if present. `parse` returns `None` for an unknown word.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when it is another word.
+    /// [`Error::Invalid`] if the word is unknown.
     pub fn one_of<T>(
         &self,
         name: &'static str,
@@ -167,7 +166,7 @@ impl QueryText {
     }
 }
 
-/// The headers, still bytes.
+/// The headers, as bytes.
 pub struct HeaderText(HeaderMap);
 
 impl<S: Send + Sync> FromRequestParts<S> for HeaderText {
@@ -179,10 +178,10 @@ impl<S: Send + Sync> FromRequestParts<S> for HeaderText {
 }
 
 impl HeaderText {
-    /// A header that may be there once, in whatever case it is spelt.
+    /// A header that may occur once. The case of the name does not matter.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when it is there twice: nobody says which counts.
+    /// [`Error::Invalid`] if it occurs twice, because it is unclear which value counts.
     pub fn once(&self, name: &'static str) -> Result<Option<&[u8]>> {
         let mut values = self.0.get_all(name).into_iter();
         let value = values.next();

@@ -8,10 +8,10 @@ use common::{
     Result,
     chat::{
         messages::{ClientMessageId, Content},
-        replies::{NewMessage, Replies, Reply, State as ReplyState},
+        replies::{Failure, NewMessage, Replies, Reply, State as ReplyState},
     },
     governance::auth::Caller,
-    web::{BodyFailures, Deadline, Json, PathText, Problem},
+    web::{BodyFailures, CONTENT_BLOCKED, Deadline, Json, PathText, Problem},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -101,10 +101,10 @@ pub(crate) async fn send_message(
 
 impl AiReply {
     fn new(id: i64, created_at: DateTime<Utc>, reply: Reply) -> Self {
-        let content = if reply.state == ReplyState::Failed {
-            UNAVAILABLE.to_owned()
-        } else {
-            reply.text
+        let content = match (reply.state, reply.failure) {
+            (ReplyState::Failed, Some(Failure::ContentBlocked)) => CONTENT_BLOCKED.to_owned(),
+            (ReplyState::Failed, _) => UNAVAILABLE.to_owned(),
+            _ => reply.text,
         };
         Self {
             id,

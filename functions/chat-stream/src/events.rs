@@ -13,8 +13,8 @@ use axum::response::{
 use chrono::{DateTime, Utc};
 use common::{
     Result,
-    chat::replies::{Event, EventId, ReplyHeader, ReplyStream},
-    web::QueryText,
+    chat::replies::{Event, EventId, Failure, ReplyHeader, ReplyStream},
+    web::{CONTENT_BLOCKED, QueryText},
 };
 use futures_util::stream;
 use serde::Serialize;
@@ -162,7 +162,10 @@ fn render(head: ReplyHeader, event: Event, encoding: Encoding) -> (&'static str,
         }
         Event::Broken { failure, .. } => {
             let data = ErrorData {
-                message: "AI 服务暂时不可用",
+                message: match failure {
+                    Failure::ContentBlocked => CONTENT_BLOCKED,
+                    _ => "AI 服务暂时不可用",
+                },
                 code: failure.code(),
                 retryable: failure.is_retryable(),
                 message_id: head.message_id,

@@ -38,7 +38,7 @@ use local::{
 use serde::{Deserialize, Serialize};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::{Result, stage};
+use crate::{Result, bench_database};
 
 /// What a process does.
 #[derive(Deserialize, Serialize)]
@@ -81,7 +81,7 @@ impl Child {
         command
             .arg("--child")
             .arg(serde_json::to_string(&role)?)
-            .env("JWT_SECRET", stage::SECRET)
+            .env("JWT_SECRET", bench_database::SECRET)
             .env("DASHSCOPE_API_KEY", "sk-benchmark")
             .env("DASHSCOPE_BASE_URL", upstream)
             .env("DASHSCOPE_APP_ID_1_CHAT", "app1_chat")
@@ -167,7 +167,7 @@ pub fn run(role: &str) -> Result<()> {
     });
     let mut runtime = match role {
         Role::Local { database_url } => {
-            let home = stage::home();
+            let home = bench_database::data_dir();
             let home = home.to_str().ok_or("a path that is no text")?;
             let arguments = [
                 "parlor",
@@ -236,7 +236,8 @@ pub fn tools(database_url: &str, upstream: String) -> Result<AppState> {
     let nothing = Env::from_pairs::<&str, &str>([]);
     let limits = ChatLimits::from_env(&nothing)?;
     let replies = Replies::new(db.clone(), DashScope::new(client)?, app_ids, limits);
-    let secrets = JwtSecrets::new(&stage::SECRET.into(), None).ok_or("the secret is too short")?;
+    let secrets =
+        JwtSecrets::new(&bench_database::SECRET.into(), None).ok_or("the secret is too short")?;
     Ok(AppState {
         db,
         secrets,

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use reqwest::{Client, RequestBuilder, Response};
 use serde_json::json;
 
-use crate::{Result, stage::Person};
+use crate::{Result, bench_database::Person};
 
 /// How a text frame is told from the others.
 #[derive(Clone, Copy)]

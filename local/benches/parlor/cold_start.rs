@@ -9,10 +9,9 @@ use std::{
 };
 
 use crate::{
-    Result, progress,
+    Result, bench_database, progress,
     release::Binaries,
     report::{Figure, Section},
-    stage,
     stats::Samples,
 };
 
@@ -67,7 +66,7 @@ fn start(program: &Path) -> Result<Duration> {
         .env("AWS_LAMBDA_LOG_STREAM_NAME", "benchmark")
         .env("AWS_REGION", "ap-southeast-1")
         .env("DATABASE_URL", "postgres://nobody@127.0.0.1:1/none")
-        .env("JWT_SECRET", stage::SECRET)
+        .env("JWT_SECRET", bench_database::SECRET)
         .env("DASHSCOPE_API_KEY", "sk-benchmark")
         .env("DASHSCOPE_APP_ID_1_CHAT", "app1_chat")
         .stdin(Stdio::null())

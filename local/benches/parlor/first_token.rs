@@ -10,11 +10,11 @@ use local::{
 
 use crate::{
     Result,
+    bench_database::{self, BenchDatabase, Person},
     child::{Child, Role},
     client::{self, Stream, Wire},
     progress,
     report::{Figure, Section},
-    stage::{self, Person, Stage},
     stats::Samples,
     wire,
 };
@@ -30,9 +30,9 @@ pub async fn measure(postgres: &Binaries) -> Result<Section> {
     let mut notes = Vec::new();
     for (durable, what) in [(true, "fsync on"), (false, "fsync off")] {
         progress(format!("first-token, {what}"));
-        let stage = Stage::new(postgres, durable)?;
-        let (url, db) = stage.database("first_token").await?;
-        let people = stage::people(&db, PEOPLE * 2 + 1).await?;
+        let bench = BenchDatabase::new(postgres, durable)?;
+        let (url, db) = bench.create("first_token").await?;
+        let people = bench_database::people(&db, PEOPLE * 2 + 1).await?;
         let (asked, rest) = people.split_at(PEOPLE);
         let (counted, bare) = rest.split_first().ok_or("nobody")?;
         if durable {
@@ -191,7 +191,7 @@ impl Costs {
                 let (outcome, message_id): (String, Option<i64>) = sqlx::query_as(
                     "select outcome, message_id from begin_reply($1, $2, $3, $4, null, 'app1_chat', 2000, 20, 2, 30, row(3000, 50, 20))",
                 )
-                .bind(stage::SITE)
+                .bind(bench_database::SITE)
                 .bind(person.id)
                 .bind(person.chat_id)
                 .bind(CONTENT)

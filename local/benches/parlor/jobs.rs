@@ -15,10 +15,10 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     Result,
+    bench_database::{self, BenchDatabase},
     child::{Child, Role},
     progress,
     report::{Figure, Section},
-    stage::{self, Stage},
 };
 
 /// Sites, each with so many members.
@@ -39,8 +39,8 @@ pub async fn measure(postgres: &Binaries) -> Result<Section> {
             "jobs, {} of {STEPS} steps, {what}",
             SITES * MEMBERS
         ));
-        let stage = Stage::new(postgres, durable)?;
-        let (url, db) = stage.database("jobs").await?;
+        let bench = BenchDatabase::new(postgres, durable)?;
+        let (url, db) = bench.create("jobs").await?;
         load(&db).await?;
         let chains = chains(&url, &db).await?;
         figures.push(
@@ -113,7 +113,7 @@ fn worker(url: &str, upstream: String) -> Result<Worker> {
     let mut client = dashscope::Config::new("sk-benchmark".into());
     client.base_url = upstream;
     Ok(session_replies::worker(
-        stage::pool(url)?,
+        bench_database::pool(url)?,
         DashScope::new(client)?,
         AppIds::from_env(&env),
         JobLimits::from_env(&env)?,

@@ -19,11 +19,11 @@ use sqlx::Executor as _;
 
 use crate::{
     Result,
+    bench_database::{self, BenchDatabase},
     child::{Child, Role},
-    machine::Calm,
+    machine::LowStealSampler,
     progress,
     report::{Figure, Section},
-    stage::{self, Stage},
     stats::Samples,
 };
 
@@ -41,12 +41,12 @@ const SESSIONS_PAGE: i64 = MAX_PAGE_SIZE;
 const MAX_SESSIONS: i64 = 2_000;
 
 pub async fn measure(postgres: &Binaries, most: i64, seconds: u64) -> Result<Section> {
-    let stage = Stage::new(postgres, false)?;
+    let bench = BenchDatabase::new(postgres, false)?;
     let mut figures = Vec::new();
     let mut notes = Vec::new();
-    let mut calm = Calm::default();
+    let mut sampler = LowStealSampler::default();
     for (name, most) in [("few", 10_000), ("many", most)] {
-        let (url, db) = stage.database(name).await?;
+        let (url, db) = bench.create(name).await?;
         progress(format!("lists, loading up to {most} messages"));
         let data = Data::load(&db, most, Duration::from_secs(seconds)).await?;
         progress(format!("lists, {} messages", data.messages));
@@ -56,8 +56,8 @@ pub async fn measure(postgres: &Binaries, most: i64, seconds: u64) -> Result<Sec
             upstream,
         })?;
         for page in data.pages(&db).await? {
-            let (served, floor) = calm
-                .round(async || page.measure(&parlor, &db).await)
+            let (served, floor) = sampler
+                .run(async || page.measure(&parlor, &db).await)
                 .await?;
             let what = format!("{}, {} messages", page.what, thousands(data.messages));
             let median = Figure::new(format!("{what}, p50"), served.median(), "ms");
@@ -82,7 +82,7 @@ pub async fn measure(postgres: &Binaries, most: i64, seconds: u64) -> Result<Sec
             thousands(data.long_conversation),
         ));
     }
-    notes.push(calm.words());
+    notes.push(sampler.note());
     Ok(Section {
         title: "Lists",
         conditions: format!(
@@ -178,7 +178,7 @@ impl Data {
              from generate_series($1, $1 + 1000) n",
         )
         .bind(USER)
-        .bind(stage::SITE)
+        .bind(bench_database::SITE)
         .bind(own_conversations)
         .bind(sessions)
         .execute(&mut session)
@@ -228,7 +228,7 @@ impl Data {
              where site_id = $1 and user_id = $2 and message_count > 0
              order by last_active_at desc, id desc offset $3 limit 1",
         )
-        .bind(stage::SITE)
+        .bind(bench_database::SITE)
         .bind(USER)
         .bind((page - 1) * HISTORY_PAGE - 1)
         .fetch_one(db)
@@ -289,7 +289,7 @@ impl Data {
              where site_id = $1 and user_id = $2 and bot_id is not null
              order by last_active_at desc, id desc offset $3 limit 1",
         )
-        .bind(stage::SITE)
+        .bind(bench_database::SITE)
         .bind(USER)
         .bind((page - 1) * SESSIONS_PAGE - 1)
         .fetch_one(db)
@@ -348,7 +348,7 @@ async fn converse(
          )
          select min(id), max(id) from made",
     )
-    .bind(stage::SITE)
+    .bind(bench_database::SITE)
     .bind(user)
     .bind(users)
     .bind(conversations)
@@ -375,7 +375,7 @@ impl Page {
     async fn measure(&self, parlor: &Child, db: &Db) -> Result<(Samples, Samples)> {
         let http = reqwest::Client::new();
         let url = format!("{}{}", parlor.url, self.path);
-        let token = stage::token(USER)?;
+        let token = bench_database::token(USER)?;
         let caller = caller();
         let (mut served, mut floor) = (Samples::default(), Samples::default());
         for round in 0..WARM_UP + REQUESTS {
@@ -405,7 +405,7 @@ impl Page {
 
 fn caller() -> Caller {
     Caller {
-        site_id: stage::SITE,
+        site_id: bench_database::SITE,
         user_id: USER,
         nickname: "coach".into(),
         role: UserRole::Coach,

@@ -109,14 +109,14 @@ const CALM: f64 = 0.01;
 
 /// Measures of single calls, which a host that takes the CPU away in the middle would make its own.
 #[derive(Default)]
-pub struct Calm {
+pub struct LowStealSampler {
     steals: Vec<f64>,
 }
 
-impl Calm {
+impl LowStealSampler {
     /// Measures until the machine's host leaves it alone, [`ROUNDS`] times at most, and answers the round in which
     /// it took least: chosen by what others did, and not by what was measured.
-    pub async fn round<T>(&mut self, mut measure: impl AsyncFnMut() -> Result<T>) -> Result<T> {
+    pub async fn run<T>(&mut self, mut measure: impl AsyncFnMut() -> Result<T>) -> Result<T> {
         let mut calmest: Option<(f64, T)> = None;
         for _ in 0..ROUNDS {
             let before = Ticks::now();
@@ -135,7 +135,7 @@ impl Calm {
     }
 
     /// What a reader of what was measured in rounds should know.
-    pub fn words(&self) -> String {
+    pub fn note(&self) -> String {
         let least = self.steals.iter().copied().fold(f64::INFINITY, f64::min);
         let most = self.steals.iter().copied().fold(0.0, f64::max);
         format!(

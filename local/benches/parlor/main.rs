@@ -3,10 +3,11 @@
 //! Everything that is measured stands beside its target and, from the same run, beside the least
 //! that it could have cost. Nothing is asserted.
 
+mod admin_lists;
+mod bench_database;
 mod child;
 mod client;
 mod cold_start;
-mod desk;
 mod first_token;
 mod jobs;
 mod lists;
@@ -18,7 +19,6 @@ mod reply_sql;
 mod report;
 mod resume;
 mod sizes;
-mod stage;
 mod stats;
 mod streams;
 #[path = "../../tests/it/harness/wire.rs"]
@@ -76,7 +76,7 @@ enum Subject {
     /// Pages of conversations and messages.
     Lists,
     /// What admins look at.
-    Desk,
+    AdminLists,
     /// From exec to the first question for an event.
     ColdStart,
     /// Bytes of the binaries.
@@ -104,7 +104,7 @@ impl Subject {
     /// add its waking up to what is measured.
     fn runtime(self) -> Result<Runtime> {
         let mut runtime = match self {
-            Self::FirstToken | Self::ReplySql | Self::Lists | Self::Desk => {
+            Self::FirstToken | Self::ReplySql | Self::Lists | Self::AdminLists => {
                 Builder::new_current_thread()
             }
             _ => Builder::new_multi_thread(),
@@ -130,7 +130,7 @@ impl Subject {
             Self::Lists => {
                 lists::measure(postgres, arguments.messages, arguments.load_seconds).await
             }
-            Self::Desk => desk::measure(postgres, arguments.messages).await,
+            Self::AdminLists => admin_lists::measure(postgres, arguments.messages).await,
             Self::ColdStart => cold_start::measure(),
             Self::Sizes => sizes::measure(),
             Self::Memory => memory::measure(postgres).await,
@@ -144,7 +144,7 @@ fn measure(arguments: &Arguments) -> Result<()> {
     } else {
         &arguments.subjects
     };
-    let postgres = Binaries::find_or_fetch(&stage::home(), None)?;
+    let postgres = Binaries::find_or_fetch(&bench_database::data_dir(), None)?;
     let machine = machine::describe(&postgres);
     let mut sections: Vec<(String, Section)> = Vec::new();
     for subject in subjects {

@@ -13,11 +13,11 @@ use serde_json::{Value, json};
 
 use crate::{
     Result,
+    bench_database::{self, BenchDatabase, Person},
     child::{self, Child, Role},
     client, progress,
     release::Binaries,
     report::{Figure, Section},
-    stage::{self, Person, Stage},
 };
 
 const REQUESTS: usize = 1_000;
@@ -41,9 +41,9 @@ const CONTENT: &str = "今天店里生意怎么样？[[sim:long:200]]";
 pub async fn measure(postgres: &Postgres) -> Result<Section> {
     let binaries = Binaries::build()?;
     progress("memory");
-    let stage = Stage::new(postgres, false)?;
-    let (url, db) = stage.database("memory").await?;
-    let people = stage::people(&db, REQUESTS.div_ceil(REQUESTS_EACH) * 2).await?;
+    let bench = BenchDatabase::new(postgres, false)?;
+    let (url, db) = bench.create("memory").await?;
+    let people = bench_database::people(&db, REQUESTS.div_ceil(REQUESTS_EACH) * 2).await?;
     let (streaming, sending) = people.split_at(people.len() / 2);
     let simulator = Child::start(&Role::Simulator {
         tokens_per_second: None,
@@ -74,7 +74,7 @@ pub async fn measure(postgres: &Postgres) -> Result<Section> {
     }
     let admin = [Person {
         id: ADMIN,
-        token: stage::token(ADMIN)?,
+        token: bench_database::token(ADMIN)?,
         chat_id: 0,
     }];
     for path in READ_BY_ADMINS {
@@ -127,7 +127,12 @@ impl Functions {
             ("DASHSCOPE_BASE_URL", upstream),
         ];
         let env = Env::from_pairs(apps.into_iter().chain(service));
-        let specs = cloud::specs(directory, &env, &database_url.into(), &stage::SECRET.into());
+        let specs = cloud::specs(
+            directory,
+            &env,
+            &database_url.into(),
+            &bench_database::SECRET.into(),
+        );
         let emulator = Emulator::start(specs)?;
         let router = emulator.router(cloud::routes()?)?;
         let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
@@ -154,7 +159,7 @@ fn visit(number: usize) -> Value {
     json!({
         "source": "parlor.business",
         "detail-type": "consumption.settled",
-        "detail": { "site_id": stage::SITE, "member_id": MEMBER + number % MEMBERS, "payload": {} },
+        "detail": { "site_id": bench_database::SITE, "member_id": MEMBER + number % MEMBERS, "payload": {} },
     })
 }
 

@@ -7,11 +7,11 @@ use local::postgres::Binaries;
 
 use crate::{
     Result,
+    bench_database::{self, BenchDatabase, Person},
     child::{Child, Role},
     client::{self, Stream, Wire},
     progress,
     report::{Figure, Section},
-    stage::{self, Person, Stage},
 };
 
 const STREAMS: usize = 50;
@@ -21,9 +21,9 @@ const TOKENS_PER_SECOND: u32 = 100;
 const HELD: usize = 100;
 
 pub async fn measure(postgres: &Binaries) -> Result<Section> {
-    let stage = Stage::new(postgres, true)?;
-    let (url, db) = stage.database("relay").await?;
-    let people = stage::people(&db, HELD * 3).await?;
+    let bench = BenchDatabase::new(postgres, true)?;
+    let (url, db) = bench.create("relay").await?;
+    let people = bench_database::people(&db, HELD * 3).await?;
 
     progress(format!(
         "relay, {STREAMS} streams of {TOKENS} tokens, through Parlor and through hyper"

@@ -10,9 +10,10 @@ use serde::Deserialize;
 use sqlx::{AssertSqlSafe, Row as _};
 
 use crate::{
-    Result, progress,
+    Result,
+    bench_database::{self, BenchDatabase, Person},
+    progress,
     report::{Figure, Section},
-    stage::{self, Person, Stage},
     stats::Samples,
 };
 
@@ -27,11 +28,11 @@ const PIECE: usize = 600;
 
 pub async fn measure(postgres: &Binaries) -> Result<Section> {
     progress("reply-sql");
-    let stage = Stage::new(postgres, false)?;
-    let (url, db) = stage.database("reply_sql").await?;
+    let bench = BenchDatabase::new(postgres, false)?;
+    let (url, db) = bench.create("reply_sql").await?;
     demo::fill(&url.as_str().into(), ROWS, ROWS).await?;
-    stage::lift_budgets(&db).await?;
-    let people = stage::people(&db, PEOPLE * 2).await?;
+    bench_database::lift_budgets(&db).await?;
+    let people = bench_database::people(&db, PEOPLE * 2).await?;
     let (with_session, without) = people.split_at(PEOPLE);
     let statements = Statements::read()?;
     let mut empty = Samples::default();
@@ -127,7 +128,7 @@ impl Times {
             for person in people {
                 let start = Instant::now();
                 let row = sqlx::query(AssertSqlSafe(statements.begin.clone()))
-                    .bind(stage::SITE)
+                    .bind(bench_database::SITE)
                     .bind(person.id)
                     .bind(person.chat_id)
                     .bind(QUESTION)
@@ -154,7 +155,7 @@ impl Times {
 
                 let start = Instant::now();
                 sqlx::query(AssertSqlSafe(statements.checkpoint.clone()))
-                    .bind(stage::SITE)
+                    .bind(bench_database::SITE)
                     .bind(reply)
                     .bind(0_i32)
                     .bind(&piece)
@@ -165,7 +166,7 @@ impl Times {
 
                 let start = Instant::now();
                 sqlx::query(AssertSqlSafe(statements.finish.clone()))
-                    .bind(stage::SITE)
+                    .bind(bench_database::SITE)
                     .bind(reply)
                     .bind(run)
                     .bind(run_at)

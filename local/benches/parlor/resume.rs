@@ -7,10 +7,10 @@ use local::postgres::Binaries;
 
 use crate::{
     Result,
+    bench_database::{self, BenchDatabase, Person},
     child::{Child, Role},
     progress,
     report::{Figure, Section},
-    stage::{self, Person, Stage},
     stats::Samples,
 };
 
@@ -21,9 +21,9 @@ const LETTERS: &str = "今天的台球厅人气不错🎱，老会员陆续到�
 
 pub async fn measure(postgres: &Binaries) -> Result<Section> {
     progress(format!("resume, {REQUESTS} times {CHARACTERS} characters"));
-    let stage = Stage::new(postgres, true)?;
-    let (url, db) = stage.database("resume").await?;
-    let people = stage::people(&db, 1).await?;
+    let bench = BenchDatabase::new(postgres, true)?;
+    let (url, db) = bench.create("resume").await?;
+    let people = bench_database::people(&db, 1).await?;
     let person = people.first().ok_or("nobody")?;
     let letters: Vec<char> = LETTERS.chars().collect();
     let mut chance = fastrand::Rng::with_seed(1);
@@ -67,7 +67,7 @@ pub async fn measure(postgres: &Binaries) -> Result<Section> {
             "select content from biz.ai_messages where id = $1 and site_id = $2",
         )
         .bind(message_id)
-        .bind(stage::SITE)
+        .bind(bench_database::SITE)
         .fetch_one(&db)
         .await?;
         let bare = began.elapsed();
@@ -113,7 +113,7 @@ async fn store(db: &Db, person: &Person, text: &str) -> Result<i64> {
          values ($1, $2, $3, 1, 'assistant', $4, 1, now()) returning id",
     )
     .bind(person.chat_id)
-    .bind(stage::SITE)
+    .bind(bench_database::SITE)
     .bind(person.id)
     .bind(text)
     .fetch_one(db)

@@ -15,11 +15,11 @@ use tokio::{
 
 use crate::{
     Result,
+    bench_database::{self, BenchDatabase, Person},
     child::{Child, Role},
     machine::Ticks,
     progress,
     report::{Figure, Section},
-    stage::{self, Person, Stage},
     stats::Samples,
 };
 
@@ -37,17 +37,17 @@ const LATEST: f64 = 100.0;
 const WARM: usize = 50;
 
 pub async fn measure(postgres: &Binaries) -> Result<Section> {
-    let stage = Stage::new(postgres, true)?;
-    let (url, db) = stage.database("streams").await?;
-    let people = stage::people_of_both_sites(&db, STREAMS[0]).await?;
+    let bench = BenchDatabase::new(postgres, true)?;
+    let (url, db) = bench.create("streams").await?;
+    let people = bench_database::people_of_both_sites(&db, STREAMS[0]).await?;
     let mut figures = Vec::new();
     let mut notes = Vec::new();
     for count in STREAMS {
         progress(format!("streams, {count} through Parlor"));
         let simulator = simulator()?;
         let parlor = Child::local(&url, &simulator.url)?;
-        stage::lift_budgets(&db).await?;
-        let ours = through_parlor(&stage, &parlor, &simulator, &people[..count])?;
+        bench_database::lift_budgets(&db).await?;
+        let ours = through_parlor(&bench, &parlor, &simulator, &people[..count])?;
         drop((parlor, simulator));
         progress(format!("streams, {count} through hyper"));
         let floor = through_proxy(count)?;
@@ -99,7 +99,7 @@ pub async fn measure(postgres: &Binaries) -> Result<Section> {
 
 /// Through the product: read, stored and written anew.
 fn through_parlor(
-    stage: &Stage,
+    bench: &BenchDatabase,
     parlor: &Child,
     simulator: &Child,
     people: &[Person],
@@ -120,7 +120,7 @@ fn through_parlor(
     load(people, tokens_of(people.len())).run(parlor, || {
         vec![
             ("Parlor", parlor.cpu()),
-            ("PostgreSQL", stage.cpu()),
+            ("PostgreSQL", bench.cpu()),
             ("simulator", simulator.cpu()),
             ("client", cpu_of_this_thread()),
             ("all of the machine", Ok(Ticks::now().used())),

@@ -1,4 +1,4 @@
-//! `DashScope` on a laptop, by itself.
+//! The DashScope simulator as a program of its own.
 
 use clap::Parser;
 use local::simulator::command::{Args, run};
@@ -7,7 +7,7 @@ use local::simulator::command::{Args, run};
 #[command(
     name = "simulator",
     version,
-    about = "Plays DashScope applications on this machine"
+    about = "Simulates DashScope applications on this machine"
 )]
 struct Cli {
     #[command(flatten)]

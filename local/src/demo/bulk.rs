@@ -1,5 +1,5 @@
-//! Made-up conversations and runs, as many as growth brings, with every counter right. Rows go in by `COPY`: ten
-//! million of each take minutes.
+//! Generates conversations and runs for measurements, and updates all counters. Rows are inserted
+//! with `COPY`: ten million of each take minutes.
 
 use std::{
     collections::BTreeMap,
@@ -17,8 +17,8 @@ use sqlx::{
     postgres::{PgConnectOptions, PgCopyIn},
 };
 
-/// Those who have talked: site and user.
-const TALKERS: [(i64, i64); 6] = [
+/// Site and user of the generated conversations.
+const USERS: [(i64, i64); 6] = [
     (1, 1001),
     (1, 1002),
     (1, 1003),
@@ -26,21 +26,21 @@ const TALKERS: [(i64, i64); 6] = [
     (2, 2001),
     (2, 2004),
 ];
-/// Messages of a made-up conversation.
+/// Messages per conversation.
 const MESSAGES_EACH: i64 = 20;
-/// Days that runs are spread over, today included.
+/// Runs are spread over so many days, including today.
 const DAYS: i64 = 90;
-/// Bytes that are collected before they are sent.
+/// Bytes per `COPY` message.
 const CHUNK: usize = 1 << 20;
 
 const QUESTION: &str = "今天店里生意怎么样？";
 const ANSWER: &str = "比上周同期高一成，主要来自晚间的包厢。";
 
-/// Adds conversations, and runs of the last 90 days with their usage. The budgets of the two sites grow with what
-/// they have used, so that the product can still be tried.
+/// Adds conversations, and runs of the last 90 days with their usage. Raises the budgets of the two
+/// sites above that usage, so that new requests are not refused.
 ///
 /// # Errors
-/// When a statement fails.
+/// If a statement fails.
 pub async fn fill(url: &SecretString, messages: i64, runs: i64) -> Result<(), sqlx::Error> {
     let options: PgConnectOptions = url.expose_secret().parse()?;
     let options = options.options([("search_path", functions::SEARCH_PATH)]);
@@ -65,7 +65,7 @@ pub async fn fill(url: &SecretString, messages: i64, runs: i64) -> Result<(), sq
     Ok(())
 }
 
-/// Rows on their way, as `COPY` reads them.
+/// A buffer of rows in the text format of `COPY`.
 struct Rows<'a> {
     copy: PgCopyIn<&'a mut PgConnection>,
     text: String,
@@ -79,7 +79,7 @@ impl<'a> Rows<'a> {
         })
     }
 
-    /// None of the values may hold a tab, a line feed or a backslash.
+    /// Values must not contain a tab or a line feed. A backslash is only allowed in [`NULL`].
     async fn push(&mut self, values: &[&(dyn Display + Sync)]) -> Result<(), sqlx::Error> {
         for (place, value) in values.iter().enumerate() {
             let end = if place + 1 == values.len() {
@@ -102,10 +102,10 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// As `COPY` reads an absent value.
+/// A null in the text format of `COPY`.
 const NULL: &str = "\\N";
 
-/// Takes so many ids, and answers the first.
+/// Reserves `ids` consecutive ids of the table's sequence and returns the first.
 async fn reserve(session: &mut PgConnection, table: &str, ids: i64) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar(
         "select setval(s, nextval(s) + $2 - 1) - $2 + 1 from (select pg_get_serial_sequence($1, 'id')::regclass) t (s)",
@@ -124,9 +124,9 @@ async fn converse(
     let conversations = (messages / MESSAGES_EACH).max(1);
     let first = reserve(session, "biz.ai_conversations", conversations).await?;
     let first_message = reserve(session, "biz.ai_messages", conversations * MESSAGES_EACH).await?;
-    let talk = |n: i64| {
-        let (site, user) = TALKERS[usize::try_from(n).unwrap_or_default() % TALKERS.len()];
-        // The last one was a minute ago.
+    let conversation = |n: i64| {
+        let (site, user) = USERS[usize::try_from(n).unwrap_or_default() % USERS.len()];
+        // The last conversation was one minute ago.
         (site, user, now - Duration::minutes(conversations - n))
     };
     let mut rows = Rows::into(
@@ -136,7 +136,7 @@ async fn converse(
     )
     .await?;
     for n in 0..conversations {
-        let (site, user, at) = talk(n);
+        let (site, user, at) = conversation(n);
         let at = at.to_rfc3339();
         rows.push(&[
             &(first + n),
@@ -162,7 +162,7 @@ async fn converse(
     )
     .await?;
     for n in 0..conversations {
-        let (site, user, at) = talk(n);
+        let (site, user, at) = conversation(n);
         let at = at.to_rfc3339();
         for seq in 1..=MESSAGES_EACH {
             let (role, content) = if seq % 2 == 1 {
@@ -186,19 +186,19 @@ async fn converse(
         }
     }
     rows.finish().await?;
-    for (place, (site, user)) in (0..).zip(TALKERS) {
-        let talkers = i64::try_from(TALKERS.len()).unwrap_or(1);
+    for (place, (site, user)) in (0..).zip(USERS) {
+        let users = i64::try_from(USERS.len()).unwrap_or(1);
         sqlx::query("update biz.users set listed_conversations = listed_conversations + $3 where site_id = $1 and id = $2")
             .bind(site)
             .bind(user)
-            .bind((conversations - place + talkers - 1) / talkers)
+            .bind((conversations - place + users - 1) / users)
             .execute(&mut *session)
             .await?;
     }
     Ok(())
 }
 
-/// A made-up run.
+/// A generated run.
 struct Run {
     app: App,
     trigger: &'static str,
@@ -208,7 +208,7 @@ struct Run {
 }
 
 impl Run {
-    /// Half are chats; three of a hundred come to nothing.
+    /// Half of the runs are chats. About 3 % fail or are stopped.
     fn random(chance: &mut fastrand::Rng) -> Self {
         let app = match chance.u8(0..100) {
             0..50 => App::Chat,
@@ -235,14 +235,14 @@ impl Run {
             25..30 => "stopped",
             _ => "success",
         };
-        let was_asked = !matches!(status, "circuit_open" | "budget_exceeded");
+        let was_sent = !matches!(status, "circuit_open" | "budget_exceeded");
         Self {
             app,
             trigger,
             status,
-            tokens: if was_asked { chance.i64(50..1_500) } else { 0 },
-            // Most are quick, a few are not.
-            latency_ms: if was_asked {
+            tokens: if was_sent { chance.i64(50..1_500) } else { 0 },
+            // Most are fast, a few are slow.
+            latency_ms: if was_sent {
                 200 + chance.i64(0..60) * chance.i64(0..60)
             } else {
                 0
@@ -254,7 +254,8 @@ impl Run {
         matches!(self.status, "success" | "stopped")
     }
 
-    fn was_asked(&self) -> bool {
+    /// True if a request was sent to DashScope.
+    fn was_sent(&self) -> bool {
         self.latency_ms > 0
     }
 
@@ -273,14 +274,14 @@ impl Run {
     }
 }
 
-/// Of a site's day and app.
+/// Counters of one site, day and app.
 #[derive(Default)]
 struct Counters {
     calls: i64,
     successes: i64,
     tokens: i64,
     latency_sum_ms: i64,
-    /// As the column has it.
+    /// The column `latency_histogram`.
     histogram: [i64; BUCKETS.len() + 1],
     last: (&'static str, DateTime<Utc>),
 }
@@ -291,7 +292,7 @@ impl Counters {
         self.successes += i64::from(run.is_success());
         self.tokens += run.tokens;
         self.latency_sum_ms += run.latency_ms;
-        if run.was_asked() {
+        if run.was_sent() {
             self.histogram[BUCKETS.partition_point(|end| i64::from(*end) <= run.latency_ms)] += 1;
         }
         self.last = (run.status, at);
@@ -314,7 +315,7 @@ async fn log(
                                error_code, error_message, created_at, finished_at) from stdin",
     )
     .await?;
-    // The same on every machine.
+    // A fixed seed: the same runs on every machine.
     let mut chance = fastrand::Rng::with_seed(runs.unsigned_abs());
     let shanghai =
         FixedOffset::east_opt(8 * 3600).unwrap_or_else(|| FixedOffset::east_opt(0).expect("UTC"));
@@ -374,7 +375,7 @@ async fn log(
                 &NULL
             },
             &latency,
-            &i32::from(run.was_asked()),
+            &i32::from(run.was_sent()),
             &run.error_code(),
             if run.is_success() { &NULL } else { &"made up" },
             &at.to_rfc3339(),
@@ -385,7 +386,7 @@ async fn log(
     rows.finish().await
 }
 
-/// Adds to what the days have been used for, and to the budgets.
+/// Adds the runs to the usage tables and raises the budgets.
 async fn count(session: &mut PgConnection, counted: &Usage) -> Result<(), sqlx::Error> {
     for ((site, day, app), counters) in counted {
         sqlx::query(

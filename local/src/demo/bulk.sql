@@ -1,4 +1,4 @@
--- Partitions of the run log for the months that made-up runs reach back.
+-- Creates the partitions of the run log for the last 3 months, which the generated runs need.
 do $$
 declare
     v_month date;

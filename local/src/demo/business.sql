@@ -1,25 +1,25 @@
--- The business of two made-up halls, up to now: weekends are busier, a few members have stopped coming,
--- coaches do unlike well. Chance is a hash of names and days, so that the same day always comes out the
--- same, and each start adds what has happened since the last.
+-- Business data of two fictional halls up to now. Weekends are busier, a few members have stopped
+-- coming, and coaches differ in skill. Random values are hashes of names and days, so a day always
+-- gets the same data. Each start adds the data since the previous start.
 create or replace function pg_temp.chance(key text) returns double precision language sql immutable as $$
     select (hashtextextended(key, 0) & 2147483647) / 2147483648.0
 $$;
 create or replace function pg_temp.choice(key text, choices text[]) returns text language sql immutable as $$
     select choices[1 + floor(pg_temp.chance(key) * cardinality(choices))::integer]
 $$;
--- How busy a day of the week is.
+-- Factor of visits by day of the week.
 create or replace function pg_temp.bustle(day date) returns double precision language sql immutable as $$
     select (array[0.80, 0.78, 0.85, 0.95, 1.20, 1.60, 1.45])[extract(isodow from day)::integer]
 $$;
 
--- Compiling such statements takes longer than running them.
+-- JIT compilation of these statements takes longer than running them.
 set local jit = off;
 
--- All finance insights of a hall take about 200,000 tokens: more than a day of the default budget.
+-- All finance insights of a hall need about 200,000 tokens, more than the default daily budget.
 insert into biz.ai_budgets (site_id, daily_limit, monthly_limit) values (1, 1000000, 20000000), (2, 1000000, 20000000)
 on conflict do nothing;
 
--- since: what is there before that day stays as it is.
+-- since: data of earlier days is not changed.
 create temp table hall (site_id, first_member, members, areas, busy, today, since) on commit drop as
 select h.*, t.today, greatest(t.today - 89, (select max(f.business_date) - 1 from dws.finance_area_daily f where f.site_id = h.site_id))
 from (values
@@ -33,7 +33,7 @@ create temp table coach (site_id, coach_id, coach_name, skill) on commit drop as
 values (1::bigint, 1001::bigint, '阿杰', 1.3), (1, 1011, '小林', 1.0), (1, 1012, '大飞', 0.75), (1, 1013, '阿豹', 0.9),
        (2, 2001, '阿豪', 1.1), (2, 2011, '小七', 0.7), (2, 2012, '老周', 1.2);
 
--- kind: how often somebody comes, and until when.
+-- kind: decides how often a member comes, and until when.
 create temp table person on commit drop as
 select h.site_id, h.first_member + n as member_id, h.today, h.since,
        pg_temp.choice('surname' || h.site_id || n, string_to_array('王李张刘陈杨黄赵周吴徐孙马朱胡郭何林高罗', null))
@@ -63,7 +63,7 @@ select site_id, member_id, name,
 from person
 on conflict do nothing;
 
--- One visit a day at most. What the member pays belongs to the order of that day.
+-- At most one visit a day, with one order.
 insert into dws.member_consumption (site_id, order_id, member_id, business_date, paid_at, area, item, minutes, amount, coach_id)
 select v.site_id, to_char(v.day, 'YYYYMMDD')::bigint * 100000 + v.member_id, v.member_id, v.day, v.paid_at, v.area,
        case when v.coach_id is not null then '陪练课' when v.area = '包厢' then '包厢畅打' when v.area = '棋牌室' then '棋牌' else '台费' end,
@@ -89,7 +89,7 @@ from (
 where v.paid_at <= now()
 on conflict do nothing;
 
--- Members and walk-ins together. The newest days are made anew, for they were not over.
+-- Members and walk-ins together. The newest days are updated, because they were incomplete.
 insert into dws.finance_area_daily (site_id, business_date, area, revenue, orders, table_minutes, member_orders, new_members, recharged)
 select h.site_id, d.day, a.area,
        round((coalesce(m.amount, 0) + w.orders * (70 + 50 * pg_temp.chance('ticket' || k.key)))::numeric, 2),
@@ -107,7 +107,7 @@ left join lateral (
     from dws.member_consumption c where c.site_id = h.site_id and c.business_date = d.day and c.area = a.area
 ) m on true
 cross join lateral (
-    -- Of today, the part that is over.
+    -- For today, only the part of the day that has passed.
     select floor(h.busy * pg_temp.bustle(d.day) * (array[34, 12, 9])[a.place] * (0.75 + 0.5 * pg_temp.chance('walk-in' || k.key))
                  * case d.day when h.today then least(1, greatest(0, extract(epoch from now() - (d.day + interval '12 hours') at time zone 'Asia/Shanghai') / 39600)) else 1 end
                 )::integer as orders

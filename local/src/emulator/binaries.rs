@@ -1,4 +1,4 @@
-//! The functions' executables, built as the running one was.
+//! Builds the executables of the functions in the profile of the running program.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::process::{ExitStatus, Stdio};
 use tokio::process::Command;
 use tokio::sync::OnceCell;
 
-/// How the variables begin that `cargo run` and `cargo test` set for the program.
+/// Prefixes of the variables that `cargo run` and `cargo test` set for the program.
 const SET_BY_CARGO: [&str; 5] = [
     "CARGO_BIN_",
     "CARGO_CRATE_NAME",
@@ -16,31 +16,30 @@ const SET_BY_CARGO: [&str; 5] = [
     "CARGO_PRIMARY_PACKAGE",
 ];
 
-/// Why there are no executables.
+/// An error of a build.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    /// This program does not lie in a Cargo target directory.
+    /// The running program is not in a Cargo target directory.
     #[error("{} is not in a cargo target directory", .0.display())]
     NotInTarget(PathBuf),
-    /// Cargo, or the path of this program, could not be had.
+    /// Cargo could not be run, or the path of the running program is unknown.
     #[error("cargo could not be run")]
     Io(#[from] io::Error),
-    /// Cargo has said why on standard error.
+    /// Cargo failed. It printed the reason to standard error.
     #[error("cargo build failed: {0}")]
     Cargo(ExitStatus),
 }
 
-/// Builds every binary of the workspace, in the profile and the target directory of the running
-/// program, and gives the directory that they are in. The first call does the work; a call after it
-/// only waits for that.
+/// Builds all binaries of the workspace and returns their directory. Uses the profile and the
+/// target directory of the running program. Later calls return the result of the first one.
 pub async fn build() -> Result<PathBuf, BuildError> {
     static BUILT: OnceCell<PathBuf> = OnceCell::const_new();
     let directory = BUILT.get_or_try_init(|| run_cargo(&["--workspace", "--bins"]));
     directory.await.cloned()
 }
 
-/// Builds this crate's examples, the functions that the emulator's own tests use, and gives their
-/// directory. `cargo test` builds them too, but not when it is told which test to run.
+/// Builds the examples of this crate and returns their directory. They are the functions for the
+/// tests of the emulator. `cargo test` does not build them if it is limited to a test target.
 pub async fn build_examples() -> Result<PathBuf, BuildError> {
     static BUILT: OnceCell<PathBuf> = OnceCell::const_new();
     let directory = BUILT.get_or_try_init(async || {
@@ -52,7 +51,7 @@ pub async fn build_examples() -> Result<PathBuf, BuildError> {
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "CARGO is how cargo names itself to what it runs"
+    reason = "Cargo sets CARGO to its own path"
 )]
 async fn run_cargo(selection: &[&str]) -> Result<PathBuf, BuildError> {
     let layout = Layout::of(&std::env::current_exe()?)?;
@@ -69,7 +68,7 @@ async fn run_cargo(selection: &[&str]) -> Result<PathBuf, BuildError> {
     if let Some(triple) = &layout.triple {
         command.args(["--target", triple]);
     }
-    forget_cargo(&mut command);
+    remove_cargo_variables(&mut command);
     let status = command.stdin(Stdio::null()).status().await?;
     if status.success() {
         Ok(layout.directory)
@@ -78,16 +77,16 @@ async fn run_cargo(selection: &[&str]) -> Result<PathBuf, BuildError> {
     }
 }
 
-/// Takes away what cargo tells a program of its own package: it changes the fingerprints of build
-/// scripts that read it (ring's does), and another cargo would build half of the dependencies again.
-pub(crate) fn forget_cargo(command: &mut Command) {
-    let told = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-    for name in told.filter(|name| SET_BY_CARGO.iter().any(|set| name.starts_with(set))) {
+/// Removes the variables that Cargo sets for a program. Some build scripts read them, such as that
+/// of ring. A nested Cargo with these variables would rebuild half of the dependencies.
+pub(crate) fn remove_cargo_variables(command: &mut Command) {
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    for name in names.filter(|name| SET_BY_CARGO.iter().any(|set| name.starts_with(set))) {
         command.env_remove(name);
     }
 }
 
-/// Where in a target directory a program lies: `target[/triple]/profile[/deps|/examples]/program`.
+/// The parts of a path `target[/triple]/profile[/deps|/examples]/program`.
 #[derive(Debug, PartialEq, Eq)]
 struct Layout {
     target: PathBuf,
@@ -126,7 +125,7 @@ impl Layout {
     }
 }
 
-/// Whether Cargo keeps its notes in a directory. The tag is there only when Cargo made the directory.
+/// True for a Cargo target directory. `CACHEDIR.TAG` exists only if Cargo created the directory.
 fn is_target(directory: &Path) -> bool {
     [".rustc_info.json", "CACHEDIR.TAG"]
         .iter()
@@ -138,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn profile_and_triple_are_read_from_where_the_program_lies() {
+    fn profile_and_triple_come_from_the_path_of_the_program() {
         let root = tempfile::tempdir().unwrap();
         let target = root.path().join("target");
         std::fs::create_dir(&target).unwrap();
@@ -165,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_elsewhere_is_refused() {
+    fn program_outside_a_target_directory_is_an_error() {
         let root = tempfile::tempdir().unwrap();
         let error = Layout::of(&root.path().join("debug/local")).unwrap_err();
         assert!(matches!(error, BuildError::NotInTarget(_)));

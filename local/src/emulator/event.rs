@@ -1,4 +1,4 @@
-//! An HTTP request as the proxy event that API Gateway (REST, payload version 1) makes of it.
+//! Converts an HTTP request to a proxy event, as API Gateway (REST, payload version 1) does.
 //!
 //! <https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-lambda-proxy-integrations.html>
 
@@ -17,15 +17,15 @@ pub(super) const STAGE: &str = "local";
 const API_ID: &str = "local";
 const ACCOUNT: &str = "123456789012";
 
-/// What the gateway itself adds to a request.
+/// Values that the gateway adds to a request.
 pub(super) struct Receipt {
-    /// API Gateway's id of the request; Lambda's is another.
+    /// The id that API Gateway gives the request. Lambda's request id is different.
     pub(super) request_id: String,
     pub(super) trace_id: String,
     pub(super) time: SystemTime,
 }
 
-/// The event for a request to the route with this path template.
+/// The event for a request. `resource` is the path template of the route.
 pub(super) fn proxy_event(resource: &str, parts: &Parts, body: &[u8], receipt: &Receipt) -> Value {
     let path = parts.uri.path();
     let source_ip = source_ip(parts);
@@ -92,7 +92,7 @@ fn headers(parts: &Parts, source_ip: IpAddr, receipt: &Receipt) -> Pairs {
             headers.entry(name.to_string()).or_default().push(value);
         }
     }
-    // A list that a client sends is kept, and what the gateway saw itself comes last.
+    // The client's list is kept, and the address that the gateway sees is appended.
     let forwarded = headers.remove("x-forwarded-for").unwrap_or_default();
     let forwarded = forwarded
         .into_iter()
@@ -122,7 +122,7 @@ fn is_hop_by_hop(name: &header::HeaderName) -> bool {
     .contains(name)
 }
 
-/// Names and values decoded, which API Gateway does for REST.
+/// Query parameters. API Gateway (REST) decodes their names and values.
 fn query(uri: &Uri) -> Pairs {
     let mut pairs = Pairs::new();
     let decoded = Query::<Vec<(String, String)>>::try_from_uri(uri);
@@ -132,7 +132,7 @@ fn query(uri: &Uri) -> Pairs {
     pairs
 }
 
-/// The segments that the template names, as they stand in the path, which is not decoded.
+/// Path parameters of the template. API Gateway does not decode them.
 fn path_parameters(resource: &str, path: &str) -> Value {
     let mut parameters = Map::new();
     let mut rest = path;
@@ -168,7 +168,7 @@ fn all_values(pairs: &Pairs) -> Value {
     or_null(pairs.iter().map(all).collect())
 }
 
-/// Where there is nothing, API Gateway says `null`.
+/// API Gateway sends `null` instead of an empty object.
 fn or_null(map: Map<String, Value>) -> Value {
     if map.is_empty() {
         Value::Null
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn query_parameters_are_decoded_and_repeated_ones_kept() {
+    fn query_parameters_are_decoded_and_repeated_ones_are_kept() {
         let event = event("/a", get("/a?q=%E5%8F%B0+%26&q=2&empty"));
         assert_eq!(
             event["queryStringParameters"],
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_null() {
+    fn missing_parameters_and_body_are_null() {
         let event = event("/a", get("/a"));
         for member in [
             "queryStringParameters",
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn path_parameters_are_the_named_segments() {
+    fn path_parameters_are_the_raw_segments() {
         let one = event("/chat/{chatId}/messages", get("/chat/4%2F2/messages"));
         assert_eq!(one["pathParameters"], json!({"chatId": "4%2F2"}));
         assert_eq!(one["path"], "/chat/4%2F2/messages");
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_that_is_no_text_goes_as_base64() {
+    fn binary_body_is_sent_as_base64() {
         let bytes: &[u8] = &[0, 255];
         let event = event("/a", Request::post("/a").body(bytes).unwrap());
         assert_eq!(event["body"], "AP8=");
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_are_given_once_and_with_all_values() {
+    fn headers_have_the_last_value_and_all_values() {
         let request = Request::get("/a")
             .header("x-a", "1")
             .header("x-a", "2")
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn the_context_tells_the_route_and_the_time() {
+    fn context_has_the_route_and_the_time() {
         let event = event("/a", get("/a"));
         let context = &event["requestContext"];
         assert_eq!(context["resourcePath"], "/a");

@@ -1,4 +1,4 @@
-//! One function: its instances, as many as there are events at once, and its log.
+//! One function with its instances and its log.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,7 +24,7 @@ pub(super) struct Function {
     closed: AtomicBool,
 }
 
-/// The last lines that a function wrote.
+/// The last lines of a function's output.
 #[derive(Debug, Default)]
 pub(super) struct Logs(Mutex<VecDeque<String>>);
 
@@ -41,11 +41,11 @@ impl Function {
     }
 
     pub(super) async fn invoke(self: &Arc<Self>, event: Bytes) -> Outcome {
-        let (answer, outcome) = oneshot::channel();
+        let (sender, outcome) = oneshot::channel();
         let call = Call {
             request_id: new_id().to_string(),
             event,
-            answer,
+            sender,
         };
         spawn(Arc::clone(self).drive(call));
         outcome.await.unwrap_or_else(|_| {
@@ -54,13 +54,13 @@ impl Function {
         })
     }
 
-    /// Serves a call on the instance that was used last, or on a new one.
+    /// Runs a call on the instance that was used last, or on a new one.
     async fn drive(self: Arc<Self>, mut call: Call) {
         let Ok(_slot) = self.slots.acquire().await else {
             return;
         };
         loop {
-            // A statement of its own, so that the lock is not held while an instance starts.
+            // In a separate statement, so that the lock is released while an instance starts.
             let warm = locked(&self.idle).pop();
             let is_warm = warm.is_some();
             let instance = match warm {
@@ -75,7 +75,7 @@ impl Function {
                 Served::Dead => return,
                 Served::Untaken(untaken) if is_warm => call = untaken,
                 Served::Untaken(untaken) => {
-                    let message = "the process died before it took the event";
+                    let message = "the process ended before it received the event";
                     return fail(untaken, FunctionError::new("Runtime.ExitError", message));
                 }
             }
@@ -98,7 +98,7 @@ impl Function {
         }
     }
 
-    /// Lets the idle processes go, and those at work after their event.
+    /// Ends the idle processes now, and the busy ones after their event.
     pub(super) fn close(&self) {
         let mut idle = locked(&self.idle);
         self.closed.store(true, Ordering::Release);
@@ -144,8 +144,8 @@ impl Logs {
 }
 
 fn fail(call: Call, error: FunctionError) {
-    // Nobody may be waiting any more.
-    let _ = call.answer.send(Outcome::Error(error));
+    // Sending fails if the caller has stopped waiting.
+    let _ = call.sender.send(Outcome::Error(error));
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,4 +1,4 @@
-//! API Gateway (REST): the routes, the integrations' limits, and the errors that it makes itself.
+//! Emulates API Gateway (REST): routes, limits of integrations, and its own error responses.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,17 +26,18 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 const TRACE_ID: HeaderName = HeaderName::from_static("x-amzn-trace-id");
 const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
 
-/// A method of a resource, and the function behind it.
+/// A method of a path, and its function.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
-    /// The one method; `HEAD` is not part of `GET` here.
+    /// `GET` does not include `HEAD`.
     pub method: Method,
-    /// The path template as `template.yaml` has it: `/api/xcx/chat/{chatId}/messages`.
+    /// The path template as in `template.yaml`, such as `/api/xcx/chat/{chatId}/messages`.
     pub path: String,
-    /// The function's name.
+    /// Name of the function.
     pub function: String,
-    /// Whether the integration streams. Of a buffered one nothing is sent before the answer is
-    /// whole, it ends after 29 s, and it takes a streamed answer for a malformed one.
+    /// True for a streaming integration, which is limited to 15 minutes. A buffered one sends the
+    /// response when it is complete and is limited to 29 s. A response of the wrong kind is
+    /// malformed.
     pub streaming: bool,
 }
 
@@ -69,7 +70,7 @@ pub(super) fn router(emulator: &Emulator, routes: Vec<Route>) -> Result<Router, 
     }
     let keep_processes = emulator.clone();
     let not_found = move || {
-        // The router is a clone of the emulator as good as any: the processes live while it does.
+        // The router owns a clone of the emulator, so the processes live as long as the router.
         let _ = &keep_processes;
         std::future::ready(not_found(&Receipt::new()))
     };
@@ -82,7 +83,7 @@ pub(super) fn router(emulator: &Emulator, routes: Vec<Route>) -> Result<Router, 
     Ok(app)
 }
 
-/// `{rest+}` is `{*rest}` to axum.
+/// Converts `{rest+}` to axum's `{*rest}`.
 fn axum_path(path: &str) -> String {
     let segment = |segment: &str| match segment
         .strip_prefix('{')
@@ -143,35 +144,36 @@ impl Integration {
         } else {
             BUFFERED_LIMIT
         };
-        match tokio::time::timeout(limit, self.answer(event.to_string())).await {
+        match tokio::time::timeout(limit, self.invoke(event.to_string())).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => {
-                tracing::warn!(%error, resource, "a function gave no usable answer");
+                tracing::warn!(%error, resource, "function returned no usable response");
                 gateway_error(StatusCode::BAD_GATEWAY, "Internal server error")
             }
             Err(_) => gateway_error(StatusCode::GATEWAY_TIMEOUT, "Endpoint request timed out"),
         }
     }
 
-    async fn answer(&self, event: String) -> Result<Response<Body>, FunctionError> {
+    async fn invoke(&self, event: String) -> Result<Response<Body>, FunctionError> {
         let outcome = self.function.invoke(event.into()).await;
         match (&outcome, self.streaming) {
-            (Outcome::Response(_), true) => Err(mismatch("a streaming", "whole")),
-            (Outcome::Stream(_), false) => Err(mismatch("a buffered", "as a stream")),
+            (Outcome::Response(_), true) => Err(mismatch("a streaming", "a buffered")),
+            (Outcome::Stream(_), false) => Err(mismatch("a buffered", "a streamed")),
             _ => outcome.into_http().await,
         }
     }
 }
 
-/// Lambda hands either form to either integration as raw bytes, which then are not in the format
-/// that the integration expects.
-fn mismatch(integration: &str, answer: &str) -> FunctionError {
-    let message = format!("{integration} integration got its answer {answer}");
+/// Lambda passes both kinds of response to both kinds of integration as raw bytes. A response of
+/// the wrong kind does not have the format that the integration expects.
+fn mismatch(integration: &str, response: &str) -> FunctionError {
+    let message = format!("{integration} integration received {response} response");
     FunctionError::new("MalformedProxyResponse", message)
 }
 
-/// What `template.yaml` makes of API Gateway's misleading 403 for an unknown path or method. The
-/// gateway cannot tell the two apart, nor the face: it speaks the mini-program's.
+/// The response to an unknown path or method. API Gateway returns a misleading 403, which
+/// `template.yaml` replaces with this 404. It always has the error format of the mini-program,
+/// because the gateway does not know which API the caller uses.
 fn not_found(receipt: &Receipt) -> Response<Body> {
     let body = json!({
         "detail": "内容不存在",

@@ -1,4 +1,4 @@
-//! One sandbox: a process, its Runtime API, and one event at a time.
+//! One instance of a function: a process and its Runtime API. It handles one event at a time.
 
 use std::path::Path;
 use std::process::ExitStatus;
@@ -19,18 +19,18 @@ use super::{FunctionSpec, new_trace, now};
 const REGION: &str = "ap-southeast-1";
 const ACCOUNT: &str = "123456789012";
 
-/// What a start may take before the function's own timeout begins to count, as on Lambda.
+/// Time for the start, in addition to the function's timeout, as on Lambda.
 const INIT_LIMIT: Duration = Duration::from_secs(10);
 
-/// An event and the place for its answer.
+/// An event and the channel for its result.
 #[derive(Debug)]
 pub(super) struct Call {
     pub(super) request_id: String,
     pub(super) event: Bytes,
-    pub(super) answer: oneshot::Sender<Outcome>,
+    pub(super) sender: oneshot::Sender<Outcome>,
 }
 
-/// A process that has asked for an event and is frozen until it gets one.
+/// A process that waits for an event. It is stopped until it gets one.
 #[derive(Debug)]
 pub(super) struct Instance {
     process: Arc<Process>,
@@ -39,20 +39,20 @@ pub(super) struct Instance {
     poll: Poll,
 }
 
-/// How an instance came out of a call.
+/// State of an instance after a call.
 #[derive(Debug)]
 pub(super) enum Served {
-    /// Ready for the next one.
+    /// Ready for the next call.
     Ready(Instance),
-    /// Dead; the call has been answered as well as could be.
+    /// The process has ended. The caller has its result or an error.
     Dead,
-    /// Dead before it took the event, which another instance may serve.
+    /// The process ended before it received the event, so another instance may run the call.
     Untaken(Call),
 }
 
 impl Instance {
-    /// Starts a process and waits until it asks for its first event. `on_start` learns of the
-    /// process before that, so that it can be killed while it starts.
+    /// Starts a process and waits until it asks for its first event. `on_start` gets the process
+    /// before that, so that it can be killed during its start.
     pub(super) async fn start(
         spec: &FunctionSpec,
         logs: &Arc<Logs>,
@@ -88,7 +88,7 @@ impl Instance {
         }
     }
 
-    /// Serves one event, to its end, which for a stream is after its last byte.
+    /// Runs one event to its end. A stream ends after its last byte.
     pub(super) async fn serve(self, spec: &FunctionSpec, call: Call) -> Served {
         let Self {
             process,
@@ -99,24 +99,24 @@ impl Instance {
         let Call {
             request_id,
             event,
-            answer,
+            sender,
         } = call;
         if !process.is_running() {
             return Served::Untaken(Call {
                 request_id,
                 event,
-                answer,
+                sender,
             });
         }
-        api.begin(&request_id, answer);
+        api.begin(&request_id, sender);
         process.thaw();
         let deadline = Instant::now() + spec.timeout;
         if let Err(delivery) = poll.send(delivery(spec, request_id.clone(), event)) {
             return match api.end() {
-                Some(answer) => Served::Untaken(Call {
+                Some(sender) => Served::Untaken(Call {
                     request_id,
                     event: delivery.event,
-                    answer,
+                    sender,
                 }),
                 None => Served::Dead,
             };
@@ -125,8 +125,8 @@ impl Instance {
             biased;
             Some(poll) = polls.recv() => {
                 process.freeze();
-                if let Some(answer) = api.end() {
-                    let _ = answer.send(Outcome::Error(no_response(&request_id)));
+                if let Some(sender) = api.end() {
+                    let _ = sender.send(Outcome::Error(no_response(&request_id)));
                 }
                 return Served::Ready(Self { process, api, polls, poll });
             }
@@ -136,9 +136,9 @@ impl Instance {
                 timeout_error(&request_id, spec.timeout)
             }
         };
-        // A stream that had begun is broken by the process's own end, since its connection closes.
-        if let Some(answer) = api.end() {
-            let _ = answer.send(Outcome::Error(error));
+        // A stream that has begun breaks when the process ends, because its connection closes.
+        if let Some(sender) = api.end() {
+            let _ = sender.send(Outcome::Error(error));
         }
         process.exited().await;
         Served::Dead
@@ -159,7 +159,7 @@ fn delivery(spec: &FunctionSpec, request_id: String, event: Bytes) -> Delivery {
     }
 }
 
-/// The environment is Lambda's and the function's own, not the developer's.
+/// The environment has the variables of Lambda and of the function, but not the developer's.
 fn command(spec: &FunctionSpec, api: &RuntimeApi) -> Command {
     let mut command = Command::new(&spec.binary);
     let root = spec.binary.parent().unwrap_or(Path::new("/"));
@@ -185,7 +185,7 @@ fn command(spec: &FunctionSpec, api: &RuntimeApi) -> Command {
         .env("AWS_LAMBDA_LOG_STREAM_NAME", "local")
         .env("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand")
         .env("AWS_LAMBDA_RUNTIME_API", api.address().to_string())
-        // As template.yaml sets it: the routers know no stage.
+        // As in template.yaml: the routes do not include the stage.
         .env("AWS_LAMBDA_HTTP_IGNORE_STAGE_IN_PATH", "true")
         .envs(spec.env.iter().map(|(name, value)| (name, value)));
     command
@@ -210,6 +210,6 @@ fn timeout_error(request_id: &str, timeout: Duration) -> FunctionError {
 
 fn no_response(request_id: &str) -> FunctionError {
     let message =
-        format!("RequestId: {request_id} Error: the function asked for an event without answering");
+        format!("RequestId: {request_id} Error: the function asked for the next event first");
     FunctionError::new("Runtime.NoResponse", message)
 }

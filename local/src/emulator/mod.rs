@@ -1,17 +1,22 @@
-//! What exists only in the cloud, on loopback: the functions' real binaries, the Runtime API that
-//! they ask for events, and API Gateway's REST events and answers in front of them.
+//! An emulator of Lambda and API Gateway (REST) on loopback. It runs the real binaries of the
+//! functions and serves the Runtime API to them.
 //!
-//! As on AWS: a process serves one event at a time and more are started when events come at once;
-//! it is stopped (`SIGSTOP`) between events, so nothing left running after an answer goes on; it is
-//! killed at its deadline; a stream is acknowledged after its last byte; a client that leaves
-//! cancels nothing. Unlike AWS: an event beyond `max_instances` waits instead of being refused, and
-//! nothing limits memory or processor time.
+//! As on AWS:
+//! - A process handles one event at a time. Concurrent events start more processes.
+//! - A process is stopped (`SIGSTOP`) between events, so its background tasks do not continue after
+//!   a response.
+//! - A process is killed at its deadline.
+//! - A streamed response is acknowledged after its last byte.
+//! - A disconnected client cancels nothing.
+//!
+//! Unlike AWS, an event beyond `max_instances` waits instead of being throttled, and memory and CPU
+//! time are not limited.
 
-mod answer;
 pub mod binaries;
 mod event;
 mod function;
 mod gateway;
+mod http_response;
 mod instance;
 mod outcome;
 mod process;
@@ -30,40 +35,36 @@ use self::function::Function;
 pub use self::gateway::Route;
 pub use self::outcome::{FunctionError, Outcome, ResponseStream, StreamBroken};
 
-/// One function: what `template.yaml` says of it.
+/// The settings of one function, as in `template.yaml`.
 #[derive(Clone, Debug)]
 pub struct FunctionSpec {
-    /// The name, as routes and `AWS_LAMBDA_FUNCTION_NAME` spell it.
+    /// The name in [`Route::function`] and `AWS_LAMBDA_FUNCTION_NAME`.
     pub name: String,
-    /// The executable.
+    /// Path of the executable.
     pub binary: PathBuf,
-    /// Its environment beside the variables that Lambda sets itself. Nothing else is inherited.
+    /// Environment variables in addition to those that Lambda sets. No other variable is inherited.
     pub env: Vec<(String, String)>,
-    /// What one event may take; the process is killed then.
+    /// Time limit of one event. The process is killed after it.
     pub timeout: Duration,
-    /// Told to the function, not enforced.
+    /// Passed to the function as a variable, but not enforced.
     pub memory_mb: u32,
-    /// How many processes there may be at once; at least one.
+    /// Most processes at once; 0 counts as 1.
     pub max_instances: usize,
 }
 
-/// Why the emulator cannot do what it was asked.
+/// An error of the emulator.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No function of that name was given to [`Emulator::start`].
+    /// [`Emulator::start`] got no function with this name.
     #[error("there is no function {0:?}")]
     UnknownFunction(String),
-    /// The executable is not there.
+    /// The executable does not exist.
     #[error("the binary of {function:?} is missing: {}", binary.display())]
-    MissingBinary {
-        /// Whose binary.
-        function: String,
-        /// Where it was looked for.
-        binary: PathBuf,
-    },
+    #[expect(missing_docs, reason = "plain data")]
+    MissingBinary { function: String, binary: PathBuf },
 }
 
-/// The functions, ready to be called. Cheap to clone; the processes die with the last clone.
+/// Functions that can be invoked. Cheap to clone. The processes end when the last clone is dropped.
 #[derive(Clone, Debug)]
 pub struct Emulator {
     functions: Arc<Functions>,
@@ -73,7 +74,7 @@ pub struct Emulator {
 struct Functions(HashMap<String, Arc<Function>>);
 
 impl Emulator {
-    /// Makes the functions callable. Their processes start with the first event, as on Lambda.
+    /// Checks that all binaries exist. A process starts with the first event, as on Lambda.
     pub fn start(functions: Vec<FunctionSpec>) -> Result<Self, Error> {
         if let Some(spec) = functions.iter().find(|spec| !spec.binary.is_file()) {
             return Err(Error::MissingBinary {
@@ -90,35 +91,35 @@ impl Emulator {
         })
     }
 
-    /// API Gateway in front of the functions: a service for `axum::serve`. Give it
-    /// `into_make_service_with_connect_info::<SocketAddr>()` for a true `sourceIp`.
+    /// An API Gateway in front of the functions, to be served with `axum::serve`. Use
+    /// `into_make_service_with_connect_info::<SocketAddr>()` to get the real `sourceIp`.
     ///
     /// # Panics
-    /// Two paths that differ only in a parameter's name cannot both be routed.
+    /// If two paths differ only in the name of a parameter.
     pub fn router(&self, routes: Vec<Route>) -> Result<Router, Error> {
         gateway::router(self, routes)
     }
 
-    /// Hands one event to a function and waits until it begins to answer. The event is served to its
-    /// end even if nobody waits for it any more.
+    /// Sends one event to a function and waits until its response begins. The function handles the
+    /// event completely, even if this future is dropped.
     pub async fn invoke(&self, function: &str, event: &Value) -> Result<Outcome, Error> {
         let event = Bytes::from(event.to_string());
         Ok(self.function(function)?.invoke(event).await)
     }
 
-    /// The process ids of a function's instances, oldest first.
+    /// Process ids of a function's instances, oldest first.
     pub fn instances(&self, function: &str) -> Result<Vec<u32>, Error> {
         Ok(self.function(function)?.instances())
     }
 
-    /// `kill -9` for every instance of a function, busy or not; returns once they are gone, with
-    /// their number. The next event starts a new one.
+    /// Kills all instances of a function (`SIGKILL`), busy or idle, and waits for their end.
+    /// Returns their number. The next event starts a new instance.
     pub async fn kill(&self, function: &str) -> Result<usize, Error> {
         Ok(self.function(function)?.kill().await)
     }
 
-    /// What a function's instances wrote to standard output and error, in order of arrival: the
-    /// last 10,000 lines.
+    /// The last 10,000 lines that a function's instances wrote to standard output and standard
+    /// error, in order of arrival.
     pub fn logs(&self, function: &str) -> Result<Vec<String>, Error> {
         Ok(self.function(function)?.logs())
     }
@@ -131,17 +132,17 @@ impl Emulator {
 
 impl Drop for Functions {
     fn drop(&mut self) {
-        // An event that is being served keeps its function, and so its process, alive.
+        // A running event has its own reference to the function, so its process stays alive.
         for function in self.0.values() {
             function.close();
         }
     }
 }
 
-/// Runs platform work that no request may take with it when it goes.
+/// Spawns a task that continues when the request that started it is dropped.
 #[expect(
     clippy::disallowed_methods,
-    reason = "plays AWS, which goes on when a client leaves"
+    reason = "emulates AWS, which continues when a client disconnects"
 )]
 fn spawn<F>(task: F) -> tokio::task::JoinHandle<F::Output>
 where
@@ -150,13 +151,16 @@ where
     tokio::spawn(task)
 }
 
-/// Ids as AWS makes them.
-#[expect(clippy::disallowed_methods, reason = "plays AWS, whose ids these are")]
+/// A request id in the format of AWS.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "emulates AWS, which creates these ids"
+)]
 fn new_id() -> uuid::Uuid {
     uuid::Uuid::new_v4()
 }
 
-/// An X-Ray header of a request that is not sampled.
+/// The X-Ray header of a request that is not sampled.
 fn new_trace() -> String {
     let id = new_id().simple().to_string();
     let (time, rest) = id.split_at(8);

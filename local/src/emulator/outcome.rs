@@ -1,4 +1,4 @@
-//! How an invocation ended, or how its stream began.
+//! The result of an invocation.
 
 use std::fmt;
 
@@ -6,14 +6,15 @@ use bytes::Bytes;
 use futures_util::Stream;
 use tokio::sync::mpsc;
 
-/// What a function made of an event.
+/// The result of an invocation.
 #[derive(Debug)]
 pub enum Outcome {
-    /// A whole answer, usually JSON.
+    /// A complete payload, usually JSON.
     Response(Bytes),
-    /// A stream that has begun: a JSON prelude, eight NULs, then the body. See [`Outcome::into_http`].
+    /// A stream that has begun: a JSON prelude, eight NUL bytes, then the body. See
+    /// [`Outcome::into_http`].
     Stream(ResponseStream),
-    /// The function reported an error, crashed or ran out of time.
+    /// The function reported an error, crashed or exceeded its timeout.
     Error(FunctionError),
 }
 
@@ -21,20 +22,20 @@ pub enum Outcome {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{kind}: {message}")]
 pub struct FunctionError {
-    /// `errorType`: the function's own, or the platform's, such as `Runtime.ExitError` (it crashed)
-    /// or `Sandbox.Timedout` (it was killed at its deadline).
+    /// `errorType`: from the function, or from the platform, such as `Runtime.ExitError` (the
+    /// process crashed) or `Sandbox.Timedout` (it was killed at its deadline).
     pub kind: String,
     /// `errorMessage`.
     pub message: String,
 }
 
-/// The chunks of a streamed answer, as they arrive. Dropping it cancels nothing.
+/// The chunks of a streamed response, as they arrive. Dropping it does not cancel the function.
 #[derive(Debug)]
 pub struct ResponseStream {
     chunks: mpsc::Receiver<Result<Bytes, StreamBroken>>,
 }
 
-/// The stream ended before its end: the function crashed, was killed or said so in a trailer.
+/// The stream is incomplete: the function crashed, was killed or reported an error in a trailer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamBroken(pub String);
 
@@ -52,12 +53,12 @@ impl ResponseStream {
         Self { chunks }
     }
 
-    /// The next chunk; `None` after the last.
+    /// Returns the next chunk, or `None` after the last.
     pub async fn next(&mut self) -> Option<Result<Bytes, StreamBroken>> {
         self.chunks.recv().await
     }
 
-    /// The chunks as a stream, for a body.
+    /// Converts to a `Stream`, for a body.
     pub fn into_stream(self) -> impl Stream<Item = Result<Bytes, StreamBroken>> {
         futures_util::stream::unfold(self, async |mut this| {
             this.next().await.map(|chunk| (chunk, this))
@@ -67,7 +68,7 @@ impl ResponseStream {
 
 impl fmt::Display for StreamBroken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the stream broke off: {}", self.0)
+        write!(f, "the stream is incomplete: {}", self.0)
     }
 }
 

@@ -1,4 +1,4 @@
-//! A function's process: started so that it dies with this one, stopped, continued, killed, reaped.
+//! The process of a function. It ends when this process ends.
 
 mod parent_death;
 
@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::spawn;
 
-/// A running process. It is killed when this is dropped.
+/// A running process. Dropping it kills the process.
 #[derive(Debug)]
 pub(super) struct Process {
     id: u32,
@@ -22,7 +22,8 @@ pub(super) struct Process {
     exit: watch::Receiver<Option<ExitStatus>>,
 }
 
-/// Signals go through the task that reaps, so that none can hit another process of the same id.
+/// A request to the task that waits for the child. Only that task sends signals, so no signal can
+/// reach another process that got the same id.
 #[derive(Clone, Copy, Debug)]
 enum Order {
     Freeze,
@@ -31,7 +32,7 @@ enum Order {
 }
 
 impl Process {
-    /// Starts the command; `on_line` gets each line of its output. Must be called in a runtime.
+    /// Starts the command. `on_line` gets each line of its output. Must be called in a runtime.
     pub(super) async fn start(
         mut command: Command,
         on_line: impl Fn(String) + Clone + Send + 'static,
@@ -40,7 +41,7 @@ impl Process {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            // The terminal's Ctrl-C is for the emulator; Lambda's processes see no terminal.
+            // The process must not receive Ctrl-C from the terminal, because the emulator ends it.
             .process_group(0)
             .kill_on_drop(true);
         parent_death::bind(&mut command);
@@ -66,7 +67,7 @@ impl Process {
         self.exit.borrow().is_none()
     }
 
-    /// Waits for the end; `None` if the status could not be had.
+    /// Waits for the end of the process. Returns `None` if the status is unknown.
     pub(super) async fn exited(&self) -> Option<ExitStatus> {
         let mut exit = self.exit.clone();
         exit.wait_for(Option::is_some)
@@ -75,28 +76,28 @@ impl Process {
             .and_then(|status| *status)
     }
 
-    /// Stops it where it stands (`SIGSTOP`).
+    /// Sends `SIGSTOP`.
     pub(super) fn freeze(&self) {
         self.order(Order::Freeze);
     }
 
-    /// Lets it go on (`SIGCONT`).
+    /// Sends `SIGCONT`.
     pub(super) fn thaw(&self) {
         self.order(Order::Thaw);
     }
 
-    /// Ends it at once (`SIGKILL`), frozen or not.
+    /// Sends `SIGKILL`, which also ends a stopped process.
     pub(super) fn kill(&self) {
         self.order(Order::Kill);
     }
 
     fn order(&self, order: Order) {
-        // Nobody receives any more once the process has ended: then there is nothing to do.
+        // Sending fails if the process has ended.
         let _ = self.orders.send(order);
     }
 }
 
-/// Owns the child until it has been reaped.
+/// Owns the child until it has ended.
 async fn reap(
     mut child: Child,
     mut orders: mpsc::UnboundedReceiver<Order>,
@@ -124,7 +125,7 @@ fn signal(child: &Child, signal: Signal) {
     if let Some(id) = id
         && let Err(error) = rustix::process::kill_process(id, signal)
     {
-        tracing::warn!(%error, ?signal, "a function's process got no signal");
+        tracing::warn!(%error, ?signal, "signal to function process failed");
     }
 }
 
@@ -137,8 +138,8 @@ async fn forward_lines(output: impl AsyncRead + Unpin, on_line: impl Fn(String))
 
 type Start = (Command, Handle, oneshot::Sender<io::Result<Child>>);
 
-/// The kernel ends a child when the *thread* that made it ends, and the runtime's threads come and
-/// go; this one stays.
+/// Starts the child from a thread that never ends. The kernel kills a child when the *thread* that
+/// started it ends, and threads of the runtime can end.
 async fn start_on_lasting_thread(command: Command) -> io::Result<Child> {
     static THREAD: OnceLock<thread_mpsc::Sender<Start>> = OnceLock::new();
     let thread = THREAD.get_or_init(|| {
@@ -146,16 +147,16 @@ async fn start_on_lasting_thread(command: Command) -> io::Result<Child> {
         std::thread::spawn(move || {
             for (mut command, runtime, reply) in starts {
                 let _in_runtime = runtime.enter();
-                // Whoever asked may be gone; then the child is dropped here, and so killed.
+                // If the caller has stopped waiting, the child is dropped here and so killed.
                 let _ = reply.send(command.spawn());
             }
         });
         thread
     });
     let (reply, child) = oneshot::channel();
-    // Sending fails only if the thread is gone; then `reply` is dropped, and the wait ends.
+    // Sending fails only if the thread has ended. Then `reply` is dropped and the wait ends.
     let _ = thread.send((command, Handle::current(), reply));
     child
         .await
-        .map_err(|_| io::Error::other("the thread that starts processes is gone"))?
+        .map_err(|_| io::Error::other("the thread that starts processes has ended"))?
 }

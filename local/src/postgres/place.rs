@@ -1,5 +1,5 @@
-//! Where PostgreSQL may live. It refuses to run as root, so root's goes to another user,
-//! who must be able to reach both the programs and the data.
+//! User and directory of the server. PostgreSQL refuses to run as root, so root starts it as
+//! another user. That user must have access to the programs and the data.
 
 use std::{
     fs::{self, DirBuilder},
@@ -16,7 +16,8 @@ pub(super) struct Owner {
     pub gid: u32,
 }
 
-/// `nobody` where we are root, else nobody in particular: ourselves.
+/// Returns the user `nobody` if this process runs as root. Otherwise returns `None`: the server
+/// runs as the current user.
 pub(super) fn other_owner() -> io::Result<Option<Owner>> {
     if !rustix::process::geteuid().is_root() {
         return Ok(None);
@@ -46,34 +47,34 @@ pub(super) fn other_owner() -> io::Result<Option<Owner>> {
     }
 }
 
-/// A directory for programs and data: below `home` where the server's user can reach it,
-/// else below `/var/tmp`, under a name that belongs to this home.
-pub(super) fn reachable(home: &Path) -> io::Result<PathBuf> {
-    let home = home.canonicalize()?;
-    if other_owner()?.is_none() || is_open(&home) {
-        return Ok(home);
+/// A directory for programs and data. It is `data_dir` if the server's user has access to it.
+/// Otherwise it is a directory in `/var/tmp`, whose name is derived from `data_dir`.
+pub(super) fn reachable(data_dir: &Path) -> io::Result<PathBuf> {
+    let data_dir = data_dir.canonicalize()?;
+    if other_owner()?.is_none() || is_open(&data_dir) {
+        return Ok(data_dir);
     }
     let mut hasher = DefaultHasher::new();
-    home.hash(&mut hasher);
+    data_dir.hash(&mut hasher);
     let uid = rustix::process::geteuid().as_raw();
     let place = PathBuf::from(format!("/var/tmp/parlor-{uid}-{:016x}", hasher.finish()));
     match DirBuilder::new().mode(0o755).create(&place) {
         Err(err) if err.kind() != io::ErrorKind::AlreadyExists => return Err(err),
         _ => {}
     }
-    // Somebody else may have made a directory of that name first.
+    // Another user may have created a directory with this name.
     let found = fs::symlink_metadata(&place)?;
     if found.is_dir() && found.uid() == uid {
         Ok(place)
     } else {
         Err(io::Error::new(
             io::ErrorKind::PermissionDenied,
-            format!("{} belongs to somebody else", place.display()),
+            format!("{} belongs to another user", place.display()),
         ))
     }
 }
 
-/// Whether anybody may pass through to it.
+/// True if every user has access: the path and all its parents have the execute bit for others.
 pub(super) fn is_open(path: &Path) -> bool {
     path.ancestors()
         .all(|part| fs::metadata(part).is_ok_and(|found| found.permissions().mode() & 0o001 != 0))

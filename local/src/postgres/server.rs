@@ -1,4 +1,4 @@
-//! The server's process, bound to the life of ours.
+//! The process of the server. It ends when this process ends.
 
 use std::{
     io,
@@ -13,23 +13,23 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::place::Owner;
 
-/// How long a server may take to write what it holds.
+/// Time limit of a shutdown, in which the server writes its data.
 const LONGEST_STOP: Duration = Duration::from_secs(20);
 
-/// A running server; dropped, it shuts down and is waited for.
+/// A running server. Dropping it shuts the server down and waits for its end.
 pub(super) struct Server {
     pid: Pid,
     keeper: Option<JoinHandle<()>>,
 }
 
 impl Server {
-    /// Starts it from a thread of its own that waits for its end.
+    /// Starts the server from a separate thread, which then waits for its end.
     ///
-    /// The kernel tells a child of its parent's death when the *thread* that started it
-    /// ends, so this thread must live exactly as long as the server does.
+    /// The kernel sends the parent-death signal when the *thread* that started the child ends, so
+    /// this thread must live as long as the server.
     pub fn spawn(mut command: Command) -> io::Result<Self> {
         bind_to_parent(&mut command);
-        // The terminal's Ctrl-C is for us: requests under way still need their database.
+        // The server must not get Ctrl-C from the terminal: running requests still need it.
         command.process_group(0);
         let (started, start) = mpsc::channel();
         let keeper = thread::Builder::new()
@@ -50,7 +50,7 @@ impl Server {
         })
     }
 
-    /// Whether it has ended by itself.
+    /// True if the process has ended.
     pub fn has_ended(&self) -> bool {
         self.keeper.as_ref().is_none_or(JoinHandle::is_finished)
     }
@@ -60,7 +60,7 @@ impl Server {
     }
 
     fn signal(&self, signal: Signal) {
-        // Once it has been waited for, its number may be somebody else's.
+        // After the process has ended, another process can get its id.
         if !self.has_ended() {
             kill_process(self.pid, signal).ok();
         }
@@ -69,7 +69,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // SIGINT is PostgreSQL's fast shutdown: sessions are ended, data is written.
+        // SIGINT is PostgreSQL's fast shutdown: it ends all sessions and writes the data.
         self.signal(Signal::INT);
         let began = Instant::now();
         while !self.has_ended() && began.elapsed() < LONGEST_STOP {
@@ -94,7 +94,7 @@ pub(super) fn run_as(command: &mut Command, owner: Option<Owner>) {
     if let Some(Owner { uid, gid }) = owner {
         command.uid(uid).gid(gid);
     }
-    // A missing locale of the caller's makes initdb fail.
+    // initdb fails if the caller's locale does not exist on this machine.
     command
         .env_clear()
         .env("LC_ALL", "C")
@@ -102,7 +102,7 @@ pub(super) fn run_as(command: &mut Command, owner: Option<Owner>) {
         .current_dir("/");
 }
 
-/// Has the kernel end the program when the thread that starts it does.
+/// Makes the kernel send `SIGINT` to the program when the thread that starts it ends.
 #[cfg(target_os = "linux")]
 pub(super) fn bind_to_parent(command: &mut Command) {
     let ask = || {
@@ -112,14 +112,14 @@ pub(super) fn bind_to_parent(command: &mut Command) {
     };
     #[expect(
         unsafe_code,
-        reason = "between fork and exec only one system call is made; nothing is allocated or locked"
+        reason = "between fork and exec: only one system call, no allocation and no lock"
     )]
-    // SAFETY: `ask` makes one system call. It comes after the change of user, which would undo it.
+    // SAFETY: `ask` makes one system call. It runs after the change of user, which would undo it.
     unsafe {
         command.pre_exec(ask);
     }
 }
 
-/// Only Linux offers this; elsewhere a killed launcher may leave its server behind.
+/// Only Linux supports this. On other systems a killed process can leave its server behind.
 #[cfg(not(target_os = "linux"))]
 pub(super) fn bind_to_parent(_: &mut Command) {}

@@ -1,4 +1,4 @@
-//! The simulator as a program.
+//! The command line of the simulator.
 
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -6,23 +6,23 @@ use std::time::Duration;
 
 use super::{LIST, Options, Scenario, Simulator, UnknownScenario, UnknownSession};
 
-/// Plays `DashScope` applications on this machine, over their real wire format.
+/// Simulates `DashScope` applications on this machine, in their real wire format.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = help())]
 pub struct Args {
-    /// The port on 127.0.0.1; 0 takes a free one.
+    /// The port on 127.0.0.1; 0 selects a free one.
     #[arg(long, default_value_t = 9100)]
     port: u16,
-    /// Milliseconds to the first token.
+    /// Milliseconds until the first token.
     #[arg(long, value_name = "MS", default_value_t = 300)]
     latency: u64,
-    /// Pieces of text a second; 0 is as fast as possible.
+    /// Pieces of text per second; 0 is as fast as possible.
     #[arg(long, value_name = "N", default_value_t = 25)]
     tokens_per_second: u32,
-    /// The scenario of calls that name none.
+    /// The scenario of calls that do not select one.
     #[arg(long, value_name = "NAME", value_parser = parse_scenario)]
     scenario: Option<Scenario>,
-    /// Answer a call with an unknown or expired session with HTTP 400; by default a new one starts.
+    /// Return HTTP 400 for an unknown or expired session. By default a new session starts.
     #[arg(long)]
     refuse_unknown_session: bool,
 }
@@ -40,9 +40,9 @@ fn help() -> String {
         format!("  {names}\n      {what}\n").replace('`', "")
     });
     format!(
-        "Scenarios, chosen by [[sim:NAME]] in the current question, by the header x-sim-scenario, \
-         or by an app id that starts with sim-NAME; several with + between:\n\n{}\n\
-         POST /sim/release lets streams that stand at a gate go on.",
+        "A call selects a scenario by [[sim:NAME]] in the current question, by the header \
+         x-sim-scenario, or by an app id that starts with sim-NAME. Join several with +:\n\n{}\n\
+         POST /sim/release lets paused streams continue.",
         rows.collect::<String>()
     )
 }
@@ -63,7 +63,7 @@ impl Args {
     }
 }
 
-/// Serves until Ctrl-C. The first line on stdout is the base URL, and nothing else.
+/// Serves until Ctrl-C. Prints only the base URL to standard output.
 pub async fn run(args: Args) -> io::Result<()> {
     let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, args.port));
     let simulator = Simulator::start(addr, args.options()).await?;

@@ -1,8 +1,8 @@
-//! Facts in a prompt: what a figure or a name is called, and what it says.
+//! Finds the facts in a prompt: labels and their values.
 
 use serde_json::Value;
 
-/// More than any answer mentions.
+/// Most facts that are returned. No reply uses more.
 const MOST: usize = 64;
 
 /// A labelled value, such as `营收` and `12,800 元`.
@@ -12,7 +12,7 @@ pub(super) struct Fact {
     pub value: String,
 }
 
-/// Facts in the JSON that the text holds, or else in its lines (`label: value`).
+/// The facts in the first JSON value of the text. Without JSON, those in its lines (`label: value`).
 pub(super) fn find(text: &str) -> Vec<Fact> {
     let mut facts = Vec::new();
     match json_in(text) {
@@ -23,7 +23,7 @@ pub(super) fn find(text: &str) -> Vec<Fact> {
     facts
 }
 
-/// The first whole JSON object or array in the text.
+/// The first complete, non-empty JSON object in the text, or array with an object.
 pub(super) fn json_in(text: &str) -> Option<Value> {
     text.match_indices(['{', '['])
         .take(16)
@@ -31,12 +31,12 @@ pub(super) fn json_in(text: &str) -> Option<Value> {
             let mut values =
                 serde_json::Deserializer::from_str(&text[start..]).into_iter::<Value>();
             let value = values.next()?.ok()?;
-            let holds_something = match &value {
+            let is_useful = match &value {
                 Value::Object(map) => !map.is_empty(),
                 Value::Array(list) => list.iter().any(Value::is_object),
                 _ => false,
             };
-            holds_something.then_some(value)
+            is_useful.then_some(value)
         })
 }
 
@@ -44,7 +44,7 @@ fn flatten(label: &str, value: &Value, facts: &mut Vec<Fact>) {
     if facts.len() >= MOST {
         return;
     }
-    let mut say = |value: String| {
+    let mut add = |value: String| {
         facts.push(Fact {
             label: label.to_owned(),
             value,
@@ -55,11 +55,11 @@ fn flatten(label: &str, value: &Value, facts: &mut Vec<Fact>) {
             .iter()
             .for_each(|(key, value)| flatten(key, value, facts)),
         Value::Array(list) => list.iter().for_each(|value| flatten(label, value, facts)),
-        Value::Number(number) if !label.ends_with("id") => say(number.to_string()),
+        Value::Number(number) if !label.ends_with("id") => add(number.to_string()),
         Value::String(text)
             if !label.ends_with("id") && (1..=60).contains(&text.chars().count()) =>
         {
-            say(text.clone());
+            add(text.clone());
         }
         _ => {}
     }
@@ -79,7 +79,7 @@ fn from_line(line: &str) -> Option<Fact> {
 }
 
 impl Fact {
-    /// Whether its value is a figure.
+    /// True if the value contains a digit.
     pub fn is_figure(&self) -> bool {
         self.value
             .chars()
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn facts_stand_in_lines_or_in_json() {
+    fn facts_are_found_in_lines_and_in_json() {
         let lines = find("[页面上下文: finance]\n- 今日营收：12,800 元\n客流: 56\n没有标签");
         assert_eq!(lines, [fact("今日营收", "12,800 元"), fact("客流", "56")]);
         let json =

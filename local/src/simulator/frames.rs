@@ -1,6 +1,6 @@
-//! The JSON of an answer and the SSE frames around it, byte for byte as recorded.
+//! SSE frames and their JSON, byte for byte as recorded from the service.
 //!
-//! The order of the fields is that of the recordings, so it is the order of the structs here.
+//! The fields of the structs are in the order of the recordings.
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -9,11 +9,11 @@ use super::json;
 use super::refusal::Refusal;
 use super::usage::{Shape, Tokens, Usage, count};
 
-/// How frames are written; the default is how the service writes them.
+/// Format of frames. The default is the format of the service.
 #[derive(Debug, Clone, Copy, Default)]
 #[expect(
     clippy::struct_excessive_bools,
-    reason = "each is one way to deviate, in any combination"
+    reason = "independent deviations that can be combined"
 )]
 pub(super) struct Style {
     pub crlf: bool,
@@ -23,7 +23,6 @@ pub(super) struct Style {
 }
 
 impl Style {
-    /// One frame.
     pub fn frame(self, id: u64, event: &str, status: u16, data: &str) -> Bytes {
         let end = if self.crlf { "\r\n" } else { "\n" };
         let space = if self.spaces { " " } else { "" };
@@ -41,11 +40,11 @@ impl Style {
     }
 }
 
-/// What is the same in every frame of an answer, and what has been said so far.
+/// Writes the frames of one reply. It has the common fields and the text so far.
 pub(super) struct Writer {
     pub style: Style,
     pub usage: Shape,
-    /// Delta frames; otherwise each frame repeats the text so far.
+    /// True: a frame has only the new text. False: each frame repeats the text so far.
     pub incremental: bool,
     pub session_id: String,
     pub request_id: String,
@@ -119,13 +118,13 @@ impl Writer {
         }
     }
 
-    /// A frame without new text that costs `tokens`: the head start that some models take.
+    /// A frame without text that adds `tokens` output tokens. Some models begin with such frames.
     pub fn empty(&mut self, tokens: usize) -> Bytes {
         self.tokens.output += tokens;
         self.result("null", "", None)
     }
 
-    /// A piece of text. `thinking` adds the empty thought that accompanies it.
+    /// A frame with a piece of text. `thinking` adds an empty thought, as in the recordings.
     pub fn text(&mut self, piece: &str, thinking: bool) -> Bytes {
         self.tokens.output += count(piece);
         if !self.incremental {
@@ -138,7 +137,7 @@ impl Writer {
         frame
     }
 
-    /// A piece of reasoning.
+    /// A frame with a piece of reasoning.
     pub fn thought(&mut self, piece: &str) -> Bytes {
         self.tokens.output += count(piece);
         if !self.incremental {
@@ -151,13 +150,13 @@ impl Writer {
         frame
     }
 
-    /// The end, with all the text again when it is not incremental.
+    /// The last frame. It repeats all text if the stream is not incremental.
     pub fn stop(&mut self) -> Bytes {
         let text = std::mem::take(&mut self.text);
         self.result("stop", &text, None)
     }
 
-    /// A message of a workflow's end node: a piece of text, or (`None`) that it is done.
+    /// A message of a workflow's end node: a piece of text, or `None` for the last message.
     pub fn node(&mut self, piece: Option<&str>) -> Bytes {
         self.id += 1;
         let message = WorkflowMessage {
@@ -236,11 +235,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn thoughts_are_written_as_recorded() {
+    fn thoughts_have_the_recorded_bytes() {
         let session_id = "0f3a9c5d7e2b48c19a6d4e8f7b1c2d30".to_owned();
         let request_id = "4c1f7b52-0d0e-9a6b-8f53-2b7c9d1e0a11".to_owned();
         let mut writer = Writer::new(session_id, request_id, 31);
-        writer.tokens.output = 3; // this recording counts dearer than we do
+        writer.tokens.output = 3; // The recording has higher token counts than the simulator.
         let thought = writer.thought("用户");
         writer.tokens.output = 8;
         let written = [thought, writer.text("收到", true), writer.stop()].concat();

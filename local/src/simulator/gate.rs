@@ -1,4 +1,4 @@
-//! The gate: holds streams at an exact piece of text until a test lets them go on.
+//! The gate: pauses streams after an exact number of pieces until a test releases them.
 
 use tokio::sync::watch;
 
@@ -10,13 +10,13 @@ pub(super) struct Gate {
 
 #[derive(Debug, Clone, Copy, Default)]
 struct State {
-    /// Pieces that every stream may send; `None` is no limit.
+    /// Pieces that every stream may send. `None` means no limit.
     limit: Option<usize>,
-    /// Grows with each release: a stream with a gate of its own waits for the first after its start.
+    /// Number of releases. A stream with its own gate waits for the first one after its start.
     releases: u64,
 }
 
-/// A stream's own gate, from the scenario `gate:PIECES`.
+/// The gate of one stream, from the scenario `gate:PIECES`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct OwnGate {
     after: usize,
@@ -42,9 +42,9 @@ impl Gate {
         });
     }
 
-    /// Waits until at least so many streams stand here.
+    /// Waits until at least `streams` streams are paused.
     pub async fn held(&self, streams: usize) {
-        // The sender lives in `self`, so the wait cannot fail.
+        // The sender is in `self`, so the wait cannot fail.
         self.held
             .subscribe()
             .wait_for(|held| *held >= streams)
@@ -52,7 +52,7 @@ impl Gate {
             .ok();
     }
 
-    /// A gate of its own for a stream that begins now.
+    /// Creates the gate of a stream that begins now.
     pub fn own(&self, after: usize) -> OwnGate {
         OwnGate {
             after,
@@ -60,7 +60,7 @@ impl Gate {
         }
     }
 
-    /// Returns when a stream that has sent `sent` pieces may go on.
+    /// Waits until a stream that has sent `sent` pieces may continue.
     pub async fn pass(&self, sent: usize, own: Option<OwnGate>) {
         let open = |state: &State| {
             state.limit.is_none_or(|limit| sent < limit)
@@ -69,22 +69,22 @@ impl Gate {
         if open(&self.state.borrow()) {
             return;
         }
-        let _standing = Standing::at(&self.held);
+        let _held = HeldStream::count(&self.held);
         self.state.subscribe().wait_for(open).await.ok();
     }
 }
 
-/// Counted as held until dropped, which a broken connection does too.
-struct Standing<'a>(&'a watch::Sender<usize>);
+/// A paused stream. It is counted until dropped, which also happens when its connection breaks.
+struct HeldStream<'a>(&'a watch::Sender<usize>);
 
-impl<'a> Standing<'a> {
-    fn at(held: &'a watch::Sender<usize>) -> Self {
+impl<'a> HeldStream<'a> {
+    fn count(held: &'a watch::Sender<usize>) -> Self {
         held.send_modify(|held| *held += 1);
         Self(held)
     }
 }
 
-impl Drop for Standing<'_> {
+impl Drop for HeldStream<'_> {
     fn drop(&mut self) {
         self.0.send_modify(|held| *held -= 1);
     }

@@ -1,26 +1,29 @@
-//! `DashScope` on a laptop: a real HTTP server that speaks the wire of its applications.
+//! A `DashScope` simulator: an HTTP server with the wire format of DashScope applications.
 //!
-//! It knows nothing of Parlor's code, only of the headings that a chat prompt has. By default it
-//! answers; a scenario makes it do anything else. A call names its scenario by `[[sim:NAME]]` in
-//! the current question (the last one counts, history does not), by the header
-//! `x-sim-scenario: NAME`, or by an app id that is or starts with `sim-NAME`. Tests set one with
-//! [`Simulator::set_scenario`]. The first of these that says something wins, in this order:
-//! question, header, `set_scenario` for the app, app id, `set_scenario` for all (which
-//! [`Options::default_scenario`] sets at the start).
+//! It does not use Parlor's code and only knows the headings of chat prompts. By default it returns
+//! an ordinary reply. A scenario makes it fail or behave differently.
+//!
+//! The scenario of a call is the first of these that is set:
+//! 1. `[[sim:NAME]]` in the current question. The last one counts; history does not.
+//! 2. The header `x-sim-scenario: NAME`.
+//! 3. [`Simulator::set_scenario`] for the app.
+//! 4. An app id that is or starts with `sim-NAME`.
+//! 5. [`Simulator::set_scenario`] for all apps, or [`Options::default_scenario`].
 //!
 #![doc = include_str!("scenarios.md")]
 //!
 //! # The gate
 //!
-//! Tests that must stop a stream at an exact piece of text do it without sleeping:
-//! [`Simulator::hold_after`]`(n)` stops every stream once it has sent `n` pieces, that is before
-//! piece `n + 1`, or before `stop` if there is none; [`Simulator::held`] waits until a stream
-//! stands there; [`Simulator::release`] lets all go on. Calling `hold_after` again with a
-//! greater number moves them on by as much. The scenario `gate:n` does the same for one call,
-//! until the first release after the call began. `POST /sim/release` releases, too.
+//! Tests can pause a stream at an exact piece of text, without sleeping:
+//! - [`Simulator::hold_after`]`(n)` pauses every stream after `n` pieces: before piece `n + 1`, or
+//!   before the `stop` frame if there is no such piece. A later call with a greater number lets the
+//!   streams continue to that piece.
+//! - [`Simulator::held`] waits until streams are paused.
+//! - [`Simulator::release`] or `POST /sim/release` lets all streams continue.
+//! - The scenario `gate:n` pauses one call, until the first release after the call began.
 
-mod answer;
 mod app_answers;
+mod chat_reply;
 pub mod command;
 mod facts;
 mod frames;
@@ -59,7 +62,7 @@ pub use usage::OddUsage;
 
 use shared::Shared;
 
-/// A running server. Dropping it stops it and breaks its connections.
+/// A running server. Dropping it stops the server and closes its connections.
 pub struct Simulator {
     address: SocketAddr,
     shared: Arc<Shared>,
@@ -67,14 +70,14 @@ pub struct Simulator {
 }
 
 impl Simulator {
-    /// Listens on `addr`; port 0 takes a free one. Fails when the port is taken.
+    /// Listens on `addr`. Port 0 selects a free port. Fails if the port is in use.
     pub async fn start(addr: SocketAddr, options: Options) -> io::Result<Self> {
         let listener = TcpListener::bind(addr).await?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared::new(options));
         #[expect(
             clippy::disallowed_methods,
-            reason = "this is a server, and aborted on drop"
+            reason = "the server task is aborted on drop"
         )]
         let server = tokio::spawn(server::serve(listener, Arc::clone(&shared)));
         Ok(Self {
@@ -84,27 +87,27 @@ impl Simulator {
         })
     }
 
-    /// What a client takes for `DashScope`: `http://127.0.0.1:PORT/api/v1`.
+    /// Base URL for clients: `http://127.0.0.1:PORT/api/v1`.
     pub fn base_url(&self) -> String {
         format!("http://{}/api/v1", self.address)
     }
 
-    /// Where it listens.
+    /// The address that the server listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The last calls (see [`Options::record`]), oldest first, refused ones too.
+    /// The last calls, oldest first, including refused ones. [`Options::record`] limits them.
     pub fn calls(&self) -> Vec<RecordedCall> {
         self.shared.state().records.all()
     }
 
-    /// All calls since the start, recorded or not.
+    /// Number of all calls since the start, recorded or not.
     pub fn calls_count(&self) -> usize {
         *self.shared.calls.borrow()
     }
 
-    /// Waits until there were so many calls.
+    /// Waits until there were at least `times` calls since the start.
     pub async fn called(&self, times: usize) {
         self.shared
             .calls
@@ -114,7 +117,8 @@ impl Simulator {
             .ok();
     }
 
-    /// Makes it behave in this way for an app, or for all, from the next call on; `None` mends it.
+    /// Sets the scenario of an app, or of all apps (`None`), from the next call on. A scenario of
+    /// `None` removes it.
     pub fn set_scenario(&self, app_id: Option<&str>, scenario: Option<Scenario>) {
         let mut state = self.shared.state();
         let app_id = app_id.map(str::to_owned);
@@ -124,27 +128,27 @@ impl Simulator {
         };
     }
 
-    /// Takes this key alone from the next call on, as after another was replaced by it; `None`: any key.
+    /// Accepts only this API key from the next call on, as after a rotation. `None` accepts any key.
     pub fn take_only_key(&self, key: Option<&str>) {
         self.shared.state().only_key = key.map(str::to_owned);
     }
 
-    /// Forgets all sessions, as after an hour.
+    /// Deletes all sessions, as the service does after an hour.
     pub fn expire_sessions(&self) {
         self.shared.state().sessions.clear();
     }
 
-    /// TCP connections, idle ones included.
+    /// Number of TCP connections, including idle ones.
     pub fn open_connections(&self) -> usize {
         self.shared.connections.load(Ordering::SeqCst)
     }
 
-    /// Calls whose answer has neither ended nor been given up by the client.
+    /// Number of calls whose response has not ended. A call ends when its client disconnects.
     pub fn active_streams(&self) -> usize {
         *self.shared.active.borrow()
     }
 
-    /// Waits until exactly so many calls are being answered; 0 means that all have ended.
+    /// Waits until exactly `streams` calls are active; 0 means that all have ended.
     pub async fn active(&self, streams: usize) {
         self.shared
             .active
@@ -154,23 +158,22 @@ impl Simulator {
             .ok();
     }
 
-    /// Stops every stream after `pieces` pieces of text, those under way too.
+    /// Pauses every stream after `pieces` pieces of text, including those that have begun.
     pub fn hold_after(&self, pieces: usize) {
         self.shared.gate.hold_after(pieces);
     }
 
-    /// Waits until so many streams, or more, stand at the gate.
+    /// Waits until at least `streams` streams are paused.
     pub async fn held(&self, streams: usize) {
         self.shared.gate.held(streams).await;
     }
 
-    /// Cuts every connection there is, idle ones too, wherever their streams stand; whoever comes
-    /// after that is served.
+    /// Cuts all existing connections at once, including idle ones. New connections work.
     pub fn cut(&self) {
         self.shared.cuts.send_modify(|cuts| *cuts += 1);
     }
 
-    /// Lets all streams go on, and takes the limit of [`hold_after`](Self::hold_after) away.
+    /// Lets all streams continue and removes the limit of [`hold_after`](Self::hold_after).
     pub fn release(&self) {
         self.shared.gate.release();
     }
@@ -182,7 +185,7 @@ impl Drop for Simulator {
     }
 }
 
-/// JSON of a value that has no way to fail: structs of strings and numbers.
+/// Serializes a struct of strings and numbers, which cannot fail.
 fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).unwrap_or_default()
 }

@@ -1,39 +1,38 @@
-//! How fast, how forgetful, and with which ids.
+//! Options of a simulator.
 
 use std::time::Duration;
 
 use super::scenario::Scenario;
 use super::sessions::UnknownSession;
 
-/// How a simulator behaves as a whole. The default suits tests: no waiting.
+/// Options of a simulator. The default is for tests: it adds no delay.
 #[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "plain data")]
 pub struct Options {
-    /// From the request to the first frame.
+    /// Time from the request to the first frame.
     pub latency_to_first_token: Duration,
-    /// Pieces of text a second; `None` is as fast as possible.
+    /// Pieces of text per second. `None` is as fast as possible.
     pub tokens_per_second: Option<u32>,
-    /// For calls that name none.
+    /// The scenario of calls that do not select one.
     pub default_scenario: Option<Scenario>,
-    /// What becomes of an unknown or expired session.
     pub unknown_session: UnknownSession,
-    /// How long a session lives after its last use.
+    /// A session expires so long after its last use.
     pub session_lifetime: Duration,
-    /// How many calls a session takes.
+    /// Most calls in a session.
     pub session_rounds: u32,
-    /// The apps that exist; `None`: all do.
+    /// Known app ids. `None` means that all are known.
     pub apps: Option<Vec<String>>,
-    /// How many calls are remembered; 0 remembers none, and only counts.
+    /// Most calls that are recorded. Calls are also counted if it is 0.
     pub record: usize,
-    /// Where ids come from.
     pub ids: Ids,
 }
 
 /// Session ids (32 hex digits) and request ids (UUIDs).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ids {
-    /// New ones each time.
+    /// A new random id each time.
     Random,
-    /// Always these, for comparing bytes.
+    /// Always the same ids, for comparing bytes.
     Fixed {
         /// For each new session.
         session_id: String,
@@ -59,7 +58,7 @@ impl Default for Options {
 }
 
 impl Options {
-    /// A speed that people find natural; only the last hundred calls are kept.
+    /// A natural speed for `serve`. Only the last 100 calls are recorded.
     pub fn laptop() -> Self {
         Self {
             latency_to_first_token: Duration::from_millis(300),

@@ -1,4 +1,4 @@
-//! The answer to a call that does not stream: one JSON object, in its own order of fields.
+//! The JSON response to a call without streaming. Its order of fields differs from that of frames.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -7,7 +7,7 @@ use super::json;
 use super::usage::{Shape, Tokens};
 
 #[derive(Serialize)]
-struct Answer<'a> {
+struct Body<'a> {
     output: Output<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     usage: Option<Usage>,
@@ -23,7 +23,7 @@ struct Output<'a> {
     thoughts: Option<Value>,
 }
 
-/// One model as recorded, or an odd shape.
+/// One model as recorded, or an unusual shape.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Usage {
@@ -38,7 +38,7 @@ struct ModelUsage {
     input_tokens: usize,
 }
 
-/// What a plain answer says.
+/// The content of a response without streaming.
 pub(super) struct Plain<'a> {
     pub text: &'a str,
     pub thought: Option<&'a str>,
@@ -78,7 +78,7 @@ impl Plain<'_> {
             text: self.text,
             thoughts,
         };
-        json(&Answer {
+        json(&Body {
             output,
             usage,
             request_id: self.request_id,

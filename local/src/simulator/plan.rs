@@ -1,4 +1,4 @@
-//! A plan: how one call will be answered. Scenarios change it, one after the other.
+//! A plan describes the response to one call. Scenarios change it, one after the other.
 
 use std::time::Duration;
 
@@ -8,23 +8,23 @@ use super::scenario::{BadJson, Scenario, Times, Wrapping};
 use super::sessions::UnknownSession;
 use super::usage::Shape;
 
-/// How a call is answered.
+/// The response to a call.
 #[derive(Debug, Clone)]
 #[expect(
     clippy::struct_excessive_bools,
-    reason = "each is one scenario, in any combination"
+    reason = "independent scenarios that can be combined"
 )]
 pub(super) struct Plan {
-    /// Silence before the response head.
+    /// Wait before the response head.
     pub silence: Option<Silence>,
-    /// Refused, so many times, in this form.
+    /// The call as a whole is refused.
     pub refusal: Option<Refused>,
     pub text: Text,
-    /// Each piece is replaced by the time at which it is written.
+    /// Each piece is replaced by the time of its writing.
     pub clock: bool,
-    /// Tokens a second in place of the ordinary speed.
+    /// Replaces the ordinary speed.
     pub tokens_per_second: Option<u32>,
-    /// Frames without text before the first, with the tokens that each adds.
+    /// Frames without text at the beginning.
     pub leading: Leading,
     pub thoughts: bool,
     pub workflow: bool,
@@ -32,14 +32,14 @@ pub(super) struct Plan {
     pub style: Style,
     pub byte_by_byte: bool,
     pub json_instead: bool,
-    /// Own gate after so many pieces.
+    /// A gate after so many pieces.
     pub gate: Option<usize>,
-    /// What goes wrong, and after how many pieces.
+    /// A failure after so many pieces.
     pub broken: Option<(usize, Break)>,
     pub no_stop: bool,
-    /// The session that was sent counts as expired.
+    /// The session of the request counts as expired.
     pub session_expired: Option<UnknownSession>,
-    /// Ids and the messages of errors end in a NUL character.
+    /// Ids and error messages end in a NUL character.
     pub nul: bool,
 }
 
@@ -54,24 +54,24 @@ pub(super) struct Refused {
     pub refusal: Refusal,
     pub form: Form,
     pub times: Times,
-    /// Seconds, for the `Retry-After` header.
+    /// Seconds in the `Retry-After` header.
     pub retry_after: Option<u32>,
 }
 
-/// Where the text comes from.
+/// Source of the text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Text {
-    /// An answer to the question.
+    /// An ordinary reply to the question.
     Answer,
-    /// An answer in this form.
+    /// An ordinary reply in another form.
     Wrapped(Wrapping),
-    /// An answer that is not the JSON it should be, so many times; then one that is.
+    /// A reply that is not valid JSON, so many times. Then an ordinary one.
     BrokenAnswer(Times),
     /// The prompt.
     Echo,
     /// These pieces.
     Pieces(Vec<String>),
-    /// So many pieces of a token each.
+    /// So many pieces of one token.
     Filler(usize),
     /// One piece of so many bytes.
     Huge(usize),
@@ -80,23 +80,24 @@ pub(super) enum Text {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Leading {
     pub frames: usize,
+    /// Tokens that each frame adds.
     pub tokens: usize,
 }
 
-/// What goes wrong in the middle.
+/// A failure in the middle of the response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Break {
     Error(Refusal),
-    /// The connection is cut in mid-frame.
+    /// The connection is cut in the middle of a frame.
     Cut,
-    /// Silence.
+    /// No more bytes on an open connection.
     Stall,
-    /// A frame that is not JSON; then on.
+    /// A frame that is not JSON. The stream then continues.
     Garbage,
 }
 
 impl Plan {
-    /// The ordinary way.
+    /// The plan without a scenario.
     pub fn ordinary() -> Self {
         Self {
             silence: None,
@@ -122,8 +123,8 @@ impl Plan {
         }
     }
 
-    /// Changes the plan as the scenario says. `answers_json`: the app is one that answers in JSON.
-    pub fn apply(&mut self, scenario: &Scenario, answers_json: bool) {
+    /// Changes the plan for a scenario. `returns_json` is true for an app that returns JSON.
+    pub fn apply(&mut self, scenario: &Scenario, returns_json: bool) {
         match *scenario {
             Scenario::Slow { seconds } => {
                 self.tokens_per_second = Some(20);
@@ -146,7 +147,7 @@ impl Plan {
             Scenario::NoStop => self.no_stop = true,
             Scenario::ExpiredSession(then) => self.session_expired = Some(then),
             Scenario::BadJson(BadJson::Answer(times)) => self.text = Text::BrokenAnswer(times),
-            Scenario::BadJson(BadJson::Fitting) if answers_json => {
+            Scenario::BadJson(BadJson::Fitting) if returns_json => {
                 self.text = Text::BrokenAnswer(Times::Always);
             }
             Scenario::BadJson(_) => self.broken = Some((3, Break::Garbage)),
@@ -169,14 +170,14 @@ impl Plan {
             Scenario::Heartbeats => self.style.heartbeats = true,
             Scenario::Combined(ref all) => {
                 for one in all {
-                    self.apply(one, answers_json);
+                    self.apply(one, returns_json);
                 }
             }
             _ => self.refusal = refused(scenario),
         }
     }
 
-    /// The error that this call ends with, if any.
+    /// The error of this call, if it fails.
     pub fn error_mut(&mut self) -> Option<&mut Refusal> {
         match (&mut self.refusal, &mut self.broken) {
             (Some(refused), _) => Some(&mut refused.refusal),
@@ -185,14 +186,14 @@ impl Plan {
         }
     }
 
-    /// The recorded stream that fails has no leading empty frame.
+    /// A recorded stream that fails has no leading empty frame.
     fn fail(&mut self, after: usize, refusal: Refusal) {
         self.leading.frames = 0;
         self.broken = Some((after, Break::Error(refusal)));
     }
 }
 
-/// The scenarios that refuse the call as a whole.
+/// The refusal of a scenario that refuses the whole call.
 fn refused(scenario: &Scenario) -> Option<Refused> {
     let top_p = || Refusal::invalid("Range of top_p should be (0.0, 1.0]");
     let (refusal, form, times) = match *scenario {

@@ -1,4 +1,4 @@
-//! Plays a stream: frame after frame at its speed, through the gate, into whatever goes wrong.
+//! Plays a stream: frame after frame at its speed, with gates and failures.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,25 +13,26 @@ use super::plan::{Break, Leading, Plan};
 use super::server::ActiveStream;
 use super::shared::Shared;
 
-/// The connection is cut here: the server ends it without ending the body.
+/// Ends the connection without ending the body.
 #[derive(Debug, thiserror::Error)]
 #[error("the scenario cuts the connection")]
 pub(super) struct Cut;
 
-/// One thing to do.
+/// One step of a stream.
 #[derive(Debug)]
 enum Step {
-    /// A frame without text that adds so many tokens.
+    /// A frame without text that adds tokens.
     Empty(usize),
     Thought(String),
     Text(String),
     Break(Break),
-    /// After half a frame.
+    /// Cuts the connection after half a frame.
     Abort,
     Stop,
 }
 
-/// When pieces are due: an absolute schedule, so that a long stream does not drift.
+/// The times of the pieces, relative to the start of the stream, so that a long stream does not
+/// drift.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pace {
     pub first_token: Duration,
@@ -39,7 +40,7 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// When piece number `index` is due, from the start.
+    /// Time from the start of the stream to piece number `index`.
     pub fn due(self, index: usize) -> Duration {
         let interval = match self.tokens_per_second {
             Some(rate) if rate > 0 => Duration::from_secs(1) / rate,
@@ -49,10 +50,10 @@ impl Pace {
     }
 }
 
-/// A stream that is being played.
+/// A running stream.
 #[expect(
     clippy::struct_excessive_bools,
-    reason = "each is one scenario, in any combination"
+    reason = "independent scenarios that can be combined"
 )]
 pub(super) struct Player {
     shared: Arc<Shared>,
@@ -78,7 +79,7 @@ impl Script {
     pub fn new(plan: &Plan, thought: Vec<String>, pieces: Vec<String>) -> Self {
         let mut steps = VecDeque::new();
         let Leading { frames, tokens } = plan.leading;
-        // Neither the recorded thoughts nor the recorded workflow begin with an empty frame.
+        // The recordings with thoughts or workflow messages do not begin with an empty frame.
         if !plan.thoughts && !plan.workflow {
             steps.extend((0..frames).map(|_| Step::Empty(tokens)));
         }
@@ -135,7 +136,7 @@ impl Player {
         }
     }
 
-    /// The next bytes of the body, and the player for those after them.
+    /// Returns the next bytes of the body, and the player for the following ones.
     pub async fn next(mut self) -> Option<(Result<Bytes, Cut>, Self)> {
         if self.byte_by_byte {
             if self.bytes.is_empty() {
@@ -208,7 +209,7 @@ impl Player {
         }
     }
 
-    /// What a piece of `clock` says.
+    /// The text of a piece in the scenario `clock`.
     fn now(&self) -> String {
         let late = self
             .started
@@ -225,13 +226,13 @@ impl Player {
     }
 }
 
-/// The clock that all processes of this machine share, in microseconds.
+/// The monotonic clock in microseconds, which all processes of this machine share.
 pub fn monotonic_micros() -> i64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     now.tv_sec * 1_000_000 + now.tv_nsec / 1000
 }
 
-/// Lets hyper write what it holds: it flushes whenever the body has nothing ready.
+/// Lets hyper write its buffer. It flushes when the body has nothing ready.
 pub(super) async fn flush() {
     tokio::task::yield_now().await;
 }

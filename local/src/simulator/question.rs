@@ -1,22 +1,22 @@
-//! A prompt taken apart: page facts, history, and what is being asked now.
+//! Splits a prompt into page facts, history and current question.
 //!
-//! The headings are those that Parlor's chat writes; a prompt without them is all question.
+//! The headings are those of Parlor's chat. A prompt without headings is only a question.
 
-/// Where the earlier results begin in a prompt that is JSON. A text could not hold it: there each
-/// quotation mark has a backslash.
+/// Begins the earlier results in a JSON prompt. It cannot occur in a JSON string, where quotation
+/// marks are escaped.
 const REFERENCES: &str = r#","参考":["#;
 
-/// The parts of a prompt. Slices of it, nothing copied.
+/// The parts of a prompt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Parts<'a> {
-    /// What stands before history and question, heading included; empty without headings.
+    /// The text before history and question, including its heading. Empty without headings.
     pub context: &'a str,
-    /// What is being asked now.
+    /// The current question.
     pub question: &'a str,
 }
 
 impl<'a> Parts<'a> {
-    /// Splits at the last line `[当前问题]`: history may quote an earlier one.
+    /// Splits at the last line `[当前问题]`, because history can contain an earlier one.
     pub fn of(prompt: &'a str) -> Self {
         let Some((before, question)) = split_at_heading(prompt, "[当前问题]") else {
             return Self::without_heading(prompt);
@@ -31,8 +31,8 @@ impl<'a> Parts<'a> {
         }
     }
 
-    /// A first message stands alone, or in the paragraph after the page's facts. Of a prompt that is
-    /// JSON, what earlier results said is no part of the question.
+    /// A first message is the whole prompt, or the last paragraph, after the page facts. In a JSON
+    /// prompt, the earlier results are not part of the question.
     fn without_heading(prompt: &'a str) -> Self {
         if let Some((question, _)) = prompt.split_once(REFERENCES) {
             return Self {
@@ -47,7 +47,7 @@ impl<'a> Parts<'a> {
         Self { context, question }
     }
 
-    /// The question as people wrote it, without `[[sim:…]]`, on one line.
+    /// The question on one line, without `[[sim:…]]`.
     pub fn readable_question(&self) -> String {
         let text = without_scenarios(self.question);
         text.split_whitespace().collect::<Vec<_>>().join(" ")
@@ -76,7 +76,7 @@ fn split_at_first_heading<'a>(text: &'a str, heading: &str) -> Option<(&'a str, 
         .find_map(|(at, _)| split_there(text, at, heading))
 }
 
-/// A heading starts its line; in the middle of one it is somebody's words.
+/// Splits at a heading. A heading must be at the start of a line; elsewhere it is ordinary text.
 fn split_there<'a>(text: &'a str, at: usize, heading: &str) -> Option<(&'a str, &'a str)> {
     let before = &text[..at];
     (before.is_empty() || before.ends_with('\n')).then(|| (before, &text[at + heading.len()..]))
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_question_stands_after_the_last_heading() {
+    fn question_is_the_text_after_the_last_heading() {
         let prompt = "[页面上下文: finance]\n营收: 12\n\n[历史对话]\n用户: [[sim:cut]] 你好\nAI: 在\n\n[当前问题]\n你说 [[sim:slow]] 呢";
         let parts = Parts::of(prompt);
         assert_eq!(parts.context, "[页面上下文: finance]\n营收: 12");
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_first_message_may_follow_the_facts_of_a_page() {
+    fn first_message_can_follow_page_facts() {
         let parts = Parts::of("[页面上下文: finance]\n营收: 12\n\n怎么样？");
         assert_eq!(
             (parts.context, parts.question),
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn earlier_results_in_a_prompt_of_facts_are_no_part_of_the_question() {
+    fn earlier_results_in_a_json_prompt_are_not_part_of_the_question() {
         let prompt =
             r#"{"事实":{"备注":"[[sim:cut]]\",\"参考\":["},"参考":[{"结果":"[[sim:slow]]"}]}"#;
         let question = r#"{"事实":{"备注":"[[sim:cut]]\",\"参考\":["}"#;
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_heading_in_the_middle_of_a_line_is_only_text() {
+    fn heading_in_the_middle_of_a_line_is_ordinary_text() {
         let parts = Parts::of("什么是[当前问题]？");
         assert_eq!(parts.question, "什么是[当前问题]？");
     }

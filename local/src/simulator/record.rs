@@ -1,20 +1,20 @@
-//! What was asked, for tests to look at.
+//! Recorded calls, for tests.
 
 use std::collections::VecDeque;
 
 use http::HeaderMap;
 use serde_json::Value;
 
-/// A call of the completion endpoint, refused or answered.
+/// A call of the completion endpoint, including refused ones.
 #[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "plain data")]
 pub struct RecordedCall {
     /// From the path, decoded.
     pub app_id: String,
-    /// All headers of the request.
     pub headers: HeaderMap,
-    /// The body; null if it was not JSON.
+    /// Null if the body was not JSON.
     pub body: Value,
-    /// Whether the headers asked for a stream.
+    /// True if the headers requested a stream.
     pub stream: bool,
 }
 
@@ -29,7 +29,7 @@ impl RecordedCall {
         self.body["input"]["session_id"].as_str()
     }
 
-    /// A header's text.
+    /// The value of a header, if it is text.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }

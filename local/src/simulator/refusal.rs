@@ -1,19 +1,18 @@
-//! Errors in the service's words, and the forms they come in.
+//! Errors of DashScope and the forms in which they are sent.
 
 use serde::Serialize;
 
-/// An error as `DashScope` puts it.
+/// An error of `DashScope`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Refusal {
-    /// HTTP status; in a stream that has begun, the number in the `:HTTP_STATUS/` comment.
+    /// HTTP status. In a stream that has begun, it is in the `:HTTP_STATUS/` comment.
     pub status: u16,
     /// Such as `Throttling.RateQuota`.
     pub code: &'static str,
-    /// For people.
     pub message: String,
 }
 
-/// How a refusal travels to a client that asked for a stream.
+/// How an error is sent to a client that requested a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
     /// HTTP error status and JSON.
@@ -22,7 +21,7 @@ pub(super) enum Form {
     FirstFrame,
     /// HTTP error status and a body framed as SSE.
     Framed,
-    /// The same, labelled `application/json`; asked for a stream or not.
+    /// As `Framed`, but with content type `application/json`, and also without streaming.
     Mislabelled,
     /// HTTP 200 and JSON.
     Ok,
@@ -89,7 +88,7 @@ impl Refusal {
         Self::new(400, "DataInspectionFailed", message)
     }
 
-    /// The JSON of the body, or of the `data:` line.
+    /// JSON for the body or the `data:` line.
     pub fn json(&self, request_id: &str) -> String {
         super::json(&Body {
             code: self.code,

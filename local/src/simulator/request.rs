@@ -1,4 +1,4 @@
-//! A request, read and checked in the order in which the service refuses.
+//! Parses and checks a request, in the order of the service's checks.
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -8,36 +8,35 @@ use serde_json::Value;
 use super::refusal::Refusal;
 use super::usage;
 
-/// Without Base64 in it.
+/// Largest body without Base64 content, in bytes.
 const BODY_LIMIT: usize = 16 << 20;
 
-/// With Base64, the most that is ever read.
+/// Largest body with Base64 content, in bytes. More is never read.
 pub(super) const BASE64_BODY_LIMIT: usize = 64 << 20;
 
-/// A call that may be answered.
+/// A valid call.
 #[derive(Debug)]
 pub(super) struct Call {
     pub app_id: String,
-    /// What is answered: the prompt, or the last message of the user.
+    /// The prompt, or the last user message of `messages`.
     pub prompt: String,
-    /// As sent; none when the history came along in `messages`.
+    /// `None` if the request has `messages`.
     pub session_id: Option<String>,
     pub user: User,
     pub incremental: bool,
     pub has_thoughts: bool,
     pub message_format: bool,
-    /// What reading all of it costs.
     pub input_tokens: usize,
 }
 
-/// Whom `biz_params.user_prompt_params` describes.
+/// The user in `biz_params.user_prompt_params`.
 #[derive(Debug, Default)]
 pub(super) struct User {
     pub nickname: String,
     pub role: String,
 }
 
-/// `{app_id}` of `/api/v1/apps/{app_id}/completion`, decoded; `None` for any other path.
+/// The decoded `{app_id}` of `/api/v1/apps/{app_id}/completion`. `None` for any other path.
 pub(super) fn app_id(path: &str) -> Option<String> {
     let encoded = path
         .strip_prefix("/api/v1/apps/")?
@@ -45,7 +44,7 @@ pub(super) fn app_id(path: &str) -> Option<String> {
     Some(percent_decode_str(encoded).decode_utf8_lossy().into_owned())
 }
 
-/// Whether the headers ask for SSE; the body has no say in it.
+/// True if the headers request SSE. The body does not matter.
 pub(super) fn wants_stream(headers: &HeaderMap) -> bool {
     let header = |name| {
         headers
@@ -57,8 +56,7 @@ pub(super) fn wants_stream(headers: &HeaderMap) -> bool {
         || header("accept").contains("text/event-stream")
 }
 
-/// Refuses what the headers alone give reason to refuse. Any key will do that looks like one, unless
-/// there is only one.
+/// Checks the headers. Any API key with the right prefix is accepted, unless `only_key` is set.
 pub(super) fn check_headers(headers: &HeaderMap, only_key: Option<&str>) -> Result<(), Refusal> {
     let key = headers
         .get("authorization")
@@ -87,7 +85,7 @@ fn is_workspace(id: &[u8]) -> bool {
     id.len() <= 64 && id.first().is_some_and(u8::is_ascii_alphanumeric) && id.iter().all(inner)
 }
 
-/// Reads the body, whatever the order of its keys and whatever else is in it.
+/// Parses the body. Unknown keys are allowed.
 pub(super) fn parse_body(bytes: &Bytes) -> Result<Value, Refusal> {
     if bytes.len() > BODY_LIMIT && !bytes.windows(8).any(|window| window == b";base64,") {
         return Err(Refusal::too_large());
@@ -102,7 +100,6 @@ pub(super) fn parse_body(bytes: &Bytes) -> Result<Value, Refusal> {
 }
 
 impl Call {
-    /// The call that a body makes.
     pub fn new(app_id: &str, body: &Value) -> Result<Self, Refusal> {
         let (input, parameters) = (&body["input"], &body["parameters"]);
         let messages = input["messages"].as_array();
@@ -151,7 +148,7 @@ fn last_user_message(messages: &[Value]) -> String {
         .unwrap_or_default()
 }
 
-/// A string, or the texts of a list of content parts.
+/// The text of a string, or of a list of content parts.
 fn text_of(content: &Value) -> String {
     match content {
         Value::String(text) => text.clone(),

@@ -1,4 +1,4 @@
-//! From a request to its response.
+//! Handles requests.
 
 use std::sync::Arc;
 
@@ -13,8 +13,8 @@ use hyper::Request;
 use hyper::body::{Frame, Incoming};
 use serde_json::Value;
 
-use super::answer;
 use super::app_answers::App;
+use super::chat_reply;
 use super::frames::{Style, Writer};
 use super::pieces;
 use super::plain::Plain;
@@ -35,7 +35,7 @@ type Body = UnsyncBoxBody<Bytes, Cut>;
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const SSE: HeaderValue = HeaderValue::from_static("text/event-stream;charset=UTF-8");
 
-/// Answers any request.
+/// Routes a request and returns its response.
 pub(super) async fn respond(shared: Arc<Shared>, request: Request<Incoming>) -> Response<Body> {
     let path = request.uri().path();
     match (request.method(), request::app_id(path)) {
@@ -64,13 +64,13 @@ async fn complete(
     let stream = request::wants_stream(&parts.headers);
     let mut response = match accept(&shared, app_id, &parts.headers, body, stream).await {
         Ok((call, plan)) => {
-            let answer = Answering {
+            let accepted = AcceptedCall {
                 shared,
                 request_id: request_id.clone(),
                 stream,
                 active,
             };
-            answer.follow(call, plan).await
+            accepted.respond(call, plan).await
         }
         Err((refusal, form)) => refuse(&refusal, form, stream, &request_id),
     };
@@ -84,7 +84,7 @@ async fn complete(
     response
 }
 
-/// Reads and records the call, and says how it is to be answered.
+/// Reads, records and checks the call. Returns the plan for its response.
 async fn accept(
     shared: &Shared,
     app_id: String,
@@ -120,7 +120,7 @@ async fn accept(
     Ok((call, plan))
 }
 
-/// The scenario of a call: what names it most closely wins.
+/// The scenario of a call. The order of precedence is in the documentation of the simulator.
 fn pick(shared: &Shared, call: &Call, headers: &HeaderMap) -> Result<Option<Scenario>, Refusal> {
     let header = headers
         .get("x-sim-scenario")
@@ -135,16 +135,16 @@ fn pick(shared: &Shared, call: &Call, headers: &HeaderMap) -> Result<Option<Scen
         .map_err(|err| Refusal::invalid(err.to_string()))
 }
 
-/// A call that has been accepted.
-struct Answering {
+/// A call that passed all checks.
+struct AcceptedCall {
     shared: Arc<Shared>,
     request_id: String,
     stream: bool,
     active: ActiveStream,
 }
 
-impl Answering {
-    async fn follow(mut self, call: Call, mut plan: Plan) -> Response<Body> {
+impl AcceptedCall {
+    async fn respond(mut self, call: Call, mut plan: Plan) -> Response<Body> {
         if plan.nul {
             self.request_id.push('\0');
             if let Some(error) = plan.error_mut() {
@@ -168,7 +168,7 @@ impl Answering {
         if plan.nul {
             session_id.push('\0');
         }
-        let mut rng = answer::rng(&call, round);
+        let mut rng = chat_reply::rng(&call, round);
         let pieces = match &plan.text {
             Text::Echo => pieces::split(&call.prompt, &mut rng),
             Text::Pieces(pieces) => pieces.clone(),
@@ -179,15 +179,15 @@ impl Answering {
                 pieces::split(text, &mut rng)
             }
             Text::Wrapped(wrapping) => {
-                let text = wrapping.around(&said(&call, round, &mut rng));
+                let text = wrapping.around(&ordinary_text(&call, round, &mut rng));
                 pieces::split(&text, &mut rng)
             }
             Text::Answer | Text::BrokenAnswer(_) => {
-                pieces::split(&said(&call, round, &mut rng), &mut rng)
+                pieces::split(&ordinary_text(&call, round, &mut rng), &mut rng)
             }
         };
         let thought = if plan.thoughts {
-            answer::thought(&call)
+            chat_reply::thought(&call)
         } else {
             String::new()
         };
@@ -195,12 +195,12 @@ impl Answering {
             let thought = pieces::split(&thought, &mut rng);
             self.play(&call, &plan, session_id, thought, pieces)
         } else {
-            self.answer_at_once(&call, &plan, &session_id, &thought, &pieces)
+            self.respond_with_json(&call, &plan, &session_id, &thought, &pieces)
                 .await
         }
     }
 
-    /// Counts how often the same question has failed in this way, so that a retry may succeed.
+    /// Counts how often the same question has failed in this way, so that a later retry succeeds.
     fn is_due(&self, call: &Call, failure: &str, times: Times) -> bool {
         let Times::First(times) = times else {
             return true;
@@ -219,7 +219,7 @@ impl Answering {
         response
     }
 
-    /// The session's id and the number of this round in it.
+    /// Returns the session id and the number of this round.
     fn open_session(&self, call: &Call, plan: &Plan) -> Result<(String, u32), Refusal> {
         let mut state = self.shared.state();
         if let Some(id) = &call.session_id {
@@ -272,7 +272,7 @@ impl Answering {
         response(StatusCode::OK, SSE, StreamBody::new(frames).boxed_unsync())
     }
 
-    async fn answer_at_once(
+    async fn respond_with_json(
         &self,
         call: &Call,
         plan: &Plan,
@@ -316,15 +316,15 @@ impl Answering {
     }
 }
 
-/// What an app says in its ordinary way.
-fn said(call: &Call, round: u32, rng: &mut Rng) -> String {
+/// The ordinary reply of an app.
+fn ordinary_text(call: &Call, round: u32, rng: &mut Rng) -> String {
     match App::of(&call.app_id) {
         Some(app) => app.answer(&call.prompt).to_string(),
-        None => answer::chat(call, round, rng),
+        None => chat_reply::chat(call, round, rng),
     }
 }
 
-/// Half of the body, then the connection is cut.
+/// Sends half of the body, then cuts the connection.
 fn cut_in_half(json: &Bytes) -> Response<Body> {
     let half = json.slice(..json.len() / 2);
     let cut = async {

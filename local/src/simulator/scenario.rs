@@ -1,4 +1,4 @@
-//! The scenarios: their names, their parameters, and how a call picks one.
+//! The scenarios: their names and parameters, and how a call selects one.
 
 use std::str::FromStr;
 
@@ -7,130 +7,119 @@ use serde_json::{Map, Value};
 use super::sessions::UnknownSession;
 use super::usage::OddUsage;
 
-/// The list of scenarios, as people read it in the module's page and in `--help`.
+/// The list of scenarios, for the documentation of the module and `--help`.
 pub const LIST: &str = include_str!("scenarios.md");
 
-/// A way for `DashScope` to behave. Parsed from `name` or `name:parameter`; several are
-/// joined with `+` (`echo+crlf`), `say` standing last.
+/// A behaviour of the simulator. Parsed from `name` or `name:parameter`. Several are joined with
+/// `+` (`echo+crlf`); `say` must be the last.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(
     missing_docs,
-    reason = "a field says what its name says; `LIST` describes the scenarios"
+    reason = "the names say it; `LIST` describes the scenarios"
 )]
 pub enum Scenario {
-    /// 20 tokens a second for so many seconds.
-    Slow { seconds: u32 },
-    /// So many tokens at the ordinary speed.
-    Long { tokens: usize },
-    /// The same, each token saying when it was written.
-    Clock { tokens: usize },
-    /// Nothing for so many seconds, then an ordinary answer.
-    Silent { seconds: u32 },
-    /// Nothing, ever.
+    Slow {
+        seconds: u32,
+    },
+    Long {
+        tokens: usize,
+    },
+    Clock {
+        tokens: usize,
+    },
+    Silent {
+        seconds: u32,
+    },
     Hang,
-    /// Some pieces, then silence.
-    Stall { after: usize },
-    /// Some pieces, then a wait for [`Simulator::release`](super::Simulator::release).
-    Gate { after: usize },
-    /// A retryable failure before any text.
+    Stall {
+        after: usize,
+    },
+    /// Waits for [`Simulator::release`](super::Simulator::release) after some pieces.
+    Gate {
+        after: usize,
+    },
     FailFirst(Times),
-    /// A failure in the middle of the stream.
-    FailMid { after: usize },
-    /// Content inspection in the middle of the stream.
-    Inspection { after: usize },
-    /// The connection is cut in the middle of a frame.
-    Cut { after: usize },
-    /// A clean end without `stop`.
+    FailMid {
+        after: usize,
+    },
+    Inspection {
+        after: usize,
+    },
+    Cut {
+        after: usize,
+    },
     NoStop,
-    /// HTTP 429.
     Throttle(Times),
-    /// HTTP 429 with `Retry-After`.
-    RetryAfter { seconds: u32, times: Times },
-    /// HTTP 503.
+    RetryAfter {
+        seconds: u32,
+        times: Times,
+    },
     Unavailable(Times),
-    /// HTTP 401.
     Unauthorized,
-    /// The application may not be used.
     AppDenied,
-    /// HTTP 400, body framed as SSE.
     ErrorFramed,
-    /// The same, labelled as JSON.
     ErrorMislabelled,
-    /// HTTP 200, one JSON object that is an error.
     Error200,
-    /// The session that was sent is not known any more.
     ExpiredSession(UnknownSession),
-    /// Text or frame that is not JSON where JSON belongs.
     BadJson(BadJson),
-    /// The answer of an app that answers in JSON, as models often write it.
+    /// The result of an app in a form that models often use.
     Wrapped(Wrapping),
-    /// One JSON object in place of a stream.
     JsonInstead,
-    /// No text at all.
     Empty,
-    /// Leading frames without text.
-    EmptyFrames { frames: usize },
-    /// One piece of so many bytes.
-    Huge { bytes: usize },
-    /// The prompt comes back.
+    EmptyFrames {
+        frames: usize,
+    },
+    Huge {
+        bytes: usize,
+    },
     Echo,
-    /// These pieces, exactly.
     Say(Vec<String>),
-    /// No `usage`.
     NoUsage,
-    /// `usage` in other shapes.
     OddUsage(OddUsage),
-    /// NUL characters in ids and messages.
     Nul,
-    /// Reasoning first.
     Thoughts,
-    /// Workflow messages in place of text.
     Workflow,
-    /// One byte per TCP write.
     Utf8Split,
-    /// CR LF line ends.
     Crlf,
-    /// No blank line between frames.
     NoBlankLines,
-    /// A space after each colon.
     Spaces,
-    /// Comments between and inside frames.
     Heartbeats,
-    /// Several at once, applied in order.
+    /// Several scenarios, applied in order.
     Combined(Vec<Scenario>),
 }
 
-/// How often a refusal comes before the call succeeds.
+/// Number of failures before a call succeeds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Times {
-    /// Each time.
+    /// Every call fails.
     Always,
-    /// So many times for the same question to the same app; then one success, then again.
+    /// So many calls with the same question to the same app fail. The next one succeeds, and then
+    /// the count starts again.
     First(u32),
 }
 
-/// Which JSON is broken by `bad-json`.
+/// The part that `bad-json` breaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BadJson {
-    /// The answer of an app that answers in JSON, otherwise a frame.
+    /// The text of an app that returns JSON, otherwise a frame.
     Fitting,
-    /// The text of the answer, so many times.
+    /// The text, so many times.
     Answer(Times),
     /// The `data:` of a frame in the middle.
     Frame,
 }
 
-/// What an answer in JSON is given in.
+/// The form of a JSON result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wrapping {
-    /// A fenced block, between sentences.
+    /// In a fenced block, between sentences.
     Fence,
-    /// Nothing, not even its object: the list alone.
+    /// Only the list of the result, without its object.
     BareList,
 }
 
 impl Wrapping {
-    /// The answer in this form; as it is where it has none.
+    /// Converts a result to this form. A result without a list is not changed to a bare list.
     pub(super) fn around(self, answer: &str) -> String {
         match self {
             Self::Fence => {
@@ -145,7 +134,7 @@ impl Wrapping {
     }
 }
 
-/// No scenario has this name, or its parameter does not fit.
+/// The name is unknown or its parameter is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("no scenario is called {0:?}; see the simulator's --help")]
 pub struct UnknownScenario(String);
@@ -239,7 +228,7 @@ fn parse_one(text: &str) -> Option<Scenario> {
     Some(scenario)
 }
 
-/// The scenarios that take no parameter.
+/// Parses a scenario without a parameter.
 fn parse_bare(name: &str) -> Option<Scenario> {
     Some(match name {
         "hang" => Scenario::Hang,
@@ -288,7 +277,7 @@ fn retry_after(parameter: &str) -> Option<Scenario> {
     })
 }
 
-/// The scenario in an app id: `sim-NAME`, or `sim-NAME-anything`.
+/// The scenario in an app id of the form `sim-NAME` or `sim-NAME-SUFFIX`.
 pub(super) fn in_app_id(app_id: &str) -> Option<Result<Scenario, UnknownScenario>> {
     let name = app_id.strip_prefix("sim-")?;
     let shorter = name.rmatch_indices('-').map(|(end, _)| &name[..end]);
@@ -338,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn an_app_id_may_go_on_after_the_name() {
+    fn app_id_can_have_a_suffix_after_the_name() {
         assert_eq!(
             in_app_id("sim-throttle-once"),
             Some(Ok(Scenario::Throttle(Times::First(1))))

@@ -1,7 +1,7 @@
 //! The listener and its connections.
 //!
-//! hyper writes the responses; each frame that comes with a pause is a write of its own, and a
-//! body that ends in an error cuts the connection without the last chunk.
+//! hyper writes the responses. A frame that follows a pause is a separate write. A body that ends
+//! in an error cuts the connection without the last chunk.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use super::respond::respond;
 use super::shared::Shared;
 
-/// Accepts until aborted; the connections end with it.
+/// Accepts connections until aborted. Its connections end with it.
 pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
     let mut connections = JoinSet::new();
     loop {
@@ -27,9 +27,9 @@ pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
                 Ok((socket, _)) => {
                     connections.spawn(serve_connection(socket, Arc::clone(&shared)));
                 }
-                // Out of file descriptors, usually: some will be closed soon.
+                // Usually there are no free file descriptors. Some will be closed soon.
                 Err(err) => {
-                    tracing::warn!(%err, "the simulator cannot accept");
+                    tracing::warn!(%err, "simulator cannot accept a connection");
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
             },
@@ -48,10 +48,10 @@ async fn serve_connection(socket: TcpStream, shared: Arc<Shared>) {
     let mut cuts = shared.cuts.subscribe();
     let connection = http1::Builder::new().serve_connection(TokioIo::new(socket), service);
     tokio::select! {
-        // First, so that a stream that is cut and let go at once says no more.
+        // Checked first, so that a stream that is cut and released at once sends nothing more.
         biased;
         _ = cuts.changed() => {}
-        // An error is a client that left, or a cut that a scenario asked for.
+        // An error means that the client disconnected or that a scenario cut the connection.
         _ = connection => {}
     }
 }
@@ -71,7 +71,7 @@ impl Drop for OpenConnection<'_> {
     }
 }
 
-/// A call that is being answered; counted until dropped.
+/// A call whose response has not ended. It is counted until dropped.
 pub(super) struct ActiveStream(watch::Sender<usize>);
 
 impl ActiveStream {

@@ -1,4 +1,4 @@
-//! Sessions: a conversation that the service remembers, known by 32 hex digits.
+//! Sessions: conversations that the service remembers. An id has 32 hex digits.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -8,20 +8,20 @@ use tokio::time::Instant;
 
 use super::refusal::Refusal;
 
-/// Enough for any load test; what is older is forgotten, as after an hour.
+/// Most sessions that are remembered, enough for any load test. Older ones expire.
 const REMEMBERED: NonZeroUsize = NonZeroUsize::MIN.saturating_add(100_000);
 
-/// What becomes of a call whose session is unknown or has expired. The service does not say.
+/// How a call with an unknown or expired session is handled. DashScope does not document this.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum UnknownSession {
-    /// It is answered under a new id.
+    /// A new session starts.
     #[default]
     StartFresh,
     /// HTTP 400 `InvalidParameter`.
     Refuse,
 }
 
-/// The sessions that are alive.
+/// The remembered sessions.
 pub(super) struct Sessions {
     by_id: LruCache<String, Session>,
     lifetime: Duration,
@@ -35,7 +35,7 @@ struct Session {
 }
 
 impl Sessions {
-    /// Sessions that live for `lifetime` after their last use and for at most `rounds` calls.
+    /// A session expires `lifetime` after its last use, or after `rounds` calls.
     pub fn new(lifetime: Duration, rounds: u32) -> Self {
         Self {
             by_id: LruCache::new(REMEMBERED),
@@ -44,7 +44,8 @@ impl Sessions {
         }
     }
 
-    /// Continues a session and says which round this is, from 2 on; `None` if it is not alive.
+    /// Continues a session and returns the number of this round, at least 2. `None` if the session
+    /// is unknown or expired.
     pub fn find(&mut self, app_id: &str, id: &str) -> Option<u32> {
         let (lifetime, most) = (self.lifetime, self.rounds);
         let session = self.by_id.get_mut(id)?;
@@ -59,7 +60,7 @@ impl Sessions {
         Some(session.rounds)
     }
 
-    /// Remembers a session whose first round this is.
+    /// Starts a session with its first round.
     pub fn start(&mut self, app_id: &str, id: &str) {
         let session = Session {
             app_id: app_id.to_owned(),
@@ -69,13 +70,13 @@ impl Sessions {
         self.by_id.put(id.to_owned(), session);
     }
 
-    /// Forgets them all.
+    /// Deletes all sessions.
     pub fn clear(&mut self) {
         self.by_id.clear();
     }
 }
 
-/// The answer to an expired session where the service refuses it.
+/// The error for [`UnknownSession::Refuse`].
 pub(super) fn refusal() -> Refusal {
     Refusal::new(
         400,

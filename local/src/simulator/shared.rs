@@ -1,4 +1,4 @@
-//! What all connections of a simulator share.
+//! State that all connections of a simulator share.
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
@@ -14,7 +14,7 @@ use super::record::{RecordedCall, Records};
 use super::scenario::Scenario;
 use super::sessions::Sessions;
 
-/// Questions whose refusals are being counted; more than any test asks at once.
+/// Most questions whose failures are counted. No test uses more at once.
 const COUNTED_QUESTIONS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(10_000);
 
 pub(super) struct Shared {
@@ -23,18 +23,18 @@ pub(super) struct Shared {
     pub active: watch::Sender<usize>,
     pub calls: watch::Sender<usize>,
     pub connections: AtomicUsize,
-    /// Counts the cuts: a connection ends with the first after its start.
+    /// Number of cuts. A connection ends at the first cut after its start.
     pub cuts: watch::Sender<u64>,
     state: Mutex<State>,
 }
 
-/// What changes from call to call.
+/// The mutable state.
 pub(super) struct State {
     pub sessions: Sessions,
     pub records: Records,
-    /// By app id; `None` is for all.
+    /// By app id. `None` is for all apps.
     pub scenarios: HashMap<Option<String>, Scenario>,
-    /// The key that is taken; `None`: any.
+    /// The only accepted API key. `None` accepts any.
     pub only_key: Option<String>,
     refusals: LruCache<String, u32>,
 }
@@ -63,12 +63,12 @@ impl Shared {
         }
     }
 
-    /// Locked for as long as the guard lives; never across an `await`.
+    /// Locks the state. Do not keep the guard across an `await`.
     pub fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts a call, and keeps it if any are kept.
+    /// Counts a call, and records it if recording is on.
     pub fn record(&self, call: impl FnOnce() -> RecordedCall) {
         if self.options.record > 0 {
             self.state().records.push(call());
@@ -91,8 +91,8 @@ impl Shared {
             .is_none_or(|apps| apps.iter().any(|known| known == app_id))
     }
 
-    /// Whether one of the first `times` calls under this key is still to be refused. The count
-    /// starts anew after the call that is not.
+    /// True for the first `times` calls with this key. Then it returns false once, and the count
+    /// starts again.
     pub fn refuse_again(&self, key: String, times: u32) -> bool {
         let mut state = self.state();
         let refused = state.refusals.get(&key).copied().unwrap_or_default();

@@ -1,14 +1,14 @@
-//! Token counts: plausible, and in the shapes that `usage` comes in.
+//! Plausible token counts, and the shapes of `usage`.
 
 use serde::Serialize;
 
-/// What the console's system prompt would cost, roughly.
+/// Approximate size of the system prompt that is configured in the DashScope console.
 const SYSTEM_PROMPT_TOKENS: usize = 24;
 
-/// Which odd shape `usage` takes.
+/// An unusual shape of `usage`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OddUsage {
-    /// Each shape in turn, `many` in the last frame.
+    /// All shapes in rotation, `many` in the last frame.
     Mixed,
     /// `{}`
     Empty,
@@ -16,11 +16,11 @@ pub enum OddUsage {
     Null,
     /// Counts without `models`.
     Flat,
-    /// Two models, which together make the count.
+    /// Two models. Their sum is the count.
     Many,
 }
 
-/// How `usage` is written.
+/// The shape of `usage`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shape {
     Ordinary,
@@ -28,14 +28,14 @@ pub(super) enum Shape {
     Odd(OddUsage),
 }
 
-/// Counts so far.
+/// Token counts so far.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Tokens {
     pub input: usize,
     pub output: usize,
 }
 
-/// The `usage` of a frame; the fields stand in the order of the recorded frames.
+/// The `usage` of a frame. The fields are in the order of the recordings.
 #[derive(Serialize)]
 #[serde(untagged)]
 pub(super) enum Usage {
@@ -58,18 +58,18 @@ pub(super) struct ModelUsage {
     model_id: &'static str,
 }
 
-/// Tokens of a piece of text: one for each two characters.
+/// Tokens of a text: one per two characters, rounded up.
 pub(super) fn count(text: &str) -> usize {
     text.chars().count().div_ceil(2)
 }
 
-/// Tokens of a prompt, with those of the system prompt in the cloud.
+/// Tokens of a prompt, including those of the system prompt.
 pub(super) fn count_input(prompt: &str) -> usize {
     SYSTEM_PROMPT_TOKENS + count(prompt)
 }
 
 impl Shape {
-    /// The `usage` of frame number `frame`, or none.
+    /// The `usage` of frame number `frame`, if it has one.
     pub fn of(self, tokens: Tokens, frame: u64, last: bool) -> Option<Usage> {
         let odd = match self {
             Self::Absent => return None,

@@ -263,10 +263,10 @@ async fn logs_are_json_lines_without_prompt_reply_or_token() {
     cloud.report("job-worker", &recorded("schedule")).await;
 
     for (function, last) in [
-        ("chat-stream", "request answered"),
-        ("chat-messages", "request answered"),
-        ("chat-history", "request answered"),
-        ("chat-sessions", "request answered"),
+        ("chat-stream", "request finished"),
+        ("chat-messages", "request finished"),
+        ("chat-history", "request finished"),
+        ("chat-sessions", "request finished"),
         ("job-worker", "jobs processed"),
     ] {
         cloud

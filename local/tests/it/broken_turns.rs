@@ -12,7 +12,7 @@ fn assert_sent_with_history(parlor: &Parlor, stored: &str) {
     let calls = parlor.simulator.calls();
     let last = calls.last().unwrap();
     assert_eq!(last.session_id(), None);
-    let line = format!("AI: {stored}\n");
+    let line = format!("AI: {}\n", stored.replace('\n', "\n  "));
     assert!(last.prompt().contains(&line), "{}", last.prompt());
 }
 

@@ -111,6 +111,8 @@ async fn an_old_dashscope_session_is_replaced_by_the_history() {
     parlor.send(COACH, chat, "第二问").await.ok();
     let call = &parlor.simulator.calls()[1];
     assert_eq!(call.session_id(), None);
+    // The further lines of a turn are indented.
+    let first = first.replace('\n', "\n  ");
     assert_eq!(
         call.prompt(),
         format!("[历史对话]\n用户: 第一问\nAI: {first}\n\n[当前问题]\n第二问")

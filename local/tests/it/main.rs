@@ -4,6 +4,7 @@
     reason = "an error fails the test, also in helpers"
 )]
 
+mod halves;
 mod harness;
 
 mod admin;
@@ -17,6 +18,7 @@ mod apps;
 mod background;
 mod batches;
 mod binaries;
+mod bot_access;
 mod broken_turns;
 mod cache;
 mod callers;
@@ -30,6 +32,7 @@ mod chat_stream;
 mod circuit;
 mod clients;
 mod connections;
+mod content_blocked;
 mod cors;
 mod documents;
 mod emulator;
@@ -61,6 +64,7 @@ mod schema;
 mod secrets;
 mod session_replies;
 mod simulator;
+mod storing;
 mod sweep;
 mod template;
 mod tenants;

@@ -154,7 +154,7 @@ async fn a_queue_that_does_not_exist_is_a_warning_and_no_failure() {
     let queue = "https://sqs.ap-southeast-1.amazonaws.com/123456789012/nowhere";
     let emulator = function_with_queue(moto.variables(), queue).await;
     wake(&emulator, json!({ "jobs": 11 })).await;
-    assert_warned(&emulator, 11, 11, "did not take a batch").await;
+    assert_warned(&emulator, 11, 11, "a batch could not be sent").await;
 }
 
 #[tokio::test]
@@ -163,8 +163,8 @@ async fn an_unreachable_or_silent_aws_is_a_warning_and_no_failure() {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let silent = format!("http://{}", silent.local_addr().unwrap());
     for (url, cause) in [
-        ("http://127.0.0.1:1", "did not take a batch"),
-        (&silent, "did not answer in time"),
+        ("http://127.0.0.1:1", "a batch could not be sent"),
+        (&silent, "did not respond in time"),
     ] {
         let queue = format!("{url}/123456789012/jobs");
         let emulator = function_with_queue(moto::variables(url), &queue).await;
@@ -223,7 +223,7 @@ async fn rejected_messages_are_counted() {
     })
     .await;
     for (url, unsent, cause) in [
-        (part, 3, "did not take all of a batch: InternalError"),
+        (part, 3, "rejected part of a batch: InternalError"),
         (then_ill, 1, "AccessDenied"),
     ] {
         let queue = format!("{url}/123456789012/jobs");

@@ -175,7 +175,7 @@ async fn an_invalid_secret_is_named_by_its_variable() {
         (
             "DATABASE_URL_SECRET_ARN",
             missing,
-            "cannot fetch the secret: no such secret",
+            "cannot fetch the secret: the secret does not exist",
         ),
         (
             "DATABASE_URL_SECRET_ARN",
@@ -190,7 +190,7 @@ async fn an_invalid_secret_is_named_by_its_variable() {
         (
             "JWT_SECRET_ARN",
             missing,
-            "cannot fetch the secret: no such secret",
+            "cannot fetch the secret: the secret does not exist",
         ),
         (
             "JWT_SECRET_ARN",
@@ -211,7 +211,10 @@ async fn an_unreachable_manager_and_a_missing_secret_are_different_errors() {
     let away = moto::variables("http://127.0.0.1:1");
     let emulator = functions_with(&parlor, &away, &[("JWT_SECRET_ARN", &arn)]).await;
     let error = refusal(&emulator, "chat-history", SECRET).await;
-    assert!(error.contains("secrets manager did not answer"), "{error}");
+    assert!(
+        error.contains("the request to Secrets Manager failed"),
+        "{error}"
+    );
 }
 
 #[tokio::test]

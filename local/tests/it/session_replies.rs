@@ -126,7 +126,7 @@ async fn a_permanent_failure_stores_a_failed_message() {
     let job = &parlor.jobs().await[0];
     assert_eq!(
         (&job["status"], &job["error_code"]),
-        (&json!("failed"), &json!("upstream_refused"))
+        (&json!("failed"), &json!("content_blocked"))
     );
     // The failed message is not part of the history.
     parlor.simulator.set_scenario(None, None);

@@ -63,7 +63,7 @@ async fn log_lines_have_the_request_ids_and_the_dashscope_time() {
     let body = json!({ "chatId": chat, "content": "你好" });
     let send = with_body(about(recorded_of("chat-send", COACH), chat), &body);
     cloud.answer("chat-messages", &send).await.ok();
-    let answered = cloud.log_line("chat-messages", "request answered").await;
+    let answered = cloud.log_line("chat-messages", "request finished").await;
     let ended = cloud.log_line("chat-messages", "reply ended").await;
     for line in [&answered, &ended] {
         assert!(line["latency_ms"].is_u64(), "{line}");
@@ -94,7 +94,7 @@ async fn log_lines_have_the_request_ids_and_the_dashscope_time() {
     cloud.parlor.simulator.hold_after(1);
     let mut events = cloud.stream("chat-stream", &stream).await;
     events.expect("start").await;
-    let answered = cloud.log_line("chat-stream", "request answered").await;
+    let answered = cloud.log_line("chat-stream", "request finished").await;
     assert!(answered.get("upstream_latency_ms").is_none(), "{answered}");
     cloud.parlor.simulator.release();
     events.rest().await;

@@ -98,6 +98,10 @@ begin
     where a.user_id = p_user and a.site_id = p_site and a.state = 'streaming';
     if v_busy is not null then r.message_id := v_busy; r.outcome := 'busy'; return r; end if;
     if v_bot is not null then
+        -- At each message: a bot may have been disabled, or a grant revoked.
+        r.outcome := (select bot_access(b, p_site, p_user) from biz.bots b where b.id = v_bot);
+        if r.outcome <> 'allowed' then return r; end if;
+        r.outcome := null;
         -- A reply made by the job worker has no message row before it is done. So check the job.
         if exists (select from biz.ai_trigger_jobs j
                    where j.conversation_id = p_conversation and j.status = 'running')

@@ -24,6 +24,7 @@ declare
     e run_end := jsonb_populate_record(null::run_end, p_end);
     r finished_reply;
     v_conversation bigint;
+    v_question bigint;
     v_content text;
     v_began_at timestamptz;
     v_shown bigint;
@@ -39,7 +40,8 @@ begin
         lease_until = null,
         finished_at = v_now
     where m.id = p_message and m.site_id = p_site and m.state = 'streaming'
-    returning m.conversation_id, m.content, m.created_at into v_conversation, v_content, v_began_at;
+    returning m.conversation_id, m.reply_to, m.content, m.created_at
+    into v_conversation, v_question, v_content, v_began_at;
     if not found then
         select false, a.state, char_length(a.content), a.finished_at
         into r.applied, r.state, r.chars, r.finished_at
@@ -73,6 +75,11 @@ begin
             coalesce(e.session_id, case when not e.session_lost then c.dashscope_session_id end)
         end
     where c.id = v_conversation and c.site_id = p_site;
+
+    if e.error_code = 'content_blocked' then
+        update biz.ai_messages q set error_code = e.error_code
+        where q.id = v_question and q.site_id = p_site;
+    end if;
 
     e.response := v_content;
     r.circuit := (finish_run(p_site, p_run, p_run_at, e)).circuit;

@@ -92,6 +92,8 @@ pub enum Failure {
         /// Whether a retry may succeed.
         retryable: bool,
     },
+    /// The content inspection of DashScope blocked the question or the reply.
+    ContentBlocked,
     /// The function was about to reach its time limit.
     Deadline,
     /// The database could not store the end, or the function that made the reply was killed.
@@ -104,6 +106,7 @@ impl Failure {
         match self {
             Self::UpstreamTimeout => "upstream_timeout",
             Self::Upstream { .. } => "upstream_error",
+            Self::ContentBlocked => "content_blocked",
             Self::Deadline => "deadline",
             Self::Unavailable => "unavailable",
         }
@@ -113,6 +116,7 @@ impl Failure {
     pub const fn is_retryable(self) -> bool {
         match self {
             Self::Upstream { retryable } => retryable,
+            Self::ContentBlocked => false,
             Self::UpstreamTimeout | Self::Deadline | Self::Unavailable => true,
         }
     }
@@ -131,6 +135,7 @@ impl Failure {
             Some("upstream_timeout") => Self::UpstreamTimeout,
             Some("upstream_refused") => Self::Upstream { retryable: false },
             Some("upstream_error") => Self::Upstream { retryable: true },
+            Some("content_blocked") => Self::ContentBlocked,
             Some("deadline") => Self::Deadline,
             // `interrupted`, written by the sweep, or nothing yet: the function was killed.
             _ => Self::Unavailable,

@@ -107,7 +107,7 @@ impl Outcome {
         };
         end.error_code = Some(failure.column());
         end.error_message = Some(message);
-        let state = if has_text {
+        let state = if has_text && failure != Failure::ContentBlocked {
             State::Interrupted
         } else {
             State::Failed
@@ -123,6 +123,7 @@ fn failure_of(err: &dashscope::Error) -> Failure {
             ..
         } => Failure::Deadline,
         dashscope::Error::Timeout { .. } => Failure::UpstreamTimeout,
+        dashscope::Error::Blocked { .. } => Failure::ContentBlocked,
         err => Failure::Upstream {
             retryable: err.is_retryable(),
         },

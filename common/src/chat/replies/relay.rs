@@ -139,7 +139,7 @@ impl Relay {
         let outcome = self.call(call, began).await;
         let took = asked_at.elapsed();
         *self.upstream_time.get_or_insert_default() += took;
-        RequestContext::current().asked(took);
+        RequestContext::current().add_upstream_time(took);
         metrics::upstream(App::Chat.name(), took, outcome.upstream_failure());
         outcome
     }
@@ -202,6 +202,11 @@ impl Relay {
     async fn finish(mut self, outcome: &Outcome, latency: Duration) {
         let (saved, unsaved) = self.writer.take_rest().await;
         let (state, failure) = outcome.settle(saved > 0 || !unsaved.is_empty(), &mut self.end);
+        // Text that was blocked after a part of it is not kept.
+        let (saved, unsaved) = match failure {
+            Some(Failure::ContentBlocked) => (0, String::new()),
+            _ => (saved, unsaved),
+        };
         self.end.latency_ms = clock::millis(latency);
         self.end.session_lost = self.prepared.before.is_session_lost();
         self.end.prompt_version = Some(app1_chat::PROMPT_VERSION);

@@ -50,6 +50,7 @@ pub struct Reply {
     pub text: String,
     /// `Streaming` if the reply has not ended yet.
     pub state: State,
+    pub failure: Option<Failure>,
 }
 
 /// Follows a reply. Reads from memory while the client is fast enough and the reply is made on this
@@ -147,13 +148,25 @@ impl ReplyStream {
         loop {
             match timeout_at(until, self.next()).await {
                 Ok(Some(Event::Text(more))) => text.push_str(&more),
-                Ok(Some(Event::Done { state, .. } | Event::Broken { state, .. })) => {
-                    return Reply { text, state };
+                Ok(Some(Event::Done { state, .. })) => {
+                    return Reply {
+                        text,
+                        state,
+                        failure: None,
+                    };
+                }
+                Ok(Some(Event::Broken { state, failure })) => {
+                    return Reply {
+                        text,
+                        state,
+                        failure: Some(failure),
+                    };
                 }
                 Ok(None) | Err(_) => {
                     return Reply {
                         text,
                         state: State::Streaming,
+                        failure: None,
                     };
                 }
             }

@@ -15,8 +15,9 @@ create type begun_session_reply as (
 );
 
 comment on type begun_session_reply is
-    'outcome: running, busy, budget_exceeded, circuit_open, agent_gone, or lost if another worker '
-    'has the job. history: newest turn first, null if there is a session_id';
+    'outcome: running, lost if another worker has the job, or why there is no run: busy, '
+    'budget_exceeded, circuit_open, agent_gone, bot_disabled, not_granted, unknown (the bot), '
+    'user_disabled. history: newest turn first, null if there is a session_id';
 
 -- Locks: job, conversation, site, circuit, usage.
 create function begin_session_reply(
@@ -46,6 +47,11 @@ begin
     select a.app_id into r.app_id from biz.agents a
     where a.id = c.agent_id and a.deleted_at is null;
     if not found then r.outcome := 'agent_gone'; return r; end if;
+    select case when u.status = 'approved' then bot_access(b, p_site, u.id) else 'user_disabled' end
+    into r.outcome
+    from biz.users u cross join biz.bots b
+    where u.id = m.user_id and u.site_id = p_site and b.id = c.bot_id;
+    if r.outcome <> 'allowed' then return r; end if;
     -- A reply of this conversation is being streamed. This job waits for it. begin_reply checks for
     -- a running job in the same way.
     if exists (select from biz.ai_messages a

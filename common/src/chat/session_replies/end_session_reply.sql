@@ -36,6 +36,10 @@ begin
         c.id, p_site, c.user_id, c.message_count + 1, 'assistant', p_content, p_state, v_message,
         p_tokens, case p_state when 'failed' then p_error_code end, v_now, v_now)
     returning id into v_reply;
+    if p_error_code = 'content_blocked' then
+        update biz.ai_messages q set error_code = p_error_code
+        where q.id = v_message and q.site_id = p_site;
+    end if;
     perform count_messages(p_site, c.id, 1, v_reply, 'assistant', p_content, v_now, 1, false);
     if p_session_id is not null or p_session_lost then
         update biz.ai_conversations set

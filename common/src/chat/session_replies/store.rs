@@ -34,6 +34,10 @@ words! {
         Running = "running",
         Lost = "lost",
         AgentGone = "agent_gone",
+        BotDisabled = "bot_disabled",
+        NotGranted = "not_granted",
+        BotUnknown = "unknown",
+        UserDisabled = "user_disabled",
         BudgetExceeded = "budget_exceeded",
         CircuitOpen = "circuit_open",
         Busy = "busy",
@@ -72,10 +76,12 @@ pub(super) async fn begin(context: &JobContext, job: &Job) -> Result<Prepared, S
     match (outcome, row.retry_at) {
         (Outcome::Running, _) => {}
         (Outcome::Lost, _) => return Err(StepError::Lost),
-        (Outcome::AgentGone, _) => {
-            let message = "the bot's agent was deleted".to_owned();
-            return Err(StepError::Permanent("agent_gone", message));
+        (Outcome::AgentGone, _) => return Err(refused(outcome, "the bot's agent was deleted")),
+        (Outcome::BotDisabled, _) => return Err(refused(outcome, "the bot is disabled")),
+        (Outcome::NotGranted | Outcome::BotUnknown, _) => {
+            return Err(refused(Outcome::NotGranted, "the user may not use the bot"));
         }
+        (Outcome::UserDisabled, _) => return Err(refused(outcome, "the user is disabled")),
         (Outcome::BudgetExceeded | Outcome::CircuitOpen | Outcome::Busy, Some(at)) => {
             return Err(StepError::NotBefore(at, outcome.name()));
         }
@@ -100,6 +106,10 @@ pub(super) async fn begin(context: &JobContext, job: &Job) -> Result<Prepared, S
         ),
         run: Run { id, created_at },
     })
+}
+
+fn refused(outcome: Outcome, message: &str) -> StepError {
+    StepError::Permanent(outcome.name(), message.to_owned())
 }
 
 fn left_out() -> StepError {

@@ -84,7 +84,7 @@ impl UsedBot {
     fn usable_agent(&self) -> Result<Uuid> {
         match &*self.access {
             "unknown" => return Err(Error::NotFound),
-            "forbidden" => return Err(Error::Forbidden),
+            "bot_disabled" | "not_granted" => return Err(Error::Forbidden),
             _ => {}
         }
         let agent_id = self

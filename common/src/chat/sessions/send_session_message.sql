@@ -7,7 +7,8 @@ create type sent_message as (
 );
 
 comment on type sent_message is
-    'outcome: sent or repeat, with the message; else not_found, not_owner, not_a_bot, closed, '
+    'outcome: sent or repeat, with the message; else not_found, not_owner, not_a_bot, '
+    'bot_disabled, not_granted, unknown (the bot), closed, '
     'paused, reply_to, key_reused, rate_limited or budget_exceeded';
 
 -- Locks: conversation, user, site, as in begin_reply. The job row has the id of its conversation.
@@ -53,6 +54,9 @@ begin
         end if;
     end if;
     if c.status <> 'active' then r.outcome := c.status; return r; end if;
+    r.outcome := (select bot_access(b, p_site, p_user) from biz.bots b where b.id = c.bot_id);
+    if r.outcome <> 'allowed' then return r; end if;
+    r.outcome := null;
     if p_reply_to is not null and not exists (
         select from biz.ai_messages a
         where a.id = p_reply_to and a.conversation_id = c.id and a.site_id = p_site)

@@ -1,4 +1,5 @@
-//! Answers and refusals of any bytes, in chunks of any size, without a server between.
+//! Properties of answers and error responses with any bytes, in chunks of any size. No server is
+//! used.
 
 use std::convert::Infallible;
 
@@ -26,13 +27,13 @@ const NAMES: &[&str] = &[
     "error",
 ];
 
-/// Codes with a meaning of their own, and the one that their row of the documentation gives them.
+/// Codes of the service, and the error code that each one maps to.
 const CODES: &[(&str, &str)] = &[
     ("Throttling", "throttled"),
     ("Throttling.RateQuota", "throttled"),
     ("Throttling.BurstRate", "throttled"),
     ("InvalidParameter", "refused"),
-    ("DataInspectionFailed", "refused"),
+    ("DataInspectionFailed", "content_blocked"),
     ("InvalidApiKey", "misconfigured"),
     ("Arrearage", "misconfigured"),
     ("App.AccessDenied", "misconfigured"),
@@ -50,8 +51,8 @@ fn ready<T>(future: impl Future<Output = T>) -> T {
         .block_on(future)
 }
 
-/// Long after any test.
-fn soon() -> End {
+/// A time limit that no test reaches.
+fn far_end() -> End {
     End::of(
         Instant::now() + Duration::from_mins(1),
         Duration::from_mins(1),
@@ -71,11 +72,11 @@ fn response(status: u16, headers: &[(&str, &[u8])], chunks: &[&[u8]]) -> Respons
     response.body(body).unwrap().into()
 }
 
-/// All that a caller learns from an answer.
+/// Everything that a caller receives from an answer.
 #[derive(Debug, PartialEq)]
-struct Learned {
+struct Received {
     pieces: Vec<String>,
-    /// The failure that ended it.
+    /// Code and details of the error that ended the answer.
     failure: Option<(&'static str, ErrorDetails)>,
     session_id: Option<String>,
     request_id: Option<String>,
@@ -83,9 +84,9 @@ struct Learned {
     finish_reason: Option<String>,
 }
 
-fn learned(chunks: &[&[u8]]) -> Learned {
+fn received(chunks: &[&[u8]]) -> Received {
     ready(async {
-        let mut learned = Learned {
+        let mut received = Received {
             pieces: Vec::new(),
             failure: None,
             session_id: None,
@@ -96,36 +97,36 @@ fn learned(chunks: &[&[u8]]) -> Learned {
         let failed = |error: Error| Some((error.code(), error.details().clone()));
         let response = response(200, &[], chunks);
         let idle = Duration::from_mins(1);
-        let mut answer = match AnswerStream::begin(response, None, None, soon(), idle).await {
+        let mut answer = match AnswerStream::begin(response, None, None, far_end(), idle).await {
             Ok(answer) => answer,
             Err(error) => {
-                learned.failure = failed(error);
-                return learned;
+                received.failure = failed(error);
+                return received;
             }
         };
         loop {
             match answer.next().await {
-                Ok(Event::Text(piece)) => learned.pieces.push(piece),
+                Ok(Event::Text(piece)) => received.pieces.push(piece),
                 Ok(Event::Done) => break,
                 Err(error) => {
-                    learned.failure = failed(error);
+                    received.failure = failed(error);
                     break;
                 }
             }
         }
-        learned.session_id = answer.session_id().map(str::to_owned);
-        learned.request_id = answer.request_id().map(str::to_owned);
-        learned.usage = answer.usage();
-        learned.finish_reason = answer.finish_reason().map(str::to_owned);
-        learned
+        received.session_id = answer.session_id().map(str::to_owned);
+        received.request_id = answer.request_id().map(str::to_owned);
+        received.usage = answer.usage();
+        received.finish_reason = answer.finish_reason().map(str::to_owned);
+        received
     })
 }
 
-fn refused(status: u16, headers: &[(&str, &[u8])], chunks: &[&[u8]]) -> Error {
-    ready(refusal(response(status, headers, chunks), soon()))
+fn error_of(status: u16, headers: &[(&str, &[u8])], chunks: &[&[u8]]) -> Error {
+    ready(response_error(response(status, headers, chunks), far_end()))
 }
 
-/// The frames of an answer in these pieces, either each alone or all of them so far.
+/// The frames of an answer. Each one has a new piece (`incremental`), or the whole text so far.
 fn frames(pieces: &[String], incremental: bool) -> Vec<(Option<u16>, Value)> {
     let mut so_far = String::new();
     let mut frames: Vec<_> = (1..)
@@ -147,7 +148,7 @@ fn frames(pieces: &[String], incremental: bool) -> Vec<(Option<u16>, Value)> {
     frames
 }
 
-/// What is neither a success nor without a body.
+/// A status of a response with a body that is not a success.
 fn status() -> impl Strategy<Value = u16> {
     prop_oneof![
         select(vec![
@@ -157,8 +158,8 @@ fn status() -> impl Strategy<Value = u16> {
     ]
 }
 
-/// What a status alone says.
-fn meaning_of(status: u16) -> &'static str {
+/// The error code for a status without a known service code.
+fn code_of_status(status: u16) -> &'static str {
     match status {
         429 => "throttled",
         408 => "unavailable",
@@ -179,28 +180,28 @@ fn check_kept(error: &Error) -> Result<(), TestCaseError> {
         let Some(word) = word else { continue };
         prop_assert!(word.chars().count() <= most && !word.contains('\0'));
     }
-    let told = error.to_string();
-    prop_assert!(told.chars().count() <= 100 + MESSAGE_LENGTH + WORD_LENGTH);
-    prop_assert!(!told.contains('\0'));
+    let text = error.to_string();
+    prop_assert!(text.chars().count() <= 100 + MESSAGE_LENGTH + WORD_LENGTH);
+    prop_assert!(!text.contains('\0'));
     Ok(())
 }
 
 #[test]
-fn an_endless_line_after_the_end_of_an_answer_does_no_harm() {
+fn endless_line_after_the_end_of_an_answer_is_ignored() {
     let (_, body) = golden()
         .into_iter()
         .find(|(name, _)| name == "stream-delta.sse")
         .unwrap();
     let long = vec![b'x'; 8 * 1024 * 1024 - 10];
     let chunks: [&[u8]; 4] = [&body, &long, b"xxxxxxxxxxxxxxxxxxxx\n:more\n", b":more\n"];
-    assert_eq!(learned(&chunks), learned(&[&body]));
+    assert_eq!(received(&chunks), received(&[&body]));
 }
 
 proptest! {
     #![proptest_config(cases(128))]
 
     #[test]
-    fn what_follows_the_end_of_an_answer_takes_nothing_back(
+    fn bytes_after_the_end_of_an_answer_do_not_change_it(
         pieces in vec("[a-z]{1,5}", 0..4),
         tail in prop_oneof![
             vec(any::<u8>(), 0..200),
@@ -211,47 +212,47 @@ proptest! {
     ) {
         let mut body = way.write(&frames(&pieces, true));
         body.push(b'\n');
-        let without = learned(&[&body]);
+        let without = received(&[&body]);
         body.extend(tail);
-        let with = learned(&cuts.of(&body));
-        prop_assert_eq!(Learned { usage: None, ..with }, Learned { usage: None, ..without });
+        let with = received(&cuts.of(&body));
+        prop_assert_eq!(Received { usage: None, ..with }, Received { usage: None, ..without });
     }
 
     #[test]
-    fn a_golden_payload_cut_anywhere_gives_the_same_events(
+    fn recorded_payload_gives_the_same_events_for_any_cuts(
         (name, body) in select(golden()),
         cuts in cuts(),
     ) {
-        prop_assert_eq!(learned(&cuts.of(&body)), learned(&[&body]), "{}", name);
+        prop_assert_eq!(received(&cuts.of(&body)), received(&[&body]), "{}", name);
     }
 
     #[test]
-    fn an_answer_is_read_as_it_was_said_whatever_the_pieces_the_way_and_the_cuts(
+    fn answer_is_received_unchanged_for_any_format_and_cuts(
         pieces in vec(text(), 0..6),
         incremental in any::<bool>(),
         way in way(),
         cuts in cuts(),
     ) {
         let body = way.write(&frames(&pieces, incremental));
-        let learned = learned(&cuts.of(&body));
-        prop_assert_eq!(learned.failure, None);
+        let received = received(&cuts.of(&body));
+        prop_assert_eq!(received.failure, None);
         if incremental {
-            let said: Vec<_> = pieces.iter().filter(|piece| !piece.is_empty()).collect();
-            prop_assert_eq!(learned.pieces.iter().collect::<Vec<_>>(), said);
+            let sent: Vec<_> = pieces.iter().filter(|piece| !piece.is_empty()).collect();
+            prop_assert_eq!(received.pieces.iter().collect::<Vec<_>>(), sent);
         } else {
             let whole = pieces.concat();
-            let last = learned.pieces.last().map_or("", String::as_str);
+            let last = received.pieces.last().map_or("", String::as_str);
             prop_assert_eq!(last, whole);
-            prop_assert!(learned.pieces.windows(2).all(|two| two[1].starts_with(&two[0])));
+            prop_assert!(received.pieces.windows(2).all(|two| two[1].starts_with(&two[0])));
         }
-        prop_assert_eq!(learned.finish_reason.as_deref(), Some("stop"));
-        prop_assert_eq!(learned.session_id.as_deref(), Some("s"));
-        let tokens = learned.usage.map(|usage| usage.output_tokens);
+        prop_assert_eq!(received.finish_reason.as_deref(), Some("stop"));
+        prop_assert_eq!(received.session_id.as_deref(), Some("s"));
+        let tokens = received.usage.map(|usage| usage.output_tokens);
         prop_assert_eq!(tokens, i64::try_from(pieces.len()).ok().filter(|pieces| *pieces > 0));
     }
 
     #[test]
-    fn an_answer_that_stops_in_the_middle_is_never_done(
+    fn answer_that_stops_in_the_middle_is_truncated(
         pieces in vec("[a-z]{1,5}", 1..5),
         way in way(),
         kept in any::<prop::sample::Index>(),
@@ -259,13 +260,13 @@ proptest! {
     ) {
         let whole = way.write(&frames(&pieces, true));
         let end = whole.windows(4).rposition(|window| window == b"stop").unwrap();
-        let learned = learned(&cuts.of(&whole[..kept.index(end)]));
-        prop_assert_eq!(learned.failure.map(|(code, _)| code), Some("truncated"));
-        prop_assert!(pieces.starts_with(&learned.pieces));
+        let received = received(&cuts.of(&whole[..kept.index(end)]));
+        prop_assert_eq!(received.failure.map(|(code, _)| code), Some("truncated"));
+        prop_assert!(pieces.starts_with(&received.pieces));
     }
 
     #[test]
-    fn an_error_in_mid_stream_follows_the_text_before_it(
+    fn error_in_mid_stream_is_returned_after_the_text(
         pieces in vec("[a-z]{1,5}", 0..5),
         (code, kind) in select(CODES),
         message in text(),
@@ -276,48 +277,48 @@ proptest! {
         let mut frames = frames(&pieces, true);
         frames.pop();
         frames.push((Some(status), json!({ "code": code, "message": message, "request_id": "e" })));
-        let learned = learned(&cuts.of(&way.write(&frames)));
-        let (told, details) = learned.failure.unwrap();
-        prop_assert_eq!(told, kind);
+        let received = received(&cuts.of(&way.write(&frames)));
+        let (kind_found, details) = received.failure.unwrap();
+        prop_assert_eq!(kind_found, kind);
         prop_assert_eq!(details.code.as_deref(), Some(code));
         prop_assert_eq!(details.request_id.as_deref(), Some("e"));
         prop_assert_eq!(details.may_have_cost, !pieces.is_empty());
-        prop_assert_eq!(learned.pieces, pieces);
+        prop_assert_eq!(received.pieces, pieces);
     }
 
     #[test]
-    fn no_bytes_make_an_answer_panic_or_wait(chunks in vec(vec(any::<u8>(), 0..100), 0..10)) {
+    fn any_bytes_end_an_answer_without_panic_or_timeout(chunks in vec(vec(any::<u8>(), 0..100), 0..10)) {
         let chunks: Vec<&[u8]> = chunks.iter().map(Vec::as_slice).collect();
-        let learned = learned(&chunks);
-        let (code, details) = learned.failure.unwrap_or(("done", ErrorDetails::default()));
+        let received = received(&chunks);
+        let (code, details) = received.failure.unwrap_or(("done", ErrorDetails::default()));
         prop_assert!(!code.starts_with("timeout") && code != "deadline");
         prop_assert!(details.message.is_none_or(|message| message.chars().count() <= MESSAGE_LENGTH));
     }
 
     #[test]
-    fn nor_does_any_json_in_a_frame(values in vec(json(NAMES), 0..4), way in way(), cuts in cuts()) {
+    fn any_json_in_frames_ends_an_answer_without_timeout(values in vec(json(NAMES), 0..4), way in way(), cuts in cuts()) {
         let frames: Vec<_> = values.into_iter().map(|value| (None, value)).collect();
         let body = way.write(&frames);
-        let learned = learned(&cuts.of(&body));
-        prop_assert!(learned.failure.is_none_or(|(code, _)| !code.starts_with("timeout")));
+        let received = received(&cuts.of(&body));
+        prop_assert!(received.failure.is_none_or(|(code, _)| !code.starts_with("timeout")));
     }
 
     #[test]
-    fn a_refusal_of_any_bytes_is_what_its_status_says_and_short(
+    fn error_response_of_any_bytes_is_mapped_by_status_and_cut(
         status in status(),
         body in vec(any::<u8>(), 0..2_000),
         request_id in vec(33..127_u8, 0..600),
         cuts in cuts(),
     ) {
-        // Bytes by chance are no JSON object, least of all one with a code.
-        let error = refused(status, &[("x-request-id", &request_id)], &cuts.of(&body));
-        prop_assert_eq!(error.code(), meaning_of(status));
+        // Random bytes are almost never a JSON object with a code.
+        let error = error_of(status, &[("x-request-id", &request_id)], &cuts.of(&body));
+        prop_assert_eq!(error.code(), code_of_status(status));
         prop_assert_eq!(error.details().status, Some(status));
         check_kept(&error)?;
     }
 
     #[test]
-    fn a_refusal_of_any_json_is_one_of_the_four_and_short(
+    fn error_response_of_any_json_is_one_of_four_kinds_and_cut(
         status in status(),
         body in json(NAMES),
         times in 1..200_usize,
@@ -330,13 +331,13 @@ proptest! {
             }
         }
         let body = body.to_string();
-        let error = refused(status, &[], &cuts.of(body.as_bytes()));
+        let error = error_of(status, &[], &cuts.of(body.as_bytes()));
         prop_assert!(["throttled", "unavailable", "refused", "misconfigured"].contains(&error.code()));
         check_kept(&error)?;
     }
 
     #[test]
-    fn a_known_code_decides_and_any_other_leaves_it_to_the_status(
+    fn known_code_decides_else_the_status(
         status in status(),
         (known, kind) in select(CODES),
         unknown in "[A-Z][a-z]{8}\\.[0-9]",
@@ -345,14 +346,14 @@ proptest! {
         way in way(),
         cuts in cuts(),
     ) {
-        for (code, kind) in [(known, kind), (&*unknown, meaning_of(status))] {
+        for (code, kind) in [(known, kind), (&*unknown, code_of_status(status))] {
             let data = json!({ "code": code, "message": message, "request_id": "e" });
             let body = if framed {
                 way.write(&[(Some(status), data)])
             } else {
                 data.to_string().into_bytes()
             };
-            let error = refused(status, &[], &cuts.of(&body));
+            let error = error_of(status, &[], &cuts.of(&body));
             prop_assert_eq!(error.code(), kind, "{}", code);
             prop_assert_eq!(error.details().code.as_deref(), Some(code));
             prop_assert_eq!(error.request_id(), Some("e"));
@@ -360,21 +361,21 @@ proptest! {
     }
 
     #[test]
-    fn a_pause_that_is_asked_for_is_read_and_anything_else_is_none(
+    fn retry_after_is_read_and_any_other_text_is_none(
         seconds in 0..100_000_u64,
         any_value in vec(prop_oneof![32..127_u8, 128..=255_u8], 0..40),
         name in select(vec!["retry-after", "retry-after-ms", "date"]),
     ) {
-        let said = seconds.to_string();
-        let error = refused(429, &[("retry-after", said.as_bytes())], &[]);
+        let header = seconds.to_string();
+        let error = error_of(429, &[("retry-after", header.as_bytes())], &[]);
         prop_assert_eq!(error.retry_after(), Some(Duration::from_secs(seconds)));
-        let error = refused(429, &[(name, &any_value), ("retry-after", b"soon")], &[]);
+        let error = error_of(429, &[(name, &any_value), ("retry-after", b"soon")], &[]);
         let number = str::from_utf8(&any_value).ok().and_then(|text| text.trim().parse::<f64>().ok());
         prop_assert!(error.retry_after().is_none() || number.is_some());
     }
 
     #[test]
-    fn no_application_id_leaves_its_place_in_the_path(app_id in prop_oneof![
+    fn application_id_stays_one_segment_of_the_path(app_id in prop_oneof![
         text(), "[./%\\\\?#a]{0,6}", select(vec!["", ".", "..", "%2e%2e", "..."]).prop_map(str::to_owned),
     ]) {
         let client = DashScope::new(Config::new("sk-test-000".into())).unwrap();
@@ -391,7 +392,7 @@ proptest! {
     }
 
     #[test]
-    fn no_setting_makes_the_client_panic(
+    fn any_configuration_is_accepted_or_rejected(
         base_url in prop_oneof![text(), "https?://[a-z0-9.:/?#@-]{0,20}"],
         workspace in prop_oneof![text(), "[A-Za-z0-9._/@:-]{0,70}", "[A-Za-z0-9_-]{62,66}"],
         api_key in text(),

@@ -1,4 +1,4 @@
-//! Every form of failure, by what the caller is told.
+//! Tests of all kinds of errors.
 
 use std::error::Error as _;
 
@@ -11,18 +11,18 @@ const FIRST: &str = include_str!("../testdata/stream-error-first.sse");
 const FRAMED: &str = include_str!("../testdata/error-400-framed.sse");
 
 #[tokio::test]
-async fn an_error_says_the_same_in_each_of_its_forms() {
+async fn error_is_the_same_in_each_form() {
     let data = r#"{"code":"DataInspectionFailed","message":"m","request_id":"r"}"#;
     let frame = format!("id:1\nevent:error\n:HTTP_STATUS/400\ndata:{data}\n\n");
     for (form, response) in [
         ("plain", json(400, data)),
         ("framed", response(400, "text/event-stream", &*frame)),
         (
-            "framed, mislabelled",
+            "framed, wrong content type",
             response(400, "application/json", &*frame),
         ),
         (
-            "plain, mislabelled",
+            "plain, wrong content type",
             response(400, "text/event-stream", data),
         ),
         (
@@ -31,14 +31,14 @@ async fn an_error_says_the_same_in_each_of_its_forms() {
         ),
         ("first frame", sse(&*frame)),
         (
-            "first frame, not called an error",
+            "first frame, not marked as an error",
             sse(format!("data:{data}\n\n")),
         ),
         ("plain with 200", json(200, data)),
     ] {
         let error = error_of(response).await;
-        assert!(matches!(error, Error::Refused { .. }), "{form}: {error}");
-        assert_eq!(error.code(), "refused", "{form}");
+        assert!(matches!(error, Error::Blocked { .. }), "{form}: {error}");
+        assert_eq!(error.code(), "content_blocked", "{form}");
         assert_eq!(error.request_id(), Some("r"), "{form}");
         assert_eq!(
             error.details().code.as_deref(),
@@ -54,12 +54,12 @@ async fn an_error_says_the_same_in_each_of_its_forms() {
 }
 
 #[tokio::test]
-async fn the_documented_errors_have_their_kinds() {
+async fn documented_errors_have_their_kinds() {
     let error = error_of(json(401, KEY)).await;
     assert!(matches!(error, Error::Misconfigured { .. }), "{error}");
     assert_eq!(
         error.to_string(),
-        "DashScope refuses this key, application or account: InvalidApiKey: Invalid API-key provided. (HTTP 401)"
+        "DashScope rejects the key, the application or the account: InvalidApiKey: Invalid API-key provided. (HTTP 401)"
     );
     let error = error_of(json(429, RATE)).await;
     assert!(
@@ -85,12 +85,12 @@ async fn the_documented_errors_have_their_kinds() {
 }
 
 #[tokio::test]
-async fn an_error_in_mid_stream_comes_after_the_text_and_may_have_cost() {
+async fn error_in_mid_stream_is_returned_after_the_text_and_may_have_cost() {
     let server = Server::start(vec![sse(ERROR_MID)]).await;
     let (text, answer) = events(&client(&server), &call()).await;
     let error = answer.unwrap_err();
     assert_eq!(text, "收到");
-    assert!(matches!(error, Error::Refused { .. }), "{error}");
+    assert!(matches!(error, Error::Blocked { .. }), "{error}");
     assert!(error.may_have_cost());
     assert_eq!(
         error.details().usage,
@@ -103,7 +103,7 @@ async fn an_error_in_mid_stream_comes_after_the_text_and_may_have_cost() {
 }
 
 #[tokio::test]
-async fn text_is_never_asked_for_twice() {
+async fn failure_after_the_first_text_is_not_retried() {
     let frame = DELTA.split_inclusive("\n\n").nth(1).unwrap();
     for end in [
         "event:error\n:HTTP_STATUS/500\ndata:{\"code\":\"InternalError\"}\n\n",
@@ -120,11 +120,11 @@ async fn text_is_never_asked_for_twice() {
 }
 
 #[tokio::test]
-async fn a_stream_without_its_end_is_truncated_however_it_stops() {
+async fn stream_without_finish_reason_is_truncated() {
     let text = &DELTA[..DELTA.find("id:5").unwrap()];
     let cut = &DELTA[..DELTA.len() - 20];
     for (way, response, has_source) in [
-        ("closed in good order", sse(text), false),
+        ("closed normally", sse(text), false),
         ("closed in mid-frame", sse(cut), false),
         (
             "fewer bytes than promised",
@@ -145,7 +145,7 @@ async fn a_stream_without_its_end_is_truncated_however_it_stops() {
 }
 
 #[tokio::test]
-async fn a_stop_that_came_whole_counts_though_the_connection_was_cut_after_it() {
+async fn complete_stop_counts_even_if_the_connection_is_cut_after_it() {
     let body = DELTA.trim_end();
     let script = vec![
         head(200, "text/event-stream", "content-length: 99999\r\n"),
@@ -158,17 +158,23 @@ async fn a_stop_that_came_whole_counts_though_the_connection_was_cut_after_it() 
 }
 
 #[tokio::test]
-async fn a_whole_answer_without_its_end_is_truncated_too() {
+async fn whole_answer_without_finish_reason_is_truncated() {
     let server = Server::start(vec![json(200, OK.replace("\"stop\"", "\"null\""))]).await;
-    let error = client(&server).complete(&call(), soon()).await.unwrap_err();
+    let error = client(&server)
+        .complete(&call(), far_deadline())
+        .await
+        .unwrap_err();
     assert!(matches!(error, Error::Truncated { .. }), "{error}");
     let server = Server::start(vec![json(200, &OK[..60])]).await;
-    let error = client(&server).complete(&call(), soon()).await.unwrap_err();
+    let error = client(&server)
+        .complete(&call(), far_deadline())
+        .await
+        .unwrap_err();
     assert!(matches!(error, Error::Truncated { .. }), "{error}");
 }
 
 #[tokio::test]
-async fn what_is_no_json_is_a_protocol_error() {
+async fn invalid_json_is_a_protocol_error() {
     for body in [
         "data:{\"output\":oops}\n\n",
         "data:oops\n\n",
@@ -187,7 +193,7 @@ async fn what_is_no_json_is_a_protocol_error() {
 }
 
 #[tokio::test]
-async fn a_gateways_page_is_judged_by_its_status() {
+async fn page_of_a_gateway_is_mapped_by_its_status() {
     let error = error_of(response(502, "text/html", "<html>bad gateway</html>")).await;
     assert!(matches!(error, Error::Unavailable { .. }), "{error}");
     assert_eq!(
@@ -199,7 +205,7 @@ async fn a_gateways_page_is_judged_by_its_status() {
 }
 
 #[tokio::test]
-async fn the_body_of_an_error_is_read_as_far_as_it_is_useful() {
+async fn only_the_start_of_an_error_body_is_read() {
     let mut huge = RATE.as_bytes().to_vec();
     huge.extend(std::iter::repeat_n(b'\n', 20 << 20));
     let error = error_of(response(429, "application/json", huge)).await;
@@ -214,7 +220,7 @@ async fn the_body_of_an_error_is_read_as_far_as_it_is_useful() {
 }
 
 #[tokio::test]
-async fn a_line_without_an_end_is_refused() {
+async fn endless_line_is_a_protocol_error() {
     let mut script = vec![head(200, "text/event-stream", "")];
     script.extend(vec![Step::Send(vec![b'x'; 1 << 20]); 9]);
     script.push(Step::Hang);
@@ -223,7 +229,7 @@ async fn a_line_without_an_end_is_refused() {
 }
 
 #[tokio::test]
-async fn a_large_line_is_read() {
+async fn line_of_three_megabytes_is_read() {
     let text = "图".repeat(1 << 20);
     let body =
         format!("data:{{\"output\":{{\"text\":\"{text}\",\"finish_reason\":\"stop\"}}}}\n\n");
@@ -234,7 +240,7 @@ async fn a_large_line_is_read() {
 }
 
 #[tokio::test]
-async fn a_service_that_gave_up_late_may_have_cost() {
+async fn timeout_of_the_service_may_have_cost() {
     let error = error_of(json(500, r#"{"code":"RequestTimeOut","message":"m"}"#)).await;
     assert!(matches!(error, Error::Unavailable { .. }) && error.may_have_cost());
     let error = error_of(json(500, r#"{"code":"InternalError","message":"m"}"#)).await;

@@ -1,9 +1,9 @@
-//! Frames as the service writes them.
+//! Tests of the frame reader.
 
 use super::*;
 use crate::dashscope::tests::golden;
 
-/// The frames of a body that comes in these chunks, up to what is too long.
+/// The frames of a body in chunks, up to the first line or frame that is too long.
 pub(super) fn frames_before_limit<'a>(
     chunks: impl IntoIterator<Item = &'a [u8]>,
     limit: usize,
@@ -51,7 +51,7 @@ fn data(body: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_frame_has_its_event_status_and_data() {
+fn frame_has_event_status_and_data() {
     let frames = read("id:2\nevent:error\n:HTTP_STATUS/403\ndata:{\"code\":\"X\"}\n\n");
     assert_eq!(
         frames,
@@ -64,7 +64,7 @@ fn a_frame_has_its_event_status_and_data() {
 }
 
 #[test]
-fn the_ways_of_writing_a_stream_do_not_matter() {
+fn frames_do_not_depend_on_the_stream_format() {
     let plain = "id:1\nevent:error\n:HTTP_STATUS/400\ndata:{\"a\":[1]}\n\n\
                  id:2\nevent:result\n:HTTP_STATUS/200\ndata:{\"b\":\"x\"}\n\n";
     let expected = read(plain);
@@ -142,7 +142,7 @@ fn only_line_feeds_end_lines() {
 }
 
 #[test]
-fn brackets_and_quotes_inside_of_strings_do_not_end_a_frame() {
+fn brackets_and_quotes_in_strings_do_not_end_a_frame() {
     let tricky = r#"{"a":"}\"}]\\"}"#;
     assert_eq!(
         data(&format!("data:{tricky}\ndata:{tricky}\n")),
@@ -151,7 +151,7 @@ fn brackets_and_quotes_inside_of_strings_do_not_end_a_frame() {
 }
 
 #[test]
-fn a_body_that_is_json_is_one_frame_however_it_is_laid_out() {
+fn json_body_is_one_frame_in_any_layout() {
     assert_eq!(data("{\"a\":1}"), [r#"{"a":1}"#]);
     assert_eq!(
         data("  \n{\n \"a\": 1,\n \"data:\": 2\n}\n"),
@@ -160,21 +160,21 @@ fn a_body_that_is_json_is_one_frame_however_it_is_laid_out() {
 }
 
 #[test]
-fn an_error_needs_no_data() {
+fn error_frame_needs_no_data() {
     assert!(read("event:error\n\n")[0].is_error);
     assert_eq!(read(":HTTP_STATUS/503\n\n")[0].status, Some(503));
     assert_eq!(read(":HTTP_STATUS/200\n\nevent:result\n\nid:9\n\n"), []);
 }
 
 #[test]
-fn a_frame_that_is_cut_is_none() {
+fn incomplete_frame_is_dropped() {
     assert_eq!(read("data:{\"a\":1"), []);
     assert_eq!(read("data:{\"a\":\"}"), []);
     assert_eq!(read("{\"a\":1"), []);
 }
 
 #[test]
-fn a_line_of_a_few_megabytes_is_read_and_one_beyond_the_limit_is_not() {
+fn line_is_accepted_up_to_the_limit() {
     let long = format!("data:{{\"a\":\"{}\"}}\n\n", "x".repeat(5 << 20));
     assert_eq!(read(&long).len(), 1);
     let chunk = vec![b'x'; 1 << 16];
@@ -185,7 +185,7 @@ fn a_line_of_a_few_megabytes_is_read_and_one_beyond_the_limit_is_not() {
 }
 
 #[test]
-fn a_stream_cut_in_two_gives_the_same_frames_wherever_the_cut_is() {
+fn stream_cut_in_two_gives_the_same_frames() {
     for (name, body) in golden() {
         let whole = read_chunks([&body[..]], LIMIT).unwrap();
         for cut in 0..=body.len() {
@@ -200,7 +200,7 @@ fn a_stream_cut_in_two_gives_the_same_frames_wherever_the_cut_is() {
 }
 
 #[test]
-fn a_stream_given_byte_by_byte_gives_the_same_frames() {
+fn stream_read_byte_by_byte_gives_the_same_frames() {
     for (name, body) in golden() {
         let whole = read_chunks([&body[..]], LIMIT).unwrap();
         assert!(!whole.is_empty(), "{name}");

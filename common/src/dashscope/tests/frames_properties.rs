@@ -1,4 +1,4 @@
-//! However bytes are cut, the frames are the same.
+//! Properties of the frame reader: the frames do not depend on the chunks.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -12,7 +12,7 @@ use crate::properties::{cases, cuts, json};
 
 const SMALL: usize = 256;
 
-/// What streams are made of, in no good order.
+/// Parts of event streams, to be combined at random.
 const ALL: &[&str] = &[
     "id:",
     "event:",
@@ -44,7 +44,7 @@ proptest! {
     #![proptest_config(cases(256))]
 
     #[test]
-    fn a_golden_payload_cut_anywhere_gives_the_same_frames(
+    fn recorded_payload_gives_the_same_frames_for_any_cuts(
         (name, body) in select(golden()),
         cuts in cuts(),
     ) {
@@ -54,7 +54,7 @@ proptest! {
     }
 
     #[test]
-    fn frames_are_read_as_they_were_written_whatever_the_way(
+    fn frames_are_unchanged_in_any_stream_format(
         data in vec(json(&["output", "text", "code"]).prop_map(|value| serde_json::json!({ "a": value })), 0..5),
         way in way(),
         cuts in cuts(),
@@ -75,7 +75,7 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_make_the_reader_panic_or_go_on_for_ever_or_hold_more_than_its_limit(
+    fn any_bytes_end_without_panic_and_within_the_limit(
         chunks in vec(vec(any::<u8>(), 0..200), 0..50),
     ) {
         let (frames, _) = frames_before_limit(chunks.iter().map(Vec::as_slice), SMALL);
@@ -84,7 +84,7 @@ proptest! {
     }
 
     #[test]
-    fn what_looks_like_a_stream_is_read_the_same_however_it_is_cut(
+    fn random_stream_gives_the_same_frames_for_any_cuts(
         words in vec(select(ALL), 0..150),
         cuts in cuts(),
     ) {

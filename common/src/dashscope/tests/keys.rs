@@ -1,4 +1,4 @@
-//! A key that is replaced.
+//! Tests of the replacement of a rejected key.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -12,28 +12,28 @@ use super::*;
 
 const REFUSED: &str = include_str!("../testdata/error-401.json");
 
-/// Tells one other key, and counts how often it is asked.
+/// A key source with one other key. It counts its calls.
 #[derive(Debug)]
-struct Told {
+struct OtherKey {
     key: Option<&'static str>,
-    asked: AtomicU32,
+    calls: AtomicU32,
 }
 
-impl KeySource for Told {
+impl KeySource for OtherKey {
     fn refresh_after_rejection<'a>(
         &'a self,
-        refused: &'a SecretString,
+        rejected: &'a SecretString,
     ) -> BoxFuture<'a, Option<SecretString>> {
-        self.asked.fetch_add(1, Ordering::SeqCst);
-        let key = self.key.filter(|key| *key != refused.expose_secret());
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        let key = self.key.filter(|key| *key != rejected.expose_secret());
         std::future::ready(key.map(SecretString::from)).boxed()
     }
 }
 
-fn told(server: &Server, key: Option<&'static str>) -> (DashScope, Arc<Told>) {
-    let asked = AtomicU32::new(0);
-    let source = Arc::new(Told { key, asked });
-    let key_source: Option<Arc<dyn KeySource>> = Some(Arc::<Told>::clone(&source));
+fn client_with_other_key(server: &Server, key: Option<&'static str>) -> (DashScope, Arc<OtherKey>) {
+    let calls = AtomicU32::new(0);
+    let source = Arc::new(OtherKey { key, calls });
+    let key_source: Option<Arc<dyn KeySource>> = Some(Arc::<OtherKey>::clone(&source));
     let config = Config {
         key_source,
         ..config(server)
@@ -53,7 +53,7 @@ fn keys(server: &Server) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_refused_key_is_exchanged_once_and_for_all() {
+async fn rejected_key_is_replaced_for_all_later_calls() {
     for refusal in [
         json(401, REFUSED),
         json(401, "Unauthorized"),
@@ -62,21 +62,24 @@ async fn a_refused_key_is_exchanged_once_and_for_all() {
         )),
     ] {
         let server = Server::start(vec![refusal, sse(DELTA)]).await;
-        let (client, source) = told(&server, Some("sk-new"));
+        let (client, source) = client_with_other_key(&server, Some("sk-new"));
         let (text, answer) = events(&client, &call()).await;
         assert_eq!((&*text, answer.unwrap().attempts()), ("收到，请继续。", 2));
         events(&client, &call()).await.1.unwrap();
         let expected = ["Bearer sk-test-000", "Bearer sk-new", "Bearer sk-new"];
         assert_eq!(keys(&server), expected);
-        assert_eq!(source.asked.load(Ordering::SeqCst), 1);
+        assert_eq!(source.calls.load(Ordering::SeqCst), 1);
     }
 }
 
 #[tokio::test]
-async fn without_another_key_the_refusal_stands() {
+async fn rejection_is_returned_without_another_key() {
     for key in [None, Some("sk-test-000"), Some(" "), Some("sk-\nx")] {
         let server = Server::start(vec![json(401, REFUSED)]).await;
-        let error = events(&told(&server, key).0, &call()).await.1.unwrap_err();
+        let error = events(&client_with_other_key(&server, key).0, &call())
+            .await
+            .1
+            .unwrap_err();
         assert!(matches!(error, Error::Misconfigured { .. }), "{error}");
         assert_eq!(error.details().attempts, 1);
         assert_eq!(server.requests().len(), 1);
@@ -84,9 +87,9 @@ async fn without_another_key_the_refusal_stands() {
 }
 
 #[tokio::test]
-async fn another_key_that_is_refused_too_is_not_tried_again() {
+async fn second_rejected_key_is_not_replaced() {
     let server = Server::start(vec![json(401, REFUSED)]).await;
-    let (client, _) = told(&server, Some("sk-new"));
+    let (client, _) = client_with_other_key(&server, Some("sk-new"));
     let error = events(&client, &call()).await.1.unwrap_err();
     assert!(matches!(error, Error::Misconfigured { .. }), "{error}");
     assert_eq!((error.details().attempts, server.requests().len()), (2, 2));
@@ -94,23 +97,23 @@ async fn another_key_that_is_refused_too_is_not_tried_again() {
 }
 
 #[tokio::test]
-async fn what_is_not_about_the_key_asks_for_no_other() {
+async fn other_errors_do_not_replace_the_key() {
     let other = r#"{"code":"NOT AUTHORIZED","message":"m","request_id":"r"}"#;
     for refusal in [json(401, other), json(403, "no"), json(400, "no")] {
         let server = Server::start(vec![refusal]).await;
-        let (client, source) = told(&server, Some("sk-new"));
+        let (client, source) = client_with_other_key(&server, Some("sk-new"));
         events(&client, &call()).await.1.unwrap_err();
-        assert_eq!(source.asked.load(Ordering::SeqCst), 0);
+        assert_eq!(source.calls.load(Ordering::SeqCst), 0);
     }
 }
 
 #[tokio::test]
-async fn no_key_is_shown() {
+async fn debug_output_has_no_key() {
     let server = Server::start(vec![json(401, REFUSED), sse(DELTA)]).await;
-    let (client, _) = told(&server, Some("sk-new"));
+    let (client, _) = client_with_other_key(&server, Some("sk-new"));
     events(&client, &call()).await.1.unwrap();
     let shown = format!("{client:?}");
     assert!(!shown.contains("sk-test-000"), "{shown}");
-    // The stand-in's own field is no secret; the client's key is.
+    // The one match is the plain field of `OtherKey`. The key of the client is not printed.
     assert_eq!(shown.matches("sk-new").count(), 1, "{shown}");
 }

@@ -1,4 +1,4 @@
-//! The client against a server on loopback that says, byte by byte, what each test makes it say.
+//! Tests of the client with a scripted server on loopback.
 
 mod answers;
 mod errors;
@@ -16,7 +16,7 @@ use super::*;
 pub(super) use server::{Server, Step};
 pub(super) use written::way;
 
-/// `(file name, content)` of each stream that is answered in full, with its text.
+/// `(file name, content, text)` of each complete answer.
 const WHOLE_STREAMS: &[(&str, &[u8], &str)] = &[
     (
         "stream-delta.sse",
@@ -34,6 +34,11 @@ const WHOLE_STREAMS: &[(&str, &[u8], &str)] = &[
         "收到",
     ),
     (
+        "stream-surrogates-split.sse",
+        include_bytes!("../testdata/stream-surrogates-split.sse"),
+        "本月第一🎱，继续保持！",
+    ),
+    (
         "ok.json",
         include_bytes!("../testdata/ok.json"),
         "收到，请继续。",
@@ -46,7 +51,7 @@ const OK: &str = include_str!("../testdata/ok.json");
 const SESSION: &str = "0f3a9c5d7e2b48c19a6d4e8f7b1c2d30";
 const REQUEST: &str = "4c1f7b52-0d0e-9a6b-8f53-2b7c9d1e0a11";
 
-/// `(file name, content)` of every payload that is known from the service.
+/// `(file name, content)` of every recorded payload.
 pub(super) fn golden() -> Vec<(String, Vec<u8>)> {
     let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/src/dashscope/testdata");
     let mut files: Vec<_> = std::fs::read_dir(directory)
@@ -61,7 +66,7 @@ pub(super) fn golden() -> Vec<(String, Vec<u8>)> {
     files
 }
 
-/// Patient, but quick to try again.
+/// Default timeouts, and pauses of 1 ms between retries.
 fn config(server: &Server) -> Config {
     Config {
         base_url: server.base_url(),
@@ -92,15 +97,15 @@ fn continued(session_id: &str) -> Call {
     }
 }
 
-/// Long after any test.
-fn soon() -> Instant {
+/// A deadline that no test reaches.
+fn far_deadline() -> Instant {
     Instant::now() + Duration::from_mins(1)
 }
 
-/// Streams one answer; what came of it, event by event, the last perhaps an error.
+/// Streams one answer. Returns its text so far, and the finished stream or the error.
 async fn events(client: &DashScope, call: &Call) -> (String, Result<AnswerStream, Error>) {
     let mut text = String::new();
-    let mut answer = match client.stream(call, soon()).await {
+    let mut answer = match client.stream(call, far_deadline()).await {
         Ok(answer) => answer,
         Err(error) => return (text, Err(error)),
     };
@@ -116,7 +121,7 @@ async fn events(client: &DashScope, call: &Call) -> (String, Result<AnswerStream
     }
 }
 
-/// The error of a stream that `server` answers with one response.
+/// The error of a stream if the server sends `response`, without retries.
 async fn error_of(response: Vec<Step>) -> Error {
     let server = Server::start(vec![response]).await;
     let client = DashScope::new(Config {

@@ -1,11 +1,11 @@
-//! What the client sends.
+//! Tests of the requests that the client sends.
 
 use serde_json::{Value, json};
 
 use super::server::{json as json_response, sse};
 use super::*;
 
-/// Request line, headers by lower-case name, and body of the one request that came.
+/// Request line, headers with lower-case names, and body of a request.
 fn parts(request: &str) -> (String, Vec<(String, String)>, Value) {
     let (head, body) = request.split_once("\r\n\r\n").unwrap();
     let mut lines = head.lines();
@@ -29,7 +29,7 @@ fn value<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {
 }
 
 #[tokio::test]
-async fn a_stream_is_asked_for_as_the_contract_says() {
+async fn stream_request_has_the_documented_headers_and_body() {
     let server = Server::start(vec![sse(DELTA)]).await;
     let config = Config {
         workspace: Some("llm-ws123".to_owned()),
@@ -68,9 +68,12 @@ async fn a_stream_is_asked_for_as_the_contract_says() {
 }
 
 #[tokio::test]
-async fn a_whole_answer_is_asked_for_without_a_word_of_streams() {
+async fn request_for_a_whole_answer_has_no_stream_headers() {
     let server = Server::start(vec![json_response(200, OK)]).await;
-    let answer = client(&server).complete(&call(), soon()).await.unwrap();
+    let answer = client(&server)
+        .complete(&call(), far_deadline())
+        .await
+        .unwrap();
     assert_eq!(
         answer,
         Answer {
@@ -101,7 +104,7 @@ async fn a_whole_answer_is_asked_for_without_a_word_of_streams() {
 }
 
 #[tokio::test]
-async fn a_trace_goes_with_every_try_of_a_call_that_has_one() {
+async fn trace_is_sent_with_each_attempt() {
     let server = Server::start(vec![
         json_response(503, "{}"),
         sse(DELTA),
@@ -115,7 +118,10 @@ async fn a_trace_goes_with_every_try_of_a_call_that_has_one() {
         ..call()
     };
     events(&client, &call_with_trace).await.1.unwrap();
-    client.complete(&call_with_trace, soon()).await.unwrap();
+    client
+        .complete(&call_with_trace, far_deadline())
+        .await
+        .unwrap();
     events(&client, &call()).await.1.unwrap();
     let requests = server.requests();
     let traces: Vec<_> = requests
@@ -130,7 +136,7 @@ async fn a_trace_goes_with_every_try_of_a_call_that_has_one() {
 }
 
 #[tokio::test]
-async fn the_same_call_asked_twice_gives_the_same_body() {
+async fn same_call_gives_the_same_body() {
     let server = Server::start(vec![sse(DELTA)]).await;
     let client = client(&server);
     let call = Call {
@@ -157,7 +163,7 @@ async fn the_same_call_asked_twice_gives_the_same_body() {
 }
 
 #[tokio::test]
-async fn an_id_that_would_climb_in_the_path_is_never_sent() {
+async fn id_that_would_change_the_path_is_not_sent() {
     let server = Server::start(vec![sse(DELTA)]).await;
     for app_id in ["", ".", ".."] {
         let call = Call {
@@ -178,7 +184,7 @@ async fn an_id_that_would_climb_in_the_path_is_never_sent() {
 }
 
 #[tokio::test]
-async fn a_connection_is_used_again_when_its_answer_has_ended() {
+async fn connection_is_used_again_after_an_answer() {
     let keep = || {
         let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", DELTA.len());
         Step::Send((head + DELTA).into())
@@ -196,7 +202,7 @@ async fn a_connection_is_used_again_when_its_answer_has_ended() {
 }
 
 #[tokio::test]
-async fn a_redirect_is_not_followed() {
+async fn redirect_is_not_followed() {
     let target = Server::start(vec![sse(DELTA)]).await;
     let location = format!("location: {}/elsewhere\r\n", target.base_url());
     let error = error_of(vec![server::head(307, "text/html", &location)]).await;
@@ -205,7 +211,7 @@ async fn a_redirect_is_not_followed() {
 }
 
 #[test]
-fn settings_that_cannot_work_are_refused_at_once() {
+fn invalid_configuration_is_rejected() {
     let with = |change: fn(&mut Config)| {
         let mut config = Config::new("sk-test-000".into());
         change(&mut config);
@@ -242,7 +248,7 @@ fn settings_that_cannot_work_are_refused_at_once() {
 }
 
 #[test]
-fn neither_key_nor_prompt_is_printed() {
+fn debug_output_has_neither_key_nor_prompt() {
     let config = Config::new("sk-secret".into());
     let client = DashScope::new(config.clone()).unwrap();
     let call = Call {

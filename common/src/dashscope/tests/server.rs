@@ -1,4 +1,4 @@
-//! A server that answers connection after connection from a script.
+//! A test server that follows one script per connection.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -8,18 +8,18 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-/// What the server does with a connection, after it has read a request.
+/// An action of the server on a connection, after the first request.
 #[derive(Debug, Clone)]
 pub(in super::super) enum Step {
     Send(Vec<u8>),
     Pause(Duration),
     /// Reads another request on the same connection.
     Read,
-    /// Heartbeats until the client is gone.
-    BeatForEver(Duration),
-    /// Neither bytes nor an end.
+    /// Sends heartbeats until the client disconnects.
+    Heartbeats(Duration),
+    /// Sends nothing and keeps the connection open.
     Hang,
-    /// Ends the connection with a reset instead of in good order.
+    /// Resets the connection.
     Reset,
 }
 
@@ -31,7 +31,7 @@ pub(in super::super) struct Server {
 }
 
 impl Server {
-    /// Answers the first connection with the first script, and so on; the last one again and again.
+    /// Starts the server. Each connection uses the next script; the last script repeats.
     pub(super) async fn start(scripts: Vec<Vec<Step>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -82,7 +82,7 @@ async fn serve(mut stream: TcpStream, script: Vec<Step>, seen: Arc<Mutex<Vec<Str
                 };
                 seen.lock().unwrap().push(request);
             }
-            Step::BeatForEver(pause) => {
+            Step::Heartbeats(pause) => {
                 while stream.write_all(b":keepalive\n\n").await.is_ok() {
                     tokio::time::sleep(pause).await;
                 }
@@ -115,21 +115,21 @@ async fn read_request(stream: &mut TcpStream) -> Option<String> {
     }
 }
 
-/// A response that ends when the connection does.
+/// The head of a response whose body ends with the connection.
 pub(super) fn head(status: u16, content_type: &str, headers: &str) -> Step {
     Step::Send(
         format!("HTTP/1.1 {status} X\r\ncontent-type: {content_type}\r\nconnection: close\r\n{headers}\r\n").into(),
     )
 }
 
-/// A whole response.
+/// A complete response.
 pub(super) fn response(status: u16, content_type: &str, body: impl Into<Vec<u8>>) -> Vec<Step> {
     let body = body.into();
     let length = format!("content-length: {}\r\n", body.len());
     vec![head(status, content_type, &length), Step::Send(body)]
 }
 
-/// A stream that is answered with 200.
+/// An event stream with status 200.
 pub(super) fn sse(body: impl Into<Vec<u8>>) -> Vec<Step> {
     response(200, "text/event-stream;charset=UTF-8", body)
 }

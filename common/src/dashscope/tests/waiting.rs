@@ -1,5 +1,6 @@
-//! Retries, timeouts and deadlines. Waits that a test is about are short, all others long, so that
-//! only one can end it.
+//! Tests of retries, timeouts and deadlines.
+//!
+//! In each test only the time limit under test is short, so that no other one can end the call.
 
 use tokio::net::TcpListener;
 
@@ -18,14 +19,14 @@ fn with(server: &Server, timeouts: Timeouts) -> DashScope {
 }
 
 #[tokio::test]
-async fn what_may_pass_is_tried_again_until_it_does() {
+async fn temporary_failure_is_retried_until_success() {
     let frame = |status: u16, code: &str| {
         sse(format!(
             "event:error\n:HTTP_STATUS/{status}\ndata:{{\"code\":\"{code}\"}}\n\n"
         ))
     };
     let empty = DELTA.split_inclusive("\n\n").next().unwrap();
-    for (what, failure) in [
+    for (case, failure) in [
         ("throttling", json(429, RATE)),
         ("throttling in a frame", frame(429, "Throttling.BurstRate")),
         ("a 500", json(500, r#"{"code":"InternalError"}"#)),
@@ -44,18 +45,21 @@ async fn what_may_pass_is_tried_again_until_it_does() {
         ])
         .await;
         let (text, answer) = events(&client(&server), &call()).await;
-        assert_eq!(answer.unwrap().attempts(), 4, "{what}");
-        assert_eq!(text, "收到，请继续。", "{what}");
+        assert_eq!(answer.unwrap().attempts(), 4, "{case}");
+        assert_eq!(text, "收到，请继续。", "{case}");
 
         let server = Server::start(vec![failure]).await;
-        let error = client(&server).complete(&call(), soon()).await.unwrap_err();
-        assert_eq!(error.details().attempts, 4, "{what}");
-        assert_eq!(server.requests().len(), 4, "{what}");
+        let error = client(&server)
+            .complete(&call(), far_deadline())
+            .await
+            .unwrap_err();
+        assert_eq!(error.details().attempts, 4, "{case}");
+        assert_eq!(server.requests().len(), 4, "{case}");
     }
 }
 
 #[tokio::test]
-async fn what_will_not_pass_is_not_tried_again() {
+async fn permanent_failure_is_not_retried() {
     let rows = [
         (
             429,
@@ -77,16 +81,22 @@ async fn what_will_not_pass_is_not_tried_again() {
     for (status, code, message) in rows {
         let body = format!(r#"{{"code":"{code}","message":"{message}"}}"#);
         let server = Server::start(vec![json(status, body), sse(DELTA)]).await;
-        let error = client(&server).stream(&call(), soon()).await.unwrap_err();
+        let error = client(&server)
+            .stream(&call(), far_deadline())
+            .await
+            .unwrap_err();
         assert!(!error.is_retryable(), "{status} {code}: {error}");
         assert_eq!(server.requests().len(), 1, "{status} {code}");
     }
 }
 
 #[tokio::test]
-async fn a_try_that_may_have_cost_is_remembered_by_the_last_error() {
+async fn last_error_may_have_cost_if_an_earlier_attempt_may_have() {
     let server = Server::start(vec![vec![], json(429, RATE)]).await;
-    let error = client(&server).stream(&call(), soon()).await.unwrap_err();
+    let error = client(&server)
+        .stream(&call(), far_deadline())
+        .await
+        .unwrap_err();
     assert!(matches!(error, Error::Throttled { .. }), "{error}");
     assert!(
         error.may_have_cost(),
@@ -95,7 +105,7 @@ async fn a_try_that_may_have_cost_is_remembered_by_the_last_error() {
 }
 
 #[tokio::test]
-async fn a_service_that_cannot_be_reached_has_cost_nothing() {
+async fn unreachable_service_has_cost_nothing() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
@@ -106,7 +116,7 @@ async fn a_service_that_cannot_be_reached_has_cost_nothing() {
     };
     let error = DashScope::new(config)
         .unwrap()
-        .stream(&call(), soon())
+        .stream(&call(), far_deadline())
         .await
         .unwrap_err();
     assert!(matches!(error, Error::Unavailable { .. }), "{error}");
@@ -117,8 +127,8 @@ async fn a_service_that_cannot_be_reached_has_cost_nothing() {
 }
 
 #[tokio::test]
-async fn a_retry_after_takes_the_place_of_a_pause() {
-    // With the pauses of this client a second request would never be made in this test's time.
+async fn retry_after_replaces_a_pause() {
+    // With these pauses alone, the second request would come after the end of this test.
     let slow = Retries {
         delays: vec![Duration::from_secs(50)],
         jitter: 0.0,
@@ -140,13 +150,16 @@ async fn a_retry_after_takes_the_place_of_a_pause() {
 }
 
 #[tokio::test]
-async fn a_pause_that_would_pass_the_deadline_is_not_begun() {
+async fn pause_beyond_the_deadline_is_not_started() {
     let throttled = vec![
         head(429, "application/json", "retry-after: 3600\r\n"),
         Step::Send(RATE.into()),
     ];
     let server = Server::start(vec![throttled]).await;
-    let error = client(&server).stream(&call(), soon()).await.unwrap_err();
+    let error = client(&server)
+        .stream(&call(), far_deadline())
+        .await
+        .unwrap_err();
     assert_eq!(error.retry_after(), Some(Duration::from_hours(1)));
     assert_eq!(server.requests().len(), 1);
 
@@ -160,26 +173,29 @@ async fn a_pause_that_would_pass_the_deadline_is_not_begun() {
         ..config(&server)
     })
     .unwrap();
-    let error = client.complete(&call(), soon()).await.unwrap_err();
+    let error = client.complete(&call(), far_deadline()).await.unwrap_err();
     assert!(matches!(error, Error::Unavailable { .. }), "{error}");
     assert_eq!(server.requests().len(), 1);
 }
 
 #[tokio::test]
-async fn a_retry_after_beyond_all_reckoning_does_no_harm() {
+async fn huge_retry_after_does_not_panic() {
     let header = "retry-after: 18000000000000000000\r\n";
     let throttled = vec![
         head(429, "application/json", header),
         Step::Send(RATE.into()),
     ];
     let server = Server::start(vec![throttled]).await;
-    let error = client(&server).stream(&call(), soon()).await.unwrap_err();
+    let error = client(&server)
+        .stream(&call(), far_deadline())
+        .await
+        .unwrap_err();
     assert!(error.retry_after() > Some(Duration::from_hours(24)));
     assert_eq!(server.requests().len(), 1);
 }
 
 #[tokio::test]
-async fn a_handshake_that_comes_to_nothing_is_no_connection() {
+async fn failed_tls_handshake_has_cost_nothing() {
     let server = Server::start(vec![vec![]]).await;
     let config = Config {
         base_url: server.base_url().replace("http:", "https:"),
@@ -192,7 +208,7 @@ async fn a_handshake_that_comes_to_nothing_is_no_connection() {
     };
     let error = DashScope::new(config)
         .unwrap()
-        .stream(&call(), soon())
+        .stream(&call(), far_deadline())
         .await
         .unwrap_err();
     assert!(matches!(error, Error::Unavailable { .. }), "{error}");
@@ -200,7 +216,7 @@ async fn a_handshake_that_comes_to_nothing_is_no_connection() {
 }
 
 #[tokio::test]
-async fn no_request_is_made_after_the_deadline() {
+async fn no_request_is_sent_after_the_deadline() {
     let server = Server::start(vec![sse(DELTA)]).await;
     let error = client(&server)
         .stream(&call(), Instant::now())
@@ -212,13 +228,13 @@ async fn no_request_is_made_after_the_deadline() {
 }
 
 #[tokio::test]
-async fn the_deadline_ends_a_call_wherever_it_is() {
+async fn deadline_ends_a_call_in_each_phase() {
     let head = || head(200, "text/event-stream", "");
     let text = DELTA.split_inclusive("\n\n").nth(1).unwrap();
     for script in [
         vec![Step::Hang],
         vec![head(), Step::Hang],
-        vec![head(), Step::BeatForEver(Duration::from_millis(10))],
+        vec![head(), Step::Heartbeats(Duration::from_millis(10))],
         vec![head(), Step::Send(text.into()), Step::Hang],
     ] {
         let server = Server::start(vec![script]).await;
@@ -243,7 +259,7 @@ async fn the_deadline_ends_a_call_wherever_it_is() {
 }
 
 #[tokio::test]
-async fn the_first_text_is_waited_for_no_longer_than_said_whatever_else_comes() {
+async fn only_text_stops_the_first_token_timeout() {
     let thought = DELTA.split_inclusive("\n\n").next().unwrap();
     for script in [
         vec![Step::Hang],
@@ -254,7 +270,7 @@ async fn the_first_text_is_waited_for_no_longer_than_said_whatever_else_comes() 
         ],
         vec![
             head(200, "text/event-stream", ""),
-            Step::BeatForEver(Duration::from_millis(5)),
+            Step::Heartbeats(Duration::from_millis(5)),
         ],
     ] {
         let server = Server::start(vec![script]).await;
@@ -265,15 +281,15 @@ async fn the_first_text_is_waited_for_no_longer_than_said_whatever_else_comes() 
                 ..Timeouts::default()
             },
         );
-        let error = client.stream(&call(), soon()).await.unwrap_err();
+        let error = client.stream(&call(), far_deadline()).await.unwrap_err();
         assert_eq!(error.code(), "timeout_first_token", "{error}");
         assert!(error.may_have_cost() && error.counts_for_circuit());
-        assert_eq!(server.requests().len(), 1, "a timeout is not tried again");
+        assert_eq!(server.requests().len(), 1, "a timeout is not retried");
     }
 }
 
 #[tokio::test]
-async fn a_whole_answer_may_take_longer_than_a_first_text_or_a_silence() {
+async fn whole_answer_ignores_first_token_and_idle_timeouts() {
     let whole = json(200, OK);
     let pause = Step::Pause(SHORT * 3);
     for script in [
@@ -287,14 +303,14 @@ async fn a_whole_answer_may_take_longer_than_a_first_text_or_a_silence() {
             ..Timeouts::default()
         };
         with(&server, timeouts)
-            .complete(&call(), soon())
+            .complete(&call(), far_deadline())
             .await
             .unwrap();
     }
 }
 
 #[tokio::test]
-async fn silence_ends_a_stream_even_when_next_is_given_up_again_and_again() {
+async fn idle_timeout_counts_across_dropped_calls_of_next() {
     let text = DELTA.split_inclusive("\n\n").nth(1).unwrap();
     let server = Server::start(vec![vec![
         head(200, "text/event-stream", ""),
@@ -309,7 +325,7 @@ async fn silence_ends_a_stream_even_when_next_is_given_up_again_and_again() {
             ..Timeouts::default()
         },
     );
-    let mut answer = client.stream(&call(), soon()).await.unwrap();
+    let mut answer = client.stream(&call(), far_deadline()).await.unwrap();
     assert_eq!(answer.next().await.unwrap(), Event::Text("收到".to_owned()));
     let error = loop {
         if let Ok(outcome) = tokio::time::timeout(SHORT / 5, answer.next()).await {
@@ -327,7 +343,7 @@ async fn silence_ends_a_stream_even_when_next_is_given_up_again_and_again() {
 }
 
 #[tokio::test]
-async fn heartbeats_keep_a_stream_alive() {
+async fn heartbeats_keep_a_stream_open() {
     let mut script = vec![head(200, "text/event-stream", "")];
     for _ in 0..15 {
         script.extend([
@@ -348,12 +364,12 @@ async fn heartbeats_keep_a_stream_alive() {
 }
 
 #[tokio::test]
-async fn an_answer_ends_with_the_time_of_the_whole_call() {
+async fn overall_timeout_ends_an_answer() {
     let text = DELTA.split_inclusive("\n\n").nth(1).unwrap();
     let script = vec![
         head(200, "text/event-stream", ""),
         Step::Send(text.into()),
-        Step::BeatForEver(Duration::from_millis(5)),
+        Step::Heartbeats(Duration::from_millis(5)),
     ];
     let server = Server::start(vec![script]).await;
     let client = with(

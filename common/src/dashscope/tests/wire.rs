@@ -1,5 +1,6 @@
-//! Payloads in each shape that the service has.
+//! Tests of payloads in each documented shape.
 
+use super::super::piece::Joiner;
 use super::*;
 
 fn parse(json: &str) -> Payload {
@@ -7,7 +8,8 @@ fn parse(json: &str) -> Payload {
 }
 
 fn text(output: &str) -> String {
-    parse(&format!(r#"{{"output":{output}}}"#)).text
+    let piece = parse(&format!(r#"{{"output":{output}}}"#)).text;
+    Joiner::default().push(&piece)
 }
 
 #[test]
@@ -40,11 +42,11 @@ fn text_is_read_in_each_shape() {
 }
 
 #[test]
-fn an_answer_goes_on_until_a_reason_is_given() {
+fn answer_continues_until_a_finish_reason() {
     let reason =
         |value: &str| parse(&format!(r#"{{"output":{{"finish_reason":{value}}}}}"#)).finish_reason;
-    for going_on in ["null", "\"\"", "\"null\"", "{}", "false"] {
-        assert_eq!(reason(going_on), None, "{going_on}");
+    for unfinished in ["null", "\"\"", "\"null\"", "{}", "false"] {
+        assert_eq!(reason(unfinished), None, "{unfinished}");
     }
     assert_eq!(reason("\"stop\"").as_deref(), Some("stop"));
     assert_eq!(reason("\"length\"").as_deref(), Some("length"));
@@ -52,7 +54,7 @@ fn an_answer_goes_on_until_a_reason_is_given() {
 }
 
 #[test]
-fn an_error_is_told_by_its_code() {
+fn payload_with_a_code_and_no_output_is_an_error() {
     for error in [
         r#"{"code":"X","message":"m","request_id":"r"}"#,
         r#"{"requestId":"r","message":"m","code":"X"}"#,
@@ -62,12 +64,12 @@ fn an_error_is_told_by_its_code() {
     ] {
         let payload = parse(error);
         assert!(payload.is_error(), "{error}");
-        let said = (
+        let parsed = (
             payload.code.as_deref(),
             payload.message.as_deref(),
             payload.request_id.as_deref(),
         );
-        assert_eq!(said, (Some("X"), Some("m"), Some("r")), "{error}");
+        assert_eq!(parsed, (Some("X"), Some("m"), Some("r")), "{error}");
     }
     for other in [
         r#"{"output":{},"code":"200"}"#,
@@ -81,7 +83,7 @@ fn an_error_is_told_by_its_code() {
 }
 
 #[test]
-fn a_long_message_is_cut_between_characters() {
+fn long_message_is_cut_between_characters() {
     let payload = parse(&format!(
         r#"{{"code":"X","message":"{}"}}"#,
         "错".repeat(10_000)

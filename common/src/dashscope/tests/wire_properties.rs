@@ -1,4 +1,4 @@
-//! Whatever the service answers, it is read or an error.
+//! Properties of the payload parser: any bytes are parsed or give an error.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -8,7 +8,7 @@ use serde_json::json;
 use super::*;
 use crate::properties::{cases, json, text};
 
-/// Every name that the reader knows.
+/// All field names that the parser knows.
 const NAMES: &[&str] = &[
     "output",
     "text",
@@ -27,12 +27,12 @@ const NAMES: &[&str] = &[
     "error",
 ];
 
-/// As the service would say it, and far too long.
+/// Text that is often longer than the limits.
 fn long_text() -> impl Strategy<Value = String> {
     (text(), prop_oneof![Just(1), 1..400_usize]).prop_map(|(text, times)| text.repeat(times))
 }
 
-/// An object with all that the reader knows.
+/// A payload with all fields.
 fn whole() -> Value {
     json!({
         "output": { "text": "收到", "session_id": "s", "finish_reason": "stop" },
@@ -43,19 +43,19 @@ fn whole() -> Value {
     })
 }
 
-/// What is left of a payload when nothing is said of its member `name`.
+/// The payload without its field `name`.
 fn without(mut payload: Payload, name: &str) -> Payload {
     match name {
         "output" => {
             return Payload {
                 has_output: false,
-                text: String::new(),
+                text: Piece::default(),
                 session_id: None,
                 finish_reason: None,
                 ..payload
             };
         }
-        "text" => payload.text.clear(),
+        "text" => payload.text = Piece::default(),
         "session_id" => payload.session_id = None,
         "finish_reason" => payload.finish_reason = None,
         "usage" => payload.usage = None,
@@ -67,7 +67,7 @@ fn without(mut payload: Payload, name: &str) -> Payload {
     payload
 }
 
-/// What `usage` says, read the long way.
+/// The expected result for `usage`, from a simpler parser.
 fn reported(usage: &Value) -> Option<Usage> {
     let count = |value: &Value, name: &str| {
         let count = value.as_object()?.get(name)?.as_u64()?;
@@ -116,17 +116,17 @@ proptest! {
     #![proptest_config(cases(256))]
 
     #[test]
-    fn no_bytes_make_the_parser_panic(bytes in vec(any::<u8>(), 0..300)) {
+    fn any_bytes_are_parsed_without_panic(bytes in vec(any::<u8>(), 0..300)) {
         let _ = Payload::parse(&bytes);
     }
 
     #[test]
-    fn what_is_said_is_an_object_and_any_object_says_something(value in json(NAMES)) {
+    fn exactly_json_objects_are_accepted(value in json(NAMES)) {
         prop_assert_eq!(Payload::parse(value.to_string().as_bytes()).is_ok(), value.is_object());
     }
 
     #[test]
-    fn what_is_kept_besides_text_is_short_and_can_be_stored(
+    fn all_fields_except_text_are_short_and_without_nul(
         output in prop::collection::hash_map(select(NAMES), long_text(), 0..6),
         top in prop::collection::hash_map(select(NAMES), long_text(), 0..6),
         nested in any::<bool>(),
@@ -148,7 +148,7 @@ proptest! {
     }
 
     #[test]
-    fn any_text_comes_through_unchanged_in_each_shape(pieces in vec(text(), 0..4)) {
+    fn text_is_unchanged_in_each_shape(pieces in vec(text(), 0..4)) {
         let objects: Vec<Value> = pieces.iter().map(|piece| json!({ "text": piece })).collect();
         let expected = pieces.concat();
         for output in [
@@ -159,12 +159,12 @@ proptest! {
             json!({ "text": null, "workflow_message": { "message": { "content": &objects } } }),
         ] {
             let payload = Payload::parse(json!({ "output": output }).to_string().as_bytes()).unwrap();
-            prop_assert_eq!(&payload.text, &expected, "{}", output);
+            prop_assert_eq!(&payload.text, &Piece::from(expected.clone()), "{}", output);
         }
     }
 
     #[test]
-    fn a_member_of_an_unexpected_type_spoils_no_other(
+    fn field_of_an_unexpected_type_does_not_affect_others(
         name in select(NAMES),
         value in json(NAMES),
         within in any::<bool>(),
@@ -177,23 +177,23 @@ proptest! {
         } else {
             changed[name] = value;
         }
-        let spoiled = match (within, name) {
+        let affected = match (within, name) {
             (true, "text" | "session_id" | "finish_reason")
             | (false, "output" | "usage" | "request_id" | "code" | "message") => name,
             _ => "nothing",
         };
         let read = Payload::parse(changed.to_string().as_bytes()).unwrap();
-        prop_assert_eq!(without(read, spoiled), without(expected, spoiled), "{}", changed);
+        prop_assert_eq!(without(read, affected), without(expected, affected), "{}", changed);
     }
 
     #[test]
-    fn tokens_are_what_is_said_and_never_a_guess(usage in usage()) {
+    fn usage_is_never_estimated(usage in usage()) {
         let json = usage.to_string();
         prop_assert_eq!(Usage::parse(serde_json::from_str(&json).unwrap()), reported(&usage));
     }
 
     #[test]
-    fn an_error_says_the_same_wherever_its_members_stand(
+    fn error_is_the_same_in_each_shape(
         code in "[A-Za-z.]{1,40}",
         message in "\\PC{1,60}",
         request_id in "[0-9a-f-]{1,36}",

@@ -1,4 +1,4 @@
-//! Streams as the service writes them, and in every other way that a reader has to bear.
+//! Generates event streams in all formats that the reader must accept.
 
 use std::fmt::Write as _;
 
@@ -10,12 +10,12 @@ use Habit::{
     Statuses,
 };
 
-/// What is done in every frame, or in none.
+/// An optional feature of the format. It applies to all frames or to none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Habit {
     ByteOrderMark,
     CarriageReturns,
-    /// One after each colon.
+    /// A space after each colon.
     Spaces,
     Ids,
     Events,
@@ -28,11 +28,11 @@ enum Habit {
     LastLineEnds,
 }
 
-/// How a stream is written.
+/// The format of a stream.
 #[derive(Clone, Debug)]
 pub(in super::super) struct Way {
     habits: Vec<Habit>,
-    /// So many after each frame.
+    /// Number of blank lines after each frame.
     blank_lines: usize,
 }
 
@@ -65,7 +65,7 @@ impl Way {
         self.has(Done)
     }
 
-    /// The stream of these frames, each with the status of its error where it is one.
+    /// Writes a stream of frames. A frame with a status is an error.
     pub(in super::super) fn write(&self, frames: &[(Option<u16>, Value)]) -> Vec<u8> {
         let mut text = String::new();
         let space = if self.has(Spaces) { " " } else { "" };

@@ -82,6 +82,7 @@ impl RunEnd {
         let details = err.details();
         let (status, code) = match err {
             dashscope::Error::Timeout { .. } => ("timeout", "upstream_timeout"),
+            dashscope::Error::Blocked { .. } => ("failed", "content_blocked"),
             err if err.is_retryable() => ("failed", "upstream_error"),
             _ => ("failed", "upstream_refused"),
         };

@@ -44,7 +44,10 @@ declare
 begin
     update biz.ai_run_logs l set
         status = e.status,
-        alert_status = case when e.status in ('failed', 'timeout') then 'pending' end,
+        -- Blocked content is no problem of the service.
+        alert_status = case when e.status in ('failed', 'timeout')
+                             and e.error_code is distinct from 'content_blocked'
+                            then 'pending' end,
         request_prompt = coalesce(e.prompt, l.request_prompt),
         prompt_version = coalesce(e.prompt_version, l.prompt_version),
         response_text = e.response,

@@ -1,4 +1,4 @@
-//! Whatever comes as a date, it is a range that PostgreSQL takes, or refused.
+//! Any text of a date gives a range that PostgreSQL accepts, or an error.
 
 use proptest::prelude::*;
 
@@ -17,7 +17,7 @@ fn refusal(result: Result<DateRange>) -> (String, Reason) {
 }
 
 #[test]
-fn a_day_is_the_sites_and_an_instant_is_everybodys() {
+fn day_stays_a_day_and_instant_becomes_utc() {
     let read = range("2026-11-21", "2026-11-21T08:00:00+08:00").unwrap();
     assert_eq!(read.from_day(), NaiveDate::from_ymd_opt(2026, 11, 21));
     assert_eq!(read.from_at(), None);
@@ -27,7 +27,7 @@ fn a_day_is_the_sites_and_an_instant_is_everybodys() {
 }
 
 #[test]
-fn what_is_no_date_is_refused_by_its_name() {
+fn error_of_an_invalid_date_names_the_field() {
     for wrong in [
         "",
         "today",
@@ -42,19 +42,19 @@ fn what_is_no_date_is_refused_by_its_name() {
         "0000-01-01",
         "99999999999999999999",
     ] {
-        let told = refusal(range(wrong, "2026-11-21"));
-        assert_eq!(told, ("date_from".to_owned(), Reason::NotADate), "{wrong}");
+        let error = refusal(range(wrong, "2026-11-21"));
+        assert_eq!(error, ("date_from".to_owned(), Reason::NotADate), "{wrong}");
     }
-    let told = refusal(range("2026-11-22", "2026-11-21"));
-    assert_eq!(told, ("date_to".to_owned(), Reason::Backwards));
+    let error = refusal(range("2026-11-22", "2026-11-21"));
+    assert_eq!(error, ("date_to".to_owned(), Reason::Backwards));
 }
 
 #[test]
-fn a_bounded_range_has_both_ends_and_so_many_days() {
+fn bounded_range_needs_both_ends_and_not_too_many_days() {
     let bounded = |from, to| range(from, to).unwrap().at_most(31);
     assert!(bounded("2026-10-01", "2026-10-31").is_ok());
-    let told = refusal(bounded("2026-10-01", "2026-11-01"));
-    assert_eq!(told, ("date_to".to_owned(), Reason::TooManyDays(31)));
+    let error = refusal(bounded("2026-10-01", "2026-11-01"));
+    assert_eq!(error, ("date_to".to_owned(), Reason::TooManyDays(31)));
     let open = DateRange::parse(&query(&[("date_to", "2026-10-01")])).unwrap();
     assert_eq!(
         refusal(open.at_most(31)),
@@ -71,7 +71,7 @@ proptest! {
     #![proptest_config(cases(256))]
 
     #[test]
-    fn any_text_is_a_date_or_refused(
+    fn any_text_is_a_date_or_an_error(
         from in prop_oneof![text(), "[0-9T:Z+-]{0,30}", "[0-9]{4}-[0-9]{2}-[0-9]{2}"],
         to in prop_oneof![text(), "[0-9]{4}-[0-9]{2}-[0-9]{2}"],
     ) {

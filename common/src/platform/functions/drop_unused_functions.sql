@@ -12,12 +12,12 @@ begin
               from biz.function_schemas) s
         where s.name <> p_current and s.place > p_kept
           and s.loaded_at < v_before
-          -- Every connection of a build is named after its schema.
+          -- Each connection sets `application_name` to the schema of its build.
           and not exists (select from pg_stat_activity a
                           where a.datname = current_database() and a.application_name = s.name)
     loop
-        -- The row first: a build that is deployed again at this moment either keeps its schema, or
-        -- waits here and loads it anew.
+        -- Delete the row first. If the build is deployed again at this moment, it either keeps its
+        -- schema, or waits for this row and loads the schema again.
         delete from biz.function_schemas where name = v_name and loaded_at < v_before;
         continue when not found;
         execute format('drop schema if exists %I cascade', v_name);
@@ -25,7 +25,7 @@ begin
     end loop;
     return v_dropped;
 exception
-    -- A function is being called. The next sweep tries again.
+    -- One of the functions is in use. The next sweep tries again.
     when lock_not_available then return 0;
 end $$;
 

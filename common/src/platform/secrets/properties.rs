@@ -1,4 +1,4 @@
-//! Whatever a database secret holds, it is a URL or none.
+//! Any text of a database secret gives a URL or `None`.
 
 use proptest::prelude::*;
 use serde_json::json;
@@ -11,7 +11,7 @@ proptest! {
     #![proptest_config(cases(256))]
 
     #[test]
-    fn no_secret_makes_the_reader_panic(
+    fn any_secret_gives_a_postgres_url_or_none(
         text in text(),
         json in json(&["username", "password", "host", "port", "dbname"]),
     ) {
@@ -22,7 +22,7 @@ proptest! {
     }
 
     #[test]
-    fn any_user_and_password_of_rds_reach_the_connection_unchanged(
+    fn user_and_password_of_an_rds_secret_reach_the_connection_unchanged(
         user in "[^\\x00]{1,12}",
         password in "[^\\x00]{1,24}",
         port in proptest::option::of(1..=u16::MAX),
@@ -33,10 +33,10 @@ proptest! {
         });
         let url = database_url(SecretString::from(secret.to_string()), DatabaseLocation::default()).unwrap();
         let options: PgConnectOptions = url.expose_secret().parse().unwrap();
-        // The options show no password: as they read the URL, it is this.
+        // `PgConnectOptions` does not expose the password, so it is read from the URL.
         let url = reqwest::Url::parse(url.expose_secret()).unwrap();
-        let told = percent_encoding::percent_decode_str(url.password().unwrap());
-        prop_assert_eq!(told.decode_utf8().unwrap(), password);
+        let decoded = percent_encoding::percent_decode_str(url.password().unwrap());
+        prop_assert_eq!(decoded.decode_utf8().unwrap(), password);
         prop_assert_eq!(options.get_username(), user);
         prop_assert_eq!(options.get_host(), "db.local");
         prop_assert_eq!(options.get_port(), port.unwrap_or(5432));

@@ -13,10 +13,10 @@ use crate::platform::error;
 /// Why a secret could not be read.
 pub type ReadError = Box<dyn std::error::Error + Send + Sync>;
 
-/// The longest time that one read may take.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// The timeout of one read.
+const READ_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A value made of a secret. Clones share it. A version is identified by its [`Arc`].
+/// A value made from a secret. Clones share it. Each version has its own [`Arc`].
 pub struct RotatingSecret<T>(Arc<Inner<T>>);
 
 struct Inner<T> {
@@ -29,11 +29,11 @@ struct Inner<T> {
 type Read<T> = BoxFuture<'static, Option<T>>;
 
 struct Source<T> {
-    /// The least time from the start of one read to the start of the next.
+    /// The shortest time from the start of one read to the start of the next.
     pause: Duration,
     read: Box<dyn Fn() -> Read<T> + Send + Sync>,
     /// When the last read began, and the read in progress. The caller that reads keeps this
-    /// locked. If it is dropped, the next caller finds the read here and continues it.
+    /// locked. If that caller is dropped, the next caller finds the read here and continues it.
     last: Mutex<(Option<Instant>, Option<Read<T>>)>,
 }
 
@@ -64,15 +64,16 @@ impl<T: Send + 'static> RotatingSecret<T> {
         Arc::clone(&self.0.value.borrow())
     }
 
-    /// A newer version than the rejected one: the one known by now, or else one that is read now.
-    /// `None` if the last read is too recent, or fails.
+    /// Returns a newer version than the rejected one: the current version, or else one that it
+    /// reads. `None` if the last read is too recent, or if the read fails.
     ///
-    /// What was stored a `pause` ago is always seen: a read that is too recent has seen it.
+    /// A value that was stored at least one `pause` ago is never missed: a read that was too recent
+    /// has already seen it.
     pub async fn refresh_after_rejection(&self, rejected: &Arc<T>) -> Option<Arc<T>> {
         let is_newer = |value: &Arc<T>| !Arc::ptr_eq(value, rejected);
         if let (false, Some(source)) = (is_newer(&self.get()), &self.0.source) {
-            // Bounded, for the caller that holds the lock may not be polled.
-            let mut last = timeout(PATIENCE, source.last.lock()).await.ok()?;
+            // With a timeout, because the caller that has the lock may not be polled.
+            let mut last = timeout(READ_TIMEOUT, source.last.lock()).await.ok()?;
             let (began, reading) = &mut *last;
             let is_due = began.is_none_or(|at| at.elapsed() >= source.pause);
             if reading.is_none() && is_due && !is_newer(&self.get()) {
@@ -95,15 +96,15 @@ async fn read_in_time<T>(
     name: &str,
     read: impl Future<Output = Result<T, ReadError>>,
 ) -> Option<T> {
-    let cause = match timeout(PATIENCE, read).await {
+    let cause = match timeout(READ_TIMEOUT, read).await {
         Ok(Ok(value)) => {
-            tracing::info!(name, "a secret was read again");
+            tracing::info!(name, "secret was read again");
             return Some(value);
         }
         Ok(Err(err)) => error::chain(&*err),
         Err(elapsed) => elapsed.to_string(),
     };
-    tracing::warn!(name, cause, "a secret could not be read again");
+    tracing::warn!(name, cause, "secret could not be read again");
     None
 }
 
@@ -124,7 +125,7 @@ impl<T> Clone for RotatingSecret<T> {
     }
 }
 
-/// Without the value.
+/// Omits the value.
 impl<T> fmt::Debug for RotatingSecret<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RotatingSecret").finish_non_exhaustive()
@@ -163,7 +164,7 @@ mod tests {
             Self(RotatingSecret::new(0, "A_SECRET", pause, read), shared)
         }
 
-        /// Of a caller whose first version was rejected.
+        /// What a caller gets after `rejected` was rejected.
         async fn newer(&self, rejected: &Arc<u32>) -> Option<u32> {
             self.0
                 .refresh_after_rejection(rejected)
@@ -188,13 +189,13 @@ mod tests {
         let all = join_all((0..100).map(|_| secret.newer(&rejected)));
         let (newer, ()) = join(all, async { secret.permit() }).await;
         assert_eq!(newer, [Some(1); 100]);
-        // Nor does a later caller with the old version cause a read.
+        // A later caller with the old version causes no read either.
         assert_eq!(secret.newer(&rejected).await, Some(1));
         assert_eq!(secret.reads(), 1);
     }
 
     #[tokio::test]
-    async fn it_is_read_once_in_each_pause_however_often_it_is_rejected() {
+    async fn secret_is_read_at_most_once_per_pause() {
         for (pause, reads) in [(LONG, 1), (Duration::ZERO, 500)] {
             let secret = Counting::new(pause, 500);
             for _ in 0..500 {
@@ -205,7 +206,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_read_outlives_the_caller_that_began_it() {
+    async fn read_outlives_the_caller_that_began_it() {
         let secret = Counting::new(LONG, 0);
         let rejected = secret.0.get();
         assert_eq!(secret.newer(&rejected).now_or_never(), None);
@@ -215,7 +216,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_caller_that_is_not_polled_does_not_block_the_others() {
+    async fn caller_that_is_not_polled_does_not_block_others() {
         let secret = Counting::new(LONG, 0);
         let rejected = secret.0.get();
         let mut first = pin!(secret.newer(&rejected));
@@ -226,7 +227,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_read_that_takes_too_long_or_fails_changes_nothing() {
+    async fn read_that_times_out_or_fails_changes_nothing() {
         let secret = Counting::new(LONG, 0);
         for _ in 0..3 {
             assert_eq!(secret.newer(&secret.0.get()).await, None);
@@ -240,13 +241,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_plain_variable_is_never_read_again() {
+    async fn plain_variable_is_never_read_again() {
         let fixed = RotatingSecret::from(7);
         assert_eq!(fixed.refresh_after_rejection(&fixed.get()).await, None);
     }
 
     #[test]
-    fn it_does_not_show_its_value() {
+    fn debug_output_has_no_value() {
         let shown = format!("{:?}", RotatingSecret::from("hunter2"));
         assert!(!shown.contains("hunter2"), "{shown}");
     }

@@ -1,4 +1,4 @@
-//! Whatever went wrong, every face tells it as documented, and nothing from inside.
+//! Every error has its documented form in every format, and shows no internals.
 
 use std::collections::BTreeSet;
 
@@ -9,20 +9,20 @@ use proptest::{prelude::*, sample::select};
 use super::*;
 use crate::properties::{cases, text};
 
-const FACES: [ErrorFormat; 3] = [
+const FORMATS: [ErrorFormat; 3] = [
     ErrorFormat::MiniProgram,
     ErrorFormat::Admin,
     ErrorFormat::Session,
 ];
 
-/// What the contract says of each error: status, code, and what its body has besides sentence,
-/// code and request id, as the mini-program spells it. On the session API
-/// a field that does not fit is 400.
+/// The documented status, code and additional body fields of an error, spelled as for the
+/// mini-program. On the session API, an invalid field gives 400 instead.
 fn documented(error: &Error) -> (u16, &'static str, &'static [&'static str]) {
     match error {
         Error::Unauthorized(_) => (401, "unauthorized", &[]),
         Error::NotApproved => (403, "not_approved", &[]),
         Error::Forbidden => (403, "forbidden", &[]),
+        Error::NotGranted => (403, "not_granted", &[]),
         Error::NotOwner => (403, "not_owner", &[]),
         Error::NotFound => (404, "not_found", &[]),
         Error::MethodNotAllowed => (405, "method_not_allowed", &[]),
@@ -45,13 +45,14 @@ fn documented(error: &Error) -> (u16, &'static str, &'static [&'static str]) {
     }
 }
 
-/// Every variant, each with `inner` wherever it holds words that are not the client's.
+/// Every variant. `inner` is the text of everything internal.
 fn errors(inner: &str, number: i64, seconds: i32, reason: Reason) -> Vec<Error> {
     let cause = || Box::<dyn std::error::Error + Send + Sync>::from(inner.to_owned());
     vec![
         Error::Unauthorized("token is invalid"),
         Error::NotApproved,
         Error::Forbidden,
+        Error::NotGranted,
         Error::NotOwner,
         Error::NotFound,
         Error::MethodNotAllowed,
@@ -117,13 +118,13 @@ fn reason() -> impl Strategy<Value = Reason> {
 }
 
 fn rendered(
-    face: ErrorFormat,
+    format: ErrorFormat,
     error: &Error,
     request_id: &str,
 ) -> (StatusCode, HeaderMap, Vec<u8>) {
     let mut headers = HeaderMap::new();
     headers.insert(ALLOW, HeaderValue::from_static("GET"));
-    let (parts, body) = face.render(error, request_id, &headers).into_parts();
+    let (parts, body) = format.render(error, request_id, &headers).into_parts();
     let body = body.collect().now_or_never().unwrap().unwrap();
     (parts.status, parts.headers, body.to_bytes().into())
 }
@@ -140,7 +141,7 @@ proptest! {
     #![proptest_config(cases(16))]
 
     #[test]
-    fn every_error_has_the_documented_status_and_members_on_every_face(
+    fn every_error_has_the_documented_status_and_fields_in_every_format(
         inner in text(),
         number in any::<i64>(),
         seconds in any::<i32>(),
@@ -149,23 +150,23 @@ proptest! {
     ) {
         for error in errors(&inner, number, seconds, reason) {
             let (status, code, more) = documented(&error);
-            for face in FACES {
-                let (answered, headers, body) = rendered(face, &error, &request_id);
-                let is_400 = face == ErrorFormat::Session && matches!(error, Error::Invalid { .. });
+            for format in FORMATS {
+                let (response, headers, body) = rendered(format, &error, &request_id);
+                let is_400 = format == ErrorFormat::Session && matches!(error, Error::Invalid { .. });
                 let expected = if is_400 { 400 } else { status };
-                prop_assert_eq!(answered.as_u16(), expected, "{:?} {}", face, error);
+                prop_assert_eq!(response.as_u16(), expected, "{:?} {}", format, error);
                 prop_assert_eq!(&headers["content-type"], "application/json");
                 prop_assert_eq!(&headers[ALLOW], "GET");
                 prop_assert_eq!(headers.contains_key(WWW_AUTHENTICATE), status == 401);
 
                 let body: Map<String, Value> = serde_json::from_slice(&body).unwrap();
-                let spelt = |name: &str| if face == ErrorFormat::MiniProgram { name.to_owned() } else { snake(name) };
-                let sentence = if face == ErrorFormat::Session { "error" } else { "detail" };
+                let spelt = |name: &str| if format == ErrorFormat::MiniProgram { name.to_owned() } else { snake(name) };
+                let sentence = if format == ErrorFormat::Session { "error" } else { "detail" };
                 let members: BTreeSet<String> = [sentence.to_owned(), "code".to_owned()]
                     .into_iter()
                     .chain(more.iter().chain(&["requestId"]).map(|name| spelt(name)))
                     .collect();
-                prop_assert_eq!(body.keys().cloned().collect::<BTreeSet<_>>(), members, "{:?} {}", face, error);
+                prop_assert_eq!(body.keys().cloned().collect::<BTreeSet<_>>(), members, "{:?} {}", format, error);
                 prop_assert_eq!(&body["code"], code);
                 prop_assert_eq!(&body[&spelt("requestId")], &request_id);
                 prop_assert!(body[sentence].as_str().is_some_and(|sentence| !sentence.is_empty()));
@@ -187,7 +188,7 @@ proptest! {
     }
 
     #[test]
-    fn what_went_wrong_inside_never_shows_outside(
+    fn server_error_shows_no_internal_text(
         one in text(),
         other in text(),
         number in any::<i64>(),
@@ -195,17 +196,17 @@ proptest! {
     ) {
         let pairs = errors(&one, number, 1, reason).into_iter().zip(errors(&other, number, 1, reason));
         for (one, other) in pairs {
-            for face in FACES {
-                let answered = rendered(face, &one, "id");
-                if answered.0.is_server_error() {
-                    prop_assert_eq!(&answered, &rendered(face, &other, "id"), "{:?}", one);
+            for format in FORMATS {
+                let response = rendered(format, &one, "id");
+                if response.0.is_server_error() {
+                    prop_assert_eq!(&response, &rendered(format, &other, "id"), "{:?}", one);
                 }
             }
         }
     }
 
     #[test]
-    fn a_path_has_the_face_of_its_prefix_and_of_no_longer_word(
+    fn format_depends_on_whole_segments_of_the_path(
         prefix in select(vec!["/api/xcx", "/api/chat", "/api/admin", "/api", "/API/xcx", "//api/xcx", ""]),
         rest in prop_oneof![Just(String::new()), text().prop_map(|text| format!("/{text}")), text()],
     ) {

@@ -1,4 +1,4 @@
-//! Whatever comes as a body, it is read or refused by its field.
+//! Any body is parsed, or rejected with an error that names the field.
 
 use futures_util::FutureExt as _;
 use proptest::{collection::vec, prelude::*, sample::select};
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::properties::{cases, json, text};
 
-/// A body as the handlers have them.
+/// A body similar to those of the handlers.
 #[derive(Debug, Deserialize, PartialEq)]
 #[serde(rename_all = "camelCase")]
 struct Body {
@@ -40,7 +40,7 @@ proptest! {
     #![proptest_config(cases(256))]
 
     #[test]
-    fn a_body_of_any_bytes_is_refused_as_documented(
+    fn any_bytes_are_rejected_with_the_documented_error(
         body in prop_oneof![
             4 => vec(any::<u8>(), 0..200),
             1 => (0..200_000_usize).prop_map(|length| vec![b'['; length]),
@@ -55,7 +55,7 @@ proptest! {
             Err(Error::Invalid { field, .. }) => prop_assert_eq!(field, "body"),
             other => prop_assert!(false, "{:?}", other.map(|Json(body)| body)),
         }
-        // What it is declared as is looked at after its size.
+        // The size is checked before the content type.
         match read_body(&kind, body) {
             Err(Error::PayloadTooLarge) => prop_assert!(length > MAX_BODY),
             Err(Error::UnsupportedMediaType) => prop_assert!(length <= MAX_BODY),
@@ -64,7 +64,7 @@ proptest! {
     }
 
     #[test]
-    fn a_body_of_any_json_is_read_or_refused_by_the_name_of_its_field(body in prop_oneof![4 => object(), 1 => json(NAMES)]) {
+    fn any_json_is_parsed_or_rejected_with_the_name_of_its_field(body in prop_oneof![4 => object(), 1 => json(NAMES)]) {
         let wrong: Vec<&str> = [
             ("chatId", body["chatId"].is_null() || body["chatId"].is_i64()),
             ("content", body["content"].is_null() || body["content"].is_string()),
@@ -92,16 +92,16 @@ proptest! {
     }
 
     #[test]
-    fn only_json_is_taken_for_json(
+    fn only_json_content_types_are_accepted(
         kind in select(vec!["application", "text", "APPLICATION", " application", ""]),
         name in select(vec!["json", "JSON", "problem+json", "x+json", "jsonx", "xml", "json+x", ""]),
         parameters in select(vec!["", ";charset=utf-8", "; charset=\"x\"", " ;", ";,"]),
     ) {
-        let said = format!("{kind}/{name}{parameters}");
+        let content_type = format!("{kind}/{name}{parameters}");
         let name = name.to_lowercase();
         let fits = kind.trim().eq_ignore_ascii_case("application") && (name == "json" || name.ends_with("+json"));
-        let read = read_body(said.as_bytes(), json!({}).to_string().into_bytes());
-        prop_assert_eq!(read.is_ok(), fits, "{}", said);
+        let read = read_body(content_type.as_bytes(), json!({}).to_string().into_bytes());
+        prop_assert_eq!(read.is_ok(), fits, "{}", content_type);
         prop_assert!(fits || matches!(read, Err(Error::UnsupportedMediaType)));
     }
 }

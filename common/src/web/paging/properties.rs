@@ -1,4 +1,4 @@
-//! Whatever comes as a page or a cursor, it is ours or refused.
+//! Any page or cursor is valid or rejected.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use proptest::{prelude::*, sample::select};
@@ -16,7 +16,7 @@ proptest! {
     #![proptest_config(cases(256))]
 
     #[test]
-    fn any_text_as_a_cursor_is_read_or_refused(
+    fn arbitrary_text_is_not_a_cursor(
         text in prop_oneof!["(?s).{0,60}", "[A-Za-z0-9_=-]{0,60}", text()],
     ) {
         prop_assert_eq!(read_cursor::<(i64, i64)>(&text, "list"), None);
@@ -24,7 +24,7 @@ proptest! {
     }
 
     #[test]
-    fn a_cursor_of_any_json_is_read_only_where_it_is_scope_and_key(
+    fn cursor_of_any_json_is_valid_only_with_scope_and_key(
         json in json(&["list"]),
         key in json(&["list"]),
         scope in prop_oneof![Just("list".to_owned()), text()],
@@ -35,7 +35,7 @@ proptest! {
     }
 
     #[test]
-    fn a_cursor_is_read_as_it_was_written_and_only_in_its_scope(
+    fn cursor_round_trips_only_in_its_scope(
         a in any::<i64>(),
         b in any::<i64>(),
         scope in text(),
@@ -47,13 +47,13 @@ proptest! {
         let there = read_cursor::<(i64, i64)>(&cursor, &other);
         prop_assert_eq!(there.is_some(), other == scope);
         prop_assert_eq!(read_cursor::<(i64, i64)>(&cursor, &format!("{scope}/1")), None);
-        // Nor is it one of a list that is sorted by another key.
+        // Nor is it valid for a list with another sort key.
         prop_assert_eq!(read_cursor::<i64>(&cursor, &scope), None);
         prop_assert_eq!(read_cursor::<(i64, i64, i64)>(&cursor, &scope), None);
     }
 
     #[test]
-    fn a_page_is_taken_exactly_when_its_numbers_are_within_bounds(
+    fn page_is_accepted_exactly_if_its_numbers_are_within_bounds(
         page in proptest::option::of(number()),
         size in proptest::option::of(number()),
         size_name in select(vec!["page_size", "pageSize"]),
@@ -99,7 +99,7 @@ proptest! {
     }
 
     #[test]
-    fn a_slice_is_taken_exactly_when_its_limit_is_positive_and_its_offset_is_not_negative(
+    fn slice_is_accepted_exactly_if_its_limit_is_positive_and_its_offset_is_not_negative(
         limit in proptest::option::of(number()),
         offset in proptest::option::of(number()),
         cursor in proptest::option::of(prop_oneof![
@@ -129,7 +129,7 @@ proptest! {
     }
 }
 
-/// A limit as it is meant: a whole number above 0, however long; over 100 it is 100.
+/// The expected limit: any whole number above 0, capped at 100.
 fn at_most_100(text: &str) -> Option<i64> {
     let digits = text.strip_prefix('+').unwrap_or(text);
     let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());

@@ -1,4 +1,4 @@
-//! Whatever comes as path, query or header, it is read or refused by its field.
+//! Any path, query or header is parsed, or rejected with an error that names the field.
 
 use proptest::{collection::vec, prelude::*, sample::select};
 
@@ -9,7 +9,7 @@ proptest! {
     #![proptest_config(cases(256))]
 
     #[test]
-    fn a_parameter_is_read_as_it_was_sent_and_is_refused_when_it_is_there_twice_or_holds_a_nul(
+    fn parameter_is_unchanged_and_rejected_if_repeated_or_with_nul(
         pairs in vec((prop_oneof![3 => Just("page".to_owned()), 1 => text()], text()), 0..4),
         space in select(vec!["+", "%20"]),
     ) {
@@ -35,7 +35,7 @@ proptest! {
     }
 
     #[test]
-    fn any_query_is_read_or_refused(
+    fn any_query_is_parsed_or_rejected(
         query in prop_oneof![
             "[!$-;=?-Z_a-z~%&+]{0,30}",
             vec(select(vec!["page", "=", "&", "%", "%0", "%00", "%FF", "%E6%94", "+", "1", "%31"]), 0..8)
@@ -44,20 +44,20 @@ proptest! {
     ) {
         let query = raw_query(&query);
         for read in [query.text("page").map(drop), query.integer("page", 1, 9).map(drop)] {
-            let told = matches!(read, Ok(()) | Err(Error::Invalid { .. }));
-            prop_assert!(told);
+            let is_documented = matches!(read, Ok(()) | Err(Error::Invalid { .. }));
+            prop_assert!(is_documented);
         }
     }
 
     #[test]
-    fn a_number_is_taken_exactly_when_it_is_whole_and_within_its_bounds(text in number(), least in -3..5_i64, most in 0..120_i64) {
+    fn number_is_accepted_exactly_if_whole_and_within_bounds(text in number(), least in -3..5_i64, most in 0..120_i64) {
         let fits = whole(&text).filter(|number| (least..=most).contains(number));
         let read = query(&[("page", &text)]).integer("page", least, most);
         prop_assert_eq!(read.ok(), fits.map(Some));
     }
 
     #[test]
-    fn an_id_is_taken_exactly_when_it_is_whole_and_positive(text in number()) {
+    fn id_is_accepted_exactly_if_whole_and_positive(text in number()) {
         let path = PathText(HashMap::from([("chatId".to_owned(), text.clone())]));
         let fits = whole(&text).filter(|id| *id > 0);
         prop_assert_eq!(path.id("chatId").ok(), fits);
@@ -65,7 +65,7 @@ proptest! {
     }
 
     #[test]
-    fn a_uuid_is_read_in_the_form_that_all_clients_write_and_in_no_other(
+    fn uuid_is_accepted_only_in_its_hyphenated_form(
         id in any::<u128>().prop_map(Uuid::from_u128),
         upper in any::<bool>(),
         odd in prop_oneof![text(), "[0-9a-f-]{30,40}", "(?s).{36}"],
@@ -91,7 +91,7 @@ proptest! {
     }
 
     #[test]
-    fn a_header_is_what_it_was_sent_as_unless_it_was_sent_twice(
+    fn header_is_unchanged_and_rejected_if_repeated(
         values in vec(vec(any::<u8>().prop_filter("of a header", |byte| *byte >= 32 && *byte != 127), 0..20), 0..4),
     ) {
         let mut headers = HeaderMap::new();

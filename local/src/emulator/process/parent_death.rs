@@ -1,8 +1,8 @@
-//! A child that cannot outlive its parent, even if that is killed.
+//! Ends a child process with its parent, even if the parent is killed.
 
 use tokio::process::Command;
 
-/// Has the kernel kill the command's process when the thread that starts it ends.
+/// Makes the kernel kill the process of the command when the thread that starts it ends.
 #[cfg(target_os = "linux")]
 pub(super) fn bind(command: &mut Command) {
     use rustix::process::{Signal, getpid, getppid, set_parent_process_death_signal};
@@ -10,7 +10,7 @@ pub(super) fn bind(command: &mut Command) {
     let parent = getpid();
     let ask_for_signal = move || {
         set_parent_process_death_signal(Some(Signal::KILL))?;
-        // The parent may have died before the request; the signal would then never come.
+        // If the parent died before this request, the signal never comes.
         if getppid() == Some(parent) {
             Ok(())
         } else {
@@ -19,7 +19,7 @@ pub(super) fn bind(command: &mut Command) {
     };
     #[expect(
         unsafe_code,
-        reason = "between fork and exec only two system calls are made; nothing is allocated or locked"
+        reason = "between fork and exec: only two system calls, no allocation and no lock"
     )]
     // SAFETY: `ask_for_signal` is async-signal-safe: two system calls, no allocation, no lock.
     unsafe {
@@ -27,6 +27,6 @@ pub(super) fn bind(command: &mut Command) {
     }
 }
 
-/// Only Linux offers this; elsewhere a killed launcher may leave processes behind.
+/// Only Linux supports this. On other systems a killed parent can leave processes behind.
 #[cfg(not(target_os = "linux"))]
 pub(super) fn bind(_command: &mut Command) {}

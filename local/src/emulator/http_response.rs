@@ -1,4 +1,4 @@
-//! A function's answer as the HTTP response that API Gateway (REST) makes of it.
+//! Converts the result of a function to an HTTP response, as API Gateway (REST) does.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -14,13 +14,13 @@ use serde_json::Value;
 
 use super::outcome::{FunctionError, Outcome, ResponseStream};
 
-/// What separates a stream's prelude from its body.
+/// Separates the prelude of a stream from its body.
 const DELIMITER: [u8; 8] = [0; 8];
 
-/// Where the delimiter must have come by, in bytes.
+/// Longest prelude in bytes.
 const PRELUDE_LIMIT: usize = 16 * 1024;
 
-/// These describe a connection, not a message.
+/// Headers that describe a connection and are not forwarded.
 const HOP_BY_HOP: [HeaderName; 4] = [
     header::CONNECTION,
     header::TRANSFER_ENCODING,
@@ -28,7 +28,7 @@ const HOP_BY_HOP: [HeaderName; 4] = [
     header::TE,
 ];
 
-/// A proxy answer, or the prelude of one.
+/// A response of a proxy integration, or the prelude of a streamed one.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Head {
@@ -53,10 +53,12 @@ enum Values {
 }
 
 impl Outcome {
-    /// The HTTP response that a REST API's integration of the fitting kind would give: buffered for
-    /// [`Outcome::Response`], streaming for [`Outcome::Stream`], whose body then arrives chunk by
-    /// chunk. The error of the function, or `MalformedProxyResponse` where the answer is no proxy
-    /// answer; API Gateway makes a 502 of either.
+    /// Converts to an HTTP response. [`Outcome::Response`] gives a buffered body, and
+    /// [`Outcome::Stream`] a body that arrives chunk by chunk.
+    ///
+    /// # Errors
+    /// The error of the function, or `MalformedProxyResponse` if the result does not have the
+    /// format of a proxy response. API Gateway returns 502 for both.
     pub async fn into_http(self) -> Result<Response<Body>, FunctionError> {
         match self {
             Self::Response(payload) => buffered(&payload),
@@ -112,7 +114,7 @@ impl Head {
         Ok(response)
     }
 
-    /// A name in `multiValueHeaders` overrules the same one in `headers`.
+    /// A header in `multiValueHeaders` replaces the same header in `headers`.
     fn headers(self) -> Result<HeaderMap, FunctionError> {
         let mut headers = HeaderMap::new();
         for group in [self.headers, self.multi_value_headers] {
@@ -132,7 +134,7 @@ impl Head {
         for name in HOP_BY_HOP {
             headers.remove(name);
         }
-        // What API Gateway keeps for itself, it hands on under another name.
+        // API Gateway renames this header.
         if let Some(challenge) = headers.remove(header::WWW_AUTHENTICATE) {
             headers.insert(REMAPPED_WWW_AUTHENTICATE, challenge);
         }
@@ -165,7 +167,6 @@ mod tests {
 
     use super::*;
 
-    /// A stream that arrives in these chunks.
     fn stream(chunks: &[&[u8]]) -> Outcome {
         let (sender, receiver) = mpsc::channel(chunks.len().max(1));
         for chunk in chunks {
@@ -184,7 +185,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_prelude_may_be_cut_anywhere() {
+    async fn prelude_may_be_split_at_any_byte() {
         let whole = b"{\"statusCode\":201,\"headers\":{\"a\":\"1\"}}\0\0\0\0\0\0\0\0body";
         for cut in 0..whole.len() {
             let (start, end) = whole.split_at(cut);
@@ -196,7 +197,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_stream_without_a_prelude_is_malformed() {
+    async fn stream_without_prelude_is_malformed() {
         let long = vec![b' '; PRELUDE_LIMIT + 1];
         for chunks in [&[b"hello".as_slice()][..], &[], &[&long]] {
             let error = stream(chunks).into_http().await.unwrap_err();
@@ -205,7 +206,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_base64_body_is_decoded() {
+    async fn base64_body_is_decoded() {
         let payload = json!({"statusCode": 200, "body": "AP8=", "isBase64Encoded": true});
         let response = response(&payload).into_http().await.unwrap();
         let bytes = response.into_body().collect().await.unwrap().to_bytes();
@@ -213,7 +214,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn multi_value_headers_overrule_single_ones_and_cookies_are_added() {
+    async fn multi_value_headers_replace_single_ones_and_cookies_are_added() {
         let payload = json!({
             "statusCode": 200,
             "headers": {"A": "1", "b": 2, "connection": "close"},
@@ -229,7 +230,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_that_is_no_proxy_answer_is_malformed() {
+    async fn payload_that_is_not_a_proxy_response_is_malformed() {
         for payload in [
             json!({"hello": 1}),
             json!("text"),

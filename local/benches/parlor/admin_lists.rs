@@ -10,11 +10,11 @@ use local::{demo, postgres::Binaries};
 
 use crate::{
     Result,
+    bench_database::{self, BenchDatabase, SITE},
     child::{Child, Role},
-    machine::Calm,
+    machine::LowStealSampler,
     progress,
     report::{Figure, Section},
-    stage::{self, SITE, Stage},
     stats::Samples,
 };
 
@@ -65,12 +65,14 @@ const CALLS: [(&str, &str, Option<f64>); 10] = [
 ];
 
 pub async fn measure(postgres: &Binaries, most: i64) -> Result<Section> {
-    let stage = Stage::new(postgres, false)?;
+    let bench = BenchDatabase::new(postgres, false)?;
     let (mut figures, mut notes) = (Vec::new(), Vec::new());
-    let mut calm = Calm::default();
+    let mut sampler = LowStealSampler::default();
     for (name, rows) in [("few", 10_000), ("many", most)] {
-        let (url, db) = stage.database(name).await?;
-        progress(format!("desk, loading {rows} runs and {rows} messages"));
+        let (url, db) = bench.create(name).await?;
+        progress(format!(
+            "admin-lists, loading {rows} runs and {rows} messages"
+        ));
         let began = Instant::now();
         demo::fill(&url.as_str().into(), rows, rows).await?;
         notes.push(format!(
@@ -82,11 +84,11 @@ pub async fn measure(postgres: &Binaries, most: i64) -> Result<Section> {
             database_url: url,
             upstream: "http://127.0.0.1:1/api/v1".to_owned(),
         })?;
-        let desk = Desk::new(&parlor)?;
-        progress(format!("desk, {rows} runs"));
+        let client = AdminClient::new(&parlor)?;
+        progress(format!("admin-lists, {rows} runs"));
         for (what, path, target) in CALLS {
             let path = path.replace("TODAY", &today(&db).await?);
-            let served = calm.round(async || desk.measure(&path).await).await?;
+            let served = sampler.run(async || client.measure(&path).await).await?;
             let what = format!("{what}, {rows} runs");
             let mut p99 = Figure::new(format!("{what}, p99"), served.at(0.99), "ms");
             if let Some(target) = target {
@@ -94,20 +96,20 @@ pub async fn measure(postgres: &Binaries, most: i64) -> Result<Section> {
             }
             let mut p50 = Figure::new(format!("{what}, p50"), served.median(), "ms");
             if path.ends_with("dashboard") {
-                let floor = calm.round(async || floor(&db).await).await?;
+                let floor = sampler.run(async || floor(&db).await).await?;
                 p50 = p50.floor(floor.median());
             }
             figures.extend([p50, p99]);
         }
-        let deep = desk.deep_page().await?;
-        let served = calm.round(async || desk.measure(&deep).await).await?;
+        let deep = client.deep_page().await?;
+        let served = sampler.run(async || client.measure(&deep).await).await?;
         let what = format!("run log, cursor page {DEEP}, {rows} runs");
         figures.push(Figure::new(format!("{what}, p50"), served.median(), "ms"));
         figures.push(Figure::new(format!("{what}, p99"), served.at(0.99), "ms").target(5.0));
     }
-    notes.push(calm.words());
+    notes.push(sampler.note());
     Ok(Section {
-        title: "Operations desk",
+        title: "Admin lists",
         conditions: format!(
             "Calls of a site's admin (and one of a coach) over HTTP, {REQUESTS} each, one at a time over a kept connection, after \
              {WARM_UP} that are not counted. Runs are those of `cargo run -- demo`: of two sites, nine apps, 90 days, three of a \
@@ -118,18 +120,18 @@ pub async fn measure(postgres: &Binaries, most: i64) -> Result<Section> {
     })
 }
 
-struct Desk {
+struct AdminClient {
     http: reqwest::Client,
     url: String,
     admin: String,
     coach: String,
 }
 
-impl Desk {
+impl AdminClient {
     fn new(parlor: &Child) -> Result<Self> {
         let token = |id| {
             let user = demo::user(id).ok_or("no such user")?;
-            demo::token(&stage::SECRET.into(), &user).ok_or("no token")
+            demo::token(&bench_database::SECRET.into(), &user).ok_or("no token")
         };
         Ok(Self {
             http: reqwest::Client::new(),

@@ -1,4 +1,5 @@
-//! `.parlor/`: what is kept between runs. `--home` or `PARLOR_HOME` names another directory.
+//! The data directory `.parlor/`, which is kept between runs. `--home` or `PARLOR_HOME` sets
+//! another directory.
 
 use std::{
     fs, io,
@@ -8,24 +9,26 @@ use std::{
 
 use secrecy::SecretString;
 
-/// The directory, made where it is missing: the named one, else `.parlor` beside the sources
-/// while they are there, else in the current directory.
-pub fn directory(named: Option<&Path>) -> io::Result<PathBuf> {
+/// Returns the data directory and creates it if it is missing.
+///
+/// It is `named` if given. Otherwise it is `.parlor` in the source tree, or in the current
+/// directory if the source tree does not exist.
+pub fn open(named: Option<&Path>) -> io::Result<PathBuf> {
     let sources = Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .filter(|root| root.join("Cargo.toml").is_file());
-    let home = match (named, sources) {
+    let data_dir = match (named, sources) {
         (Some(named), _) => named.to_owned(),
         (None, Some(root)) => root.join(".parlor"),
         (None, None) => std::env::current_dir()?.join(".parlor"),
     };
-    fs::create_dir_all(&home)?;
-    Ok(home)
+    fs::create_dir_all(&data_dir)?;
+    Ok(data_dir)
 }
 
-/// The secret that this laptop's tokens are signed with, made at the first need.
-pub fn jwt_secret(home: &Path) -> io::Result<SecretString> {
-    let path = home.join("jwt-secret");
+/// The secret that signs the tokens of this data directory. Created on first use.
+pub fn jwt_secret(data_dir: &Path) -> io::Result<SecretString> {
+    let path = data_dir.join("jwt-secret");
     loop {
         match fs::read_to_string(&path) {
             Ok(secret) if secret.len() >= 32 => return Ok(secret.into()),
@@ -33,8 +36,8 @@ pub fn jwt_secret(home: &Path) -> io::Result<SecretString> {
             Err(err) if err.kind() == io::ErrorKind::NotFound => {}
             Err(err) => return Err(err),
         }
-        // Made under another name and linked, so that two launches at once agree on one.
-        let fresh = home.join(format!("jwt-secret.{}", std::process::id()));
+        // Written to another file and then linked, so that two processes use the same secret.
+        let fresh = data_dir.join(format!("jwt-secret.{}", std::process::id()));
         let secret: String = std::iter::repeat_with(fastrand::alphanumeric)
             .take(64)
             .collect();

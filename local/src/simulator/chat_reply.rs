@@ -1,4 +1,4 @@
-//! Answers in ordinary mode: Chinese that takes up what was asked, the same for the same call.
+//! Ordinary chat replies: Chinese text about the question. The same call gets the same reply.
 
 use fastrand::Rng;
 use sha2::{Digest, Sha256};
@@ -9,7 +9,7 @@ use super::request::{Call, User};
 
 const OPENINGS: [&str; 4] = ["收到。", "好的，", "这个问题很实际，", "明白，"];
 
-/// Words in a question, and advice that suits them.
+/// Words in a question, and the advice for them. The last entry fits any question.
 const ADVICE: [(&[&str], [&str; 3]); 6] = [
     (
         &["会员", "客户", "顾客", "客人"],
@@ -61,7 +61,7 @@ const ADVICE: [(&[&str], [&str; 3]); 6] = [
     ),
 ];
 
-/// The source of all variety in the answer to a call.
+/// The random numbers for the reply to a call. The seed is a hash of the call and the round.
 pub(super) fn rng(call: &Call, round: u32) -> Rng {
     let mut hash = Sha256::new();
     for part in [
@@ -83,7 +83,7 @@ pub(super) fn rng(call: &Call, round: u32) -> Rng {
     )
 }
 
-/// What the chat assistant says in round `round` of a session.
+/// The reply of the chat app in round `round` of a session.
 pub(super) fn chat(call: &Call, round: u32, rng: &mut Rng) -> String {
     let parts = Parts::of(&call.prompt);
     let question = parts.readable_question();
@@ -110,7 +110,7 @@ pub(super) fn chat(call: &Call, round: u32, rng: &mut Rng) -> String {
     said.concat()
 }
 
-/// What it thinks before.
+/// The reasoning before the reply.
 pub(super) fn thought(call: &Call) -> String {
     let question = Parts::of(&call.prompt).readable_question();
     format!(
@@ -150,7 +150,7 @@ fn advice(question: &str) -> &'static [&'static str; 3] {
         .map_or(&ADVICE[ADVICE.len() - 1].1, |(_, advice)| advice)
 }
 
-/// The first characters, with an ellipsis if there are more.
+/// The first `most` characters, with an ellipsis if there are more.
 fn beginning(text: &str, most: usize) -> String {
     match text.char_indices().nth(most) {
         Some((end, _)) => format!("{}…", &text[..end]),

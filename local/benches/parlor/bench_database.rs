@@ -25,18 +25,18 @@ use crate::{Result, child};
 pub const SECRET: &str = "a secret for benchmarks, and for nothing else";
 /// The site that people belong to.
 pub const SITE: i64 = 1;
-/// The first of [`Stage::people`].
+/// The first of [`people`].
 const FIRST_PERSON: i64 = 100_001;
 
 /// Where the cluster goes: on the disk, as in production.
-pub fn home() -> PathBuf {
-    let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("benchmarks");
-    fs::create_dir_all(&home).ok();
-    home
+pub fn data_dir() -> PathBuf {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("benchmarks");
+    fs::create_dir_all(&directory).ok();
+    directory
 }
 
 /// A running server. Dropped, it and its data are gone.
-pub struct Stage {
+pub struct BenchDatabase {
     cluster: Option<Cluster>,
     directory: PathBuf,
 }
@@ -48,12 +48,12 @@ pub struct Person {
     pub chat_id: i64,
 }
 
-impl Stage {
+impl BenchDatabase {
     /// A fresh cluster, with PostgreSQL's own settings; `durable` or with fsync off.
     pub fn new(postgres: &Binaries, durable: bool) -> Result<Self> {
         let options = ClusterOptions {
             durable,
-            ..ClusterOptions::kept(&home(), true)?
+            ..ClusterOptions::kept(&data_dir(), true)?
         };
         Ok(Self {
             cluster: Some(Cluster::start(postgres, &options)?),
@@ -78,7 +78,7 @@ impl Stage {
     }
 
     /// A database with the schema and the demo's sites and users, without a budget to speak of.
-    pub async fn database(&self, name: &str) -> Result<(String, Db)> {
+    pub async fn create(&self, name: &str) -> Result<(String, Db)> {
         let cluster = self.cluster.as_ref().ok_or("the cluster is gone")?;
         let mut admin = PgConnection::connect(&cluster.url("postgres")).await?;
         admin
@@ -100,7 +100,7 @@ pub async fn lift_budgets(db: &Db) -> Result<()> {
     Ok(())
 }
 
-impl Drop for Stage {
+impl Drop for BenchDatabase {
     fn drop(&mut self) {
         self.cluster.take();
         fs::remove_dir_all(&self.directory).ok();
