@@ -22,6 +22,9 @@ COMMENT ON DOMAIN biz.conversation_status IS 'Only an active conversation accept
 CREATE DOMAIN biz.counter AS bigint
 	CONSTRAINT counter_not_negative CHECK ((VALUE >= 0));
 COMMENT ON DOMAIN biz.counter IS 'A number that is never negative';
+CREATE DOMAIN biz.job_wait AS text
+	CONSTRAINT job_wait_known CHECK ((VALUE = ANY (ARRAY['budget'::text, 'circuit'::text, 'result'::text, 'reply'::text, 'retry'::text])));
+COMMENT ON DOMAIN biz.job_wait IS 'What a pending job waits for: room in the budget, a circuit, the result or reply that another function makes, or its next try';
 CREATE DOMAIN biz.latency_histogram AS bigint[]
 	CONSTRAINT latency_histogram_has_16_buckets CHECK ((cardinality(VALUE) = 16));
 COMMENT ON DOMAIN biz.latency_histogram IS 'Number of ended runs by bucket; see function latency_bucket';
@@ -78,7 +81,7 @@ CREATE TABLE biz.ai_admin_audit (
     object_id text,
     details jsonb DEFAULT '{}'::jsonb NOT NULL,
     created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
-    CONSTRAINT ai_admin_audit_action_known CHECK ((action = ANY (ARRAY['budget.set'::text, 'runtime_context.set'::text, 'alert.acknowledge'::text, 'alert.ignore'::text, 'trigger_job.create'::text, 'trigger_job.retry'::text, 'batch.estimate'::text, 'batch.confirm'::text, 'batch.cancel'::text, 'cache.invalidate'::text])))
+    CONSTRAINT ai_admin_audit_action_known CHECK ((action = ANY (ARRAY['budget.set'::text, 'runtime_context.set'::text, 'alert.acknowledge'::text, 'alert.ignore'::text, 'trigger_job.create'::text, 'trigger_job.retry'::text, 'trigger_job.cancel'::text, 'trigger_job.run_now'::text, 'batch.estimate'::text, 'batch.confirm'::text, 'batch.cancel'::text, 'cache.invalidate'::text])))
 );
 COMMENT ON TABLE biz.ai_admin_audit IS 'Changes by admins, written in the transaction of the change';
 COMMENT ON COLUMN biz.ai_admin_audit.user_id IS 'The admin; not a foreign key, because the row must outlive its user';
@@ -184,14 +187,17 @@ CREATE TABLE biz.ai_circuits (
     open_seconds integer DEFAULT 60 NOT NULL,
     retry_at timestamp with time zone,
     probe_run_id bigint,
+    app_id text DEFAULT ''::text NOT NULL,
     CONSTRAINT ai_circuits_state_known CHECK ((state = ANY (ARRAY['closed'::text, 'open'::text, 'half_open'::text]))),
     CONSTRAINT ai_circuits_waits_when_not_closed CHECK (((state = 'closed'::text) = (retry_at IS NULL)))
 );
-COMMENT ON TABLE biz.ai_circuits IS 'Circuit breakers of the apps, shared by all function instances';
+COMMENT ON TABLE biz.ai_circuits IS 'Circuit breakers of the DashScope applications, shared by all function instances';
+COMMENT ON COLUMN biz.ai_circuits.app_type IS 'The app that opened the circuit, for the dashboard';
 COMMENT ON COLUMN biz.ai_circuits.failures IS 'Consecutive failures caused by DashScope';
 COMMENT ON COLUMN biz.ai_circuits.open_seconds IS 'How long the circuit stays open; doubled by each failed probe, up to 600';
 COMMENT ON COLUMN biz.ai_circuits.retry_at IS 'open: when a probe is allowed; half_open: when another probe is allowed if the first one has not ended';
 COMMENT ON COLUMN biz.ai_circuits.probe_run_id IS 'half_open: the run whose result closes or reopens the circuit';
+COMMENT ON COLUMN biz.ai_circuits.app_id IS 'Id of the DashScope application';
 CREATE TABLE biz.ai_conversations (
     id bigint NOT NULL,
     public_id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -328,7 +334,8 @@ CREATE TABLE biz.ai_run_logs (
     error_code text,
     error_message text,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
-    finished_at timestamp with time zone
+    finished_at timestamp with time zone,
+    app_id text
 )
 PARTITION BY RANGE (created_at);
 COMMENT ON TABLE biz.ai_run_logs IS 'Calls of applications, also refused and failed ones';
@@ -338,6 +345,7 @@ COMMENT ON COLUMN biz.ai_run_logs.tokens_estimated IS 'True if DashScope reporte
 COMMENT ON COLUMN biz.ai_run_logs.reserved_tokens IS 'Reserved from the budget until the run ends';
 COMMENT ON COLUMN biz.ai_run_logs.local_day IS 'The site''s day on which the run began; usage and counters belong to this day';
 COMMENT ON COLUMN biz.ai_run_logs.attempts IS 'Requests sent to DashScope, including retries';
+COMMENT ON COLUMN biz.ai_run_logs.app_id IS 'Id of the DashScope application that the run calls; null in older rows';
 CREATE SEQUENCE biz.ai_run_logs_id_seq
     START WITH 1
     INCREMENT BY 1
@@ -373,7 +381,8 @@ CREATE TABLE biz.ai_run_logs_default (
     error_code text,
     error_message text,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
-    finished_at timestamp with time zone
+    finished_at timestamp with time zone,
+    app_id text
 );
 COMMENT ON TABLE biz.ai_run_logs_default IS 'Runs of months without a partition; normally empty';
 CREATE TABLE biz.ai_trigger_jobs (
@@ -405,6 +414,8 @@ CREATE TABLE biz.ai_trigger_jobs (
     urgency smallint DEFAULT 0 NOT NULL,
     message_id bigint,
     conversation_id bigint,
+    waits_for biz.job_wait,
+    waits_on text,
     CONSTRAINT ai_trigger_jobs_connector_type_known CHECK ((connector_type = ANY (ARRAY['event_bus'::text, 'admin_api'::text, 'schedule'::text, 'command'::text, 'job'::text, 'session_api'::text, 'batch'::text]))),
     CONSTRAINT ai_trigger_jobs_event_type_known CHECK ((event_type = ANY (ARRAY['consumption.settled'::text, 'note.created'::text, 'task.assigned'::text, 'etl.finished'::text, 'prewarm'::text, 'chat.session_message'::text, 'batch'::text]))),
     CONSTRAINT ai_trigger_jobs_running_is_leased CHECK (((status = 'running'::text) = (lease_until IS NOT NULL))),
@@ -425,6 +436,8 @@ COMMENT ON COLUMN biz.ai_trigger_jobs.duplicate_of IS 'skipped_duplicate: the jo
 COMMENT ON COLUMN biz.ai_trigger_jobs.urgency IS 'Higher runs first within a site: 1 if a user waits, -1 for a batch, otherwise 0';
 COMMENT ON COLUMN biz.ai_trigger_jobs.message_id IS 'chat.session_message: the message that needs a reply';
 COMMENT ON COLUMN biz.ai_trigger_jobs.conversation_id IS 'chat.session_message: the conversation; its messages get replies in order';
+COMMENT ON COLUMN biz.ai_trigger_jobs.waits_for IS 'pending: why the job must wait until run_after; null if it only waits for a worker';
+COMMENT ON COLUMN biz.ai_trigger_jobs.waits_on IS 'waits_for = circuit: the application id of the circuit';
 ALTER TABLE biz.ai_trigger_jobs ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME biz.ai_trigger_jobs_id_seq
     START WITH 1
@@ -650,7 +663,7 @@ ALTER TABLE ONLY biz.ai_cache
 ALTER TABLE ONLY biz.ai_cache_sizes
     ADD CONSTRAINT ai_cache_sizes_pkey PRIMARY KEY (site_id, cache_type);
 ALTER TABLE ONLY biz.ai_circuits
-    ADD CONSTRAINT ai_circuits_pkey PRIMARY KEY (app_type);
+    ADD CONSTRAINT ai_circuits_pkey PRIMARY KEY (app_id);
 ALTER TABLE ONLY biz.ai_conversations
     ADD CONSTRAINT ai_conversations_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY biz.ai_conversations
@@ -743,6 +756,7 @@ CREATE INDEX ai_trigger_jobs_lease_idx ON biz.ai_trigger_jobs USING btree (lease
 CREATE INDEX ai_trigger_jobs_retry_of_idx ON biz.ai_trigger_jobs USING btree (retry_of) WHERE (retry_of IS NOT NULL);
 CREATE INDEX ai_trigger_jobs_site_idx ON biz.ai_trigger_jobs USING btree (site_id, created_at DESC, id DESC);
 CREATE INDEX ai_trigger_jobs_skipped_idx ON biz.ai_trigger_jobs USING btree (created_at, site_id) WHERE (status = 'skipped_duplicate'::text);
+CREATE INDEX ai_trigger_jobs_waiting_idx ON biz.ai_trigger_jobs USING btree (waits_for, site_id, id) WHERE ((status = 'pending'::text) AND (waits_for IS NOT NULL));
 CREATE INDEX ai_usage_daily_app_idx ON biz.ai_usage_daily USING btree (site_id, app_type, day DESC);
 CREATE INDEX bots_site_id_idx ON biz.bots USING btree (site_id);
 CREATE INDEX users_site_id_idx ON biz.users USING btree (site_id);

@@ -24,6 +24,8 @@ words! {
         IgnoreAlert = "alert.ignore",
         CreateTriggerJob = "trigger_job.create",
         RetryTriggerJob = "trigger_job.retry",
+        CancelTriggerJob = "trigger_job.cancel",
+        RunTriggerJobNow = "trigger_job.run_now",
         EstimateBatch = "batch.estimate",
         ConfirmBatch = "batch.confirm",
         CancelBatch = "batch.cancel",

@@ -36,7 +36,7 @@ pub async fn read(db: &Db) -> Result<Gauges> {
             select site_id, percent from budgets where percent is not null order by percent desc, site_id limit 1
         )
         select coalesce(extract(epoch from clock_timestamp() - oldest.due), 0)::double precision as "queue_age!",
-               (select count(*) from biz.ai_circuits where state <> 'closed') as "circuits_open!",
+               (select count(*) from biz.ai_circuits where state <> 'closed' and app_id <> '') as "circuits_open!",
                coalesce(fullest.percent, 0)::double precision as "budget_used!", fullest.site_id as "site_id?"
         from oldest left join fullest on true
         "#

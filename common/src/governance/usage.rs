@@ -237,7 +237,8 @@ pub struct Health {
     pub last_status: Option<String>,
     /// When that call began.
     pub last_call_at: Option<DateTime<Utc>>,
-    /// `closed`, `open` or `half_open`. All sites share the circuit.
+    /// `closed`, `open` or `half_open`. All sites share a circuit. An app may have several
+    /// applications, such as the bots of `app1_chat`. Then it is the circuit that is open longest.
     pub circuit: String,
     /// When the next call is allowed, if the circuit is not closed.
     pub retry_at: Option<DateTime<Utc>>,
@@ -252,7 +253,11 @@ pub async fn health(db: &Db, scope: SiteScope) -> Result<Vec<Health>> {
         select a.app_type as "app!", last.last_status as "last_status?", last.last_call_at as "last_call_at?",
                coalesce(k.state, 'closed') as "circuit!", k.retry_at as "retry_at?"
         from unnest($2::text[]) with ordinality as a (app_type, place)
-        left join biz.ai_circuits k on k.app_type = a.app_type
+        left join lateral (
+            select k.state, k.retry_at from biz.ai_circuits k
+            where k.app_type = a.app_type and k.app_id <> '' and k.state <> 'closed'
+            order by k.retry_at desc limit 1
+        ) k on true
         left join lateral (
             select of_site.* from biz.sites s cross join lateral (
                 select u.last_status, u.last_call_at from biz.ai_usage_daily u

@@ -27,7 +27,8 @@ pub(crate) struct EntryView {
     /// The admin.
     user_id: i64,
     /// `budget.set`, `runtime_context.set`, `alert.acknowledge`, `alert.ignore`,
-    /// `trigger_job.create`, `trigger_job.retry`, `batch.estimate`, `batch.confirm`,
+    /// `trigger_job.create`, `trigger_job.retry`, `trigger_job.cancel`, `trigger_job.run_now`,
+    /// `batch.estimate`, `batch.confirm`,
     /// `batch.cancel` or `cache.invalidate`.
     action: String,
     /// Id of the run, job or batch, if the action has one.

@@ -34,6 +34,14 @@ pub(crate) struct JobItem {
     started_at: Option<DateTime<Utc>>,
     #[schema(required)]
     finished_at: Option<DateTime<Utc>>,
+    /// What a pending job waits for: `budget`, `circuit`, `result` (another job generates it),
+    /// `reply` (a streamed reply of its conversation) or `retry`. Null if it waits for a worker.
+    #[schema(required)]
+    waits_for: Option<String>,
+    /// When it is tried again at the latest. It is tried earlier if the budget is raised or the
+    /// circuit closes.
+    #[schema(required)]
+    waits_until: Option<DateTime<Utc>>,
     created_at: DateTime<Utc>,
 }
 
@@ -49,6 +57,8 @@ impl From<jobs::JobItem> for JobItem {
             site_id: job.site_id,
             started_at: job.started_at,
             finished_at: job.finished_at,
+            waits_for: job.waits_for,
+            waits_until: job.waits_until,
             created_at: job.created_at,
         }
     }

@@ -5,6 +5,7 @@ mod batches;
 mod create;
 mod jobs;
 mod retry;
+mod waiting;
 
 use axum::extract::FromRef;
 use common::{
@@ -30,6 +31,8 @@ pub fn router(db: Db, callers: Callers, queue: JobQueue) -> OpenApiRouter {
         .routes(routes!(jobs::list_jobs, create::create_job))
         .routes(routes!(jobs::find_job))
         .routes(routes!(retry::retry_job))
+        .routes(routes!(waiting::cancel_job))
+        .routes(routes!(waiting::run_job_now))
         .routes(routes!(batches::estimate_batch))
         .routes(routes!(batches::find_batch))
         .routes(routes!(batches::confirm_batch))

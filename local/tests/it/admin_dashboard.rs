@@ -190,8 +190,8 @@ async fn app_health_shows_the_circuit_and_the_last_call_of_any_age() {
     let parlor = Parlor::start().await;
     used(&parlor, 1, "app3_clue", 60, 1, 0).await;
     sqlx::query(
-        "insert into biz.ai_circuits (app_type, state, failures, opened_at, retry_at)
-         values ('app3_clue', 'open', 5, now(), now() + interval '1 minute')",
+        "insert into biz.ai_circuits (app_id, app_type, state, failures, opened_at, retry_at)
+         values ('app3_clue', 'app3_clue', 'open', 5, now(), now() + interval '1 minute')",
     )
     .execute(&parlor.db)
     .await

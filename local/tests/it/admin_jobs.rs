@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::harness::{
     invariants,
     jobs::{OTHER_SITE_ADMIN, PLATFORM_ADMIN, SITE_ADMIN, TRIGGER, column, consumption},
-    parlor::{Answer, Parlor, Setup, answer},
+    parlor::{Answer, COACH, Parlor, Setup, answer},
 };
 
 /// A member of site 1.
@@ -145,6 +145,8 @@ async fn filters_of_jobs_combine() {
         "site_id",
         "started_at",
         "status",
+        "waits_for",
+        "waits_until",
     ];
     assert_eq!(members, BTreeSet::from(documented));
 }
@@ -561,4 +563,109 @@ async fn a_retry_does_not_reply_twice_to_a_session_message() {
             .refused_at(TRIGGER, 409, "conflict");
     }
     assert_eq!(parlor.work().await, Worked::IDLE);
+}
+
+impl Parlor {
+    async fn set_monthly_budget(&self, tokens: i64) {
+        let limits = json!({ "daily_limit": 1_000_000, "monthly_limit": tokens });
+        let path = "/api/admin/ai/budget";
+        let set = answer(self.request_as(SITE_ADMIN, "PUT", path).json(&limits)).await;
+        assert_eq!(set.ok()["monthly_limit"], tokens);
+    }
+
+    /// What the detail and the list show of the newest job's wait.
+    async fn shown_wait(&self, job: i64) -> (Value, Value) {
+        let detail = self.get(SITE_ADMIN, &format!("{TRIGGER}/{job}")).await;
+        let list = self.get(SITE_ADMIN, TRIGGER).await;
+        let wait = |shown: &Value| (shown["waits_for"].clone(), shown["waits_until"].clone());
+        assert_eq!(wait(detail.ok()), wait(&list.ok()["items"][0]));
+        wait(detail.ok())
+    }
+
+    async fn change(&self, job: i64, what: &str) -> Answer {
+        let path = format!("{TRIGGER}/{job}/{what}");
+        answer(self.request_as(SITE_ADMIN, "POST", &path)).await
+    }
+}
+
+#[tokio::test]
+async fn a_job_says_that_it_waits_for_the_budget_and_runs_when_it_is_raised() {
+    let parlor = parlor().await;
+    parlor.set_monthly_budget(10).await;
+    let job = parlor.member_paid(MEMBER, 1).await;
+    assert_eq!(parlor.shown_wait(job).await, (Value::Null, Value::Null));
+    parlor.work().await;
+    let next_month: String = sqlx::query_scalar(
+        "select to_char(date_trunc('month', now() at time zone 'Asia/Shanghai') + interval '1 month' - interval '8 hours',
+                        'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')",
+    )
+    .fetch_one(&parlor.db)
+    .await
+    .unwrap();
+    let waits = (json!("budget"), json!(next_month));
+    assert_eq!(parlor.shown_wait(job).await, waits);
+    // A worker does not wake it while the budget has no room.
+    assert_eq!(parlor.work().await, Worked::IDLE);
+    parlor.set_monthly_budget(1_000_000).await;
+    assert_eq!(parlor.work().await.succeeded, 1);
+    assert_eq!(parlor.shown_wait(job).await, (Value::Null, Value::Null));
+    invariants::check_books(&parlor).await;
+}
+
+#[tokio::test]
+async fn a_waiting_job_can_be_cancelled_or_run_now_once() {
+    let parlor = parlor().await;
+    parlor.set_monthly_budget(10).await;
+    let (cancelled, run) = (
+        parlor.member_paid(MEMBER, 1).await,
+        parlor.member_paid(MEMBER + 1, 2).await,
+    );
+    parlor.work().await;
+    assert_eq!(parlor.change(cancelled, "cancel").await.status, 204);
+    assert_eq!(parlor.job(cancelled).await["status"], "cancelled");
+    // The event may come again.
+    parlor.member_paid(MEMBER, 1).await;
+
+    assert_eq!(parlor.change(run, "run-now").await.status, 204);
+    // The budget still has no room, so the job waits again.
+    parlor.work().await;
+    assert_eq!(parlor.job(run).await["waits_for"], "budget");
+    parlor
+        .execute("update biz.ai_budgets set monthly_limit = 1000000")
+        .await;
+    assert_eq!(parlor.work().await.succeeded, 2);
+
+    for what in ["cancel", "run-now"] {
+        for job in [cancelled, run] {
+            let refused = parlor.change(job, what).await;
+            refused.refused_at(TRIGGER, 409, "conflict");
+        }
+        let missing = parlor.change(4_711_000, what).await;
+        missing.refused_at(TRIGGER, 404, "not_found");
+    }
+    for (action, job) in [
+        ("trigger_job.cancel", cancelled),
+        ("trigger_job.run_now", run),
+    ] {
+        let audited = parlor.audited(action).await;
+        assert_eq!(audited.len(), 1);
+        assert_eq!(
+            (&audited[0]["object_id"], &audited[0]["details"]),
+            (&json!(job.to_string()), &json!({ "waits_for": "budget" }))
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_reply_that_a_user_waits_for_cannot_be_cancelled() {
+    let parlor = Parlor::start().await;
+    let session = parlor.begin_session(COACH).await;
+    parlor.create_message(COACH, &session, "你好").await;
+    let job: i64 = sqlx::query_scalar("select id from biz.ai_trigger_jobs")
+        .fetch_one(&parlor.db)
+        .await
+        .unwrap();
+    let refused = parlor.change(job, "cancel").await;
+    refused.refused_at(TRIGGER, 409, "conflict");
+    assert_eq!(parlor.work().await.succeeded, 1);
 }

@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 use crate::harness::{
     cloud::{Cloud, about, recorded_of, with_body},
     events::EventStream,
-    parlor::{COACH, Parlor},
+    jobs::SITE_ADMIN,
+    parlor::{COACH, OTHER_SITE, Parlor},
+    sessions::BOT,
 };
 
 #[tokio::test]
@@ -75,9 +77,9 @@ impl Parlor {
     /// Opens the circuit, as after five failures, and makes it due for a probe.
     async fn open_circuit(&self, seconds: i32) {
         sqlx::query(
-            "insert into biz.ai_circuits as k (app_type, state, failures, opened_at, open_seconds, retry_at)
-             values ('app1_chat', 'open', 5, now(), $1, now())
-             on conflict (app_type) do update set state = 'open', failures = 5, opened_at = now(),
+            "insert into biz.ai_circuits as k (app_id, app_type, state, failures, opened_at, open_seconds, retry_at)
+             values ('app1_chat', 'app1_chat', 'open', 5, now(), $1, now())
+             on conflict (app_id) do update set state = 'open', failures = 5, opened_at = now(),
                  open_seconds = $1, retry_at = now(), probe_run_id = null",
         )
         .bind(seconds)
@@ -218,4 +220,53 @@ async fn opening_and_closing_are_metrics() {
     cloud.parlor.open_circuit(60).await;
     send("好了吗").await.ok();
     assert_eq!(counted("CircuitClosed").await["CircuitClosed"], 1);
+}
+
+#[tokio::test]
+async fn a_bots_failing_application_closes_no_other_chat() {
+    let parlor = Parlor::start().await;
+    sqlx::query(
+        "update biz.agents set app_id = 'a-bot-of-its-own' where id = (select agent_id from biz.bots where id::text = $1)",
+    )
+    .bind(BOT)
+    .execute(&parlor.db)
+    .await
+    .unwrap();
+    parlor.simulator.set_scenario(
+        Some("a-bot-of-its-own"),
+        Some("unavailable".parse().unwrap()),
+    );
+    let session = parlor.begin_session(COACH).await;
+    for number in 0..5 {
+        parlor
+            .create_message(COACH, &session, &format!("第{number}次"))
+            .await;
+    }
+    while parlor.simulator.calls_count() < 20 {
+        parlor.make_jobs_due().await;
+        parlor.work().await;
+    }
+    let open = parlor.circuit().await;
+    assert_eq!(
+        (&open["app_id"], &open["app_type"], &open["state"]),
+        (
+            &json!("a-bot-of-its-own"),
+            &json!("app1_chat"),
+            &json!("open")
+        )
+    );
+    let chat = parlor.open(OTHER_SITE, "t").await;
+    let sent = parlor.send(OTHER_SITE, chat, "你好").await;
+    assert_eq!(sent.ok()["aiReply"]["status"], "complete");
+    assert_eq!(parlor.circuit().await, open);
+    // The dashboard has a row per app. It shows the circuit that is open.
+    let dashboard = parlor.get(SITE_ADMIN, "/api/admin/ai/dashboard").await;
+    assert_eq!(dashboard.ok()["app_health"][0]["circuit"], "open");
+    // The bot's reply waits for its own circuit. It is no run and no alert.
+    let runs = "select count(*) from biz.ai_run_logs where status = 'circuit_open'";
+    let refused: i64 = sqlx::query_scalar(runs)
+        .fetch_one(&parlor.db)
+        .await
+        .unwrap();
+    assert_eq!(refused, 0);
 }

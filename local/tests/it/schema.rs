@@ -104,7 +104,9 @@ const ROWS: [(&str, &str); 21] = [
     ),
     (
         "ai_circuits",
-        "insert into biz.ai_circuits (app_type) values ('app' || $n)",
+        "insert into biz.ai_circuits \
+         select (jsonb_populate_record(null::biz.ai_circuits, jsonb_build_object( \
+             'app_id', 'app' || $n, 'app_type', 'app' || $n, 'state', 'closed', 'failures', 0, 'open_seconds', 60))).*",
     ),
 ];
 

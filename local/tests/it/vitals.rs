@@ -63,8 +63,8 @@ async fn half_open_circuits_count_as_open() {
     let parlor = Parlor::start().await;
     run(
         &parlor,
-        "insert into biz.ai_circuits (app_type, state, retry_at) values
-         ('app1_chat', 'open', now()), ('app3_clue', 'half_open', now()), ('app4_analysis', 'closed', null)",
+        "insert into biz.ai_circuits (app_id, app_type, state, retry_at) values
+         ('a1', 'app1_chat', 'open', now()), ('a3', 'app3_clue', 'half_open', now()), ('a4', 'app4_analysis', 'closed', null)",
     )
     .await;
     assert_eq!(read(&parlor).await.circuits_open, 2);

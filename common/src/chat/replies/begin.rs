@@ -9,7 +9,7 @@ use crate::{
         replies::ChatLimits,
         session_or_history::{HISTORY, SessionOrHistory, turns},
     },
-    governance::{apps::App, auth::Caller, runs::Run},
+    governance::{auth::Caller, runs::Run},
     insights::pages::PageRequest,
     platform::{
         db::{Db, StatementTimeout},
@@ -104,7 +104,8 @@ impl Outcome {
     }
 }
 
-/// Checks the limits, reserves tokens, and stores the message and an empty reply.
+/// Checks the limits, reserves tokens, and stores the message and an empty reply. `app_id` is the
+/// application of chats without a bot.
 ///
 /// # Errors
 /// The refusal that applies. Then the message is not stored. A refusal by budget or circuit is
@@ -113,7 +114,7 @@ pub(super) async fn begin(
     db: &Db,
     caller: &Caller,
     message: &NewMessage,
-    app: App,
+    app_id: Option<&str>,
     limits: ChatLimits,
 ) -> Result<BeginOutcome> {
     let begun = async {
@@ -129,7 +130,7 @@ pub(super) async fn begin(
             message.conversation_id,
             message.content.as_str(),
             message.client_message_id.as_ref().map(ClientMessageId::as_str),
-            app.name(),
+            app_id,
             limits.reserved_tokens,
             limits.rate_per_minute,
             limits.max_streams,

@@ -28,7 +28,7 @@ create function begin_reply(
     p_conversation bigint,
     p_content text,
     p_client_message_id text,
-    p_app_type text,
+    p_app_id text,
     p_reserve bigint,
     p_rate_per_minute integer,
     p_max_streams integer,
@@ -127,7 +127,8 @@ begin
 
     l.site_id := p_site;
     l.user_id := p_user;
-    l.app_type := p_app_type;
+    l.app_type := 'app1_chat';
+    l.app_id := coalesce(r.agent_app_id, p_app_id);
     l.trigger_type := 'chat';
     l.request_prompt := p_content;
     l.reserved_tokens := p_reserve;

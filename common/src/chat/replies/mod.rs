@@ -208,7 +208,8 @@ impl Replies {
         let (context, owner) = (Arc::clone(&self.0), caller.clone());
         let (start, receiver) = relay::run_detached(async move {
             let mut page = Page::of(message.page.as_ref(), &context.db, &owner);
-            let storing = begin::begin(&context.db, &owner, &message, App::Chat, context.limits);
+            let app_id = context.app_ids.find(App::Chat);
+            let storing = begin::begin(&context.db, &owner, &message, app_id, context.limits);
             match page.fetch_during(storing).await? {
                 BeginOutcome::New(start, prepared) => {
                     let (sender, receiver) = channel::channel();

@@ -68,6 +68,7 @@ begin
     l.user_id := m.user_id;
     l.job_id := p_job;
     l.app_type := 'app1_chat';
+    l.app_id := r.app_id;
     l.trigger_type := 'session';
     l.request_prompt := m.content;
     l.reserved_tokens := p_reserve;

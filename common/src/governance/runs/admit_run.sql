@@ -1,8 +1,8 @@
 -- l is the run to admit: site, app, trigger, reserved_tokens and all other known columns. It is
 -- returned with id, day, time and status. Day and time are those when the budget was read.
 -- An admitted run has the status running and is not stored yet (see open_run). A rejected run has
--- the status budget_exceeded or circuit_open and is stored. In the returned row of a rejected run,
--- finished_at is the time to retry.
+-- the status budget_exceeded or circuit_open. It is stored, unless it is a job that waits for a
+-- circuit. In the returned row of a rejected run, finished_at is the time to retry.
 create function admit_run(l biz.ai_run_logs) returns biz.ai_run_logs language plpgsql as $$
 declare
     v_room budget_room := budget_room(l.site_id, l.reserved_tokens);
@@ -10,24 +10,37 @@ begin
     l.id := nextval('biz.ai_run_logs_id_seq');
     l.created_at := v_room.at;
     l.local_day := v_room.day;
+    l.app_id := coalesce(l.app_id, l.app_type);
     if v_room.retry_at is not null then
         l.status := 'budget_exceeded';
-    elsif try_acquire_circuit(l.app_type, l.id) = 'circuit_open' then
+    elsif try_acquire_circuit(l.app_id, l.id) = 'circuit_open' then
         l.status := 'circuit_open';
-        -- A running probe usually ends long before its lease of 330 seconds.
-        select case k.state
-            when 'half_open' then l.created_at + interval '5 seconds' else k.retry_at end
-        into v_room.retry_at from biz.ai_circuits k where k.app_type = l.app_type;
+        v_room.retry_at := circuit_retry_at(l.app_id);
+        -- A running probe usually ends long before its lease of 330 seconds. A person does not wait
+        -- for the end of the lease. A job does, and is woken when the circuit closes.
+        if l.trigger_type in ('chat', 'session') and exists (
+            select from biz.ai_circuits k where k.app_id = l.app_id and k.state = 'half_open')
+        then
+            v_room.retry_at := l.created_at + interval '5 seconds';
+        end if;
+        -- A job that waits is not a run and not an alert.
+        if l.job_id is not null then
+            l.finished_at := greatest(v_room.retry_at, l.created_at + interval '1 second') + jitter();
+            update biz.ai_trigger_jobs set waits_on = l.app_id
+            where id = l.job_id and site_id = l.site_id;
+            return l;
+        end if;
     else
         l.status := 'running';
         return l;
     end if;
     -- Rejected runs are logged and counted, so that the dashboard shows them. They cost no tokens.
     insert into biz.ai_run_logs (
-        id, site_id, user_id, app_type, trigger_type, member_id, job_id, status, alert_status,
+        id, site_id, user_id, app_type, app_id, trigger_type, member_id, job_id, status, alert_status,
         prompt_version, request_prompt, local_day, latency_ms, error_code, created_at, finished_at)
     values (
-        l.id, l.site_id, l.user_id, l.app_type, l.trigger_type, l.member_id, l.job_id, l.status,
+        l.id, l.site_id, l.user_id, l.app_type, l.app_id, l.trigger_type, l.member_id, l.job_id,
+        l.status,
         case l.status when 'circuit_open' then 'pending' end, l.prompt_version,
         l.request_prompt, l.local_day, 0, l.status, l.created_at, l.created_at);
     insert into biz.ai_usage_daily as u (

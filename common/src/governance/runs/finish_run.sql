@@ -35,6 +35,7 @@ returns finished_run language plpgsql as $$
 declare
     r finished_run;
     v_app text;
+    v_app_id text;
     v_day date;
     v_reserved bigint;
     v_charge bigint;
@@ -63,13 +64,13 @@ begin
         error_message = e.error_message,
         finished_at = clock_timestamp()
     where l.id = p_run and l.created_at = p_run_at and l.site_id = p_site and l.status = 'running'
-    returning l.app_type, l.local_day, l.reserved_tokens,
+    returning l.app_type, coalesce(l.app_id, l.app_type), l.local_day, l.reserved_tokens,
               coalesce(l.tokens_used, case when e.charge_unknown then l.reserved_tokens else 0 end)
-    into v_app, v_day, v_reserved, v_charge;
+    into v_app, v_app_id, v_day, v_reserved, v_charge;
     r.applied := found;
     if not r.applied then return r; end if;
 
-    r.circuit := record_circuit(v_app, p_run, e.circuit);
+    r.circuit := record_circuit(v_app_id, v_app, p_run, e.circuit);
 
     -- Replaces the reservation by the charge.
     update biz.ai_usage_days d set tokens = d.tokens + v_charge - v_reserved

@@ -8,14 +8,15 @@ create type advanced_job as (
 
 comment on type advanced_job is
     'outcome: generate (fill the entry, for the step), succeeded (no step was left), wait (another '
-    'job generates for the target; this one is pending until retry_at), or lost (the caller no '
-    'longer owns the job)';
+    'job generates for the target, or the circuit is open; this job is pending until retry_at), or '
+    'lost (the caller no longer owns the job)';
 
 create function advance_job(
     p_site bigint,
     p_job bigint,
     p_claim integer,
     p_targets text[],
+    p_app_ids text[],
     p_member bigint,
     p_valid_days integer[],
     p_lease_seconds double precision
@@ -25,6 +26,7 @@ declare
     j biz.ai_trigger_jobs;
     g generation;
     v_today date := site_today(p_site);
+    v_app_id text;
 begin
     select * into j from biz.ai_trigger_jobs
     where id = p_job and site_id = p_site and claims = p_claim and status = 'running' for no key update;
@@ -51,12 +53,25 @@ begin
         return r;
     end if;
 
+    -- Before the caller gathers facts for a prompt that it may not send.
+    v_app_id := p_app_ids[r.step + 1];
+    r.retry_at := circuit_retry_at(v_app_id) + jitter();
+    if r.retry_at is not null then
+        r.outcome := 'wait';
+        update biz.ai_trigger_jobs set status = 'pending', step = r.step, lease_until = null, attempts = attempts - 1,
+            run_after = r.retry_at, waits_for = 'circuit', waits_on = v_app_id,
+            error_code = 'circuit_open', error_message = 'the app may not be called before then'
+        where id = j.id;
+        return r;
+    end if;
+
     g := begin_generating(p_site, j.app_chain[r.step + 1], p_targets[r.step + 1], p_member, p_valid_days[r.step + 1],
                               j.trigger_type, j.id, p_lease_seconds);
     if g.entry_id is null then
         r.outcome := 'wait';
         r.retry_at := clock_timestamp() + greatest(interval '0', least(interval '5 seconds', g.others_until - clock_timestamp()));
-        update biz.ai_trigger_jobs set status = 'pending', step = r.step, lease_until = null, attempts = attempts - 1, run_after = r.retry_at
+        update biz.ai_trigger_jobs set status = 'pending', step = r.step, lease_until = null, attempts = attempts - 1, run_after = r.retry_at,
+            waits_for = 'result', waits_on = null
         where id = j.id;
     else
         r.outcome := 'generate';

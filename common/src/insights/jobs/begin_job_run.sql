@@ -14,6 +14,7 @@ create function begin_job_run(
     p_job bigint,
     p_claim integer,
     p_app_type text,
+    p_app_id text,
     p_member bigint,
     p_reserve bigint,
     p_prompt text,
@@ -31,6 +32,7 @@ begin
     if not found then r.outcome := 'lost'; return r; end if;
     l.site_id := p_site;
     l.app_type := p_app_type;
+    l.app_id := p_app_id;
     l.member_id := p_member;
     l.job_id := p_job;
     l.request_prompt := p_prompt;

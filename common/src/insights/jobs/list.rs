@@ -47,6 +47,10 @@ pub struct JobItem {
     /// When a worker first claimed it.
     pub started_at: Option<DateTime<Utc>>,
     pub finished_at: Option<DateTime<Utc>>,
+    /// A word of [`super::WaitsFor`], while a pending job must wait.
+    pub waits_for: Option<String>,
+    /// The latest end of that wait.
+    pub waits_until: Option<DateTime<Utc>>,
     pub created_at: DateTime<Utc>,
 }
 
@@ -158,11 +162,10 @@ pub async fn list(db: &Db, query: &JobQuery, paging: &Paging<TimeKey>) -> Result
         )
         select counted.total as "total!", skipped.today as "skipped!", j.id as "id?", j.site_id as "site_id?", j.event_type as "event_type?",
                j.member_id, j.status as "status?", j.app_chain as "app_chain?", j.is_forced as "is_forced?", j.started_at, j.finished_at,
-               j.created_at as "created_at?"
+               j.waiting::text as "waits_for?", case when j.waiting is not null then j.run_after end as "waits_until?", j.created_at as "created_at?"
         from counted cross join skipped left join (
-            select each.* from page cross join lateral (
-                select * from biz.ai_trigger_jobs j where j.id = page.id and j.site_id = page.site_id limit 1
-            ) each
+            select each.*, case when each.status = 'pending' and each.run_after > now() then each.waits_for end as waiting
+            from page cross join lateral (select * from biz.ai_trigger_jobs j where j.id = page.id and j.site_id = page.site_id limit 1) each
         ) j on true
         order by j.created_at desc, j.id desc
         "#,
@@ -194,6 +197,8 @@ pub async fn list(db: &Db, query: &JobQuery, paging: &Paging<TimeKey>) -> Result
             is_forced: row.is_forced?,
             started_at: row.started_at,
             finished_at: row.finished_at,
+            waits_for: row.waits_for,
+            waits_until: row.waits_until,
             created_at: row.created_at?,
         };
         Some(((job.created_at.timestamp_micros(), job.id), job))

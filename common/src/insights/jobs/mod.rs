@@ -6,7 +6,8 @@
 //! - `worker` runs jobs. `step` calls one application. `run` opens and settles the run of a call.
 //! - `prompt_input` reads the input of a prompt.
 //! - `prewarm` queues jobs for results before users need them.
-//! - `list` and `detail` show jobs to admins. `retry` queues a job again.
+//! - `list` and `detail` show jobs to admins. `retry` queues a job again, and
+//!   `waiting` cancels a pending job or runs it now.
 //! - `SessionReplies` makes the reply to a message of a session.
 
 mod chain;
@@ -19,16 +20,18 @@ mod queue;
 mod retry;
 mod run;
 mod step;
+mod waiting;
 mod worker;
 
 pub use detail::{JobWithRuns, RunOfJob, find};
 pub use event::{EventType, NewEvent};
 pub use list::{JobItem, JobPage, JobQuery, Status, list};
 pub use prewarm::{Prewarmed, prewarm};
-pub use queue::{Connector, Enqueued, SweptJobs, enqueue, sweep};
+pub use queue::{Connector, Enqueued, SweptJobs, WaitsFor, enqueue, sweep};
 pub(crate) use queue::{Job, LEASE};
 pub use retry::retry;
 pub(crate) use step::{PATIENCE, StepError, lease_lost, retry_storing, step_error};
+pub use waiting::{cancel, run_now};
 pub(crate) use worker::{JobContext, SessionReplies, SessionReplyOutcome};
 pub use worker::{JobLimits, Worked, Worker, after_a_minute};
 

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     governance::{
-        apps::App,
+        apps::{App, AppIds},
         audit::{self, Action},
     },
     insights::{
@@ -217,7 +217,7 @@ pub(super) async fn claim(db: &Db, most: usize) -> Result<Vec<Job>> {
             where place <= ceil($1::numeric / (select count(*) from turns)) limit $1
         ), claimed as (
             update biz.ai_trigger_jobs j set
-                status = 'running', attempts = j.attempts + 1, claims = j.claims + 1,
+                status = 'running', attempts = j.attempts + 1, claims = j.claims + 1, waits_for = null, waits_on = null,
                 started_at = coalesce(j.started_at, clock_timestamp()), lease_until = clock_timestamp() + make_interval(secs => $2)
             from next where j.id = next.id
             returning j.id, j.site_id, j.claims, j.event_type, j.member_id, j.payload, j.app_chain, j.is_forced, j.run_after, j.urgency, j.attempts
@@ -263,7 +263,8 @@ pub(super) async fn claim(db: &Db, most: usize) -> Result<Vec<Job>> {
 pub(super) enum Next {
     /// Run this step and fill this entry.
     Generate(usize, Lease),
-    /// Another job generates for the same target. The job is pending until this time.
+    /// Another job generates for the same target, or the circuit of the application is open. The
+    /// job is pending until this time.
     Wait(DateTime<Utc>),
     /// The job has succeeded.
     Nothing,
@@ -282,18 +283,25 @@ words! {
 }
 
 /// Skips the steps that have a result, and makes the caller the generator of the next step.
-pub(super) async fn advance(db: &Db, job: &Job, targets: &[Target]) -> Result<Next> {
+pub(super) async fn advance(
+    db: &Db,
+    job: &Job,
+    targets: &[Target],
+    app_ids: &AppIds,
+) -> Result<Next> {
     let ids: Vec<String> = targets.iter().map(Target::id).collect();
+    let app_ids: Vec<_> = job.chain.iter().map(|app| app_ids.find(*app)).collect();
     let valid_days: Vec<i32> = job.chain.iter().map(|app| valid_days(*app)).collect();
     let row = sqlx::query!(
         r#"
         select outcome as "outcome!", step, entry_id, generation, retry_at
-        from advance_job($1, $2, $3, $4, $5, $6, $7)
+        from advance_job($1, $2, $3, $4, $5, $6, $7, $8)
         "#,
         job.site_id,
         job.id,
         job.fence,
         &ids,
+        &app_ids as _,
         job.member_id,
         &valid_days,
         LEASE.as_secs_f64(),
@@ -384,6 +392,72 @@ pub(super) enum Release {
     Fail,
 }
 
+words! {
+    /// What a pending job waits for, as in the API and the column `waits_for`.
+    pub enum WaitsFor {
+        /// Room in the budget of its site.
+        Budget = "budget",
+        /// The circuit of the application that it calls next.
+        Circuit = "circuit",
+        /// A result that another job generates.
+        Result = "result",
+        /// The end of a streamed reply in its conversation.
+        Reply = "reply",
+        /// The pause before its next try.
+        Retry = "retry",
+    }
+}
+
+impl WaitsFor {
+    fn of(how: &Release, code: Option<&str>) -> Option<Self> {
+        match (how, code?) {
+            (Release::Wait(_), "budget_exceeded") => Some(Self::Budget),
+            (Release::Wait(_), "circuit_open") => Some(Self::Circuit),
+            (Release::Wait(_), "busy") => Some(Self::Reply),
+            (Release::Retry, _) => Some(Self::Retry),
+            _ => None,
+        }
+    }
+}
+
+/// The most jobs of a site that one worker wakes. If more jobs wait for the budget than it has room
+/// for, only these are tried.
+const MAX_WOKEN: i64 = 100;
+
+/// Makes jobs due that waited for the budget or for a circuit, if the site has room for
+/// `reserved_tokens`, or the circuit is closed or due for a probe.
+pub(super) async fn wake(db: &Db, reserved_tokens: i64) -> Result<()> {
+    sqlx::query!(
+        "with waiting as materialized (
+             select s.id from biz.sites s
+             where exists (select from biz.ai_trigger_jobs j
+                           where j.status = 'pending' and j.waits_for = 'budget' and j.site_id = s.id and j.run_after > now())
+         ), sites as materialized (
+             select w.id from waiting w where tokens_left(w.id) >= $1
+         ), woken as materialized (
+             select j.id from sites cross join lateral (
+                 select j.id from biz.ai_trigger_jobs j
+                 where j.status = 'pending' and j.waits_for = 'budget' and j.site_id = sites.id and j.run_after > now()
+                 order by j.urgency desc, j.id limit $2
+             ) j
+             union all
+             select j.id from biz.ai_trigger_jobs j
+             where j.status = 'pending' and j.waits_for = 'circuit' and j.run_after > now()
+               and not exists (select from biz.ai_circuits k where k.app_id = j.waits_on and k.retry_at > now())
+         )
+         update biz.ai_trigger_jobs set run_after = now(), waits_for = null, waits_on = null
+         where id = any (array(
+             select j.id from biz.ai_trigger_jobs j join woken on woken.id = j.id
+             where j.status = 'pending' for no key update of j skip locked))",
+        reserved_tokens,
+        MAX_WOKEN,
+    )
+    .execute(db)
+    .with_statement_timeout()
+    .await?;
+    Ok(())
+}
+
 /// Releases a job and deletes the entry that it did not finish. Returns the new status,
 /// [`Status::Pending`] or [`Status::Failed`], and the time of the next try. Returns `None` if
 /// another worker has the job.
@@ -399,6 +473,7 @@ pub(super) async fn release(
         Release::Fail => ("fail", None),
     };
     let (code, message) = error.unzip();
+    let waits_for = WaitsFor::of(how, code);
     let row = sqlx::query!(
         r#"
         with moved as (
@@ -412,6 +487,7 @@ pub(super) async fn release(
                 status = case when moved.over then 'failed' else 'pending' end,
                 attempts = j.attempts - case $4 when 'wait' then 1 else 0 end,
                 run_after = moved.due,
+                waits_for = case when not moved.over then $9::text end,
                 lease_until = null,
                 error_code = $6,
                 error_message = $7,
@@ -431,6 +507,7 @@ pub(super) async fn release(
         code,
         message,
         MAX_TRIES,
+        waits_for.map(WaitsFor::name),
     )
     .fetch_optional(db)
     .with_statement_timeout()

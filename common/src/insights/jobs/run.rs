@@ -21,6 +21,8 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct NewRun<'a> {
     pub app: App,
+    /// The DashScope application.
+    pub app_id: &'a str,
     pub member_id: Option<i64>,
     pub prompt: &'a str,
     /// Tokens reserved from the budget until the run ends.
@@ -34,8 +36,7 @@ pub(super) struct NewRun<'a> {
 pub(super) enum BeginRun {
     /// Admitted. The tokens are reserved.
     Run(Run),
-    /// Refused until this time, because of `budget_exceeded` or `circuit_open`. The refusal is
-    /// logged.
+    /// Refused until this time, because of `budget_exceeded` or `circuit_open`.
     NotBefore(DateTime<Utc>, &'static str),
     /// Another worker has the job.
     Lost,
@@ -57,12 +58,13 @@ pub(super) async fn begin(db: &Db, claim: Claim, run: &NewRun<'_>) -> Result<Beg
         sqlx::query!(
             r#"
             select outcome as "outcome!", run_id, run_at, retry_at
-            from begin_job_run($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+            from begin_job_run($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
             "#,
             claim.site_id,
             claim.job_id,
             claim.fence,
             run.app.name(),
+            run.app_id,
             run.member_id,
             run.reserved_tokens,
             run.prompt,

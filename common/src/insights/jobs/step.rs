@@ -129,6 +129,7 @@ async fn ask(
 ) -> Result<Result<(), String>, StepError> {
     let new = NewRun {
         app,
+        app_id: &call.app_id,
         member_id: job.member_id,
         prompt: &call.prompt,
         reserved_tokens: context.limits.reserved_tokens,

@@ -149,9 +149,16 @@ impl Worker {
         }
     }
 
-    /// Claims and runs jobs concurrently until none is due. Shortly before `ends_at`, it starts
-    /// nothing new and releases jobs that have more steps.
+    /// Wakes jobs whose wait is over. Then claims and runs jobs concurrently until none is due.
+    /// Shortly before `ends_at`, it starts nothing new and releases jobs that have more steps.
     pub async fn run(&self, ends_at: Option<Instant>) -> Worked {
+        let reserved_tokens = self.context.limits.reserved_tokens;
+        if let Err(err) = queue::wake(&self.context.db, reserved_tokens).await {
+            tracing::warn!(
+                cause = telemetry::chain(&err),
+                "waiting jobs could not be woken"
+            );
+        }
         let mut worked = Worked::default();
         let mut running = FuturesUnordered::new();
         // The claim runs beside the jobs. If the jobs stood still until it is done, it might wait
@@ -234,18 +241,19 @@ impl Worker {
             }
         };
         loop {
-            let (step, lease) = match queue::advance(&context.db, job, &targets).await? {
-                Next::Generate(step, lease) => (step, lease),
-                Next::Nothing => {
-                    tracing::info!(job_id = job.id, "job succeeded");
-                    return Ok(Outcome::Succeeded);
-                }
-                Next::Wait(until) => {
-                    self.wake_at(until).await;
-                    return Ok(Outcome::GivenBack);
-                }
-                Next::Lost => return Ok(Outcome::GivenBack),
-            };
+            let (step, lease) =
+                match queue::advance(&context.db, job, &targets, &context.app_ids).await? {
+                    Next::Generate(step, lease) => (step, lease),
+                    Next::Nothing => {
+                        tracing::info!(job_id = job.id, "job succeeded");
+                        return Ok(Outcome::Succeeded);
+                    }
+                    Next::Wait(until) => {
+                        self.wake_at(until).await;
+                        return Ok(Outcome::GivenBack);
+                    }
+                    Next::Lost => return Ok(Outcome::GivenBack),
+                };
             let (Some(&app), Some(target)) = (job.chain.get(step), targets.get(step)) else {
                 return Err(Error::internal("the step is beyond the end of the chain"));
             };

@@ -379,8 +379,8 @@ async fn every_run_of_a_job_is_counted_with_any_outcome() {
     answers(&parlor, APPS[0], "");
     parlor
         .execute(
-            "insert into biz.ai_circuits (app_type, state, failures, opened_at, retry_at)
-             values ('app8_clue_consolidated', 'open', 5, now(), now() + interval '60 seconds')",
+            "insert into biz.ai_circuits (app_id, app_type, state, failures, opened_at, retry_at)
+             values ('app8_clue_consolidated', 'app8_clue_consolidated', 'open', 5, now(), now() + interval '60 seconds')",
         )
         .await;
     parlor.member_paid(MEMBER, 2).await;
@@ -430,8 +430,8 @@ async fn sweeping_a_dead_workers_probe_allows_another_probe() {
     let parlor = parlor().await;
     parlor
         .execute(
-            "insert into biz.ai_circuits (app_type, state, failures, opened_at, retry_at)
-             values ('app3_clue', 'open', 5, now(), now())",
+            "insert into biz.ai_circuits (app_id, app_type, state, failures, opened_at, retry_at)
+             values ('app3_clue', 'app3_clue', 'open', 5, now(), now())",
         )
         .await;
     answers(&parlor, APPS[0], "gate:0+");
@@ -468,7 +468,7 @@ async fn an_abandoned_run_is_settled_after_the_longest_call_time() {
         .execute("update biz.ai_trigger_jobs set status = 'running', claims = 9, lease_until = now() + interval '30 seconds'")
         .await;
     parlor
-        .execute("select begin_job_run(1, (select id from biz.ai_trigger_jobs), 9, 'app3_clue', 70001, 2000, 'p', 'app3_clue/1', 30)")
+        .execute("select begin_job_run(1, (select id from biz.ai_trigger_jobs), 9, 'app3_clue', 'app3_clue', 70001, 2000, 'p', 'app3_clue/1', 30)")
         .await;
     parlor
         .execute("update biz.ai_trigger_jobs set status = 'pending', lease_until = null")

@@ -223,8 +223,8 @@ async fn an_open_circuit_makes_no_calls_and_uses_no_attempts() {
     let parlor = parlor().await;
     parlor
         .execute(
-            "insert into biz.ai_circuits (app_type, state, failures, opened_at, retry_at)
-             values ('app3_clue', 'open', 5, now(), now() + interval '60 seconds')",
+            "insert into biz.ai_circuits (app_id, app_type, state, failures, opened_at, retry_at)
+             values ('app3_clue', 'app3_clue', 'open', 5, now(), now() + interval '60 seconds')",
         )
         .await;
     let job = parlor.member_paid(MEMBER, 1).await;
@@ -235,8 +235,8 @@ async fn an_open_circuit_makes_no_calls_and_uses_no_attempts() {
         (&json!("pending"), &json!(0))
     );
     let seconds = parlor.seconds_until_due(job).await;
-    assert!((30.0..=61.0).contains(&seconds), "{seconds}");
-    assert_eq!(column(&parlor.runs(job).await, "status"), ["circuit_open"]);
+    assert!((30.0..=66.0).contains(&seconds), "{seconds}");
+    assert_eq!(parlor.runs(job).await, [] as [Value; 0]);
     assert_eq!(parlor.simulator.calls_count(), 0);
     // When due, the job is the probe that closes the circuit.
     parlor
@@ -332,4 +332,56 @@ async fn a_worker_near_its_deadline_starts_no_job_and_releases_running_ones() {
     );
     assert_eq!(parlor.work().await, succeeded(1));
     assert_eq!(parlor.simulator.calls_count(), 3);
+}
+
+#[tokio::test]
+async fn jobs_that_wait_for_a_probe_write_no_run_and_gather_no_facts() {
+    let parlor = parlor().await;
+    parlor
+        .execute(
+            "insert into biz.ai_circuits (app_id, app_type, state, failures, opened_at, retry_at, probe_run_id)
+             values ('app3_clue', 'app3_clue', 'half_open', 5, now(), now() + interval '330 seconds', 1)",
+        )
+        .await;
+    parlor
+        .execute("alter table dws.member_profile rename to unreadable")
+        .await;
+    let mut jobs = Vec::new();
+    for member in [MEMBER, MEMBER + 1, MEMBER + 2] {
+        jobs.push(parlor.member_paid(member, member).await);
+    }
+    assert_eq!(parlor.work().await.given_back, 3);
+    let mut due = Vec::new();
+    for job in &jobs {
+        let waiting = parlor.job(*job).await;
+        assert_eq!(
+            (
+                &waiting["status"],
+                &waiting["attempts"],
+                &waiting["waits_for"],
+                &waiting["error_code"]
+            ),
+            (
+                &json!("pending"),
+                &json!(0),
+                &json!("circuit"),
+                &json!("circuit_open")
+            )
+        );
+        assert_eq!(parlor.runs(*job).await, [] as [Value; 0]);
+        let seconds = parlor.seconds_until_due(*job).await;
+        assert!((300.0..=336.0).contains(&seconds), "{seconds}");
+        due.push(waiting["run_after"].clone());
+    }
+    due.dedup();
+    assert_eq!(due.len(), 3, "they come back at different times");
+    // The probe succeeds. The next worker does not wait for the end of its lease.
+    parlor
+        .execute("alter table dws.unreadable rename to member_profile")
+        .await;
+    parlor
+        .execute("update biz.ai_circuits set state = 'closed', retry_at = null, probe_run_id = null, failures = 0")
+        .await;
+    assert_eq!(parlor.work().await, succeeded(3));
+    invariants::check_books(&parlor).await;
 }

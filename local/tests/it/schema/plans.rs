@@ -176,16 +176,23 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("case j.status when 'failed' then j.step else 0 end", "1, 1"),
     ("with oldest (due) as", ""),
     ("), turns as (", "8, 30"),
-    ("advance_job(", "1, 1000000, 1, '{member:7}', 7, '{7}', 30"),
+    (
+        "advance_job(",
+        "1, 1000000, 1, '{member:7}', '{app3_clue}', 7, '{7}', 30",
+    ),
     ("with job as (", "1, 1000000, 1, 1000000, 1, 30"),
     (
         "with moved as",
-        "1, 1000000, 1, 'retry', null, 'upstream_error', 'x', 5",
+        "1, 1000000, 1, 'retry', null, 'upstream_error', 'x', 5, 'retry'",
     ),
     ("set status = 'succeeded', lease_until", "1, 1000000, 1"),
+    ("with waiting as materialized", "2000, 100"),
+    ("is_reply!\", waits_for::text", "1, 1"),
+    ("set finished_at = clock_timestamp(), status", "1, 1"),
+    ("set run_after = least(run_after, now())", "1, 1"),
     (
         "begin_job_run(",
-        "1, 1000000, 1, 'app3_clue', 7, 2000, '{}', 'app3_clue/1', 30, 1200",
+        "1, 1000000, 1, 'app3_clue', 'app3_clue', 7, 2000, '{}', 'app3_clue/1', 30, 1200",
     ),
     (
         "finish_job_run(",
