@@ -330,9 +330,10 @@ const METHOD: &str = "
 ## Method
 
 `cargo bench -p local` prints the figures to the terminal. Subjects can be named, for example
-`cargo bench -p local -- first-token relay`. With `--markdown FILE`, the named subjects are replaced
-in the page and in the JSON file beside it, and the others stay. Loading ten million messages and runs
-takes 9 minutes on 2 cores. Linking the release binaries takes a quarter of an hour, once.
+`cargo bench -p local -- first-token relay`. With `--markdown FILE`, the named subjects are
+replaced in the page and in the JSON file beside it, and the others stay. Loading ten million
+messages and runs takes 9 minutes on 2 cores. Linking the release binaries takes a quarter of an
+hour, once.
 
 Timings are of the profile that is deployed. Parlor is one process with one thread, as on Lambda,
 unless a chapter says otherwise. Cold start, size and memory are of the deployed binaries.
