@@ -294,7 +294,7 @@ COMMENT ON COLUMN biz.ai_messages.state IS 'streaming while a function has the l
 COMMENT ON COLUMN biz.ai_messages.reply_to IS 'The message to which this one responds';
 COMMENT ON COLUMN biz.ai_messages.client_message_id IS 'Chosen by the client; a repeat of the message has the same id';
 COMMENT ON COLUMN biz.ai_messages.tokens_used IS 'As reported by DashScope; null if it reported nothing, never an estimate';
-COMMENT ON COLUMN biz.ai_messages.error_code IS 'Code of the error event that ended the reply';
+COMMENT ON COLUMN biz.ai_messages.error_code IS 'Code of the error event that ended the reply. content_blocked also marks the question';
 COMMENT ON COLUMN biz.ai_messages.lease_until IS 'Renewed by each checkpoint; if it has expired, the function that made the reply is dead';
 COMMENT ON COLUMN biz.ai_messages.stop_requested_at IS 'Stop flag, read at each checkpoint by the function that makes the reply';
 COMMENT ON COLUMN biz.ai_messages.content_type IS 'Format for display: markdown or text';
