@@ -117,6 +117,10 @@ pub fn terminal(events: &[SseEvent]) -> &SseEvent {
         if event.name == "message" {
             chars += event.data["token"].as_str().unwrap().chars().count();
         }
+        // The position after a blocked reply tells the client to remove the text.
+        if event.data["code"] == "content_blocked" {
+            chars = 0;
+        }
         assert_eq!(event.id, format!("{message_id}-{chars}"));
     }
     assert_eq!(last.data["messageId"], message_id);
