@@ -57,7 +57,7 @@ async fn bodies_that_are_not_json_are_refused() {
     // The conversation in the paths of the example requests.
     let chat = parlor.open(COACH, "t").await;
     let deep = format!("{{\"content\":{}{}}}", "[".repeat(5_000), "]".repeat(5_000));
-    let bodies: [(&str, Vec<u8>); 14] = [
+    let bodies: [(&str, Vec<u8>); 12] = [
         ("nothing", vec![]),
         ("space", b"   ".to_vec()),
         ("text", b"hello".to_vec()),
@@ -67,8 +67,6 @@ async fn bodies_that_are_not_json_are_refused() {
         ("deep nesting", deep.into_bytes()),
         ("invalid UTF-8", b"{\"content\":\"\xff\xfe\"}".to_vec()),
         ("half a character", b"{\"content\":\"\xe4\xbd\"}".to_vec()),
-        ("a lone high surrogate", br#"{"content":"\ud800"}"#.to_vec()),
-        ("a lone low surrogate", br#"{"content":"\udc00x"}"#.to_vec()),
         (
             "a number without bounds",
             b"{\"content\":\"a\",\"n\":1e400}".to_vec(),
