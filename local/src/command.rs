@@ -2,6 +2,7 @@
 
 use std::{
     ffi::OsString,
+    io,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::ExitCode,
@@ -14,13 +15,10 @@ use common::{
         replies::{ChatLimits, Replies},
     },
     dashscope::{self, DashScope},
-    governance::{
-        apps::AppIds,
-        auth::{self, JwtSecrets},
-    },
+    governance::{apps::AppIds, auth::JwtSecrets},
     platform::{
         db::{self, DatabaseConfig},
-        env::{ConfigError, Env},
+        env::Env,
         migrations,
         sqs::JobQueue,
         telemetry,
@@ -29,14 +27,14 @@ use common::{
 };
 use secrecy::SecretString;
 
-use crate::{console, data_dir, database, demo, gateway, prewarming, serve, simulator};
+use crate::{console, data_dir, database, demo, gateway, prewarming, serve, simulator, tokens};
 
 /// The error of a command.
 pub(crate) type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Parlor on a laptop.
 #[derive(Debug, Parser)]
-#[command(name = "parlor", version, about)]
+#[command(name = "parlor", bin_name = "parlor", version, about)]
 pub struct Arguments {
     /// The command; `serve` by default.
     #[command(subcommand)]
@@ -52,10 +50,7 @@ pub enum Command {
     /// Serve all of Parlor on 127.0.0.1 (the default).
     Serve(serve::Options),
     /// Print only a token for a user. It is valid for 12 hours.
-    Token {
-        /// Id of a demo user, or of a user in the database at `DATABASE_URL`.
-        user_id: i64,
-    },
+    Token(tokens::Options),
     /// Serve only the DashScope simulator.
     Simulator(simulator::command::Args),
     /// Apply the missing migrations to the database at `DATABASE_URL`.
@@ -93,7 +88,11 @@ impl Arguments {
                 let mut text = err.to_string();
                 let mut source = err.source();
                 while let Some(cause) = source {
-                    text = format!("{text}: {cause}");
+                    // Many errors already contain the text of their cause.
+                    let cause_text = cause.to_string();
+                    if !text.contains(&cause_text) {
+                        text = format!("{text}: {cause_text}");
+                    }
                     source = cause.source();
                 }
                 #[expect(
@@ -119,8 +118,8 @@ impl Command {
         };
         console::start_log(env.text("RUST_LOG").unwrap_or(filter));
         match self {
-            Self::Serve(options) => serve::run(&options, &data_dir::open(data_dir)?, &env)?,
-            Self::Token { user_id } => block_on(print_token(user_id, data_dir, env))?,
+            Self::Serve(options) => serve::run(&options, data_dir, &env)?,
+            Self::Token(options) => block_on(tokens::run(options, data_dir, env))?,
             Self::Simulator(args) => block_on(simulator::command::run(args))?,
             Self::Migrate => block_on(migrate(env))?,
             Self::Prewarm(options) => prewarming::run(&options, &data_dir::open(data_dir)?, &env)?,
@@ -147,31 +146,47 @@ pub(crate) fn block_on<T>(
         .map_err(Into::into)
 }
 
-async fn print_token(user_id: i64, data_dir: Option<&Path>, env: Env) -> Result<(), AnyError> {
-    let user = match demo::user(user_id) {
-        Some(user) => user,
-        None if env.text("DATABASE_URL").is_some() => {
-            let db = db::connect_lazy(&DatabaseConfig::from_env(&env).await?)?;
-            auth::find_user(&db, user_id).await?.ok_or("no such user")?
-        }
-        None => {
-            return Err("no such demo user; set DATABASE_URL for a user in a database".into());
-        }
-    };
-    let secret = jwt_secret(data_dir, &env)?;
-    console::print_line(demo::token(&secret, &user).ok_or("the token could not be signed")?);
-    Ok(())
-}
-
 /// `JWT_SECRET` if it is set, otherwise the secret in the data directory.
 pub(crate) fn jwt_secret(data_dir: Option<&Path>, env: &Env) -> Result<SecretString, AnyError> {
-    match env.text("JWT_SECRET") {
-        Some(secret) => Ok(secret.into()),
-        None => Ok(data_dir::jwt_secret(&data_dir::open(data_dir)?)?),
+    let secret = match env.text("JWT_SECRET") {
+        Some(secret) => secret.into(),
+        None => data_dir::jwt_secret(&data_dir::open(data_dir)?)?,
+    };
+    JwtSecrets::new(&secret, None)?;
+    Ok(secret)
+}
+
+/// How this program was started, for commands that a person pastes. `home` is `--home`.
+pub(crate) fn own_command(home: Option<&Path>) -> String {
+    let program = std::env::args_os().next();
+    let program = program.as_deref().map_or(Path::new("parlor"), Path::new);
+    let home = home.map_or(String::new(), |home| format!(" --home {}", quoted(home)));
+    format!("{}{home}", quoted(program))
+}
+
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+".contains(c);
+    if text.chars().all(is_plain) {
+        text
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
+/// Says why a port cannot be used, and what to do if it is in use.
+pub(crate) fn cannot_listen(port: u16, err: &io::Error, advice: &str) -> String {
+    if err.kind() == io::ErrorKind::AddrInUse {
+        format!("port {port} is in use; {advice}")
+    } else {
+        format!("cannot listen on port {port}: {err}")
     }
 }
 
 async fn migrate(env: Env) -> Result<(), AnyError> {
+    if let Some(url) = env.text("DATABASE_URL") {
+        database::check(&url.into()).await?;
+    }
     let db = db::connect_lazy(&DatabaseConfig::from_env(&env).await?)?;
     let done = migrations::apply(&db).await?;
     console::print_line(format!(
@@ -181,11 +196,9 @@ async fn migrate(env: Env) -> Result<(), AnyError> {
     Ok(())
 }
 
-/// Fills the database at `DATABASE_URL`, or the private one. The private one must not be in use by
-/// another process.
+/// Fills the database at `DATABASE_URL`, or the private one.
 fn fill(messages: u32, runs: u32, data_dir: &Path, env: &Env) -> Result<(), AnyError> {
-    let (url, _cluster) =
-        database::given_or_private(env.text("DATABASE_URL"), data_dir, false, env)?;
+    let (url, _cluster) = database::given_or_shared(env.text("DATABASE_URL"), data_dir, env)?;
     block_on(async {
         database::prepare(&url, 1).await?.close().await;
         demo::fill(&url, messages.into(), runs.into()).await?;
@@ -219,7 +232,7 @@ pub fn idle_state() -> Result<gateway::AppState, AnyError> {
         max_connections: 1,
         behind_proxy: false,
     })?;
-    let secrets = JwtSecrets::new(&secret, None).ok_or(ConfigError::Missing("JWT_SECRET"))?;
+    let secrets = JwtSecrets::new(&secret, None)?;
     let dashscope = DashScope::new(dashscope::Config::new(secret))?;
     let nothing = Env::from_pairs::<&str, &str>([]);
     let limits = ChatLimits::from_env(&nothing)?;

@@ -9,8 +9,9 @@ use common::platform::{
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::{
-    AssertSqlSafe, Connection as _, Executor as _,
+    AssertSqlSafe, Connection as _, Executor as _, PgConnection,
     migrate::{MigrateError, Migrator},
+    postgres::PgConnectOptions,
 };
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -39,6 +40,39 @@ pub(crate) fn given_or_private(
     if let Some(url) = given {
         return Ok((url.into(), None));
     }
+    start_private(data_dir, fresh, env)
+}
+
+/// Returns the given URL, or the URL of the private PostgreSQL. Starts it if no other process runs
+/// it.
+pub(crate) fn given_or_shared(
+    given: Option<&str>,
+    data_dir: &Path,
+    env: &Env,
+) -> Result<(SecretString, Option<Cluster>), AnyError> {
+    match given_or_running(given, data_dir)? {
+        Some(url) => Ok((url, None)),
+        None => start_private(data_dir, false, env),
+    }
+}
+
+/// Returns the given URL, or the URL of the private PostgreSQL if another process runs it.
+pub(crate) fn given_or_running(
+    given: Option<&str>,
+    data_dir: &Path,
+) -> Result<Option<SecretString>, AnyError> {
+    if let Some(url) = given {
+        return Ok(Some(url.into()));
+    }
+    let directory = ClusterOptions::kept(data_dir, false)?.directory;
+    Ok(Cluster::url_of_running(&directory, NAME).map(Into::into))
+}
+
+fn start_private(
+    data_dir: &Path,
+    fresh: bool,
+    env: &Env,
+) -> Result<(SecretString, Option<Cluster>), AnyError> {
     let cluster = Cluster::start(
         &find_postgres(data_dir, env)?,
         &ClusterOptions::kept(data_dir, fresh)?,
@@ -49,7 +83,7 @@ pub(crate) fn given_or_private(
 /// Connects to the database of the URL. Creates it if it is missing, applies the migrations and
 /// loads the demo data.
 pub(crate) async fn prepare(url: &SecretString, max_connections: u32) -> Result<Db, AnyError> {
-    create(url).await?;
+    create(url).await.map_err(|err| cannot_open(url, &err))?;
     let db = db::connect_lazy(&DatabaseConfig {
         url: url.clone().into(),
         max_connections,
@@ -59,6 +93,50 @@ pub(crate) async fn prepare(url: &SecretString, max_connections: u32) -> Result<
     demo::load(&db).await?;
     demo::load_business(&db).await?;
     Ok(db)
+}
+
+/// Opens one connection and closes it. A pool retries a refused connection until its timeout, and
+/// its error does not name the cause.
+pub(crate) async fn check(url: &SecretString) -> Result<(), AnyError> {
+    let connected = PgConnection::connect(url.expose_secret()).await;
+    let connection = connected.map_err(|err| cannot_open(url, &err))?;
+    Ok(connection.close().await?)
+}
+
+fn cannot_open(url: &SecretString, err: &sqlx::Error) -> AnyError {
+    let reason = match err {
+        sqlx::Error::Io(err) => err.to_string(),
+        sqlx::Error::Database(err) => err.message().to_owned(),
+        err => err.to_string(),
+    };
+    format!("cannot open {}: {reason}", name_of(url)).into()
+}
+
+/// The name and host of a database, without user and password.
+pub(crate) fn name_of(url: &SecretString) -> String {
+    match url.expose_secret().parse::<PgConnectOptions>() {
+        Ok(options) => format!(
+            "the database {} at {}:{}",
+            options.get_database().unwrap_or(options.get_username()),
+            options.get_host(),
+            options.get_port()
+        ),
+        Err(_) => "the database at DATABASE_URL".to_owned(),
+    }
+}
+
+/// The URL of a database without its password.
+pub(crate) fn without_password(url: &SecretString) -> String {
+    match url.expose_secret().parse::<PgConnectOptions>() {
+        Ok(options) => format!(
+            "postgres://{}@{}:{}/{}",
+            options.get_username(),
+            options.get_host(),
+            options.get_port(),
+            options.get_database().unwrap_or(options.get_username())
+        ),
+        Err(_) => String::new(),
+    }
 }
 
 /// Adds advice to the error if the schema is of another version and cannot be upgraded.
@@ -74,7 +152,7 @@ fn with_advice(err: MigrateError) -> AnyError {
 }
 
 /// Creates the database of the URL if the server does not have it.
-async fn create(url: &SecretString) -> Result<(), AnyError> {
+async fn create(url: &SecretString) -> Result<(), sqlx::Error> {
     use sqlx::migrate::MigrateDatabase as _;
     if !sqlx::Postgres::database_exists(url.expose_secret()).await? {
         sqlx::Postgres::create_database(url.expose_secret()).await?;

@@ -126,11 +126,9 @@ pub fn user(id: i64) -> Option<User> {
     })
 }
 
-/// All demo users, with their status.
-pub fn users() -> impl Iterator<Item = (User, &'static str)> {
-    USERS
-        .iter()
-        .filter_map(|&(id, .., status)| Some((user(id)?, status)))
+/// All demo users.
+pub fn users() -> impl Iterator<Item = User> {
+    USERS.iter().filter_map(|&(id, ..)| user(id))
 }
 
 /// A token for a user, valid 12 hours.
@@ -210,16 +208,4 @@ pub async fn load_business(db: &Db) -> Result<(), sqlx::Error> {
         .execute(db)
         .await?;
     Ok(())
-}
-
-/// Returns the id of a demo user's conversation and creates it if it is missing.
-///
-/// # Errors
-/// If the statement fails.
-pub async fn conversation(db: &Db, user: &User) -> Result<i64, sqlx::Error> {
-    sqlx::query_scalar("select open_conversation($1, $2, 'task', 'demo', 0)")
-        .bind(user.site_id)
-        .bind(user.id)
-        .fetch_one(db)
-        .await
 }

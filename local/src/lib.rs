@@ -15,3 +15,4 @@ mod data_dir;
 mod database;
 mod prewarming;
 mod serve;
+mod tokens;

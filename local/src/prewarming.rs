@@ -31,8 +31,7 @@ pub struct Options {
     /// Only print how many insights are missing.
     #[arg(long)]
     dry_run: bool,
-    /// Use this database instead of the private one. `serve` must not be running on the private
-    /// one.
+    /// Use this database instead of the private one. `serve` may be running on either.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     database_url: Option<String>,
 }
@@ -40,7 +39,7 @@ pub struct Options {
 /// Prewarms until no job is due.
 pub(crate) fn run(options: &Options, data_dir: &Path, env: &Env) -> Result<(), AnyError> {
     let (url, _cluster) =
-        database::given_or_private(options.database_url.as_deref(), data_dir, false, env)?;
+        database::given_or_shared(options.database_url.as_deref(), data_dir, env)?;
     crate::command::block_on(prewarm(options, env, url))
 }
 

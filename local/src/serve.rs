@@ -16,21 +16,18 @@ use common::{
         runs::Retention,
     },
     insights::jobs::{JobLimits, Worker},
-    platform::{
-        db::Db,
-        env::{ConfigError, Env},
-        sqs::JobQueue,
-    },
+    platform::{db::Db, env::Env, sqs::JobQueue},
     web::Cors,
 };
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use tokio::net::TcpListener;
 
 use crate::{
     cloud,
     command::{self, AnyError},
-    console, database, demo,
+    console, data_dir, database,
     gateway::{self, AppState},
+    postgres,
     schedules::{self, Workers},
     simulator::{self, Simulator},
 };
@@ -76,48 +73,68 @@ impl Default for Options {
     }
 }
 
-/// Serves until Ctrl-C.
-pub(crate) fn run(options: &Options, data_dir: &Path, env: &Env) -> Result<(), AnyError> {
+/// Serves until Ctrl-C. `home` is `--home`.
+pub(crate) fn run(options: &Options, home: Option<&Path>, env: &Env) -> Result<(), AnyError> {
+    let advice = format!(
+        "a second Parlor needs its own port and its own data: serve --port {} --home DIRECTORY",
+        options.port.max(9000).saturating_add(1)
+    );
     // The port is bound first, so that a second process fails before it touches the database.
-    let listener = std::net::TcpListener::bind(command::loopback(options.port)).map_err(|err| {
-        match err.kind() {
-            std::io::ErrorKind::AddrInUse => {
-                format!(
-                    "port {} is in use, perhaps by another Parlor; try --port {}",
-                    options.port,
-                    options.port.saturating_add(1)
-                )
-            }
-            _ => format!("cannot listen on port {}: {err}", options.port),
-        }
-    })?;
+    let listener = std::net::TcpListener::bind(command::loopback(options.port))
+        .map_err(|err| command::cannot_listen(options.port, &err, &advice))?;
     listener.set_nonblocking(true)?;
-    let (url, _cluster) = database::given_or_private(
-        options.database_url.as_deref(),
-        data_dir,
-        options.fresh,
-        env,
+    let data_dir = data_dir::open(home)?;
+    let secret = command::jwt_secret(home, env)?;
+    let given = options.database_url.as_deref();
+    let (url, cluster) = database::given_or_private(given, &data_dir, options.fresh, env).map_err(
+        |err| match err.downcast_ref() {
+            Some(postgres::Error::AlreadyRunning { .. }) => format!("{err}; {advice}").into(),
+            _ => err,
+        },
     )?;
-    command::block_on(serve(options, env, listener, data_dir, url))
+    let place = Place {
+        psql: match &cluster {
+            Some(_) => url.expose_secret().to_owned(),
+            None => database::without_password(&url),
+        },
+        data: match &cluster {
+            Some(cluster) => format!(
+                "{} (`serve --fresh` deletes it)",
+                cluster.directory().display()
+            ),
+            None => database::name_of(&url),
+        },
+        program: command::own_command(home),
+    };
+    command::block_on(serve(options, env, listener, &secret, url, &place))
+}
+
+/// What the start prints about the database.
+struct Place {
+    /// The URL for `psql`.
+    psql: String,
+    data: String,
+    /// How this program was started.
+    program: String,
 }
 
 async fn serve(
     options: &Options,
     env: &Env,
     listener: std::net::TcpListener,
-    data_dir: &Path,
+    secret: &SecretString,
     url: SecretString,
+    place: &Place,
 ) -> Result<(), AnyError> {
     let listener = TcpListener::from_std(listener)?;
     let port = listener.local_addr()?.port();
     let db = database::prepare(&url, MAX_CONNECTIONS).await?;
-    let secret = command::jwt_secret(Some(data_dir), env)?;
-    let (env, _simulator) = with_upstream(env).await?;
+    let (env, simulator) = with_upstream(env).await?;
     let (router, workers) = if options.lambda {
-        let emulator = cloud::start(&env, &url, &secret).await?;
+        let emulator = cloud::start(&env, &url, secret).await?;
         (cloud::app(&emulator)?, Workers::Emulated(emulator))
     } else {
-        let (state, worker) = build_state(db.clone(), &secret, &env).await?;
+        let (state, worker) = build_state(db.clone(), secret, &env).await?;
         let workers = Workers::Own {
             sweep: sweep::AppState {
                 db: db.clone(),
@@ -132,7 +149,7 @@ async fn serve(
         (gateway::app(&state), workers)
     };
 
-    print_demo_users(&db, &secret, port).await?;
+    print_start(port, place, simulator.is_some());
     tokio::select! {
         served = serve_until_interrupted(listener, router) => served,
         () = schedules::drive(workers), if !options.no_schedules => Ok(()),
@@ -145,7 +162,7 @@ async fn build_state(
     secret: &SecretString,
     env: &Env,
 ) -> Result<(AppState, Worker), AnyError> {
-    let secrets = JwtSecrets::new(secret, None).ok_or(ConfigError::Missing("JWT_SECRET"))?;
+    let secrets = JwtSecrets::new(secret, None)?;
     let (dashscope, app_ids) = apps::dashscope_from_env(env).await?;
     let queue = JobQueue::from_env(env);
     let worker = session_replies::worker(
@@ -183,30 +200,24 @@ pub(crate) async fn with_upstream(env: &Env) -> Result<(Env, Option<Simulator>),
     Ok((env, Some(simulator)))
 }
 
-async fn print_demo_users(db: &Db, secret: &SecretString, port: u16) -> Result<(), AnyError> {
-    console::print_line(format!("Parlor serves on http://127.0.0.1:{port}\n"));
-    for (user, status) in demo::users() {
-        let token = demo::token(secret, &user).ok_or("a token could not be signed")?;
-        let site = user.site_id.map_or("-".to_owned(), |id| id.to_string());
-        console::print_line(format!(
-            "{} {} (site {site}, {}, {status})\n  {token}",
-            user.id,
-            user.nickname,
-            user.role.name()
-        ));
-    }
-    let coach = demo::user(1001).ok_or("the demo coach is missing")?;
-    let token = demo::token(secret, &coach).ok_or("a token could not be signed")?;
-    let chat_id = demo::conversation(db, &coach).await?;
-    let url = format!("http://127.0.0.1:{port}/api/xcx/chat");
-    let bearer = format!("-H 'Authorization: Bearer {token}'");
+fn print_start(port: u16, place: &Place, is_simulated: bool) {
+    let Place {
+        psql,
+        data,
+        program,
+    } = place;
+    let replies = if is_simulated {
+        "simulated. To call DashScope, set DASHSCOPE_API_KEY and DASHSCOPE_APP_ID_…"
+    } else {
+        "from DashScope, with the key in DASHSCOPE_API_KEY"
+    };
     console::print_line(format!(
-        "\nTry, in another terminal:\n\n\
-         curl -N {url}/stream {bearer} -H 'Content-Type: application/json' -d '{{\"chatId\":{chat_id},\"content\":\"今天店里生意怎么样？\"}}'\n\n\
-         curl {url}/{chat_id}/messages {bearer}\n\n\
-         curl {url}/history {bearer}\n"
+        "Parlor serves on http://127.0.0.1:{port}\n\
+         Replies are {replies}\n\
+         Data is in {data}\n\
+         Open it with: psql '{psql}'\n\
+         Get a token with: {program} token --site 1 --role coach"
     ));
-    Ok(())
 }
 
 async fn serve_until_interrupted(listener: TcpListener, router: Router) -> Result<(), AnyError> {

@@ -68,7 +68,8 @@ function request(network, { url, method = 'GET', data, header = {}, enableChunke
     sent.end(data === undefined ? undefined : JSON.stringify(data));
   }
   return {
-    onChunkReceived: (listener) => chunkListeners.push(listener),
+    // Base libraries before 2.20.2 lack this method.
+    ...(plan.atOnce ? {} : { onChunkReceived: (listener) => chunkListeners.push(listener) }),
     abort: () => broken('abort'),
   };
 }

@@ -56,7 +56,6 @@ pub async fn method_not_allowed() -> Error {
 /// The middleware. Use it with `axum::middleware::from_fn`, as the outermost layer.
 pub async fn boundary(mut request: Request, next: Next) -> Response {
     let began = Instant::now();
-    let format = ErrorFormat::of(request.uri().path());
     let id = request
         .extensions_mut()
         .remove::<RequestId>()
@@ -67,6 +66,10 @@ pub async fn boundary(mut request: Request, next: Next) -> Response {
     let origin = RequestContext::new(&id.0, trace);
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
+    // API Gateway has one response for all unknown paths (`template.yaml`). This is the same one.
+    let format = route.as_ref().map_or(ErrorFormat::MiniProgram, |route| {
+        ErrorFormat::of(route.as_str())
+    });
     let route = route.as_ref().map_or("unknown", MatchedPath::as_str);
     let span = tracing::info_span!(
         "request",

@@ -138,21 +138,24 @@ pub async fn run(db: &Db, retention: Retention) -> Result<Swept> {
 pub async fn sweep(state: AppState, _: Invocation<Request>) -> Result<Swept, SweepFailed> {
     let swept = run(&state.db, state.retention).await;
     gauges::write(&state.db).await;
+    // A field whose value is `None` is left out of the line.
+    let if_any = |count: i32| (count != 0).then_some(count);
     match swept {
+        Ok(swept) if swept == Swept::default() => Ok(swept),
         Ok(swept) => {
             tracing::info!(
-                replies = swept.replies,
-                jobs = swept.jobs,
-                runs = swept.runs,
-                cache_leases = swept.cache_leases,
-                cache_expired = swept.cache_expired,
-                cache_removed = swept.cache_removed,
-                idempotency_keys = swept.idempotency_keys,
-                estimates = swept.estimates,
-                partitions_made = swept.partitions_made,
-                partitions_dropped = swept.partitions_dropped,
-                functions_dropped = swept.functions_dropped,
-                skipped = swept.skipped,
+                replies = if_any(swept.replies),
+                jobs = if_any(swept.jobs),
+                runs = if_any(swept.runs),
+                cache_leases = if_any(swept.cache_leases),
+                cache_expired = if_any(swept.cache_expired),
+                cache_removed = if_any(swept.cache_removed),
+                idempotency_keys = if_any(swept.idempotency_keys),
+                estimates = if_any(swept.estimates),
+                partitions_made = if_any(swept.partitions_made),
+                partitions_dropped = if_any(swept.partitions_dropped),
+                functions_dropped = if_any(swept.functions_dropped),
+                skipped = if_any(swept.skipped),
                 "sweep finished"
             );
             Ok(swept)

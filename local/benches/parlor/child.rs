@@ -235,8 +235,7 @@ pub fn tools(database_url: &str, upstream: String) -> Result<AppState> {
     let nothing = Env::from_pairs::<&str, &str>([]);
     let limits = ChatLimits::from_env(&nothing)?;
     let replies = Replies::new(db.clone(), DashScope::new(client)?, app_ids, limits);
-    let secrets =
-        JwtSecrets::new(&bench_database::SECRET.into(), None).ok_or("the secret is too short")?;
+    let secrets = JwtSecrets::new(&bench_database::SECRET.into(), None)?;
     Ok(AppState {
         db,
         secrets,

@@ -1,5 +1,7 @@
 //! The DashScope simulator as a program of its own.
 
+use std::process::ExitCode;
+
 use clap::Parser;
 use local::simulator::command::{Args, run};
 
@@ -15,6 +17,18 @@ struct Cli {
 }
 
 #[tokio::main]
-async fn main() -> std::io::Result<()> {
-    run(Cli::parse().args).await
+async fn main() -> ExitCode {
+    match run(Cli::parse().args).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(err) => {
+            #[expect(
+                clippy::print_stderr,
+                reason = "the error of a command is printed at the terminal"
+            )]
+            {
+                eprintln!("simulator: {err}");
+            }
+            ExitCode::FAILURE
+        }
+    }
 }

@@ -180,7 +180,8 @@ fn not_found(receipt: &Receipt) -> Response<Body> {
         "code": "not_found",
         "requestId": receipt.request_id,
     });
-    (StatusCode::NOT_FOUND, axum::Json(body)).into_response()
+    let headers = [("x-request-id", receipt.request_id.clone())];
+    (StatusCode::NOT_FOUND, headers, axum::Json(body)).into_response()
 }
 
 fn gateway_error(status: StatusCode, message: &str) -> Response<Body> {

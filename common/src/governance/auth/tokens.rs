@@ -48,18 +48,37 @@ pub struct Claims {
     pub exp: i64,
 }
 
+const NAME: &str = "JWT_SECRET";
+const PREVIOUS_NAME: &str = "JWT_SECRET_PREVIOUS";
+
+/// A secret is shorter than 32 bytes. Contains the name of its variable.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} is too short: expected at least {MIN_SECRET} bytes")]
+pub struct SecretTooShort(&'static str);
+
 /// The secrets that sign tokens: the current one and, during a rotation, the previous one.
 #[derive(Clone)]
 pub struct JwtSecrets(Arc<[DecodingKey]>);
 
 impl JwtSecrets {
-    /// Returns `None` if a secret is shorter than 32 bytes.
-    pub fn new(current: &SecretString, previous: Option<&SecretString>) -> Option<Self> {
-        let keys = std::iter::once(current).chain(previous).map(|secret| {
+    /// # Errors
+    /// [`SecretTooShort`] if a secret is shorter than 32 bytes.
+    pub fn new(
+        current: &SecretString,
+        previous: Option<&SecretString>,
+    ) -> Result<Self, SecretTooShort> {
+        let key = |name, secret: &SecretString| {
             let bytes = secret.expose_secret().as_bytes();
-            (bytes.len() >= MIN_SECRET).then(|| DecodingKey::from_secret(bytes))
-        });
-        keys.collect::<Option<_>>().map(Self)
+            if bytes.len() < MIN_SECRET {
+                return Err(SecretTooShort(name));
+            }
+            Ok(DecodingKey::from_secret(bytes))
+        };
+        let mut keys = vec![key(NAME, current)?];
+        if let Some(previous) = previous {
+            keys.push(key(PREVIOUS_NAME, previous)?);
+        }
+        Ok(Self(keys.into()))
     }
 
     /// Checks the signature, algorithm, times and type of a token.
@@ -117,16 +136,13 @@ impl JwtSecrets {
     /// # Errors
     /// Names the variable that is missing or cannot be read.
     pub async fn from_env(env: &Env) -> Result<RotatingSecret<Self>, ConfigError> {
-        env.rotating("JWT_SECRET", env::REREAD_PAUSE, |env| {
-            Box::pin(jwt_secrets(env))
-        })
-        .await
+        env.rotating(NAME, env::REREAD_PAUSE, |env| Box::pin(jwt_secrets(env)))
+            .await
     }
 }
 
 async fn jwt_secrets(env: Env) -> Result<JwtSecrets, ConfigError> {
-    let name = "JWT_SECRET";
-    let arn_name = env::secret_arn_name(name);
+    let arn_name = env::secret_arn_name(NAME);
     let (current, previous) = match env.text(&arn_name) {
         Some(arn) => {
             let (current, previous) = tokio::join!(
@@ -144,13 +160,20 @@ async fn jwt_secrets(env: Env) -> Result<JwtSecrets, ConfigError> {
             (current.map_err(named)?, previous.map_err(named)?)
         }
         None => (
-            env.secret(name).await?,
-            env.text("JWT_SECRET_PREVIOUS").map(SecretString::from),
+            env.secret(NAME).await?,
+            env.text(PREVIOUS_NAME).map(SecretString::from),
         ),
     };
-    JwtSecrets::new(&current, previous.as_ref()).ok_or_else(|| ConfigError::Invalid {
-        name: env.source_of(name),
-        expected: "at least 32 bytes",
+    JwtSecrets::new(&current, previous.as_ref()).map_err(|SecretTooShort(name)| {
+        let is_from_arn = env.text(&arn_name).is_some();
+        ConfigError::Invalid {
+            name: if is_from_arn {
+                arn_name
+            } else {
+                name.to_owned()
+            },
+            expected: "at least 32 bytes",
+        }
     })
 }
 
