@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout_at};
 use super::end::End;
 use super::error::{Error, ErrorDetails, TimeoutKind};
 use super::frames::{Frame, FrameReader};
-use super::piece::Joiner;
+use super::text::TextReader;
 use super::wire::{Payload, WORD_LENGTH, excerpt};
 use super::{Usage, retry};
 
@@ -58,7 +58,9 @@ pub struct AnswerStream {
     /// Since when no bytes came. It is a field because the caller may drop the future of
     /// [`AnswerStream::next`] and call it again.
     silent_since: Option<Instant>,
-    joiner: Joiner,
+    text: TextReader,
+    /// An error to return after the text before it.
+    failure: Option<Error>,
     pub(super) attempts: u32,
 }
 
@@ -107,7 +109,8 @@ impl AnswerStream {
             end,
             idle,
             silent_since: None,
-            joiner: Joiner::default(),
+            text: TextReader::default(),
+            failure: None,
             attempts: 1,
         };
         let text = answer.read_text(first_token, session_id).await;
@@ -130,10 +133,10 @@ impl AnswerStream {
             return Ok(Event::Text(text));
         }
         if self.state == State::Failed {
-            return Err(Error::Truncated {
+            return Err(self.failure.take().unwrap_or_else(|| Error::Truncated {
                 details: self.details().into(),
                 source: None,
-            });
+            }));
         }
         if self.state == State::Reading {
             match self.read_text(None, None).await {
@@ -142,7 +145,12 @@ impl AnswerStream {
                 Err(mut error) => {
                     self.state = State::Failed;
                     error.details_mut().attempts = self.attempts;
-                    return Err(error);
+                    let text = self.text.finish();
+                    if text.is_empty() {
+                        return Err(error);
+                    }
+                    self.failure = Some(error);
+                    return Ok(Event::Text(text));
                 }
             }
         }
@@ -200,7 +208,7 @@ impl AnswerStream {
     ) -> Result<Option<String>, Error> {
         loop {
             while let Some(frame) = self.frame()? {
-                let payload = self.apply(&frame)?;
+                let mut payload = self.apply(&frame)?;
                 if let (Some(requested), Some(received)) = (session_id, &payload.session_id)
                     && requested != received
                 {
@@ -211,9 +219,9 @@ impl AnswerStream {
                 if payload.finish_reason.is_some() {
                     self.state = State::Closing(Instant::now() + CLOSING);
                 }
-                let mut text = self.joiner.push(&payload.text);
+                let mut text = self.text.push(payload.take_text());
                 if payload.finish_reason.is_some() {
-                    text.extend(self.joiner.finish());
+                    text.push_str(&self.text.finish());
                 }
                 if !text.is_empty() {
                     self.silent_since = None;

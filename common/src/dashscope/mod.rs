@@ -10,9 +10,8 @@
 //!   again with that key.
 //! * An answer is complete only after the service sent `finish_reason`. A connection that ends
 //!   earlier gives [`Error::Truncated`], even if the text looks complete.
-//! * Each piece is appended to the text. Stream requests always set `incremental_output: true`. If
-//!   the service ignored it and repeated the text so far, the client could not detect that: a new
-//!   piece may repeat the text by chance ("1", "10").
+//! * Stream requests always set `incremental_output: true`. If the service nevertheless repeats the
+//!   text so far, the client recognises that and returns each text once.
 //!
 //! The parser of event streams is our own. Existing crates end an event only at a blank line, and
 //! drop comments. The service sends the status of an error in a comment.
@@ -28,6 +27,7 @@ mod frames;
 mod json;
 mod piece;
 mod retry;
+mod text;
 mod usage;
 mod wire;
 

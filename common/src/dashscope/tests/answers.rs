@@ -28,6 +28,46 @@ async fn documented_streams_give_their_text_session_and_usage() {
 }
 
 #[tokio::test]
+async fn each_text_is_returned_once() {
+    for (body, expected) in [
+        (
+            include_str!("../testdata/stream-cumulative-though-incremental.sse"),
+            "周末包厢最满",
+        ),
+        (
+            include_str!("../testdata/stream-workflow-pieces-then-whole.sse"),
+            "本周营业额上升",
+        ),
+        (
+            include_str!("../testdata/stream-workflow-start-node.sse"),
+            "晴",
+        ),
+        (
+            include_str!("../testdata/stream-thinking.sse"),
+            "结论：加一名教练。",
+        ),
+        (
+            include_str!("../testdata/stream-cumulative.sse"),
+            "收到，请继续。",
+        ),
+    ] {
+        let server = Server::start(vec![sse(body)]).await;
+        let (text, answer) = events(&client(&server), &call()).await;
+        assert!(answer.is_ok());
+        assert_eq!(text, expected);
+    }
+}
+
+#[tokio::test]
+async fn text_that_waits_for_the_next_frame_comes_before_an_error() {
+    let body = "data:{\"output\":{\"text\":\"我\"}}\n\ndata:{\"output\":{\"text\":\"我们\"}}\n\n";
+    let server = Server::start(vec![sse(body)]).await;
+    let (text, answer) = events(&client(&server), &call()).await;
+    assert_eq!(text, "我我们");
+    assert!(matches!(answer, Err(Error::Truncated { .. })));
+}
+
+#[tokio::test]
 async fn stream_returns_at_the_first_text_and_each_piece_on_arrival() {
     let frames: Vec<&str> = DELTA.split_inclusive("\n\n").collect();
     let script = vec![

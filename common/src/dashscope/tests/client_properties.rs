@@ -233,18 +233,13 @@ proptest! {
         way in way(),
         cuts in cuts(),
     ) {
+        // A first text that no piece repeats by chance.
+        let pieces = [vec!["本月营业额排第一".to_owned()], pieces].concat();
         let body = way.write(&frames(&pieces, incremental));
         let received = received(&cuts.of(&body));
         prop_assert_eq!(received.failure, None);
-        if incremental {
-            let sent: Vec<_> = pieces.iter().filter(|piece| !piece.is_empty()).collect();
-            prop_assert_eq!(received.pieces.iter().collect::<Vec<_>>(), sent);
-        } else {
-            let whole = pieces.concat();
-            let last = received.pieces.last().map_or("", String::as_str);
-            prop_assert_eq!(last, whole);
-            prop_assert!(received.pieces.windows(2).all(|two| two[1].starts_with(&two[0])));
-        }
+        let sent: Vec<_> = pieces.iter().filter(|piece| !piece.is_empty()).collect();
+        prop_assert_eq!(received.pieces.iter().collect::<Vec<_>>(), sent);
         prop_assert_eq!(received.finish_reason.as_deref(), Some("stop"));
         prop_assert_eq!(received.session_id.as_deref(), Some("s"));
         let tokens = received.usage.map(|usage| usage.output_tokens);
