@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::frames::Style;
+use super::recording::Recording;
 use super::refusal::{Form, Refusal};
 use super::scenario::{BadJson, Scenario, Times, Wrapping};
 use super::sessions::UnknownSession;
@@ -19,6 +20,8 @@ pub(super) struct Plan {
     pub silence: Option<Silence>,
     /// The call as a whole is refused.
     pub refusal: Option<Refused>,
+    /// Replaces the whole response.
+    pub recording: Option<Recording>,
     pub text: Text,
     /// Each piece is replaced by the time of its writing.
     pub clock: bool,
@@ -102,6 +105,7 @@ impl Plan {
         Self {
             silence: None,
             refusal: None,
+            recording: None,
             text: Text::Answer,
             clock: false,
             tokens_per_second: None,
@@ -158,6 +162,7 @@ impl Plan {
             Scenario::Huge { bytes } => self.text = Text::Huge(bytes),
             Scenario::Echo => self.text = Text::Echo,
             Scenario::Say(ref pieces) => self.text = Text::Pieces(pieces.clone()),
+            Scenario::Recorded(recording) => self.recording = Some(recording),
             Scenario::NoUsage => self.usage = Shape::Absent,
             Scenario::OddUsage(odd) => self.usage = Shape::Odd(odd),
             Scenario::Nul => self.nul = true,

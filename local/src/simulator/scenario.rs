@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use serde_json::{Map, Value};
 
+use super::recording::Recording;
 use super::sessions::UnknownSession;
 use super::usage::OddUsage;
 
@@ -74,6 +75,7 @@ pub enum Scenario {
     },
     Echo,
     Say(Vec<String>),
+    Recorded(Recording),
     NoUsage,
     OddUsage(OddUsage),
     Nul,
@@ -214,6 +216,7 @@ fn parse_one(text: &str) -> Option<Scenario> {
             bytes: number(parameter, 1 << 20)?,
         },
         "say" => Scenario::Say(parameter?.split('|').map(str::to_owned).collect()),
+        "recorded" => Scenario::Recorded(Recording::parse(parameter?)?),
         "odd-usage" => Scenario::OddUsage(match parameter {
             None => OddUsage::Mixed,
             Some("empty") => OddUsage::Empty,
@@ -313,7 +316,7 @@ mod tests {
             let name = words
                 .iter()
                 .fold(name.to_owned(), |name, word| name.replace(word, "2"));
-            let name = name.replace("SHAPE", "flat");
+            let name = name.replace("SHAPE", "flat").replace("FILE", "thinking");
             assert!(name.parse::<Scenario>().is_ok(), "{name}");
         }
     }

@@ -56,6 +56,7 @@ mod pgbouncer;
 mod prewarm;
 mod queue;
 mod readme;
+mod recorded;
 mod refusals;
 mod refusals_at_random;
 mod round_trips;

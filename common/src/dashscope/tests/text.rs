@@ -29,7 +29,11 @@ fn read_each(frames: impl IntoIterator<Item = FrameText>) -> String {
 fn read(frames: &[(&str, i64)]) -> String {
     let last = frames.len() - 1;
     let frame = |(index, (text, tokens)): (usize, &(&str, i64))| {
-        frame(text, Some(*tokens).filter(|tokens| *tokens > 0), index == last)
+        frame(
+            text,
+            Some(*tokens).filter(|tokens| *tokens > 0),
+            index == last,
+        )
     };
     read_each(frames.iter().enumerate().map(frame))
 }
@@ -44,7 +48,11 @@ fn snapshots_are_returned_once() {
     }
     // Known from the second frame on.
     assert_eq!(
-        read(&[("本周营业额比上周", 5), ("本周营业额比上周高", 6), ("本周营业额比上周高", 6)]),
+        read(&[
+            ("本周营业额比上周", 5),
+            ("本周营业额比上周高", 6),
+            ("本周营业额比上周高", 6)
+        ]),
         "本周营业额比上周|高"
     );
     assert_eq!(read(&[("", 1), ("收到", 2), ("收到", 2)]), "收到");
@@ -59,7 +67,10 @@ fn repetitions_in_pieces_are_kept() {
         assert_eq!(read(&frames), "哈|哈哈", "{tokens:?}");
         assert_eq!(read(&frames[..2]), "哈|哈哈", "{tokens:?}");
     }
-    assert_eq!(read(&[("哈", 1), ("哈哈", 3), ("哈哈哈", 6), ("！", 7)]), "哈|哈哈哈哈哈！");
+    assert_eq!(
+        read(&[("哈", 1), ("哈哈", 3), ("哈哈哈", 6), ("！", 7)]),
+        "哈|哈哈哈哈哈！"
+    );
     assert_eq!(read(&[("1", 1), ("10", 3), ("5", 4)]), "1|105");
     assert_eq!(read(&[("1", 1), ("10", 3)]), "1|10");
     assert_eq!(read(&[("我", 0), ("我们", 0), ("好", 0)]), "我|我们好");
@@ -71,7 +82,10 @@ fn whole_text_after_its_pieces_is_not_repeated() {
         read(&[("本周", 1), ("营业额上升", 4), ("本周营业额上升", 4)]),
         "本周|营业额上升"
     );
-    assert_eq!(read(&[("本周", 0), ("营业额", 0), ("本周营业额上升", 0)]), "本周|营业额|上升");
+    assert_eq!(
+        read(&[("本周", 0), ("营业额", 0), ("本周营业额上升", 0)]),
+        "本周|营业额|上升"
+    );
 }
 
 #[test]
@@ -101,15 +115,34 @@ fn text_after_nodes_is_only_what_they_did_not_send() {
 #[test]
 fn a_half_of_a_character_is_not_repeated_by_the_next_snapshot() {
     assert_eq!(
-        read(&[(r"本月营业额排第一\ud83c", 5), ("本月营业额排第一🎱", 6), ("本月营业额排第一🎱！", 7)]),
+        read(&[
+            (r"本月营业额排第一\ud83c", 5),
+            ("本月营业额排第一🎱", 6),
+            ("本月营业额排第一🎱！", 7)
+        ]),
         "本月营业额排第一|🎱|！"
     );
-    assert_eq!(read(&[(r"第一\ud83c", 2), (r"第一\ud83c", 2)]), "第一|\u{fffd}");
+    assert_eq!(
+        read(&[(r"第一\ud83c", 2), (r"第一\ud83c", 2)]),
+        "第一|\u{fffd}"
+    );
 }
 
 /// Words of an answer, with one token each.
 fn words() -> impl Strategy<Value = Vec<&'static str>> {
-    vec(select(vec!["周末", "包厢", "最", "满", "，", "营业额", "3", "上升"]), 1..20)
+    vec(
+        select(vec![
+            "周末",
+            "包厢",
+            "最",
+            "满",
+            "，",
+            "营业额",
+            "3",
+            "上升",
+        ]),
+        1..20,
+    )
 }
 
 proptest! {
