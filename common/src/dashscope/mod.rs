@@ -8,6 +8,7 @@
 //!   retried, because the text would repeat.
 //! * If the service rejects the key and the [`KeySource`] has another key, the request is sent
 //!   again with that key.
+//! * The usage of all tries is summed, also of those that failed ([`Spent`]).
 //! * An answer is complete only after the service sent `finish_reason`. A connection that ends
 //!   earlier gives [`Error::Truncated`], even if the text looks complete.
 //! * Stream requests always set `incremental_output: true`. If the service nevertheless repeats the
@@ -39,4 +40,4 @@ pub use call::Call;
 pub use client::DashScope;
 pub use config::{BEIJING, Config, ConfigError, KeySource, Retries, Timeouts};
 pub use error::{Error, ErrorDetails, TimeoutKind};
-pub use usage::Usage;
+pub use usage::{Spent, Usage};

@@ -57,7 +57,7 @@ pub(super) struct TextReader {
     form: Form,
     /// Number of pieces since `start`.
     pieces: usize,
-    /// Frames whose form is unknown. Each one begins with the one before it.
+    /// Frames whose form is unknown. Each begins with the text of the previous one.
     held: Vec<Piece>,
     tokens: Tokens,
 }
@@ -152,13 +152,16 @@ impl TextReader {
     fn judge(&self, before: &str, text: &str, is_last: bool) -> Option<bool> {
         let so_far = &self.text[self.start..];
         let is_full = self.held.len() + 1 >= MAX_HELD;
+        if chars(before) >= SURE_CHARS && !is_repetition("", before) {
+            return Some(true);
+        }
         if is_repetition(so_far, text) {
             // 哈, 哈哈: laughter or snapshots. Pieces were requested, so only tokens that did not
             // grow show a snapshot.
             let grew = self.tokens.now > self.tokens.text;
             return (is_last || is_full).then_some(self.tokens.now.is_some() && !grew);
         }
-        if is_full || chars(before) >= SURE_CHARS {
+        if is_full {
             return Some(true);
         }
         // Two frames that repeat are no chance, unless tokens show it.

@@ -39,6 +39,8 @@ pub(super) struct Plan {
     pub gate: Option<usize>,
     /// A failure after so many pieces.
     pub broken: Option<(usize, Break)>,
+    /// A connection that is cut before the text, so many times.
+    pub cut_first: Option<Times>,
     pub no_stop: bool,
     /// The session of the request counts as expired.
     pub session_expired: Option<UnknownSession>,
@@ -121,6 +123,7 @@ impl Plan {
             json_instead: false,
             gate: None,
             broken: None,
+            cut_first: None,
             no_stop: false,
             session_expired: None,
             nul: false,
@@ -148,6 +151,7 @@ impl Plan {
             Scenario::FailMid { after } => self.fail(after, Refusal::internal()),
             Scenario::Inspection { after } => self.fail(after, Refusal::inspection()),
             Scenario::Cut { after } => self.broken = Some((after, Break::Cut)),
+            Scenario::CutFirst(times) => self.cut_first = Some(times),
             Scenario::NoStop => self.no_stop = true,
             Scenario::ExpiredSession(then) => self.session_expired = Some(then),
             Scenario::BadJson(BadJson::Answer(times)) => self.text = Text::BrokenAnswer(times),
@@ -189,6 +193,15 @@ impl Plan {
             (None, Some((_, Break::Error(refusal)))) => Some(refusal),
             _ => None,
         }
+    }
+
+    /// Cuts the connection while the application thinks.
+    pub fn cut_before_text(&mut self) {
+        self.leading = Leading {
+            frames: 3,
+            tokens: 5,
+        };
+        self.broken = Some((0, Break::Cut));
     }
 
     /// A recorded stream that fails has no leading empty frame.

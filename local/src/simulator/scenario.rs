@@ -49,6 +49,8 @@ pub enum Scenario {
     Cut {
         after: usize,
     },
+    /// The connection is cut before the text, while the application thinks.
+    CutFirst(Times),
     NoStop,
     Throttle(Times),
     RetryAfter {
@@ -195,6 +197,7 @@ fn parse_one(text: &str) -> Option<Scenario> {
         "cut" => Scenario::Cut {
             after: number(parameter, 3)?,
         },
+        "cut-first" => Scenario::CutFirst(times(parameter)?),
         "throttle" => Scenario::Throttle(times(parameter)?),
         "unavailable" => Scenario::Unavailable(times(parameter)?),
         "retry-after" => retry_after(parameter?)?,
@@ -222,6 +225,7 @@ fn parse_one(text: &str) -> Option<Scenario> {
             Some("empty") => OddUsage::Empty,
             Some("null") => OddUsage::Null,
             Some("flat") => OddUsage::Flat,
+            Some("huge") => OddUsage::Huge,
             Some("many") => OddUsage::Many,
             Some(_) => return None,
         }),

@@ -65,6 +65,7 @@ mod schema;
 mod secrets;
 mod session_replies;
 mod simulator;
+mod spending;
 mod storing;
 mod sweep;
 mod template;

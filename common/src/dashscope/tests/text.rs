@@ -154,7 +154,7 @@ proptest! {
         let frames = words.iter().zip(1..).map(|(word, tokens)| (*word, tokens));
         let mut frames: Vec<(&str, i64)> = frames.collect();
         if stop {
-            frames.push(("", frames.len() as i64));
+            frames.push(("", frames.last().unwrap().1));
         }
         let text = read(&frames).replace('|', "");
         // A last frame that repeats the whole text is taken for a snapshot.
@@ -169,7 +169,7 @@ proptest! {
         let all = ["本月", "排"].iter().chain(&words).copied().collect::<Vec<_>>();
         let texts: Vec<String> = (1..=all.len()).map(|end| all[..end].concat()).collect();
         let mut frames: Vec<(&str, i64)> = texts.iter().map(String::as_str).zip(1..).collect();
-        frames.push((texts.last().unwrap(), frames.len() as i64));
+        frames.push(*frames.last().unwrap());
         prop_assert_eq!(read(&frames).replace('|', ""), all.concat());
     }
 }
