@@ -335,16 +335,18 @@ CREATE TABLE biz.ai_run_logs (
     error_message text,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     finished_at timestamp with time zone,
+    tokens_charged bigint,
     app_id text
 )
 PARTITION BY RANGE (created_at);
 COMMENT ON TABLE biz.ai_run_logs IS 'Calls of applications, also refused and failed ones';
-COMMENT ON COLUMN biz.ai_run_logs.alert_status IS 'Only for runs that failed, timed out or were refused by an open circuit';
-COMMENT ON COLUMN biz.ai_run_logs.tokens_used IS 'As reported by DashScope; null if it reported nothing';
-COMMENT ON COLUMN biz.ai_run_logs.tokens_estimated IS 'True if DashScope reported no usage; then the reserved tokens are charged';
+COMMENT ON COLUMN biz.ai_run_logs.alert_status IS 'Only for runs that failed, timed out, were refused by an open circuit, or have implausible usage';
+COMMENT ON COLUMN biz.ai_run_logs.tokens_used IS 'Reported by DashScope for all tries together; null if it reported nothing';
+COMMENT ON COLUMN biz.ai_run_logs.tokens_estimated IS 'True if the usage of a try is unknown; then the reserved tokens are charged for it';
 COMMENT ON COLUMN biz.ai_run_logs.reserved_tokens IS 'Reserved from the budget until the run ends';
 COMMENT ON COLUMN biz.ai_run_logs.local_day IS 'The site''s day on which the run began; usage and counters belong to this day';
 COMMENT ON COLUMN biz.ai_run_logs.attempts IS 'Requests sent to DashScope, including retries';
+COMMENT ON COLUMN biz.ai_run_logs.tokens_charged IS 'Charged to the budget: the reported tokens, and the reservation for each try of unknown usage; null while the run is running and in older rows';
 COMMENT ON COLUMN biz.ai_run_logs.app_id IS 'Id of the DashScope application that the run calls; null in older rows';
 CREATE SEQUENCE biz.ai_run_logs_id_seq
     START WITH 1
@@ -382,6 +384,7 @@ CREATE TABLE biz.ai_run_logs_default (
     error_message text,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     finished_at timestamp with time zone,
+    tokens_charged bigint,
     app_id text
 );
 COMMENT ON TABLE biz.ai_run_logs_default IS 'Runs of months without a partition; normally empty';

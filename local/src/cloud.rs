@@ -20,13 +20,15 @@ const SMALL: (u32, [&str; 4]) = (256, ["db-migrate", "prewarm", "sweep", "trigge
 const MAX_INSTANCES: usize = 10;
 /// Variables that the functions get from this process. The template sets the same ones. The
 /// functions also get each app's id.
-const FORWARDED: [&str; 19] = [
+const FORWARDED: [&str; 21] = [
     "CHAT_MAX_STREAMS",
     "CHAT_RATE_PER_MINUTE",
     "CHAT_RESERVED_TOKENS",
     "CORS_ALLOWED_ORIGINS",
     "DASHSCOPE_API_KEY",
     "DASHSCOPE_BASE_URL",
+    "DASHSCOPE_FIRST_TOKEN_SECONDS",
+    "DASHSCOPE_MAX_ANSWER_BYTES",
     "DASHSCOPE_WORKSPACE",
     "DATABASE_BEHIND_PROXY",
     "DATABASE_HOST",

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use self::store::Prepared;
 use crate::{
     chat::session_or_history::Question,
-    dashscope::{self, Answer, Call, DashScope},
+    dashscope::{self, Answer, Call, DashScope, Spent},
     governance::{
         apps::{self, App, AppIds},
         runs::RunEnd,
@@ -147,7 +147,7 @@ async fn call_dashscope(
 ) -> (Answered, RunEnd, Duration) {
     let mut asked = Duration::ZERO;
     // Usage and attempts of a first call whose session had expired.
-    let (mut spent, mut attempts) = (None, 0);
+    let (mut spent, mut attempts) = (Spent::default(), 0);
     loop {
         let call = prepared.before.call(Question {
             app_id: &prepared.app_id,
@@ -165,11 +165,11 @@ async fn call_dashscope(
         if let Some(Err(err)) = &answer
             && prepared.before.must_repeat(&context.db, &call, err).await
         {
-            (spent, attempts) = (err.details().usage, err.details().attempts);
+            (spent, attempts) = (err.spent(), err.details().attempts);
             continue;
         }
         let mut end = run_end(&answer);
-        end.add_usage(spent);
+        end.add_spent(spent);
         end.attempts += attempts;
         end.prompt = Some(call.prompt);
         return (answer, end, asked);

@@ -9,9 +9,9 @@ use tokio::time::{Instant, timeout_at};
 use super::end::End;
 use super::error::{Error, ErrorDetails, TimeoutKind};
 use super::frames::{Frame, FrameReader};
-use super::piece::Joiner;
+use super::text::TextReader;
 use super::wire::{Payload, WORD_LENGTH, excerpt};
-use super::{Usage, retry};
+use super::{Spent, Usage, retry};
 
 /// How long to keep reading after the end of an answer, so that its connection can be used again.
 const CLOSING: Duration = Duration::from_millis(500);
@@ -32,8 +32,8 @@ pub struct Answer {
     pub text: String,
     /// The session to pass in the next call.
     pub session_id: Option<String>,
-    /// The tokens used, if the service reported them.
-    pub usage: Option<Usage>,
+    /// The tokens that all tries used.
+    pub spent: Spent,
     /// The request id of the service.
     pub request_id: Option<String>,
     /// Why the answer ended: `stop`, or for example `length` if it was cut.
@@ -53,13 +53,30 @@ pub struct AnswerStream {
     pending: Option<String>,
     state: State,
     known: Known,
-    end: End,
-    idle: Duration,
+    limits: Limits,
+    /// Bytes of text that were returned.
+    bytes: usize,
     /// Since when no bytes came. It is a field because the caller may drop the future of
     /// [`AnswerStream::next`] and call it again.
     silent_since: Option<Instant>,
-    joiner: Joiner,
+    text: TextReader,
+    /// An error to return after the text before it.
+    failure: Option<Error>,
     pub(super) attempts: u32,
+    /// What earlier tries used.
+    pub(super) earlier: Spent,
+}
+
+/// Limits of an answer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// Until the first text, for a stream.
+    pub(super) first_token: Option<Instant>,
+    pub(super) end: End,
+    /// Longest time without bytes.
+    pub(super) idle: Duration,
+    /// Longest text in bytes.
+    pub(super) bytes: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,16 +99,14 @@ struct Known {
 }
 
 impl AnswerStream {
-    /// Reads `response` up to its first text or its end, for a stream at most until `first_token`.
+    /// Reads `response` up to its first text or its end.
     ///
     /// If the answer has another session than `session_id`, it lacks the history. Then this returns
     /// [`Error::SessionExpired`].
     pub(super) async fn begin(
         response: Response,
         session_id: Option<&str>,
-        first_token: Option<Instant>,
-        end: End,
-        idle: Duration,
+        limits: Limits,
     ) -> Result<Self, Error> {
         let request_id = header(&response, "x-request-id");
         let mut answer = Self {
@@ -104,13 +119,15 @@ impl AnswerStream {
                 request_id,
                 ..Known::default()
             },
-            end,
-            idle,
+            limits,
+            bytes: 0,
             silent_since: None,
-            joiner: Joiner::default(),
+            text: TextReader::default(),
+            failure: None,
             attempts: 1,
+            earlier: Spent::default(),
         };
-        let text = answer.read_text(first_token, session_id).await;
+        let text = answer.read_text(limits.first_token, session_id).await;
         answer.pending = text.map_err(|error| {
             if session_id.is_some() {
                 error.or_session_expired()
@@ -130,10 +147,10 @@ impl AnswerStream {
             return Ok(Event::Text(text));
         }
         if self.state == State::Failed {
-            return Err(Error::Truncated {
+            return Err(self.failure.take().unwrap_or_else(|| Error::Truncated {
                 details: self.details().into(),
                 source: None,
-            });
+            }));
         }
         if self.state == State::Reading {
             match self.read_text(None, None).await {
@@ -142,7 +159,12 @@ impl AnswerStream {
                 Err(mut error) => {
                     self.state = State::Failed;
                     error.details_mut().attempts = self.attempts;
-                    return Err(error);
+                    let text = self.text.finish();
+                    if text.is_empty() {
+                        return Err(error);
+                    }
+                    self.failure = Some(error);
+                    return Ok(Event::Text(text));
                 }
             }
         }
@@ -156,9 +178,11 @@ impl AnswerStream {
         self.known.session_id.as_deref()
     }
 
-    /// The tokens used so far, as last reported by the service.
-    pub fn usage(&self) -> Option<Usage> {
-        self.known.usage
+    /// The tokens that all tries used so far.
+    pub fn spent(&self) -> Spent {
+        let mut spent = self.earlier;
+        spent.add(Spent::of_try(self.known.usage, true));
+        spent
     }
 
     /// The request id of the service.
@@ -184,8 +208,8 @@ impl AnswerStream {
         }
         Ok(Answer {
             text,
+            spent: self.spent(),
             session_id: self.known.session_id,
-            usage: self.known.usage,
             request_id: self.known.request_id,
             finish_reason: self.known.finish_reason,
             attempts: self.attempts,
@@ -200,7 +224,7 @@ impl AnswerStream {
     ) -> Result<Option<String>, Error> {
         loop {
             while let Some(frame) = self.frame()? {
-                let payload = self.apply(&frame)?;
+                let mut payload = self.apply(&frame)?;
                 if let (Some(requested), Some(received)) = (session_id, &payload.session_id)
                     && requested != received
                 {
@@ -211,9 +235,16 @@ impl AnswerStream {
                 if payload.finish_reason.is_some() {
                     self.state = State::Closing(Instant::now() + CLOSING);
                 }
-                let mut text = self.joiner.push(&payload.text);
+                let mut text = self.text.push(payload.take_text());
                 if payload.finish_reason.is_some() {
-                    text.extend(self.joiner.finish());
+                    text.push_str(&self.text.finish());
+                }
+                self.bytes += text.len();
+                if self.bytes > self.limits.bytes {
+                    return Err(Error::TooLong {
+                        limit: self.limits.bytes,
+                        details: self.details().into(),
+                    });
                 }
                 if !text.is_empty() {
                     self.silent_since = None;
@@ -293,7 +324,7 @@ impl AnswerStream {
                 source,
             });
         }
-        let mut wait = self.end;
+        let mut wait = self.limits.end;
         if let Some(first_token) = first_token {
             wait = wait.or_sooner(first_token, TimeoutKind::FirstToken);
         }
@@ -306,7 +337,7 @@ impl AnswerStream {
             });
         }
         let silent_since = *self.silent_since.get_or_insert_with(Instant::now);
-        wait = wait.or_sooner(silent_since + self.idle, TimeoutKind::Idle);
+        wait = wait.or_sooner(silent_since + self.limits.idle, TimeoutKind::Idle);
         match timeout_at(wait.at, self.response.chunk()).await {
             Ok(Ok(Some(chunk))) => self.push(chunk),
             Ok(Ok(None)) => self.frames.close(),
@@ -349,7 +380,7 @@ impl AnswerStream {
                     Err(_) => return,
                 }
             }
-            let until = until.min(self.end.at);
+            let until = until.min(self.limits.end.at);
             if self.frames.is_closed() || Instant::now() >= until {
                 return;
             }
@@ -367,6 +398,7 @@ impl AnswerStream {
             request_id: self.known.request_id.clone(),
             usage: self.known.usage,
             may_have_cost: true,
+            earlier: self.earlier,
             attempts: self.attempts,
             ..ErrorDetails::default()
         }

@@ -13,7 +13,7 @@ use reqwest::{Response, Url};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::{Instant, timeout_at};
 
-use super::answer::{Answer, AnswerStream, header};
+use super::answer::{Answer, AnswerStream, Limits, header};
 use super::config::{Config, ConfigError, KeySource, Retries, Timeouts, check_workspace};
 use super::end::End;
 use super::error::{Error, ErrorDetails, TimeoutKind};
@@ -52,6 +52,7 @@ struct Inner {
     headers: HeaderMap,
     timeouts: Timeouts,
     retries: Retries,
+    max_answer: usize,
     http: OnceLock<reqwest::Client>,
 }
 
@@ -83,6 +84,7 @@ impl DashScope {
                 headers: headers(config.workspace)?,
                 timeouts: config.timeouts,
                 retries: config.retries,
+                max_answer: config.max_answer,
                 http: OnceLock::new(),
             }),
         })
@@ -124,8 +126,9 @@ impl DashScope {
         let outcome = retry::run(&self.inner.retries, end.at, attempt).await;
         let key_retries = key_retries.into_inner();
         match outcome {
-            Ok((mut answer, attempts)) => {
+            Ok((mut answer, attempts, earlier)) => {
                 answer.attempts = attempts + key_retries;
+                answer.earlier = earlier;
                 Ok(answer)
             }
             Err(mut error) => {
@@ -240,7 +243,13 @@ impl DashScope {
         } else {
             timeouts.overall
         };
-        AnswerStream::begin(response, session_id, first_token, end, idle).await
+        let limits = Limits {
+            first_token,
+            end,
+            idle,
+            bytes: self.inner.max_answer,
+        };
+        AnswerStream::begin(response, session_id, limits).await
     }
 
     /// The URL of an application. `.` and `..` are rejected: even encoded, they would change the

@@ -1,6 +1,8 @@
 //! Configuration of the client: key, URL, timeouts and retries.
 
 use std::fmt;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,7 +30,14 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// Number and pauses of retries.
     pub retries: Retries,
+    /// Longest text of an answer in bytes. A longer answer is broken off.
+    pub max_answer: usize,
 }
+
+/// Default seconds until the first text of a stream.
+const FIRST_TOKEN_SECONDS: u64 = 60;
+/// Longest text of an answer in bytes. A chat reply has some kilobytes.
+const MAX_ANSWER: usize = 2 * 1024 * 1024;
 
 impl Config {
     /// Beijing, the default workspace of the key, default timeouts and retries.
@@ -40,10 +49,11 @@ impl Config {
             workspace: None,
             timeouts: Timeouts::default(),
             retries: Retries::default(),
+            max_answer: MAX_ANSWER,
         }
     }
 
-    /// Reads `DASHSCOPE_API_KEY`, `DASHSCOPE_BASE_URL` and `DASHSCOPE_WORKSPACE`.
+    /// Reads the variables `DASHSCOPE_…`, except the application ids.
     ///
     /// # Errors
     /// The error names the variable that is missing or not valid.
@@ -60,7 +70,38 @@ impl Config {
             base_url.clone_into(&mut config.base_url);
         }
         config.workspace = env.text("DASHSCOPE_WORKSPACE").map(str::to_owned);
+        config.max_answer = number(
+            env,
+            "DASHSCOPE_MAX_ANSWER_BYTES",
+            1..=usize::MAX,
+            "a whole number, at least 1",
+            MAX_ANSWER,
+        )?;
+        config.timeouts = Timeouts::for_first_token(Duration::from_secs(number(
+            env,
+            "DASHSCOPE_FIRST_TOKEN_SECONDS",
+            1..=600,
+            "a whole number from 1 to 600",
+            FIRST_TOKEN_SECONDS,
+        )?));
         Ok(config)
+    }
+}
+
+/// A number in `range`.
+fn number<T: FromStr + PartialOrd>(
+    env: &env::Env,
+    name: &'static str,
+    range: RangeInclusive<T>,
+    expected: &'static str,
+    default: T,
+) -> Result<T, env::ConfigError> {
+    let number = env.parsed(name, expected, default)?;
+    if range.contains(&number) {
+        Ok(number)
+    } else {
+        let name = name.to_owned();
+        Err(env::ConfigError::Invalid { name, expected })
     }
 }
 
@@ -102,20 +143,27 @@ pub struct Timeouts {
     /// From the request to the first text of a stream, for each attempt. Heartbeats and thinking
     /// are not text. It does not apply to [`DashScope::complete`](super::DashScope::complete).
     pub first_token: Duration,
-    /// Between two chunks of a stream. Heartbeats count as chunks.
+    /// Between two chunks of a stream. Thoughts, workflow nodes and heartbeats are chunks, too.
     pub idle: Duration,
     /// For the whole call, including attempts and pauses.
     pub overall: Duration,
 }
 
-impl Default for Timeouts {
-    fn default() -> Self {
+impl Timeouts {
+    /// An application that thinks for longer has as much time as others for its text.
+    fn for_first_token(first_token: Duration) -> Self {
         Self {
             connect: Duration::from_secs(10),
-            first_token: Duration::from_mins(1),
+            first_token,
             idle: Duration::from_mins(1),
-            overall: Duration::from_mins(5),
+            overall: Duration::from_mins(5).max(first_token + Duration::from_mins(4)),
         }
+    }
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self::for_first_token(Duration::from_secs(FIRST_TOKEN_SECONDS))
     }
 }
 
@@ -182,6 +230,32 @@ pub(super) fn check_workspace(id: &str) -> Result<(), ConfigError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    async fn timeouts(seconds: &str) -> Result<Timeouts, env::ConfigError> {
+        let env = env::Env::from_pairs([
+            ("DASHSCOPE_API_KEY", "sk-test-000"),
+            ("DASHSCOPE_FIRST_TOKEN_SECONDS", seconds),
+        ]);
+        Ok(Config::from_env(&env).await?.timeouts)
+    }
+
+    #[tokio::test]
+    async fn first_text_has_a_limit_of_its_own() {
+        let default = timeouts("").await.unwrap();
+        assert_eq!(default.first_token, Duration::from_mins(1));
+        assert_eq!(default.overall, Duration::from_mins(5));
+        let longest = timeouts("600").await.unwrap();
+        assert_eq!(longest.first_token, Duration::from_mins(10));
+        assert_eq!(longest.overall, Duration::from_mins(14));
+        assert_eq!(longest.idle, default.idle);
+        for invalid in ["0", "601", "-1", "1.5", "soon"] {
+            let error = timeouts(invalid).await.unwrap_err().to_string();
+            assert!(
+                error.starts_with("DASHSCOPE_FIRST_TOKEN_SECONDS is"),
+                "{error}"
+            );
+        }
+    }
 
     #[test]
     fn workspace_id_has_only_safe_characters() {

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::Usage;
 use super::codes::{self, Kind, is_service_timeout};
 use super::frames::Frame;
 use super::wire::{MESSAGE_LENGTH, Payload, excerpt};
+use super::{Spent, Usage};
 
 type Source = Box<dyn std::error::Error + Send + Sync>;
 
@@ -70,6 +70,14 @@ pub enum Error {
         /// The error that cut the connection; `None` if it was closed normally.
         source: Option<Source>,
     },
+    /// The answer is longer than [`Config::max_answer`](super::Config::max_answer).
+    #[error("the DashScope answer is longer than {limit} bytes{details}")]
+    TooLong {
+        /// The limit in bytes.
+        limit: usize,
+        /// Details known at the time of the error.
+        details: Box<ErrorDetails>,
+    },
     /// The answer has an unknown format.
     #[error("the DashScope answer cannot be parsed{details}")]
     Protocol {
@@ -115,10 +123,12 @@ pub struct ErrorDetails {
     pub message: Option<String>,
     /// The request id of the service. Its support needs this id.
     pub request_id: Option<String>,
-    /// The tokens reported before the failure.
+    /// The tokens that the last try reported before the failure.
     pub usage: Option<Usage>,
-    /// True if any attempt may have used tokens.
+    /// True if the last try may have used tokens.
     pub may_have_cost: bool,
+    /// What the tries before it used.
+    pub earlier: Spent,
     /// Number of requests sent.
     pub attempts: u32,
 }
@@ -148,6 +158,7 @@ impl Error {
             | Self::Blocked { .. }
             | Self::Misconfigured { .. }
             | Self::SessionExpired { .. }
+            | Self::TooLong { .. }
             | Self::Protocol { .. } => false,
         }
     }
@@ -212,6 +223,7 @@ impl Error {
                 ..
             } => "deadline",
             Self::Truncated { .. } => "truncated",
+            Self::TooLong { .. } => "too_long",
             Self::Protocol { .. } => "protocol",
         }
     }
@@ -229,11 +241,13 @@ impl Error {
         }
     }
 
-    /// True if tokens may have been used: an answer had started, or a request got no response.
-    ///
-    /// False if every attempt was refused or not sent.
-    pub fn may_have_cost(&self) -> bool {
-        self.details().may_have_cost
+    /// What all tries used. A try may have used tokens if its answer had started, or if it got no
+    /// response; not if it was refused or not sent.
+    pub fn spent(&self) -> Spent {
+        let details = self.details();
+        let mut spent = details.earlier;
+        spent.add(Spent::of_try(details.usage, details.may_have_cost));
+        spent
     }
 
     /// Details known when the call failed.
@@ -247,6 +261,7 @@ impl Error {
             | Self::SessionExpired { details }
             | Self::Timeout { details, .. }
             | Self::Truncated { details, .. }
+            | Self::TooLong { details, .. }
             | Self::Protocol { details, .. } => details,
         }
     }
@@ -261,6 +276,7 @@ impl Error {
             | Self::SessionExpired { details }
             | Self::Timeout { details, .. }
             | Self::Truncated { details, .. }
+            | Self::TooLong { details, .. }
             | Self::Protocol { details, .. } => details,
         }
     }

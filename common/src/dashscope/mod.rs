@@ -8,11 +8,11 @@
 //!   retried, because the text would repeat.
 //! * If the service rejects the key and the [`KeySource`] has another key, the request is sent
 //!   again with that key.
+//! * The usage of all tries is summed, also of those that failed ([`Spent`]).
 //! * An answer is complete only after the service sent `finish_reason`. A connection that ends
 //!   earlier gives [`Error::Truncated`], even if the text looks complete.
-//! * Each piece is appended to the text. Stream requests always set `incremental_output: true`. If
-//!   the service ignored it and repeated the text so far, the client could not detect that: a new
-//!   piece may repeat the text by chance ("1", "10").
+//! * Stream requests always set `incremental_output: true`. If the service nevertheless repeats the
+//!   text so far, the client recognises that and returns each text once.
 //!
 //! The parser of event streams is our own. Existing crates end an event only at a blank line, and
 //! drop comments. The service sends the status of an error in a comment.
@@ -28,6 +28,7 @@ mod frames;
 mod json;
 mod piece;
 mod retry;
+mod text;
 mod usage;
 mod wire;
 
@@ -39,4 +40,4 @@ pub use call::Call;
 pub use client::DashScope;
 pub use config::{BEIJING, Config, ConfigError, KeySource, Retries, Timeouts};
 pub use error::{Error, ErrorDetails, TimeoutKind};
-pub use usage::Usage;
+pub use usage::{Spent, Usage};

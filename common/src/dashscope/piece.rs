@@ -9,7 +9,7 @@ use crate::platform::surrogates::{Half, surrogate, without_halves};
 pub(super) struct Piece {
     /// The second half of a character whose first half was in an earlier frame.
     low: Option<u16>,
-    text: String,
+    pub(super) text: String,
     /// The first half of a character whose second half comes in a later frame.
     high: Option<u16>,
 }
@@ -34,6 +34,15 @@ impl Piece {
 
     pub(super) fn is_empty(&self) -> bool {
         self.low.is_none() && self.text.is_empty() && self.high.is_none()
+    }
+
+    /// True if it starts with the second half of a character.
+    pub(super) fn starts_inside(&self) -> bool {
+        self.low.is_some()
+    }
+
+    pub(super) fn with_text(self, text: String) -> Self {
+        Self { text, ..self }
     }
 }
 

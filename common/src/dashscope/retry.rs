@@ -8,18 +8,18 @@ use http::HeaderMap;
 use http::header::{DATE, RETRY_AFTER};
 use tokio::time::Instant;
 
-use super::{Error, Retries};
+use super::{Error, Retries, Spent};
 
 /// Longest pause. It exceeds every deadline, but calculations with it cannot overflow.
 const MAX_PAUSE: Duration = Duration::from_hours(24);
 
 /// Runs `attempt` until it succeeds, `retries` is used up, or a pause would exceed `end`. Returns
-/// the result with the number of attempts.
+/// the result with the number of attempts, and what the failed ones used.
 pub(super) async fn run<T, F, Fut>(
     retries: &Retries,
     end: Instant,
     attempt: F,
-) -> Result<(T, u32), Error>
+) -> Result<(T, u32, Spent), Error>
 where
     F: FnMut() -> Fut,
     Fut: Future<Output = Result<T, Error>>,
@@ -29,7 +29,7 @@ where
         move |delay: Duration| delay.min(MAX_PAUSE).mul_f64(1.0 + jitter * fastrand::f64());
     let delays = retries.delays.clone().into_iter().map(with_jitter);
     let mut attempts = 1;
-    let mut cost = false;
+    let mut earlier = Spent::default();
     let outcome = attempt
         .retry(delays)
         .when(Error::is_retried_by_client)
@@ -42,7 +42,7 @@ where
         })
         .notify(|error, delay| {
             attempts += 1;
-            cost |= error.may_have_cost();
+            earlier.add(error.spent());
             tracing::info!(
                 code = error.code(),
                 service_code = error.details().code,
@@ -53,11 +53,11 @@ where
         })
         .await;
     match outcome {
-        Ok(answer) => Ok((answer, attempts)),
+        Ok(answer) => Ok((answer, attempts, earlier)),
         Err(mut error) => {
             let details = error.details_mut();
             details.attempts = attempts;
-            details.may_have_cost |= cost;
+            details.earlier = earlier;
             Err(error)
         }
     }

@@ -1,7 +1,7 @@
 //! Token counts reported by the service.
 
 use serde::Deserialize;
-use serde_json::value::RawValue;
+use serde_json::{Number, value::RawValue};
 
 use super::json::members;
 
@@ -22,9 +22,32 @@ struct Reported<'a> {
 
 #[derive(Deserialize)]
 struct Counts {
-    input_tokens: u32,
-    output_tokens: u32,
+    input_tokens: Count,
+    output_tokens: Count,
 }
+
+/// A count that is not negative.
+#[derive(Deserialize)]
+#[serde(try_from = "Number")]
+struct Count(i64);
+
+impl TryFrom<Number> for Count {
+    type Error = &'static str;
+
+    fn try_from(number: Number) -> Result<Self, Self::Error> {
+        let is_large = number.as_f64().is_some_and(|number| number >= 1e9);
+        match number.as_i64() {
+            Some(count) if count >= 0 => Ok(Self(count)),
+            // Too large for the integer.
+            _ if is_large => Ok(Self(i64::MAX)),
+            _ => Err("not a count"),
+        }
+    }
+}
+
+/// Most tokens that one call can use. No model has so large a context; a greater count is an error
+/// of the service, which must not close a site's budget.
+const MAX_TOKENS: i64 = 2_000_000;
 
 impl Usage {
     /// Input and output tokens.
@@ -32,12 +55,12 @@ impl Usage {
         self.input_tokens.saturating_add(self.output_tokens)
     }
 
-    /// The sum over two calls. An unknown usage counts as zero; two unknown ones give `None`.
-    pub fn sum(one: Option<Self>, other: Option<Self>) -> Option<Self> {
+    /// The sum over two tries. An unknown usage counts as zero; two unknown ones give `None`.
+    fn sum(one: Option<Self>, other: Option<Self>) -> Option<Self> {
         match (one, other) {
             (Some(one), Some(other)) => Some(Self {
-                input_tokens: one.input_tokens + other.input_tokens,
-                output_tokens: one.output_tokens + other.output_tokens,
+                input_tokens: one.input_tokens.saturating_add(other.input_tokens),
+                output_tokens: one.output_tokens.saturating_add(other.output_tokens),
             }),
             (one, other) => other.or(one),
         }
@@ -60,13 +83,55 @@ impl Usage {
             .map(members)
             .collect::<Result<_, _>>()
             .ok()?;
+        let sum = |count: fn(&Counts) -> &Count| {
+            let counts = counts.iter().map(count);
+            counts.fold(0_i64, |sum, count| sum.saturating_add(count.0))
+        };
         Some(Self {
-            input_tokens: counts.iter().map(|each| i64::from(each.input_tokens)).sum(),
-            output_tokens: counts
-                .iter()
-                .map(|each| i64::from(each.output_tokens))
-                .sum(),
+            input_tokens: sum(|each| &each.input_tokens),
+            output_tokens: sum(|each| &each.output_tokens),
         })
+    }
+
+    fn is_plausible(self) -> bool {
+        self.total() <= MAX_TOKENS
+    }
+}
+
+/// What the tries of a call used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Spent {
+    /// The sum of the tries that reported usage.
+    pub usage: Option<Usage>,
+    /// Number of tries that may have used tokens but reported no usage.
+    pub unknown: u32,
+    /// True if a try reported more tokens than a model can use. It counts as unknown.
+    pub is_implausible: bool,
+}
+
+impl Spent {
+    /// A call that was cancelled before its answer began.
+    pub const CANCELLED: Self = Self {
+        usage: None,
+        unknown: 1,
+        is_implausible: false,
+    };
+
+    /// One try, with the usage that it reported last.
+    pub(super) fn of_try(reported: Option<Usage>, may_have_cost: bool) -> Self {
+        let usage = reported.filter(|usage| usage.is_plausible());
+        Self {
+            usage,
+            unknown: (usage.is_none() && (may_have_cost || reported.is_some())).into(),
+            is_implausible: usage != reported,
+        }
+    }
+
+    /// Adds the tries of another call.
+    pub fn add(&mut self, other: Self) {
+        self.usage = Usage::sum(self.usage, other.usage);
+        self.unknown += other.unknown;
+        self.is_implausible |= other.is_implausible;
     }
 }
 
@@ -88,6 +153,37 @@ mod tests {
             (usage.input_tokens, usage.output_tokens, usage.total()),
             (40, 7, 47)
         );
+    }
+
+    #[test]
+    fn implausible_usage_is_unknown() {
+        for count in ["2000000", "170000000000000", "1e30", "18446744073709551615"] {
+            let usage = parse(&format!(r#"{{"input_tokens":1,"output_tokens":{count}}}"#));
+            let spent = Spent::of_try(usage, false);
+            let expected = Spent {
+                usage: None,
+                unknown: 1,
+                is_implausible: true,
+            };
+            assert_eq!(spent, expected, "{count}");
+        }
+        let most = parse(r#"{"input_tokens":1,"output_tokens":1999999}"#);
+        assert_eq!(Spent::of_try(most, true).usage, most);
+    }
+
+    #[test]
+    fn tries_are_summed() {
+        let usage = |input_tokens, output_tokens| {
+            Some(Usage {
+                input_tokens,
+                output_tokens,
+            })
+        };
+        let mut spent = Spent::of_try(usage(3, 4), true);
+        spent.add(Spent::of_try(None, false));
+        spent.add(Spent::of_try(None, true));
+        spent.add(Spent::of_try(usage(5, 6), true));
+        assert_eq!((spent.usage, spent.unknown), (usage(8, 10), 1));
     }
 
     #[test]

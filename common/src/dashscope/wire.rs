@@ -1,5 +1,7 @@
 //! JSON of requests and answers. Answers are parsed leniently.
 
+use std::mem;
+
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 use serde_json::{Number, Value};
@@ -8,6 +10,7 @@ use super::Usage;
 use super::call::Call;
 use super::json::{is_object, members};
 use super::piece::Piece;
+use super::text::{FrameText, Source};
 use crate::platform::surrogates::without_halves;
 
 /// Error messages of the service are cut to this number of characters.
@@ -58,6 +61,9 @@ pub(super) struct Payload {
     pub(super) has_output: bool,
     /// The text from `output.text` or `output.workflow_message`.
     pub(super) text: Piece,
+    pub(super) source: Source,
+    /// True in the last message of a workflow node.
+    pub(super) ends_node: bool,
     pub(super) session_id: Option<String>,
     /// Why the answer ended; `None` before its end.
     pub(super) finish_reason: Option<String>,
@@ -103,6 +109,12 @@ struct Output<'a> {
 #[derive(Deserialize)]
 struct WorkflowMessage<'a> {
     #[serde(borrow, default)]
+    node_id: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    node_type: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    node_is_completed: Option<&'a RawValue>,
+    #[serde(borrow, default)]
     message: Option<&'a RawValue>,
 }
 
@@ -141,7 +153,7 @@ impl Payload {
         if let Some(output) = output {
             payload.text = text(output.text);
             if payload.text.is_empty() {
-                payload.text = workflow_text(output.workflow_message);
+                payload.read_node(output.workflow_message);
             }
             // An id that is too long is dropped. A cut id could belong to another session.
             payload.session_id = string_or_number(output.session_id)
@@ -150,6 +162,32 @@ impl Payload {
                 word(output.finish_reason, WORD_LENGTH).filter(|reason| reason != "null");
         }
         Ok(payload)
+    }
+
+    fn read_node(&mut self, raw: Option<&RawValue>) {
+        let Some(node) = raw.and_then(|raw| members::<WorkflowMessage>(raw).ok()) else {
+            return;
+        };
+        // The message of a start node has the variables of the workflow, which are no answer.
+        if word(node.node_type, WORD_LENGTH).as_deref() == Some("Start") {
+            return;
+        }
+        let message: Option<Content> = node.message.and_then(|raw| members(raw).ok());
+        self.text = text(message.and_then(|message| message.content));
+        self.source = Source::Node(word(node.node_id, WORD_LENGTH).unwrap_or_default());
+        // The SDK declares a string, the service sends a boolean.
+        let completed = node.node_is_completed.map(RawValue::get);
+        self.ends_node = matches!(completed, Some("true" | "\"true\""));
+    }
+
+    /// Takes the text out of the payload.
+    pub(super) fn take_text(&mut self) -> FrameText {
+        FrameText {
+            piece: mem::take(&mut self.text),
+            source: mem::take(&mut self.source),
+            tokens: self.usage.map(|usage| usage.output_tokens),
+            is_last: self.finish_reason.is_some() || self.ends_node,
+        }
     }
 
     /// True if this is an error, even if its frame is not marked as one.
@@ -189,12 +227,6 @@ fn text(raw: Option<&RawValue>) -> Piece {
         Part::Other(_) => None,
     });
     parts.collect::<String>().into()
-}
-
-fn workflow_text(raw: Option<&RawValue>) -> Piece {
-    let node: Option<WorkflowMessage> = raw.and_then(|raw| members(raw).ok());
-    let message = node.and_then(|node| members::<Content>(node.message?).ok());
-    text(message.and_then(|message| message.content))
 }
 
 #[cfg(test)]

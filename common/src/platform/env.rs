@@ -11,6 +11,8 @@
 //! | `DASHSCOPE_API_KEY` or `DASHSCOPE_API_KEY_SECRET_ARN` | functions that call apps | required |
 //! | `DASHSCOPE_BASE_URL` | region or simulator | Beijing |
 //! | `DASHSCOPE_WORKSPACE` | a workspace other than the default | none |
+//! | `DASHSCOPE_FIRST_TOKEN_SECONDS` | seconds until the first text of a stream, at most 600 | 60 |
+//! | `DASHSCOPE_MAX_ANSWER_BYTES` | longest text of an answer, in bytes | 2097152 |
 //! | `DASHSCOPE_APP_ID_1_CHAT` | app1; without it the chat reports that it is unavailable | none |
 //! | `DASHSCOPE_APP_ID_2_FINANCE` | app2; without its id an app is off, also below | none |
 //! | `DASHSCOPE_APP_ID_2A_FINANCE_AREA` | app2a | none |

@@ -118,7 +118,7 @@ impl Times {
     ) -> Result<Self> {
         let piece = "字".repeat(PIECE);
         let end = serde_json::json!({
-            "status": "success", "tokens_in": 500, "tokens_out": 400, "charge_unknown": false,
+            "status": "success", "tokens_in": 500, "tokens_out": 400, "unknown_tries": 0, "usage_implausible": false,
             "session_id": session_id, "session_lost": false, "prompt": QUESTION,
             "prompt_version": "benchmark", "first_token_ms": 300, "latency_ms": 2_000,
             "attempts": 1, "circuit": "success",

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::frames::Style;
+use super::recording::Recording;
 use super::refusal::{Form, Refusal};
 use super::scenario::{BadJson, Scenario, Times, Wrapping};
 use super::sessions::UnknownSession;
@@ -19,6 +20,8 @@ pub(super) struct Plan {
     pub silence: Option<Silence>,
     /// The call as a whole is refused.
     pub refusal: Option<Refused>,
+    /// Replaces the whole response.
+    pub recording: Option<Recording>,
     pub text: Text,
     /// Each piece is replaced by the time of its writing.
     pub clock: bool,
@@ -36,6 +39,8 @@ pub(super) struct Plan {
     pub gate: Option<usize>,
     /// A failure after so many pieces.
     pub broken: Option<(usize, Break)>,
+    /// A connection that is cut before the text, so many times.
+    pub cut_first: Option<Times>,
     pub no_stop: bool,
     /// The session of the request counts as expired.
     pub session_expired: Option<UnknownSession>,
@@ -102,6 +107,7 @@ impl Plan {
         Self {
             silence: None,
             refusal: None,
+            recording: None,
             text: Text::Answer,
             clock: false,
             tokens_per_second: None,
@@ -117,6 +123,7 @@ impl Plan {
             json_instead: false,
             gate: None,
             broken: None,
+            cut_first: None,
             no_stop: false,
             session_expired: None,
             nul: false,
@@ -144,6 +151,7 @@ impl Plan {
             Scenario::FailMid { after } => self.fail(after, Refusal::internal()),
             Scenario::Inspection { after } => self.fail(after, Refusal::inspection()),
             Scenario::Cut { after } => self.broken = Some((after, Break::Cut)),
+            Scenario::CutFirst(times) => self.cut_first = Some(times),
             Scenario::NoStop => self.no_stop = true,
             Scenario::ExpiredSession(then) => self.session_expired = Some(then),
             Scenario::BadJson(BadJson::Answer(times)) => self.text = Text::BrokenAnswer(times),
@@ -158,6 +166,7 @@ impl Plan {
             Scenario::Huge { bytes } => self.text = Text::Huge(bytes),
             Scenario::Echo => self.text = Text::Echo,
             Scenario::Say(ref pieces) => self.text = Text::Pieces(pieces.clone()),
+            Scenario::Recorded(recording) => self.recording = Some(recording),
             Scenario::NoUsage => self.usage = Shape::Absent,
             Scenario::OddUsage(odd) => self.usage = Shape::Odd(odd),
             Scenario::Nul => self.nul = true,
@@ -184,6 +193,15 @@ impl Plan {
             (None, Some((_, Break::Error(refusal)))) => Some(refusal),
             _ => None,
         }
+    }
+
+    /// Cuts the connection while the application thinks.
+    pub fn cut_before_text(&mut self) {
+        self.leading = Leading {
+            frames: 3,
+            tokens: 5,
+        };
+        self.broken = Some((0, Break::Cut));
     }
 
     /// A recorded stream that fails has no leading empty frame.

@@ -161,6 +161,16 @@ impl AcceptedCall {
         {
             return self.refuse(refused);
         }
+        if plan
+            .cut_first
+            .is_some_and(|times| self.is_due(&call, "cut-first", times))
+        {
+            plan.cut_before_text();
+        }
+        if let Some(recording) = plan.recording {
+            let kind = if recording.is_stream() { SSE } else { JSON };
+            return whole(recording.status(), kind, recording.body());
+        }
         let (mut session_id, round) = match self.open_session(&call, &plan) {
             Ok(session) => session,
             Err(refusal) => return refuse(&refusal, Form::Plain, self.stream, &self.request_id),

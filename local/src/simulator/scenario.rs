@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use serde_json::{Map, Value};
 
+use super::recording::Recording;
 use super::sessions::UnknownSession;
 use super::usage::OddUsage;
 
@@ -48,6 +49,8 @@ pub enum Scenario {
     Cut {
         after: usize,
     },
+    /// The connection is cut before the text, while the application thinks.
+    CutFirst(Times),
     NoStop,
     Throttle(Times),
     RetryAfter {
@@ -74,6 +77,7 @@ pub enum Scenario {
     },
     Echo,
     Say(Vec<String>),
+    Recorded(Recording),
     NoUsage,
     OddUsage(OddUsage),
     Nul,
@@ -193,6 +197,7 @@ fn parse_one(text: &str) -> Option<Scenario> {
         "cut" => Scenario::Cut {
             after: number(parameter, 3)?,
         },
+        "cut-first" => Scenario::CutFirst(times(parameter)?),
         "throttle" => Scenario::Throttle(times(parameter)?),
         "unavailable" => Scenario::Unavailable(times(parameter)?),
         "retry-after" => retry_after(parameter?)?,
@@ -214,11 +219,13 @@ fn parse_one(text: &str) -> Option<Scenario> {
             bytes: number(parameter, 1 << 20)?,
         },
         "say" => Scenario::Say(parameter?.split('|').map(str::to_owned).collect()),
+        "recorded" => Scenario::Recorded(Recording::parse(parameter?)?),
         "odd-usage" => Scenario::OddUsage(match parameter {
             None => OddUsage::Mixed,
             Some("empty") => OddUsage::Empty,
             Some("null") => OddUsage::Null,
             Some("flat") => OddUsage::Flat,
+            Some("huge") => OddUsage::Huge,
             Some("many") => OddUsage::Many,
             Some(_) => return None,
         }),
@@ -313,7 +320,7 @@ mod tests {
             let name = words
                 .iter()
                 .fold(name.to_owned(), |name, word| name.replace(word, "2"));
-            let name = name.replace("SHAPE", "flat");
+            let name = name.replace("SHAPE", "flat").replace("FILE", "thinking");
             assert!(name.parse::<Scenario>().is_ok(), "{name}");
         }
     }

@@ -18,6 +18,8 @@ pub enum OddUsage {
     Flat,
     /// Two models. Their sum is the count.
     Many,
+    /// More tokens than a model can use, in the last frame.
+    Huge,
 }
 
 /// The shape of `usage`.
@@ -78,6 +80,12 @@ impl Shape {
                     models: vec![qwen(tokens)],
                 });
             }
+            Self::Odd(OddUsage::Huge) if last => {
+                let output = 170_000_000_000_000;
+                return Some(Usage::Models {
+                    models: vec![qwen(Tokens { output, ..tokens })],
+                });
+            }
             Self::Odd(OddUsage::Mixed) if last => OddUsage::Many,
             Self::Odd(OddUsage::Mixed) => match frame % 4 {
                 1 => OddUsage::Empty,
@@ -111,7 +119,7 @@ impl Shape {
                     models: vec![turbo, qwen(rest)],
                 }
             }
-            OddUsage::Mixed | OddUsage::Empty => Usage::Empty {},
+            OddUsage::Mixed | OddUsage::Huge | OddUsage::Empty => Usage::Empty {},
         })
     }
 }

@@ -148,7 +148,7 @@ async fn the_dashboard_agrees_with_the_run_log() {
         let logged: Value = sqlx::query_scalar(
             "select jsonb_build_object(
                  'calls', count(*), 'ok', count(*) filter (where status in ('success', 'stopped')),
-                 'tokens', sum(coalesce(tokens_used, case when tokens_estimated then reserved_tokens else 0 end)),
+                 'tokens', sum(coalesce(tokens_charged, tokens_used, case when tokens_estimated then reserved_tokens else 0 end)),
                  'latency', round(avg(latency_ms) filter (where status <> 'budget_exceeded'), 2),
                  'last', (array_agg(status order by created_at desc))[1])
              from biz.ai_run_logs where $1::bigint is null or site_id = $1",

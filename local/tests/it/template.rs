@@ -49,12 +49,14 @@ const SECRETS: [(&str, &str, &str, &str); 3] = [
 
 /// Variables that a function validates when it starts. A function reads a variable if it fails to
 /// start with [`NONSENSE`] in it.
-const CHECKED: [&str; 10] = [
+const CHECKED: [&str; 12] = [
     "CHAT_MAX_STREAMS",
     "CHAT_RATE_PER_MINUTE",
     "CHAT_RESERVED_TOKENS",
     "CORS_ALLOWED_ORIGINS",
     "DASHSCOPE_BASE_URL",
+    "DASHSCOPE_FIRST_TOKEN_SECONDS",
+    "DASHSCOPE_MAX_ANSWER_BYTES",
     "DATABASE_BEHIND_PROXY",
     "DATABASE_MAX_CONNECTIONS",
     "JOB_CONCURRENCY",

@@ -17,7 +17,7 @@ begin
     select * into l from biz.ai_run_logs
     where message_id = m.id and site_id = m.site_id and status = 'running' and created_at >= m.created_at;
     e.status := 'failed';
-    e.charge_unknown := true;
+    e.unknown_tries := 1;
     e.session_lost := false;
     e.prompt_version := l.prompt_version;
     e.latency_ms := (extract(epoch from clock_timestamp() - m.created_at) * 1000)::bigint;

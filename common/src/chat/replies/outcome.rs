@@ -59,17 +59,14 @@ impl Outcome {
     pub fn settle(&self, has_text: bool, end: &mut RunEnd) -> (State, Option<Failure>) {
         end.status = "failed";
         end.circuit = "neither";
-        end.charge_unknown = has_text;
         let (failure, message) = match self {
             Self::Complete => {
                 end.status = "success";
                 end.circuit = "success";
-                end.charge_unknown = true;
                 return (State::Complete, None);
             }
             Self::Stopped | Self::Lost => {
                 end.status = "stopped";
-                end.charge_unknown = true;
                 // An application that has started to send text is healthy.
                 if has_text {
                     end.circuit = "success";
@@ -78,7 +75,6 @@ impl Outcome {
             }
             Self::Deadline => {
                 end.status = "timeout";
-                end.charge_unknown = true;
                 (
                     Failure::Deadline,
                     "the function was about to reach its time limit".to_owned(),
@@ -89,13 +85,10 @@ impl Outcome {
                 format!("{} is not set: the app is disabled", App::Chat.variable()),
             ),
             Self::Empty => {
-                // DashScope did the work, so it may bill the call.
-                end.charge_unknown = true;
                 let failure = Failure::Upstream { retryable: true };
                 (failure, "the answer has no text".to_owned())
             }
             Self::Failed(err) => {
-                end.charge_unknown = err.may_have_cost() || has_text;
                 if err.counts_for_circuit() {
                     end.circuit = "failure";
                 }

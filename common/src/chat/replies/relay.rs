@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     chat::session_or_history::Question,
-    dashscope::{self, AnswerStream, Call},
+    dashscope::{self, AnswerStream, Call, Spent},
     governance::{apps::App, auth::Caller, runs::RunEnd},
     insights::apps::app1_chat,
     platform::{
@@ -151,17 +151,23 @@ impl Relay {
                 Ok(stream) => stream,
                 Err(err) => {
                     let details = err.details();
-                    self.end.add_usage(details.usage);
+                    self.end.add_spent(err.spent());
                     self.end.upstream_request_id.clone_from(&details.request_id);
                     self.end.attempts += details.attempts;
                     return Outcome::Failed(err);
                 }
             },
-            progress = self.writer.watch() => return progress.into(),
-            () = sleep_until(self.until) => return Outcome::Deadline,
+            progress = self.writer.watch() => {
+                self.end.add_spent(Spent::CANCELLED);
+                return progress.into();
+            }
+            () = sleep_until(self.until) => {
+                self.end.add_spent(Spent::CANCELLED);
+                return Outcome::Deadline;
+            }
         };
         let outcome = self.relay(&mut stream, began).await;
-        self.end.add_usage(stream.usage());
+        self.end.add_spent(stream.spent());
         self.end.session_id = stream.session_id().map(str::to_owned);
         self.end.upstream_request_id = stream.request_id().map(str::to_owned);
         self.end.attempts += stream.attempts();

@@ -20,11 +20,51 @@ async fn documented_streams_give_their_text_session_and_usage() {
             _ => Some(5),
         };
         assert_eq!(
-            answer.usage().map(|usage| usage.output_tokens),
+            answer.spent().usage.map(|usage| usage.output_tokens),
             output_tokens,
             "{name}"
         );
     }
+}
+
+#[tokio::test]
+async fn each_text_is_returned_once() {
+    for (body, expected) in [
+        (
+            include_str!("../testdata/stream-cumulative-though-incremental.sse"),
+            "周末包厢最满",
+        ),
+        (
+            include_str!("../testdata/stream-workflow-pieces-then-whole.sse"),
+            "本周营业额上升",
+        ),
+        (
+            include_str!("../testdata/stream-workflow-start-node.sse"),
+            "晴",
+        ),
+        (
+            include_str!("../testdata/stream-thinking.sse"),
+            "结论：加一名教练。",
+        ),
+        (
+            include_str!("../testdata/stream-cumulative.sse"),
+            "收到，请继续。",
+        ),
+    ] {
+        let server = Server::start(vec![sse(body)]).await;
+        let (text, answer) = events(&client(&server), &call()).await;
+        assert!(answer.is_ok());
+        assert_eq!(text, expected);
+    }
+}
+
+#[tokio::test]
+async fn text_that_waits_for_the_next_frame_comes_before_an_error() {
+    let body = "data:{\"output\":{\"text\":\"我\"}}\n\ndata:{\"output\":{\"text\":\"我们\"}}\n\n";
+    let server = Server::start(vec![sse(body)]).await;
+    let (text, answer) = events(&client(&server), &call()).await;
+    assert_eq!(text, "我我们");
+    assert!(matches!(answer, Err(Error::Truncated { .. })));
 }
 
 #[tokio::test]
@@ -41,7 +81,7 @@ async fn stream_returns_at_the_first_text_and_each_piece_on_arrival() {
         .await
         .unwrap();
     assert_eq!(
-        answer.usage(),
+        answer.spent().usage,
         Some(Usage {
             input_tokens: 31,
             output_tokens: 2
@@ -63,7 +103,7 @@ async fn done_repeats_and_never_follows_an_error() {
     assert!(matches!(answer.next().await, Err(Error::Truncated { .. })));
     assert_eq!(answer.session_id(), Some(SESSION));
     assert_eq!(
-        answer.usage(),
+        answer.spent().usage,
         Some(Usage {
             input_tokens: 31,
             output_tokens: 2
@@ -76,7 +116,7 @@ async fn answer_may_have_no_text() {
     let body = r#"data:{"output":{"text":"","finish_reason":"stop"}}"#;
     let server = Server::start(vec![sse(body)]).await;
     let (text, answer) = events(&client(&server), &call()).await;
-    assert_eq!((text.as_str(), answer.unwrap().usage()), ("", None));
+    assert_eq!((text.as_str(), answer.unwrap().spent().usage), ("", None));
 }
 
 #[tokio::test]
@@ -104,7 +144,7 @@ async fn usage_after_the_end_counts_and_an_open_connection_does_not_delay() {
     let (text, answer) = events(&client(&server), &call()).await;
     assert_eq!(text, "收到，请继续。");
     assert_eq!(
-        answer.unwrap().usage(),
+        answer.unwrap().spent().usage,
         Some(Usage {
             input_tokens: 1,
             output_tokens: 2
@@ -147,7 +187,7 @@ async fn session_with_another_id_in_the_answer_has_expired() {
         .await
         .unwrap_err();
     assert!(matches!(error, Error::SessionExpired { .. }), "{error}");
-    assert!(error.may_have_cost() && !error.counts_for_circuit());
+    assert!(may_have_cost(&error) && !error.counts_for_circuit());
     let error = client
         .complete(&continued("gone"), far_deadline())
         .await
@@ -178,7 +218,7 @@ async fn session_rejected_as_invalid_parameter_has_expired() {
             .await
             .unwrap_err();
         assert!(matches!(error, Error::SessionExpired { .. }), "{error}");
-        assert!(!error.may_have_cost());
+        assert!(!may_have_cost(&error));
         let error = client(&server)
             .complete(&call(), far_deadline())
             .await

@@ -102,6 +102,10 @@ fn far_deadline() -> Instant {
     Instant::now() + Duration::from_mins(1)
 }
 
+fn may_have_cost(error: &Error) -> bool {
+    error.spent() != Spent::default()
+}
+
 /// Streams one answer. Returns its text so far, and the finished stream or the error.
 async fn events(client: &DashScope, call: &Call) -> (String, Result<AnswerStream, Error>) {
     let mut text = String::new();

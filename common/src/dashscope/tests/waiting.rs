@@ -99,9 +99,43 @@ async fn last_error_may_have_cost_if_an_earlier_attempt_may_have() {
         .unwrap_err();
     assert!(matches!(error, Error::Throttled { .. }), "{error}");
     assert!(
-        error.may_have_cost(),
+        may_have_cost(&error),
         "the first request was left without an answer"
     );
+}
+
+#[tokio::test]
+async fn usage_of_a_try_that_broke_off_is_added() {
+    let thought = DELTA.split_inclusive("\n\n").next().unwrap();
+    let cut = vec![
+        head(200, "text/event-stream", ""),
+        Step::Send(thought.into()),
+    ];
+    let server = Server::start(vec![cut, vec![], sse(DELTA)]).await;
+    let (_, answer) = events(&client(&server), &call()).await;
+    let spent = answer.unwrap().spent();
+    let expected = Usage {
+        input_tokens: 31 + 31,
+        output_tokens: 1 + 5,
+    };
+    // The second try got no response.
+    assert_eq!((spent.usage, spent.unknown), (Some(expected), 1));
+}
+
+#[tokio::test]
+async fn long_answer_is_broken_off() {
+    let server = Server::start(vec![sse(DELTA), json(200, OK)]).await;
+    let client = DashScope::new(Config {
+        max_answer: "收到，请".len(),
+        ..config(&server)
+    })
+    .unwrap();
+    let (text, answer) = events(&client, &call()).await;
+    let error = answer.unwrap_err();
+    assert_eq!((text.as_str(), error.code()), ("收到，请", "too_long"));
+    assert!(!error.is_retryable() && !error.counts_for_circuit() && may_have_cost(&error));
+    let error = client.complete(&call(), far_deadline()).await.unwrap_err();
+    assert_eq!(error.code(), "too_long");
 }
 
 #[tokio::test]
@@ -120,7 +154,7 @@ async fn unreachable_service_has_cost_nothing() {
         .await
         .unwrap_err();
     assert!(matches!(error, Error::Unavailable { .. }), "{error}");
-    assert!(!error.may_have_cost() && error.counts_for_circuit());
+    assert!(!may_have_cost(&error) && error.counts_for_circuit());
     assert_eq!(error.details().attempts, 4);
     let printed = format!("{error} {:?}", std::error::Error::source(&error));
     assert!(!printed.contains("/apps/"), "{printed}");
@@ -212,7 +246,7 @@ async fn failed_tls_handshake_has_cost_nothing() {
         .await
         .unwrap_err();
     assert!(matches!(error, Error::Unavailable { .. }), "{error}");
-    assert!(!error.may_have_cost());
+    assert!(!may_have_cost(&error));
 }
 
 #[tokio::test]
@@ -223,7 +257,7 @@ async fn no_request_is_sent_after_the_deadline() {
         .await
         .unwrap_err();
     assert_eq!(error.code(), "deadline");
-    assert!(!error.may_have_cost() && !error.counts_for_circuit());
+    assert!(!may_have_cost(&error) && !error.counts_for_circuit());
     assert!(server.requests().is_empty());
 }
 
@@ -249,7 +283,7 @@ async fn deadline_ends_a_call_in_each_phase() {
             }
         };
         assert_eq!(error.code(), "deadline", "{error}");
-        assert!(error.may_have_cost() && !error.counts_for_circuit());
+        assert!(may_have_cost(&error) && !error.counts_for_circuit());
         let error = client(&server)
             .complete(&call(), Instant::now() + SHORT)
             .await
@@ -283,9 +317,31 @@ async fn only_text_stops_the_first_token_timeout() {
         );
         let error = client.stream(&call(), far_deadline()).await.unwrap_err();
         assert_eq!(error.code(), "timeout_first_token", "{error}");
-        assert!(error.may_have_cost() && error.counts_for_circuit());
+        assert!(may_have_cost(&error) && error.counts_for_circuit());
         assert_eq!(server.requests().len(), 1, "a timeout is not retried");
     }
+}
+
+#[tokio::test]
+async fn any_frame_is_a_sign_of_life() {
+    let frames: Vec<&str> = include_str!("../testdata/stream-thinking.sse")
+        .split_inclusive("\n\n")
+        .collect();
+    let mut script = vec![head(200, "text/event-stream", "")];
+    for frame in frames {
+        script.extend([Step::Pause(SHORT), Step::Send(frame.into())]);
+    }
+    let server = Server::start(vec![script]).await;
+    let client = with(
+        &server,
+        Timeouts {
+            idle: SHORT * 2,
+            ..Timeouts::default()
+        },
+    );
+    let (text, answer) = events(&client, &call()).await;
+    assert!(answer.is_ok());
+    assert_eq!(text, "结论：加一名教练。");
 }
 
 #[tokio::test]

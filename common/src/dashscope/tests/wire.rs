@@ -32,6 +32,10 @@ fn text_is_read_in_each_shape() {
             "收到",
         ),
         (r#"{"workflow_message":{"message":null}}"#, ""),
+        (
+            r#"{"workflow_message":{"node_type":"Start","message":{"content":"{\"city\":\"杭州\"}"}}}"#,
+            "",
+        ),
         (r#"{"workflow_message":"?"}"#, ""),
         (r#"{"text":"","thoughts":[{"thought":"用户"}]}"#, ""),
         ("null", ""),

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::{
-    dashscope::{self, Usage},
+    dashscope::{self, Spent, Usage},
     governance::apps::App,
     platform::metrics,
 };
@@ -21,8 +21,11 @@ pub struct RunEnd {
     pub tokens_in: Option<i64>,
     /// `None` if DashScope did not report it.
     pub tokens_out: Option<i64>,
-    /// Charges the reservation if the tokens are unknown, because the call may have cost tokens.
-    pub charge_unknown: bool,
+    /// Number of tries whose tokens are unknown. Each is charged the reservation, because it may
+    /// have cost tokens.
+    pub unknown_tries: u32,
+    /// DashScope reported more tokens than a model can use.
+    pub usage_implausible: bool,
     /// The DashScope session to continue with.
     pub session_id: Option<String>,
     /// DashScope no longer had the session that the request named.
@@ -53,28 +56,28 @@ impl RunEnd {
         let mut end = Self {
             status: "success",
             response: Some(answer.text.replace('\0', "")),
-            charge_unknown: true,
             session_id: answer.session_id.clone(),
             attempts: answer.attempts,
             upstream_request_id: answer.request_id.clone(),
             circuit: "success",
             ..Self::default()
         };
-        end.add_usage(answer.usage);
+        end.add_spent(answer.spent);
         end
     }
 
     /// A call that was cancelled because another worker took over the job.
     pub(crate) fn given_up() -> Self {
-        Self {
+        let mut end = Self {
             status: "failed",
-            charge_unknown: true,
             attempts: 1,
             error_code: Some("interrupted"),
             error_message: Some("another worker took over the job during the call".to_owned()),
             circuit: "neither",
             ..Self::default()
-        }
+        };
+        end.add_spent(Spent::CANCELLED);
+        end
     }
 
     /// A call of a job that failed.
@@ -88,7 +91,6 @@ impl RunEnd {
         };
         let mut end = Self {
             status,
-            charge_unknown: err.may_have_cost(),
             attempts: details.attempts,
             upstream_request_id: details.request_id.clone(),
             error_code: Some(code),
@@ -101,7 +103,7 @@ impl RunEnd {
             },
             ..Self::default()
         };
-        end.add_usage(details.usage);
+        end.add_spent(err.spent());
         end
     }
 
@@ -113,10 +115,17 @@ impl RunEnd {
     }
 
     /// Adds the tokens of a call. A reply may need two calls, and both are charged.
-    pub(crate) fn add_usage(&mut self, usage: Option<Usage>) {
-        let sum = Usage::sum(self.usage(), usage);
-        self.tokens_in = sum.map(|usage| usage.input_tokens);
-        self.tokens_out = sum.map(|usage| usage.output_tokens);
+    pub(crate) fn add_spent(&mut self, spent: Spent) {
+        let mut sum = Spent {
+            usage: self.usage(),
+            unknown: self.unknown_tries,
+            is_implausible: self.usage_implausible,
+        };
+        sum.add(spent);
+        self.tokens_in = sum.usage.map(|usage| usage.input_tokens);
+        self.tokens_out = sum.usage.map(|usage| usage.output_tokens);
+        self.unknown_tries = sum.unknown;
+        self.usage_implausible = sum.is_implausible;
     }
 
     /// The tokens, if known.
@@ -135,14 +144,9 @@ impl RunEnd {
         metrics::circuit(app.name(), circuit);
     }
 
-    /// The tokens charged to the budget. If they are unknown and the call may have cost tokens, the
-    /// reservation is charged.
+    /// The tokens charged to the budget, as in `finish_run`.
     fn charged(&self, reserved_tokens: i64) -> i64 {
-        let unknown = if self.charge_unknown {
-            reserved_tokens
-        } else {
-            0
-        };
-        self.usage().map_or(unknown, |usage| usage.total())
+        let known = self.usage().map_or(0, |usage| usage.total());
+        known + i64::from(self.unknown_tries) * reserved_tokens
     }
 }

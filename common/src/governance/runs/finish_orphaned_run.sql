@@ -3,7 +3,7 @@ declare
     e run_end;
 begin
     e.status := 'failed';
-    e.charge_unknown := true;
+    e.unknown_tries := 1;
     e.latency_ms := (extract(epoch from clock_timestamp() - l.created_at) * 1000)::bigint;
     e.attempts := l.attempts;
     e.error_code := 'interrupted';

@@ -12,7 +12,8 @@ create type run_end as (
     response text,
     tokens_in bigint,
     tokens_out bigint,
-    charge_unknown boolean,
+    unknown_tries integer,
+    usage_implausible boolean,
     session_id text,
     session_lost boolean,
     prompt text,
@@ -45,27 +46,33 @@ begin
     update biz.ai_run_logs l set
         status = e.status,
         -- Blocked content is no problem of the service.
-        alert_status = case when e.status in ('failed', 'timeout')
-                             and e.error_code is distinct from 'content_blocked'
-                            then 'pending' end,
+        alert_status = case
+            when e.status in ('failed', 'timeout')
+                and e.error_code is distinct from 'content_blocked' then 'pending'
+            when e.usage_implausible then 'pending' end,
         request_prompt = coalesce(e.prompt, l.request_prompt),
         prompt_version = coalesce(e.prompt_version, l.prompt_version),
         response_text = e.response,
         tokens_in = e.tokens_in,
         tokens_out = e.tokens_out,
         tokens_used = e.tokens_in + e.tokens_out,
-        tokens_estimated = e.tokens_in is null and e.charge_unknown,
+        tokens_estimated = coalesce(e.unknown_tries, 0) > 0,
+        tokens_charged = coalesce(e.tokens_in + e.tokens_out, 0)
+            + coalesce(e.unknown_tries, 0) * l.reserved_tokens,
         first_token_ms = e.first_token_ms,
         latency_ms = e.latency_ms,
         attempts = e.attempts,
         session_id = e.session_id,
         upstream_request_id = e.upstream_request_id,
-        error_code = e.error_code,
-        error_message = e.error_message,
+        error_code = coalesce(
+            e.error_code, case when e.usage_implausible then 'usage_implausible' end),
+        error_message = nullif(concat_ws('; ', e.error_message, case when e.usage_implausible
+            then 'DashScope reported more tokens than a model can use: the reservation is charged'
+            end), ''),
         finished_at = clock_timestamp()
     where l.id = p_run and l.created_at = p_run_at and l.site_id = p_site and l.status = 'running'
     returning l.app_type, coalesce(l.app_id, l.app_type), l.local_day, l.reserved_tokens,
-              coalesce(l.tokens_used, case when e.charge_unknown then l.reserved_tokens else 0 end)
+              l.tokens_charged
     into v_app, v_app_id, v_day, v_reserved, v_charge;
     r.applied := found;
     if not r.applied then return r; end if;

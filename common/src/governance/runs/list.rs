@@ -62,8 +62,8 @@ pub struct Entry {
     pub status: String,
     /// Tokens that DashScope reported. `None` if it reported none.
     pub tokens_used: Option<i64>,
-    /// Tokens that the budget and the dashboard count. If `tokens_used` is `None` and the call may
-    /// have cost tokens, this is the reservation.
+    /// Tokens that the budget and the dashboard count: `tokens_used`, and the reservation for each
+    /// try that may have cost tokens but reported no usage.
     pub tokens_charged: i64,
     /// Until the response was complete.
     pub latency_ms: Option<i64>,
@@ -183,7 +183,7 @@ pub(super) async fn read(
         select counted.total as "total!", nullif(days.began_at, '-infinity') as began_at, nullif(days.ended_at, 'infinity') as ended_at,
                r.id as "id?", r.site_id as "site_id?", r.app_type as "app_type?", r.trigger_type as "trigger_type?", r.member_id,
                r.status as "status?", r.tokens_used,
-               coalesce(r.tokens_used, case when r.tokens_estimated then r.reserved_tokens else 0 end) as "tokens_charged!",
+               coalesce(r.tokens_charged, r.tokens_used, case when r.tokens_estimated then r.reserved_tokens else 0 end) as "tokens_charged!",
                r.latency_ms, r.first_token_ms, r.error_code, r.error_message, r.created_at as "created_at?"
         from days cross join count_runs($1, days.began_at, days.ended_at, $6, $7, $8, $9) counted (total) left join lateral (
             select r.* from find_runs(

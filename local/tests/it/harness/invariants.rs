@@ -71,7 +71,7 @@ const OF_THE_BOOKS: [(&str, &str); 6] = [
              select site_id, local_day as day, app_type, count(*) as calls,
                     count(*) filter (where status in ('success', 'stopped')) as successes,
                     count(*) filter (where status not in ('success', 'stopped')) as failures,
-                    sum(coalesce(tokens_used, case when tokens_estimated then reserved_tokens end, 0))::bigint as tokens,
+                    sum(coalesce(tokens_charged, tokens_used, case when tokens_estimated then reserved_tokens end, 0))::bigint as tokens,
                     sum(latency_ms)::bigint as latency,
                     count(*) filter (where status not in ('circuit_open', 'budget_exceeded')) as made
              from biz.ai_run_logs where status <> 'running' group by 1, 2, 3

@@ -62,6 +62,21 @@ async fn an_unreadable_answer_is_tried_three_times_in_all() {
 }
 
 #[tokio::test]
+async fn an_answer_above_the_limit_is_asked_for_once() {
+    let parlor = parlor().await;
+    // More than 2 MiB.
+    parlor.app_does("app3_clue", "huge:2200000");
+    let job = parlor.member_paid(MEMBER, 1).await;
+    parlor.work().await;
+    assert_eq!(parlor.job(job).await["status"], "failed");
+    let runs = parlor.runs(job).await;
+    assert_eq!(column(&runs, "error_code"), ["upstream_refused"]);
+    let message = runs[0]["error_message"].as_str().unwrap();
+    assert!(message.contains("longer than 2097152 bytes"), "{message}");
+    invariants::check_books(&parlor).await;
+}
+
+#[tokio::test]
 async fn a_readable_second_answer_is_used() {
     let parlor = parlor().await;
     parlor.app_does("app3_clue", "bad-json-once");

@@ -197,7 +197,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     (
         "finish_job_run(",
         "1, 1000000, 1, 1000000, 1, 1000000, date_trunc('month', now()), \
-         '{\"status\": \"success\", \"tokens_in\": 10, \"tokens_out\": 20, \"charge_unknown\": true, \"session_lost\": false, \
+         '{\"status\": \"success\", \"tokens_in\": 10, \"tokens_out\": 20, \"unknown_tries\": 1, \"usage_implausible\": false, \"session_lost\": false, \
          \"latency_ms\": 900, \"attempts\": 1, \"circuit\": \"success\"}', '{}', null",
     ),
     (
@@ -212,7 +212,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     (
         "finish_session_reply(",
         "1, 1000000, 1, 1000000, date_trunc('month', now()), \
-         '{\"status\": \"failed\", \"tokens_in\": 10, \"tokens_out\": 20, \"charge_unknown\": true, \"session_lost\": false, \
+         '{\"status\": \"failed\", \"tokens_in\": 10, \"tokens_out\": 20, \"unknown_tries\": 1, \"usage_implausible\": false, \"session_lost\": false, \
          \"latency_ms\": 900, \"attempts\": 1, \"circuit\": \"failure\"}'",
     ),
     ("end_session_reply(", "1, 2, 1, 'upstream_error', 'x'"),
@@ -248,7 +248,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     (
         "from finish_reply(",
         "1, 1000000, 1000000, date_trunc('month', now()), 'complete', 0, '你好', \
-         '{\"status\": \"success\", \"tokens_in\": 10, \"tokens_out\": 20, \"charge_unknown\": true, \"session_lost\": false, \
+         '{\"status\": \"success\", \"tokens_in\": 10, \"tokens_out\": 20, \"unknown_tries\": 1, \"usage_implausible\": false, \"session_lost\": false, \
          \"latency_ms\": 900, \"attempts\": 1, \"circuit\": \"success\"}'",
     ),
     ("make_run_log_partitions(", ""),
