@@ -74,23 +74,32 @@ impl Parlor {
             .unwrap();
     }
 
-    /// Runs jobs until none is pending, including those that are put off. On a busy machine, a job
-    /// may be put off because its database connection timed out.
+    /// Runs jobs until all have ended, including those that are put off. On a busy machine, a
+    /// statement may time out: then the worker puts its job off, or leaves it for the sweep.
     pub async fn work_until_done(&self) {
         for _ in 0..20 {
             self.work().await;
-            let pending: bool = sqlx::query_scalar(
-                "select exists (select from biz.ai_trigger_jobs where status = 'pending')",
-            )
-            .fetch_one(&self.db)
-            .await
-            .unwrap();
-            if !pending {
+            if !self.make_unfinished_jobs_due().await {
                 return;
             }
-            self.make_jobs_due().await;
         }
-        panic!("jobs are still pending after 20 rounds");
+        panic!("jobs are still unfinished after 20 rounds");
+    }
+
+    /// Makes all jobs due that have not ended. Call it only while no worker runs. Returns false if
+    /// all have ended.
+    pub async fn make_unfinished_jobs_due(&self) -> bool {
+        let unfinished: Vec<String> = sqlx::query_scalar(
+            "select distinct status::text from biz.ai_trigger_jobs where status in ('pending', 'running')",
+        )
+        .fetch_all(&self.db)
+        .await
+        .unwrap();
+        if unfinished.iter().any(|status| status == "running") {
+            self.expire_leases_and_sweep().await;
+        }
+        self.make_jobs_due().await;
+        !unfinished.is_empty()
     }
 
     /// Expires all leases, as if every worker and generator had died long ago, and sweeps.
