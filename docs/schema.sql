@@ -335,8 +335,8 @@ CREATE TABLE biz.ai_run_logs (
     error_message text,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     finished_at timestamp with time zone,
-    tokens_charged bigint,
-    app_id text
+    app_id text,
+    tokens_charged bigint
 )
 PARTITION BY RANGE (created_at);
 COMMENT ON TABLE biz.ai_run_logs IS 'Calls of applications, also refused and failed ones';
@@ -346,8 +346,8 @@ COMMENT ON COLUMN biz.ai_run_logs.tokens_estimated IS 'True if the usage of a tr
 COMMENT ON COLUMN biz.ai_run_logs.reserved_tokens IS 'Reserved from the budget until the run ends';
 COMMENT ON COLUMN biz.ai_run_logs.local_day IS 'The site''s day on which the run began; usage and counters belong to this day';
 COMMENT ON COLUMN biz.ai_run_logs.attempts IS 'Requests sent to DashScope, including retries';
-COMMENT ON COLUMN biz.ai_run_logs.tokens_charged IS 'Charged to the budget: the reported tokens, and the reservation for each try of unknown usage; null while the run is running and in older rows';
 COMMENT ON COLUMN biz.ai_run_logs.app_id IS 'Id of the DashScope application that the run calls; null in older rows';
+COMMENT ON COLUMN biz.ai_run_logs.tokens_charged IS 'Charged to the budget: the reported tokens, and the reservation for each try of unknown usage; null while the run is running and in older rows';
 CREATE SEQUENCE biz.ai_run_logs_id_seq
     START WITH 1
     INCREMENT BY 1
@@ -384,8 +384,8 @@ CREATE TABLE biz.ai_run_logs_default (
     error_message text,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     finished_at timestamp with time zone,
-    tokens_charged bigint,
-    app_id text
+    app_id text,
+    tokens_charged bigint
 );
 COMMENT ON TABLE biz.ai_run_logs_default IS 'Runs of months without a partition; normally empty';
 CREATE TABLE biz.ai_trigger_jobs (
