@@ -188,10 +188,32 @@ const OF_THE_CACHE: [(&str, &str); 5] = [
     ),
 ];
 
-/// Checks the conversation and the books (runs, usage counters, circuits).
+/// Checks the conversation and the books (runs, usage counters, circuits), and that the next
+/// message of the conversation gets a reply.
 pub async fn check(parlor: &Parlor, user: i64, chat: i64) {
+    check_stored(parlor, user, chat).await;
+    check_next_message(parlor, user, chat).await;
+    check_stored(parlor, user, chat).await;
+}
+
+/// Like [`check`], without another message.
+pub async fn check_stored(parlor: &Parlor, user: i64, chat: i64) {
     check_conversation(parlor, user, chat).await;
     check_books(parlor).await;
+}
+
+/// Whatever happened before, a healthy application replies to the next message. An open circuit may
+/// delay it, so its pause is ended here.
+pub async fn check_next_message(parlor: &Parlor, user: i64, chat: i64) {
+    parlor.simulator.set_scenario(None, None);
+    parlor.simulator.release();
+    parlor
+        .execute("update biz.ai_circuits set retry_at = clock_timestamp() where retry_at > clock_timestamp()")
+        .await;
+    let sent = parlor.send(user, chat, "继续").await;
+    let reply = &sent.ok()["aiReply"];
+    assert_eq!(reply["status"], "complete", "{reply}");
+    assert_ne!(reply["content"], "");
 }
 
 /// Checks the stored messages of a conversation, and that each way to read them returns the same.
