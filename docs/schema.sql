@@ -306,6 +306,19 @@ ALTER TABLE biz.ai_messages ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     NO MAXVALUE
     CACHE 1
 );
+CREATE TABLE biz.ai_refusals (
+    user_id bigint NOT NULL,
+    reason biz.run_status NOT NULL,
+    app_id text NOT NULL,
+    site_id bigint NOT NULL,
+    run_id bigint NOT NULL,
+    run_at timestamp with time zone NOT NULL,
+    refusals biz.counter NOT NULL
+)
+WITH (fillfactor='50');
+COMMENT ON TABLE biz.ai_refusals IS 'The last logged refusal of a user by budget or circuit, per reason and application. Refusals of the next minute are added to the same run, and count as messages against the user''s rate';
+COMMENT ON COLUMN biz.ai_refusals.run_id IS 'The row of biz.ai_run_logs that counts the refusals';
+COMMENT ON COLUMN biz.ai_refusals.run_at IS 'The first of these refusals; the others are within a minute';
 CREATE TABLE biz.ai_run_logs (
     id bigint NOT NULL,
     site_id bigint NOT NULL,
@@ -335,8 +348,9 @@ CREATE TABLE biz.ai_run_logs (
     error_message text,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     finished_at timestamp with time zone,
+    app_id text,
     tokens_charged bigint,
-    app_id text
+    refusals bigint
 )
 PARTITION BY RANGE (created_at);
 COMMENT ON TABLE biz.ai_run_logs IS 'Calls of applications, also refused and failed ones';
@@ -346,8 +360,9 @@ COMMENT ON COLUMN biz.ai_run_logs.tokens_estimated IS 'True if the usage of a tr
 COMMENT ON COLUMN biz.ai_run_logs.reserved_tokens IS 'Reserved from the budget until the run ends';
 COMMENT ON COLUMN biz.ai_run_logs.local_day IS 'The site''s day on which the run began; usage and counters belong to this day';
 COMMENT ON COLUMN biz.ai_run_logs.attempts IS 'Requests sent to DashScope, including retries';
-COMMENT ON COLUMN biz.ai_run_logs.tokens_charged IS 'Charged to the budget: the reported tokens, and the reservation for each try of unknown usage; null while the run is running and in older rows';
 COMMENT ON COLUMN biz.ai_run_logs.app_id IS 'Id of the DashScope application that the run calls; null in older rows';
+COMMENT ON COLUMN biz.ai_run_logs.tokens_charged IS 'Charged to the budget: the reported tokens, and the reservation for each try of unknown usage; null while the run is running and in older rows';
+COMMENT ON COLUMN biz.ai_run_logs.refusals IS 'Only for refused runs: number of refusals that this row counts. Those of a user within a minute, or those of a job; finished_at is the last one';
 CREATE SEQUENCE biz.ai_run_logs_id_seq
     START WITH 1
     INCREMENT BY 1
@@ -384,8 +399,9 @@ CREATE TABLE biz.ai_run_logs_default (
     error_message text,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     finished_at timestamp with time zone,
+    app_id text,
     tokens_charged bigint,
-    app_id text
+    refusals bigint
 );
 COMMENT ON TABLE biz.ai_run_logs_default IS 'Runs of months without a partition; normally empty';
 CREATE TABLE biz.ai_trigger_jobs (
@@ -679,6 +695,8 @@ ALTER TABLE ONLY biz.ai_messages
     ADD CONSTRAINT ai_messages_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY biz.ai_messages
     ADD CONSTRAINT ai_messages_seq_key UNIQUE (conversation_id, seq);
+ALTER TABLE ONLY biz.ai_refusals
+    ADD CONSTRAINT ai_refusals_pkey PRIMARY KEY (user_id, reason, app_id);
 ALTER TABLE ONLY biz.ai_run_logs
     ADD CONSTRAINT ai_run_logs_pkey PRIMARY KEY (id, created_at);
 ALTER TABLE ONLY biz.ai_run_logs_default
@@ -804,6 +822,8 @@ ALTER TABLE ONLY biz.ai_job_turns
     ADD CONSTRAINT ai_job_turns_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
 ALTER TABLE ONLY biz.ai_messages
     ADD CONSTRAINT ai_messages_conversation_id_fkey FOREIGN KEY (conversation_id) REFERENCES biz.ai_conversations(id);
+ALTER TABLE ONLY biz.ai_refusals
+    ADD CONSTRAINT ai_refusals_user_id_fkey FOREIGN KEY (user_id) REFERENCES biz.users(id);
 ALTER TABLE ONLY biz.ai_trigger_jobs
     ADD CONSTRAINT ai_trigger_jobs_batch_id_fkey FOREIGN KEY (batch_id) REFERENCES biz.ai_batches(id);
 ALTER TABLE ONLY biz.ai_trigger_jobs

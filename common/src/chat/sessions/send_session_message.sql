@@ -28,6 +28,8 @@ declare
     r sent_message;
     c biz.ai_conversations;
     m biz.ai_messages;
+    l biz.ai_run_logs;
+    v_room budget_room;
     v_now timestamptz;
     v_retry_at timestamptz;
 begin
@@ -69,8 +71,22 @@ begin
     if v_retry_at is not null then
         r.outcome := 'rate_limited';
     else
-        v_retry_at := (budget_room(p_site, p_reserve)).retry_at;
-        if v_retry_at is not null then r.outcome := 'budget_exceeded'; end if;
+        v_room := budget_room(p_site, p_reserve);
+        v_retry_at := v_room.retry_at;
+    end if;
+    if v_room.retry_at is not null then
+        r.outcome := 'budget_exceeded';
+        l.id := nextval('biz.ai_run_logs_id_seq');
+        l.site_id := p_site;
+        l.user_id := p_user;
+        l.app_type := 'app1_chat';
+        l.app_id := coalesce(
+            (select a.app_id from biz.agents a where a.id = c.agent_id), l.app_type);
+        l.trigger_type := 'session';
+        l.status := r.outcome;
+        l.local_day := v_room.day;
+        l.created_at := v_room.at;
+        perform log_refusal(l);
     end if;
     v_now := clock_timestamp();
     if v_retry_at is not null then

@@ -1,8 +1,8 @@
 -- l is the run to admit: site, app, trigger, reserved_tokens and all other known columns. It is
 -- returned with id, day, time and status. Day and time are those when the budget was read.
--- An admitted run has the status running and is not stored yet (see open_run). A rejected run has
--- the status budget_exceeded or circuit_open. It is stored, unless it is a job that waits for a
--- circuit. In the returned row of a rejected run, finished_at is the time to retry.
+-- An admitted run has the status running and is not stored yet (see open_run). A refused run has
+-- the status budget_exceeded or circuit_open. It is logged, unless it is a job that waits for a
+-- circuit. In the returned row of a refused run, finished_at is the time to retry.
 create function admit_run(l biz.ai_run_logs) returns biz.ai_run_logs language plpgsql as $$
 declare
     v_room budget_room := budget_room(l.site_id, l.reserved_tokens);
@@ -34,25 +34,11 @@ begin
         l.status := 'running';
         return l;
     end if;
-    -- Rejected runs are logged and counted, so that the dashboard shows them. They cost no tokens.
-    insert into biz.ai_run_logs (
-        id, site_id, user_id, app_type, app_id, trigger_type, member_id, job_id, status, alert_status,
-        prompt_version, request_prompt, local_day, latency_ms, error_code, created_at, finished_at)
-    values (
-        l.id, l.site_id, l.user_id, l.app_type, l.app_id, l.trigger_type, l.member_id, l.job_id,
-        l.status,
-        case l.status when 'circuit_open' then 'pending' end, l.prompt_version,
-        l.request_prompt, l.local_day, 0, l.status, l.created_at, l.created_at);
-    insert into biz.ai_usage_daily as u (
-        site_id, day, app_type, calls, failures, last_status, last_call_at)
-    values (l.site_id, l.local_day, l.app_type, 1, 1, l.status, l.created_at)
-    on conflict on constraint ai_usage_daily_pkey do update set
-        calls = u.calls + 1, failures = u.failures + 1,
-        last_status = excluded.last_status, last_call_at = excluded.last_call_at;
+    perform log_refusal(l);
     l.finished_at := greatest(v_room.retry_at, l.created_at + interval '1 second');
     return l;
 end $$;
 
 comment on function admit_run is
-    'Checks by budget and circuit whether a run may begin. Logs a rejected run; its returned '
+    'Checks by budget and circuit whether a run may begin. Logs a refused run; its returned '
     'finished_at is when to retry';

@@ -216,8 +216,18 @@ async fn a_job_whose_site_has_used_up_its_budget_waits_for_the_next_day() {
     .await
     .unwrap();
     assert!(at_midnight);
+    // However often it is tried, its refusals are one row of the run log.
+    for _ in 0..3 {
+        parlor.make_jobs_due().await;
+        parlor.work().await;
+    }
     let runs = parlor.runs(job).await;
     assert_eq!(column(&runs, "status"), ["success", "budget_exceeded"]);
+    let refused = parlor.last_run().await;
+    assert_eq!(
+        (&refused["refusals"], &refused["request_prompt"]),
+        (&json!(4), &Value::Null)
+    );
     assert_eq!(parlor.simulator.calls_count(), 1);
     // Each site has its own budget.
     let event = consumption(20_001, 1);

@@ -1,0 +1,24 @@
+-- Limits of users: refusals, reservations, readers and empty conversations.
+
+-- Refused calls are counted instead of stored one by one.
+
+alter table biz.ai_run_logs add column refusals bigint;
+comment on column biz.ai_run_logs.refusals is
+    'Only for refused runs: number of refusals that this row counts. Those of a user within a '
+    'minute, or those of a job; finished_at is the last one';
+
+create table biz.ai_refusals (
+    user_id bigint not null constraint ai_refusals_user_id_fkey references biz.users (id),
+    reason biz.run_status not null,
+    app_id text not null,
+    site_id bigint not null,
+    run_id bigint not null,
+    run_at timestamptz not null,
+    refusals biz.counter not null,
+    constraint ai_refusals_pkey primary key (user_id, reason, app_id)
+) with (fillfactor = 50);
+comment on table biz.ai_refusals is
+    'The last logged refusal of a user by budget or circuit, per reason and application. Refusals '
+    'of the next minute are added to the same run, and count as messages against the user''s rate';
+comment on column biz.ai_refusals.run_id is 'The row of biz.ai_run_logs that counts the refusals';
+comment on column biz.ai_refusals.run_at is 'The first of these refusals; the others are within a minute';
