@@ -118,7 +118,7 @@ pub(super) async fn begin(
     limits: ChatLimits,
 ) -> Result<BeginOutcome> {
     let begun = async {
-        let (mut connection, patience) = db.acquire_patiently().await?;
+        let (mut connection, until) = db.acquire_in_time().await?;
         sqlx::query!(
             r#"
         select outcome as "outcome!", user_message_id, user_message_at, message_id, message_at, run_id, run_at,
@@ -135,7 +135,7 @@ pub(super) async fn begin(
             limits.rate_per_minute,
             limits.max_streams,
             LEASE.as_secs_f64(),
-            patience,
+            until,
             HISTORY.session_age.as_secs_f64(),
             HISTORY.session_rounds,
             HISTORY.turns,

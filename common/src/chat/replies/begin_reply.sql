@@ -34,7 +34,7 @@ create function begin_reply(
     p_max_streams integer,
     p_lease_seconds double precision,
     p_history history_limits,
-    p_patience_ms integer default 1200
+    p_until timestamptz default 'infinity'
 ) returns begun_reply language plpgsql as $$
 declare
     r begun_reply;
@@ -187,10 +187,9 @@ begin
     perform count_messages(p_site, p_conversation, 2, r.user_message_id, 'user', p_content,
                            l.created_at, 0, v_bot is not null);
 
-    -- After waiting this long for a lock, the caller has timed out and returned 503. The reply must
-    -- not begin, because nothing would make it.
-    if clock_timestamp() - statement_timestamp() > make_interval(secs => p_patience_ms / 1000.0)
-    then
+    -- After this time, the caller has returned 503. The reply must not begin, because nothing would
+    -- make it.
+    if clock_timestamp() > p_until then
         raise exception 'a reply began too late' using errcode = 'query_canceled';
     end if;
     r.outcome := 'begun';

@@ -27,7 +27,7 @@ create function begin_session_reply(
     p_reserve bigint,
     p_lease_seconds double precision,
     p_history history_limits,
-    p_patience_ms integer default 1200
+    p_until timestamptz default 'infinity'
 ) returns begun_session_reply language plpgsql as $$
 declare
     r begun_session_reply;
@@ -94,8 +94,7 @@ begin
         r.history_roles := v_turns.roles;
         r.history_texts := v_turns.texts;
     end if;
-    if clock_timestamp() - statement_timestamp() > make_interval(secs => p_patience_ms / 1000.0)
-    then
+    if clock_timestamp() > p_until then
         raise exception 'a reply began too late' using errcode = 'query_canceled';
     end if;
     return r;

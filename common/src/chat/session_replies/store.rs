@@ -47,7 +47,7 @@ words! {
 /// Admits and opens the run, and reads the message and its context.
 pub(super) async fn begin(context: &JobContext, job: &Job) -> Result<Prepared, StepError> {
     let begun = async {
-        let (mut connection, patience) = context.db.acquire_patiently().await?;
+        let (mut connection, until) = context.db.acquire_in_time().await?;
         sqlx::query!(
             r#"
             select outcome as "outcome!", user_id, nickname, role, content, app_id, session_id,
@@ -59,7 +59,7 @@ pub(super) async fn begin(context: &JobContext, job: &Job) -> Result<Prepared, S
             job.fence,
             context.limits.reserved_tokens,
             LEASE.as_secs_f64(),
-            patience,
+            until,
             HISTORY.session_age.as_secs_f64(),
             HISTORY.session_rounds,
             HISTORY.turns,

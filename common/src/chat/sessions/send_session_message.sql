@@ -22,7 +22,8 @@ create function send_session_message(
     p_key text,
     p_key_seconds double precision,
     p_rate_per_minute integer,
-    p_reserve bigint
+    p_reserve bigint,
+    p_until timestamptz default 'infinity'
 ) returns sent_message language plpgsql as $$
 declare
     r sent_message;
@@ -113,6 +114,10 @@ begin
         values (c.id, p_key, r.message_id)
         on conflict on constraint ai_idempotency_keys_pkey do update set
             message_id = excluded.message_id, created_at = excluded.created_at;
+    end if;
+    -- As in begin_reply: the caller has returned 503, and may send the message again.
+    if clock_timestamp() > p_until then
+        raise exception 'a message was stored too late' using errcode = 'query_canceled';
     end if;
     r.outcome := 'sent';
     return r;

@@ -20,7 +20,7 @@ create function begin_job_run(
     p_prompt text,
     p_prompt_version text,
     p_lease_seconds double precision,
-    p_patience_ms integer default 1200
+    p_until timestamptz default 'infinity'
 ) returns begun_run language plpgsql as $$
 declare
     r begun_run;
@@ -45,7 +45,7 @@ begin
     if l.status = 'running' then
         perform open_run(l);
         -- As in begin_reply: the caller has timed out.
-        if clock_timestamp() - statement_timestamp() > make_interval(secs => p_patience_ms / 1000.0) then
+        if clock_timestamp() > p_until then
             raise exception 'a run began too late' using errcode = 'query_canceled';
         end if;
     else

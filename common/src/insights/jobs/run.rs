@@ -54,7 +54,7 @@ words! {
 /// The round trip before a call: claim, budget, circuit, reservation, run log.
 pub(super) async fn begin(db: &Db, claim: Claim, run: &NewRun<'_>) -> Result<BeginRun> {
     let begun = async {
-        let (mut connection, patience) = db.acquire_patiently().await?;
+        let (mut connection, until) = db.acquire_in_time().await?;
         sqlx::query!(
             r#"
             select outcome as "outcome!", run_id, run_at, retry_at
@@ -70,7 +70,7 @@ pub(super) async fn begin(db: &Db, claim: Claim, run: &NewRun<'_>) -> Result<Beg
             run.prompt,
             run.app.prompt_version(),
             run.lease,
-            patience,
+            until,
         )
         .fetch_one(&mut *connection)
         .await

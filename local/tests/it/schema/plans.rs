@@ -192,7 +192,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("set run_after = least(run_after, now())", "1, 1"),
     (
         "begin_job_run(",
-        "1, 1000000, 1, 'app3_clue', 'app3_clue', 7, 2000, '{}', 'app3_clue/1', 30, 1200",
+        "1, 1000000, 1, 'app3_clue', 'app3_clue', 7, 2000, '{}', 'app3_clue/1', 30, 'infinity'",
     ),
     (
         "finish_job_run(",
@@ -206,7 +206,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ),
     (
         "begin_session_reply(",
-        "1, 1000000, 1, 2000, 30, 1200, 3000, 50, 20",
+        "1, 1000000, 1, 2000, 30, 'infinity', 3000, 50, 20",
     ),
     ("lateral turns_before(", "1, 1000002, 20"),
     (
@@ -239,7 +239,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("from biz.users where id = $1", "7"),
     (
         "from begin_reply(",
-        "1, 7, 6, '你好', 'm-1', 'app1_chat', 2000, 20, 2, 30, 1200, 3000, 50, 20",
+        "1, 7, 6, '你好', 'm-1', 'app1_chat', 2000, 20, 2, 30, 'infinity', 3000, 50, 20",
     ),
     (
         "select u.listed_conversations as total",
@@ -269,7 +269,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ),
     (
         "send_session_message(",
-        "1, 1, '00000000-0000-4000-8000-0000000000bb', '你好', 'markdown', 3000001, 'k', 86400, 20, 2000",
+        "1, 1, '00000000-0000-4000-8000-0000000000bb', '你好', 'markdown', 3000001, 'k', 86400, 20, 2000, 'infinity'",
     ),
     (
         "title = coalesce($4, c.title)",
