@@ -350,7 +350,8 @@ CREATE TABLE biz.ai_run_logs (
     finished_at timestamp with time zone,
     app_id text,
     tokens_charged bigint,
-    refusals bigint
+    refusals bigint,
+    prompt_tokens bigint
 )
 PARTITION BY RANGE (created_at);
 COMMENT ON TABLE biz.ai_run_logs IS 'Calls of applications, also refused and failed ones';
@@ -363,6 +364,7 @@ COMMENT ON COLUMN biz.ai_run_logs.attempts IS 'Requests sent to DashScope, inclu
 COMMENT ON COLUMN biz.ai_run_logs.app_id IS 'Id of the DashScope application that the run calls; null in older rows';
 COMMENT ON COLUMN biz.ai_run_logs.tokens_charged IS 'Charged to the budget: the reported tokens, and the reservation for each try of unknown usage; null while the run is running and in older rows';
 COMMENT ON COLUMN biz.ai_run_logs.refusals IS 'Only for refused runs: number of refusals that this row counts. Those of a user within a minute, or those of a job; finished_at is the last one';
+COMMENT ON COLUMN biz.ai_run_logs.prompt_tokens IS 'Estimated tokens of the prompt, part of the reservation; null in older rows';
 CREATE SEQUENCE biz.ai_run_logs_id_seq
     START WITH 1
     INCREMENT BY 1
@@ -401,7 +403,8 @@ CREATE TABLE biz.ai_run_logs_default (
     finished_at timestamp with time zone,
     app_id text,
     tokens_charged bigint,
-    refusals bigint
+    refusals bigint,
+    prompt_tokens bigint
 );
 COMMENT ON TABLE biz.ai_run_logs_default IS 'Runs of months without a partition; normally empty';
 CREATE TABLE biz.ai_trigger_jobs (
@@ -435,6 +438,7 @@ CREATE TABLE biz.ai_trigger_jobs (
     conversation_id bigint,
     waits_for biz.job_wait,
     waits_on text,
+    waits_tokens bigint,
     CONSTRAINT ai_trigger_jobs_connector_type_known CHECK ((connector_type = ANY (ARRAY['event_bus'::text, 'admin_api'::text, 'schedule'::text, 'command'::text, 'job'::text, 'session_api'::text, 'batch'::text]))),
     CONSTRAINT ai_trigger_jobs_event_type_known CHECK ((event_type = ANY (ARRAY['consumption.settled'::text, 'note.created'::text, 'task.assigned'::text, 'etl.finished'::text, 'prewarm'::text, 'chat.session_message'::text, 'batch'::text]))),
     CONSTRAINT ai_trigger_jobs_running_is_leased CHECK (((status = 'running'::text) = (lease_until IS NOT NULL))),
@@ -457,6 +461,7 @@ COMMENT ON COLUMN biz.ai_trigger_jobs.message_id IS 'chat.session_message: the m
 COMMENT ON COLUMN biz.ai_trigger_jobs.conversation_id IS 'chat.session_message: the conversation; its messages get replies in order';
 COMMENT ON COLUMN biz.ai_trigger_jobs.waits_for IS 'pending: why the job must wait until run_after; null if it only waits for a worker';
 COMMENT ON COLUMN biz.ai_trigger_jobs.waits_on IS 'waits_for = circuit: the application id of the circuit';
+COMMENT ON COLUMN biz.ai_trigger_jobs.waits_tokens IS 'waits_for = budget: the tokens that the budget must have left';
 ALTER TABLE biz.ai_trigger_jobs ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME biz.ai_trigger_jobs_id_seq
     START WITH 1
@@ -485,7 +490,9 @@ CREATE TABLE biz.ai_usage_daily (
     latency_sum_ms bigint DEFAULT 0 NOT NULL,
     latency_histogram biz.latency_histogram DEFAULT array_fill((0)::bigint, ARRAY[16]) NOT NULL,
     last_status text,
-    last_call_at timestamp with time zone
+    last_call_at timestamp with time zone,
+    rest_tokens biz.counter DEFAULT 0 NOT NULL,
+    rest_calls biz.counter DEFAULT 0 NOT NULL
 )
 WITH (fillfactor='50');
 COMMENT ON TABLE biz.ai_usage_daily IS 'Counters by site, day and app, updated in the statement that ends a run; the dashboard reads only this table';
@@ -494,6 +501,8 @@ COMMENT ON COLUMN biz.ai_usage_daily.tokens IS 'Charged tokens: as reported by D
 COMMENT ON COLUMN biz.ai_usage_daily.reserved_tokens IS 'Reserved by runs that have not ended';
 COMMENT ON COLUMN biz.ai_usage_daily.last_status IS 'Status of the run that ended last';
 COMMENT ON COLUMN biz.ai_usage_daily.last_call_at IS 'Start of the run that ended last';
+COMMENT ON COLUMN biz.ai_usage_daily.rest_tokens IS 'Tokens of successful calls besides those estimated for their prompts';
+COMMENT ON COLUMN biz.ai_usage_daily.rest_calls IS 'Number of calls in rest_tokens';
 CREATE TABLE biz.ai_usage_days (
     site_id bigint NOT NULL,
     day date NOT NULL,

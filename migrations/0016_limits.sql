@@ -22,3 +22,17 @@ comment on table biz.ai_refusals is
     'of the next minute are added to the same run, and count as messages against the user''s rate';
 comment on column biz.ai_refusals.run_id is 'The row of biz.ai_run_logs that counts the refusals';
 comment on column biz.ai_refusals.run_at is 'The first of these refusals; the others are within a minute';
+
+-- A reservation depends on the size of the prompt, and on the average of the app's earlier calls.
+alter table biz.ai_run_logs add column prompt_tokens bigint;
+comment on column biz.ai_run_logs.prompt_tokens is
+    'Estimated tokens of the prompt, part of the reservation; null in older rows';
+alter table biz.ai_usage_daily
+    add column rest_tokens biz.counter not null default 0,
+    add column rest_calls biz.counter not null default 0;
+comment on column biz.ai_usage_daily.rest_tokens is
+    'Tokens of successful calls besides those estimated for their prompts';
+comment on column biz.ai_usage_daily.rest_calls is 'Number of calls in rest_tokens';
+alter table biz.ai_trigger_jobs add column waits_tokens bigint;
+comment on column biz.ai_trigger_jobs.waits_tokens is
+    'waits_for = budget: the tokens that the budget must have left';

@@ -232,7 +232,7 @@ async fn a_used_up_budget_prevents_calls() {
         chats.push(parlor.open(COACH, &format!("t{number}")).await);
     }
     parlor.simulator.hold_after(0);
-    // Each message reserves 2,000 tokens, so that two fit, for any number of concurrent messages.
+    // Each message reserves 2,002 tokens, so that two fit, for any number of concurrent messages.
     let sends = join_all(chats.iter().map(async |chat| {
         let body = json!({ "chatId": chat, "content": "你好" });
         parlor

@@ -261,7 +261,7 @@ pub struct ChatLimits {
     pub rate_per_minute: i32,
     /// Replies in progress at once.
     pub max_streams: i32,
-    /// Tokens reserved from the site's budget while a reply is made.
+    /// Tokens reserved for a reply besides those of its prompt, until the app has an average.
     pub reserved_tokens: i64,
 }
 

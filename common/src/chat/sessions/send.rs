@@ -7,7 +7,8 @@ use uuid::Uuid;
 
 use crate::{
     chat::messages::{Content, SendLimits},
-    governance::auth::Caller,
+    governance::{auth::Caller, budgets::TOKENS_PER_CHAR},
+    insights::apps::MAX_PROMPT_CHARS,
     platform::{
         db::{self, Db, SWEEP_LIMIT, StatementTimeout},
         error::{Error, Reason, Result},
@@ -122,7 +123,8 @@ pub async fn send(
         sqlx::query!(
             r#"
             select s.outcome as "outcome!", s.message_id, s.message_at, s.retry_after, c.bot_id as "bot_id?"
-            from send_session_message($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) s
+            from send_session_message($1, $2, $3, $4, $5, $6, $7, $8, $9,
+                                      row($12, $13, 0, $10)::token_rule, $11) s
             left join biz.ai_conversations c on c.id = s.conversation_id and c.site_id = $1
             "#,
             caller.site_id,
@@ -136,6 +138,8 @@ pub async fn send(
             limits.rate_per_minute,
             limits.reserved_tokens,
             until,
+            TOKENS_PER_CHAR,
+            i64::try_from(MAX_PROMPT_CHARS).unwrap_or(i64::MAX),
         )
         .fetch_one(&mut *connection)
         .await

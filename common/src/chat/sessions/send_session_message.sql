@@ -22,7 +22,7 @@ create function send_session_message(
     p_key text,
     p_key_seconds double precision,
     p_rate_per_minute integer,
-    p_reserve bigint,
+    p_rule token_rule,
     p_until timestamptz default 'infinity'
 ) returns sent_message language plpgsql as $$
 declare
@@ -72,7 +72,10 @@ begin
     if v_retry_at is not null then
         r.outcome := 'rate_limited';
     else
-        v_room := budget_room(p_site, p_reserve);
+        v_room := budget_room(
+            p_site,
+            prompt_tokens(p_rule, char_length(p_content))
+                + rest_tokens(p_site, 'app1_chat', p_rule.rest));
         v_retry_at := v_room.retry_at;
     end if;
     if v_room.retry_at is not null then

@@ -2,6 +2,7 @@ create type begun_run as (
     outcome text,
     run_id bigint,
     run_at timestamptz,
+    reserved_tokens bigint,
     retry_at timestamptz
 );
 
@@ -16,7 +17,7 @@ create function begin_job_run(
     p_app_type text,
     p_app_id text,
     p_member bigint,
-    p_reserve bigint,
+    p_rule token_rule,
     p_prompt text,
     p_prompt_version text,
     p_lease_seconds double precision,
@@ -37,11 +38,11 @@ begin
     l.job_id := p_job;
     l.request_prompt := p_prompt;
     l.prompt_version := p_prompt_version;
-    l.reserved_tokens := p_reserve;
-    l := admit_run(l);
+    l := admit_run(l, p_rule, char_length(p_prompt));
     r.outcome := l.status;
     r.run_id := l.id;
     r.run_at := l.created_at;
+    r.reserved_tokens := l.reserved_tokens;
     if l.status = 'running' then
         perform open_run(l);
         -- As in begin_reply: the caller has timed out.

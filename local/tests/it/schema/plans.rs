@@ -186,13 +186,13 @@ const EXAMPLES: &[(&str, &str)] = &[
         "1, 1000000, 1, 'retry', null, 'upstream_error', 'x', 5, 'retry'",
     ),
     ("set status = 'succeeded', lease_until", "1, 1000000, 1"),
-    ("with waiting as materialized", "2000, 100"),
+    ("with waiting as materialized", "100"),
     ("is_reply!\", waits_for::text", "1, 1"),
     ("set finished_at = clock_timestamp(), status", "1, 1"),
     ("set run_after = least(run_after, now())", "1, 1"),
     (
         "begin_job_run(",
-        "1, 1000000, 1, 'app3_clue', 'app3_clue', 7, 2000, '{}', 'app3_clue/1', 30, 'infinity'",
+        "1, 1000000, 1, 'app3_clue', 'app3_clue', 7, 2000, '{}', 'app3_clue/1', 30, 'infinity', 0.6, 30000",
     ),
     (
         "finish_job_run(",
@@ -206,7 +206,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ),
     (
         "begin_session_reply(",
-        "1, 1000000, 1, 2000, 30, 'infinity', 3000, 50, 20",
+        "1, 1000000, 1, 2000, 30, 'infinity', 3000, 50, 20, 0.6, 30000",
     ),
     ("lateral turns_before(", "1, 1000002, 20"),
     (
@@ -239,7 +239,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("from biz.users where id = $1", "7"),
     (
         "from begin_reply(",
-        "1, 7, 6, '你好', 'm-1', 'app1_chat', 2000, 20, 2, 30, 'infinity', 3000, 50, 20",
+        "1, 7, 6, '你好', 'm-1', 'app1_chat', 2000, 20, 2, 30, 'infinity', 3000, 50, 20, 0.6, 30000, 0",
     ),
     (
         "select u.listed_conversations as total",
@@ -269,7 +269,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ),
     (
         "send_session_message(",
-        "1, 1, '00000000-0000-4000-8000-0000000000bb', '你好', 'markdown', 3000001, 'k', 86400, 20, 2000, 'infinity'",
+        "1, 1, '00000000-0000-4000-8000-0000000000bb', '你好', 'markdown', 3000001, 'k', 86400, 20, 2000, 'infinity', 0.6, 30000",
     ),
     (
         "title = coalesce($4, c.title)",
