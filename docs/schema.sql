@@ -319,6 +319,26 @@ WITH (fillfactor='50');
 COMMENT ON TABLE biz.ai_refusals IS 'The last logged refusal of a user by budget or circuit, per reason and application. Refusals of the next minute are added to the same run, and count as messages against the user''s rate';
 COMMENT ON COLUMN biz.ai_refusals.run_id IS 'The row of biz.ai_run_logs that counts the refusals';
 COMMENT ON COLUMN biz.ai_refusals.run_at IS 'The first of these refusals; the others are within a minute';
+CREATE TABLE biz.ai_reply_readers (
+    id bigint NOT NULL,
+    site_id bigint NOT NULL,
+    user_id bigint NOT NULL,
+    message_id bigint NOT NULL,
+    is_replaced boolean DEFAULT false NOT NULL,
+    lease_until timestamp with time zone NOT NULL
+)
+WITH (fillfactor='50');
+COMMENT ON TABLE biz.ai_reply_readers IS 'Requests that read a reply from the database while it is made. Each holds a function instance';
+COMMENT ON COLUMN biz.ai_reply_readers.is_replaced IS 'True if a newer reader has its place; it ends at its next read';
+COMMENT ON COLUMN biz.ai_reply_readers.lease_until IS 'Renewed by each read; if it has expired, the function of the reader is dead';
+ALTER TABLE biz.ai_reply_readers ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME biz.ai_reply_readers_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
 CREATE TABLE biz.ai_run_logs (
     id bigint NOT NULL,
     site_id bigint NOT NULL,
@@ -706,6 +726,8 @@ ALTER TABLE ONLY biz.ai_messages
     ADD CONSTRAINT ai_messages_seq_key UNIQUE (conversation_id, seq);
 ALTER TABLE ONLY biz.ai_refusals
     ADD CONSTRAINT ai_refusals_pkey PRIMARY KEY (user_id, reason, app_id);
+ALTER TABLE ONLY biz.ai_reply_readers
+    ADD CONSTRAINT ai_reply_readers_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY biz.ai_run_logs
     ADD CONSTRAINT ai_run_logs_pkey PRIMARY KEY (id, created_at);
 ALTER TABLE ONLY biz.ai_run_logs_default
@@ -764,6 +786,7 @@ CREATE UNIQUE INDEX ai_messages_client_message_id_key ON biz.ai_messages USING b
 CREATE INDEX ai_messages_rate_idx ON biz.ai_messages USING btree (user_id, created_at) WHERE ((role)::text = 'user'::text);
 CREATE INDEX ai_messages_reply_idx ON biz.ai_messages USING btree (reply_to) WHERE ((role)::text = 'assistant'::text);
 CREATE INDEX ai_messages_streaming_idx ON biz.ai_messages USING btree (user_id) WHERE ((state)::text = 'streaming'::text);
+CREATE INDEX ai_reply_readers_user_idx ON biz.ai_reply_readers USING btree (user_id);
 CREATE INDEX ai_run_logs_alerts_idx ON ONLY biz.ai_run_logs USING btree (site_id, created_at DESC, id DESC) WHERE (alert_status IS NOT NULL);
 CREATE INDEX ai_run_logs_causes_idx ON ONLY biz.ai_run_logs USING btree (site_id, app_type, alert_status, created_at DESC, id DESC) INCLUDE (status, error_code) WHERE (alert_status IS NOT NULL);
 CREATE INDEX ai_run_logs_running_idx ON ONLY biz.ai_run_logs USING btree (created_at) WHERE ((status)::text = 'running'::text);
@@ -833,6 +856,8 @@ ALTER TABLE ONLY biz.ai_messages
     ADD CONSTRAINT ai_messages_conversation_id_fkey FOREIGN KEY (conversation_id) REFERENCES biz.ai_conversations(id);
 ALTER TABLE ONLY biz.ai_refusals
     ADD CONSTRAINT ai_refusals_user_id_fkey FOREIGN KEY (user_id) REFERENCES biz.users(id);
+ALTER TABLE ONLY biz.ai_reply_readers
+    ADD CONSTRAINT ai_reply_readers_user_id_fkey FOREIGN KEY (user_id) REFERENCES biz.users(id);
 ALTER TABLE ONLY biz.ai_trigger_jobs
     ADD CONSTRAINT ai_trigger_jobs_batch_id_fkey FOREIGN KEY (batch_id) REFERENCES biz.ai_batches(id);
 ALTER TABLE ONLY biz.ai_trigger_jobs

@@ -36,3 +36,19 @@ comment on column biz.ai_usage_daily.rest_calls is 'Number of calls in rest_toke
 alter table biz.ai_trigger_jobs add column waits_tokens bigint;
 comment on column biz.ai_trigger_jobs.waits_tokens is
     'waits_for = budget: the tokens that the budget must have left';
+
+create table biz.ai_reply_readers (
+    id bigint generated always as identity constraint ai_reply_readers_pkey primary key,
+    site_id bigint not null,
+    user_id bigint not null constraint ai_reply_readers_user_id_fkey references biz.users (id),
+    message_id bigint not null,
+    is_replaced boolean not null default false,
+    lease_until timestamptz not null
+) with (fillfactor = 50);
+create index ai_reply_readers_user_idx on biz.ai_reply_readers (user_id);
+comment on table biz.ai_reply_readers is
+    'Requests that read a reply from the database while it is made. Each holds a function instance';
+comment on column biz.ai_reply_readers.is_replaced is
+    'True if a newer reader has its place; it ends at its next read';
+comment on column biz.ai_reply_readers.lease_until is
+    'Renewed by each read; if it has expired, the function of the reader is dead';

@@ -55,6 +55,7 @@ mod pages;
 mod pgbouncer;
 mod prewarm;
 mod queue;
+mod readers;
 mod readme;
 mod recorded;
 mod refusals;

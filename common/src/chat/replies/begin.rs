@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{LEASE, page::EXPECTED_FACTS_CHARS};
+use super::{LEASE, State, page::EXPECTED_FACTS_CHARS};
 use crate::{
     chat::{
         messages::{ClientMessageId, Content},
@@ -42,6 +42,8 @@ pub struct Start {
     pub message_id: i64,
     /// Start of the reply.
     pub created_at: DateTime<Utc>,
+    /// True for a repeat whose reply has ended.
+    pub is_ended: bool,
 }
 
 /// Input of the task that makes the reply.
@@ -122,7 +124,7 @@ pub(super) async fn begin(
         let (mut connection, until) = db.acquire_in_time().await?;
         sqlx::query!(
             r#"
-        select outcome as "outcome!", user_message_id, user_message_at, message_id, message_at, run_id, run_at,
+        select outcome as "outcome!", user_message_id, user_message_at, message_id, message_at, message_state, run_id, run_at,
                reserved_tokens, session_id, history_roles, history_texts, agent_app_id, retry_after
         from begin_reply($1, $2, $3, $4, $5, $6, row($15, $16, $17, $7)::token_rule, $8, $9, $10,
                          row($12, $13, $14)::history_limits, $11)
@@ -166,6 +168,9 @@ pub(super) async fn begin(
         user_message_at,
         message_id,
         created_at,
+        is_ended: row
+            .message_state
+            .is_some_and(|state| state != State::Streaming.name()),
     };
     let (Some(run_id), Some(run_at), Some(reserved_tokens)) =
         (row.run_id, row.run_at, row.reserved_tokens)

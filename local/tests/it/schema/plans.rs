@@ -253,7 +253,11 @@ const EXAMPLES: &[(&str, &str)] = &[
     ),
     ("make_run_log_partitions(", ""),
     ("open_conversation(", "1, 7, 'task', 'task-6', 1800"),
-    ("lease_until - clock_timestamp())", "1, 1000000, 1, 1, 100"),
+    ("open_reader(", "1, 1, 1000000, 5, 3, 10"),
+    (
+        "lease_until - clock_timestamp())",
+        "1, 1000000, 1, 1, 100, 1, 10",
+    ),
     ("with conversation as", "1, 3000000, 1, false, null, 0, 50"),
     (
         "u.listed_sessions",
