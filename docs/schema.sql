@@ -778,6 +778,8 @@ CREATE INDEX ai_cache_target_idx ON biz.ai_cache USING btree (site_id, cache_typ
 CREATE UNIQUE INDEX ai_cache_valid_key ON biz.ai_cache USING btree (site_id, cache_type, target_id) WHERE (status = 'valid'::text);
 CREATE UNIQUE INDEX ai_conversations_board_key ON biz.ai_conversations USING btree (site_id, user_id, context_id, business_date) WHERE ((context_type)::text = 'board'::text);
 CREATE INDEX ai_conversations_context_idx ON biz.ai_conversations USING btree (site_id, user_id, context_type, context_id, last_active_at DESC);
+CREATE INDEX ai_conversations_empty_idx ON biz.ai_conversations USING btree (last_active_at) WHERE ((message_count)::bigint = 0);
+CREATE INDEX ai_conversations_empty_of_user_idx ON biz.ai_conversations USING btree (site_id, user_id, last_active_at DESC) WHERE ((message_count)::bigint = 0);
 CREATE INDEX ai_conversations_listed_idx ON biz.ai_conversations USING btree (site_id, user_id, last_active_at DESC, id DESC) WHERE ((message_count)::bigint > 0);
 CREATE INDEX ai_conversations_sessions_idx ON biz.ai_conversations USING btree (site_id, user_id, last_active_at DESC, id DESC) INCLUDE (status, bot_id) WHERE (bot_id IS NOT NULL);
 CREATE UNIQUE INDEX ai_conversations_task_key ON biz.ai_conversations USING btree (site_id, user_id, context_id) WHERE ((context_type)::text = 'task'::text);

@@ -52,3 +52,9 @@ comment on column biz.ai_reply_readers.is_replaced is
     'True if a newer reader has its place; it ends at its next read';
 comment on column biz.ai_reply_readers.lease_until is
     'Renewed by each read; if it has expired, the function of the reader is dead';
+
+-- Conversations without a message, for their limit per user and for the sweep.
+create index ai_conversations_empty_idx
+    on biz.ai_conversations (last_active_at) where message_count = 0;
+create index ai_conversations_empty_of_user_idx
+    on biz.ai_conversations (site_id, user_id, last_active_at desc) where message_count = 0;

@@ -35,6 +35,7 @@ mod connections;
 mod content_blocked;
 mod cors;
 mod documents;
+mod empty_conversations;
 mod emulator;
 mod fairness;
 mod faults;

@@ -252,7 +252,7 @@ const EXAMPLES: &[(&str, &str)] = &[
          \"latency_ms\": 900, \"attempts\": 1, \"circuit\": \"success\"}'",
     ),
     ("make_run_log_partitions(", ""),
-    ("open_conversation(", "1, 7, 'task', 'task-6', 1800"),
+    ("open_conversation(", "1, 7, 'task', 'task-6', 1800, 50"),
     ("open_reader(", "1, 1, 1000000, 5, 3, 10"),
     (
         "lease_until - clock_timestamp())",
@@ -344,6 +344,9 @@ const EXAMPLES: &[(&str, &str)] = &[
     ),
     ("take_sweep_lock(", ""),
     ("delete from biz.ai_idempotency_keys", "86400, 1000"),
+    ("where message_count = 0 and last_active_at", "86400, 1000"),
+    ("delete from biz.ai_conversations", "'{2147483647}'"),
+    ("remove_empty_conversations(", "1, 1, 50"),
     ("where confirmed_at is null and expires_at", "1, 1000"),
     (
         "delete from biz.ai_batches",
