@@ -136,7 +136,8 @@ async fn a_message_that_a_frozen_database_reads_too_late_is_not_stored() {
 /// A stream that is paused after two pieces of text.
 async fn paused_stream(parlor: &Parlor, content: &str) -> (i64, EventStream, Vec<SseEvent>) {
     let chat = parlor.open(COACH, "t").await;
-    let content = format!("[[sim:echo]]{content}");
+    // At the end, because a reply that begins with a repetition, such as `[[`, may come later.
+    let content = format!("{content}[[sim:echo]]");
     let (stream, events) = parlor.stream_held(COACH, chat, &content, 2).await;
     (chat, stream, events)
 }
