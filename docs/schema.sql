@@ -308,6 +308,39 @@ ALTER TABLE biz.ai_messages ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     NO MAXVALUE
     CACHE 1
 );
+CREATE TABLE biz.ai_refusals (
+    user_id bigint NOT NULL,
+    reason biz.run_status NOT NULL,
+    app_id text NOT NULL,
+    site_id bigint NOT NULL,
+    run_id bigint NOT NULL,
+    run_at timestamp with time zone NOT NULL,
+    refusals biz.counter NOT NULL
+)
+WITH (fillfactor='50');
+COMMENT ON TABLE biz.ai_refusals IS 'The last logged refusal of a user by budget or circuit, per reason and application. Refusals of the next minute are added to the same run, and count as messages against the user''s rate';
+COMMENT ON COLUMN biz.ai_refusals.run_id IS 'The row of biz.ai_run_logs that counts the refusals';
+COMMENT ON COLUMN biz.ai_refusals.run_at IS 'The first of these refusals; the others are within a minute';
+CREATE TABLE biz.ai_reply_readers (
+    id bigint NOT NULL,
+    site_id bigint NOT NULL,
+    user_id bigint NOT NULL,
+    message_id bigint NOT NULL,
+    is_replaced boolean DEFAULT false NOT NULL,
+    lease_until timestamp with time zone NOT NULL
+)
+WITH (fillfactor='50');
+COMMENT ON TABLE biz.ai_reply_readers IS 'Requests that read a reply from the database while it is made. Each holds a function instance';
+COMMENT ON COLUMN biz.ai_reply_readers.is_replaced IS 'True if a newer reader has its place; it ends at its next read';
+COMMENT ON COLUMN biz.ai_reply_readers.lease_until IS 'Renewed by each read; if it has expired, the function of the reader is dead';
+ALTER TABLE biz.ai_reply_readers ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME biz.ai_reply_readers_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
 CREATE TABLE biz.ai_result_failures (
     site_id bigint NOT NULL,
     cache_type text NOT NULL,
@@ -349,7 +382,9 @@ CREATE TABLE biz.ai_run_logs (
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     finished_at timestamp with time zone,
     app_id text,
-    tokens_charged bigint
+    tokens_charged bigint,
+    refusals bigint,
+    prompt_tokens bigint
 )
 PARTITION BY RANGE (created_at);
 COMMENT ON TABLE biz.ai_run_logs IS 'Calls of applications, also refused and failed ones';
@@ -361,6 +396,8 @@ COMMENT ON COLUMN biz.ai_run_logs.local_day IS 'The site''s day on which the run
 COMMENT ON COLUMN biz.ai_run_logs.attempts IS 'Requests sent to DashScope, including retries';
 COMMENT ON COLUMN biz.ai_run_logs.app_id IS 'Id of the DashScope application that the run calls; null in older rows';
 COMMENT ON COLUMN biz.ai_run_logs.tokens_charged IS 'Charged to the budget: the reported tokens, and the reservation for each try of unknown usage; null while the run is running and in older rows';
+COMMENT ON COLUMN biz.ai_run_logs.refusals IS 'Only for refused runs: number of refusals that this row counts. Those of a user within a minute, or those of a job; finished_at is the last one';
+COMMENT ON COLUMN biz.ai_run_logs.prompt_tokens IS 'Estimated tokens of the prompt, part of the reservation; null in older rows';
 CREATE SEQUENCE biz.ai_run_logs_id_seq
     START WITH 1
     INCREMENT BY 1
@@ -398,7 +435,9 @@ CREATE TABLE biz.ai_run_logs_default (
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     finished_at timestamp with time zone,
     app_id text,
-    tokens_charged bigint
+    tokens_charged bigint,
+    refusals bigint,
+    prompt_tokens bigint
 );
 COMMENT ON TABLE biz.ai_run_logs_default IS 'Runs of months without a partition; normally empty';
 CREATE TABLE biz.ai_trigger_jobs (
@@ -432,6 +471,7 @@ CREATE TABLE biz.ai_trigger_jobs (
     conversation_id bigint,
     waits_for biz.job_wait,
     waits_on text,
+    waits_tokens bigint,
     requested_by bigint,
     CONSTRAINT ai_trigger_jobs_connector_type_known CHECK ((connector_type = ANY (ARRAY['event_bus'::text, 'admin_api'::text, 'schedule'::text, 'command'::text, 'job'::text, 'session_api'::text, 'batch'::text, 'insights_api'::text]))),
     CONSTRAINT ai_trigger_jobs_event_type_known CHECK ((event_type = ANY (ARRAY['consumption.settled'::text, 'note.created'::text, 'task.assigned'::text, 'etl.finished'::text, 'prewarm'::text, 'chat.session_message'::text, 'batch'::text, 'insight.refresh'::text]))),
@@ -455,6 +495,7 @@ COMMENT ON COLUMN biz.ai_trigger_jobs.message_id IS 'chat.session_message: the m
 COMMENT ON COLUMN biz.ai_trigger_jobs.conversation_id IS 'chat.session_message: the conversation; its messages get replies in order';
 COMMENT ON COLUMN biz.ai_trigger_jobs.waits_for IS 'pending: why the job must wait until run_after; null if it only waits for a worker';
 COMMENT ON COLUMN biz.ai_trigger_jobs.waits_on IS 'waits_for = circuit: the application id of the circuit';
+COMMENT ON COLUMN biz.ai_trigger_jobs.waits_tokens IS 'waits_for = budget: the tokens that the budget must have left';
 COMMENT ON COLUMN biz.ai_trigger_jobs.requested_by IS 'insight.refresh: the user; not a foreign key, because the row must outlive its user';
 ALTER TABLE biz.ai_trigger_jobs ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME biz.ai_trigger_jobs_id_seq
@@ -484,7 +525,9 @@ CREATE TABLE biz.ai_usage_daily (
     latency_sum_ms bigint DEFAULT 0 NOT NULL,
     latency_histogram biz.latency_histogram DEFAULT array_fill((0)::bigint, ARRAY[16]) NOT NULL,
     last_status text,
-    last_call_at timestamp with time zone
+    last_call_at timestamp with time zone,
+    rest_tokens biz.counter DEFAULT 0 NOT NULL,
+    rest_calls biz.counter DEFAULT 0 NOT NULL
 )
 WITH (fillfactor='50');
 COMMENT ON TABLE biz.ai_usage_daily IS 'Counters by site, day and app, updated in the statement that ends a run; the dashboard reads only this table';
@@ -493,6 +536,8 @@ COMMENT ON COLUMN biz.ai_usage_daily.tokens IS 'Charged tokens: as reported by D
 COMMENT ON COLUMN biz.ai_usage_daily.reserved_tokens IS 'Reserved by runs that have not ended';
 COMMENT ON COLUMN biz.ai_usage_daily.last_status IS 'Status of the run that ended last';
 COMMENT ON COLUMN biz.ai_usage_daily.last_call_at IS 'Start of the run that ended last';
+COMMENT ON COLUMN biz.ai_usage_daily.rest_tokens IS 'Tokens of successful calls besides those estimated for their prompts';
+COMMENT ON COLUMN biz.ai_usage_daily.rest_calls IS 'Number of calls in rest_tokens';
 CREATE TABLE biz.ai_usage_days (
     site_id bigint NOT NULL,
     day date NOT NULL,
@@ -694,6 +739,10 @@ ALTER TABLE ONLY biz.ai_messages
     ADD CONSTRAINT ai_messages_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY biz.ai_messages
     ADD CONSTRAINT ai_messages_seq_key UNIQUE (conversation_id, seq);
+ALTER TABLE ONLY biz.ai_refusals
+    ADD CONSTRAINT ai_refusals_pkey PRIMARY KEY (user_id, reason, app_id);
+ALTER TABLE ONLY biz.ai_reply_readers
+    ADD CONSTRAINT ai_reply_readers_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY biz.ai_result_failures
     ADD CONSTRAINT ai_result_failures_pkey PRIMARY KEY (site_id, cache_type, target_id);
 ALTER TABLE ONLY biz.ai_run_logs
@@ -746,6 +795,8 @@ CREATE INDEX ai_cache_target_idx ON biz.ai_cache USING btree (site_id, cache_typ
 CREATE UNIQUE INDEX ai_cache_valid_key ON biz.ai_cache USING btree (site_id, cache_type, target_id) WHERE (status = 'valid'::text);
 CREATE UNIQUE INDEX ai_conversations_board_key ON biz.ai_conversations USING btree (site_id, user_id, context_id, business_date) WHERE ((context_type)::text = 'board'::text);
 CREATE INDEX ai_conversations_context_idx ON biz.ai_conversations USING btree (site_id, user_id, context_type, context_id, last_active_at DESC);
+CREATE INDEX ai_conversations_empty_idx ON biz.ai_conversations USING btree (last_active_at) WHERE ((message_count)::bigint = 0);
+CREATE INDEX ai_conversations_empty_of_user_idx ON biz.ai_conversations USING btree (site_id, user_id, last_active_at DESC) WHERE ((message_count)::bigint = 0);
 CREATE INDEX ai_conversations_listed_idx ON biz.ai_conversations USING btree (site_id, user_id, last_active_at DESC, id DESC) WHERE ((message_count)::bigint > 0);
 CREATE INDEX ai_conversations_sessions_idx ON biz.ai_conversations USING btree (site_id, user_id, last_active_at DESC, id DESC) INCLUDE (status, bot_id) WHERE (bot_id IS NOT NULL);
 CREATE UNIQUE INDEX ai_conversations_task_key ON biz.ai_conversations USING btree (site_id, user_id, context_id) WHERE ((context_type)::text = 'task'::text);
@@ -754,6 +805,7 @@ CREATE UNIQUE INDEX ai_messages_client_message_id_key ON biz.ai_messages USING b
 CREATE INDEX ai_messages_rate_idx ON biz.ai_messages USING btree (user_id, created_at) WHERE ((role)::text = 'user'::text);
 CREATE INDEX ai_messages_reply_idx ON biz.ai_messages USING btree (reply_to) WHERE ((role)::text = 'assistant'::text);
 CREATE INDEX ai_messages_streaming_idx ON biz.ai_messages USING btree (user_id) WHERE ((state)::text = 'streaming'::text);
+CREATE INDEX ai_reply_readers_user_idx ON biz.ai_reply_readers USING btree (user_id);
 CREATE INDEX ai_run_logs_alerts_idx ON ONLY biz.ai_run_logs USING btree (site_id, created_at DESC, id DESC) WHERE (alert_status IS NOT NULL);
 CREATE INDEX ai_run_logs_causes_idx ON ONLY biz.ai_run_logs USING btree (site_id, app_type, alert_status, created_at DESC, id DESC) INCLUDE (status, error_code) WHERE (alert_status IS NOT NULL);
 CREATE INDEX ai_run_logs_running_idx ON ONLY biz.ai_run_logs USING btree (created_at) WHERE ((status)::text = 'running'::text);
@@ -822,6 +874,10 @@ ALTER TABLE ONLY biz.ai_job_turns
     ADD CONSTRAINT ai_job_turns_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
 ALTER TABLE ONLY biz.ai_messages
     ADD CONSTRAINT ai_messages_conversation_id_fkey FOREIGN KEY (conversation_id) REFERENCES biz.ai_conversations(id);
+ALTER TABLE ONLY biz.ai_refusals
+    ADD CONSTRAINT ai_refusals_user_id_fkey FOREIGN KEY (user_id) REFERENCES biz.users(id);
+ALTER TABLE ONLY biz.ai_reply_readers
+    ADD CONSTRAINT ai_reply_readers_user_id_fkey FOREIGN KEY (user_id) REFERENCES biz.users(id);
 ALTER TABLE ONLY biz.ai_result_failures
     ADD CONSTRAINT ai_result_failures_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
 ALTER TABLE ONLY biz.ai_trigger_jobs

@@ -39,6 +39,10 @@ pub(crate) struct RunItem {
     #[schema(required)]
     first_token_ms: Option<i64>,
     status: String,
+    /// Refusals that this row counts: those of a user within a minute, or those of a job. Null if
+    /// the run was not refused.
+    #[schema(required)]
+    refusals: Option<i64>,
     site_id: i64,
     created_at: DateTime<Utc>,
 }
@@ -55,6 +59,7 @@ impl From<Entry> for RunItem {
             latency_ms: entry.latency_ms,
             first_token_ms: entry.first_token_ms,
             status: entry.status,
+            refusals: entry.refusals,
             site_id: entry.site_id,
             created_at: entry.created_at,
         }

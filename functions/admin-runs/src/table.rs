@@ -23,7 +23,7 @@ use futures_util::{Stream, StreamExt as _, stream};
 
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
-const COLUMNS: [&str; 13] = [
+const COLUMNS: [&str; 14] = [
     "id",
     "app_type",
     "trigger_type",
@@ -33,6 +33,7 @@ const COLUMNS: [&str; 13] = [
     "latency_ms",
     "first_token_ms",
     "status",
+    "refusals",
     "site_id",
     "created_at",
     "error_code",
@@ -94,7 +95,7 @@ fn write(
 }
 
 /// The cells of a row, in the order of [`COLUMNS`].
-fn cells(entry: &Entry) -> [String; 13] {
+fn cells(entry: &Entry) -> [String; 14] {
     let number = |number: Option<i64>| number.map_or_else(String::new, |number| number.to_string());
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     [
@@ -107,6 +108,7 @@ fn cells(entry: &Entry) -> [String; 13] {
         number(entry.latency_ms),
         number(entry.first_token_ms),
         entry.status.clone(),
+        number(entry.refusals),
         entry.site_id.to_string(),
         entry
             .created_at

@@ -139,10 +139,13 @@ impl Times {
                     .bind(100_000_i32)
                     .bind(2_i32)
                     .bind(30.0)
-                    .bind(1_200_i32)
+                    .bind(chrono::DateTime::from_timestamp(4_000_000_000, 0))
                     .bind(3_000.0)
                     .bind(1_000_000_i32)
                     .bind(20_i32)
+                    .bind(0.6)
+                    .bind(30_000_i64)
+                    .bind(0_i64)
                     .fetch_one(db)
                     .await?;
                 let begin = start.elapsed();
