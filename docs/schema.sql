@@ -22,6 +22,9 @@ COMMENT ON DOMAIN biz.conversation_status IS 'Only an active conversation accept
 CREATE DOMAIN biz.counter AS bigint
 	CONSTRAINT counter_not_negative CHECK ((VALUE >= 0));
 COMMENT ON DOMAIN biz.counter IS 'A number that is never negative';
+CREATE DOMAIN biz.flow_stream_mode AS text
+	CONSTRAINT flow_stream_mode_known CHECK ((VALUE = ANY (ARRAY['full_thoughts'::text, 'agent_format'::text, 'message_format'::text, 'message_format_plus'::text])));
+COMMENT ON DOMAIN biz.flow_stream_mode IS 'How a workflow application streams the output of its nodes; see DashScope''s API';
 CREATE DOMAIN biz.job_wait AS text
 	CONSTRAINT job_wait_known CHECK ((VALUE = ANY (ARRAY['budget'::text, 'circuit'::text, 'result'::text, 'reply'::text, 'retry'::text])));
 COMMENT ON DOMAIN biz.job_wait IS 'What a pending job waits for: room in the budget, a circuit, the result or reply that another function makes, or its next try';
@@ -89,6 +92,35 @@ COMMENT ON COLUMN biz.ai_admin_audit.object_id IS 'The run, job or batch that wa
 COMMENT ON COLUMN biz.ai_admin_audit.details IS 'Parameters and result of the change';
 ALTER TABLE biz.ai_admin_audit ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME biz.ai_admin_audit_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+CREATE TABLE biz.ai_apps (
+    id bigint NOT NULL,
+    site_id bigint,
+    app_type biz.app_type NOT NULL,
+    application_id text,
+    enabled boolean,
+    rag_options jsonb,
+    flow_stream_mode biz.flow_stream_mode,
+    has_thoughts boolean,
+    first_token_seconds integer,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT ai_apps_application_id_given CHECK ((application_id <> ''::text)),
+    CONSTRAINT ai_apps_first_token_seconds_bounded CHECK (((first_token_seconds >= 1) AND (first_token_seconds <= 600))),
+    CONSTRAINT ai_apps_rag_options_object CHECK ((jsonb_typeof(rag_options) = 'object'::text))
+);
+COMMENT ON TABLE biz.ai_apps IS 'The DashScope application of an app, by site. The row without a site is the default for all sites. A null column inherits: from the default row, then from the environment';
+COMMENT ON COLUMN biz.ai_apps.application_id IS 'Id in the DashScope console; without one here or in the environment, the app is disabled';
+COMMENT ON COLUMN biz.ai_apps.enabled IS 'False disables the app; null inherits, true without a default';
+COMMENT ON COLUMN biz.ai_apps.rag_options IS 'parameters.rag_options of each request, such as {"pipeline_ids": ["…"]}; {} sends an empty object, which also overrides the default row';
+COMMENT ON COLUMN biz.ai_apps.has_thoughts IS 'parameters.has_thoughts of each request; full_thoughts needs it';
+COMMENT ON COLUMN biz.ai_apps.first_token_seconds IS 'Overrides DASHSCOPE_FIRST_TOKEN_SECONDS: until the first text of a streamed reply';
+ALTER TABLE biz.ai_apps ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME biz.ai_apps_id_seq
     START WITH 1
     INCREMENT BY 1
     NO MINVALUE
@@ -335,8 +367,8 @@ CREATE TABLE biz.ai_run_logs (
     error_message text,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     finished_at timestamp with time zone,
-    tokens_charged bigint,
-    app_id text
+    app_id text,
+    tokens_charged bigint
 )
 PARTITION BY RANGE (created_at);
 COMMENT ON TABLE biz.ai_run_logs IS 'Calls of applications, also refused and failed ones';
@@ -346,8 +378,8 @@ COMMENT ON COLUMN biz.ai_run_logs.tokens_estimated IS 'True if the usage of a tr
 COMMENT ON COLUMN biz.ai_run_logs.reserved_tokens IS 'Reserved from the budget until the run ends';
 COMMENT ON COLUMN biz.ai_run_logs.local_day IS 'The site''s day on which the run began; usage and counters belong to this day';
 COMMENT ON COLUMN biz.ai_run_logs.attempts IS 'Requests sent to DashScope, including retries';
-COMMENT ON COLUMN biz.ai_run_logs.tokens_charged IS 'Charged to the budget: the reported tokens, and the reservation for each try of unknown usage; null while the run is running and in older rows';
 COMMENT ON COLUMN biz.ai_run_logs.app_id IS 'Id of the DashScope application that the run calls; null in older rows';
+COMMENT ON COLUMN biz.ai_run_logs.tokens_charged IS 'Charged to the budget: the reported tokens, and the reservation for each try of unknown usage; null while the run is running and in older rows';
 CREATE SEQUENCE biz.ai_run_logs_id_seq
     START WITH 1
     INCREMENT BY 1
@@ -384,8 +416,8 @@ CREATE TABLE biz.ai_run_logs_default (
     error_message text,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     finished_at timestamp with time zone,
-    tokens_charged bigint,
-    app_id text
+    app_id text,
+    tokens_charged bigint
 );
 COMMENT ON TABLE biz.ai_run_logs_default IS 'Runs of months without a partition; normally empty';
 CREATE TABLE biz.ai_trigger_jobs (
@@ -655,6 +687,10 @@ ALTER TABLE ONLY biz.agents
     ADD CONSTRAINT agents_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY biz.ai_admin_audit
     ADD CONSTRAINT ai_admin_audit_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY biz.ai_apps
+    ADD CONSTRAINT ai_apps_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY biz.ai_apps
+    ADD CONSTRAINT ai_apps_site_id_app_type_key UNIQUE NULLS NOT DISTINCT (site_id, app_type);
 ALTER TABLE ONLY biz.ai_batches
     ADD CONSTRAINT ai_batches_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY biz.ai_budgets
@@ -780,6 +816,8 @@ CREATE TRIGGER count_deleted AFTER DELETE ON biz.ai_cache REFERENCING OLD TABLE 
 CREATE TRIGGER count_inserted AFTER INSERT ON biz.ai_cache REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION biz.count_cache_entries();
 ALTER TABLE ONLY biz.ai_admin_audit
     ADD CONSTRAINT ai_admin_audit_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
+ALTER TABLE ONLY biz.ai_apps
+    ADD CONSTRAINT ai_apps_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
 ALTER TABLE ONLY biz.ai_batches
     ADD CONSTRAINT ai_batches_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
 ALTER TABLE ONLY biz.ai_budgets

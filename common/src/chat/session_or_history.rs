@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use crate::{
     dashscope::{self, Call},
+    governance::apps::Application,
     insights::apps::app1_chat::{self, PageFacts, Turn},
     platform::{
         db::{Db, StatementTimeout},
         error::Result,
-        request_context::RequestContext,
     },
 };
 
@@ -48,7 +48,7 @@ pub(super) struct SessionOrHistory {
 /// One question: the application, the user and the text.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Question<'a> {
-    pub app_id: &'a str,
+    pub application: &'a Application,
     pub user_id: i64,
     pub role: &'a str,
     pub nickname: &'a str,
@@ -82,7 +82,6 @@ impl SessionOrHistory {
             None => &self.history,
         };
         Call {
-            app_id: question.app_id.to_owned(),
             prompt: app1_chat::prompt(question.page, history, question.content),
             session_id,
             biz_params: Some(app1_chat::biz_params(
@@ -90,7 +89,7 @@ impl SessionOrHistory {
                 question.role,
                 question.nickname,
             )),
-            trace: RequestContext::current().trace_value(),
+            ..question.application.call()
         }
     }
 

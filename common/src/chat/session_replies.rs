@@ -150,7 +150,7 @@ async fn call_dashscope(
     let (mut spent, mut attempts) = (Spent::default(), 0);
     loop {
         let call = prepared.before.call(Question {
-            app_id: &prepared.app_id,
+            application: &prepared.application,
             user_id: prepared.user_id,
             role: &prepared.role,
             nickname: &prepared.nickname,

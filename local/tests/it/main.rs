@@ -14,6 +14,7 @@ mod admin_dashboard;
 mod admin_jobs;
 mod admin_runs;
 mod admin_settings;
+mod applications;
 mod apps;
 mod background;
 mod batches;

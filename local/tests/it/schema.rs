@@ -13,7 +13,7 @@ use crate::harness::database::TestDatabase;
 /// A row for each table, in an order that foreign keys allow. `$n` is a different number each time.
 ///
 /// If a migration adds a requirement to a table, its insert here must be updated.
-const ROWS: [(&str, &str); 21] = [
+const ROWS: [(&str, &str); 22] = [
     (
         "sites",
         "insert into biz.sites (id, name) values ($n, 'site')",
@@ -107,6 +107,10 @@ const ROWS: [(&str, &str); 21] = [
         "insert into biz.ai_circuits \
          select (jsonb_populate_record(null::biz.ai_circuits, jsonb_build_object( \
              'app_id', 'app' || $n, 'app_type', 'app' || $n, 'state', 'closed', 'failures', 0, 'open_seconds', 60))).*",
+    ),
+    (
+        "ai_apps",
+        "insert into biz.ai_apps (site_id, app_type, application_id) values ($n, 'app1_chat', 'chat-' || $n)",
     ),
 ];
 

@@ -1,6 +1,7 @@
 //! Starts a reply: the one database round trip before the DashScope call.
 
 use chrono::{DateTime, Utc};
+use sqlx::types::Json;
 
 use super::LEASE;
 use crate::{
@@ -9,7 +10,11 @@ use crate::{
         replies::ChatLimits,
         session_or_history::{HISTORY, SessionOrHistory, turns},
     },
-    governance::{auth::Caller, runs::Run},
+    governance::{
+        apps::{App, Application},
+        auth::Caller,
+        runs::Run,
+    },
     insights::pages::PageRequest,
     platform::{
         db::{Db, StatementTimeout},
@@ -51,9 +56,8 @@ pub(super) struct PreparedReply {
     pub run: Run,
     /// The context of the message.
     pub before: SessionOrHistory,
-    /// The application of the bot, if the conversation is with a bot. Replaces the chat's own
-    /// application.
-    pub agent_app_id: Option<String>,
+    /// The application of the chat, or that of the bot if the conversation is with a bot.
+    pub application: Application,
 }
 
 /// Result of sending a message.
@@ -78,6 +82,7 @@ words! {
         NotGranted = "not_granted",
         BotUnknown = "unknown",
         AgentGone = "agent_gone",
+        AppDisabled = "app_disabled",
         RateLimited = "rate_limited",
         BudgetExceeded = "budget_exceeded",
         CircuitOpen = "circuit_open",
@@ -97,6 +102,7 @@ impl Outcome {
             Self::BotDisabled => Error::Conflict("the bot is disabled"),
             Self::NotGranted | Self::BotUnknown => Error::NotGranted,
             Self::AgentGone => Error::Conflict("the bot's agent was deleted"),
+            Self::AppDisabled => Error::AppDisabled(App::Chat.disabled()),
             Self::RateLimited => Error::RateLimited { retry_after },
             Self::BudgetExceeded => Error::BudgetExceeded { retry_after },
             Self::CircuitOpen => Error::CircuitOpen { retry_after },
@@ -105,7 +111,7 @@ impl Outcome {
 }
 
 /// Checks the limits, reserves tokens, and stores the message and an empty reply. `app_id` is the
-/// application of chats without a bot.
+/// chat's application in the environment.
 ///
 /// # Errors
 /// The refusal that applies. Then the message is not stored. A refusal by budget or circuit is
@@ -122,7 +128,7 @@ pub(super) async fn begin(
         sqlx::query!(
             r#"
         select outcome as "outcome!", user_message_id, user_message_at, message_id, message_at, run_id, run_at,
-               session_id, history_roles, history_texts, agent_app_id, retry_after
+               session_id, history_roles, history_texts, application as "application: Json<Application>", retry_after
         from begin_reply($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, row($12, $13, $14)::history_limits, $11)
         "#,
             caller.site_id,
@@ -162,7 +168,9 @@ pub(super) async fn begin(
         message_id,
         created_at,
     };
-    let (Some(run_id), Some(run_at)) = (row.run_id, row.run_at) else {
+    let (Some(run_id), Some(run_at), Some(Json(application))) =
+        (row.run_id, row.run_at, row.application)
+    else {
         return Ok(BeginOutcome::Repeat(start));
     };
     Ok(BeginOutcome::New(
@@ -179,7 +187,7 @@ pub(super) async fn begin(
                 row.session_id,
                 turns(row.history_roles, row.history_texts),
             ),
-            agent_app_id: row.agent_app_id,
+            application,
         },
     ))
 }

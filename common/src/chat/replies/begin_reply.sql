@@ -12,12 +12,12 @@ create type begun_reply as (
     history_roles text[],
     history_texts text[],
     retry_after integer,
-    agent_app_id text
+    application jsonb
 );
 
 comment on type begun_reply is
     'outcome: begun, repeat, or the refusal. history: newest turn first, null if there is a '
-    'session_id. agent_app_id: the application to call if the conversation is with a bot, else null';
+    'session_id. application: the application to call';
 
 -- Locks, always in this order: conversation, user, site, circuit, usage. finish_reply takes
 -- message, conversation, circuit, usage; finish_orphaned_reply waits for neither message nor
@@ -39,6 +39,7 @@ create function begin_reply(
 declare
     r begun_reply;
     l biz.ai_run_logs;
+    v_app application;
     v_owner bigint;
     v_status text;
     v_seq bigint;
@@ -109,9 +110,12 @@ begin
             r.outcome := 'busy';
             return r;
         end if;
-        select a.app_id into r.agent_app_id from biz.agents a
+        select a.app_id into v_app.app_id from biz.agents a
         where a.id = v_agent and a.deleted_at is null;
         if not found then r.outcome := 'agent_gone'; return r; end if;
+    else
+        v_app := application_of(p_site, 'app1_chat', p_app_id);
+        if v_app.app_id is null then r.outcome := 'app_disabled'; return r; end if;
     end if;
 
     if v_retry_at is not null then
@@ -128,7 +132,7 @@ begin
     l.site_id := p_site;
     l.user_id := p_user;
     l.app_type := 'app1_chat';
-    l.app_id := coalesce(r.agent_app_id, p_app_id);
+    l.app_id := v_app.app_id;
     l.trigger_type := 'chat';
     l.request_prompt := p_content;
     l.reserved_tokens := p_reserve;
@@ -193,6 +197,7 @@ begin
     then
         raise exception 'a reply began too late' using errcode = 'query_canceled';
     end if;
+    r.application := to_jsonb(v_app);
     r.outcome := 'begun';
     return r;
 end $$;

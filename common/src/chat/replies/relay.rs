@@ -105,14 +105,10 @@ impl Relay {
     }
 
     async fn call_dashscope(&mut self, began: Instant) -> Outcome {
-        let own = self.context.app_ids.find(App::Chat).map(str::to_owned);
-        let Some(app_id) = self.prepared.agent_app_id.take().or(own) else {
-            return Outcome::Disabled;
-        };
         self.page.wait().await;
         loop {
             let call = self.prepared.before.call(Question {
-                app_id: &app_id,
+                application: &self.prepared.application,
                 user_id: self.caller.user_id,
                 role: self.caller.role.name(),
                 nickname: &self.caller.nickname,

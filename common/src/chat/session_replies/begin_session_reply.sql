@@ -5,7 +5,7 @@ create type begun_session_reply as (
     nickname text,
     role text,
     content text,
-    app_id text,
+    application jsonb,
     session_id text,
     history_roles text[],
     history_texts text[],
@@ -17,7 +17,8 @@ create type begun_session_reply as (
 comment on type begun_session_reply is
     'outcome: running, lost if another worker has the job, or why there is no run: busy, '
     'budget_exceeded, circuit_open, agent_gone, bot_disabled, not_granted, unknown (the bot), '
-    'user_disabled. history: newest turn first, null if there is a session_id';
+    'user_disabled. history: newest turn first, null if there is a session_id. application: '
+    'the application to call';
 
 -- Locks: job, conversation, site, circuit, usage.
 create function begin_session_reply(
@@ -34,6 +35,7 @@ declare
     c biz.ai_conversations;
     m biz.ai_messages;
     l biz.ai_run_logs;
+    v_app application;
     v_turns turns;
 begin
     update biz.ai_trigger_jobs set
@@ -44,7 +46,7 @@ begin
     select * into m from biz.ai_messages where id = l.message_id and site_id = p_site;
     select * into c from biz.ai_conversations where id = m.conversation_id and site_id = p_site
     for no key update;
-    select a.app_id into r.app_id from biz.agents a
+    select a.app_id into v_app.app_id from biz.agents a
     where a.id = c.agent_id and a.deleted_at is null;
     if not found then r.outcome := 'agent_gone'; return r; end if;
     select case when u.status = 'approved' then bot_access(b, p_site, u.id) else 'user_disabled' end
@@ -68,7 +70,7 @@ begin
     l.user_id := m.user_id;
     l.job_id := p_job;
     l.app_type := 'app1_chat';
-    l.app_id := r.app_id;
+    l.app_id := v_app.app_id;
     l.trigger_type := 'session';
     l.request_prompt := m.content;
     l.reserved_tokens := p_reserve;
@@ -79,6 +81,7 @@ begin
         return r;
     end if;
     perform open_run(l);
+    r.application := to_jsonb(v_app);
     r.run_id := l.id;
     r.run_at := l.created_at;
     r.message_id := m.id;

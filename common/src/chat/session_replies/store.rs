@@ -5,7 +5,7 @@ use sqlx::types::Json;
 use crate::{
     chat::session_or_history::{HISTORY, SessionOrHistory, turns},
     governance::{
-        apps::App,
+        apps::{App, Application},
         runs::{Run, RunEnd},
     },
     insights::jobs::{Job, JobContext, LEASE, StepError},
@@ -23,7 +23,8 @@ pub(super) struct Prepared {
     pub role: String,
     /// The message to reply to.
     pub content: String,
-    pub app_id: String,
+    /// The application of the bot.
+    pub application: Application,
     /// The context of the message.
     pub before: SessionOrHistory,
     pub run: Run,
@@ -50,7 +51,8 @@ pub(super) async fn begin(context: &JobContext, job: &Job) -> Result<Prepared, S
         let (mut connection, patience) = context.db.acquire_patiently().await?;
         sqlx::query!(
             r#"
-            select outcome as "outcome!", user_id, nickname, role, content, app_id, session_id,
+            select outcome as "outcome!", user_id, nickname, role, content, session_id,
+                   application as "application: Json<Application>",
                    history_roles, history_texts, message_id, run_id, run_at, retry_at
             from begin_session_reply($1, $2, $3, $4, $5, row($7, $8, $9)::history_limits, $6)
             "#,
@@ -87,9 +89,13 @@ pub(super) async fn begin(context: &JobContext, job: &Job) -> Result<Prepared, S
         }
         (_, None) => return Err(left_out()),
     }
-    let (Some(id), Some(created_at), Some(user_id), Some(message_id)) =
-        (row.run_id, row.run_at, row.user_id, row.message_id)
-    else {
+    let (Some(id), Some(created_at), Some(user_id), Some(message_id), Some(Json(application))) = (
+        row.run_id,
+        row.run_at,
+        row.user_id,
+        row.message_id,
+        row.application,
+    ) else {
         return Err(left_out());
     };
     Ok(Prepared {
@@ -97,7 +103,7 @@ pub(super) async fn begin(context: &JobContext, job: &Job) -> Result<Prepared, S
         nickname: row.nickname.unwrap_or_default(),
         role: row.role.unwrap_or_default(),
         content: row.content.unwrap_or_default(),
-        app_id: row.app_id.unwrap_or_default(),
+        application,
         before: SessionOrHistory::new(
             job.site_id,
             message_id,

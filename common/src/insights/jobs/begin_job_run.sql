@@ -2,12 +2,13 @@ create type begun_run as (
     outcome text,
     run_id bigint,
     run_at timestamptz,
-    retry_at timestamptz
+    retry_at timestamptz,
+    application jsonb
 );
 
 comment on type begun_run is
-    'outcome: running; budget_exceeded or circuit_open (then retry_at); or lost (the caller no '
-    'longer owns the job)';
+    'outcome: running; budget_exceeded or circuit_open (then retry_at); app_disabled; or lost (the '
+    'caller no longer owns the job). application: the application to call';
 
 create function begin_job_run(
     p_site bigint,
@@ -25,14 +26,16 @@ create function begin_job_run(
 declare
     r begun_run;
     l biz.ai_run_logs;
+    v_app application := application_of(p_site, p_app_type, p_app_id);
 begin
     update biz.ai_trigger_jobs set lease_until = clock_timestamp() + make_interval(secs => p_lease_seconds)
     where id = p_job and site_id = p_site and claims = p_claim and status = 'running'
     returning trigger_type into l.trigger_type;
     if not found then r.outcome := 'lost'; return r; end if;
+    if v_app.app_id is null then r.outcome := 'app_disabled'; return r; end if;
     l.site_id := p_site;
     l.app_type := p_app_type;
-    l.app_id := p_app_id;
+    l.app_id := v_app.app_id;
     l.member_id := p_member;
     l.job_id := p_job;
     l.request_prompt := p_prompt;
@@ -42,6 +45,7 @@ begin
     r.outcome := l.status;
     r.run_id := l.id;
     r.run_at := l.created_at;
+    r.application := to_jsonb(v_app);
     if l.status = 'running' then
         perform open_run(l);
         -- As in begin_reply: the caller has timed out.

@@ -6,7 +6,7 @@ use sqlx::types::Json;
 use super::queue::Claim;
 use crate::{
     governance::{
-        apps::App,
+        apps::{App, Application},
         runs::{Run, RunEnd},
     },
     insights::{apps::Checked, results},
@@ -21,8 +21,8 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct NewRun<'a> {
     pub app: App,
-    /// The DashScope application.
-    pub app_id: &'a str,
+    /// The application in the environment.
+    pub app_id: Option<&'a str>,
     pub member_id: Option<i64>,
     pub prompt: &'a str,
     /// Tokens reserved from the budget until the run ends.
@@ -35,9 +35,11 @@ pub(super) struct NewRun<'a> {
 #[derive(Debug)]
 pub(super) enum BeginRun {
     /// Admitted. The tokens are reserved.
-    Run(Run),
+    Run(Run, Application),
     /// Refused until this time, because of `budget_exceeded` or `circuit_open`.
     NotBefore(DateTime<Utc>, &'static str),
+    /// The app has no application.
+    Disabled,
     /// Another worker has the job.
     Lost,
 }
@@ -47,6 +49,7 @@ words! {
         Running = "running",
         BudgetExceeded = "budget_exceeded",
         CircuitOpen = "circuit_open",
+        AppDisabled = "app_disabled",
         Lost = "lost",
     }
 }
@@ -57,7 +60,8 @@ pub(super) async fn begin(db: &Db, claim: Claim, run: &NewRun<'_>) -> Result<Beg
         let (mut connection, patience) = db.acquire_patiently().await?;
         sqlx::query!(
             r#"
-            select outcome as "outcome!", run_id, run_at, retry_at
+            select outcome as "outcome!", run_id, run_at, retry_at,
+                   application as "application: Json<Application>"
             from begin_job_run($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
             "#,
             claim.site_id,
@@ -77,13 +81,19 @@ pub(super) async fn begin(db: &Db, claim: Claim, run: &NewRun<'_>) -> Result<Beg
     };
     let row = begun.with_statement_timeout().await?;
     let outcome = Outcome::from_sql(&row.outcome, "begin_job_run")?;
-    Ok(match (outcome, row.run_id, row.run_at, row.retry_at) {
-        (Outcome::Running, Some(id), Some(created_at), _) => BeginRun::Run(Run { id, created_at }),
-        (Outcome::BudgetExceeded | Outcome::CircuitOpen, .., Some(at)) => {
-            BeginRun::NotBefore(at, outcome.name())
-        }
-        (Outcome::Lost, ..) => BeginRun::Lost,
-        _ => return Err(Error::internal("begin_job_run returned no run or no time")),
+    Ok(match outcome {
+        Outcome::Running => match (row.run_id, row.run_at, row.application) {
+            (Some(id), Some(created_at), Some(Json(application))) => {
+                BeginRun::Run(Run { id, created_at }, application)
+            }
+            _ => return Err(Error::internal("begin_job_run returned no run")),
+        },
+        Outcome::BudgetExceeded | Outcome::CircuitOpen => match row.retry_at {
+            Some(at) => BeginRun::NotBefore(at, outcome.name()),
+            None => return Err(Error::internal("begin_job_run returned no time")),
+        },
+        Outcome::AppDisabled => BeginRun::Disabled,
+        Outcome::Lost => BeginRun::Lost,
     })
 }
 

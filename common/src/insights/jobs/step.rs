@@ -22,7 +22,7 @@ use crate::{
         apps::{self, Checked},
         results::{Lease, Target},
     },
-    platform::{clock, db, error::Error, metrics, request_context::RequestContext},
+    platform::{clock, db, error::Error, metrics},
 };
 
 /// Number of calls per step while the answers are invalid.
@@ -59,6 +59,11 @@ pub(crate) enum StepError {
 }
 
 impl StepError {
+    /// The app has no application.
+    pub(super) fn disabled(app: App) -> Self {
+        Self::Permanent("app_disabled", app.disabled())
+    }
+
     /// Code and message for the job. `None` for errors that the job did not cause.
     pub fn reason(self) -> Option<(&'static str, String)> {
         match self {
@@ -95,23 +100,13 @@ pub(super) async fn generate(
     lease: Lease,
     ends_at: Option<Instant>,
 ) -> Result<(), StepError> {
-    let Some(app_id) = context.app_ids.find(app) else {
-        let message = format!("{} is not set: the app is disabled", app.variable());
-        return Err(StepError::Permanent("app_disabled", message));
-    };
     let prompt = prompt_input::of(&context.db, job, app, target).await?;
-    let call = Call {
-        app_id: app_id.to_owned(),
-        prompt,
-        trace: RequestContext::current().trace_value(),
-        ..Call::default()
-    };
     let mut bad = String::new();
     for _ in 0..ASKED_AT_MOST {
         if !time_is_left(ends_at) {
             return Err(StepError::OutOfTime);
         }
-        match ask(context, job, app, &call, lease).await? {
+        match ask(context, job, app, &prompt, lease).await? {
             Ok(()) => return Ok(()),
             Err(err) => bad = err,
         }
@@ -124,26 +119,31 @@ async fn ask(
     context: &JobContext,
     job: &Job,
     app: App,
-    call: &Call,
+    prompt: &str,
     lease: Lease,
 ) -> Result<Result<(), String>, StepError> {
     let new = NewRun {
         app,
-        app_id: &call.app_id,
+        app_id: context.app_ids.find(app),
         member_id: job.member_id,
-        prompt: &call.prompt,
+        prompt,
         reserved_tokens: context.limits.reserved_tokens,
         lease: LEASE.as_secs_f64(),
     };
     let opened = run::begin(&context.db, job.claim(), &new).await;
-    let run = match opened.map_err(StepError::Unknown)? {
-        BeginRun::Run(run) => run,
+    let (run, application) = match opened.map_err(StepError::Unknown)? {
+        BeginRun::Run(run, application) => (run, application),
+        BeginRun::Disabled => return Err(StepError::disabled(app)),
         BeginRun::NotBefore(at, why) => return Err(StepError::NotBefore(at, why)),
         BeginRun::Lost => return Err(StepError::Lost),
     };
+    let call = Call {
+        prompt: prompt.to_owned(),
+        ..application.call()
+    };
     let began = Instant::now();
     let answer = tokio::select! {
-        answer = context.dashscope.complete(call, began + PATIENCE) => Some(answer),
+        answer = context.dashscope.complete(&call, began + PATIENCE) => Some(answer),
         () = lease_lost(context, job, Some(lease)) => None,
     };
     let took = began.elapsed();
