@@ -11,6 +11,7 @@ create table biz.ai_apps (
     site_id bigint constraint ai_apps_site_id_fkey references biz.sites (id),
     app_type biz.app_type not null,
     application_id text,
+    fallback_application_id text,
     enabled boolean,
     rag_options jsonb,
     flow_stream_mode biz.flow_stream_mode,
@@ -19,6 +20,7 @@ create table biz.ai_apps (
     updated_at timestamptz not null default now(),
     constraint ai_apps_site_id_app_type_key unique nulls not distinct (site_id, app_type),
     constraint ai_apps_application_id_given check (application_id <> ''),
+    constraint ai_apps_fallback_given check (fallback_application_id <> ''),
     constraint ai_apps_rag_options_object check (jsonb_typeof(rag_options) = 'object'),
     constraint ai_apps_first_token_seconds_bounded check (first_token_seconds between 1 and 600)
 );
@@ -27,6 +29,9 @@ comment on table biz.ai_apps is
     'sites. A null column inherits: from the default row, then from the environment';
 comment on column biz.ai_apps.application_id is
     'Id in the DashScope console; without one here or in the environment, the app is disabled';
+comment on column biz.ai_apps.fallback_application_id is
+    'Called once, with the history, if the circuit of the application is open or if it throttles; '
+    'the id of the application itself overrides the default row with no fallback';
 comment on column biz.ai_apps.enabled is 'False disables the app; null inherits, true without a default';
 comment on column biz.ai_apps.rag_options is
     'parameters.rag_options of each request, such as {"pipeline_ids": ["…"]}; {} sends an empty '
@@ -35,3 +40,9 @@ comment on column biz.ai_apps.has_thoughts is
     'parameters.has_thoughts of each request; full_thoughts needs it';
 comment on column biz.ai_apps.first_token_seconds is
     'Overrides DASHSCOPE_FIRST_TOKEN_SECONDS: until the first text of a streamed reply';
+
+alter table biz.agents
+    add column fallback_application_id text,
+    add constraint agents_fallback_given check (fallback_application_id <> '');
+comment on column biz.agents.fallback_application_id is
+    'Called once, with the history, if the circuit of app_id is open or if it throttles';

@@ -23,6 +23,8 @@ pub struct Call {
     pub options: CallOptions,
     /// Replaces [`Timeouts::first_token`](super::Timeouts::first_token).
     pub first_token: Option<Duration>,
+    /// The caller calls another application if this one throttles. So throttling is not retried.
+    pub has_fallback: bool,
     /// The value of the header `X-Amzn-Trace-Id`, for tracing.
     pub trace: Option<HeaderValue>,
 }

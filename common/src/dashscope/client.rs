@@ -123,7 +123,7 @@ impl DashScope {
         };
         let key_retries = AtomicU32::new(0);
         let attempt = || self.attempt(&request, &key_retries);
-        let outcome = retry::run(&self.inner.retries, end.at, attempt).await;
+        let outcome = retry::run(&self.inner.retries, end.at, call.has_fallback, attempt).await;
         let key_retries = key_retries.into_inner();
         match outcome {
             Ok((mut answer, attempts, earlier)) => {

@@ -91,6 +91,10 @@ impl AppIds {
 pub(crate) struct Application {
     /// The id in the DashScope console.
     pub app_id: String,
+    /// Called once if the application throttles.
+    pub fallback_app_id: Option<String>,
+    /// True if `app_id` is the fallback.
+    pub is_fallback: bool,
     pub options: Option<CallOptions>,
     /// Replaces `DASHSCOPE_FIRST_TOKEN_SECONDS`.
     pub first_token_seconds: Option<u64>,
@@ -102,6 +106,7 @@ impl Application {
         Call {
             app_id: self.app_id.clone(),
             options: self.options.clone().unwrap_or_default(),
+            has_fallback: self.fallback_app_id.is_some(),
             first_token: self.first_token_seconds.map(Duration::from_secs),
             trace: RequestContext::current().trace_value(),
             ..Call::default()

@@ -38,6 +38,7 @@ mod cors;
 mod documents;
 mod emulator;
 mod fairness;
+mod fallback;
 mod faults;
 mod functions;
 mod gateway_twin;

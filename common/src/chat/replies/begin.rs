@@ -186,6 +186,7 @@ pub(super) async fn begin(
                 user_message_id,
                 row.session_id,
                 turns(row.history_roles, row.history_texts),
+                &application,
             ),
             application,
         },

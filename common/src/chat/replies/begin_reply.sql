@@ -110,7 +110,8 @@ begin
             r.outcome := 'busy';
             return r;
         end if;
-        select a.app_id into v_app.app_id from biz.agents a
+        select a.app_id, a.fallback_application_id into v_app.app_id, v_app.fallback_app_id
+        from biz.agents a
         where a.id = v_agent and a.deleted_at is null;
         if not found then r.outcome := 'agent_gone'; return r; end if;
     else
@@ -136,12 +137,16 @@ begin
     l.trigger_type := 'chat';
     l.request_prompt := p_content;
     l.reserved_tokens := p_reserve;
-    l := admit_run(l);
+    l := admit_run(l, v_app.fallback_app_id);
     if l.status <> 'running' then
         r.outcome := l.status;
         r.retry_after := retry_after(l);
         return r;
     end if;
+
+    v_app := admitted_application(v_app, l.app_id);
+    -- A session belongs to one application.
+    if v_app.is_fallback then v_session := null; end if;
 
     -- No refusal after this point. End dead replies of this conversation now. If their function is
     -- still alive, its next checkpoint fails, so two replies never run at once.

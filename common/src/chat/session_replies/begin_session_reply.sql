@@ -46,7 +46,8 @@ begin
     select * into m from biz.ai_messages where id = l.message_id and site_id = p_site;
     select * into c from biz.ai_conversations where id = m.conversation_id and site_id = p_site
     for no key update;
-    select a.app_id into v_app.app_id from biz.agents a
+    select a.app_id, a.fallback_application_id into v_app.app_id, v_app.fallback_app_id
+    from biz.agents a
     where a.id = c.agent_id and a.deleted_at is null;
     if not found then r.outcome := 'agent_gone'; return r; end if;
     select case when u.status = 'approved' then bot_access(b, p_site, u.id) else 'user_disabled' end
@@ -74,13 +75,14 @@ begin
     l.trigger_type := 'session';
     l.request_prompt := m.content;
     l.reserved_tokens := p_reserve;
-    l := admit_run(l);
+    l := admit_run(l, v_app.fallback_app_id);
     r.outcome := l.status;
     if l.status <> 'running' then
         r.retry_at := l.finished_at;
         return r;
     end if;
     perform open_run(l);
+    v_app := admitted_application(v_app, l.app_id);
     r.application := to_jsonb(v_app);
     r.run_id := l.id;
     r.run_at := l.created_at;
@@ -90,8 +92,10 @@ begin
     select u.nickname, u.role into r.nickname, r.role from biz.users u
     where u.id = m.user_id and u.site_id = p_site;
     -- As in begin_reply: the session, else the history.
-    r.session_id := live_session(c.dashscope_session_id, c.dashscope_session_at,
-                                 c.dashscope_session_rounds, p_history);
+    if not v_app.is_fallback then
+        r.session_id := live_session(c.dashscope_session_id, c.dashscope_session_at,
+                                     c.dashscope_session_rounds, p_history);
+    end if;
     if r.session_id is null and m.seq > 1 then
         v_turns := turns_before(p_site, c.id, m.seq, p_history.history_turns);
         r.history_roles := v_turns.roles;

@@ -103,13 +103,14 @@ pub(super) async fn begin(context: &JobContext, job: &Job) -> Result<Prepared, S
         nickname: row.nickname.unwrap_or_default(),
         role: row.role.unwrap_or_default(),
         content: row.content.unwrap_or_default(),
-        application,
         before: SessionOrHistory::new(
             job.site_id,
             message_id,
             row.session_id,
             turns(row.history_roles, row.history_texts),
+            &application,
         ),
+        application,
         run: Run { id, created_at },
     })
 }

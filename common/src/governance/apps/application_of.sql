@@ -1,12 +1,14 @@
 create type application as (
     app_id text,
+    fallback_app_id text,
+    is_fallback boolean,
     options jsonb,
     first_token_seconds integer
 );
 
 comment on type application is
     'The DashScope application that an app calls. app_id is null if the app is disabled or has no '
-    'application id. options: members of the parameters of a request, null if not set. Same fields '
+    'application id. is_fallback: true if app_id is the fallback. options: members of the parameters of a request, null if not set. Same fields '
     'as Application in Rust, which reads it as JSON';
 
 -- Two index lookups in a statement that the caller runs anyway, so a change applies at once.
@@ -17,6 +19,8 @@ declare
 begin
     select case when coalesce(own.enabled, standard.enabled, true)
                then coalesce(own.application_id, standard.application_id, p_environment_id) end,
+           coalesce(own.fallback_application_id, standard.fallback_application_id),
+           false,
            jsonb_build_object(
                'rag_options', coalesce(own.rag_options, standard.rag_options),
                'flow_stream_mode', coalesce(own.flow_stream_mode, standard.flow_stream_mode),
@@ -26,6 +30,7 @@ begin
     from (select) one
     left join biz.ai_apps own on own.site_id = p_site and own.app_type = p_app_type
     left join biz.ai_apps standard on standard.site_id is null and standard.app_type = p_app_type;
+    a.fallback_app_id := nullif(a.fallback_app_id, a.app_id);
     return a;
 end $$;
 

@@ -3,36 +3,48 @@
 -- An admitted run has the status running and is not stored yet (see open_run). A rejected run has
 -- the status budget_exceeded or circuit_open. It is stored, unless it is a job that waits for a
 -- circuit. In the returned row of a rejected run, finished_at is the time to retry.
-create function admit_run(l biz.ai_run_logs) returns biz.ai_run_logs language plpgsql as $$
+-- If the circuit of the application is open and that of p_fallback is not, the run is admitted with
+-- p_fallback as its app_id.
+create function admit_run(l biz.ai_run_logs, p_fallback text) returns biz.ai_run_logs language plpgsql as $$
 declare
     v_room budget_room := budget_room(l.site_id, l.reserved_tokens);
+    v_due text := l.app_id;
+    v_fallback_at timestamptz;
 begin
     l.id := nextval('biz.ai_run_logs_id_seq');
     l.created_at := v_room.at;
     l.local_day := v_room.day;
-    l.app_id := coalesce(l.app_id, l.app_type);
     if v_room.retry_at is not null then
         l.status := 'budget_exceeded';
-    elsif try_acquire_circuit(l.app_id, l.id) = 'circuit_open' then
+    elsif try_acquire_circuit(l.app_id, l.id) <> 'circuit_open' then
+        l.status := 'running';
+        return l;
+    elsif p_fallback is not null and try_acquire_circuit(p_fallback, l.id) <> 'circuit_open' then
+        l.app_id := p_fallback;
+        l.status := 'running';
+        return l;
+    else
         l.status := 'circuit_open';
         v_room.retry_at := circuit_retry_at(l.app_id);
+        v_fallback_at := circuit_retry_at(p_fallback);
+        if v_fallback_at < v_room.retry_at then
+            v_due := p_fallback;
+            v_room.retry_at := v_fallback_at;
+        end if;
         -- A running probe usually ends long before its lease of 330 seconds. A person does not wait
         -- for the end of the lease. A job does, and is woken when the circuit closes.
         if l.trigger_type in ('chat', 'session') and exists (
-            select from biz.ai_circuits k where k.app_id = l.app_id and k.state = 'half_open')
+            select from biz.ai_circuits k where k.app_id = v_due and k.state = 'half_open')
         then
             v_room.retry_at := l.created_at + interval '5 seconds';
         end if;
         -- A job that waits is not a run and not an alert.
         if l.job_id is not null then
             l.finished_at := greatest(v_room.retry_at, l.created_at + interval '1 second') + jitter();
-            update biz.ai_trigger_jobs set waits_on = l.app_id
+            update biz.ai_trigger_jobs set waits_on = v_due
             where id = l.job_id and site_id = l.site_id;
             return l;
         end if;
-    else
-        l.status := 'running';
-        return l;
     end if;
     -- Rejected runs are logged and counted, so that the dashboard shows them. They cost no tokens.
     insert into biz.ai_run_logs (

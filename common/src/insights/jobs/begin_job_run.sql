@@ -41,11 +41,11 @@ begin
     l.request_prompt := p_prompt;
     l.prompt_version := p_prompt_version;
     l.reserved_tokens := p_reserve;
-    l := admit_run(l);
+    l := admit_run(l, v_app.fallback_app_id);
     r.outcome := l.status;
     r.run_id := l.id;
     r.run_at := l.created_at;
-    r.application := to_jsonb(v_app);
+    r.application := to_jsonb(admitted_application(v_app, l.app_id));
     if l.status = 'running' then
         perform open_run(l);
         -- As in begin_reply: the caller has timed out.

@@ -207,6 +207,10 @@ const EXAMPLES: &[(&str, &str)] = &[
         "0, null, 50, '{today}', 'app2_finance', 'app2a_finance_area', 'all', false, 'prewarm', null, 'schedule', false",
     ),
     (
+        "from fall_back(",
+        "1, 1000000, date_trunc('month', now()), 'fallback'",
+    ),
+    (
         "begin_session_reply(",
         "1, 1000000, 1, 2000, 30, 1200, 3000, 50, 20",
     ),
