@@ -17,12 +17,14 @@ create table biz.ai_apps (
     flow_stream_mode biz.flow_stream_mode,
     has_thoughts boolean,
     first_token_seconds integer,
+    max_per_second integer,
     updated_at timestamptz not null default now(),
     constraint ai_apps_site_id_app_type_key unique nulls not distinct (site_id, app_type),
     constraint ai_apps_application_id_given check (application_id <> ''),
     constraint ai_apps_fallback_given check (fallback_application_id <> ''),
     constraint ai_apps_rag_options_object check (jsonb_typeof(rag_options) = 'object'),
-    constraint ai_apps_first_token_seconds_bounded check (first_token_seconds between 1 and 600)
+    constraint ai_apps_first_token_seconds_bounded check (first_token_seconds between 1 and 600),
+    constraint ai_apps_max_per_second_bounded check (max_per_second between 1 and 100)
 );
 comment on table biz.ai_apps is
     'The DashScope application of an app, by site. The row without a site is the default for all '
@@ -40,6 +42,17 @@ comment on column biz.ai_apps.has_thoughts is
     'parameters.has_thoughts of each request; full_thoughts needs it';
 comment on column biz.ai_apps.first_token_seconds is
     'Overrides DASHSCOPE_FIRST_TOKEN_SECONDS: until the first text of a streamed reply';
+comment on column biz.ai_apps.max_per_second is
+    'The app is called only if its application had fewer calls in the last second; 100 if null';
+
+-- Every call updates its row. With free space in the page, such an update is heap-only (HOT).
+create table biz.ai_app_calls (
+    app_id text constraint ai_app_calls_pkey primary key,
+    called_at timestamptz[] not null
+) with (fillfactor = 50);
+comment on table biz.ai_app_calls is
+    'The newest calls of each DashScope application, for the limit of calls per second';
+comment on column biz.ai_app_calls.called_at is 'At most 100, newest first';
 
 alter table biz.agents
     add column fallback_application_id text,

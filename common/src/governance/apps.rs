@@ -66,8 +66,8 @@ impl App {
     }
 }
 
-/// Application ids from the environment, by app. A row of `biz.ai_apps` replaces them. An app without
-/// an id is disabled.
+/// Application ids from the environment, by app. A row of `biz.ai_apps` replaces them. An app
+/// without an id is disabled.
 #[derive(Clone, Debug, Default)]
 pub struct AppIds(BTreeMap<App, String>);
 
@@ -98,6 +98,8 @@ pub(crate) struct Application {
     pub options: Option<CallOptions>,
     /// Replaces `DASHSCOPE_FIRST_TOKEN_SECONDS`.
     pub first_token_seconds: Option<u64>,
+    /// Most calls in a second. `None`: the limit of DashScope.
+    pub max_per_second: Option<i32>,
 }
 
 impl Application {

@@ -1,11 +1,13 @@
 //! Which DashScope application an app calls at a site, and with which options (`biz.ai_apps`).
 
+use futures_util::future::join_all;
 use local::simulator::RecordedCall;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Executor as _};
 
 use crate::harness::{
     events::EventStream,
+    invariants,
     jobs::SITE_ADMIN,
     parlor::{COACH, OTHER_SITE, Parlor, Setup},
 };
@@ -193,4 +195,111 @@ async fn a_disabled_app_fails_only_its_own_jobs() {
     parlor.work_until_done().await;
     let id = retry.body["id"].as_i64().unwrap();
     assert_eq!(parlor.job(id).await["status"], "succeeded");
+}
+
+/// Makes the last second of an application full for `seconds` more.
+async fn use_up_calls(parlor: &Parlor, app_id: &str, seconds: i32) {
+    parlor
+        .sql(&format!(
+            "insert into biz.ai_app_calls (app_id, called_at) values
+             ('{app_id}', array_fill(now() + interval '{seconds} seconds', array[100]))"
+        ))
+        .await;
+}
+
+#[tokio::test]
+async fn no_second_has_more_calls_than_its_application_may_have() {
+    const MOST: usize = 5;
+    let parlor = Parlor::start().await;
+    parlor
+        .sql("insert into biz.ai_apps (app_type, max_per_second) values ('app1_chat', 5)")
+        .await;
+    let mut chats = Vec::new();
+    for number in 0..50 {
+        chats.push(parlor.open(COACH, &format!("t{number}")).await);
+    }
+    let sends = chats.iter().map(|chat| parlor.send(COACH, *chat, "你好"));
+    let mut answered = 0;
+    for answer in join_all(sends).await {
+        match answer.status.as_u16() {
+            200 => answered += 1,
+            // On a busy machine, a statement may time out.
+            503 => _ = answer.refused(503, "unavailable"),
+            _ => {
+                let seconds = answer.refused(429, "rate_limited")["retryAfter"].as_i64();
+                assert_eq!(seconds, Some(1));
+                assert_eq!(answer.headers["retry-after"], "1");
+            }
+        }
+    }
+    assert!((MOST..50).contains(&answered), "{answered}");
+    assert_eq!(parlor.simulator.calls_count(), answered);
+    let called_at: Vec<chrono::DateTime<chrono::Utc>> =
+        sqlx::query_scalar("select called_at from biz.ai_app_calls")
+            .fetch_one(&parlor.db)
+            .await
+            .unwrap();
+    assert_eq!(called_at.len(), answered);
+    for calls in called_at.windows(MOST + 1) {
+        let span = calls[0] - calls[MOST];
+        assert!(span >= chrono::TimeDelta::seconds(1), "{called_at:?}");
+    }
+    // A refusal is not a run.
+    let runs: i64 = sqlx::query_scalar("select count(*) from biz.ai_run_logs")
+        .fetch_one(&parlor.db)
+        .await
+        .unwrap();
+    assert_eq!(usize::try_from(runs).unwrap(), answered);
+    invariants::check_books(&parlor).await;
+}
+
+#[tokio::test]
+async fn calls_of_one_application_do_not_limit_another() {
+    let parlor = Parlor::start().await;
+    parlor
+        .sql(
+            "insert into biz.ai_apps (site_id, app_type, application_id) values (2, 'app1_chat', 'for-site-2');
+             update biz.agents set app_id = 'the-bot'",
+        )
+        .await;
+    use_up_calls(&parlor, "app1_chat", 30).await;
+    let chat = parlor.open(COACH, "t").await;
+    let refused = parlor.send(COACH, chat, "你好").await;
+    let seconds = refused.refused(429, "rate_limited")["retryAfter"].as_i64();
+    assert!((25..=31).contains(&seconds.unwrap()), "{}", refused.body);
+    assert_eq!(parlor.call_of(OTHER_SITE).await.app_id, "for-site-2");
+    let session = parlor.begin_session(COACH).await;
+    parlor.create_message(COACH, &session, "你好").await;
+    assert_eq!(parlor.work().await.succeeded, 1);
+    assert_eq!(parlor.last_call().app_id, "the-bot");
+}
+
+#[tokio::test]
+async fn a_job_waits_for_its_application_without_using_a_try() {
+    let parlor = Parlor::with_business(Setup::default()).await;
+    parlor.sql("update biz.agents set app_id = 'the-bot'").await;
+    use_up_calls(&parlor, "app3_clue", 30).await;
+    use_up_calls(&parlor, "the-bot", 30).await;
+    let job = parlor.member_paid(MEMBER, 1).await;
+    let session = parlor.begin_session(COACH).await;
+    parlor.create_message(COACH, &session, "你好").await;
+    parlor.work().await;
+    let waiting: Vec<(i64, String, Option<String>, i32, bool)> = sqlx::query_as(
+        "select id, status::text, waits_for::text, attempts,
+                run_after between now() + interval '20 seconds' and now() + interval '37 seconds'
+         from biz.ai_trigger_jobs order by id",
+    )
+    .fetch_all(&parlor.db)
+    .await
+    .unwrap();
+    let state = ("pending".to_owned(), Some("retry".to_owned()), 0, true);
+    for (_, status, waits_for, attempts, later) in waiting {
+        assert_eq!((status, waits_for, attempts, later), state);
+    }
+    assert_eq!(parlor.runs(job).await, Vec::<Value>::new());
+    assert_eq!(parlor.simulator.calls_count(), 0);
+    parlor.sql("delete from biz.ai_app_calls").await;
+    parlor.work_until_done().await;
+    assert_eq!(parlor.job(job).await["status"], "succeeded");
+    invariants::check_books(&parlor).await;
 }

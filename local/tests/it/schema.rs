@@ -13,7 +13,7 @@ use crate::harness::database::TestDatabase;
 /// A row for each table, in an order that foreign keys allow. `$n` is a different number each time.
 ///
 /// If a migration adds a requirement to a table, its insert here must be updated.
-const ROWS: [(&str, &str); 22] = [
+const ROWS: [(&str, &str); 23] = [
     (
         "sites",
         "insert into biz.sites (id, name) values ($n, 'site')",
@@ -107,6 +107,10 @@ const ROWS: [(&str, &str); 22] = [
         "insert into biz.ai_circuits \
          select (jsonb_populate_record(null::biz.ai_circuits, jsonb_build_object( \
              'app_id', 'app' || $n, 'app_type', 'app' || $n, 'state', 'closed', 'failures', 0, 'open_seconds', 60))).*",
+    ),
+    (
+        "ai_app_calls",
+        "insert into biz.ai_app_calls (app_id, called_at) values ('chat-' || $n, array[now()])",
     ),
     (
         "ai_apps",

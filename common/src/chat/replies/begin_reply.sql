@@ -19,8 +19,8 @@ comment on type begun_reply is
     'outcome: begun, repeat, or the refusal. history: newest turn first, null if there is a '
     'session_id. application: the application to call';
 
--- Locks, always in this order: conversation, user, site, circuit, usage. finish_reply takes
--- message, conversation, circuit, usage; finish_orphaned_reply waits for neither message nor
+-- Locks, always in this order: conversation, user, site, circuit or calls, usage. finish_reply
+-- takes message, conversation, circuit, usage; finish_orphaned_reply waits for neither message nor
 -- conversation.
 create function begin_reply(
     p_site bigint,
@@ -133,13 +133,12 @@ begin
     l.site_id := p_site;
     l.user_id := p_user;
     l.app_type := 'app1_chat';
-    l.app_id := v_app.app_id;
     l.trigger_type := 'chat';
     l.request_prompt := p_content;
     l.reserved_tokens := p_reserve;
-    l := admit_run(l, v_app.fallback_app_id);
-    if l.status <> 'running' then
-        r.outcome := l.status;
+    l := admit_run(l, v_app);
+    if l.status is distinct from 'running' then
+        r.outcome := coalesce(l.status, 'rate_limited');
         r.retry_after := retry_after(l);
         return r;
     end if;

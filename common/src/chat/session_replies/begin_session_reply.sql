@@ -16,7 +16,7 @@ create type begun_session_reply as (
 
 comment on type begun_session_reply is
     'outcome: running, lost if another worker has the job, or why there is no run: busy, '
-    'budget_exceeded, circuit_open, agent_gone, bot_disabled, not_granted, unknown (the bot), '
+    'budget_exceeded, circuit_open, rate_limited, agent_gone, bot_disabled, not_granted, unknown (the bot), '
     'user_disabled. history: newest turn first, null if there is a session_id. application: '
     'the application to call';
 
@@ -71,13 +71,12 @@ begin
     l.user_id := m.user_id;
     l.job_id := p_job;
     l.app_type := 'app1_chat';
-    l.app_id := v_app.app_id;
     l.trigger_type := 'session';
     l.request_prompt := m.content;
     l.reserved_tokens := p_reserve;
-    l := admit_run(l, v_app.fallback_app_id);
-    r.outcome := l.status;
-    if l.status <> 'running' then
+    l := admit_run(l, v_app);
+    r.outcome := coalesce(l.status, 'rate_limited');
+    if r.outcome <> 'running' then
         r.retry_at := l.finished_at;
         return r;
     end if;

@@ -41,6 +41,7 @@ words! {
         UserDisabled = "user_disabled",
         BudgetExceeded = "budget_exceeded",
         CircuitOpen = "circuit_open",
+        RateLimited = "rate_limited",
         Busy = "busy",
     }
 }
@@ -84,7 +85,10 @@ pub(super) async fn begin(context: &JobContext, job: &Job) -> Result<Prepared, S
             return Err(refused(Outcome::NotGranted, "the user may not use the bot"));
         }
         (Outcome::UserDisabled, _) => return Err(refused(outcome, "the user is disabled")),
-        (Outcome::BudgetExceeded | Outcome::CircuitOpen | Outcome::Busy, Some(at)) => {
+        (
+            Outcome::BudgetExceeded | Outcome::CircuitOpen | Outcome::RateLimited | Outcome::Busy,
+            Some(at),
+        ) => {
             return Err(StepError::NotBefore(at, outcome.name()));
         }
         (_, None) => return Err(left_out()),

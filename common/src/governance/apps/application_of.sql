@@ -3,13 +3,14 @@ create type application as (
     fallback_app_id text,
     is_fallback boolean,
     options jsonb,
-    first_token_seconds integer
+    first_token_seconds integer,
+    max_per_second integer
 );
 
 comment on type application is
     'The DashScope application that an app calls. app_id is null if the app is disabled or has no '
-    'application id. is_fallback: true if app_id is the fallback. options: members of the parameters of a request, null if not set. Same fields '
-    'as Application in Rust, which reads it as JSON';
+    'application id. is_fallback: true if app_id is the fallback. options: members of the parameters '
+    'of a request, null if not set. Same fields as Application in Rust, which reads it as JSON';
 
 -- Two index lookups in a statement that the caller runs anyway, so a change applies at once.
 create function application_of(p_site bigint, p_app_type text, p_environment_id text)
@@ -25,7 +26,8 @@ begin
                'rag_options', coalesce(own.rag_options, standard.rag_options),
                'flow_stream_mode', coalesce(own.flow_stream_mode, standard.flow_stream_mode),
                'has_thoughts', coalesce(own.has_thoughts, standard.has_thoughts)),
-           coalesce(own.first_token_seconds, standard.first_token_seconds)
+           coalesce(own.first_token_seconds, standard.first_token_seconds),
+           coalesce(own.max_per_second, standard.max_per_second)
     into a
     from (select) one
     left join biz.ai_apps own on own.site_id = p_site and own.app_type = p_app_type

@@ -1,47 +1,56 @@
 -- l is the run to admit: site, app, trigger, reserved_tokens and all other known columns. It is
--- returned with id, day, time and status. Day and time are those when the budget was read.
+-- returned with id, day, time, app_id and status. Day and time are those when the budget was read.
 -- An admitted run has the status running and is not stored yet (see open_run). A rejected run has
 -- the status budget_exceeded or circuit_open. It is stored, unless it is a job that waits for a
 -- circuit. In the returned row of a rejected run, finished_at is the time to retry.
--- If the circuit of the application is open and that of p_fallback is not, the run is admitted with
--- p_fallback as its app_id.
-create function admit_run(l biz.ai_run_logs, p_fallback text) returns biz.ai_run_logs language plpgsql as $$
+-- The status is null if the application has no call left in this second. That is not a run.
+-- If the circuit of the application is open and that of its fallback is not, the run is admitted
+-- with the fallback as its app_id.
+create function admit_run(l biz.ai_run_logs, p_app application) returns biz.ai_run_logs
+language plpgsql as $$
 declare
     v_room budget_room := budget_room(l.site_id, l.reserved_tokens);
-    v_due text := l.app_id;
-    v_fallback_at timestamptz;
+    v_circuit text;
+    v_due due_circuit;
 begin
     l.id := nextval('biz.ai_run_logs_id_seq');
     l.created_at := v_room.at;
     l.local_day := v_room.day;
+    l.app_id := p_app.app_id;
     if v_room.retry_at is not null then
         l.status := 'budget_exceeded';
-    elsif try_acquire_circuit(l.app_id, l.id) <> 'circuit_open' then
-        l.status := 'running';
-        return l;
-    elsif p_fallback is not null and try_acquire_circuit(p_fallback, l.id) <> 'circuit_open' then
-        l.app_id := p_fallback;
-        l.status := 'running';
-        return l;
     else
-        l.status := 'circuit_open';
-        v_room.retry_at := circuit_retry_at(l.app_id);
-        v_fallback_at := circuit_retry_at(p_fallback);
-        if v_fallback_at < v_room.retry_at then
-            v_due := p_fallback;
-            v_room.retry_at := v_fallback_at;
+        v_circuit := try_acquire_circuit(l.app_id, l.id);
+        if v_circuit = 'circuit_open' and p_app.fallback_app_id is not null then
+            v_circuit := try_acquire_circuit(p_app.fallback_app_id, l.id);
+            if v_circuit <> 'circuit_open' then l.app_id := p_app.fallback_app_id; end if;
         end if;
+        -- A probe always passes: it is the only call of its application.
+        if v_circuit = 'closed' then
+            l.finished_at := take_call(l.app_id, p_app.max_per_second);
+        end if;
+        if l.finished_at is not null then
+            -- Jobs that wait for the same second do not come back at once.
+            if l.job_id is not null then l.finished_at := l.finished_at + jitter(); end if;
+            return l;
+        elsif v_circuit <> 'circuit_open' then
+            l.status := 'running';
+            return l;
+        end if;
+        l.status := 'circuit_open';
+        v_due := first_due_circuit(p_app);
+        v_room.retry_at := v_due.retry_at;
         -- A running probe usually ends long before its lease of 330 seconds. A person does not wait
         -- for the end of the lease. A job does, and is woken when the circuit closes.
         if l.trigger_type in ('chat', 'session') and exists (
-            select from biz.ai_circuits k where k.app_id = v_due and k.state = 'half_open')
+            select from biz.ai_circuits k where k.app_id = v_due.app_id and k.state = 'half_open')
         then
             v_room.retry_at := l.created_at + interval '5 seconds';
         end if;
         -- A job that waits is not a run and not an alert.
         if l.job_id is not null then
             l.finished_at := greatest(v_room.retry_at, l.created_at + interval '1 second') + jitter();
-            update biz.ai_trigger_jobs set waits_on = v_due
+            update biz.ai_trigger_jobs set waits_on = v_due.app_id
             where id = l.job_id and site_id = l.site_id;
             return l;
         end if;
@@ -66,5 +75,5 @@ begin
 end $$;
 
 comment on function admit_run is
-    'Checks by budget and circuit whether a run may begin. Logs a rejected run; its returned '
-    'finished_at is when to retry';
+    'Checks by budget, circuit and calls per second whether a run may begin. Logs a run that budget '
+    'or circuit rejects. finished_at of a rejected run is when to retry';

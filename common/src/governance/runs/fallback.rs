@@ -28,11 +28,12 @@ pub(crate) async fn fall_back(
         return false;
     };
     let moved = sqlx::query!(
-        r#"select applied as "applied!", circuit from fall_back($1, $2, $3, $4)"#,
+        r#"select applied as "applied!", circuit from fall_back($1, $2, $3, $4, $5)"#,
         site_id,
         run.id,
         run.created_at,
         fallback,
+        application.max_per_second,
     )
     .fetch_one(db)
     .with_statement_timeout()

@@ -28,7 +28,7 @@ declare
     g generation;
     v_today date := site_today(p_site);
     v_app application;
-    v_fallback_at timestamptz;
+    v_due due_circuit;
 begin
     select * into j from biz.ai_trigger_jobs
     where id = p_job and site_id = p_site and claims = p_claim and status = 'running' for no key update;
@@ -62,17 +62,12 @@ begin
         update biz.ai_trigger_jobs set step = r.step where id = j.id;
         return r;
     end if;
-    r.retry_at := circuit_retry_at(v_app.app_id);
-    v_fallback_at := circuit_retry_at(v_app.fallback_app_id);
-    if r.retry_at is not null and (v_app.fallback_app_id is null or v_fallback_at is not null) then
+    v_due := first_due_circuit(v_app);
+    r.retry_at := v_due.retry_at + jitter();
+    if r.retry_at is not null then
         r.outcome := 'wait';
-        if v_fallback_at < r.retry_at then
-            v_app.app_id := v_app.fallback_app_id;
-            r.retry_at := v_fallback_at;
-        end if;
-        r.retry_at := r.retry_at + jitter();
         update biz.ai_trigger_jobs set status = 'pending', step = r.step, lease_until = null, attempts = attempts - 1,
-            run_after = r.retry_at, waits_for = 'circuit', waits_on = v_app.app_id,
+            run_after = r.retry_at, waits_for = 'circuit', waits_on = v_due.app_id,
             error_code = 'circuit_open', error_message = 'the app may not be called before then'
         where id = j.id;
         return r;

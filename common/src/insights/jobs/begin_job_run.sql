@@ -7,7 +7,7 @@ create type begun_run as (
 );
 
 comment on type begun_run is
-    'outcome: running; budget_exceeded or circuit_open (then retry_at); app_disabled; or lost (the '
+    'outcome: running; budget_exceeded, circuit_open or rate_limited (then retry_at); app_disabled; or lost (the '
     'caller no longer owns the job). application: the application to call';
 
 create function begin_job_run(
@@ -35,18 +35,17 @@ begin
     if v_app.app_id is null then r.outcome := 'app_disabled'; return r; end if;
     l.site_id := p_site;
     l.app_type := p_app_type;
-    l.app_id := v_app.app_id;
     l.member_id := p_member;
     l.job_id := p_job;
     l.request_prompt := p_prompt;
     l.prompt_version := p_prompt_version;
     l.reserved_tokens := p_reserve;
-    l := admit_run(l, v_app.fallback_app_id);
-    r.outcome := l.status;
+    l := admit_run(l, v_app);
+    r.outcome := coalesce(l.status, 'rate_limited');
     r.run_id := l.id;
     r.run_at := l.created_at;
     r.application := to_jsonb(admitted_application(v_app, l.app_id));
-    if l.status = 'running' then
+    if r.outcome = 'running' then
         perform open_run(l);
         -- As in begin_reply: the caller has timed out.
         if clock_timestamp() - statement_timestamp() > make_interval(secs => p_patience_ms / 1000.0) then

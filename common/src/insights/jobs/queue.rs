@@ -406,7 +406,7 @@ words! {
         Result = "result",
         /// The end of a streamed reply in its conversation.
         Reply = "reply",
-        /// The pause before its next try.
+        /// The pause before its next try, also if its application has no call left in this second.
         Retry = "retry",
     }
 }
@@ -417,7 +417,7 @@ impl WaitsFor {
             (Release::Wait(_), "budget_exceeded") => Some(Self::Budget),
             (Release::Wait(_), "circuit_open") => Some(Self::Circuit),
             (Release::Wait(_), "busy") => Some(Self::Reply),
-            (Release::Retry, _) => Some(Self::Retry),
+            (Release::Wait(_), "rate_limited") | (Release::Retry, _) => Some(Self::Retry),
             _ => None,
         }
     }

@@ -36,7 +36,7 @@ pub(super) struct NewRun<'a> {
 pub(super) enum BeginRun {
     /// Admitted. The tokens are reserved.
     Run(Run, Application),
-    /// Refused until this time, because of `budget_exceeded` or `circuit_open`.
+    /// Refused until this time, because of `budget_exceeded`, `circuit_open` or `rate_limited`.
     NotBefore(DateTime<Utc>, &'static str),
     /// The app has no application.
     Disabled,
@@ -49,6 +49,7 @@ words! {
         Running = "running",
         BudgetExceeded = "budget_exceeded",
         CircuitOpen = "circuit_open",
+        RateLimited = "rate_limited",
         AppDisabled = "app_disabled",
         Lost = "lost",
     }
@@ -88,7 +89,8 @@ pub(super) async fn begin(db: &Db, claim: Claim, run: &NewRun<'_>) -> Result<Beg
             }
             _ => return Err(Error::internal("begin_job_run returned no run")),
         },
-        Outcome::BudgetExceeded | Outcome::CircuitOpen => match row.retry_at {
+        Outcome::BudgetExceeded | Outcome::CircuitOpen | Outcome::RateLimited => match row.retry_at
+        {
             Some(at) => BeginRun::NotBefore(at, outcome.name()),
             None => return Err(Error::internal("begin_job_run returned no time")),
         },

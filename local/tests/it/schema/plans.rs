@@ -208,7 +208,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ),
     (
         "from fall_back(",
-        "1, 1000000, date_trunc('month', now()), 'fallback'",
+        "1, 1000000, date_trunc('month', now()), 'fallback', 5",
     ),
     (
         "begin_session_reply(",
