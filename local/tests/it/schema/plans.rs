@@ -101,8 +101,8 @@ const EXAMPLES: &[(&str, &str)] = &[
         "1, 'insight.refresh', 'app3_clue/member:7'",
     ),
     (
-        "select making.job_id, making.is_leased",
-        "1, '{app3_clue,app8_clue_consolidated}', '{member:7,member:7}'",
+        "making.job_id, making.is_leased",
+        "1, '{app3_clue,app8_clue_consolidated}', '{member:7,member:7}', '{clue,null}'",
     ),
     (
         "is_forced, urgency, requested_by, dedup_key)",
