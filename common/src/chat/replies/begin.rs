@@ -64,7 +64,7 @@ pub(super) struct PreparedReply {
 #[derive(Debug)]
 pub(super) enum BeginOutcome {
     /// The message was stored. The caller must make the reply.
-    New(Start, PreparedReply),
+    New(Start, Box<PreparedReply>),
     /// The message was stored by an earlier request, which makes or made the reply.
     Repeat(Start),
 }
@@ -175,7 +175,7 @@ pub(super) async fn begin(
     };
     Ok(BeginOutcome::New(
         start,
-        PreparedReply {
+        Box::new(PreparedReply {
             message_id,
             run: Run {
                 id: run_id,
@@ -189,6 +189,6 @@ pub(super) async fn begin(
                 &application,
             ),
             application,
-        },
+        }),
     ))
 }
