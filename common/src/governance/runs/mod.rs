@@ -1,9 +1,9 @@
 //! Runs: the log of all calls to apps, one row per call.
 //!
 //! Jobs (`insights::jobs::run`) and replies (`chat`) open a run before their call. After the call
-//! they finish it with a [`RunEnd`]. `fallback` moves a run to another application. Admins list runs
-//! (`list`), view one (`details`) and export them (`export`). `partitions` creates and drops the
-//! monthly partitions of the log.
+//! they finish it with a [`RunEnd`]. `fallback` moves a run to another application. Admins list
+//! runs (`list`), view one (`details`) and export them (`export`). `partitions` creates and drops
+//! the monthly partitions of the log.
 
 mod details;
 mod end;
