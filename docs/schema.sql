@@ -22,6 +22,9 @@ COMMENT ON DOMAIN biz.conversation_status IS 'Only an active conversation accept
 CREATE DOMAIN biz.counter AS bigint
 	CONSTRAINT counter_not_negative CHECK ((VALUE >= 0));
 COMMENT ON DOMAIN biz.counter IS 'A number that is never negative';
+CREATE DOMAIN biz.flow_stream_mode AS text
+	CONSTRAINT flow_stream_mode_known CHECK ((VALUE = ANY (ARRAY['full_thoughts'::text, 'agent_format'::text, 'message_format'::text, 'message_format_plus'::text])));
+COMMENT ON DOMAIN biz.flow_stream_mode IS 'How a workflow application streams the output of its nodes; see DashScope''s API';
 CREATE DOMAIN biz.job_wait AS text
 	CONSTRAINT job_wait_known CHECK ((VALUE = ANY (ARRAY['budget'::text, 'circuit'::text, 'result'::text, 'reply'::text, 'retry'::text])));
 COMMENT ON DOMAIN biz.job_wait IS 'What a pending job waits for: room in the budget, a circuit, the result or reply that another function makes, or its next try';
@@ -68,11 +71,14 @@ CREATE TABLE biz.agents (
     app_id text NOT NULL,
     deleted_at timestamp with time zone,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT agents_app_id_given CHECK ((app_id <> ''::text))
+    fallback_application_id text,
+    CONSTRAINT agents_app_id_given CHECK ((app_id <> ''::text)),
+    CONSTRAINT agents_fallback_given CHECK ((fallback_application_id <> ''::text))
 );
 COMMENT ON TABLE biz.agents IS 'DashScope applications of bots';
 COMMENT ON COLUMN biz.agents.app_id IS 'Application id in the DashScope console';
 COMMENT ON COLUMN biz.agents.deleted_at IS 'Time of deletion; the row and its conversations remain';
+COMMENT ON COLUMN biz.agents.fallback_application_id IS 'Called once, with the history, if the circuit of app_id is open or if it throttles';
 CREATE TABLE biz.ai_admin_audit (
     id bigint NOT NULL,
     site_id bigint NOT NULL,
@@ -89,6 +95,48 @@ COMMENT ON COLUMN biz.ai_admin_audit.object_id IS 'The run, job or batch that wa
 COMMENT ON COLUMN biz.ai_admin_audit.details IS 'Parameters and result of the change';
 ALTER TABLE biz.ai_admin_audit ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME biz.ai_admin_audit_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+CREATE TABLE biz.ai_app_calls (
+    app_id text NOT NULL,
+    called_at timestamp with time zone[] NOT NULL
+)
+WITH (fillfactor='50');
+COMMENT ON TABLE biz.ai_app_calls IS 'The newest calls of each DashScope application, for the limit of calls per second';
+COMMENT ON COLUMN biz.ai_app_calls.called_at IS 'At most 100, newest first';
+CREATE TABLE biz.ai_apps (
+    id bigint NOT NULL,
+    site_id bigint,
+    app_type biz.app_type NOT NULL,
+    application_id text,
+    fallback_application_id text,
+    enabled boolean,
+    rag_options jsonb,
+    flow_stream_mode biz.flow_stream_mode,
+    has_thoughts boolean,
+    first_token_seconds integer,
+    max_per_second integer,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT ai_apps_application_id_given CHECK ((application_id <> ''::text)),
+    CONSTRAINT ai_apps_fallback_given CHECK ((fallback_application_id <> ''::text)),
+    CONSTRAINT ai_apps_first_token_seconds_bounded CHECK (((first_token_seconds >= 1) AND (first_token_seconds <= 600))),
+    CONSTRAINT ai_apps_max_per_second_bounded CHECK (((max_per_second >= 1) AND (max_per_second <= 100))),
+    CONSTRAINT ai_apps_rag_options_object CHECK ((jsonb_typeof(rag_options) = 'object'::text))
+);
+COMMENT ON TABLE biz.ai_apps IS 'The DashScope application of an app, by site. The row without a site is the default for all sites. A null column inherits: from the default row, then from the environment';
+COMMENT ON COLUMN biz.ai_apps.application_id IS 'Id in the DashScope console; without one here or in the environment, the app is disabled';
+COMMENT ON COLUMN biz.ai_apps.fallback_application_id IS 'Called once, with the history, if the circuit of the application is open or if it throttles; the id of the application itself overrides the default row with no fallback';
+COMMENT ON COLUMN biz.ai_apps.enabled IS 'False disables the app; null inherits, true without a default';
+COMMENT ON COLUMN biz.ai_apps.rag_options IS 'parameters.rag_options of each request, such as {"pipeline_ids": ["…"]}; {} sends an empty object, which also overrides the default row';
+COMMENT ON COLUMN biz.ai_apps.has_thoughts IS 'parameters.has_thoughts of each request; full_thoughts needs it';
+COMMENT ON COLUMN biz.ai_apps.first_token_seconds IS 'Overrides DASHSCOPE_FIRST_TOKEN_SECONDS: until the first text of a streamed reply';
+COMMENT ON COLUMN biz.ai_apps.max_per_second IS 'The app is called only if its application had fewer calls in the last second; 100 if null';
+ALTER TABLE biz.ai_apps ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME biz.ai_apps_id_seq
     START WITH 1
     INCREMENT BY 1
     NO MINVALUE
@@ -715,6 +763,12 @@ ALTER TABLE ONLY biz.agents
     ADD CONSTRAINT agents_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY biz.ai_admin_audit
     ADD CONSTRAINT ai_admin_audit_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY biz.ai_app_calls
+    ADD CONSTRAINT ai_app_calls_pkey PRIMARY KEY (app_id);
+ALTER TABLE ONLY biz.ai_apps
+    ADD CONSTRAINT ai_apps_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY biz.ai_apps
+    ADD CONSTRAINT ai_apps_site_id_app_type_key UNIQUE NULLS NOT DISTINCT (site_id, app_type);
 ALTER TABLE ONLY biz.ai_batches
     ADD CONSTRAINT ai_batches_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY biz.ai_budgets
@@ -850,6 +904,8 @@ CREATE TRIGGER count_deleted AFTER DELETE ON biz.ai_cache REFERENCING OLD TABLE 
 CREATE TRIGGER count_inserted AFTER INSERT ON biz.ai_cache REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION biz.count_cache_entries();
 ALTER TABLE ONLY biz.ai_admin_audit
     ADD CONSTRAINT ai_admin_audit_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
+ALTER TABLE ONLY biz.ai_apps
+    ADD CONSTRAINT ai_apps_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
 ALTER TABLE ONLY biz.ai_batches
     ADD CONSTRAINT ai_batches_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
 ALTER TABLE ONLY biz.ai_budgets

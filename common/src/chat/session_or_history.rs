@@ -1,17 +1,20 @@
 //! The context of a message: a DashScope session, or the stored history.
 //!
 //! A call has one of the two, never both, because the context would be paid for twice. If DashScope
-//! has dropped the session, a second call has the history.
+//! has dropped the session, or the fallback application is called, a second call has the history.
 
 use std::time::Duration;
 
 use crate::{
     dashscope::{self, Call},
+    governance::{
+        apps::{App, Application},
+        runs::{self, Run, RunEnd},
+    },
     insights::apps::app1_chat::{self, PageFacts, Turn},
     platform::{
         db::{Db, StatementTimeout},
         error::Result,
-        request_context::RequestContext,
     },
 };
 
@@ -43,12 +46,15 @@ pub(super) struct SessionOrHistory {
     history: Vec<Turn>,
     /// True if DashScope has dropped the session.
     lost: bool,
+    /// True if the fallback application is called. Its sessions are not continued, because the next
+    /// message is for the first application again.
+    is_fallback: bool,
 }
 
 /// One question: the application, the user and the text.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Question<'a> {
-    pub app_id: &'a str,
+    pub application: &'a Application,
     pub user_id: i64,
     pub role: &'a str,
     pub nickname: &'a str,
@@ -64,6 +70,7 @@ impl SessionOrHistory {
         message_id: i64,
         session_id: Option<String>,
         history: Vec<Turn>,
+        application: &Application,
     ) -> Self {
         Self {
             site_id,
@@ -71,6 +78,7 @@ impl SessionOrHistory {
             session_id,
             history,
             lost: false,
+            is_fallback: application.is_fallback,
         }
     }
 
@@ -82,7 +90,6 @@ impl SessionOrHistory {
             None => &self.history,
         };
         Call {
-            app_id: question.app_id.to_owned(),
             prompt: app1_chat::prompt(question.page, history, question.content),
             session_id,
             biz_params: Some(app1_chat::biz_params(
@@ -90,7 +97,7 @@ impl SessionOrHistory {
                 question.role,
                 question.nickname,
             )),
-            trace: RequestContext::current().trace_value(),
+            ..question.application.call()
         }
     }
 
@@ -102,6 +109,31 @@ impl SessionOrHistory {
             return false;
         }
         self.lost = true;
+        self.load_history(db).await
+    }
+
+    /// Moves the run to the fallback application, if `application` throttled the call and has one.
+    /// Returns true if the caller must call it, with the history.
+    pub async fn fall_back(
+        &mut self,
+        db: &Db,
+        run: Run,
+        application: &mut Application,
+        call: &Call,
+        err: &dashscope::Error,
+    ) -> bool {
+        if !err.is_throttled() || application.fallback_app_id.is_none() {
+            return false;
+        }
+        if call.session_id.is_some() && !self.load_history(db).await {
+            return false;
+        }
+        self.is_fallback =
+            runs::fall_back(db, self.site_id, run, App::Chat, application, err).await;
+        self.is_fallback
+    }
+
+    async fn load_history(&mut self, db: &Db) -> bool {
         match self.read_history(db).await {
             Ok(history) => {
                 self.history = history;
@@ -133,10 +165,13 @@ impl SessionOrHistory {
         Ok(turns(row.roles, row.texts))
     }
 
-    /// True if DashScope has dropped the session. Then its id must be removed from the
-    /// conversation.
-    pub fn is_session_lost(&self) -> bool {
-        self.lost
+    /// Sets which session the next message continues. After the fallback application, it is none:
+    /// the session of the first application lacks this turn.
+    pub fn end_session(&self, end: &mut RunEnd) {
+        end.session_lost = self.lost || self.is_fallback;
+        if self.is_fallback {
+            end.session_id = None;
+        }
     }
 }
 

@@ -105,7 +105,7 @@ async fn ask_bot(context: &JobContext, job: &Job) -> Result<(), StepError> {
     let began = Instant::now();
     let (answer, mut end, asked) = call_dashscope(context, job, &mut prepared, began).await;
     end.latency_ms = clock::millis(began.elapsed());
-    end.session_lost = prepared.before.is_session_lost();
+    prepared.before.end_session(&mut end);
     end.prompt_version = Some(app1_chat::PROMPT_VERSION);
     let circuit =
         jobs::retry_storing(|| store::finish(&context.db, job, prepared.run, &end)).await?;
@@ -133,8 +133,9 @@ async fn ask_bot(context: &JobContext, job: &Job) -> Result<(), StepError> {
 
 type Answered = Option<Result<Answer, dashscope::Error>>;
 
-/// Calls with the session, else with the history. Returns the answer, the end of the run, and the
-/// duration of all calls. The answer is `None` if the lease of the job was lost.
+/// Calls with the session, else with the history. If the application throttles, calls its fallback.
+/// Returns the answer, the end of the run, and the duration of all calls. The answer is `None` if
+/// the lease of the job was lost.
 async fn call_dashscope(
     context: &JobContext,
     job: &Job,
@@ -142,11 +143,11 @@ async fn call_dashscope(
     began: Instant,
 ) -> (Answered, RunEnd, Duration) {
     let mut asked = Duration::ZERO;
-    // Usage and attempts of a first call whose session had expired.
+    // Usage and attempts of the calls that were repeated.
     let (mut spent, mut attempts) = (Spent::default(), 0);
     loop {
         let call = prepared.before.call(Question {
-            app_id: &prepared.app_id,
+            application: &prepared.application,
             user_id: prepared.user_id,
             role: &prepared.role,
             nickname: &prepared.nickname,
@@ -159,9 +160,10 @@ async fn call_dashscope(
         asked += took;
         metrics::upstream(App::Chat.name(), took, failure(answer.as_ref()));
         if let Some(Err(err)) = &answer
-            && prepared.before.must_repeat(&context.db, &call, err).await
+            && prepared.must_repeat(&context.db, &call, err).await
         {
-            (spent, attempts) = (err.spent(), err.details().attempts);
+            spent.add(err.spent());
+            attempts += err.details().attempts;
             continue;
         }
         let mut end = run_end(&answer);
@@ -198,6 +200,17 @@ fn failure(answer: Option<&Result<Answer, dashscope::Error>>) -> Option<&'static
         Ok(answer) => answer.text.trim().is_empty().then_some(metrics::EMPTY),
         Err(dashscope::Error::SessionExpired { .. }) => None,
         Err(err) => Some(err.code()),
+    }
+}
+
+impl Prepared {
+    /// True if the call must be repeated, without the session or at the fallback.
+    async fn must_repeat(&mut self, db: &Db, call: &Call, err: &dashscope::Error) -> bool {
+        let (before, run) = (&mut self.before, self.run);
+        before.must_repeat(db, call, err).await
+            || before
+                .fall_back(db, run, &mut self.application, call, err)
+                .await
     }
 }
 

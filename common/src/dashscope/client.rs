@@ -107,7 +107,7 @@ impl DashScope {
         streaming: bool,
         deadline: Instant,
     ) -> Result<AnswerStream, Error> {
-        let end = End::of(deadline, self.inner.timeouts.overall);
+        let end = End::of(deadline, self.inner.timeouts.overall_of(call));
         let url = self.url(&call.app_id)?;
         let body = request_body(call, streaming).map_err(|source| Error::Protocol {
             details: Box::default(),
@@ -123,7 +123,7 @@ impl DashScope {
         };
         let key_retries = AtomicU32::new(0);
         let attempt = || self.attempt(&request, &key_retries);
-        let outcome = retry::run(&self.inner.retries, end.at, attempt).await;
+        let outcome = retry::run(&self.inner.retries, end.at, call.has_fallback, attempt).await;
         let key_retries = key_retries.into_inner();
         match outcome {
             Ok((mut answer, attempts, earlier)) => {
@@ -186,7 +186,7 @@ impl DashScope {
         } = *request;
         let session_id = call.session_id.as_deref();
         let timeouts = &self.inner.timeouts;
-        let first_token = streaming.then(|| Instant::now() + timeouts.first_token);
+        let first_token = streaming.then(|| Instant::now() + timeouts.first_token_of(call));
         let wait = match first_token {
             Some(first_token) => end.or_sooner(first_token, TimeoutKind::FirstToken),
             None => end,
@@ -241,7 +241,7 @@ impl DashScope {
         let idle = if streaming {
             timeouts.idle
         } else {
-            timeouts.overall
+            timeouts.overall_of(call)
         };
         let limits = Limits {
             first_token,

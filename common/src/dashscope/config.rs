@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use secrecy::{ExposeSecret as _, SecretString};
 
+use super::Call;
 use crate::platform::{env, secrets::RotatingSecret};
 
 /// Base URL of the Beijing region.
@@ -36,6 +37,8 @@ pub struct Config {
 
 /// Default seconds until the first text of a stream.
 const FIRST_TOKEN_SECONDS: u64 = 60;
+/// Time that a text has at least after its start.
+const AFTER_FIRST_TOKEN: Duration = Duration::from_mins(4);
 /// Longest text of an answer in bytes. A chat reply has some kilobytes.
 const MAX_ANSWER: usize = 2 * 1024 * 1024;
 
@@ -156,7 +159,20 @@ impl Timeouts {
             connect: Duration::from_secs(10),
             first_token,
             idle: Duration::from_mins(1),
-            overall: Duration::from_mins(5).max(first_token + Duration::from_mins(4)),
+            overall: Duration::from_mins(5).max(first_token + AFTER_FIRST_TOKEN),
+        }
+    }
+
+    /// The limit of the first text of a call.
+    pub(super) fn first_token_of(&self, call: &Call) -> Duration {
+        call.first_token.unwrap_or(self.first_token)
+    }
+
+    /// The limit of a whole call.
+    pub(super) fn overall_of(&self, call: &Call) -> Duration {
+        match call.first_token {
+            Some(first_token) => self.overall.max(first_token + AFTER_FIRST_TOKEN),
+            None => self.overall,
         }
     }
 }

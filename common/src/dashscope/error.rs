@@ -176,6 +176,11 @@ impl Error {
             )
     }
 
+    /// True if the application receives too many requests.
+    pub fn is_throttled(&self) -> bool {
+        matches!(self, Self::Throttled { .. })
+    }
+
     /// True if the client itself retries, before the first text. After a timeout there is no time
     /// left.
     pub(super) fn is_retried_by_client(&self) -> bool {

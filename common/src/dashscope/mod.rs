@@ -36,7 +36,7 @@ mod wire;
 mod tests;
 
 pub use answer::{Answer, AnswerStream, Event};
-pub use call::Call;
+pub use call::{Call, CallOptions};
 pub use client::DashScope;
 pub use config::{BEIJING, Config, ConfigError, KeySource, Retries, Timeouts};
 pub use error::{Error, ErrorDetails, TimeoutKind};

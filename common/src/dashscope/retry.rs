@@ -13,11 +13,13 @@ use super::{Error, Retries, Spent};
 /// Longest pause. It exceeds every deadline, but calculations with it cannot overflow.
 const MAX_PAUSE: Duration = Duration::from_hours(24);
 
-/// Runs `attempt` until it succeeds, `retries` is used up, or a pause would exceed `end`. Returns
-/// the result with the number of attempts, and what the failed ones used.
+/// Runs `attempt` until it succeeds, `retries` is used up, or a pause would exceed `end`. With
+/// `has_fallback`, throttling is not retried. Returns the result with the number of attempts, and
+/// what the failed ones used.
 pub(super) async fn run<T, F, Fut>(
     retries: &Retries,
     end: Instant,
+    has_fallback: bool,
     attempt: F,
 ) -> Result<(T, u32, Spent), Error>
 where
@@ -32,7 +34,7 @@ where
     let mut earlier = Spent::default();
     let outcome = attempt
         .retry(delays)
-        .when(Error::is_retried_by_client)
+        .when(|error| error.is_retried_by_client() && !(has_fallback && error.is_throttled()))
         .adjust(|error, delay| {
             let delay = match (delay, error.retry_after()) {
                 (Some(_), Some(requested)) => with_jitter(requested),

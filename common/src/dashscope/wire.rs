@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use serde_json::{Number, Value};
 
 use super::Usage;
-use super::call::Call;
+use super::call::{Call, CallOptions};
 use super::json::{is_object, members};
 use super::piece::Piece;
 use super::text::{FrameText, Source};
@@ -21,7 +21,7 @@ pub(super) const WORD_LENGTH: usize = 200;
 #[derive(Serialize)]
 struct Request<'a> {
     input: Input<'a>,
-    parameters: Parameters,
+    parameters: Parameters<'a>,
 }
 
 #[derive(Serialize)]
@@ -34,9 +34,11 @@ struct Input<'a> {
 }
 
 #[derive(Serialize)]
-struct Parameters {
+struct Parameters<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     incremental_output: Option<bool>,
+    #[serde(flatten)]
+    options: &'a CallOptions,
 }
 
 /// The JSON body for `call`. Headers decide whether the answer streams. With `incremental_output`,
@@ -50,6 +52,7 @@ pub(super) fn request_body(call: &Call, streaming: bool) -> serde_json::Result<V
         },
         parameters: Parameters {
             incremental_output: streaming.then_some(true),
+            options: &call.options,
         },
     })
 }

@@ -1,11 +1,16 @@
-//! The applications: their names, and their application ids at DashScope.
+//! The applications: their names, and what each calls at DashScope.
+//!
+//! A row of `biz.ai_apps` decides, else the environment. `application_of.sql` reads both.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
+
+use serde::Deserialize;
 
 use crate::{
-    dashscope::{self, DashScope},
+    dashscope::{self, Call, CallOptions, DashScope},
     platform::{
         env::{ConfigError, Env},
+        request_context::RequestContext,
         words::words,
     },
 };
@@ -36,6 +41,15 @@ words! {
 }
 
 impl App {
+    /// Why a disabled app cannot be called, for the log and the job.
+    pub(crate) fn disabled(self) -> String {
+        format!(
+            "{} is disabled in biz.ai_apps, or neither biz.ai_apps nor {} has an application id",
+            self.name(),
+            self.variable()
+        )
+    }
+
     /// The environment variable of the application id.
     pub const fn variable(self) -> &'static str {
         match self {
@@ -52,7 +66,8 @@ impl App {
     }
 }
 
-/// Application ids by app. A missing id disables only that app.
+/// Application ids from the environment, by app. A row of `biz.ai_apps` replaces them. An app
+/// without an id is disabled.
 #[derive(Clone, Debug, Default)]
 pub struct AppIds(BTreeMap<App, String>);
 
@@ -68,6 +83,36 @@ impl AppIds {
     /// The application id, if one is configured.
     pub fn find(&self, app: App) -> Option<&str> {
         self.0.get(&app).map(String::as_str)
+    }
+}
+
+/// The application that a run calls, as the SQL function returns it that begins the run.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(crate) struct Application {
+    /// The id in the DashScope console.
+    pub app_id: String,
+    /// Called once if the application throttles.
+    pub fallback_app_id: Option<String>,
+    /// True if `app_id` is the fallback.
+    pub is_fallback: bool,
+    pub options: Option<CallOptions>,
+    /// Replaces `DASHSCOPE_FIRST_TOKEN_SECONDS`.
+    pub first_token_seconds: Option<u64>,
+    /// Most calls in a second. `None`: the limit of DashScope.
+    pub max_per_second: Option<i32>,
+}
+
+impl Application {
+    /// A call without prompt and context.
+    pub fn call(&self) -> Call {
+        Call {
+            app_id: self.app_id.clone(),
+            options: self.options.clone().unwrap_or_default(),
+            has_fallback: self.fallback_app_id.is_some(),
+            first_token: self.first_token_seconds.map(Duration::from_secs),
+            trace: RequestContext::current().trace_value(),
+            ..Call::default()
+        }
     }
 }
 

@@ -83,6 +83,9 @@ pub enum Error {
         /// Seconds.
         retry_after: i32,
     },
+    /// The app has no application at the site. The reason is only logged.
+    #[error("{0}")]
+    AppDisabled(String),
     /// The database is unreachable or cannot run the statement now.
     #[error("database unavailable")]
     Unavailable(#[source] sqlx::Error),

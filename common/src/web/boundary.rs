@@ -99,8 +99,12 @@ pub async fn boundary(mut request: Request, next: Next) -> Response {
     let upstream_latency_ms = origin.upstream_ms();
     let latency_ms = clock::millis(began.elapsed());
     match &error {
-        // An open circuit is not a failure of this request. Its opening was already logged.
-        Some(error) if status >= 500 && !matches!(**error, Error::CircuitOpen { .. }) => {
+        // An open circuit and a disabled app are not failures of this request. The opening was
+        // already logged, and the refusal names the app.
+        Some(error)
+            if status >= 500
+                && !matches!(**error, Error::CircuitOpen { .. } | Error::AppDisabled(_)) =>
+        {
             let cause = telemetry::chain(&**error);
             tracing::error!(%method, route, status, latency_ms, upstream_latency_ms, cause, "request failed");
         }

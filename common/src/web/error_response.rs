@@ -135,7 +135,9 @@ impl ErrorFormat {
             Error::RateLimited { .. } => (StatusCode::TOO_MANY_REQUESTS, "rate_limited"),
             Error::BudgetExceeded { .. } => (StatusCode::TOO_MANY_REQUESTS, "budget_exceeded"),
             Error::CircuitOpen { .. } => (StatusCode::SERVICE_UNAVAILABLE, "circuit_open"),
-            Error::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+            Error::AppDisabled(_) | Error::Unavailable(_) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "unavailable")
+            }
             Error::Internal(..) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         }
     }
@@ -146,6 +148,8 @@ fn retry_after(error: &Error) -> Option<i32> {
         Error::RateLimited { retry_after }
         | Error::BudgetExceeded { retry_after }
         | Error::CircuitOpen { retry_after } => Some(*retry_after),
+        // An admin may enable it at any time, and the next message is sent to it at once.
+        Error::AppDisabled(_) => Some(60),
         Error::Unavailable(_) => Some(1),
         _ => None,
     }
@@ -173,7 +177,7 @@ fn chinese(error: &Error) -> String {
         Error::KeyReused => "幂等键已用于其他内容".into(),
         Error::RateLimited { .. } => "发送过于频繁，请稍后再试".into(),
         Error::BudgetExceeded { .. } => "AI 用量已达上限，请稍后再试".into(),
-        Error::CircuitOpen { .. } => "AI 服务暂时不可用，请稍后再试".into(),
+        Error::CircuitOpen { .. } | Error::AppDisabled(_) => "AI 服务暂时不可用，请稍后再试".into(),
         Error::Unavailable(_) => "服务暂时不可用，请稍后再试".into(),
         Error::Internal(..) => "服务器内部错误".into(),
     }
@@ -231,7 +235,7 @@ fn english(error: &Error) -> String {
         Error::KeyReused => "Idempotency-Key was used with another body".into(),
         Error::RateLimited { .. } => "Too many requests".into(),
         Error::BudgetExceeded { .. } => "AI budget is used up".into(),
-        Error::CircuitOpen { .. } => "AI is unavailable".into(),
+        Error::CircuitOpen { .. } | Error::AppDisabled(_) => "AI is unavailable".into(),
         Error::Unavailable(_) => "Service is unavailable".into(),
         Error::Internal(..) => "Internal server error".into(),
     }

@@ -37,9 +37,7 @@ impl Parlor {
         let call = Call {
             app_id: app.name().to_owned(),
             prompt: prompt.to_owned(),
-            session_id: None,
-            biz_params: None,
-            trace: None,
+            ..Call::default()
         };
         let deadline = Instant::now() + Duration::from_secs(20);
         let client = DashScope::new(config).unwrap();

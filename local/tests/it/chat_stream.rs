@@ -227,22 +227,16 @@ async fn a_silent_dashscope_is_a_timeout() {
 }
 
 #[tokio::test]
-async fn an_unconfigured_app_names_the_missing_variable() {
+async fn an_unconfigured_chat_is_unavailable() {
     let parlor = Parlor::start_with(Setup {
         app_ids: vec![],
         ..Setup::default()
     })
     .await;
     let chat = parlor.open(COACH, "t").await;
-    let events = parlor.stream_to_end(COACH, chat, "你好").await;
-    assert_eq!(terminal(&events).data["retryable"], false);
-    let run = parlor.last_run().await;
-    assert!(
-        run["error_message"]
-            .as_str()
-            .unwrap()
-            .contains("DASHSCOPE_APP_ID_1_CHAT")
-    );
+    let body = json!({ "chatId": chat, "content": "你好" });
+    let refused = parlor.post(COACH, "/api/xcx/chat/stream", &body).await;
+    refused.refused(503, "unavailable");
     assert_eq!(parlor.simulator.calls_count(), 0);
 }
 

@@ -221,6 +221,21 @@ async fn an_app_without_an_application_id_is_disabled() {
     );
     let nothing = parlor.refresh(MANAGER, finance()).await;
     assert_eq!(nothing.ok(), &json!({ "jobId": null, "state": "disabled" }));
+    // The site's row counts, too.
+    parlor
+        .sql("insert into biz.ai_apps (site_id, app_type, application_id) values (1, 'app2_finance', 'app2_finance')")
+        .await;
+    let items = parlor.insights(MANAGER, "sourcePage=board-finance").await;
+    assert_eq!(
+        states(&items),
+        [
+            ("app2_finance", "missing"),
+            ("app2a_finance_area", "disabled")
+        ]
+    );
+    parlor.sql("update biz.ai_apps set enabled = false").await;
+    let items = parlor.insights(MANAGER, "sourcePage=board-finance").await;
+    assert_eq!(states(&items)[0], ("app2_finance", "disabled"));
 }
 
 #[tokio::test]

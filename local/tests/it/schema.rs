@@ -121,6 +121,14 @@ const ROWS: [(&str, &str); 24] = [
          select (jsonb_populate_record(null::biz.ai_circuits, jsonb_build_object( \
              'app_id', 'app' || $n, 'app_type', 'app' || $n, 'state', 'closed', 'failures', 0, 'open_seconds', 60))).*",
     ),
+    (
+        "ai_app_calls",
+        "insert into biz.ai_app_calls (app_id, called_at) values ('chat-' || $n, array[now()])",
+    ),
+    (
+        "ai_apps",
+        "insert into biz.ai_apps (site_id, app_type, application_id) values ($n, 'app1_chat', 'chat-' || $n)",
+    ),
 ];
 
 /// The tables of the schema, without partitions.

@@ -1,6 +1,7 @@
 //! Starts a reply: the one database round trip before the DashScope call.
 
 use chrono::{DateTime, Utc};
+use sqlx::types::Json;
 
 use super::{LEASE, State, page::EXPECTED_FACTS_CHARS};
 use crate::{
@@ -9,7 +10,12 @@ use crate::{
         replies::ChatLimits,
         session_or_history::{HISTORY, SessionOrHistory, turns},
     },
-    governance::{auth::Caller, budgets::TOKENS_PER_CHAR, runs::Run},
+    governance::{
+        apps::{App, Application},
+        auth::Caller,
+        budgets::TOKENS_PER_CHAR,
+        runs::Run,
+    },
     insights::{apps::MAX_PROMPT_CHARS, pages::PageRequest},
     platform::{
         db::{Db, StatementTimeout},
@@ -53,16 +59,15 @@ pub(super) struct PreparedReply {
     pub run: Run,
     /// The context of the message.
     pub before: SessionOrHistory,
-    /// The application of the bot, if the conversation is with a bot. Replaces the chat's own
-    /// application.
-    pub agent_app_id: Option<String>,
+    /// The application of the chat, or that of the bot if the conversation is with a bot.
+    pub application: Application,
 }
 
 /// Result of sending a message.
 #[derive(Debug)]
 pub(super) enum BeginOutcome {
     /// The message was stored. The caller must make the reply.
-    New(Start, PreparedReply),
+    New(Start, Box<PreparedReply>),
     /// The message was stored by an earlier request, which makes or made the reply.
     Repeat(Start),
 }
@@ -80,6 +85,7 @@ words! {
         NotGranted = "not_granted",
         BotUnknown = "unknown",
         AgentGone = "agent_gone",
+        AppDisabled = "app_disabled",
         RateLimited = "rate_limited",
         BudgetExceeded = "budget_exceeded",
         CircuitOpen = "circuit_open",
@@ -99,6 +105,7 @@ impl Outcome {
             Self::BotDisabled => Error::Conflict("the bot is disabled"),
             Self::NotGranted | Self::BotUnknown => Error::NotGranted,
             Self::AgentGone => Error::Conflict("the bot's agent was deleted"),
+            Self::AppDisabled => Error::AppDisabled(App::Chat.disabled()),
             Self::RateLimited => Error::RateLimited { retry_after },
             Self::BudgetExceeded => Error::BudgetExceeded { retry_after },
             Self::CircuitOpen => Error::CircuitOpen { retry_after },
@@ -107,7 +114,7 @@ impl Outcome {
 }
 
 /// Checks the limits, reserves tokens, and stores the message and an empty reply. `app_id` is the
-/// application of chats without a bot.
+/// chat's application in the environment.
 ///
 /// # Errors
 /// The refusal that applies. Then the message is not stored. A refusal by budget or circuit is
@@ -125,7 +132,7 @@ pub(super) async fn begin(
         sqlx::query!(
             r#"
         select outcome as "outcome!", user_message_id, user_message_at, message_id, message_at, message_state, run_id, run_at,
-               reserved_tokens, session_id, history_roles, history_texts, agent_app_id, retry_after
+               reserved_tokens, session_id, history_roles, history_texts, application as "application: Json<Application>", retry_after
         from begin_reply($1, $2, $3, $4, $5, $6, row($15, $16, $17, $7)::token_rule, $8, $9, $10,
                          row($12, $13, $14)::history_limits, $11)
         "#,
@@ -172,14 +179,14 @@ pub(super) async fn begin(
             .message_state
             .is_some_and(|state| state != State::Streaming.name()),
     };
-    let (Some(run_id), Some(run_at), Some(reserved_tokens)) =
-        (row.run_id, row.run_at, row.reserved_tokens)
+    let (Some(run_id), Some(run_at), Some(reserved_tokens), Some(Json(application))) =
+        (row.run_id, row.run_at, row.reserved_tokens, row.application)
     else {
         return Ok(BeginOutcome::Repeat(start));
     };
     Ok(BeginOutcome::New(
         start,
-        PreparedReply {
+        Box::new(PreparedReply {
             message_id,
             run: Run {
                 id: run_id,
@@ -191,8 +198,9 @@ pub(super) async fn begin(
                 user_message_id,
                 row.session_id,
                 turns(row.history_roles, row.history_texts),
+                &application,
             ),
-            agent_app_id: row.agent_app_id,
-        },
+            application,
+        }),
     ))
 }

@@ -13,15 +13,15 @@ create type begun_reply as (
     history_roles text[],
     history_texts text[],
     retry_after integer,
-    agent_app_id text
+    application jsonb
 );
 
 comment on type begun_reply is
     'outcome: begun, repeat, or the refusal. history: newest turn first, null if there is a '
-    'session_id. agent_app_id: the application to call if the conversation is with a bot, else null';
+    'session_id. application: the application to call';
 
--- Locks, always in this order: conversation, user, site, circuit, usage. finish_reply takes
--- message, conversation, circuit, usage; finish_orphaned_reply waits for neither message nor
+-- Locks, always in this order: conversation, user, site, circuit or calls, usage. finish_reply
+-- takes message, conversation, circuit, usage; finish_orphaned_reply waits for neither message nor
 -- conversation.
 create function begin_reply(
     p_site bigint,
@@ -40,6 +40,7 @@ create function begin_reply(
 declare
     r begun_reply;
     l biz.ai_run_logs;
+    v_app application;
     v_owner bigint;
     v_status text;
     v_seq bigint;
@@ -110,9 +111,13 @@ begin
             r.outcome := 'busy';
             return r;
         end if;
-        select a.app_id into r.agent_app_id from biz.agents a
+        select a.app_id, a.fallback_application_id into v_app.app_id, v_app.fallback_app_id
+        from biz.agents a
         where a.id = v_agent and a.deleted_at is null;
         if not found then r.outcome := 'agent_gone'; return r; end if;
+    else
+        v_app := application_of(p_site, 'app1_chat', p_app_id);
+        if v_app.app_id is null then r.outcome := 'app_disabled'; return r; end if;
     end if;
 
     if v_retry_at is not null then
@@ -138,14 +143,22 @@ begin
     l.site_id := p_site;
     l.user_id := p_user;
     l.app_type := 'app1_chat';
-    l.app_id := coalesce(r.agent_app_id, p_app_id);
     l.trigger_type := 'chat';
     l.request_prompt := p_content;
-    l := admit_run(l, p_rule, char_length(p_content) + turns_length(v_turns));
-    if l.status <> 'running' then
-        r.outcome := l.status;
+    l := admit_run(l, p_rule, char_length(p_content) + turns_length(v_turns), v_app);
+    if l.status is distinct from 'running' then
+        r.outcome := coalesce(l.status, 'rate_limited');
         r.retry_after := retry_after(l);
         return r;
+    end if;
+
+    v_app := admitted_application(v_app, l.app_id);
+    -- A session belongs to one application.
+    if v_app.is_fallback and r.session_id is not null then
+        r.session_id := null;
+        v_turns := turns_before(p_site, p_conversation, v_seq, p_history.history_turns);
+        r.history_roles := v_turns.roles;
+        r.history_texts := v_turns.texts;
     end if;
 
     -- No refusal after this point. End dead replies of this conversation now. If their function is
@@ -191,6 +204,7 @@ begin
     if clock_timestamp() > p_until then
         raise exception 'a reply began too late' using errcode = 'query_canceled';
     end if;
+    r.application := to_jsonb(v_app);
     r.outcome := 'begun';
     return r;
 end $$;

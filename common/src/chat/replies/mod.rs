@@ -217,7 +217,7 @@ impl Replies {
             match page.fetch_during(storing).await? {
                 BeginOutcome::New(start, prepared) => {
                     let (sender, receiver) = channel::channel();
-                    relay::spawn(context, owner, message, page, prepared, sender, until);
+                    relay::spawn(context, owner, message, page, *prepared, sender, until);
                     Ok((start, Some(receiver)))
                 }
                 BeginOutcome::Repeat(start) => Ok((start, None)),

@@ -4,7 +4,7 @@
 use super::{Failure, State, checkpoint_writer::Progress};
 use crate::{
     dashscope::{self, TimeoutKind},
-    governance::{apps::App, runs::RunEnd},
+    governance::runs::RunEnd,
     platform::metrics::EMPTY,
 };
 
@@ -15,8 +15,6 @@ pub(super) enum Outcome {
     /// Another session has ended the reply. Nothing is stored.
     Lost,
     Deadline,
-    /// The application id is not configured.
-    Disabled,
     /// DashScope finished without any text.
     Empty,
     Failed(dashscope::Error),
@@ -42,7 +40,6 @@ impl Outcome {
             | Self::Stopped
             | Self::Lost
             | Self::Deadline
-            | Self::Disabled
             | Self::Failed(
                 dashscope::Error::SessionExpired { .. }
                 | dashscope::Error::Timeout {
@@ -80,10 +77,6 @@ impl Outcome {
                     "the function was about to reach its time limit".to_owned(),
                 )
             }
-            Self::Disabled => (
-                Failure::Upstream { retryable: false },
-                format!("{} is not set: the app is disabled", App::Chat.variable()),
-            ),
             Self::Empty => {
                 let failure = Failure::Upstream { retryable: true };
                 (failure, "the answer has no text".to_owned())
@@ -140,7 +133,6 @@ mod tests {
             (Outcome::Stopped, None),
             (Outcome::Lost, None),
             (Outcome::Deadline, None),
-            (Outcome::Disabled, None),
             (timeout(TimeoutKind::Deadline), None),
             (timeout(TimeoutKind::Idle), Some("timeout_idle")),
             (Outcome::Empty, Some("empty")),

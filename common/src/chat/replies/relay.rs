@@ -105,14 +105,10 @@ impl Relay {
     }
 
     async fn call_dashscope(&mut self, began: Instant) -> Outcome {
-        let own = self.context.app_ids.find(App::Chat).map(str::to_owned);
-        let Some(app_id) = self.prepared.agent_app_id.take().or(own) else {
-            return Outcome::Disabled;
-        };
         self.page.wait().await;
         loop {
             let call = self.prepared.before.call(Question {
-                app_id: &app_id,
+                application: &self.prepared.application,
                 user_id: self.caller.user_id,
                 role: self.caller.role.name(),
                 nickname: &self.caller.nickname,
@@ -121,10 +117,7 @@ impl Relay {
             });
             let outcome = self.ask(&call, began).await;
             let repeat = match &outcome {
-                Outcome::Failed(err) => {
-                    let db = &self.context.db;
-                    self.prepared.before.must_repeat(db, &call, err).await
-                }
+                Outcome::Failed(err) => self.must_repeat(&call, err).await,
                 _ => false,
             };
             self.end.prompt = Some(call.prompt);
@@ -132,6 +125,19 @@ impl Relay {
                 return outcome;
             }
         }
+    }
+
+    /// True if the call must be repeated, without the session or at the fallback.
+    async fn must_repeat(&mut self, call: &Call, err: &dashscope::Error) -> bool {
+        let db = &self.context.db;
+        let PreparedReply {
+            before,
+            run,
+            application,
+            ..
+        } = &mut self.prepared;
+        before.must_repeat(db, call, err).await
+            || (!self.writer.has_text() && before.fall_back(db, *run, application, call, err).await)
     }
 
     async fn ask(&mut self, call: &Call, began: Instant) -> Outcome {
@@ -214,7 +220,7 @@ impl Relay {
             _ => (saved, unsaved),
         };
         self.end.latency_ms = clock::millis(latency);
-        self.end.session_lost = self.prepared.before.is_session_lost();
+        self.prepared.before.end_session(&mut self.end);
         self.end.prompt_version = Some(app1_chat::PROMPT_VERSION);
         if self.end.error_code.is_none() && self.page.is_missing() {
             // The reply is complete, but the run shows that the facts of the page were missing.

@@ -5,7 +5,7 @@ create type begun_session_reply as (
     nickname text,
     role text,
     content text,
-    app_id text,
+    application jsonb,
     session_id text,
     history_roles text[],
     history_texts text[],
@@ -17,8 +17,9 @@ create type begun_session_reply as (
 
 comment on type begun_session_reply is
     'outcome: running, lost if another worker has the job, or why there is no run: busy, '
-    'budget_exceeded, circuit_open, agent_gone, bot_disabled, not_granted, unknown (the bot), '
-    'user_disabled. history: newest turn first, null if there is a session_id';
+    'budget_exceeded, circuit_open, rate_limited, agent_gone, bot_disabled, not_granted, unknown (the bot), '
+    'user_disabled. history: newest turn first, null if there is a session_id. application: '
+    'the application to call';
 
 -- Locks: job, conversation, site, circuit, usage.
 create function begin_session_reply(
@@ -35,6 +36,7 @@ declare
     c biz.ai_conversations;
     m biz.ai_messages;
     l biz.ai_run_logs;
+    v_app application;
     v_turns turns;
 begin
     update biz.ai_trigger_jobs set
@@ -45,7 +47,8 @@ begin
     select * into m from biz.ai_messages where id = l.message_id and site_id = p_site;
     select * into c from biz.ai_conversations where id = m.conversation_id and site_id = p_site
     for no key update;
-    select a.app_id into r.app_id from biz.agents a
+    select a.app_id, a.fallback_application_id into v_app.app_id, v_app.fallback_app_id
+    from biz.agents a
     where a.id = c.agent_id and a.deleted_at is null;
     if not found then r.outcome := 'agent_gone'; return r; end if;
     select case when u.status = 'approved' then bot_access(b, p_site, u.id) else 'user_disabled' end
@@ -69,8 +72,6 @@ begin
                                  c.dashscope_session_rounds, p_history);
     if r.session_id is null and m.seq > 1 then
         v_turns := turns_before(p_site, c.id, m.seq, p_history.history_turns);
-        r.history_roles := v_turns.roles;
-        r.history_texts := v_turns.texts;
     end if;
 
     l.message_id := null;
@@ -78,16 +79,24 @@ begin
     l.user_id := m.user_id;
     l.job_id := p_job;
     l.app_type := 'app1_chat';
-    l.app_id := r.app_id;
     l.trigger_type := 'session';
     l.request_prompt := m.content;
-    l := admit_run(l, p_rule, char_length(m.content) + turns_length(v_turns));
-    r.outcome := l.status;
-    if l.status <> 'running' then
+    l := admit_run(l, p_rule, char_length(m.content) + turns_length(v_turns), v_app);
+    r.outcome := coalesce(l.status, 'rate_limited');
+    if r.outcome <> 'running' then
         r.retry_at := l.finished_at;
         return r;
     end if;
     perform open_run(l);
+    v_app := admitted_application(v_app, l.app_id);
+    -- A session belongs to one application.
+    if v_app.is_fallback and r.session_id is not null then
+        r.session_id := null;
+        v_turns := turns_before(p_site, c.id, m.seq, p_history.history_turns);
+    end if;
+    r.history_roles := v_turns.roles;
+    r.history_texts := v_turns.texts;
+    r.application := to_jsonb(v_app);
     r.run_id := l.id;
     r.run_at := l.created_at;
     r.reserved_tokens := l.reserved_tokens;

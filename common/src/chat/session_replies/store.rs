@@ -5,7 +5,7 @@ use sqlx::types::Json;
 use crate::{
     chat::session_or_history::{HISTORY, SessionOrHistory, turns},
     governance::{
-        apps::App,
+        apps::{App, Application},
         budgets::TOKENS_PER_CHAR,
         runs::{Run, RunEnd},
     },
@@ -27,7 +27,8 @@ pub(super) struct Prepared {
     pub role: String,
     /// The message to reply to.
     pub content: String,
-    pub app_id: String,
+    /// The application of the bot.
+    pub application: Application,
     /// The context of the message.
     pub before: SessionOrHistory,
     pub run: Run,
@@ -44,6 +45,7 @@ words! {
         UserDisabled = "user_disabled",
         BudgetExceeded = "budget_exceeded",
         CircuitOpen = "circuit_open",
+        RateLimited = "rate_limited",
         Busy = "busy",
     }
 }
@@ -54,7 +56,8 @@ pub(super) async fn begin(context: &JobContext, job: &Job) -> Result<Prepared, S
         let (mut connection, until) = context.db.acquire_in_time().await?;
         sqlx::query!(
             r#"
-            select outcome as "outcome!", user_id, nickname, role, content, app_id, session_id,
+            select outcome as "outcome!", user_id, nickname, role, content, session_id,
+                   application as "application: Json<Application>",
                    history_roles, history_texts, message_id, run_id, run_at,
                    reserved_tokens, retry_at
             from begin_session_reply($1, $2, $3, row($10, $11, 0, $4)::token_rule, $5,
@@ -90,13 +93,16 @@ pub(super) async fn begin(context: &JobContext, job: &Job) -> Result<Prepared, S
             return Err(refused(Outcome::NotGranted, "the user may not use the bot"));
         }
         (Outcome::UserDisabled, _) => return Err(refused(outcome, "the user is disabled")),
-        (Outcome::BudgetExceeded | Outcome::CircuitOpen | Outcome::Busy, Some(at)) => {
+        (
+            Outcome::BudgetExceeded | Outcome::CircuitOpen | Outcome::RateLimited | Outcome::Busy,
+            Some(at),
+        ) => {
             return Err(StepError::NotBefore(at, outcome.name()));
         }
         (_, None) => return Err(left_out()),
     }
-    let (Some(id), Some(created_at), Some(reserved_tokens)) =
-        (row.run_id, row.run_at, row.reserved_tokens)
+    let (Some(id), Some(created_at), Some(reserved_tokens), Some(Json(application))) =
+        (row.run_id, row.run_at, row.reserved_tokens, row.application)
     else {
         return Err(left_out());
     };
@@ -108,13 +114,14 @@ pub(super) async fn begin(context: &JobContext, job: &Job) -> Result<Prepared, S
         nickname: row.nickname.unwrap_or_default(),
         role: row.role.unwrap_or_default(),
         content: row.content.unwrap_or_default(),
-        app_id: row.app_id.unwrap_or_default(),
         before: SessionOrHistory::new(
             job.site_id,
             message_id,
             row.session_id,
             turns(row.history_roles, row.history_texts),
+            &application,
         ),
+        application,
         run: Run {
             id,
             created_at,

@@ -68,6 +68,32 @@ async fn stream_request_has_the_documented_headers_and_body() {
 }
 
 #[tokio::test]
+async fn options_are_parameters() {
+    let server = Server::start(vec![json_response(200, OK)]).await;
+    let call = Call {
+        options: CallOptions {
+            rag_options: Some(json!({"pipeline_ids": ["p1"]})),
+            flow_stream_mode: Some("message_format".to_owned()),
+            has_thoughts: Some(true),
+        },
+        ..call()
+    };
+    client(&server)
+        .complete(&call, far_deadline())
+        .await
+        .unwrap();
+    let (_, _, body) = parts(&server.requests()[0]);
+    assert_eq!(
+        body["parameters"],
+        json!({
+            "rag_options": {"pipeline_ids": ["p1"]},
+            "flow_stream_mode": "message_format",
+            "has_thoughts": true,
+        })
+    );
+}
+
+#[tokio::test]
 async fn request_for_a_whole_answer_has_no_stream_headers() {
     let server = Server::start(vec![json_response(200, OK)]).await;
     let answer = client(&server)

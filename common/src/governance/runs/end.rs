@@ -28,7 +28,8 @@ pub struct RunEnd {
     pub usage_implausible: bool,
     /// The DashScope session to continue with.
     pub session_id: Option<String>,
-    /// DashScope no longer had the session that the request named.
+    /// The conversation must not continue its session: DashScope no longer had it, or the fallback
+    /// application was called.
     pub session_lost: bool,
     /// The prompt, if the row does not have it yet.
     pub prompt: Option<String>,

@@ -1,12 +1,14 @@
 //! Runs: the log of all calls to apps, one row per call.
 //!
 //! Jobs (`insights::jobs::run`) and replies (`chat`) open a run before their call. After the call
-//! they finish it with a [`RunEnd`]. Admins list runs (`list`), view one (`details`) and export
-//! them (`export`). `partitions` creates and drops the monthly partitions of the log.
+//! they finish it with a [`RunEnd`]. `fallback` moves a run to another application. Admins list
+//! runs (`list`), view one (`details`) and export them (`export`). `partitions` creates and drops
+//! the monthly partitions of the log.
 
 mod details;
 mod end;
 mod export;
+mod fallback;
 mod list;
 mod partitions;
 
@@ -15,6 +17,7 @@ use chrono::{DateTime, Utc};
 pub use details::{LoggedRun, find};
 pub use end::RunEnd;
 pub use export::{MAX_DAYS, export};
+pub(crate) use fallback::fall_back;
 pub use list::{Entry, RunFilters, RunQuery, Status, Trigger, list};
 pub use partitions::{Retention, drop_partitions, make_partitions};
 

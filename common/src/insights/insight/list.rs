@@ -23,7 +23,7 @@ words! {
         Generating = "generating",
         /// There is no valid result.
         Missing = "missing",
-        /// The application has no application id.
+        /// The app has no application at the site.
         Disabled = "disabled",
         /// There is no valid result, and the last job failed.
         Failed = "failed",
@@ -62,12 +62,13 @@ pub(super) async fn list(
 ) -> Result<Vec<Insight>> {
     let apps: Vec<String> = items.iter().map(|(app, _)| app.name().to_owned()).collect();
     let targets: Vec<String> = items.iter().map(|(_, target)| target.id()).collect();
+    let app_ids: Vec<_> = items.iter().map(|(app, _)| app_ids.find(*app)).collect();
     let rows = sqlx::query_as!(
         Row,
         r#"
-        select making.job_id, making.is_leased as "is_leased!", failed.job_id is not null as "is_failed!",
+        select (application_of($1, asked.app, asked.app_id)).app_id is null as "is_disabled!", making.job_id, making.is_leased as "is_leased!", failed.job_id is not null as "is_failed!",
                shown.id as "id?", shown.result_json as result, shown.score, shown.created_at as "created_at?", shown.expires_at, shown.prompt_version
-        from unnest($2::text[], $3::text[]) with ordinality asked (app, target, n)
+        from unnest($2::text[], $3::text[], $4::text[]) with ordinality asked (app, target, app_id, n)
         cross join lateral (
             select max(g.job_id) as job_id, count(*) > 0 as is_leased from biz.ai_cache g
             where g.site_id = $1 and g.cache_type = asked.app and g.target_id = asked.target and g.status = 'generating'
@@ -89,6 +90,7 @@ pub(super) async fn list(
         site_id,
         &apps,
         &targets,
+        &app_ids as _,
     )
     .fetch_all(db)
     .with_statement_timeout()
@@ -100,7 +102,7 @@ pub(super) async fn list(
     }
     let found = rows.into_iter().zip(items);
     Ok(found
-        .map(|(row, (app, target))| row.insight(*app, target.clone(), app_ids))
+        .map(|(row, (app, target))| row.insight(*app, target.clone()))
         .collect())
 }
 
@@ -112,13 +114,14 @@ struct Row {
     expires_at: Option<DateTime<Utc>>,
     prompt_version: Option<String>,
     job_id: Option<i64>,
+    is_disabled: bool,
     is_leased: bool,
     is_failed: bool,
 }
 
 impl Row {
-    fn insight(self, app: App, target: Target, app_ids: &AppIds) -> Insight {
-        let state = if app_ids.find(app).is_none() {
+    fn insight(self, app: App, target: Target) -> Insight {
+        let state = if self.is_disabled {
             State::Disabled
         } else if self.is_leased {
             State::Generating

@@ -8,8 +8,9 @@ create type advanced_job as (
 
 comment on type advanced_job is
     'outcome: generate (fill the entry, for the step), succeeded (no step was left), wait (another '
-    'job generates for the target, or the circuit is open; this job is pending until retry_at), or '
-    'lost (the caller no longer owns the job)';
+    'job generates for the target, or the circuit is open; this job is pending until retry_at), '
+    'app_disabled (the app of the step has no application), or lost (the caller no longer owns the '
+    'job)';
 
 create function advance_job(
     p_site bigint,
@@ -26,7 +27,8 @@ declare
     j biz.ai_trigger_jobs;
     g generation;
     v_today date := site_today(p_site);
-    v_app_id text;
+    v_app application;
+    v_due due_circuit;
 begin
     select * into j from biz.ai_trigger_jobs
     where id = p_job and site_id = p_site and claims = p_claim and status = 'running' for no key update;
@@ -54,12 +56,18 @@ begin
     end if;
 
     -- Before the caller gathers facts for a prompt that it may not send.
-    v_app_id := p_app_ids[r.step + 1];
-    r.retry_at := circuit_retry_at(v_app_id) + jitter();
+    v_app := application_of(p_site, j.app_chain[r.step + 1], p_app_ids[r.step + 1]);
+    if v_app.app_id is null then
+        r.outcome := 'app_disabled';
+        update biz.ai_trigger_jobs set step = r.step where id = j.id;
+        return r;
+    end if;
+    v_due := first_due_circuit(v_app);
+    r.retry_at := v_due.retry_at + jitter();
     if r.retry_at is not null then
         r.outcome := 'wait';
         update biz.ai_trigger_jobs set status = 'pending', step = r.step, lease_until = null, attempts = attempts - 1,
-            run_after = r.retry_at, waits_for = 'circuit', waits_on = v_app_id,
+            run_after = r.retry_at, waits_for = 'circuit', waits_on = v_due.app_id,
             error_code = 'circuit_open', error_message = 'the app may not be called before then'
         where id = j.id;
         return r;

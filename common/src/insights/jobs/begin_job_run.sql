@@ -3,12 +3,13 @@ create type begun_run as (
     run_id bigint,
     run_at timestamptz,
     reserved_tokens bigint,
-    retry_at timestamptz
+    retry_at timestamptz,
+    application jsonb
 );
 
 comment on type begun_run is
-    'outcome: running; budget_exceeded or circuit_open (then retry_at); or lost (the caller no '
-    'longer owns the job)';
+    'outcome: running; budget_exceeded, circuit_open or rate_limited (then retry_at); app_disabled; or lost (the '
+    'caller no longer owns the job). application: the application to call';
 
 create function begin_job_run(
     p_site bigint,
@@ -26,24 +27,26 @@ create function begin_job_run(
 declare
     r begun_run;
     l biz.ai_run_logs;
+    v_app application := application_of(p_site, p_app_type, p_app_id);
 begin
     update biz.ai_trigger_jobs set lease_until = clock_timestamp() + make_interval(secs => p_lease_seconds)
     where id = p_job and site_id = p_site and claims = p_claim and status = 'running'
     returning trigger_type into l.trigger_type;
     if not found then r.outcome := 'lost'; return r; end if;
+    if v_app.app_id is null then r.outcome := 'app_disabled'; return r; end if;
     l.site_id := p_site;
     l.app_type := p_app_type;
-    l.app_id := p_app_id;
     l.member_id := p_member;
     l.job_id := p_job;
     l.request_prompt := p_prompt;
     l.prompt_version := p_prompt_version;
-    l := admit_run(l, p_rule, char_length(p_prompt));
-    r.outcome := l.status;
+    l := admit_run(l, p_rule, char_length(p_prompt), v_app);
+    r.outcome := coalesce(l.status, 'rate_limited');
     r.run_id := l.id;
     r.run_at := l.created_at;
     r.reserved_tokens := l.reserved_tokens;
-    if l.status = 'running' then
+    r.application := to_jsonb(admitted_application(v_app, l.app_id));
+    if r.outcome = 'running' then
         perform open_run(l);
         -- As in begin_reply: the caller has timed out.
         if clock_timestamp() > p_until then

@@ -266,6 +266,8 @@ pub(super) enum Next {
     /// Another job generates for the same target, or the circuit of the application is open. The
     /// job is pending until this time.
     Wait(DateTime<Utc>),
+    /// The app of this step has no application.
+    Disabled(usize),
     /// The job has succeeded.
     Nothing,
     /// Another worker has the job.
@@ -277,6 +279,7 @@ words! {
     enum Advanced {
         Generate = "generate",
         Wait = "wait",
+        AppDisabled = "app_disabled",
         Succeeded = "succeeded",
         Lost = "lost",
     }
@@ -309,18 +312,18 @@ pub(super) async fn advance(
     .fetch_one(db)
     .with_statement_timeout()
     .await?;
+    let step = usize::try_from(row.step.unwrap_or_default()).unwrap_or_default();
     Ok(match Advanced::from_sql(&row.outcome, "advance_job")? {
         Advanced::Succeeded => Next::Nothing,
         Advanced::Lost => Next::Lost,
         Advanced::Wait => Next::Wait(row.retry_at.unwrap_or_default()),
+        Advanced::AppDisabled => Next::Disabled(step),
         Advanced::Generate => {
-            let (Some(step), Some(entry_id), Some(generation)) =
-                (row.step, row.entry_id, row.generation)
-            else {
+            let (Some(entry_id), Some(generation)) = (row.entry_id, row.generation) else {
                 return Err(Error::internal("advance_job returned no entry"));
             };
             Next::Generate(
-                usize::try_from(step).unwrap_or_default(),
+                step,
                 Lease {
                     entry_id,
                     generation,
@@ -403,7 +406,7 @@ words! {
         Result = "result",
         /// The end of a streamed reply in its conversation.
         Reply = "reply",
-        /// The pause before its next try.
+        /// The pause before its next try, also if its application has no call left in this second.
         Retry = "retry",
     }
 }
@@ -414,7 +417,7 @@ impl WaitsFor {
             (Release::Wait(_), "budget_exceeded") => Some(Self::Budget),
             (Release::Wait(_), "circuit_open") => Some(Self::Circuit),
             (Release::Wait(_), "busy") => Some(Self::Reply),
-            (Release::Retry, _) => Some(Self::Retry),
+            (Release::Wait(_), "rate_limited") | (Release::Retry, _) => Some(Self::Retry),
             _ => None,
         }
     }

@@ -6,7 +6,7 @@ use sqlx::types::Json;
 use super::queue::Claim;
 use crate::{
     governance::{
-        apps::App,
+        apps::{App, Application},
         budgets::TOKENS_PER_CHAR,
         runs::{Run, RunEnd},
     },
@@ -25,8 +25,8 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct NewRun<'a> {
     pub app: App,
-    /// The DashScope application.
-    pub app_id: &'a str,
+    /// The application in the environment.
+    pub app_id: Option<&'a str>,
     pub member_id: Option<i64>,
     pub prompt: &'a str,
     /// Tokens reserved besides those of the prompt, until the app has an average.
@@ -39,9 +39,11 @@ pub(super) struct NewRun<'a> {
 #[derive(Debug)]
 pub(super) enum BeginRun {
     /// Admitted. The tokens are reserved.
-    Run(Run),
-    /// Refused until this time, because of `budget_exceeded` or `circuit_open`.
+    Run(Run, Application),
+    /// Refused until this time, because of `budget_exceeded`, `circuit_open` or `rate_limited`.
     NotBefore(DateTime<Utc>, &'static str),
+    /// The app has no application.
+    Disabled,
     /// Another worker has the job.
     Lost,
 }
@@ -51,6 +53,8 @@ words! {
         Running = "running",
         BudgetExceeded = "budget_exceeded",
         CircuitOpen = "circuit_open",
+        RateLimited = "rate_limited",
+        AppDisabled = "app_disabled",
         Lost = "lost",
     }
 }
@@ -61,7 +65,8 @@ pub(super) async fn begin(db: &Db, claim: Claim, run: &NewRun<'_>) -> Result<Beg
         let (mut connection, until) = db.acquire_in_time().await?;
         sqlx::query!(
             r#"
-            select outcome as "outcome!", run_id, run_at, reserved_tokens, retry_at
+            select outcome as "outcome!", run_id, run_at, reserved_tokens, retry_at,
+                   application as "application: Json<Application>"
             from begin_job_run($1, $2, $3, $4, $5, $6, row($12, $13, 0, $7)::token_rule, $8, $9, $10, $11)
             "#,
             claim.site_id,
@@ -89,13 +94,18 @@ pub(super) async fn begin(db: &Db, claim: Claim, run: &NewRun<'_>) -> Result<Beg
         created_at,
         reserved_tokens,
     });
-    Ok(match (outcome, run, row.retry_at) {
-        (Outcome::Running, Some(run), _) => BeginRun::Run(run),
-        (Outcome::BudgetExceeded | Outcome::CircuitOpen, .., Some(at)) => {
-            BeginRun::NotBefore(at, outcome.name())
-        }
-        (Outcome::Lost, ..) => BeginRun::Lost,
-        _ => return Err(Error::internal("begin_job_run returned no run or no time")),
+    Ok(match outcome {
+        Outcome::Running => match (run, row.application) {
+            (Some(run), Some(Json(application))) => BeginRun::Run(run, application),
+            _ => return Err(Error::internal("begin_job_run returned no run")),
+        },
+        Outcome::BudgetExceeded | Outcome::CircuitOpen | Outcome::RateLimited => match row.retry_at
+        {
+            Some(at) => BeginRun::NotBefore(at, outcome.name()),
+            None => return Err(Error::internal("begin_job_run returned no time")),
+        },
+        Outcome::AppDisabled => BeginRun::Disabled,
+        Outcome::Lost => BeginRun::Lost,
     })
 }
 

@@ -13,16 +13,16 @@ use super::{
     worker::JobContext,
 };
 use crate::{
-    dashscope::{self, Call},
+    dashscope::{self, Answer, Call},
     governance::{
-        apps::App,
-        runs::{Run, RunEnd},
+        apps::{App, Application},
+        runs::{self, Run, RunEnd},
     },
     insights::{
         apps::{self, Checked},
         results::{Lease, Target},
     },
-    platform::{clock, db, error::Error, metrics, request_context::RequestContext},
+    platform::{clock, db, error::Error, metrics},
 };
 
 /// Number of calls per step while the answers are invalid.
@@ -59,6 +59,11 @@ pub(crate) enum StepError {
 }
 
 impl StepError {
+    /// The app has no application.
+    pub(super) fn disabled(app: App) -> Self {
+        Self::Permanent("app_disabled", app.disabled())
+    }
+
     /// Code and message for the job. `None` for errors that the job did not cause.
     pub fn reason(self) -> Option<(&'static str, String)> {
         match self {
@@ -95,23 +100,13 @@ pub(super) async fn generate(
     lease: Lease,
     ends_at: Option<Instant>,
 ) -> Result<(), StepError> {
-    let Some(app_id) = context.app_ids.find(app) else {
-        let message = format!("{} is not set: the app is disabled", app.variable());
-        return Err(StepError::Permanent("app_disabled", message));
-    };
     let prompt = prompt_input::of(&context.db, job, app, target).await?;
-    let call = Call {
-        app_id: app_id.to_owned(),
-        prompt,
-        trace: RequestContext::current().trace_value(),
-        ..Call::default()
-    };
     let mut bad = String::new();
     for _ in 0..ASKED_AT_MOST {
         if !time_is_left(ends_at) {
             return Err(StepError::OutOfTime);
         }
-        match ask(context, job, app, &call, lease).await? {
+        match ask(context, job, app, &prompt, lease).await? {
             Ok(()) => return Ok(()),
             Err(err) => bad = err,
         }
@@ -124,31 +119,27 @@ async fn ask(
     context: &JobContext,
     job: &Job,
     app: App,
-    call: &Call,
+    prompt: &str,
     lease: Lease,
 ) -> Result<Result<(), String>, StepError> {
     let new = NewRun {
         app,
-        app_id: &call.app_id,
+        app_id: context.app_ids.find(app),
         member_id: job.member_id,
-        prompt: &call.prompt,
+        prompt,
         reserved_tokens: context.limits.reserved_tokens,
         lease: LEASE.as_secs_f64(),
     };
     let opened = run::begin(&context.db, job.claim(), &new).await;
-    let run = match opened.map_err(StepError::Unknown)? {
-        BeginRun::Run(run) => run,
+    let (run, mut application) = match opened.map_err(StepError::Unknown)? {
+        BeginRun::Run(run, application) => (run, application),
+        BeginRun::Disabled => return Err(StepError::disabled(app)),
         BeginRun::NotBefore(at, why) => return Err(StepError::NotBefore(at, why)),
         BeginRun::Lost => return Err(StepError::Lost),
     };
     let began = Instant::now();
-    let answer = tokio::select! {
-        answer = context.dashscope.complete(call, began + PATIENCE) => Some(answer),
-        () = lease_lost(context, job, Some(lease)) => None,
-    };
+    let (answer, earlier) = call(context, job, app, run, &mut application, prompt, lease).await;
     let took = began.elapsed();
-    let failure = answer.as_ref().and_then(|answer| answer.as_ref().err());
-    metrics::upstream(app.name(), took, failure.map(dashscope::Error::code));
     let (mut end, checked) = match &answer {
         Some(Ok(answer)) => (
             RunEnd::answered(answer),
@@ -160,6 +151,10 @@ async fn ask(
     if let Some(Err(bad)) = &checked {
         end.fail("bad_answer", bad.to_string());
     }
+    if let Some(throttled) = &earlier {
+        end.add_spent(throttled.spent());
+        end.attempts += throttled.details().attempts;
+    }
     end.latency_ms = clock::millis(took);
     let result = checked.as_ref().and_then(|checked| checked.as_ref().ok());
     finish(context, job, app, run, &end, lease, result).await?;
@@ -169,6 +164,44 @@ async fn ask(
         Some(Ok(_)) => Ok(checked.map_or(Ok(()), |checked| {
             checked.map(drop).map_err(|bad| bad.to_string())
         })),
+    }
+}
+
+type Answered = Option<Result<Answer, dashscope::Error>>;
+
+/// Calls the application. If it throttles, calls its fallback, and returns the first error as well.
+/// The answer is `None` if the lease was lost.
+async fn call(
+    context: &JobContext,
+    job: &Job,
+    app: App,
+    run: Run,
+    application: &mut Application,
+    prompt: &str,
+    lease: Lease,
+) -> (Answered, Option<dashscope::Error>) {
+    let until = Instant::now() + PATIENCE;
+    let mut earlier = None;
+    loop {
+        let call = Call {
+            prompt: prompt.to_owned(),
+            ..application.call()
+        };
+        let began = Instant::now();
+        let answer = tokio::select! {
+            answer = context.dashscope.complete(&call, until) => answer,
+            () = lease_lost(context, job, Some(lease)) => return (None, earlier),
+        };
+        let code = answer.as_ref().err().map(dashscope::Error::code);
+        metrics::upstream(app.name(), began.elapsed(), code);
+        match answer {
+            Err(err)
+                if runs::fall_back(&context.db, job.site_id, run, app, application, &err).await =>
+            {
+                earlier = Some(err);
+            }
+            answer => return (Some(answer), earlier),
+        }
     }
 }
 
@@ -217,7 +250,7 @@ async fn finish(
         status = end.status,
         error_code = end.error_code,
         latency_ms = end.latency_ms,
-        // The run is one call, so both durations are equal.
+        // Nothing but calls takes time, so both durations are equal.
         upstream_latency_ms = end.latency_ms,
         "run ended"
     );

@@ -251,6 +251,14 @@ impl Worker {
             let (step, lease) =
                 match queue::advance(&context.db, job, &targets, &context.app_ids).await? {
                     Next::Generate(step, lease) => (step, lease),
+                    Next::Disabled(step) => {
+                        let Some(&app) = job.chain.get(step) else {
+                            return Err(beyond_the_end());
+                        };
+                        return self
+                            .release_after_error(job, StepError::disabled(app))
+                            .await;
+                    }
                     Next::Nothing => {
                         tracing::info!(job_id = job.id, "job succeeded");
                         return Ok(Outcome::Succeeded);
@@ -262,7 +270,7 @@ impl Worker {
                     Next::Lost => return Ok(Outcome::GivenBack),
                 };
             let (Some(&app), Some(target)) = (job.chain.get(step), targets.get(step)) else {
-                return Err(Error::internal("the step is beyond the end of the chain"));
+                return Err(beyond_the_end());
             };
             if let Err(error) = step::generate(context, job, app, target, lease, ends_at).await {
                 return self.release_after_error(job, error).await;
@@ -321,6 +329,10 @@ impl Worker {
             self.context.queue.notify_workers_after(1, delay).await;
         }
     }
+}
+
+fn beyond_the_end() -> Error {
+    Error::internal("the step is beyond the end of the chain")
 }
 
 /// Adds the site and the ids of the invocation to each log line of a job.

@@ -40,7 +40,7 @@ fn documented(error: &Error) -> (u16, &'static str, &'static [&'static str]) {
         Error::RateLimited { .. } => (429, "rate_limited", &["retryAfter"]),
         Error::BudgetExceeded { .. } => (429, "budget_exceeded", &["retryAfter"]),
         Error::CircuitOpen { .. } => (503, "circuit_open", &["retryAfter"]),
-        Error::Unavailable(_) => (503, "unavailable", &["retryAfter"]),
+        Error::AppDisabled(_) | Error::Unavailable(_) => (503, "unavailable", &["retryAfter"]),
         Error::Internal(..) => (500, "internal", &[]),
     }
 }
@@ -77,6 +77,7 @@ fn errors(inner: &str, number: i64, seconds: i32, reason: Reason) -> Vec<Error> 
         Error::CircuitOpen {
             retry_after: seconds,
         },
+        Error::AppDisabled(inner.to_owned()),
         Error::Unavailable(sqlx::Error::Protocol(inner.to_owned())),
         Error::Unavailable(sqlx::Error::Io(std::io::Error::other(inner.to_owned()))),
         Error::Unavailable(sqlx::Error::Tls(cause())),

@@ -72,12 +72,14 @@ const DATA: &str = "
     values ('00000000-0000-4000-8000-0000000000bc', 1, '{app3_clue}', '{7,8}', 2, 4000, now() + interval '1 hour', now(), 7);
     insert into biz.ai_trigger_jobs (site_id, event_type, connector_type, trigger_type, member_id, app_chain, batch_id)
     select 1, 'batch', 'batch', 'batch', n, '{app3_clue}', '00000000-0000-4000-8000-0000000000bc' from generate_series(7, 8) n;
-    insert into biz.sites (id, name) select n, 'another' from generate_series(2, 20) n;
+    insert into biz.sites (id, name) select n, 'another' from generate_series(2, 500) n;
     insert into biz.ai_cache (site_id, cache_type, target_id, member_id, status, triggered_by, business_date, valid_days, result_json, expires_at)
     select 2 + n % 19, 'app3_clue', 'member:' || n, n, 'valid', 'event', current_date, 7, '{}', now() + interval '1 day'
     from generate_series(1, 20000) n;
     insert into biz.ai_admin_audit (site_id, user_id, action, created_at)
     select 2 + n % 19, 7, 'budget.set', now() - n * interval '1 second' from generate_series(1, 50000) n;
+    insert into biz.ai_apps (site_id, app_type)
+    select n, app from generate_series(1, 500) n, unnest('{app1_chat,app3_clue,app4_analysis,app5_tactics}'::text[]) app;
     alter table biz.ai_conversations alter column id restart with 4000000;
     analyze";
 
@@ -88,7 +90,7 @@ const MODES: [&str; 2] = ["force_custom_plan", "force_generic_plan"];
 /// months, are excluded, because a sequential scan is best for them.
 const SCANNED: &str = "
     select relname::text from pg_stat_xact_user_tables
-    where relname ~ '^ai_(messages|conversations|run_logs|cache$|trigger_jobs|idempotency_keys|admin_audit|usage_da(ily|ys)|batches)'
+    where relname ~ '^ai_(messages|conversations|run_logs|cache$|trigger_jobs|idempotency_keys|admin_audit|usage_da(ily|ys)|batches|apps)'
       and seq_scan > 0 and seq_tup_read > 0";
 
 /// A text that only one statement contains, and the parameters for it.
@@ -99,8 +101,8 @@ const EXAMPLES: &[(&str, &str)] = &[
         "1, 'insight.refresh', 'app3_clue/member:7'",
     ),
     (
-        "select making.job_id, making.is_leased",
-        "1, '{app3_clue,app8_clue_consolidated}', '{member:7,member:7}'",
+        "making.job_id, making.is_leased",
+        "1, '{app3_clue,app8_clue_consolidated}', '{member:7,member:7}', '{clue,null}'",
     ),
     (
         "is_forced, urgency, requested_by, dedup_key)",
@@ -226,6 +228,10 @@ const EXAMPLES: &[(&str, &str)] = &[
     (
         "with page as",
         "0, null, 50, '{today}', 'app2_finance', 'app2a_finance_area', 'all', false, 'prewarm', null, 'schedule', false",
+    ),
+    (
+        "from fall_back(",
+        "1, 1000000, date_trunc('month', now()), 'fallback', 5",
     ),
     (
         "begin_session_reply(",
