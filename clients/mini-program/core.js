@@ -205,7 +205,10 @@ function createChat(options) {
     return connection;
   }
 
-  /** Applies an event to a reply. Returns the end of the reply if this event is the last one. */
+  /**
+   * Applies an event to a reply. Returns the end of the reply if this event is the last one. Events
+   * of a newer server are ignored.
+   */
   function take(reply, id, event, said) {
     const position = Number(id.slice(id.lastIndexOf('-') + 1));
     if (event === 'start') {

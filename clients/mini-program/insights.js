@@ -39,11 +39,10 @@ const insightsPage = {
     }, (error) => this.show(error));
   },
 
-  /** After a refresh, a job may not have begun: then its insights are not `generating` yet. */
   pollWhileGenerating() {
     const { items, isWaiting } = this.data;
-    const states = items.map(({ state }) => state);
-    const isOpen = states.includes('generating') || (isWaiting && states.includes('missing'));
+    const isGenerating = items.some(({ state }) => state === 'generating');
+    const isOpen = isGenerating || (isWaiting && mayChange(this.wanted, items));
     if (isOpen && !this.isHidden && this.polls < MAX_POLLS) {
       this.polls += 1;
       this.timer = setTimeout(() => this.load(), POLL_MS);
@@ -64,6 +63,8 @@ const insightsPage = {
 
   request(query) {
     this.setData({ hint: '' });
+    this.wanted = this.data.items.filter(({ state, stale }) =>
+      state !== 'disabled' && (query.force || stale || state !== 'ready'));
     return this.api.refreshInsights(query).then(({ jobId }) => {
       this.polls = 0;
       this.setData({ isWaiting: jobId !== null });
@@ -111,6 +112,18 @@ const insightsPage = {
     this.setData({ hint: detail, isLoading: false });
   },
 };
+
+/**
+ * True if a job may still change one of these insights. They are not `generating` before the job
+ * begins, nor between its steps. It ends at the first step that fails.
+ */
+function mayChange(wanted, items) {
+  const now = ({ app }) => items.find((item) => item.app === app) || {};
+  const changed = wanted.filter((item) =>
+    now(item).state !== item.state || now(item).generatedAt !== item.generatedAt);
+  const hasFailed = changed.some((item) => now(item).state === 'failed');
+  return !hasFailed && changed.length < wanted.length;
+}
 
 const isSame = (one, other) => JSON.stringify(one) === JSON.stringify(other);
 

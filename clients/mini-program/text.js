@@ -92,8 +92,8 @@ function insightView(insight) {
     title: APPS[app] || app,
     sections: result ? sectionsOf(result) : [],
     detail: detail || '',
+    generatedAt: insight.generatedAt,
     generatedText: timeText(insight.generatedAt),
-    expiresText: timeText(insight.expiresAt),
     aiGenerated: insight.aiGenerated === true,
     rating: (feedback && feedback.rating) || '',
   };

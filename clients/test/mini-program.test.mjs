@@ -267,6 +267,20 @@ test('a question that was refused stays in the input field', async (t) => {
   assert.deepEqual([page.data.hint, page.data.draft, page.data.canRetry, page.data.messages], ['内容未通过安全检查，请换个说法', '不当内容', false, []]);
 });
 
+test('a reply to another phone is shown, and the question is kept as a draft', async (t) => {
+  const { server, phone } = await setUp(t, {
+    'GET /chat/7/messages': () => messages([]),
+    'POST /chat/stream': () => refused(409, 'busy', '上一条回复还在生成', { messageId: 2 }),
+    'GET /chat/stream/2': () => streamed(...whole(1, 2, '好')),
+  });
+  const page = await phone.open('chat', { chatId: 7 });
+  server.routes['GET /chat/7/messages'] = () => messages([question(1, '另一部手机'), reply(2, '', { status: 'streaming' })]);
+  page.type('这部手机');
+  await page.until('the other reply', ({ busy, messages: [, second] }) => !busy && second?.status === 'complete');
+  assert.deepEqual(shown(page), [[1, '另一部手机', 'complete'], [2, '好', 'complete']]);
+  assert.deepEqual([page.data.draft, page.data.hint], ['这部手机', '上一条回复还在生成']);
+});
+
 test('older messages are loaded above', async (t) => {
   const { server, phone } = await setUp(t, {
     'GET /chat/7/messages': ({ query }) => (query.cursor ? messages([question(1, '一'), reply(2, '二')]) : messages([question(3, '三'), reply(4, '四')], 'older')),
@@ -435,7 +449,7 @@ test('finance insights follow the period and the area', async (t) => {
 
 test('insights are refreshed, and shown as they become ready', async (t) => {
   const clock = createClock();
-  let states = [insight('app2_finance', 'missing'), insight('app2a_finance_area', 'disabled')];
+  let states = [insight('app2_finance', 'missing'), insight('app2a_finance_area', 'disabled', { detail: '该分析尚未启用' })];
   const { server, phone } = await setUp(t, {
     'GET /insights': () => ({ items: states }),
     'POST /insights/refresh': () => accepted({ jobId: 3, state: 'generating' }),
@@ -464,9 +478,29 @@ test('insights are refreshed, and shown as they become ready', async (t) => {
   await next();
   assert.deepEqual([page.data.items[0].state, page.data.items[0].detail, page.data.isWaiting], ['failed', '生成失败，请稍后再试', false]);
 
+  // A job makes one insight after the other. Between its steps, none is being generated.
+  states = [insight('app2_finance', 'missing'), insight('app2a_finance_area', 'missing')];
+  await page.load();
+  await page.tap('refresh');
+  await next();
+  states = [ready('app2_finance', 5, FINANCE), states[1]];
+  await next();
+  assert.deepEqual([page.data.items[0].state, page.data.isWaiting], ['ready', true]);
+  states = [states[0], ready('app2a_finance_area', 6, FINANCE)];
+  await next();
+  assert.equal(page.data.isWaiting, false);
+  await page.tap('regenerate');
+  assert.equal(page.data.isWaiting, true, 'the results are still the old ones');
+  states = states.map((item) => ({ ...item, generatedAt: '2026-05-30T09:00:00+00:00' }));
+  await next();
+  assert.equal(page.data.isWaiting, false);
+  const ended = loads();
+  clock.tick(60000);
+  assert.equal(loads(), ended);
+
   server.routes['POST /insights/refresh'] = () => refused(403, 'forbidden', '没有权限');
   await page.tap('regenerate');
-  assert.equal(server.sent('POST /insights/refresh')[1].body.force, true);
+  assert.equal(server.sent('POST /insights/refresh').at(-1).body.force, true);
   assert.equal(page.data.hint, '没有权限');
   server.routes['POST /insights/refresh'] = () => ({ jobId: null, state: 'ready' });
   await page.tap('refresh');
@@ -498,10 +532,15 @@ test('insights into a member have sections for each app', async (t) => {
   await page.tap('report', { id: 8 });
   assert.deepEqual(server.sent('POST /reports')[0].body, { subjectType: 'insight', subjectId: 8, reason: 'other' });
 
+  server.routes['POST /insights/refresh'] = () => accepted({ jobId: 4, state: 'generating' });
+  await page.tap('refresh');
+  assert.deepEqual(server.sent('POST /insights/refresh')[0].body, { sourcePage: 'customer-detail', contextId: 10305 });
+  page.onUnload();
+
   const empty = await phone.open('member');
-  assert.equal(server.sent('GET /insights').length, 1, 'no member is chosen yet');
+  assert.equal(server.sent('GET /insights').length, 2, 'no member is chosen yet');
   await empty.choose({ detail: { value: ' 10001 ' } });
-  assert.equal(server.sent('GET /insights')[1].query.contextId, '10001');
+  assert.equal(server.sent('GET /insights').at(-1).query.contextId, '10001');
   empty.tap('ask');
   server.routes['GET /chat/messages'] = () => messages([]);
   const chat = await phone.follow();

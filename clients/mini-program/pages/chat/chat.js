@@ -194,6 +194,8 @@ Page({
         }
         this.rest();
         this.show(error);
+        // Another phone may have sent a question. Its reply is shown, and the draft is kept.
+        if (error.code === 'busy') this.open(this.chatId);
       },
     };
   },
@@ -291,6 +293,7 @@ Page({
 });
 
 function progressText(kind, name) {
-  const texts = { thinking: '正在思考', retrieval: '正在检索', tool: '正在调用工具', node: '正在处理' };
+  if (kind === 'thinking') return '正在思考';
+  const texts = { retrieval: '正在检索', tool: '正在调用', node: '正在处理' };
   return [texts[kind] || '正在处理', name].filter(Boolean).join('：');
 }

@@ -15,7 +15,7 @@ Page({
   },
 
   query() {
-    return { sourcePage: 'customer-detail', contextId: this.data.memberId };
+    return { sourcePage: 'customer-detail', contextId: Number(this.data.memberId) };
   },
 
   choose({ detail }) {
