@@ -289,6 +289,7 @@ test('older messages are loaded above', async (t) => {
   await page.older();
   await page.older();
   assert.deepEqual(page.data.messages.map(({ id }) => id), [1, 2, 3, 4]);
+  assert.equal(page.data.anchor, 'm3');
   assert.deepEqual(server.sent('GET /chat/7/messages').map(({ query }) => [query.order, query.cursor]), [['desc', undefined], ['desc', 'older']]);
 });
 

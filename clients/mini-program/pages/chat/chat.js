@@ -20,6 +20,7 @@ Page({
     editing: null, // The id of the question that the draft replaces.
     cursor: null, // Of older messages.
     scrollTop: 0,
+    anchor: '',
   },
 
   onLoad(options) {
@@ -75,8 +76,12 @@ Page({
     this.isLoading = true;
     return this.api.messages(this.chatId, { cursor })
       .then(({ items, nextCursor }) => {
-        const messages = [...items.reverse(), ...this.data.messages];
-        this.setData({ messages, cursor: nextCursor });
+        const { messages } = this.data;
+        this.setData({
+          messages: [...items.reverse(), ...messages],
+          cursor: nextCursor,
+          anchor: `m${messages[0].id}`, // What the user was reading stays in view.
+        });
       }, (error) => this.show(error))
       .then(() => {
         this.isLoading = false;
