@@ -42,9 +42,10 @@ function createChat(options) {
   }
 
   /**
-   * Sends a message. `use` may have `onStart(start)`, `onToken(token, text)`, `onDone(done)`,
-   * `onError(error)`, `sourcePage` and `pageContext`. If the previous message has no known answer
-   * and the same content, it is sent again instead of a new one.
+   * Sends a message. `use` may have `onStart(start)`, `onProgress(progress)`,
+   * `onToken(token, text)`, `onReferences(items)`, `onDone(done)`, `onError(error)`, `sourcePage`
+   * and `pageContext`. If the previous message has no known answer and the same content, it is sent
+   * again instead of a new one.
    */
   function send(chatId, content, use = {}) {
     let kept = recall(chatId);
@@ -186,7 +187,10 @@ function createChat(options) {
     return connection;
   }
 
-  /** Applies an event to a reply. Returns the end of the reply if this event is the last one. */
+  /**
+   * Applies an event to a reply. Returns the end of the reply if this event is the last one. Events
+   * of a newer server are ignored.
+   */
   function take(reply, id, event, said) {
     const position = Number(id.slice(id.lastIndexOf('-') + 1));
     if (event === 'start') {
@@ -200,6 +204,10 @@ function createChat(options) {
       reply.text += said.token;
       reply.attempts = 0;
       tell(reply.use.onToken, said.token, reply.text);
+    } else if (event === 'progress') {
+      tell(reply.use.onProgress, said);
+    } else if (event === 'references') {
+      tell(reply.use.onReferences, said.items);
     } else if (event === 'done' || event === 'error') {
       return { event, said, position };
     }
