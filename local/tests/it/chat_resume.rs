@@ -25,7 +25,7 @@ const ODD: &str = "今晚 7 点🎱👨‍👩‍👧‍👦 e\u{301}\r\n\t“�
 
 impl Parlor {
     /// Resumes a reply with a query such as `after=3`.
-    async fn resume(&self, user: i64, message: &Value, query: &str) -> EventStream {
+    pub(crate) async fn resume(&self, user: i64, message: &Value, query: &str) -> EventStream {
         let path = format!("/api/xcx/chat/stream/{message}?{query}");
         let response = self.request_as(user, "GET", &path).send().await.unwrap();
         assert_eq!(response.status(), 200, "{}", response.text().await.unwrap());
@@ -33,7 +33,12 @@ impl Parlor {
     }
 
     /// Resumes with `Last-Event-ID`, as a browser does.
-    async fn resume_after(&self, user: i64, message: &Value, last_event_id: &str) -> Vec<SseEvent> {
+    pub(crate) async fn resume_after(
+        &self,
+        user: i64,
+        message: &Value,
+        last_event_id: &str,
+    ) -> Vec<SseEvent> {
         let request = self
             .request_as(user, "GET", &format!("/api/xcx/chat/stream/{message}"))
             .header("Last-Event-ID", last_event_id);
