@@ -75,3 +75,12 @@ test('what fails can be tried again, and is the same message', { skip }, async (
   assert.deepEqual(shown(page), await kept(page));
   assert.equal(page.data.messages.length, 2);
 });
+
+test('insights into a member are generated on request', { skip }, async () => {
+  const phone = createPhone({ baseUrl, token });
+  const page = await phone.open('member', { memberId: 10001 });
+  await page.tap('refresh');
+  await page.until('all results', ({ items }) => items.length === 3 && items.every(({ state }) => state === 'ready'));
+  for (const { title, sections } of page.data.items) assert.ok(sections.length > 0, title);
+  page.onUnload();
+});

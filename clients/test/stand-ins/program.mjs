@@ -103,7 +103,7 @@ export function loadPage(name, globals) {
     }
   };
   page.until = async (what, condition) => {
-    const until = Date.now() + 20000;
+    const until = Date.now() + 60000;
     while (!condition(page.data)) {
       assert.ok(Date.now() < until, `waited for: ${what}, ${JSON.stringify(page.data)}`);
       await new Promise((resolve) => setTimeout(resolve, 10));
