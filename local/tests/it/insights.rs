@@ -1,4 +1,4 @@
-//! Insights: who reads which results, their states, and requests for missing ones.
+//! Insights: which roles read which results, their states, and requests for missing ones.
 
 use futures_util::future::join_all;
 use reqwest::{StatusCode, header::ETAG};
