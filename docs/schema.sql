@@ -150,6 +150,7 @@ CREATE TABLE biz.ai_cache (
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     finished_at timestamp with time zone,
     expires_at timestamp with time zone,
+    prompt_version text,
     CONSTRAINT ai_cache_finished_has_result CHECK (((status = 'generating'::text) OR ((result_json IS NOT NULL) AND (expires_at IS NOT NULL)))),
     CONSTRAINT ai_cache_generating_is_leased CHECK (((status = 'generating'::text) = (lease_until IS NOT NULL))),
     CONSTRAINT ai_cache_status_known CHECK ((status = ANY (ARRAY['generating'::text, 'valid'::text, 'expired'::text, 'invalidated'::text]))),
@@ -165,6 +166,7 @@ COMMENT ON COLUMN biz.ai_cache.valid_days IS '0: until the end of the site''s da
 COMMENT ON COLUMN biz.ai_cache.generation IS 'Increased when a job takes over an expired lease, so that the earlier job cannot write';
 COMMENT ON COLUMN biz.ai_cache.lease_until IS 'generating: end of the lease of the job that generates the result';
 COMMENT ON COLUMN biz.ai_cache.created_at IS 'When the generation started';
+COMMENT ON COLUMN biz.ai_cache.prompt_version IS 'Version of the prompt of its run';
 ALTER TABLE biz.ai_cache ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME biz.ai_cache_id_seq
     START WITH 1
@@ -308,6 +310,17 @@ ALTER TABLE biz.ai_messages ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     NO MAXVALUE
     CACHE 1
 );
+CREATE TABLE biz.ai_result_failures (
+    site_id bigint NOT NULL,
+    cache_type text NOT NULL,
+    target_id text NOT NULL,
+    job_id bigint NOT NULL,
+    error_code text,
+    failed_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL
+);
+COMMENT ON TABLE biz.ai_result_failures IS 'Targets whose last job failed; the row is deleted when a result is stored or requested again';
+COMMENT ON COLUMN biz.ai_result_failures.cache_type IS 'Name of the app';
+COMMENT ON COLUMN biz.ai_result_failures.target_id IS 'As in biz.ai_cache';
 CREATE TABLE biz.ai_run_logs (
     id bigint NOT NULL,
     site_id bigint NOT NULL,
@@ -421,8 +434,9 @@ CREATE TABLE biz.ai_trigger_jobs (
     conversation_id bigint,
     waits_for biz.job_wait,
     waits_on text,
-    CONSTRAINT ai_trigger_jobs_connector_type_known CHECK ((connector_type = ANY (ARRAY['event_bus'::text, 'admin_api'::text, 'schedule'::text, 'command'::text, 'job'::text, 'session_api'::text, 'batch'::text]))),
-    CONSTRAINT ai_trigger_jobs_event_type_known CHECK ((event_type = ANY (ARRAY['consumption.settled'::text, 'note.created'::text, 'task.assigned'::text, 'etl.finished'::text, 'prewarm'::text, 'chat.session_message'::text, 'batch'::text]))),
+    requested_by bigint,
+    CONSTRAINT ai_trigger_jobs_connector_type_known CHECK ((connector_type = ANY (ARRAY['event_bus'::text, 'admin_api'::text, 'schedule'::text, 'command'::text, 'job'::text, 'session_api'::text, 'batch'::text, 'insights_api'::text]))),
+    CONSTRAINT ai_trigger_jobs_event_type_known CHECK ((event_type = ANY (ARRAY['consumption.settled'::text, 'note.created'::text, 'task.assigned'::text, 'etl.finished'::text, 'prewarm'::text, 'chat.session_message'::text, 'batch'::text, 'insight.refresh'::text]))),
     CONSTRAINT ai_trigger_jobs_running_is_leased CHECK (((status = 'running'::text) = (lease_until IS NOT NULL))),
     CONSTRAINT ai_trigger_jobs_status_known CHECK ((status = ANY (ARRAY['pending'::text, 'running'::text, 'succeeded'::text, 'failed'::text, 'skipped_duplicate'::text, 'cancelled'::text]))),
     CONSTRAINT ai_trigger_jobs_step_in_chain CHECK (((step >= 0) AND (step <= cardinality(app_chain)))),
@@ -443,6 +457,7 @@ COMMENT ON COLUMN biz.ai_trigger_jobs.message_id IS 'chat.session_message: the m
 COMMENT ON COLUMN biz.ai_trigger_jobs.conversation_id IS 'chat.session_message: the conversation; its messages get replies in order';
 COMMENT ON COLUMN biz.ai_trigger_jobs.waits_for IS 'pending: why the job must wait until run_after; null if it only waits for a worker';
 COMMENT ON COLUMN biz.ai_trigger_jobs.waits_on IS 'waits_for = circuit: the application id of the circuit';
+COMMENT ON COLUMN biz.ai_trigger_jobs.requested_by IS 'insight.refresh: the user; not a foreign key, because the row must outlive its user';
 ALTER TABLE biz.ai_trigger_jobs ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME biz.ai_trigger_jobs_id_seq
     START WITH 1
@@ -681,6 +696,8 @@ ALTER TABLE ONLY biz.ai_messages
     ADD CONSTRAINT ai_messages_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY biz.ai_messages
     ADD CONSTRAINT ai_messages_seq_key UNIQUE (conversation_id, seq);
+ALTER TABLE ONLY biz.ai_result_failures
+    ADD CONSTRAINT ai_result_failures_pkey PRIMARY KEY (site_id, cache_type, target_id);
 ALTER TABLE ONLY biz.ai_run_logs
     ADD CONSTRAINT ai_run_logs_pkey PRIMARY KEY (id, created_at);
 ALTER TABLE ONLY biz.ai_run_logs_default
@@ -753,11 +770,12 @@ CREATE INDEX ai_run_logs_default_site_id_created_at_id_idx ON biz.ai_run_logs_de
 CREATE INDEX ai_run_logs_default_site_id_created_at_id_idx1 ON biz.ai_run_logs_default USING btree (site_id, created_at DESC, id DESC) WHERE (alert_status IS NOT NULL);
 CREATE INDEX ai_trigger_jobs_batch_idx ON biz.ai_trigger_jobs USING btree (batch_id) WHERE (batch_id IS NOT NULL);
 CREATE INDEX ai_trigger_jobs_conversation_idx ON biz.ai_trigger_jobs USING btree (conversation_id, message_id) WHERE ((conversation_id IS NOT NULL) AND (status = ANY (ARRAY['pending'::text, 'running'::text])));
-CREATE UNIQUE INDEX ai_trigger_jobs_dedup_key ON biz.ai_trigger_jobs USING btree (site_id, dedup_key) WHERE ((NOT is_forced) AND ((status = ANY (ARRAY['pending'::text, 'running'::text])) OR ((status = 'succeeded'::text) AND (event_type <> 'prewarm'::text))));
+CREATE UNIQUE INDEX ai_trigger_jobs_dedup_key ON biz.ai_trigger_jobs USING btree (site_id, dedup_key) WHERE ((NOT is_forced) AND ((status = ANY (ARRAY['pending'::text, 'running'::text])) OR ((status = 'succeeded'::text) AND (event_type <> ALL (ARRAY['prewarm'::text, 'insight.refresh'::text])))));
 CREATE INDEX ai_trigger_jobs_due_idx ON biz.ai_trigger_jobs USING btree (site_id, urgency DESC, run_after, id) WHERE (status = 'pending'::text);
 CREATE UNIQUE INDEX ai_trigger_jobs_event_id_key ON biz.ai_trigger_jobs USING btree (site_id, event_id);
 CREATE INDEX ai_trigger_jobs_kind_idx ON biz.ai_trigger_jobs USING btree (site_id, event_type, status, created_at DESC, id DESC);
 CREATE INDEX ai_trigger_jobs_lease_idx ON biz.ai_trigger_jobs USING btree (lease_until) WHERE (status = 'running'::text);
+CREATE INDEX ai_trigger_jobs_requested_idx ON biz.ai_trigger_jobs USING btree (requested_by, created_at) WHERE (requested_by IS NOT NULL);
 CREATE INDEX ai_trigger_jobs_retry_of_idx ON biz.ai_trigger_jobs USING btree (retry_of) WHERE (retry_of IS NOT NULL);
 CREATE INDEX ai_trigger_jobs_site_idx ON biz.ai_trigger_jobs USING btree (site_id, created_at DESC, id DESC);
 CREATE INDEX ai_trigger_jobs_skipped_idx ON biz.ai_trigger_jobs USING btree (created_at, site_id) WHERE (status = 'skipped_duplicate'::text);
@@ -806,6 +824,8 @@ ALTER TABLE ONLY biz.ai_job_turns
     ADD CONSTRAINT ai_job_turns_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
 ALTER TABLE ONLY biz.ai_messages
     ADD CONSTRAINT ai_messages_conversation_id_fkey FOREIGN KEY (conversation_id) REFERENCES biz.ai_conversations(id);
+ALTER TABLE ONLY biz.ai_result_failures
+    ADD CONSTRAINT ai_result_failures_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
 ALTER TABLE ONLY biz.ai_trigger_jobs
     ADD CONSTRAINT ai_trigger_jobs_batch_id_fkey FOREIGN KEY (batch_id) REFERENCES biz.ai_batches(id);
 ALTER TABLE ONLY biz.ai_trigger_jobs

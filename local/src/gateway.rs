@@ -4,6 +4,7 @@ use axum::{Router, routing::get};
 use common::{
     chat::{messages::SendLimits, replies::Replies},
     governance::auth::{Callers, JwtSecrets},
+    insights::insight::Insights,
     platform::{db::Db, sqs::JobQueue},
     web::{self, Cors},
 };
@@ -20,6 +21,7 @@ pub struct AppState {
     pub db: Db,
     pub secrets: JwtSecrets,
     pub replies: Replies,
+    pub insights: Insights,
     /// Wakes job workers.
     pub queue: JobQueue,
     /// Limits of messages to a bot.
@@ -33,6 +35,7 @@ pub fn functions(state: &AppState) -> Vec<(&'static str, OpenApiRouter)> {
         db,
         secrets,
         replies,
+        insights,
         queue,
         limits,
         cors: _,
@@ -67,7 +70,8 @@ pub fn functions(state: &AppState) -> Vec<(&'static str, OpenApiRouter)> {
             "chat-sessions",
             chat_sessions::router(db, callers.clone(), queue, limits),
         ),
-        ("chat-stream", chat_stream::router(callers, replies)),
+        ("chat-stream", chat_stream::router(callers.clone(), replies)),
+        ("insights", insights::router(callers, insights)),
     ]
 }
 

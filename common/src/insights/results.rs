@@ -62,6 +62,27 @@ impl Target {
     }
 }
 
+impl Target {
+    /// Reads the column `target_id` of a result of an application.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if it is not an id of [`Self::id`].
+    pub(crate) fn parse(app: App, id: &str) -> Result<Self> {
+        let number = |text: &str| text.parse().ok();
+        let target = match id.split_once(':') {
+            None => Period::parse(id).map(Self::Areas),
+            Some(("member", id)) => number(id).map(Self::Member),
+            Some(("task", id)) => number(id).map(Self::Task),
+            Some(("note", id)) => number(id).map(Self::Note),
+            Some((period, area)) => Period::parse(period).map(|period| Self::Filter {
+                period,
+                area: Some(area.to_owned()).filter(|area| area != ALL_AREAS),
+            }),
+        };
+        target.ok_or_else(|| Error::internal(format!("a result of {} has no target", app.name())))
+    }
+}
+
 /// The name of all areas together, in filters and target ids.
 pub const ALL_AREAS: &str = "all";
 
@@ -547,5 +568,14 @@ mod tests {
         assert_eq!(filter(None).id(), "today:all");
         assert_eq!(filter(Some("包厢")).id(), "today:包厢");
         assert_eq!(Target::Areas(Period::LastWeek).id(), "last_week");
+        for target in [
+            Target::Member(7),
+            Target::Note(9),
+            filter(None),
+            filter(Some("包厢")),
+            Target::Areas(Period::LastWeek),
+        ] {
+            assert_eq!(Target::parse(App::Finance, &target.id()).unwrap(), target);
+        }
     }
 }

@@ -5,6 +5,7 @@ mod admin_lists;
 mod boundary;
 mod cors;
 mod error_response;
+mod etag;
 mod extractors;
 mod failures;
 mod json;
@@ -17,6 +18,7 @@ pub use admin_lists::alert_group;
 pub use boundary::{Deadline, RequestId, boundary, method_not_allowed, not_found};
 pub use cors::{Cors, hide_rules};
 pub use error_response::{CONTENT_BLOCKED, ErrorFormat};
+pub use etag::json_with_etag;
 pub use failures::{
     AdminProblem, BodyFailures, ErrorBody, Failures, ItemFailures, Problem, QueryFailures,
     SessionProblem, error_schemas,

@@ -41,6 +41,7 @@ mod faults;
 mod functions;
 mod gateway_twin;
 mod idempotency;
+mod insights;
 mod job_faults;
 mod jobs;
 mod laptop;

@@ -19,7 +19,10 @@ use common::{
         apps::{App, AppIds},
         auth::{JwtSecrets, User},
     },
-    insights::jobs::{JobLimits, Worked, Worker},
+    insights::{
+        insight::Insights,
+        jobs::{JobLimits, Worked, Worker},
+    },
     platform::{
         db::{self, DatabaseConfig, Db},
         env::Env,
@@ -182,12 +185,19 @@ impl Parlor {
             JobQueue::none(),
         );
         let limits = ChatLimits::from_env(&env).unwrap();
+        let insights = Insights::new(
+            db.clone(),
+            app_ids.clone(),
+            JobLimits::reserved_tokens(&env).unwrap(),
+            JobQueue::none(),
+        );
         let replies = Replies::new(db.clone(), dashscope, app_ids, limits);
         let secrets = JwtSecrets::new(&SECRET.into(), Some(&PREVIOUS_SECRET.into())).unwrap();
         let tools = AppState {
             db,
             secrets,
             replies,
+            insights,
             queue: JobQueue::none(),
             limits: SendLimits::from_env(&env).unwrap(),
             cors: Cors::from_env(&env).unwrap(),
