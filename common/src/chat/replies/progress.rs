@@ -60,11 +60,11 @@ mod tests {
     use super::*;
     use crate::dashscope::ProgressKind;
 
-    fn node(name: &str) -> Option<Progress> {
-        Some(Progress {
+    fn node(name: &str) -> Progress {
+        Progress {
             kind: ProgressKind::Node,
             name: name.to_owned(),
-        })
+        }
     }
 
     #[tokio::test]
@@ -72,16 +72,16 @@ mod tests {
         let mut events = ProgressEvents::new();
         let sender = events.sender();
         assert_eq!(events.next().now_or_never(), None);
-        sender.send_replace(node("a"));
-        assert_eq!(events.next().now_or_never(), node("a"));
+        sender.send_replace(Some(node("a")));
+        assert_eq!(events.next().now_or_never(), Some(node("a")));
         for name in ["b", "c"] {
-            sender.send_replace(node(name));
+            sender.send_replace(Some(node(name)));
             assert_eq!(events.next().now_or_never(), None);
         }
         events.next_at = Instant::now();
-        assert_eq!(events.next().now_or_never(), node("c"));
+        assert_eq!(events.next().now_or_never(), Some(node("c")));
         events.next_at = Instant::now();
-        sender.send_replace(node("c"));
+        sender.send_replace(Some(node("c")));
         assert_eq!(events.next().now_or_never(), None);
     }
 }
