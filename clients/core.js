@@ -32,37 +32,56 @@ function createChat(options) {
   const replies = new Set(); // The replies that have not ended.
   let isAsleep = false;
 
-  /** Returns a promise of the conversation's id and its newest messages, oldest first. */
+  /**
+   * Returns a promise of the conversation's id, its newest messages, oldest first, and the cursor
+   * of older ones.
+   */
   function open(contextType, contextId) {
     const type = encodeURIComponent(contextType);
     const id = encodeURIComponent(contextId);
     const query = `contextType=${type}&contextId=${id}&order=desc&page_size=50`;
     return call('GET', `${PATH}/messages?${query}`)
-      .then(({ chatId, items }) => ({ chatId, items: items.reverse() }));
+      .then(({ chatId, items, nextCursor }) => ({ chatId, items: items.reverse(), nextCursor }));
   }
 
   /**
-   * Sends a message. `use` may have `onStart(start)`, `onToken(token, text)`, `onDone(done)`,
-   * `onError(error)`, `sourcePage` and `pageContext`. If the previous message has no known answer
-   * and the same content, it is sent again instead of a new one.
+   * Sends a message. `use` may have `onStart(start)`, `onProgress(progress)`,
+   * `onToken(token, text)`, `onReferences(items)`, `onDone(done)`, `onError(error)`, `sourcePage`,
+   * `pageContext`, and `edits`, the id of the last question if this one replaces it. If the
+   * previous message has no known answer and the same content, it is sent again instead of a new
+   * one.
    */
   function send(chatId, content, use = {}) {
+    const { sourcePage, pageContext, edits } = use;
     let kept = recall(chatId);
-    if (!kept || kept.body.content !== content) {
-      const { sourcePage, pageContext } = use;
-      const body = { chatId, content, sourcePage, pageContext, clientMessageId: newId() };
-      kept = { at: Date.now(), body };
+    if (!kept || kept.body.content !== content || kept.body.edits !== edits) {
+      const body = { chatId, content, sourcePage, pageContext, edits, clientMessageId: newId() };
+      kept = { at: Date.now(), chatId, path: `${PATH}/stream`, body };
       storage.set(keyOf(chatId), kept);
     }
     begin({ kept, messageId: kept.messageId, text: '' }, use);
   }
 
-  /** Continues with the message that has no known answer. Returns its content, or null. */
+  /** Replaces the last reply with a new one. `use` may have the callbacks of `send`. */
+  function regenerate(chatId, use = {}) {
+    const path = `${PATH}/${chatId}/regenerate`;
+    let kept = recall(chatId);
+    if (!kept || kept.path !== path) {
+      kept = { at: Date.now(), chatId, path, body: { clientMessageId: newId() } };
+      storage.set(keyOf(chatId), kept);
+    }
+    begin({ kept, messageId: kept.messageId, text: '' }, use);
+  }
+
+  /**
+   * Continues with the message that has no known answer. Returns its content, which is empty for
+   * `regenerate`, or null if there is no such message.
+   */
   function recover(chatId, use = {}) {
     const kept = recall(chatId);
     if (!kept) return null;
     begin({ kept, messageId: kept.messageId, text: '' }, use);
-    return kept.body.content;
+    return kept.body.content || '';
   }
 
   /** Reads the rest of a reply. `use.text` is the part that the caller already has. */
@@ -137,7 +156,7 @@ function createChat(options) {
     const isKnown = reply.messageId !== undefined;
     const connection = exchange({
       method: isKnown ? 'GET' : 'POST',
-      path: `${PATH}/stream${isKnown ? `/${reply.messageId}?after=${reply.position}` : ''}`,
+      path: isKnown ? `${PATH}/stream/${reply.messageId}?after=${reply.position}` : reply.kept.path,
       body: isKnown ? undefined : reply.kept.body,
       isStream: true,
       onText(text) {
@@ -186,13 +205,17 @@ function createChat(options) {
     return connection;
   }
 
-  /** Applies an event to a reply. Returns the end of the reply if this event is the last one. */
+  /**
+   * Applies an event to a reply. Returns the end of the reply if this event is the last one. Events
+   * of a newer server are ignored.
+   */
   function take(reply, id, event, said) {
     const position = Number(id.slice(id.lastIndexOf('-') + 1));
     if (event === 'start') {
       if (reply.kept && reply.messageId === undefined) keep(reply, said.messageId);
       reply.messageId = said.messageId;
-      if (!reply.isStarted) tell(reply.use.onStart, said);
+      const edits = reply.kept && reply.kept.body.edits;
+      if (!reply.isStarted) tell(reply.use.onStart, { ...said, edits });
       reply.isStarted = true;
     } else if (event === 'message') {
       // Only `message` moves the position: the id of a resumed `start` ends in 0.
@@ -200,6 +223,10 @@ function createChat(options) {
       reply.text += said.token;
       reply.attempts = 0;
       tell(reply.use.onToken, said.token, reply.text);
+    } else if (event === 'progress') {
+      tell(reply.use.onProgress, said);
+    } else if (event === 'references') {
+      tell(reply.use.onReferences, said.items);
     } else if (event === 'done' || event === 'error') {
       return { event, said, position };
     }
@@ -244,28 +271,33 @@ function createChat(options) {
     return asked + backoff * (0.5 + Math.random() / 2);
   }
 
-  /** Makes an idempotent request, with retries. Returns a promise of the JSON body. */
-  function call(method, path, attempts = 1) {
+  /**
+   * Makes a request, with retries unless `isOnce` is true. Returns a promise of the JSON body,
+   * which is null for status 204. With `isText`, the body is text.
+   */
+  function call(method, path, { body: sent, isOnce, isText } = {}, attempts = 1) {
     return new Promise((resolve, reject) => {
       let text = '';
       exchange({
         method,
         path,
+        body: sent,
         isStream: false,
         onText(piece) {
           text += piece;
         },
         onEnd(response) {
-          const body = response && parseJson(text);
           const isRefused = response && !isOk(response);
-          if (body && !isRefused) {
+          const body = response && (isText && !isRefused ? text : parseJson(text));
+          if (response && !isRefused && (body !== null || response.status === 204)) {
             resolve(body);
             return;
           }
           const refusal = isRefused ? refusalOf(response, body) : LOST;
-          const pause = pauseAfter(attempts, refusal);
+          const pause = isOnce ? null : pauseAfter(attempts, refusal);
+          const again = () => call(method, path, { body: sent, isText }, attempts + 1);
           if (pause === null) reject(refusal);
-          else setTimeout(() => resolve(call(method, path, attempts + 1)), pause);
+          else setTimeout(() => resolve(again()), pause);
         },
       });
     });
@@ -273,16 +305,16 @@ function createChat(options) {
 
   function keep(reply, messageId) {
     reply.kept = { ...reply.kept, messageId };
-    if (isNewest(reply)) storage.set(keyOf(reply.kept.body.chatId), reply.kept);
+    if (isNewest(reply)) storage.set(keyOf(reply.kept.chatId), reply.kept);
   }
 
   function forget(reply) {
-    if (reply.kept && isNewest(reply)) storage.remove(keyOf(reply.kept.body.chatId));
+    if (reply.kept && isNewest(reply)) storage.remove(keyOf(reply.kept.chatId));
   }
 
   /** False if a newer message of the conversation took the place in the storage. */
   function isNewest({ kept }) {
-    const stored = storage.get(keyOf(kept.body.chatId));
+    const stored = storage.get(keyOf(kept.chatId));
     return Boolean(stored) && stored.body.clientMessageId === kept.body.clientMessageId;
   }
 
@@ -291,7 +323,7 @@ function createChat(options) {
     return kept && Date.now() - kept.at < limits.keepMs ? kept : null;
   }
 
-  return { open, send, recover, resume, stop, sleep, wake };
+  return { open, send, regenerate, recover, resume, stop, sleep, wake, call };
 }
 
 /**

@@ -334,6 +334,7 @@ CREATE TABLE biz.ai_messages (
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     finished_at timestamp with time zone,
     content_type biz.content_type DEFAULT 'markdown'::text NOT NULL,
+    doc_references jsonb,
     CONSTRAINT ai_messages_streaming_is_leased CHECK ((((state)::text = 'streaming'::text) = (lease_until IS NOT NULL)))
 );
 ALTER TABLE ONLY biz.ai_messages ALTER COLUMN content SET COMPRESSION lz4;
@@ -348,6 +349,7 @@ COMMENT ON COLUMN biz.ai_messages.error_code IS 'Code of the error event that en
 COMMENT ON COLUMN biz.ai_messages.lease_until IS 'Renewed by each checkpoint; if it has expired, the function that made the reply is dead';
 COMMENT ON COLUMN biz.ai_messages.stop_requested_at IS 'Stop flag, read at each checkpoint by the function that makes the reply';
 COMMENT ON COLUMN biz.ai_messages.content_type IS 'Format for display: markdown or text';
+COMMENT ON COLUMN biz.ai_messages.doc_references IS 'Documents that the reply cites: a list of {index, title, url, page}, sorted by index; null if it cites none';
 ALTER TABLE biz.ai_messages ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME biz.ai_messages_id_seq
     START WITH 1

@@ -25,11 +25,13 @@ export function createChat({ fetch = globalThis.fetch.bind(globalThis), ...optio
 async function read(fetch, { url, method, headers, body }, signal, onText) {
   const json = body && JSON.stringify(body);
   const response = await fetch(url, { method, headers, body: json, signal });
+  const end = { status: response.status, retryAfter: response.headers.get('retry-after') };
+  if (!response.body) return end; // Status 204.
   const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
   const reader = response.body.getReader();
   for (;;) {
     const { done, value } = await reader.read();
-    if (done) return { status: response.status, retryAfter: response.headers.get('retry-after') };
+    if (done) return end;
     onText(decoder.decode(value, { stream: true }));
   }
 }

@@ -1,6 +1,6 @@
 // Connects `core.js` to `wx.request` and to the storage of a mini-program.
 
-const core = require('../core');
+const core = require('./core');
 const { createDecoder } = require('./utf8');
 
 const storage = {

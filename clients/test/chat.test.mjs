@@ -170,6 +170,33 @@ for (const kind of KINDS) {
       assert.deepEqual([done.text, tokens], ['一二', ['一', '二']]);
     });
 
+    test('events of a newer server are ignored', async () => {
+      const start = 'event: start\nid: 7-0\ndata: {"chatId":1,"userMessageId":6,"messageId":7,"createdAt":"x"}\n\n';
+      const unknown = 'event: mood\nid: 7-9\ndata: {"token":"x","messageId":8,"items":[]}\n\nevent: list\nid: 7-9\ndata: [1]\n\n';
+      const said = 'event: message\nid: 7-1\ndata: {"token":"好","more":1}\n\n';
+      const end = 'event: done\nid: 7-1\ndata: {"messageId":7,"status":"complete"}\n\n';
+      const body = [start, said, end].join(unknown);
+      const { chat, network } = createClient(kind, { cut: atRandom, trouble: () => ({ answer: { status: 200, headers: {}, body } }) });
+      const outcome = await ask(chat, 1, '你好');
+      assert.deepEqual([outcome.done.text, outcome.tokens], ['好', ['好']]);
+      assert.deepEqual([outcome.progress, outcome.references], [[], []]);
+      assert.equal(network.requests.length, 1);
+    });
+
+    test('progress comes before the text, references before the end', async () => {
+      const { chat } = createClient(kind, { cut: atRandom });
+      const thinking = await ask(chat, await newChat(), '[[sim:recorded:thinking]]怎么办');
+      assert.deepEqual(thinking.progress.map(plain), [{ kind: 'thinking', name: '思考过程' }]);
+
+      const chatId = await newChat();
+      const content = '[[sim:recorded:references]]会员日是哪天';
+      const outcome = await ask(chat, chatId, content);
+      const [, reply] = await assertStored(chatId, content, outcome);
+      assert.equal(outcome.done.text, '会员日在每月八号[1]。');
+      assert.deepEqual(JSON.parse(JSON.stringify(outcome.references)), [reply.references]);
+      assert.equal(reply.references[0].title, '会员手册');
+    });
+
     test('stopped in the middle, what was said is kept', async () => {
       for (const cut of [whole, byteByByte]) {
         const client = createClient(kind, { cut });

@@ -1,45 +1,14 @@
-// The page, in a phone's JavaScript environment, against Parlor.
+// The page of a conversation, in a phone's JavaScript environment, against Parlor.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { baseUrl, skip, stored, token } from './stand-ins/clients.mjs';
-import { byteByByte, createNetwork } from './stand-ins/network.mjs';
-import { load } from './stand-ins/phone.mjs';
-import { createWx } from './stand-ins/wx.mjs';
+import { createPhone } from './stand-ins/program.mjs';
 
-/** Opens a page. `until` waits until its data matches. */
-async function show(contextId, { storage = new Map(), trouble } = {}) {
-  const wx = createWx(createNetwork({ cut: byteByByte, trouble }), storage);
-  let page;
-  load('page', {
-    wx,
-    getApp: () => ({ globalData: { parlor: { baseUrl, token } } }),
-    Page: (definition) => {
-      page = { ...definition, data: structuredClone(definition.data) };
-    },
-  });
-  page.setData = (change) => {
-    for (const [path, value] of Object.entries(change)) {
-      const [, list, index, name] = /^(\w+)\[(\d+)\]\.(\w+)$/.exec(path) ?? [];
-      if (list) page.data[list][index][name] = structuredClone(value);
-      else page.data[path] = structuredClone(value);
-    }
-  };
-  page.until = async (what, condition) => {
-    const until = Date.now() + 20000;
-    while (!condition(page.data)) {
-      assert.ok(Date.now() < until, `waited in vain: ${what}, ${JSON.stringify(page.data)}`);
-      await new Promise((resolve) => setTimeout(resolve, 10));
-    }
-  };
-  page.type = (value) => {
-    page.onInput({ detail: { value } });
-    page.send();
-  };
-  await page.onLoad({ contextId });
-  page.onShow();
-  return page;
+/** Opens the page of a task's conversation. */
+function show(contextId, { storage, trouble } = {}) {
+  return createPhone({ baseUrl, token, storage, trouble }).open('chat', { contextType: 'task', contextId });
 }
 
 const shown = (page) => page.data.messages.map(({ id, role, content, status }) => ({ id, role, content, status }));
@@ -105,4 +74,13 @@ test('what fails can be tried again, and is the same message', { skip }, async (
   assert.equal(page.data.hint, '');
   assert.deepEqual(shown(page), await kept(page));
   assert.equal(page.data.messages.length, 2);
+});
+
+test('insights into a member are generated on request', { skip }, async () => {
+  const phone = createPhone({ baseUrl, token });
+  const page = await phone.open('member', { memberId: 10001 });
+  await page.tap('refresh');
+  await page.until('all results', ({ items }) => items.length === 3 && items.every(({ state }) => state === 'ready'));
+  for (const { title, sections } of page.data.items) assert.ok(sections.length > 0, title);
+  page.onUnload();
 });

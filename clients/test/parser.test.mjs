@@ -1,7 +1,7 @@
 // The decoder and the parsers, with difficult input that is cut at every place.
 
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { readFileSync, readdirSync } from 'node:fs';
 import { test } from 'node:test';
 
 import '../core.js';
@@ -92,8 +92,12 @@ test('both variants have the same parser', () => {
 });
 
 test('the mini-program needs nothing that phones lack', () => {
-  for (const name of ['../core', 'utf8', 'chat', 'page']) {
-    const source = readFileSync(new URL(`../mini-program/${name}.js`, import.meta.url), 'utf8');
+  const home = new URL('../mini-program/', import.meta.url);
+  const pages = readdirSync(new URL('pages', home)).map((name) => `pages/${name}/${name}.js`);
+  const names = [...readdirSync(home).filter((name) => name.endsWith('.js')), ...pages];
+  assert.ok(names.length > 10);
+  for (const name of names) {
+    const source = readFileSync(new URL(name, home), 'utf8');
     const code = source.replace(/\/\*[^]*?\*\/|\/\/.*$/gm, '');
     assert.doesNotMatch(code, /TextDecoder|EventSource|\bfetch\b|AbortController|\bBuffer\b|\bprocess\b|\bimport\b/, name);
   }

@@ -32,11 +32,11 @@ export function createClient(kind, { cut, trouble, storage = new Map(), ...limit
 }
 
 /**
- * Returns callbacks, and a promise of the end: `{ starts, tokens, done }` or
- * `{ starts, tokens, error }`.
+ * Returns callbacks, and a promise of the end: `{ starts, tokens, progress, references }` with
+ * `done` or `error`.
  */
 export function listen(more = {}) {
-  const heard = { starts: [], tokens: [] };
+  const heard = { starts: [], tokens: [], progress: [], references: [] };
   let settle;
   const ended = new Promise((resolve) => {
     settle = resolve;
@@ -50,6 +50,8 @@ export function listen(more = {}) {
       heard.tokens.push(piece);
       more.onToken?.(piece, text);
     },
+    onProgress: (progress) => heard.progress.push(progress),
+    onReferences: (items) => heard.references.push(items),
     onDone: (done) => settle({ ...heard, done }),
     onError: (error) => settle({ ...heard, error }),
   };

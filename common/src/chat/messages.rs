@@ -1,8 +1,10 @@
 //! Messages: checks of a message's content and id, and pages of a conversation.
 
 use chrono::{DateTime, Utc};
+use sqlx::types::Json;
 
 use crate::{
+    dashscope::Reference,
     governance::auth::Caller,
     platform::{
         db::{Db, StatementTimeout},
@@ -91,6 +93,8 @@ pub struct Message {
     pub state: String,
     /// A card that the client shows next to the message.
     pub reference_card: Option<serde_json::Value>,
+    /// The cited documents.
+    pub references: Vec<Reference>,
     /// When it was stored. For a reply, when it began.
     pub created_at: DateTime<Utc>,
 }
@@ -153,7 +157,7 @@ pub async fn list(
         )
         select c.user_id as owner, c.message_count as total,
                m.id as "id?", m.seq as "seq?", m.role as "role?", m.content as "content?", m.state as "state?",
-               m.reference_card, m.created_at as "created_at?"
+               m.reference_card, m.doc_references as "references?: Json<Vec<Reference>>", m.created_at as "created_at?"
         from conversation c
         left join lateral (
             select * from biz.ai_messages m
@@ -203,6 +207,10 @@ pub async fn list(
             content: row.content.unwrap_or_default(),
             state: row.state.unwrap_or_default(),
             reference_card: row.reference_card,
+            references: row
+                .references
+                .map(|Json(references)| references)
+                .unwrap_or_default(),
             created_at,
         });
     }

@@ -1,5 +1,6 @@
 //! Streamed and whole answers.
 
+use std::mem;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,8 +10,12 @@ use tokio::time::{Instant, timeout_at};
 use super::end::End;
 use super::error::{Error, ErrorDetails, TimeoutKind};
 use super::frames::{Frame, FrameReader};
+use super::json::excerpt;
+use super::marks::Marks;
+use super::progress::ProgressSender;
+use super::references::{Reference, References};
 use super::text::TextReader;
-use super::wire::{Payload, WORD_LENGTH, excerpt};
+use super::wire::{Payload, WORD_LENGTH};
 use super::{Spent, Usage, retry};
 
 /// How long to keep reading after the end of an answer, so that its connection can be used again.
@@ -38,6 +43,8 @@ pub struct Answer {
     pub request_id: Option<String>,
     /// Why the answer ended: `stop`, or for example `length` if it was cut.
     pub finish_reason: Option<String>,
+    /// The cited documents, sorted by index.
+    pub references: Vec<Reference>,
     /// Number of requests sent.
     pub attempts: u32,
 }
@@ -60,6 +67,7 @@ pub struct AnswerStream {
     /// [`AnswerStream::next`] and call it again.
     silent_since: Option<Instant>,
     text: TextReader,
+    marks: Marks,
     /// An error to return after the text before it.
     failure: Option<Error>,
     pub(super) attempts: u32,
@@ -96,10 +104,12 @@ struct Known {
     usage: Option<Usage>,
     request_id: Option<String>,
     finish_reason: Option<String>,
+    references: References,
 }
 
 impl AnswerStream {
-    /// Reads `response` up to its first text or its end.
+    /// Reads `response` up to its first text or its end. Sends what the application does meanwhile
+    /// to `progress`.
     ///
     /// If the answer has another session than `session_id`, it lacks the history. Then this returns
     /// [`Error::SessionExpired`].
@@ -107,6 +117,7 @@ impl AnswerStream {
         response: Response,
         session_id: Option<&str>,
         limits: Limits,
+        progress: Option<&ProgressSender>,
     ) -> Result<Self, Error> {
         let request_id = header(&response, "x-request-id");
         let mut answer = Self {
@@ -123,11 +134,14 @@ impl AnswerStream {
             bytes: 0,
             silent_since: None,
             text: TextReader::default(),
+            marks: Marks::default(),
             failure: None,
             attempts: 1,
             earlier: Spent::default(),
         };
-        let text = answer.read_text(limits.first_token, session_id).await;
+        let text = answer
+            .read_text(limits.first_token, session_id, progress)
+            .await;
         answer.pending = text.map_err(|error| {
             if session_id.is_some() {
                 error.or_session_expired()
@@ -153,13 +167,13 @@ impl AnswerStream {
             }));
         }
         if self.state == State::Reading {
-            match self.read_text(None, None).await {
+            match self.read_text(None, None, None).await {
                 Ok(Some(text)) => return Ok(Event::Text(text)),
                 Ok(None) => {}
                 Err(mut error) => {
                     self.state = State::Failed;
                     error.details_mut().attempts = self.attempts;
-                    let text = self.text.finish();
+                    let text = self.finish_text();
                     if text.is_empty() {
                         return Err(error);
                     }
@@ -171,6 +185,13 @@ impl AnswerStream {
         self.read_closing().await;
         self.state = State::Done;
         Ok(Event::Done)
+    }
+
+    /// The text that was received but not returned. Call it if the rest of the answer is not read.
+    pub fn take_text(&mut self) -> String {
+        let mut text = self.pending.take().unwrap_or_default();
+        text.push_str(&self.finish_text());
+        text
     }
 
     /// The session to pass in the next call.
@@ -195,6 +216,11 @@ impl AnswerStream {
         self.known.finish_reason.as_deref()
     }
 
+    /// The cited documents so far, sorted by index.
+    pub fn references(&self) -> &[Reference] {
+        self.known.references.as_slice()
+    }
+
     /// Number of requests sent until the first text.
     pub fn attempts(&self) -> u32 {
         self.attempts
@@ -212,6 +238,7 @@ impl AnswerStream {
             session_id: self.known.session_id,
             request_id: self.known.request_id,
             finish_reason: self.known.finish_reason,
+            references: self.known.references.into_vec(),
             attempts: self.attempts,
         })
     }
@@ -221,6 +248,7 @@ impl AnswerStream {
         &mut self,
         first_token: Option<Instant>,
         session_id: Option<&str>,
+        progress: Option<&ProgressSender>,
     ) -> Result<Option<String>, Error> {
         loop {
             while let Some(frame) = self.frame()? {
@@ -235,9 +263,10 @@ impl AnswerStream {
                 if payload.finish_reason.is_some() {
                     self.state = State::Closing(Instant::now() + CLOSING);
                 }
-                let mut text = self.text.push(payload.take_text());
+                let new = self.text.push(payload.take_text());
+                let mut text = self.marks.push(&new);
                 if payload.finish_reason.is_some() {
-                    text.push_str(&self.text.finish());
+                    text.push_str(&self.finish_text());
                 }
                 self.bytes += text.len();
                 if self.bytes > self.limits.bytes {
@@ -253,9 +282,18 @@ impl AnswerStream {
                 if payload.finish_reason.is_some() {
                     return Ok(None);
                 }
+                if let (Some(progress), Some(now)) = (progress, payload.progress) {
+                    progress.send_replace(Some(now));
+                }
             }
             self.read_chunk(first_token).await?;
         }
+    }
+
+    /// The text that is kept back, at the end.
+    fn finish_text(&mut self) -> String {
+        let text = self.marks.push(&self.text.finish());
+        text + &self.marks.finish()
     }
 
     fn frame(&mut self) -> Result<Option<Frame>, Error> {
@@ -288,7 +326,7 @@ impl AnswerStream {
                 retry_after,
             ));
         }
-        let payload = match parsed {
+        let mut payload = match parsed {
             Ok(payload) => payload,
             Err(source) => {
                 return Err(Error::Protocol {
@@ -300,6 +338,7 @@ impl AnswerStream {
         let known = &mut self.known;
         known.began = true;
         known.usage = payload.usage.or(known.usage);
+        known.references.add(mem::take(&mut payload.references));
         for (known, received) in [
             (&mut known.session_id, &payload.session_id),
             (&mut known.request_id, &payload.request_id),

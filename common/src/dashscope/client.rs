@@ -18,6 +18,7 @@ use super::config::{Config, ConfigError, KeySource, Retries, Timeouts, check_wor
 use super::end::End;
 use super::error::{Error, ErrorDetails, TimeoutKind};
 use super::frames::{Frame, FrameReader};
+use super::progress::ProgressSender;
 use super::wire::{Payload, request_body};
 use super::{Call, retry};
 use crate::platform::http_client;
@@ -42,6 +43,7 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
 #[derive(Debug, Clone)]
 pub struct DashScope {
     inner: Arc<Inner>,
+    progress: Option<ProgressSender>,
 }
 
 #[derive(Debug)]
@@ -87,7 +89,17 @@ impl DashScope {
                 max_answer: config.max_answer,
                 http: OnceLock::new(),
             }),
+            progress: None,
         })
+    }
+
+    /// This client, which sends the progress of each answer until its first text to `progress`.
+    #[must_use]
+    pub fn reporting_to(&self, progress: ProgressSender) -> Self {
+        Self {
+            progress: Some(progress),
+            ..self.clone()
+        }
     }
 
     /// Requests an answer in pieces. Returns at the first text, or at the end of an answer without
@@ -249,7 +261,7 @@ impl DashScope {
             idle,
             bytes: self.inner.max_answer,
         };
-        AnswerStream::begin(response, session_id, limits).await
+        AnswerStream::begin(response, session_id, limits, self.progress.as_ref()).await
     }
 
     /// The URL of an application. `.` and `..` are rejected: even encoded, they would change the

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::codes::{self, Kind, is_service_timeout};
 use super::frames::Frame;
-use super::wire::{MESSAGE_LENGTH, Payload, excerpt};
+use super::json::excerpt;
+use super::wire::{MESSAGE_LENGTH, Payload};
 use super::{Spent, Usage};
 
 type Source = Box<dyn std::error::Error + Send + Sync>;

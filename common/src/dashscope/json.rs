@@ -1,7 +1,9 @@
-//! JSON objects.
+//! JSON that is read leniently.
 
-use serde::Deserialize;
-use serde_json::value::RawValue;
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Number, value::RawValue};
+
+use crate::platform::surrogates::without_halves;
 
 /// Deserializes a JSON object. Returns an error for other JSON.
 pub(super) fn members<'a, T: Deserialize<'a>>(raw: &'a RawValue) -> serde_json::Result<T> {
@@ -17,4 +19,25 @@ pub(super) fn is_object(json: &[u8]) -> serde_json::Result<()> {
     } else {
         Err(serde::de::Error::custom("not an object"))
     }
+}
+
+/// The first `most` characters without NUL, which PostgreSQL cannot store.
+pub(super) fn excerpt(text: &str, most: usize) -> String {
+    let storable = text.chars().filter(|character| *character != '\0');
+    storable.take(most).collect()
+}
+
+pub(super) fn read<T: DeserializeOwned>(raw: Option<&RawValue>) -> Option<T> {
+    serde_json::from_slice(&without_halves(raw?.get().as_bytes())).ok()
+}
+
+/// A string or a number, as text.
+pub(super) fn string_or_number(raw: Option<&RawValue>) -> Option<String> {
+    read(raw).or_else(|| read::<Number>(raw).map(|number| number.to_string()))
+}
+
+/// A non-empty string or a number, cut to `most` characters.
+pub(super) fn word(raw: Option<&RawValue>, most: usize) -> Option<String> {
+    let word = excerpt(&string_or_number(raw)?, most);
+    Some(word).filter(|word| !word.is_empty())
 }

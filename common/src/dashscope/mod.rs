@@ -13,6 +13,7 @@
 //!   earlier gives [`Error::Truncated`], even if the text looks complete.
 //! * Stream requests always set `incremental_output: true`. If the service nevertheless repeats the
 //!   text so far, the client recognises that and returns each text once.
+//! * Marks of citations lose their tags: `<ref>[1]</ref>` is returned as `[1]`.
 //!
 //! The parser of event streams is our own. Existing crates end an event only at a blank line, and
 //! drop comments. The service sends the status of an error in a comment.
@@ -26,7 +27,10 @@ mod end;
 mod error;
 mod frames;
 mod json;
+mod marks;
 mod piece;
+mod progress;
+mod references;
 mod retry;
 mod text;
 mod usage;
@@ -40,4 +44,6 @@ pub use call::{Call, CallOptions};
 pub use client::DashScope;
 pub use config::{BEIJING, Config, ConfigError, KeySource, Retries, Timeouts};
 pub use error::{Error, ErrorDetails, TimeoutKind};
+pub use progress::{Progress, ProgressKind, ProgressSender};
+pub use references::Reference;
 pub use usage::{Spent, Usage};

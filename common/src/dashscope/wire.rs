@@ -2,16 +2,17 @@
 
 use std::mem;
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use serde_json::value::RawValue;
-use serde_json::{Number, Value};
 
 use super::Usage;
 use super::call::{Call, CallOptions};
-use super::json::{is_object, members};
+use super::json::{excerpt, is_object, members, read, string_or_number, word};
 use super::piece::Piece;
+use super::progress::Progress;
+use super::references::{self, Reference};
 use super::text::{FrameText, Source};
-use crate::platform::surrogates::without_halves;
 
 /// Error messages of the service are cut to this number of characters.
 pub(super) const MESSAGE_LENGTH: usize = 500;
@@ -67,6 +68,9 @@ pub(super) struct Payload {
     pub(super) source: Source,
     /// True in the last message of a workflow node.
     pub(super) ends_node: bool,
+    /// What the application does, for frames without text.
+    pub(super) progress: Option<Progress>,
+    pub(super) references: Vec<Reference>,
     pub(super) session_id: Option<String>,
     /// Why the answer ended; `None` before its end.
     pub(super) finish_reason: Option<String>,
@@ -107,12 +111,18 @@ struct Output<'a> {
     finish_reason: Option<&'a RawValue>,
     #[serde(borrow, default)]
     workflow_message: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    thoughts: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    doc_references: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
 struct WorkflowMessage<'a> {
     #[serde(borrow, default)]
     node_id: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    node_name: Option<&'a RawValue>,
     #[serde(borrow, default)]
     node_type: Option<&'a RawValue>,
     #[serde(borrow, default)]
@@ -155,6 +165,11 @@ impl Payload {
         };
         if let Some(output) = output {
             payload.text = text(output.text);
+            payload.progress = output.thoughts.and_then(Progress::of_thoughts);
+            payload.references = output
+                .doc_references
+                .map(references::parse)
+                .unwrap_or_default();
             if payload.text.is_empty() {
                 payload.read_node(output.workflow_message);
             }
@@ -171,6 +186,7 @@ impl Payload {
         let Some(node) = raw.and_then(|raw| members::<WorkflowMessage>(raw).ok()) else {
             return;
         };
+        self.progress = Some(Progress::of_node(node.node_name));
         // The message of a start node has the variables of the workflow, which are no answer.
         if word(node.node_type, WORD_LENGTH).as_deref() == Some("Start") {
             return;
@@ -197,27 +213,6 @@ impl Payload {
     pub(super) fn is_error(&self) -> bool {
         self.code.is_some() && !self.has_output
     }
-}
-
-/// The first `most` characters without NUL, which PostgreSQL cannot store.
-pub(super) fn excerpt(text: &str, most: usize) -> String {
-    let storable = text.chars().filter(|character| *character != '\0');
-    storable.take(most).collect()
-}
-
-fn read<T: DeserializeOwned>(raw: Option<&RawValue>) -> Option<T> {
-    serde_json::from_slice(&without_halves(raw?.get().as_bytes())).ok()
-}
-
-/// A string or a number, as text.
-fn string_or_number(raw: Option<&RawValue>) -> Option<String> {
-    read(raw).or_else(|| read::<Number>(raw).map(|number| number.to_string()))
-}
-
-/// A non-empty string or a number, cut to `most` characters.
-fn word(raw: Option<&RawValue>, most: usize) -> Option<String> {
-    let word = excerpt(&string_or_number(raw)?, most);
-    Some(word).filter(|word| !word.is_empty())
 }
 
 fn text(raw: Option<&RawValue>) -> Piece {

@@ -11,6 +11,7 @@ mod failures;
 mod json;
 mod paging;
 mod query;
+mod references;
 
 pub use accept::ListFormat;
 pub use admin_lists::alert_group;
@@ -25,3 +26,4 @@ pub use failures::{
 pub use json::Json;
 pub use paging::AdminPage;
 pub use query::{HeaderText, PathText, QueryText, uuid};
+pub use references::Reference;

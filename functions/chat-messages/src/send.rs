@@ -11,7 +11,7 @@ use common::{
         replies::{Failure, NewMessage, Replies, Reply, State as ReplyState},
     },
     governance::auth::Caller,
-    web::{BodyFailures, CONTENT_BLOCKED, Deadline, Json, PathText, Problem},
+    web::{BodyFailures, CONTENT_BLOCKED, Deadline, Json, PathText, Problem, Reference},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -58,6 +58,9 @@ struct AiReply {
     /// `complete`, `stopped`, `interrupted` or `failed`. `streaming` if the reply took longer than
     /// 120 seconds, or if newer requests read it.
     status: &'static str,
+    /// The cited documents, sorted by index.
+    #[schema(max_items = 20)]
+    references: Vec<Reference>,
 }
 
 /// Sends a message and waits for its reply. If the AI fails, the reply has the status `failed`.
@@ -111,6 +114,7 @@ impl AiReply {
             content,
             created_at,
             status: reply.state.name(),
+            references: Reference::all(reply.references),
         }
     }
 }

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use common::{
     chat::messages::{Message, Messages},
     platform::paging::Paging,
+    web::Reference,
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -37,6 +38,9 @@ struct MessageItem {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     reference_card: Option<serde_json::Value>,
+    /// The cited documents, sorted by index. Empty for messages of the user.
+    #[schema(max_items = 20)]
+    references: Vec<Reference>,
 }
 
 impl MessagesPage {
@@ -61,6 +65,7 @@ impl From<Message> for MessageItem {
             created_at: message.created_at,
             status: message.state,
             reference_card: message.reference_card,
+            references: Reference::all(message.references),
         }
     }
 }

@@ -7,6 +7,7 @@ use common::{
         sessions::{self, LastMessage, NewSessionMessage, Sent, SessionMessage},
     },
     governance::auth::Caller,
+    web::Reference,
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -176,6 +177,9 @@ pub(crate) struct MessageItem {
     content: String,
     /// `markdown` or `text`.
     content_type: String,
+    /// The documents that the bot cites, sorted by index.
+    #[schema(max_items = 20)]
+    references: Vec<Reference>,
     /// Id of the message that this one replies to.
     #[schema(required)]
     reply_to: Option<i64>,
@@ -213,6 +217,7 @@ impl MessageItem {
             message_type: "text",
             content: message.content,
             content_type: message.content_type,
+            references: Reference::all(message.references),
             reply_to: message.reply_to,
             status,
             ack_status: if message.seen {
@@ -241,6 +246,7 @@ impl MessageItem {
             message_type: "text",
             content: message.content.as_str().to_owned(),
             content_type: message.content_type.name().to_owned(),
+            references: Vec::new(),
             reply_to: message.reply_to,
             status: Delivery::Sent,
             ack_status: Ack::Pending,

@@ -14,7 +14,7 @@ use chrono::{DateTime, Utc};
 use common::{
     Result,
     chat::replies::{Event, EventId, Failure, ReplyHeader, ReplyStream},
-    web::{CONTENT_BLOCKED, QueryText},
+    web::{CONTENT_BLOCKED, QueryText, Reference},
 };
 use futures_util::stream;
 use serde::Serialize;
@@ -72,9 +72,10 @@ impl Encoding {
 pub(crate) struct StreamEvent {
     /// `<messageId>-<characters so far>`: the point to resume from.
     id: String,
-    /// `start`, `message`, `done` or `error`.
+    /// `start`, `progress`, `message`, `references`, `done` or `error`.
     event: String,
-    /// JSON. `start`: `{chatId, userMessageId, messageId, createdAt}`. `message`: `{token}`.
+    /// JSON. `start`: `{chatId, userMessageId, messageId, createdAt}`. `progress`: `{kind, name}`.
+    /// `message`: `{token}`. `references`: `{items: [{index, title, url, page}]}`.
     /// `done`: `{messageId, createdAt, tokensUsed, status}`.
     /// `error`: `{message, code, retryable, messageId}`.
     data: String,
@@ -90,8 +91,19 @@ struct StartData {
 }
 
 #[derive(Serialize)]
+struct ProgressData<'a> {
+    kind: &'static str,
+    name: &'a str,
+}
+
+#[derive(Serialize)]
 struct MessageData<'a> {
     token: &'a str,
+}
+
+#[derive(Serialize)]
+struct ReferencesData {
+    items: Vec<Reference>,
 }
 
 #[derive(Serialize)]
@@ -153,7 +165,18 @@ pub(crate) fn respond(head: ReplyHeader, watch: ReplyStream, encoding: Encoding)
 
 fn render(head: ReplyHeader, event: Event, encoding: Encoding) -> (&'static str, String) {
     match event {
+        Event::Progress(progress) => {
+            let data = ProgressData {
+                kind: progress.kind.name(),
+                name: &progress.name,
+            };
+            ("progress", encoding.write(&data))
+        }
         Event::Text(token) => ("message", encoding.write(&MessageData { token: &token })),
+        Event::References(references) => {
+            let items = Reference::all(references);
+            ("references", encoding.write(&ReferencesData { items }))
+        }
         Event::Done { state, tokens_used } => {
             let data = DoneData {
                 message_id: head.message_id,

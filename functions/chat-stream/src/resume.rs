@@ -25,7 +25,7 @@ use crate::events::{self, Encoding, StreamEvent};
         ("ascii" = Option<i64>, Query, description = "1: non-ASCII characters are written as \\uXXXX", minimum = 0, maximum = 1),
     ),
     responses(
-        (status = 200, content_type = "text/event-stream", body = StreamEvent, description = "`start`, `message`…, then `done` or `error`"),
+        (status = 200, content_type = "text/event-stream", body = StreamEvent, description = "`start`, `message`…, `references`, then `done` or `error`"),
         ItemFailures<Problem>,
     ),
 )]

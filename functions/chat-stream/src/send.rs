@@ -59,7 +59,7 @@ impl Body {
     params(("ascii" = Option<i64>, Query, description = "1: non-ASCII characters are written as \\uXXXX", minimum = 0, maximum = 1)),
     request_body = Body,
     responses(
-        (status = 200, content_type = "text/event-stream", body = StreamEvent, description = "`start`, `message`…, then `done` or `error`"),
+        (status = 200, content_type = "text/event-stream", body = StreamEvent, description = "`start`, `progress`…, `message`…, `references`, then `done` or `error`"),
         BodyFailures<Problem>, (status = 409, body = Problem), (status = 429, body = Problem),
     ),
 )]

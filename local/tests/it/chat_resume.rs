@@ -33,7 +33,12 @@ impl Parlor {
     }
 
     /// Resumes with `Last-Event-ID`, as a browser does.
-    async fn resume_after(&self, user: i64, message: &Value, last_event_id: &str) -> Vec<SseEvent> {
+    pub(crate) async fn resume_after(
+        &self,
+        user: i64,
+        message: &Value,
+        last_event_id: &str,
+    ) -> Vec<SseEvent> {
         let request = self
             .request_as(user, "GET", &format!("/api/xcx/chat/stream/{message}"))
             .header("Last-Event-ID", last_event_id);

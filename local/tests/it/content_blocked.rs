@@ -52,6 +52,41 @@ async fn blocked_reply_is_not_kept_and_is_no_alert() {
 }
 
 #[tokio::test]
+async fn blocked_reply_is_resumed_from_any_position() {
+    let parlor = Parlor::start().await;
+    let chat = parlor.open(COACH, "t").await;
+    let question = "[[sim:inspection:3]]坏问题";
+    let events = parlor.stream_to_end(COACH, chat, question).await;
+    let message = &events[0].data["messageId"];
+    let received = text(&events).chars().count();
+    assert!(received > 0);
+    for position in [1, received, 1_000_000] {
+        let query = format!("after={position}");
+        let last_event_id = format!("{message}-{position}");
+        for again in [
+            parlor.resume(COACH, message, &query).await.rest().await,
+            parlor.resume_after(COACH, message, &last_event_id).await,
+        ] {
+            assert_eq!(terminal(&again).data["code"], "content_blocked");
+            assert_eq!(again.len(), 2, "start, then error: {again:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn blocked_reply_in_one_piece_has_a_sentence() {
+    let parlor = Parlor::start().await;
+    let chat = parlor.open(COACH, "t").await;
+    for scenario in ["inspection:0", "inspection:3", "recorded:refusal-long-code"] {
+        let question = format!("[[sim:{scenario}]]坏问题");
+        let answer = parlor.send(COACH, chat, &question).await;
+        let reply = &answer.ok()["aiReply"];
+        assert_eq!(reply["status"], "failed", "{scenario}");
+        assert_eq!(reply["content"], SENTENCE);
+    }
+}
+
+#[tokio::test]
 async fn blocked_question_never_enters_a_prompt_again() {
     let parlor = Parlor::start().await;
     let chat = parlor.open(COACH, "t").await;

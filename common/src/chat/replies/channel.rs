@@ -1,4 +1,4 @@
-//! Passes text from the task that makes a reply to the client connected to the same instance.
+//! Passes events from the task that makes a reply to the client connected to the same instance.
 //!
 //! Text that the client has not read is buffered as one string. A slow client receives several
 //! pieces as one. If the buffer is full, the channel closes and the client reads the database.
@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::sync::Notify;
 
 use super::stream::Event;
+use crate::dashscope::{Progress, Reference};
 
 /// Size limit of the buffered text, in bytes.
 const MAX_PENDING: usize = 64 * 1024;
@@ -27,7 +28,10 @@ struct Channel {
 
 #[derive(Default)]
 struct Pending {
+    /// Only before the first text, so it is older than `text`.
+    progress: Option<Progress>,
     text: String,
+    references: Vec<Reference>,
     end: Option<Event>,
     /// True if no more events follow the buffered ones.
     is_closed: bool,
@@ -43,6 +47,14 @@ impl Channel {
 pub(super) struct Sender(Weak<Channel>);
 
 impl Sender {
+    /// Replaces a progress that the client has not read.
+    pub fn progress(&self, progress: Progress) {
+        if let Some(channel) = self.0.upgrade() {
+            channel.pending().progress = Some(progress);
+            channel.changed.notify_one();
+        }
+    }
+
     /// Buffers text. Closes the channel if the buffer is full. Does nothing if the client has left.
     pub fn text(&mut self, text: &str) {
         let Some(channel) = self.0.upgrade() else {
@@ -59,9 +71,11 @@ impl Sender {
         channel.changed.notify_one();
     }
 
-    pub fn end(self, event: Event) {
+    pub fn end(self, references: Vec<Reference>, event: Event) {
         if let Some(channel) = self.0.upgrade() {
-            channel.pending().end = Some(event);
+            let mut pending = channel.pending();
+            pending.references = references;
+            pending.end = Some(event);
         }
     }
 }
@@ -79,16 +93,23 @@ impl Drop for Sender {
 pub(super) struct Receiver(Arc<Channel>);
 
 impl Receiver {
-    /// The next event: text first, then the end. `None` if the rest must be read from the database.
+    /// The next event: progress, text, references, end. `None` if the rest must be read from the
+    /// database.
     pub async fn next(&mut self) -> Option<Event> {
         loop {
             {
                 let mut pending = self.0.pending();
+                if let Some(progress) = pending.progress.take() {
+                    return Some(Event::Progress(progress));
+                }
                 if !pending.text.is_empty() {
                     let end_of_piece = pending.text.floor_char_boundary(MAX_PIECE);
                     let rest = pending.text.split_off(end_of_piece);
                     let text = std::mem::replace(&mut pending.text, rest);
                     return Some(Event::Text(text));
+                }
+                if !pending.references.is_empty() {
+                    return Some(Event::References(std::mem::take(&mut pending.references)));
                 }
                 if let Some(end) = pending.end.take() {
                     return Some(end);
@@ -107,7 +128,7 @@ mod tests {
     use futures_util::FutureExt as _;
 
     use super::*;
-    use crate::chat::replies::State;
+    use crate::{chat::replies::State, dashscope::ProgressKind};
 
     fn end() -> Event {
         Event::Done {
@@ -141,7 +162,7 @@ mod tests {
         }
         sender.text("生意");
         sender.text("好");
-        sender.end(end());
+        sender.end(Vec::new(), end());
         assert_eq!(read_all(&mut receiver), (vec![text("生意好"), end()], true));
     }
 
@@ -170,7 +191,7 @@ mod tests {
             sender.text(&piece);
         }
         sender.text("more");
-        sender.end(end());
+        sender.end(Vec::new(), end());
         let (events, is_closed) = read_all(&mut receiver);
         let kept = MAX_PENDING / piece.len() * piece.len();
         let bytes = events.iter().map(|event| match event {
@@ -186,6 +207,47 @@ mod tests {
         sender.text("今天");
         drop(sender);
         assert_eq!(read_all(&mut receiver), (vec![text("今天")], true));
+    }
+
+    #[test]
+    fn the_newest_progress_comes_before_the_text() {
+        let (mut sender, mut receiver) = channel();
+        let progress = |name: &str| Progress {
+            kind: ProgressKind::Node,
+            name: name.to_owned(),
+        };
+        sender.progress(progress("a"));
+        sender.progress(progress("b"));
+        assert_eq!(
+            read_all(&mut receiver),
+            (vec![Event::Progress(progress("b"))], false)
+        );
+        sender.progress(progress("c"));
+        sender.text("今天");
+        assert_eq!(
+            read_all(&mut receiver),
+            (vec![Event::Progress(progress("c")), text("今天")], false)
+        );
+    }
+
+    #[test]
+    fn references_come_between_the_text_and_the_end() {
+        let (mut sender, mut receiver) = channel();
+        let references = vec![Reference {
+            index: 1,
+            title: "会员手册".to_owned(),
+            url: None,
+            page: None,
+        }];
+        sender.text("今天");
+        sender.end(references.clone(), end());
+        assert_eq!(
+            read_all(&mut receiver),
+            (
+                vec![text("今天"), Event::References(references), end()],
+                true
+            )
+        );
     }
 
     #[tokio::test]
@@ -204,6 +266,6 @@ mod tests {
         let (mut sender, receiver) = channel();
         drop(receiver);
         sender.text("今天");
-        sender.end(end());
+        sender.end(Vec::new(), end());
     }
 }

@@ -36,6 +36,7 @@ begin
         content = left(m.content, p_saved_chars) || p_unsaved,
         state = p_state,
         tokens_used = e.tokens_in + e.tokens_out,
+        doc_references = nullif(e.doc_references, '[]'),
         error_code = case when p_state in ('failed', 'interrupted') then e.error_code end,
         lease_until = null,
         finished_at = v_now

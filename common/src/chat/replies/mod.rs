@@ -2,6 +2,7 @@
 //!
 //! - `begin` is the round trip before the call, `finish` the one after it.
 //! - `relay` is the task between them. It continues if the client disconnects.
+//! - `progress` limits how often a client is notified before the first text.
 //! - `channel` passes its text to the client on the same instance.
 //! - `stream` is the client's view: from memory while the client is fast enough, else from the
 //!   database.
@@ -13,6 +14,7 @@ mod checkpoint_writer;
 mod finish;
 mod outcome;
 mod page;
+mod progress;
 mod readers;
 mod relay;
 mod resume;
@@ -245,11 +247,11 @@ impl Replies {
         place: ResumePoint,
         killed_at: Option<Instant>,
     ) -> Result<(ReplyHeader, ReplyStream)> {
-        let header = resume::find(&self.0.db, caller, place).await?;
+        let (header, chars) = resume::find(&self.0.db, caller, place).await?;
         let reader = self
             .open_reader(caller, header.message_id, header.is_ended)
             .await?;
-        let (db, chars) = (self.0.db.clone(), place.chars());
+        let db = self.0.db.clone();
         let stream = ReplyStream::stored(db, caller, header.message_id, killed_at, chars, reader);
         Ok((header, stream))
     }

@@ -1,8 +1,9 @@
 //! The task that makes a reply. A client that disconnects does not stop it. A slow client does not
 //! delay it or make it lose text.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
+use futures_util::FutureExt as _;
 use tokio::time::{Instant, sleep_until};
 
 use super::{
@@ -13,6 +14,7 @@ use super::{
     finish::{Finished, ReplyEnd, finish},
     outcome::Outcome,
     page::Page,
+    progress::ProgressEvents,
 };
 use crate::{
     chat::session_or_history::Question,
@@ -64,6 +66,7 @@ pub(super) fn spawn(
         prepared,
         writer,
         client,
+        progress: ProgressEvents::new(),
         until,
         end: RunEnd::default(),
         upstream_time: None,
@@ -83,6 +86,7 @@ struct Relay {
     prepared: PreparedReply,
     writer: CheckpointWriter,
     client: Sender,
+    progress: ProgressEvents,
     until: Instant,
     /// The end of the run, filled step by step.
     end: RunEnd,
@@ -151,28 +155,44 @@ impl Relay {
     }
 
     async fn call(&mut self, call: &Call, began: Instant) -> Outcome {
-        let dashscope = self.context.dashscope.clone();
-        let mut stream = tokio::select! {
-            stream = dashscope.stream(call, self.until) => match stream {
-                Ok(stream) => stream,
-                Err(err) => {
-                    let details = err.details();
-                    self.end.add_spent(err.spent());
-                    self.end.upstream_request_id.clone_from(&details.request_id);
-                    self.end.attempts += details.attempts;
-                    return Outcome::Failed(err);
+        let dashscope = &self.context.dashscope;
+        let dashscope = dashscope.reporting_to(self.progress.sender());
+        let mut opening = pin!(dashscope.stream(call, self.until));
+        let mut stream = loop {
+            tokio::select! {
+                stream = &mut opening => match stream {
+                    Ok(stream) => break stream,
+                    Err(err) => {
+                        let details = err.details();
+                        self.end.add_spent(err.spent());
+                        self.end.upstream_request_id.clone_from(&details.request_id);
+                        self.end.attempts += details.attempts;
+                        return Outcome::Failed(err);
+                    }
+                },
+                now = self.progress.next() => self.client.progress(now),
+                progress = self.writer.watch() => {
+                    self.end.add_spent(Spent::CANCELLED);
+                    return progress.into();
                 }
-            },
-            progress = self.writer.watch() => {
-                self.end.add_spent(Spent::CANCELLED);
-                return progress.into();
-            }
-            () = sleep_until(self.until) => {
-                self.end.add_spent(Spent::CANCELLED);
-                return Outcome::Deadline;
+                () = sleep_until(self.until) => {
+                    self.end.add_spent(Spent::CANCELLED);
+                    return Outcome::Deadline;
+                }
             }
         };
+        // It may have come together with the first text.
+        if let Some(now) = self.progress.next().now_or_never() {
+            self.client.progress(now);
+        }
         let outcome = self.relay(&mut stream, began).await;
+        if let Outcome::Stopped | Outcome::Deadline = outcome {
+            let text = stream.take_text();
+            if !text.is_empty() {
+                self.pass_on(&text, began);
+            }
+        }
+        self.end.doc_references = stream.references().to_vec();
         self.end.add_spent(stream.spent());
         self.end.session_id = stream.session_id().map(str::to_owned);
         self.end.upstream_request_id = stream.request_id().map(str::to_owned);
@@ -219,6 +239,9 @@ impl Relay {
             Some(Failure::ContentBlocked) => (0, String::new()),
             _ => (saved, unsaved),
         };
+        if saved == 0 && unsaved.is_empty() {
+            self.end.doc_references.clear();
+        }
         self.end.latency_ms = clock::millis(latency);
         self.prepared.before.end_session(&mut self.end);
         self.end.prompt_version = Some(app1_chat::PROMPT_VERSION);
@@ -290,6 +313,6 @@ impl Relay {
                 }
             }
         };
-        self.client.end(event);
+        self.client.end(end.run.doc_references.clone(), event);
     }
 }

@@ -73,11 +73,6 @@ impl ResumePoint {
             field: "after",
         })
     }
-
-    /// Number of characters that the client already has.
-    pub fn chars(self) -> usize {
-        self.at.chars
-    }
 }
 
 /// The first event of a resumed reply.
@@ -107,14 +102,20 @@ impl From<&Start> for ReplyHeader {
     }
 }
 
-/// Finds a reply of the caller and checks the position.
-pub(super) async fn find(db: &Db, caller: &Caller, place: ResumePoint) -> Result<ReplyHeader> {
+/// Finds a reply of the caller and checks the position. Returns the number of characters that the
+/// client already has.
+pub(super) async fn find(
+    db: &Db,
+    caller: &Caller,
+    place: ResumePoint,
+) -> Result<(ReplyHeader, usize)> {
     let row = sqlx::query!(
         r#"
         select user_id, conversation_id, reply_to, created_at, char_length(content) as "chars!",
                state <> 'streaming' as "is_ended!",
                -- In progress, or ended by the sweep because its function was killed.
-               (state = 'streaming' or error_code is not distinct from 'interrupted') as "ahead!"
+               (state = 'streaming' or error_code is not distinct from 'interrupted') as "ahead!",
+               error_code is not distinct from 'content_blocked' as "is_blocked!"
         from biz.ai_messages
         where id = $2 and site_id = $1 and role = 'assistant'
         "#,
@@ -128,20 +129,27 @@ pub(super) async fn find(db: &Db, caller: &Caller, place: ResumePoint) -> Result
     if row.user_id != caller.user_id {
         return Err(Error::NotOwner);
     }
+    let chars = if row.is_blocked {
+        // The text was removed, so any position that a client has received is beyond the end.
+        0
+    } else {
+        place.at.chars
+    };
     // A live client may have received text that is not stored yet, up to `MAX_UNSAVED` bytes. This
     // remains so if the function was killed.
     let ahead = if row.ahead { MAX_UNSAVED } else { 0 };
     let most = usize::try_from(row.chars).unwrap_or_default() + ahead;
-    if place.at.chars > most {
+    if chars > most {
         return Err(Error::invalid(place.field, Reason::BeyondEnd));
     }
-    Ok(ReplyHeader {
+    let header = ReplyHeader {
         conversation_id: row.conversation_id,
         user_message_id: row.reply_to,
         message_id: place.at.message_id,
         created_at: row.created_at,
         is_ended: row.is_ended,
-    })
+    };
+    Ok((header, chars))
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! A reply as its client receives it.
 
-use std::time::Duration;
+use std::{mem, time::Duration};
 
+use sqlx::types::Json;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::{
@@ -9,6 +10,7 @@ use super::{
     readers::READER_LEASE,
 };
 use crate::{
+    dashscope::{Progress, Reference},
     governance::auth::Caller,
     platform::{
         db::{Db, StatementTimeout},
@@ -25,11 +27,15 @@ const GIVE_UP_AFTER: Duration = Duration::from_secs(10);
 /// Characters per read. Limits the memory for a long reply.
 const MAX_CHARS: usize = 8_192;
 
-/// Events of a reply: any number of texts, then exactly one end.
+/// Events of a reply: any number of texts, at most one list of references, then exactly one end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
+    /// What the application does before its first text. Not sent to a client that resumes.
+    Progress(Progress),
     /// The next piece of text.
     Text(String),
+    /// The cited documents, at least one.
+    References(Vec<Reference>),
     /// The end of the reply. Sent after it is committed.
     Done {
         /// `Complete` or `Stopped`.
@@ -51,6 +57,7 @@ pub enum Event {
 #[expect(missing_docs, reason = "plain data")]
 pub struct Reply {
     pub text: String,
+    pub references: Vec<Reference>,
     /// `Streaming` if the reply has not ended yet.
     pub state: State,
     pub failure: Option<Failure>,
@@ -79,7 +86,7 @@ enum Source {
 
 enum Next {
     ReadAt(Instant),
-    End(Event),
+    End(Vec<Reference>, Event),
 }
 
 /// Result of one read from the database.
@@ -87,6 +94,7 @@ struct Snapshot {
     text: String,
     /// Length of the stored text in characters. Only set if there was no new text.
     chars: Option<usize>,
+    references: Vec<Reference>,
     end: Option<Event>,
     /// Time until the next checkpoint can be read.
     due_in: Duration,
@@ -139,6 +147,7 @@ impl ReplyStream {
         if let Source::Live(receiver) = &mut self.source {
             match receiver.next().await {
                 Some(Event::Text(text)) => return Some(self.text(text)),
+                Some(event @ (Event::Progress(_) | Event::References(_))) => return Some(event),
                 Some(end) => return Some(self.end(end)),
                 // The channel was full, or the relay died. The database has the rest.
                 None => self.source = Source::Stored(Next::ReadAt(Instant::now())),
@@ -151,33 +160,25 @@ impl ReplyStream {
     pub async fn collect(mut self, patience: Duration) -> Reply {
         // The relay stops at the time limit, too. Wait one checkpoint longer for the stored end.
         let until = Instant::now() + patience + CHECKPOINT_EVERY;
-        let mut text = String::new();
-        loop {
-            match timeout_at(until, self.next()).await {
-                Ok(Some(Event::Text(more))) => text.push_str(&more),
-                Ok(Some(Event::Done { state, .. })) => {
-                    return Reply {
-                        text,
-                        state,
-                        failure: None,
-                    };
-                }
-                Ok(Some(Event::Broken { state, failure })) => {
-                    return Reply {
-                        text,
-                        state,
-                        failure: Some(failure),
-                    };
-                }
-                Ok(None) | Err(_) => {
-                    return Reply {
-                        text,
-                        state: State::Streaming,
-                        failure: None,
-                    };
+        let mut reply = Reply {
+            text: String::new(),
+            references: Vec::new(),
+            state: State::Streaming,
+            failure: None,
+        };
+        while let Ok(Some(event)) = timeout_at(until, self.next()).await {
+            match event {
+                Event::Progress(_) => {}
+                Event::Text(more) => reply.text.push_str(&more),
+                Event::References(references) => reply.references = references,
+                Event::Done { state, .. } => reply.state = state,
+                Event::Broken { state, failure } => {
+                    reply.state = state;
+                    reply.failure = Some(failure);
                 }
             }
         }
+        reply
     }
 
     fn text(&mut self, text: String) -> Event {
@@ -204,7 +205,10 @@ impl ReplyStream {
         loop {
             let at = match &mut self.source {
                 Source::Stored(Next::ReadAt(at)) => *at,
-                Source::Stored(Next::End(event)) => {
+                Source::Stored(Next::End(references, event)) => {
+                    if !references.is_empty() {
+                        return Some(Event::References(mem::take(references)));
+                    }
                     let event = event.clone();
                     return Some(self.end(event));
                 }
@@ -250,7 +254,7 @@ impl ReplyStream {
                 self.chars = snapshot
                     .chars
                     .map_or(self.chars, |chars| chars.min(self.chars));
-                Next::End(end)
+                Next::End(snapshot.references, end)
             }
             None => Next::ReadAt(Instant::now() + snapshot.due_in),
         };
@@ -268,6 +272,7 @@ impl ReplyStream {
             )
             select $6::bigint is not null and not exists (select from reader) as "is_replaced!",
                    state, error_code, tokens_used, t.text as "text!",
+                   doc_references as "references: Json<Vec<Reference>>",
                    -- Counting a long text takes as long as cutting it, so it is counted only if there is
                    -- nothing new. `offset 0` keeps the planner from cutting the text twice.
                    case t.text when '' then char_length(content) end as chars,
@@ -321,6 +326,10 @@ impl ReplyStream {
         Ok(Snapshot {
             text: row.text,
             chars: row.chars.and_then(|chars| usize::try_from(chars).ok()),
+            references: row
+                .references
+                .map(|Json(references)| references)
+                .unwrap_or_default(),
             end,
             due_in,
         })

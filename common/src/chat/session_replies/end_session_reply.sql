@@ -9,7 +9,8 @@ create function end_session_reply(
     p_session_id text,
     p_session_lost boolean,
     p_error_code text,
-    p_error_message text
+    p_error_message text,
+    p_references jsonb default null
 ) returns boolean language plpgsql as $$
 declare
     c biz.ai_conversations;
@@ -31,10 +32,10 @@ begin
     for no key update;
     insert into biz.ai_messages (
         conversation_id, site_id, user_id, seq, role, content, state, reply_to, tokens_used,
-        error_code, created_at, finished_at)
+        doc_references, error_code, created_at, finished_at)
     values (
         c.id, p_site, c.user_id, c.message_count + 1, 'assistant', p_content, p_state, v_message,
-        p_tokens, case p_state when 'failed' then p_error_code end, v_now, v_now)
+        p_tokens, p_references, case p_state when 'failed' then p_error_code end, v_now, v_now)
     returning id into v_reply;
     if p_error_code = 'content_blocked' then
         update biz.ai_messages q set error_code = p_error_code

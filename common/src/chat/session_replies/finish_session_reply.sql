@@ -16,7 +16,8 @@ begin
             p_site => p_site, p_job => p_job, p_claim => p_claim, p_state => 'complete',
             p_content => e.response, p_tokens => e.tokens_in + e.tokens_out,
             p_session_id => e.session_id, p_session_lost => e.session_lost,
-            p_error_code => null, p_error_message => null);
+            p_error_code => null, p_error_message => null,
+            p_references => nullif(e.doc_references, '[]'));
     else
         -- It is unknown what DashScope stored of an unfinished turn. So the next try sends the
         -- history.

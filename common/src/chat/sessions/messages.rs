@@ -1,10 +1,12 @@
 //! Lists the messages of a session.
 
 use chrono::{DateTime, Utc};
+use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::owned_bot;
 use crate::{
+    dashscope::Reference,
     governance::auth::Caller,
     platform::{
         db::{Db, StatementTimeout},
@@ -28,6 +30,8 @@ pub struct SessionMessage {
     pub reply_to: Option<i64>,
     /// `complete`, `streaming`, `stopped`, `interrupted` or `failed`.
     pub state: String,
+    /// The cited documents.
+    pub references: Vec<Reference>,
     /// For a reply of the bot: the user has read it. For a message of the user: it has a reply.
     pub seen: bool,
     /// When it was stored. For a streamed reply, when it began.
@@ -93,7 +97,7 @@ pub async fn messages(
                case when $5::bigint is not null then p.last_seq < p.message_count else p.first_seq > 1 end as "has_more!",
                p.nickname, coalesce(b.display_name, b.name, '') as "bot_name!",
                m.id as "id?", m.role as "role?", m.content as "content?", m.content_type as "content_type?", m.reply_to,
-               m.state as "state?", m.created_at as "created_at?",
+               m.state as "state?", m.doc_references as "references?: Json<Vec<Reference>>", m.created_at as "created_at?",
                case m.role when 'user' then exists (
                         select from biz.ai_messages a
                         where a.conversation_id = p.id and a.site_id = $1 and a.seq > m.seq and a.role = 'assistant' and a.reply_to = m.id)
@@ -140,6 +144,10 @@ pub async fn messages(
             content_type: row.content_type?,
             reply_to: row.reply_to,
             state: row.state?,
+            references: row
+                .references
+                .map(|Json(references)| references)
+                .unwrap_or_default(),
             seen: row.seen.unwrap_or_default(),
             created_at: row.created_at?,
         })

@@ -68,6 +68,64 @@ async fn text_that_waits_for_the_next_frame_comes_before_an_error() {
 }
 
 #[tokio::test]
+async fn text_that_is_kept_back_can_be_taken() {
+    let script = vec![
+        head(200, "text/event-stream", ""),
+        Step::Send("data:{\"output\":{\"text\":\"见<ref>[1]\"}}\n\n".into()),
+        Step::Hang,
+    ];
+    let server = Server::start(vec![script]).await;
+    let client = client(&server);
+    let mut answer = client.stream(&call(), far_deadline()).await.unwrap();
+    assert_eq!(answer.take_text(), "见<ref>[1]");
+}
+
+#[tokio::test]
+async fn marks_lose_their_tags_and_documents_are_returned() {
+    let mark = r#"{"output":{"text":"[1]</ref>","doc_references":[{"index_id":"1","title":"t"}]}}"#;
+    let last = r#"{"output":{"text":"。<","finish_reason":"stop"}}"#;
+    let body =
+        format!("data:{{\"output\":{{\"text\":\"见<ref>\"}}}}\n\ndata:{mark}\n\ndata:{last}\n\n");
+    let server = Server::start(vec![sse(body)]).await;
+    let (text, answer) = events(&client(&server), &call()).await;
+    assert_eq!(text, "见[1]。<");
+    assert_eq!(answer.unwrap().references()[0].index, 1);
+}
+
+#[tokio::test]
+async fn progress_is_reported_and_a_try_without_text_is_repeated() {
+    let thought = |kind: &str| {
+        format!(
+            r#"data:{{"output":{{"text":"","thoughts":[{{}},{{"action_type":"{kind}","action_name":"名"}}]}}}}"#
+        )
+    };
+    let frames = |kind: &str| format!("{}\n\n", thought(kind));
+    let failing = vec![
+        head(200, "text/event-stream", ""),
+        Step::Send(frames("reasoning").into()),
+        Step::Reset,
+    ];
+    for (kind, expected) in [
+        ("reasoning", ProgressKind::Thinking),
+        ("agentRag", ProgressKind::Retrieval),
+        ("api", ProgressKind::Tool),
+        ("mcp", ProgressKind::Tool),
+    ] {
+        let answer = sse([frames(kind), DELTA.to_owned()].concat());
+        let server = Server::start(vec![failing.clone(), answer]).await;
+        let (sender, receiver) = tokio::sync::watch::channel(None);
+        let client = client(&server).reporting_to(sender);
+        let (text, answer) = events(&client, &call()).await;
+        assert_eq!((&*text, answer.unwrap().attempts()), ("收到，请继续。", 2));
+        let progress = Progress {
+            kind: expected,
+            name: "名".to_owned(),
+        };
+        assert_eq!(*receiver.borrow(), Some(progress));
+    }
+}
+
+#[tokio::test]
 async fn stream_returns_at_the_first_text_and_each_piece_on_arrival() {
     let frames: Vec<&str> = DELTA.split_inclusive("\n\n").collect();
     let script = vec![

@@ -102,7 +102,7 @@ fn received(chunks: &[&[u8]]) -> Received {
             idle: Duration::from_mins(1),
             bytes: usize::MAX,
         };
-        let mut answer = match AnswerStream::begin(response, None, limits).await {
+        let mut answer = match AnswerStream::begin(response, None, limits, None).await {
             Ok(answer) => answer,
             Err(error) => {
                 received.failure = failed(error);
@@ -233,7 +233,8 @@ proptest! {
 
     #[test]
     fn answer_is_received_unchanged_for_any_format_and_cuts(
-        pieces in vec(text(), 0..6),
+        // Without `<`, which may begin a mark and is then kept back.
+        pieces in vec(text().prop_map(|text| text.replace('<', "")), 0..6),
         incremental in any::<bool>(),
         way in way(),
         cuts in cuts(),

@@ -114,6 +114,7 @@ async fn request_for_a_whole_answer_has_no_stream_headers() {
             },
             request_id: Some(REQUEST.to_owned()),
             finish_reason: Some("stop".to_owned()),
+            references: Vec::new(),
             attempts: 1,
         }
     );

@@ -15,6 +15,8 @@ const NAMES: &[&str] = &[
     "session_id",
     "finish_reason",
     "workflow_message",
+    "thoughts",
+    "doc_references",
     "message",
     "content",
     "usage",
@@ -50,6 +52,8 @@ fn without(mut payload: Payload, name: &str) -> Payload {
             return Payload {
                 has_output: false,
                 text: Piece::default(),
+                progress: None,
+                references: Vec::new(),
                 session_id: None,
                 finish_reason: None,
                 ..payload

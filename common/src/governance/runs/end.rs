@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::{
-    dashscope::{self, Spent, Usage},
+    dashscope::{self, Reference, Spent, Usage},
     governance::apps::App,
     platform::metrics,
 };
@@ -49,6 +49,8 @@ pub struct RunEnd {
     pub error_message: Option<String>,
     /// How the circuit counts the run: `success`, `failure` or `neither`.
     pub circuit: &'static str,
+    /// The documents that the answer cites. Stored with the message.
+    pub doc_references: Vec<Reference>,
 }
 
 impl RunEnd {
@@ -61,6 +63,7 @@ impl RunEnd {
             attempts: answer.attempts,
             upstream_request_id: answer.request_id.clone(),
             circuit: "success",
+            doc_references: answer.references.clone(),
             ..Self::default()
         };
         end.add_spent(answer.spent);

@@ -24,7 +24,8 @@ create type run_end as (
     upstream_request_id text,
     error_code text,
     error_message text,
-    circuit text
+    circuit text,
+    doc_references jsonb
 );
 
 comment on type run_end is 'How a run ended. Same fields as RunEnd in Rust, which sends it as JSON';

@@ -100,18 +100,20 @@ pub fn text(events: &[SseEvent]) -> String {
         .collect()
 }
 
-/// Checks the rules for every stream and returns its last event. `start` comes first, there is
-/// exactly one end, and ids count the characters.
+/// Checks the rules for every stream and returns its last event. `start` comes first, `progress`
+/// only before the text, `references` only before the end. There is exactly one end, and ids count
+/// the characters.
 #[track_caller]
 pub fn terminal(events: &[SseEvent]) -> &SseEvent {
     assert_eq!(events[0].name, "start");
     let message_id = events[0].data["messageId"].as_i64().unwrap();
     let (last, rest) = events.split_last().unwrap();
     assert!(matches!(&*last.name, "done" | "error"), "{last:?}");
-    assert!(
-        rest[1..].iter().all(|event| event.name == "message"),
-        "only tokens between start and end"
-    );
+    let mut between = rest[1..].iter().map(|event| &*event.name).peekable();
+    while between.next_if_eq(&"progress").is_some() {}
+    while between.next_if_eq(&"message").is_some() {}
+    between.next_if_eq(&"references");
+    assert_eq!(between.next(), None, "{events:?}");
     let mut chars = 0;
     for event in events {
         if event.name == "message" {
