@@ -202,7 +202,7 @@ pub async fn check_stored(parlor: &Parlor, user: i64, chat: i64) {
     check_books(parlor).await;
 }
 
-/// Whatever happened before, a healthy application replies to the next message. An open circuit may
+/// After any failure, a healthy application replies to the next message. An open circuit may
 /// delay it, so its pause is ended here.
 pub async fn check_next_message(parlor: &Parlor, user: i64, chat: i64) {
     parlor.simulator.set_scenario(None, None);
