@@ -32,7 +32,7 @@ for (const kind of KINDS) {
           '[[sim:fail-mid]]你好': ['upstream_error', true],
           '[[sim:inspection]]你好': ['content_blocked', false],
         };
-        await each(Object.entries(contents), 6, async ([content, [end, retryable]]) => {
+        await each(Object.entries(contents), 4, async ([content, [end, retryable]]) => {
           const { chat, network, storage } = createClient(kind, { cut });
           const chatId = await newChat();
           const asked = () => ask(chat, chatId, content);
@@ -50,7 +50,7 @@ for (const kind of KINDS) {
       const { chat, network } = createClient(kind);
       await ask(chat, await newChat(), SHORT);
       const places = Array.from({ length: network.bytes[0] + 2 }, (_, at) => ({ at: at - 1 }));
-      await each([{ early: true }, ...places], 24, async (place) => {
+      await each([{ early: true }, ...places], 4, async (place) => {
         const client = createClient(kind, { cut: byteByByte, trouble: (n) => (n === 0 ? place : undefined) });
         const chatId = await newChat();
         const outcome = await ask(client.chat, chatId, SHORT);
@@ -62,7 +62,7 @@ for (const kind of KINDS) {
     });
 
     test('an error is heard in spite of a connection that breaks', async () => {
-      await each([-1, 0, 40, 150, 230, 330, 430], 7, async (at) => {
+      await each([-1, 0, 40, 150, 230, 330, 430], 4, async (at) => {
         const client = createClient(kind, { cut: atRandom, trouble: (n) => (n === 0 ? { at } : undefined) });
         const chatId = await newChat();
         const outcome = await whileFailing(() => ask(client.chat, chatId, '[[sim:fail-mid]]你好'));

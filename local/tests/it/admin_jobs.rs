@@ -28,7 +28,7 @@ async fn parlor_with_jobs() -> Parlor {
              select s, e, 'command', 'event', '{app3_clue}', t, case t when 'running' then now() + interval '1 hour' end,
                     now() - (n + length(e) % 3) * interval '1 minute'
              from generate_series(1, 2) s
-             cross join unnest(array['consumption.settled', 'note.created', 'task.assigned', 'etl.finished', 'prewarm', 'chat.session_message', 'batch']) e
+             cross join unnest(array['consumption.settled', 'note.created', 'task.assigned', 'etl.finished', 'prewarm', 'chat.session_message', 'batch', 'insight.refresh']) e
              cross join unnest(array['pending', 'running', 'succeeded', 'failed', 'skipped_duplicate', 'cancelled']) t
              cross join generate_series(1, 1 + s) n",
         )
@@ -103,19 +103,19 @@ impl Parlor {
 async fn filters_of_jobs_combine() {
     let parlor = parlor_with_jobs().await;
     for (user, of_a_kind) in [(SITE_ADMIN, 2), (OTHER_SITE_ADMIN, 3), (PLATFORM_ADMIN, 5)] {
-        assert_eq!(parlor.total(user, "").await, of_a_kind * 7 * 6);
+        assert_eq!(parlor.total(user, "").await, of_a_kind * 8 * 6);
         for event in EventType::ALL {
             let query = format!("event_type={}", event.name());
             assert_eq!(parlor.total(user, &query).await, of_a_kind * 6);
         }
         for status in Status::ALL.map(Status::name) {
             let query = format!("status={status}");
-            assert_eq!(parlor.total(user, &query).await, of_a_kind * 7);
+            assert_eq!(parlor.total(user, &query).await, of_a_kind * 8);
             let both = format!("status={status}&event_type=batch");
             assert_eq!(parlor.total(user, &both).await, of_a_kind);
         }
     }
-    assert_eq!(parlor.total(PLATFORM_ADMIN, "site_id=2").await, 3 * 7 * 6);
+    assert_eq!(parlor.total(PLATFORM_ADMIN, "site_id=2").await, 3 * 8 * 6);
     assert_eq!(parlor.total(PLATFORM_ADMIN, "site_id=4711").await, 0);
 
     let page = parlor

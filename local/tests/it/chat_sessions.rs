@@ -74,7 +74,7 @@ async fn a_whole_conversation() {
     assert_eq!(sent.body["session_id"], id);
     let mut expected = json!({
         "id": question, "session_id": id, "sender_type": "user", "sender_id": "1001", "sender_name": "阿杰", "bot_id": BOT,
-        "message_type": "text", "content": "今天谁最忙？", "content_type": "markdown", "reply_to": null, "status": "sent",
+        "message_type": "text", "content": "今天谁最忙？", "content_type": "markdown", "references": [], "reply_to": null, "status": "sent",
         "ack_status": "pending", "created_at": message["created_at"],
     });
     assert_eq!(*message, expected);

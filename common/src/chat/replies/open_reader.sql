@@ -34,7 +34,10 @@ begin
     end if;
     update biz.ai_reply_readers d set is_replaced = true
     from (
-        select o.id, o.message_id, row_number() over (order by o.id desc) as place,
+        -- Of the readers of the same reply, most belong to connections that broke. So these are
+        -- replaced before the readers of other replies.
+        select o.id, o.message_id,
+               row_number() over (order by o.message_id = p_message, o.id desc) as place,
                row_number() over (partition by o.message_id order by o.id desc) as place_of_reply
         from biz.ai_reply_readers o
         where o.user_id = p_user and o.site_id = p_site and not o.is_replaced

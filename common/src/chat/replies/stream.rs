@@ -269,6 +269,8 @@ impl ReplyStream {
                 update biz.ai_reply_readers
                 set lease_until = clock_timestamp() + make_interval(secs => $7)
                 where id = $6 and site_id = $1 and not is_replaced returning 1
+            ), ended as (
+                delete from biz.ai_reply_readers where id = $6 and site_id = $1 and is_replaced
             )
             select $6::bigint is not null and not exists (select from reader) as "is_replaced!",
                    state, error_code, tokens_used, t.text as "text!",
