@@ -28,6 +28,9 @@ COMMENT ON DOMAIN biz.flow_stream_mode IS 'How a workflow application streams th
 CREATE DOMAIN biz.job_wait AS text
 	CONSTRAINT job_wait_known CHECK ((VALUE = ANY (ARRAY['budget'::text, 'circuit'::text, 'result'::text, 'reply'::text, 'retry'::text])));
 COMMENT ON DOMAIN biz.job_wait IS 'What a pending job waits for: room in the budget, a circuit, the result or reply that another function makes, or its next try';
+CREATE DOMAIN biz.latency_buckets AS bigint[]
+	CONSTRAINT latency_buckets_in_range CHECK (((array_lower(VALUE, 1) >= 1) AND (array_upper(VALUE, 1) <= 86)));
+COMMENT ON DOMAIN biz.latency_buckets IS 'Number of ended runs by bucket; see function latency_bounds. A missing or null element is 0. A run extends the array to its bucket, so that most rows are short';
 CREATE DOMAIN biz.latency_histogram AS bigint[]
 	CONSTRAINT latency_histogram_has_16_buckets CHECK ((cardinality(VALUE) = 16));
 COMMENT ON DOMAIN biz.latency_histogram IS 'Number of ended runs by bucket; see function latency_bucket';
@@ -577,7 +580,11 @@ CREATE TABLE biz.ai_usage_daily (
     last_status text,
     last_call_at timestamp with time zone,
     rest_tokens biz.counter DEFAULT 0 NOT NULL,
-    rest_calls biz.counter DEFAULT 0 NOT NULL
+    rest_calls biz.counter DEFAULT 0 NOT NULL,
+    latency_max_ms bigint DEFAULT 0 NOT NULL,
+    latency_buckets biz.latency_buckets DEFAULT '{}'::bigint[] NOT NULL,
+    first_token_max_ms bigint DEFAULT 0 NOT NULL,
+    first_token_buckets biz.latency_buckets DEFAULT '{}'::bigint[] NOT NULL
 )
 WITH (fillfactor='50');
 COMMENT ON TABLE biz.ai_usage_daily IS 'Counters by site, day and app, updated in the statement that ends a run; the dashboard reads only this table';
@@ -588,6 +595,9 @@ COMMENT ON COLUMN biz.ai_usage_daily.last_status IS 'Status of the run that ende
 COMMENT ON COLUMN biz.ai_usage_daily.last_call_at IS 'Start of the run that ended last';
 COMMENT ON COLUMN biz.ai_usage_daily.rest_tokens IS 'Tokens of successful calls besides those estimated for their prompts';
 COMMENT ON COLUMN biz.ai_usage_daily.rest_calls IS 'Number of calls in rest_tokens';
+COMMENT ON COLUMN biz.ai_usage_daily.latency_max_ms IS 'The slowest run. In rows that are older than this column, a lower bound of it';
+COMMENT ON COLUMN biz.ai_usage_daily.first_token_max_ms IS 'The longest time to the first token';
+COMMENT ON COLUMN biz.ai_usage_daily.first_token_buckets IS 'Of runs that are chats and produced text; empty in rows that are older than this column';
 CREATE TABLE biz.ai_usage_days (
     site_id bigint NOT NULL,
     day date NOT NULL,

@@ -48,9 +48,11 @@ pub fn script(schema: &str, sources: &[(String, String)]) -> String {
         functions.push('\n');
     }
     // A body may call a function that is created later, so bodies are not checked during loading.
+    // Functions with `security definer` keep this search path. `pg_temp` is last in it, so that a
+    // temporary table of the caller does not replace a table of PostgreSQL.
     format!(
         "create schema {schema};\n\
-         set local search_path = {schema}, biz;\n\
+         set local search_path = {schema}, biz, pg_temp;\n\
          set local check_function_bodies = off;\n\
          {types}\n{functions}\n{views}\n"
     )

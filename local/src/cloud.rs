@@ -20,7 +20,7 @@ const SMALL: (u32, [&str; 4]) = (256, ["db-migrate", "prewarm", "sweep", "trigge
 const MAX_INSTANCES: usize = 10;
 /// Variables that the functions get from this process. The template sets the same ones. The
 /// functions also get each app's id.
-const FORWARDED: [&str; 21] = [
+const FORWARDED: [&str; 24] = [
     "CHAT_MAX_STREAMS",
     "CHAT_RATE_PER_MINUTE",
     "CHAT_RESERVED_TOKENS",
@@ -30,16 +30,19 @@ const FORWARDED: [&str; 21] = [
     "DASHSCOPE_FIRST_TOKEN_SECONDS",
     "DASHSCOPE_MAX_ANSWER_BYTES",
     "DASHSCOPE_WORKSPACE",
+    "DATABASE_APP_ROLE",
     "DATABASE_BEHIND_PROXY",
     "DATABASE_HOST",
     "DATABASE_MAX_CONNECTIONS",
     "DATABASE_NAME",
+    "DATABASE_SSL_MODE",
     "JOB_CONCURRENCY",
     "JOB_QUEUE_URL",
     "JOB_RESERVED_TOKENS",
     "JWT_SECRET_PREVIOUS",
     "METRICS_NAMESPACE",
     "PATH",
+    "PGSSLROOTCERT",
     "RUN_LOG_RETENTION_DAYS",
     "RUST_LOG",
 ];

@@ -1,6 +1,10 @@
 //! Usage and health of the apps. Read from daily counters, because the run log has millions of
 //! rows.
 
+mod latency;
+
+pub use latency::{BOUNDS, DayOfApp, Latency, LatencyQuery, by_day as latency_by_day};
+
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Days, NaiveDate, Utc};
@@ -19,13 +23,6 @@ use crate::{
 
 /// Days of the trend, including today.
 const DAYS: u64 = 7;
-
-/// Upper bounds of the buckets of a latency histogram, in milliseconds. A 16th bucket has no upper
-/// bound. The SQL function `latency_bucket` has the same bounds.
-pub const BUCKETS: [u32; 15] = [
-    100, 200, 300, 500, 750, 1_000, 1_500, 2_000, 3_000, 5_000, 7_500, 10_000, 15_000, 30_000,
-    60_000,
-];
 
 /// Calls of one or more apps on one or more days.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,47 +58,14 @@ pub fn fraction(part: i64, whole: i64) -> f64 {
     (fraction * 10_000.0).round() / 10_000.0
 }
 
-/// The latency of calls, in milliseconds.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Latency {
-    sum: i64,
-    /// Number of calls per `latency_bucket`. Rejected calls are not counted.
-    histogram: Vec<i64>,
-}
-
-impl Latency {
-    /// Rounded to 2 decimals. 0 if there was no call.
-    pub fn average(&self) -> f64 {
-        let calls: i64 = self.histogram.iter().sum();
-        if calls == 0 {
-            return 0.0;
-        }
-        #[expect(clippy::cast_precision_loss, reason = "rounded to 2 decimals anyway")]
-        let average = self.sum as f64 / calls as f64;
-        (average * 100.0).round() / 100.0
+/// `sum / calls`, rounded to 2 decimals. 0 if there was no call.
+fn average(sum: i64, calls: i64) -> f64 {
+    if calls == 0 {
+        return 0.0;
     }
-
-    /// The 95th percentile, interpolated linearly within a bucket. At most 60,000. 0 if there was
-    /// no call.
-    #[expect(
-        clippy::cast_precision_loss,
-        clippy::cast_possible_truncation,
-        reason = "a number of milliseconds, rounded"
-    )]
-    pub fn p95(&self) -> i64 {
-        let calls: i64 = self.histogram.iter().sum();
-        let rank = calls as f64 * 0.95;
-        let (mut below, mut lower) = (0.0, 0.0);
-        for (count, upper) in self.histogram.iter().zip(BUCKETS) {
-            let (count, upper) = (*count as f64, f64::from(upper));
-            if count > 0.0 && below + count >= rank {
-                return (lower + (rank - below) / count * (upper - lower)).round() as i64;
-            }
-            below += count;
-            lower = upper;
-        }
-        if calls == 0 { 0 } else { lower as i64 }
-    }
+    #[expect(clippy::cast_precision_loss, reason = "rounded to 2 decimals anyway")]
+    let average = sum as f64 / calls as f64;
+    (average * 100.0).round() / 100.0
 }
 
 /// Usage of one site or of all sites together, over the last 7 days.
@@ -113,8 +77,12 @@ pub struct Usage {
     pub trend: Vec<(NaiveDate, Calls)>,
     /// Calls per app over the 7 days, most calls first. Apps without a call are left out.
     pub by_app: Vec<(String, Calls)>,
+    /// Sum of the latencies of today's calls, in milliseconds.
+    latency_sum: i64,
     /// Latency of today's calls.
     pub latency: Latency,
+    /// Time to the first token of today's chats.
+    pub first_token: Latency,
     /// The current budget.
     pub budget: Budget,
 }
@@ -126,6 +94,11 @@ impl Usage {
             .last()
             .map(|(_, calls)| *calls)
             .unwrap_or_default()
+    }
+
+    /// Average latency of today's calls in milliseconds, rounded to 2 decimals. 0 without calls.
+    pub fn average_latency(&self) -> f64 {
+        average(self.latency_sum, self.latency.calls())
     }
 
     /// All calls of the 7 days.
@@ -150,7 +123,7 @@ pub async fn last_days(db: &Db, scope: SiteScope) -> Result<Usage> {
             select local_day(zone_of($1))
         ), used as (
             select u.day, u.app_type, sum(u.calls)::bigint as calls, sum(u.successes)::bigint as successes, sum(u.tokens)::bigint as tokens,
-                   sum(u.latency_sum_ms)::bigint as latency, add_up(u.latency_histogram) filter (where u.day = today.day) as histogram
+                   sum(u.latency_sum_ms)::bigint as latency
             -- Lateral with a limit, so that the plan always uses the index for the days of a site.
             from today cross join biz.sites s cross join lateral (
                 select * from biz.ai_usage_daily u
@@ -162,8 +135,10 @@ pub async fn last_days(db: &Db, scope: SiteScope) -> Result<Usage> {
         )
         select today.day as "today!", b.daily_used, b.daily_limit, b.monthly_used, b.monthly_limit, b.updated_by, b.updated_at,
                used.day as "day?", used.app_type as "app_type?", used.calls as "calls?", used.successes as "successes?",
-               used.tokens as "tokens?", used.latency as "latency?", used.histogram
+               used.tokens as "tokens?", used.latency as "latency?", l.max_ms as "max_ms?", l.buckets as "buckets?",
+               l.first_token_max_ms as "first_token_max_ms?", l.first_token_buckets as "first_token_buckets?"
         from today cross join budget_of($1) b left join used on true
+        left join latencies($1, null, today.day, today.day) l on l.day = used.day and l.app_type = used.app_type
         "#,
         scope.site_id(),
         i32::try_from(DAYS).unwrap_or_default(),
@@ -188,10 +163,8 @@ pub async fn last_days(db: &Db, scope: SiteScope) -> Result<Usage> {
         .filter_map(|ago| today.checked_sub_days(Days::new(ago)));
     let mut trend: BTreeMap<NaiveDate, Calls> = days.map(|day| (day, Calls::default())).collect();
     let mut by_app: BTreeMap<String, Calls> = BTreeMap::new();
-    let mut latency = Latency {
-        sum: 0,
-        histogram: vec![0; BUCKETS.len() + 1],
-    };
+    let mut latency_sum = 0;
+    let (mut latency, mut first_token) = (Latency::default(), Latency::default());
     for row in rows {
         let (Some(day), Some(app)) = (row.day, row.app_type) else {
             continue;
@@ -204,14 +177,15 @@ pub async fn last_days(db: &Db, scope: SiteScope) -> Result<Usage> {
         trend.entry(day).or_default().add(calls);
         by_app.entry(app).or_default().add(calls);
         if day == today {
-            latency.sum += row.latency.unwrap_or_default();
-            for (all, one) in latency
-                .histogram
-                .iter_mut()
-                .zip(row.histogram.unwrap_or_default())
-            {
-                *all += one;
-            }
+            latency_sum += row.latency.unwrap_or_default();
+            latency.add(&Latency::new(
+                row.buckets.unwrap_or_default(),
+                row.max_ms.unwrap_or_default(),
+            ));
+            first_token.add(&Latency::new(
+                row.first_token_buckets.unwrap_or_default(),
+                row.first_token_max_ms.unwrap_or_default(),
+            ));
         }
     }
     let mut by_app: Vec<_> = by_app
@@ -223,7 +197,9 @@ pub async fn last_days(db: &Db, scope: SiteScope) -> Result<Usage> {
         today,
         trend: trend.into_iter().collect(),
         by_app,
+        latency_sum,
         latency,
+        first_token,
         budget,
     })
 }
@@ -281,14 +257,6 @@ pub async fn health(db: &Db, scope: SiteScope) -> Result<Vec<Health>> {
 mod tests {
     use super::*;
 
-    fn latency(sum: i64, counts: &[(usize, i64)]) -> Latency {
-        let mut histogram = vec![0; 16];
-        for (bucket, count) in counts {
-            histogram[bucket - 1] = *count;
-        }
-        Latency { sum, histogram }
-    }
-
     #[test]
     fn a_fraction_has_four_decimals_and_is_0_of_0() {
         assert_eq!(fraction(1, 3).to_string(), "0.3333");
@@ -299,20 +267,7 @@ mod tests {
 
     #[test]
     fn the_average_has_two_decimals_and_is_0_without_calls() {
-        assert_eq!(latency(1_000, &[(4, 3)]).average().to_string(), "333.33");
-        assert_eq!(Latency::default().average().to_string(), "0");
-    }
-
-    #[test]
-    fn the_95th_percentile_is_interpolated_within_its_bucket() {
-        assert_eq!(Latency::default().p95(), 0);
-        assert_eq!(latency(0, &[]).p95(), 0);
-        // All between 300 and 500 ms, spread evenly.
-        assert_eq!(latency(0, &[(4, 100)]).p95(), 490);
-        // With 95 fast calls it is the end of their bucket. With 94 it is in the slow bucket.
-        assert_eq!(latency(0, &[(1, 95), (10, 5)]).p95(), 100);
-        assert_eq!(latency(0, &[(1, 94), (10, 6)]).p95(), 3_333);
-        assert_eq!(latency(0, &[(16, 10)]).p95(), 60_000);
-        assert_eq!(latency(0, &[(1, 1)]).p95(), 95);
+        assert_eq!(average(1_000, 3).to_string(), "333.33");
+        assert_eq!(average(0, 0).to_string(), "0");
     }
 }

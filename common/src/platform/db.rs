@@ -46,8 +46,8 @@ pub struct DatabaseConfig {
 }
 
 impl DatabaseConfig {
-    /// Reads `DATABASE_URL` (also an RDS secret in JSON, with `DATABASE_HOST` and `DATABASE_NAME`),
-    /// `DATABASE_MAX_CONNECTIONS` and `DATABASE_BEHIND_PROXY`.
+    /// Reads `DATABASE_URL` (also an RDS secret in JSON, with `DATABASE_HOST`, `DATABASE_NAME` and
+    /// `DATABASE_SSL_MODE`), `DATABASE_MAX_CONNECTIONS` and `DATABASE_BEHIND_PROXY`.
     ///
     /// # Errors
     /// The error names the variable that is missing or not valid.
@@ -65,9 +65,17 @@ impl DatabaseConfig {
 
 async fn database_url(env: Env) -> Result<SecretString, ConfigError> {
     let name = "DATABASE_URL";
+    let ssl_mode = env.text("DATABASE_SSL_MODE");
+    if ssl_mode.is_some_and(|mode| !["verify-full", "verify-ca", "require"].contains(&mode)) {
+        return Err(ConfigError::Invalid {
+            name: "DATABASE_SSL_MODE".to_owned(),
+            expected: "`verify-full`, `verify-ca` or `require`",
+        });
+    }
     let location = secrets::DatabaseLocation {
         host: env.text("DATABASE_HOST"),
         name: env.text("DATABASE_NAME"),
+        ssl_mode,
     };
     let secret = env.secret(name).await?;
     secrets::database_url(secret, location).ok_or_else(|| ConfigError::Invalid {
@@ -201,6 +209,11 @@ const SETTINGS: [(&str, &str); 4] = [
     ("plan_cache_mode", "force_generic_plan"),
 ];
 
+/// Root certificates of RDS. With `sslmode` `verify-full` or `verify-ca`, a server is accepted if
+/// one of these or of the public certificate authorities has signed its certificate. RDS Proxy has
+/// a certificate of a public authority.
+const RDS_ROOTS: &[u8] = include_bytes!("db/rds-roots.pem");
+
 fn options(url: &SecretString, behind_proxy: bool) -> Result<PgConnectOptions, ConfigError> {
     let options: PgConnectOptions =
         url.expose_secret()
@@ -209,6 +222,16 @@ fn options(url: &SecretString, behind_proxy: bool) -> Result<PgConnectOptions, C
                 name: "DATABASE_URL".to_owned(),
                 expected: "a postgres:// URL",
             })?;
+    // The text of the options is the only way to see whether the URL or PGSSLROOTCERT sets it.
+    let has_root_certificates = options
+        .to_url_lossy()
+        .query_pairs()
+        .any(|(name, _)| name == "sslrootcert");
+    let options = if has_root_certificates {
+        options
+    } else {
+        options.ssl_root_cert_from_pem(RDS_ROOTS.to_vec())
+    };
     let options = options
         // The sweep finds out by this name which schemas of functions are in use.
         .application_name(functions::SCHEMA)

@@ -3,6 +3,8 @@
 //! | variable | for | default |
 //! |---|---|---|
 //! | `DATABASE_URL` or `DATABASE_URL_SECRET_ARN` | all | required |
+//! | `DATABASE_APP_ROLE` | `db-migrate`; the role that gets the rights of the functions | none |
+//! | `DATABASE_SSL_MODE` | all; for a JSON secret | `verify-full` |
 //! | `DATABASE_HOST`, `DATABASE_NAME` | all; override those in a JSON secret | the secret's |
 //! | `DATABASE_MAX_CONNECTIONS` | all | 4 |
 //! | `DATABASE_BEHIND_PROXY` | all; `true` if a proxy rejects startup parameters | `false` |

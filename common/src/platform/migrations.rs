@@ -98,6 +98,21 @@ async fn applied(connection: &mut PgConnection) -> Result<Vec<i64>, MigrateError
         .collect())
 }
 
+/// Grants a role the rights that the Lambda functions need. It gets no right to create, alter or
+/// drop anything.
+///
+/// Call it after each [`apply`], because new tables and functions need new grants.
+///
+/// # Errors
+/// The role does not exist.
+pub async fn grant_to_app_role(db: &Db, role: &str) -> Result<()> {
+    sqlx::query!(r#"select grant_to_app_role($1)::text as "granted!""#, role)
+        .fetch_one(db)
+        .with_statement_timeout()
+        .await?;
+    Ok(())
+}
+
 /// Drops schemas of other builds, and returns how many.
 ///
 /// A schema is dropped if no connection uses it, it was loaded more than 7 days ago, and it is not

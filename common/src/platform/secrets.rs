@@ -81,8 +81,8 @@ struct RdsSecret {
     dbname: Option<String>,
 }
 
-/// Host and name of a database. They override those in a JSON secret, which may lack them or name
-/// the server behind a proxy.
+/// How to connect to the database of a JSON secret. Host and name override those in the secret,
+/// which may lack them or name the server behind a proxy.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct DatabaseLocation<'a> {
     /// Name or address, with an optional `:port`. The default port is that of the secret, then
@@ -90,6 +90,8 @@ pub struct DatabaseLocation<'a> {
     pub host: Option<&'a str>,
     /// The name of the database.
     pub name: Option<&'a str>,
+    /// `sslmode` of PostgreSQL. Default: `verify-full`, because `require` accepts any certificate.
+    pub ssl_mode: Option<&'a str>,
 }
 
 /// The URL of a database from its secret, which is a URL or the JSON of RDS. `location` applies to
@@ -111,10 +113,11 @@ pub fn database_url(secret: SecretString, location: DatabaseLocation<'_>) -> Opt
     };
     let name = location.name.or(rds.dbname.as_deref());
     Some(SecretString::from(format!(
-        "postgres://{}:{}@{host}/{}?sslmode=require",
+        "postgres://{}:{}@{host}/{}?sslmode={}",
         escaped(&rds.username),
         escaped(rds.password.expose_secret()),
         escaped(name.unwrap_or("postgres")),
+        location.ssl_mode.unwrap_or("verify-full"),
     )))
 }
 
@@ -130,6 +133,7 @@ mod tests {
         let elsewhere = DatabaseLocation {
             host: Some("elsewhere"),
             name: Some("other"),
+            ssl_mode: Some("require"),
         };
         let url = database_url(SecretString::from("postgres://u:p@h/d"), elsewhere).unwrap();
         assert_eq!(url.expose_secret(), "postgres://u:p@h/d");
@@ -141,7 +145,7 @@ mod tests {
         let url = database_url(SecretString::from(secret), DatabaseLocation::default()).unwrap();
         assert_eq!(
             url.expose_secret(),
-            "postgres://parlor:p%40ss%2Fw%3Ard@db.local:5433/parlor?sslmode=require"
+            "postgres://parlor:p%40ss%2Fw%3Ard@db.local:5433/parlor?sslmode=verify-full"
         );
     }
 
@@ -154,22 +158,23 @@ mod tests {
             (
                 managed,
                 "proxy",
-                "postgres://parlor:p@proxy:5432/own?sslmode=require",
+                "postgres://parlor:p@proxy:5432/own?sslmode=verify-ca",
             ),
             (
                 managed,
                 "proxy:6432",
-                "postgres://parlor:p@proxy:6432/own?sslmode=require",
+                "postgres://parlor:p@proxy:6432/own?sslmode=verify-ca",
             ),
             (
                 whole,
                 "proxy",
-                "postgres://parlor:p@proxy:5433/own?sslmode=require",
+                "postgres://parlor:p@proxy:5433/own?sslmode=verify-ca",
             ),
         ] {
             let location = DatabaseLocation {
                 host: Some(host),
                 name: Some("own"),
+                ssl_mode: Some("verify-ca"),
             };
             let made = database_url(SecretString::from(secret), location).unwrap();
             assert_eq!(made.expose_secret(), url);

@@ -1,9 +1,10 @@
-//! Routes of the admin web: dashboard, budget, runtime context and audit log
-//! (`/api/admin/ai/dashboard`, `budget`, `runtime-context`, `audit`).
+//! Routes of the admin web: dashboard, latency, budget, runtime context and audit log
+//! (`/api/admin/ai/dashboard`, `latency`, `budget`, `runtime-context`, `audit`).
 
 mod audit;
 mod budget;
 mod dashboard;
+mod latency;
 mod runtime_context;
 
 use axum::extract::FromRef;
@@ -31,6 +32,7 @@ pub fn router(db: Db, callers: Callers) -> OpenApiRouter {
             runtime_context::show_runtime_context,
             runtime_context::set_runtime_context
         ))
+        .routes(routes!(latency::show_latency))
         .routes(routes!(audit::list_audit))
         .with_state(AppState { db, callers })
 }

@@ -123,6 +123,9 @@ async fn apply(env: &Env) -> Result<Report, MigrationFailed> {
     })?;
     match migrations::apply(&db).await {
         Ok(done) => {
+            if let Some(role) = env.text("DATABASE_APP_ROLE") {
+                grant(&db, role).await?;
+            }
             tracing::info!(
                 applied = done.applied,
                 version = done.version,
@@ -142,4 +145,15 @@ async fn apply(env: &Env) -> Result<Report, MigrationFailed> {
             Err(MigrationFailed::Migration)
         }
     }
+}
+
+/// Grants the functions' role its rights, on every run: migrations add tables, and each build has
+/// its own schema of SQL functions.
+async fn grant(db: &Db, role: &str) -> Result<(), MigrationFailed> {
+    migrations::grant_to_app_role(db, role)
+        .await
+        .map_err(|err| {
+            tracing::error!(cause = telemetry::chain(&err), "grants failed");
+            MigrationFailed::Migration
+        })
 }

@@ -8,7 +8,7 @@ use std::{
 
 use chrono::{DateTime, Duration, FixedOffset, NaiveDate, Utc};
 use common::{
-    governance::{apps::App, usage::BUCKETS},
+    governance::{apps::App, usage::BOUNDS},
     platform::{clock, functions},
 };
 use secrecy::{ExposeSecret as _, SecretString};
@@ -259,6 +259,11 @@ impl Run {
         self.latency_ms > 0
     }
 
+    /// Only chats have it.
+    fn first_token_ms(&self) -> Option<i64> {
+        (self.app == App::Chat && self.is_success()).then_some(self.latency_ms / 3)
+    }
+
     fn is_alert(&self) -> bool {
         matches!(self.status, "failed" | "timeout" | "circuit_open")
     }
@@ -274,6 +279,13 @@ impl Run {
     }
 }
 
+/// Adds a call to its bucket.
+fn add_to(buckets: &mut Vec<i64>, ms: i64) {
+    let place = BOUNDS.partition_point(|bound| *bound <= ms);
+    buckets.resize(buckets.len().max(place + 1), 0);
+    buckets[place] += 1;
+}
+
 /// Counters of one site, day and app.
 #[derive(Default)]
 struct Counters {
@@ -281,8 +293,12 @@ struct Counters {
     successes: i64,
     tokens: i64,
     latency_sum_ms: i64,
-    /// The column `latency_histogram`.
-    histogram: [i64; BUCKETS.len() + 1],
+    latency_max_ms: i64,
+    /// The column `latency_buckets`.
+    latency: Vec<i64>,
+    first_token_max_ms: i64,
+    /// The column `first_token_buckets`.
+    first_token: Vec<i64>,
     last: (&'static str, DateTime<Utc>),
 }
 
@@ -296,7 +312,12 @@ impl Counters {
         self.successes += i64::from(run.is_success());
         self.tokens += run.tokens;
         self.latency_sum_ms += run.latency_ms;
-        self.histogram[BUCKETS.partition_point(|end| i64::from(*end) <= run.latency_ms)] += 1;
+        self.latency_max_ms = self.latency_max_ms.max(run.latency_ms);
+        add_to(&mut self.latency, run.latency_ms);
+        if let Some(first_token_ms) = run.first_token_ms() {
+            self.first_token_max_ms = self.first_token_max_ms.max(first_token_ms);
+            add_to(&mut self.first_token, first_token_ms);
+        }
     }
 }
 
@@ -349,7 +370,7 @@ async fn log(
             (&NULL, &member)
         };
         let latency = run.latency_ms;
-        let first_token = latency / 3;
+        let first_token = run.first_token_ms();
         let (spoken, tokens_in, ended) = (
             run.is_success(),
             run.tokens / 3,
@@ -370,11 +391,9 @@ async fn log(
             &(run.tokens - tokens_in),
             &run.tokens,
             &day,
-            if is_chat && spoken {
-                &first_token
-            } else {
-                &NULL
-            },
+            first_token
+                .as_ref()
+                .map_or(&NULL as &(dyn Display + Sync), |ms| ms),
             &latency,
             &i32::from(run.was_sent()),
             &run.error_code(),
@@ -393,13 +412,17 @@ async fn count(session: &mut PgConnection, counted: &Usage) -> Result<(), sqlx::
     for ((site, day, app), counters) in counted {
         sqlx::query(
             "insert into biz.ai_usage_daily as u (site_id, day, app_type, calls, successes, failures, tokens, latency_sum_ms,
-                                                  latency_histogram, last_status, last_call_at)
-             values ($1, $2, $3, $4, $5, $4 - $5, $6, $7, $8, $9, $10)
+                                                  latency_max_ms, latency_buckets, first_token_max_ms, first_token_buckets,
+                                                  last_status, last_call_at)
+             values ($1, $2, $3, $4, $5, $4 - $5, $6, $7, $8, $9, $10, $11, $12, $13)
              on conflict on constraint ai_usage_daily_pkey do update set
                  calls = u.calls + excluded.calls, successes = u.successes + excluded.successes,
                  failures = u.failures + excluded.failures, tokens = u.tokens + excluded.tokens,
                  latency_sum_ms = u.latency_sum_ms + excluded.latency_sum_ms,
-                 latency_histogram = add_up(u.latency_histogram, excluded.latency_histogram),
+                 latency_max_ms = greatest(u.latency_max_ms, excluded.latency_max_ms),
+                 latency_buckets = add_up(u.latency_buckets, excluded.latency_buckets),
+                 first_token_max_ms = greatest(u.first_token_max_ms, excluded.first_token_max_ms),
+                 first_token_buckets = add_up(u.first_token_buckets, excluded.first_token_buckets),
                  last_status = excluded.last_status, last_call_at = excluded.last_call_at",
         )
         .bind(site)
@@ -409,7 +432,10 @@ async fn count(session: &mut PgConnection, counted: &Usage) -> Result<(), sqlx::
         .bind(counters.successes)
         .bind(counters.tokens)
         .bind(counters.latency_sum_ms)
-        .bind(counters.histogram)
+        .bind(counters.latency_max_ms)
+        .bind(&counters.latency)
+        .bind(counters.first_token_max_ms)
+        .bind(&counters.first_token)
         .bind(counters.last.0)
         .bind(counters.last.1)
         .execute(&mut *session)

@@ -52,6 +52,7 @@ async fn a_site_without_calls_has_seven_days_of_zeros() {
         (&returned["app_distribution"], &returned["recent_alerts"]),
         (&json!([]), &json!([]))
     );
+    assert_eq!(returned["first_token_p95_ms"], Value::Null);
     let health = returned["app_health"].as_array().unwrap();
     assert_eq!(health.len(), 9);
     assert!(health.iter().all(|app| {
@@ -188,6 +189,178 @@ async fn the_dashboard_agrees_with_the_run_log() {
             json!([{ "app_type": "app1_chat", "count": logged["calls"], "percentage": 1.0 }])
         );
     }
+}
+
+/// Ends a run of the site in an hour of its local day `days_ago`.
+async fn ended(parlor: &Parlor, site: i64, app: &str, days_ago: i32, ms: (i64, Option<i64>)) {
+    sqlx::query(
+        "with l as (
+             select * from jsonb_populate_record(null::biz.ai_run_logs, jsonb_build_object(
+                 'id', nextval('biz.ai_run_logs_id_seq'), 'site_id', $1::bigint, 'app_type', $2::text, 'trigger_type', 'chat',
+                 'reserved_tokens', 0, 'local_day', local_day(zone_of($1)) - $3::integer, 'created_at', now()))
+         ), opened as materialized (
+             select l.id, l.created_at, open_run(l)::text from l
+         )
+         select finish_run($1, id, created_at, jsonb_populate_record(null::run_end, jsonb_build_object(
+             'status', 'success', 'latency_ms', $4::bigint, 'first_token_ms', $5::bigint, 'attempts', 1, 'circuit', 'success')))
+         from opened",
+    )
+    .bind(site)
+    .bind(app)
+    .bind(days_ago)
+    .bind(ms.0)
+    .bind(ms.1)
+    .execute(&parlor.db)
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn percentiles_of_today_are_never_above_the_slowest_call() {
+    let parlor = Parlor::start().await;
+    for ms in [900, 1_100, 1_400, 2_000, 2_100, 2_300, 3_900, 4_200, 6_252] {
+        ended(&parlor, 1, "app1_chat", 0, (ms, Some(ms / 3))).await;
+    }
+    let returned = dashboard(&parlor, SITE_ADMIN).await;
+    assert_eq!(returned["today_p95_latency_ms"], 6_252);
+    assert_eq!(returned["first_token_p95_ms"], 2_084);
+
+    ended(&parlor, 2, "app3_clue", 0, (200_000, None)).await;
+    let returned = dashboard(&parlor, OTHER_SITE_ADMIN).await;
+    assert_eq!(returned["today_p95_latency_ms"], 200_000);
+    assert_eq!(returned["first_token_p95_ms"], Value::Null);
+    let returned = dashboard(&parlor, PLATFORM_ADMIN).await;
+    assert_eq!(returned["today_p95_latency_ms"], 200_000);
+    assert_eq!(returned["first_token_p95_ms"], 2_084);
+}
+
+#[tokio::test]
+async fn latency_is_listed_by_day_and_app() {
+    let parlor = Parlor::start().await;
+    for ms in 1..=100 {
+        ended(&parlor, 1, "app1_chat", 2, (ms * 3_000, Some(ms * 100))).await;
+    }
+    ended(&parlor, 1, "app3_clue", 0, (900, None)).await;
+    ended(&parlor, 2, "app1_chat", 2, (600_000, None)).await;
+    used(&parlor, 1, "app4_analysis", 8, 1, 0).await;
+
+    let path = "/api/admin/ai/latency?app_type=app1_chat";
+    let returned = parlor.get(SITE_ADMIN, path).await.ok().clone();
+    let items = returned["items"].as_array().unwrap();
+    assert_eq!(items.len(), 7);
+    let day = &items[4];
+    assert_eq!(day["calls"], 100);
+    for (name, exact) in [
+        ("p50_ms", 150_000),
+        ("p95_ms", 285_000),
+        ("p99_ms", 297_000),
+        ("first_token_p50_ms", 5_000),
+        ("first_token_p95_ms", 9_500),
+        ("first_token_p99_ms", 9_900),
+    ] {
+        let estimated = day[name].as_i64().unwrap();
+        assert!(
+            (estimated - exact).abs() * 10 <= exact,
+            "{name}: {estimated}"
+        );
+    }
+    let days: Vec<NaiveDate> = items
+        .iter()
+        .map(|item| item["date"].as_str().unwrap().parse().unwrap())
+        .collect();
+    let next = |day: NaiveDate| day.checked_add_days(Days::new(1));
+    assert!(days.windows(2).all(|two| next(two[0]) == Some(two[1])));
+    let without_calls = json!({
+        "date": days[6], "app_type": "app1_chat", "calls": 0, "p50_ms": null, "p95_ms": null, "p99_ms": null,
+        "first_token_p50_ms": null, "first_token_p95_ms": null, "first_token_p99_ms": null,
+    });
+    assert_eq!(items[6], without_calls);
+
+    // Without a filter, the apps that had a call. Both ends are inclusive.
+    let path = format!(
+        "/api/admin/ai/latency?date_from={}&date_to={}",
+        days[4], days[6]
+    );
+    let returned = parlor.get(SITE_ADMIN, &path).await.ok().clone();
+    let listed = |returned: &Value| -> Vec<(String, String, i64)> {
+        let items = returned["items"].as_array().unwrap().iter();
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        items
+            .map(|item| {
+                (
+                    text(&item["date"]),
+                    text(&item["app_type"]),
+                    item["calls"].as_i64().unwrap(),
+                )
+            })
+            .collect()
+    };
+    let calls = [
+        (4, "app1_chat", 100),
+        (4, "app3_clue", 0),
+        (5, "app1_chat", 0),
+        (5, "app3_clue", 0),
+        (6, "app1_chat", 0),
+        (6, "app3_clue", 1),
+    ]
+    .map(|(day, app, calls)| (days[day].to_string(), app.to_owned(), calls));
+    assert_eq!(listed(&returned), calls);
+    let clue = &returned["items"][5];
+    assert_eq!(
+        (&clue["p50_ms"], &clue["first_token_p50_ms"]),
+        (&json!(900), &Value::Null)
+    );
+
+    // All sites together, and a range that ends in the future.
+    let path = format!(
+        "/api/admin/ai/latency?date_from={}&date_to=2098-01-01",
+        days[4]
+    );
+    let returned = parlor.get(PLATFORM_ADMIN, &path).await.ok().clone();
+    assert_eq!(
+        listed(&returned)[0],
+        (days[4].to_string(), "app1_chat".to_owned(), 101)
+    );
+    assert_eq!(listed(&returned).len(), 6);
+    // Two thirds of the calls are below 200 s, and 600 s is the slowest.
+    assert_eq!(
+        returned["items"][0]["p99_ms"]
+            .as_i64()
+            .map(|ms| ms <= 600_000),
+        Some(true)
+    );
+}
+
+#[tokio::test]
+async fn latency_refuses_unknown_apps_sites_and_long_ranges() {
+    let parlor = Parlor::start().await;
+    for (query, field) in [
+        ("app_type=app9", "app_type"),
+        ("date_from=2026-02-30", "date_from"),
+        ("date_from=2020-01-01", "date_from"),
+        (
+            "date_from=2020-01-01&date_to=2020-02-01&app_type=app1_chat",
+            "",
+        ),
+        ("date_from=2098-01-01", ""),
+    ] {
+        let response = parlor
+            .get(SITE_ADMIN, &format!("/api/admin/ai/latency?{query}"))
+            .await;
+        if field.is_empty() {
+            response.ok();
+        } else {
+            assert_eq!(
+                (response.status.as_u16(), &response.body["field"]),
+                (422, &json!(field)),
+                "{query}"
+            );
+        }
+    }
+    let response = parlor
+        .get(PLATFORM_ADMIN, "/api/admin/ai/latency?site_id=99")
+        .await;
+    assert_eq!(response.status, 404);
 }
 
 #[tokio::test]

@@ -220,13 +220,13 @@ async fn a_run_records_prompt_response_and_cost() {
         (&usage["tokens"], &usage["reserved_tokens"]),
         (&run["tokens_used"], &json!(0))
     );
-    let buckets: i64 = usage["latency_histogram"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|bucket| bucket.as_i64().unwrap())
-        .sum();
-    assert_eq!(buckets, 1);
+    for buckets in ["latency_buckets", "first_token_buckets"] {
+        assert_eq!(usage[buckets], json!([1]), "{buckets}");
+    }
+    assert_eq!(
+        (&usage["latency_max_ms"], &usage["first_token_max_ms"]),
+        (&run["latency_ms"], &run["first_token_ms"])
+    );
 }
 
 #[tokio::test]

@@ -5,7 +5,10 @@
 use std::{collections::BTreeSet, path::Path};
 
 use common::{
-    governance::runs::{RunEnd, make_partitions},
+    governance::{
+        runs::{RunEnd, make_partitions},
+        usage::BOUNDS,
+    },
     platform::{
         db::{self, DatabaseConfig, MIGRATOR},
         functions::SCHEMA,
@@ -59,6 +62,16 @@ fn a_file_is_named_after_its_function_which_has_a_comment() {
             "{file}.sql has no comment"
         );
     }
+}
+
+#[tokio::test]
+async fn the_bounds_of_latency_buckets_are_the_same_in_sql_and_rust() {
+    let database = TestDatabase::new().await;
+    let bounds: Vec<i64> = sqlx::query_scalar("select latency_bounds()")
+        .fetch_one(&database.pool().await)
+        .await
+        .unwrap();
+    assert_eq!(bounds, BOUNDS);
 }
 
 #[test]

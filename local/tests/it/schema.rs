@@ -5,7 +5,7 @@
 
 mod plans;
 
-use common::platform::db::MIGRATOR;
+use common::{governance::usage::BOUNDS, platform::db::MIGRATOR};
 use sqlx::{AssertSqlSafe, Executor as _, PgConnection, Row as _};
 
 use crate::harness::database::TestDatabase;
@@ -190,6 +190,76 @@ async fn each_migration_applies_to_data_of_the_previous_schema() {
             .await
             .unwrap();
     assert_eq!(invalid, 0);
+}
+
+/// Latencies by bucket of 16, as the previous release counted them.
+const OLD_LATENCIES: [(&str, i64, &[(usize, i64)]); 4] = [
+    (
+        "nine calls, the slowest 6,252 ms",
+        25_452,
+        &[(6, 1), (7, 2), (9, 3), (10, 2), (11, 1)],
+    ),
+    ("one call", 1_234, &[(7, 1)]),
+    ("fast and slow calls", 90_050, &[(1, 1), (16, 1)]),
+    ("no call", 0, &[]),
+];
+
+#[tokio::test]
+async fn latencies_that_the_previous_release_counted_are_kept() {
+    let database = TestDatabase::empty().await;
+    let mut connection = database.pool().await.acquire().await.unwrap().detach();
+    let (before, after): (Vec<_>, Vec<_>) = MIGRATOR.iter().partition(|step| step.version < 17);
+    for migration in before {
+        connection.execute(migration.sql.clone()).await.unwrap();
+    }
+    connection
+        .execute("insert into biz.sites (id, name) values (1, 'site')")
+        .await
+        .unwrap();
+    for (name, sum, counts) in OLD_LATENCIES {
+        let mut histogram = [0_i64; 16];
+        for (bucket, calls) in counts {
+            histogram[bucket - 1] = *calls;
+        }
+        sqlx::query(
+            "insert into biz.ai_usage_daily (site_id, day, app_type, latency_sum_ms, latency_histogram)
+             values (1, current_date, $1, $2, $3)",
+        )
+        .bind(name)
+        .bind(sum)
+        .bind(histogram)
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    }
+    for migration in after {
+        connection.execute(migration.sql.clone()).await.unwrap();
+    }
+    // The lower bounds of the buckets with calls, and the maximum.
+    let expected: [(&[(i64, i64)], i64); 4] = [
+        (
+            &[(768, 1), (1_152, 2), (2_304, 3), (3_584, 2), (5_120, 1)],
+            5_000,
+        ),
+        (&[(1_152, 1)], 1_234),
+        (&[(48, 1), (57_344, 1)], 60_000),
+        (&[], 0),
+    ];
+    for ((name, ..), (counts, max)) in OLD_LATENCIES.into_iter().zip(expected) {
+        let (buckets, found): (Vec<Option<i64>>, i64) = sqlx::query_as(
+            "select latency_buckets::bigint[], latency_max_ms from biz.ai_usage_daily where app_type = $1",
+        )
+        .bind(name)
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+        let filled = buckets
+            .iter()
+            .enumerate()
+            .filter_map(|(place, calls)| Some((BOUNDS[place.checked_sub(1)?], (*calls)?)));
+        let filled: Vec<_> = filled.collect();
+        assert_eq!((&*filled, found), (counts, max), "{name}");
+    }
 }
 
 /// The rows of a catalogue query, one name each.

@@ -1,5 +1,6 @@
+-- Runs as the owner of the table: the role of the Lambda functions may not create or drop tables.
 create function drop_run_log_partitions(p_keep_days integer) returns integer
-language plpgsql set lock_timeout = '500ms' as $$
+language plpgsql security definer set search_path from current set lock_timeout = '500ms' as $$
 declare
     v_oldest text;
 begin

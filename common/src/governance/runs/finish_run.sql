@@ -97,6 +97,11 @@ begin
         latency_sum_ms = u.latency_sum_ms + e.latency_ms,
         last_status = e.status,
         last_call_at = p_run_at,
+        latency_max_ms = greatest(u.latency_max_ms, e.latency_ms),
+        latency_buckets = count_latency(u.latency_buckets, e.latency_ms),
+        first_token_max_ms = greatest(u.first_token_max_ms, e.first_token_ms),
+        first_token_buckets = count_latency(u.first_token_buckets, e.first_token_ms),
+        -- The previous release reads this column.
         latency_histogram[v_bucket] = u.latency_histogram[v_bucket] + 1
     where u.site_id = p_site and u.day = v_day and u.app_type = v_app;
     return r;

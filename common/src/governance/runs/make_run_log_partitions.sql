@@ -1,7 +1,8 @@
 -- Creates a table and attaches it, instead of creating a partition directly. So runs can be written
 -- at the same time. Runs of the month that are in the default partition are moved.
+-- Runs as the owner of the table: the role of the Lambda functions may not create or drop tables.
 create function make_run_log_partitions(months_ahead integer default 2) returns integer
-language plpgsql set lock_timeout = '500ms' as $$
+language plpgsql security definer set search_path from current set lock_timeout = '500ms' as $$
 declare
     v_month date;
     v_name text;

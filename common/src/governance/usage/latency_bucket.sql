@@ -4,4 +4,6 @@ language sql immutable parallel safe as $$
                                           10000, 15000, 30000, 60000]::bigint[]) + 1
 $$;
 
-comment on function latency_bucket is 'Index of the bucket of a latency in ai_usage_daily.latency_histogram, 1 to 16';
+comment on function latency_bucket is
+    'Index of the bucket of a latency in ai_usage_daily.latency_histogram, 1 to 16. Only the previous '
+    'release reads that column';

@@ -20,7 +20,7 @@ begin
         -- schema, or waits for this row and loads the schema again.
         delete from biz.function_schemas where name = v_name and loaded_at < v_before;
         continue when not found;
-        execute format('drop schema if exists %I cascade', v_name);
+        perform drop_function_schema(v_name);
         v_dropped := v_dropped + 1;
     end loop;
     return v_dropped;

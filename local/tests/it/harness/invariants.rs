@@ -72,16 +72,20 @@ const OF_THE_BOOKS: [(&str, &str); 6] = [
                     count(*) filter (where status in ('success', 'stopped')) as successes,
                     count(*) filter (where status in ('failed', 'timeout')) as failures,
                     sum(coalesce(tokens_charged, tokens_used, case when tokens_estimated then reserved_tokens end, 0))::bigint as tokens,
-                    sum(latency_ms)::bigint as latency
+                    sum(latency_ms)::bigint as latency, max(latency_ms) as slowest,
+                    count(first_token_ms) as first_tokens, max(first_token_ms) as slowest_token
              from biz.ai_run_logs
              where status not in ('running', 'circuit_open', 'budget_exceeded') group by 1, 2, 3
          )
          select jsonb_build_array(to_jsonb(runs), to_jsonb(u))
          from runs full join biz.ai_usage_daily u using (site_id, day, app_type)
          where (coalesce(runs.calls, 0), coalesce(runs.successes, 0), coalesce(runs.failures, 0), coalesce(runs.tokens, 0),
-                coalesce(runs.latency, 0), coalesce(runs.calls, 0), 0)
+                coalesce(runs.latency, 0), coalesce(runs.calls, 0), 0,
+                coalesce(runs.slowest, 0), coalesce(runs.first_tokens, 0), coalesce(runs.slowest_token, 0))
                is distinct from (u.calls, u.successes, u.failures, u.tokens, u.latency_sum_ms,
-                                 (select sum(bucket) from unnest(u.latency_histogram) bucket), u.reserved_tokens)
+                                 (select coalesce(sum(bucket), 0) from unnest(u.latency_buckets) bucket), u.reserved_tokens,
+                                 u.latency_max_ms, (select coalesce(sum(bucket), 0) from unnest(u.first_token_buckets) bucket),
+                                 u.first_token_max_ms)
             or u.calls <> u.successes + u.failures",
     ),
     (

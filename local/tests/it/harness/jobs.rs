@@ -83,7 +83,14 @@ impl Parlor {
                 return;
             }
         }
-        panic!("jobs are still unfinished after 20 rounds");
+        let errors: Vec<Option<String>> = sqlx::query_scalar(
+            "select distinct concat_ws(': ', event_type, error_code, error_message) from biz.ai_trigger_jobs
+             where status in ('pending', 'running')",
+        )
+        .fetch_all(&self.db)
+        .await
+        .unwrap();
+        panic!("jobs are still unfinished after 20 rounds: {errors:?}");
     }
 
     /// Makes all jobs due that have not ended. Call it only while no worker runs. Returns false if

@@ -68,18 +68,21 @@ async fn generated_data_has_correct_counters() {
     let miscounted: (i64, i64) = sqlx::query_as(
         "with logged as (
              select site_id, local_day, app_type, count(*) as calls, sum(tokens_used) as tokens, sum(latency_ms) as latency,
-                    count(*) filter (where status in ('success', 'stopped')) as successes
-             from biz.ai_run_logs group by 1, 2, 3
+                    count(*) filter (where status in ('success', 'stopped')) as successes,
+                    max(latency_ms) as slowest, coalesce(max(first_token_ms), 0) as slowest_token, count(first_token_ms) as tokens_seen
+             from biz.ai_run_logs where status not in ('circuit_open', 'budget_exceeded') group by 1, 2, 3
          ), timed as (
-             select site_id, local_day, app_type, latency_bucket(latency_ms) as bucket, count(*) as calls
+             select site_id, local_day, app_type, width_bucket(latency_ms, latency_bounds()) + 1 as bucket, count(*) as calls
              from biz.ai_run_logs where latency_ms > 0 group by 1, 2, 3, 4
          )
          select (select count(*) from logged l
                  full join biz.ai_usage_daily u on (u.site_id, u.day, u.app_type) = (l.site_id, l.local_day, l.app_type)
-                 where (u.calls, u.tokens, u.latency_sum_ms, u.successes) is distinct from (l.calls, l.tokens, l.latency, l.successes)),
+                 where (u.calls, u.tokens, u.latency_sum_ms, u.successes, u.latency_max_ms, u.first_token_max_ms,
+                        (select coalesce(sum(calls), 0) from unnest(u.first_token_buckets) calls))
+                     is distinct from (l.calls, l.tokens, l.latency, l.successes, l.slowest, l.slowest_token, l.tokens_seen)),
                 (select count(*) from timed t
                  join biz.ai_usage_daily u on (u.site_id, u.day, u.app_type) = (t.site_id, t.local_day, t.app_type)
-                 where u.latency_histogram[t.bucket] <> t.calls)",
+                 where u.latency_buckets[t.bucket] is distinct from t.calls)",
     )
     .fetch_one(&db)
     .await

@@ -95,6 +95,7 @@ const SCANNED: &str = "
 
 /// A text that only one statement contains, and the parameters for it.
 const EXAMPLES: &[(&str, &str)] = &[
+    ("grant_to_app_role($1)", "current_user"),
     ("select retry_at from budget_room($1, $2)", "1, 2000"),
     (
         "and dedup_key = concat_ws('/', site_today($1), $2::text, $3::text)",
@@ -128,6 +129,10 @@ const EXAMPLES: &[(&str, &str)] = &[
     ),
     ("select from biz.sites where id", "1"),
     ("cross join budget_of($1) b", "1, 7"),
+    (
+        "from used union select $6",
+        "1, null, null, null, null, null, 7, 400",
+    ),
     (
         "unnest($2::text[]) with ordinality as a",
         "1, '{app1_chat,app3_clue}'",
