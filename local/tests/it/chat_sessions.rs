@@ -110,7 +110,7 @@ async fn a_whole_conversation() {
         *reply,
         json!({
             "id": reply["id"], "session_id": id, "sender_type": "bot", "sender_id": BOT, "sender_name": "小台", "bot_id": BOT,
-            "message_type": "text", "content": "阿豪，七桌。", "content_type": "markdown", "reply_to": question,
+            "message_type": "text", "content": "阿豪，七桌。", "content_type": "markdown", "references": [], "reply_to": question,
             "status": "delivered", "ack_status": "pending", "created_at": reply["created_at"],
         })
     );

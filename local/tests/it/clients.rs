@@ -6,12 +6,12 @@ use tokio::{process::Command, time::sleep};
 
 use crate::harness::{
     invariants, node,
-    parlor::{COACH, Parlor, token},
+    parlor::{COACH, Parlor, Setup, token},
 };
 
 #[tokio::test]
 async fn the_clients_show_the_stored_text_on_a_bad_network() {
-    let parlor = Parlor::start().await;
+    let parlor = Parlor::with_business(Setup::default()).await;
     let node = tokio::task::spawn_blocking(node::program).await.unwrap();
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../clients/test");
     // The test runner of Node treats directories differently in each version, but files the same.

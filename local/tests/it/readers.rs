@@ -64,16 +64,20 @@ async fn a_fourth_reader_of_a_reply_replaces_the_oldest_on_any_instance() {
 }
 
 #[tokio::test]
-async fn a_sixth_reader_of_a_user_replaces_the_oldest_of_any_reply() {
+async fn a_sixth_reader_of_a_user_replaces_the_oldest_of_its_reply_or_else_of_any() {
     let parlor = Parlor::start().await;
     let (first, _first) = parlor.begin_held("1").await;
     let (second, _second) = parlor.begin_held("2").await;
+    let (third, _third) = parlor.begin_held("3").await;
     let mut oldest = parlor.reader(&first).await;
     let mut readers = Vec::new();
-    for message in [&first, &first, &second, &second, &second] {
+    for message in [&first, &first, &second, &second] {
         readers.push(parlor.reader(message).await);
     }
+    let mut sixth = parlor.reader(&third).await;
     is_replaced(&oldest.rest().await);
+    readers.push(parlor.reader(&third).await);
+    is_replaced(&sixth.rest().await);
     parlor.simulator.release();
     for mut reader in readers {
         is_done(&reader.rest().await);

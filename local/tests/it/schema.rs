@@ -192,8 +192,11 @@ async fn each_migration_applies_to_data_of_the_previous_schema() {
     assert_eq!(invalid, 0);
 }
 
+/// Place and number of calls of a bucket.
+type Bucket = (usize, i64);
+
 /// Latencies by bucket of 16, as the previous release counted them.
-const OLD_LATENCIES: [(&str, i64, &[(usize, i64)]); 4] = [
+const OLD_LATENCIES: [(&str, i64, &[Bucket]); 4] = [
     (
         "nine calls, the slowest 6,252 ms",
         25_452,

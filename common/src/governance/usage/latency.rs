@@ -26,15 +26,15 @@ pub const BOUNDS: [i64; 85] = bounds();
 
 const fn bounds() -> [i64; 85] {
     let mut bounds = [0; 85];
-    let mut place = 0;
-    while place < 9 {
-        bounds[place] += place as i64 + 1;
-        place += 1;
-    }
+    let (mut place, mut bound, mut width) = (0, 1, 1);
     while place < bounds.len() {
-        let (doubling, fifth) = ((place - 9) / 5, (place - 9) % 5);
-        bounds[place] = (10 + 2 * fifth as i64) << doubling;
+        bounds[place] = bound;
+        bound += width;
         place += 1;
+        // From 10 ms on, the width doubles with every five buckets.
+        if place >= 9 && (place - 9).is_multiple_of(5) {
+            width *= 2;
+        }
     }
     bounds
 }

@@ -11,6 +11,8 @@ begin
         select s.name from biz.function_schemas s where to_regnamespace(s.name) is not null
     loop
         execute format('grant usage on schema %I to %I', v_schema, p_role);
+        -- Views. Everybody may execute functions.
+        execute format('grant select on all tables in schema %I to %I', v_schema, p_role);
     end loop;
     begin
         execute format('grant usage on schema dws to %I', p_role);

@@ -79,7 +79,9 @@ async fn generated_data_has_correct_counters() {
                  full join biz.ai_usage_daily u on (u.site_id, u.day, u.app_type) = (l.site_id, l.local_day, l.app_type)
                  where (u.calls, u.tokens, u.latency_sum_ms, u.successes, u.latency_max_ms, u.first_token_max_ms,
                         (select coalesce(sum(calls), 0) from unnest(u.first_token_buckets) calls))
-                     is distinct from (l.calls, l.tokens, l.latency, l.successes, l.slowest, l.slowest_token, l.tokens_seen)),
+                     is distinct from (l.calls, l.tokens, l.latency, l.successes, l.slowest, l.slowest_token, l.tokens_seen)
+                   -- A day may have refusals only.
+                   and (u.calls > 0 or l.calls > 0)),
                 (select count(*) from timed t
                  join biz.ai_usage_daily u on (u.site_id, u.day, u.app_type) = (t.site_id, t.local_day, t.app_type)
                  where u.latency_buckets[t.bucket] is distinct from t.calls)",
