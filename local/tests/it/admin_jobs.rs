@@ -155,9 +155,9 @@ async fn filters_of_jobs_combine() {
 async fn paging_lists_each_job_once_newest_first() {
     let parlor = parlor_with_jobs().await;
     for (user, query, jobs) in [
-        (SITE_ADMIN, "", 84),
-        (PLATFORM_ADMIN, "", 210),
-        (SITE_ADMIN, "status=failed", 14),
+        (SITE_ADMIN, "", 96),
+        (PLATFORM_ADMIN, "", 240),
+        (SITE_ADMIN, "status=failed", 16),
         (PLATFORM_ADMIN, "event_type=batch", 30),
         (PLATFORM_ADMIN, "event_type=batch&status=failed", 5),
     ] {
@@ -211,18 +211,18 @@ async fn jobs_are_filtered_by_local_days_of_their_site() {
         .unwrap();
     }
     for (dates, jobs) in [
-        ("date_from=2026-03-10&date_to=2026-03-11", 28),
-        ("date_from=2026-03-10&date_to=2026-03-10", 14),
-        ("date_from=2026-03-11&date_to=2026-03-11", 14),
+        ("date_from=2026-03-10&date_to=2026-03-11", 32),
+        ("date_from=2026-03-10&date_to=2026-03-10", 16),
+        ("date_from=2026-03-11&date_to=2026-03-11", 16),
         ("date_from=2026-03-12&date_to=2026-03-13", 0),
-        ("date_from=2026-03-10&date_to=2026-03-11&status=failed", 14),
+        ("date_from=2026-03-10&date_to=2026-03-11&status=failed", 16),
         (
             "date_from=2026-03-10&date_to=2026-03-11&event_type=batch",
             4,
         ),
         (
             "date_from=2026-03-09T16:00:00Z&date_to=2026-03-09T16:00:00Z",
-            14,
+            16,
         ),
         ("date_to=2026-03-09T15:59:59Z", 0),
     ] {
@@ -350,7 +350,7 @@ async fn jobs_of_another_site_are_not_found() {
     let refused = parlor.retry(PLATFORM_ADMIN, 1, "").await;
     let error = refused.refused_at(TRIGGER, 422, "invalid_request");
     assert_eq!(error["field"], "site_id");
-    assert_eq!(parlor.total(PLATFORM_ADMIN, "").await, 210);
+    assert_eq!(parlor.total(PLATFORM_ADMIN, "").await, 240);
     assert_eq!(parlor.audited("trigger_job.retry").await, [] as [Value; 0]);
     for id in ["0", "-1", "x", "99999999999999999999", "%00"] {
         let path = format!("{TRIGGER}/{id}");
