@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use common::{
     insights::jobs::{self, Connector},
-    platform::{db::Db, migrations},
+    platform::{db::Db, env::Env},
 };
+use lambda::Invocation;
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Executor as _};
 
@@ -32,7 +33,15 @@ async fn with_app_role() -> Parlor {
     let owner = Db::from(database.pool().await);
     let create = format!("create role {role} login password 'app'");
     owner.execute(AssertSqlSafe(create)).await.unwrap();
-    migrations::grant_to_app_role(&owner, &role).await.unwrap();
+    let env = Env::from_pairs([
+        ("DATABASE_URL", database.url()),
+        ("DATABASE_APP_ROLE", &role),
+    ]);
+    let invocation = Invocation {
+        event: db_migrate::Request::Plain {},
+        ends_at: None,
+    };
+    db_migrate::migrate(env, invocation).await.unwrap();
     url.set_username(&role).unwrap();
     url.set_password(Some("app")).unwrap();
     Parlor::with_business(Setup {

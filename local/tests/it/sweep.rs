@@ -136,6 +136,11 @@ async fn a_sweep_is_bounded_and_concurrent_sweeps_end_each_reply_once() {
                 .execute(&parlor.db)
                 .await
                 .unwrap();
+            // An application takes 100 calls a second.
+            sqlx::query("delete from biz.ai_app_calls")
+                .execute(&parlor.db)
+                .await
+                .unwrap();
         }
     }
     let both = tokio::join!(sweep(&parlor.db, 90), sweep(&parlor.db, 90));

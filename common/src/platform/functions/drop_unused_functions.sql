@@ -1,3 +1,5 @@
+-- Not `security definer`: PostgreSQL shows a role the `application_name` of its own connections
+-- only. The owner would see no connection of the functions, and drop schemas that are in use.
 create function drop_unused_functions(p_current text, p_kept integer, p_days integer)
 returns integer language plpgsql set lock_timeout = '500ms' as $$
 declare
