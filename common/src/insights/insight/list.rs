@@ -60,8 +60,7 @@ pub(super) async fn list(
     items: &[(App, Target)],
     app_ids: &AppIds,
 ) -> Result<Vec<Insight>> {
-    let apps: Vec<String> = items.iter().map(|(app, _)| app.name().to_owned()).collect();
-    let targets: Vec<String> = items.iter().map(|(_, target)| target.id()).collect();
+    let (apps, targets) = columns(items);
     let app_ids: Vec<_> = items.iter().map(|(app, _)| app_ids.find(*app)).collect();
     let rows = sqlx::query_as!(
         Row,
@@ -104,6 +103,12 @@ pub(super) async fn list(
     Ok(found
         .map(|(row, (app, target))| row.insight(*app, target.clone()))
         .collect())
+}
+
+/// The values of the columns `cache_type` and `target_id`.
+pub(super) fn columns(items: &[(App, Target)]) -> (Vec<String>, Vec<String>) {
+    let columns = |(app, target): &(App, Target)| (app.name().to_owned(), target.id());
+    items.iter().map(columns).unzip()
 }
 
 struct Row {

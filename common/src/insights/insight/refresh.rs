@@ -61,7 +61,8 @@ pub(super) async fn refresh(
     };
     let site_id = caller.site_id;
     let member_id = member(&mut tx, site_id, &wanted).await?;
-    if let Some(job_id) = queued(&mut tx, site_id, &key(&wanted)).await? {
+    let key = key(&wanted);
+    if let Some(job_id) = queued(&mut tx, site_id, &key).await? {
         return Ok(Refreshed::generating(job_id, false));
     }
     check_rate(&mut tx, caller.user_id).await?;
@@ -69,6 +70,7 @@ pub(super) async fn refresh(
     let job = NewJob {
         member_id,
         targets: &wanted,
+        key: &key,
         is_forced: request.is_forced,
     };
     let job_id = enqueue(&mut tx, caller, &job).await?;
@@ -246,16 +248,13 @@ async fn check_budget(tx: &mut PgConnection, site_id: i64, reserved_tokens: i64)
 struct NewJob<'a> {
     member_id: Option<i64>,
     targets: &'a [(App, Target)],
+    key: &'a str,
     is_forced: bool,
 }
 
 /// Inserts the job. If another user has just requested the same, returns that job.
 async fn enqueue(tx: &mut PgConnection, caller: &Caller, job: &NewJob<'_>) -> Result<i64> {
-    let chain: Vec<String> = job
-        .targets
-        .iter()
-        .map(|(app, _)| app.name().to_owned())
-        .collect();
+    let (chain, _) = list::columns(job.targets);
     let payload: Value = selection::payload(job.targets);
     let id = sqlx::query_scalar!(
         "insert into biz.ai_trigger_jobs
@@ -270,14 +269,14 @@ async fn enqueue(tx: &mut PgConnection, caller: &Caller, job: &NewJob<'_>) -> Re
         &chain,
         job.is_forced,
         caller.user_id,
-        key(job.targets),
+        job.key,
     )
     .fetch_optional(&mut *tx)
     .with_statement_timeout()
     .await?;
     match id {
         Some(id) => Ok(id),
-        None => queued(tx, caller.site_id, &key(job.targets))
+        None => queued(tx, caller.site_id, job.key)
             .await?
             .ok_or(Error::Conflict("another request has just ended")),
     }
@@ -289,11 +288,7 @@ async fn forget_failures(
     site_id: i64,
     wanted: &[(App, Target)],
 ) -> Result<()> {
-    let apps: Vec<String> = wanted
-        .iter()
-        .map(|(app, _)| app.name().to_owned())
-        .collect();
-    let targets: Vec<String> = wanted.iter().map(|(_, target)| target.id()).collect();
+    let (apps, targets) = list::columns(wanted);
     sqlx::query!(
         "delete from biz.ai_result_failures f using unnest($2::text[], $3::text[]) asked (app, target)
          where f.site_id = $1 and f.cache_type = asked.app and f.target_id = asked.target",
