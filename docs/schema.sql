@@ -1,6 +1,9 @@
 CREATE SCHEMA biz;
 COMMENT ON SCHEMA biz IS 'Parlor: chat, AI governance and their tenants';
 CREATE SCHEMA dws;
+CREATE DOMAIN biz.ai_subject AS text
+	CONSTRAINT ai_subject_known CHECK ((VALUE = ANY (ARRAY['message'::text, 'insight'::text])));
+COMMENT ON DOMAIN biz.ai_subject IS 'Kind of an AI text: a reply in a chat, or a result of an app';
 CREATE DOMAIN biz.alert_status AS text
 	CONSTRAINT alert_status_known CHECK ((VALUE = ANY (ARRAY['pending'::text, 'acknowledged'::text, 'ignored'::text])));
 COMMENT ON DOMAIN biz.alert_status IS 'Verdict of an admin on a failed run';
@@ -34,6 +37,9 @@ COMMENT ON DOMAIN biz.message_role IS 'Author of a message';
 CREATE DOMAIN biz.message_state AS text
 	CONSTRAINT message_state_known CHECK ((VALUE = ANY (ARRAY['complete'::text, 'streaming'::text, 'stopped'::text, 'interrupted'::text, 'failed'::text])));
 COMMENT ON DOMAIN biz.message_state IS 'streaming while the reply is made; the others are final';
+CREATE DOMAIN biz.rating AS text
+	CONSTRAINT rating_known CHECK ((VALUE = ANY (ARRAY['up'::text, 'down'::text])));
+COMMENT ON DOMAIN biz.rating IS 'Thumb of a user';
 CREATE DOMAIN biz.run_status AS text
 	CONSTRAINT run_status_known CHECK ((VALUE = ANY (ARRAY['running'::text, 'success'::text, 'failed'::text, 'timeout'::text, 'circuit_open'::text, 'budget_exceeded'::text, 'stopped'::text])));
 COMMENT ON DOMAIN biz.run_status IS 'running until the run ends; the others are final';
@@ -224,6 +230,7 @@ CREATE TABLE biz.ai_conversations (
     read_seq bigint DEFAULT 0 NOT NULL,
     last_message_id bigint,
     last_message_role text,
+    pinned boolean DEFAULT false NOT NULL,
     CONSTRAINT ai_conversations_board_has_date CHECK ((((context_type)::text = 'board'::text) = (business_date IS NOT NULL))),
     CONSTRAINT ai_conversations_bot_has_id CHECK ((((context_type)::text = 'bot'::text) = (bot_id IS NOT NULL))),
     CONSTRAINT ai_conversations_last_message_whole CHECK ((num_nulls(last_message_id, last_message_role, last_message_preview, last_message_at) = ANY (ARRAY[0, 4]))),
@@ -244,8 +251,38 @@ COMMENT ON COLUMN biz.ai_conversations.agent_id IS 'The bot''s agent when the co
 COMMENT ON COLUMN biz.ai_conversations.read_seq IS 'Replies up to this sequence number are read; unread_count counts the later ones';
 COMMENT ON COLUMN biz.ai_conversations.last_message_id IS 'The newest message that has text; null if there is none';
 COMMENT ON COLUMN biz.ai_conversations.last_message_role IS 'Role of the last message';
+COMMENT ON COLUMN biz.ai_conversations.pinned IS 'Pinned by its user; comes first in the list';
 ALTER TABLE biz.ai_conversations ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME biz.ai_conversations_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+CREATE TABLE biz.ai_feedback (
+    id bigint NOT NULL,
+    site_id bigint NOT NULL,
+    user_id bigint NOT NULL,
+    subject_type biz.ai_subject NOT NULL,
+    subject_id bigint NOT NULL,
+    app_type biz.app_type NOT NULL,
+    prompt_version text,
+    run_id bigint,
+    rating biz.rating NOT NULL,
+    reasons text[] DEFAULT '{}'::text[] NOT NULL,
+    comment text,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    updated_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL
+);
+COMMENT ON TABLE biz.ai_feedback IS 'Feedback on AI texts: one row per user and text';
+COMMENT ON COLUMN biz.ai_feedback.subject_id IS 'Id in ai_messages or ai_cache; not a foreign key, because it has two targets';
+COMMENT ON COLUMN biz.ai_feedback.app_type IS 'App that made the text';
+COMMENT ON COLUMN biz.ai_feedback.prompt_version IS 'Version of the prompt that made the text; null if the run is not known';
+COMMENT ON COLUMN biz.ai_feedback.run_id IS 'Run that made the text; the run log may have dropped it since';
+COMMENT ON COLUMN biz.ai_feedback.reasons IS 'What is wrong with the text: inaccurate, unhelpful, unsafe or other';
+ALTER TABLE biz.ai_feedback ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME biz.ai_feedback_id_seq
     START WITH 1
     INCREMENT BY 1
     NO MINVALUE
@@ -335,8 +372,9 @@ CREATE TABLE biz.ai_run_logs (
     error_message text,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     finished_at timestamp with time zone,
+    app_id text,
     tokens_charged bigint,
-    app_id text
+    conversation_id bigint
 )
 PARTITION BY RANGE (created_at);
 COMMENT ON TABLE biz.ai_run_logs IS 'Calls of applications, also refused and failed ones';
@@ -346,8 +384,9 @@ COMMENT ON COLUMN biz.ai_run_logs.tokens_estimated IS 'True if the usage of a tr
 COMMENT ON COLUMN biz.ai_run_logs.reserved_tokens IS 'Reserved from the budget until the run ends';
 COMMENT ON COLUMN biz.ai_run_logs.local_day IS 'The site''s day on which the run began; usage and counters belong to this day';
 COMMENT ON COLUMN biz.ai_run_logs.attempts IS 'Requests sent to DashScope, including retries';
-COMMENT ON COLUMN biz.ai_run_logs.tokens_charged IS 'Charged to the budget: the reported tokens, and the reservation for each try of unknown usage; null while the run is running and in older rows';
 COMMENT ON COLUMN biz.ai_run_logs.app_id IS 'Id of the DashScope application that the run calls; null in older rows';
+COMMENT ON COLUMN biz.ai_run_logs.tokens_charged IS 'Charged to the budget: the reported tokens, and the reservation for each try of unknown usage; null while the run is running and in older rows';
+COMMENT ON COLUMN biz.ai_run_logs.conversation_id IS 'Conversation of the chat or session; null for other runs and in older rows';
 CREATE SEQUENCE biz.ai_run_logs_id_seq
     START WITH 1
     INCREMENT BY 1
@@ -384,8 +423,9 @@ CREATE TABLE biz.ai_run_logs_default (
     error_message text,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     finished_at timestamp with time zone,
+    app_id text,
     tokens_charged bigint,
-    app_id text
+    conversation_id bigint
 );
 COMMENT ON TABLE biz.ai_run_logs_default IS 'Runs of months without a partition; normally empty';
 CREATE TABLE biz.ai_trigger_jobs (
@@ -671,6 +711,10 @@ ALTER TABLE ONLY biz.ai_conversations
     ADD CONSTRAINT ai_conversations_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY biz.ai_conversations
     ADD CONSTRAINT ai_conversations_public_id_key UNIQUE (public_id);
+ALTER TABLE ONLY biz.ai_feedback
+    ADD CONSTRAINT ai_feedback_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY biz.ai_feedback
+    ADD CONSTRAINT ai_feedback_subject_key UNIQUE (user_id, subject_type, subject_id);
 ALTER TABLE ONLY biz.ai_idempotency_keys
     ADD CONSTRAINT ai_idempotency_keys_pkey PRIMARY KEY (conversation_id, key);
 ALTER TABLE ONLY biz.ai_job_turns
@@ -729,16 +773,21 @@ CREATE INDEX ai_cache_target_idx ON biz.ai_cache USING btree (site_id, cache_typ
 CREATE UNIQUE INDEX ai_cache_valid_key ON biz.ai_cache USING btree (site_id, cache_type, target_id) WHERE (status = 'valid'::text);
 CREATE UNIQUE INDEX ai_conversations_board_key ON biz.ai_conversations USING btree (site_id, user_id, context_id, business_date) WHERE ((context_type)::text = 'board'::text);
 CREATE INDEX ai_conversations_context_idx ON biz.ai_conversations USING btree (site_id, user_id, context_type, context_id, last_active_at DESC);
-CREATE INDEX ai_conversations_listed_idx ON biz.ai_conversations USING btree (site_id, user_id, last_active_at DESC, id DESC) WHERE ((message_count)::bigint > 0);
+CREATE INDEX ai_conversations_listed_idx ON biz.ai_conversations USING btree (site_id, user_id, pinned DESC, last_active_at DESC, id DESC) WHERE ((message_count)::bigint > 0);
 CREATE INDEX ai_conversations_sessions_idx ON biz.ai_conversations USING btree (site_id, user_id, last_active_at DESC, id DESC) INCLUDE (status, bot_id) WHERE (bot_id IS NOT NULL);
 CREATE UNIQUE INDEX ai_conversations_task_key ON biz.ai_conversations USING btree (site_id, user_id, context_id) WHERE ((context_type)::text = 'task'::text);
+CREATE INDEX ai_feedback_site_idx ON biz.ai_feedback USING btree (site_id, created_at DESC, id DESC) INCLUDE (app_type, prompt_version, rating);
 CREATE INDEX ai_idempotency_keys_created_idx ON biz.ai_idempotency_keys USING btree (created_at);
+CREATE INDEX ai_idempotency_keys_message_idx ON biz.ai_idempotency_keys USING btree (message_id);
 CREATE UNIQUE INDEX ai_messages_client_message_id_key ON biz.ai_messages USING btree (conversation_id, client_message_id) WHERE (client_message_id IS NOT NULL);
 CREATE INDEX ai_messages_rate_idx ON biz.ai_messages USING btree (user_id, created_at) WHERE ((role)::text = 'user'::text);
 CREATE INDEX ai_messages_reply_idx ON biz.ai_messages USING btree (reply_to) WHERE ((role)::text = 'assistant'::text);
 CREATE INDEX ai_messages_streaming_idx ON biz.ai_messages USING btree (user_id) WHERE ((state)::text = 'streaming'::text);
+CREATE INDEX ai_messages_user_idx ON biz.ai_messages USING btree (user_id, id DESC);
 CREATE INDEX ai_run_logs_alerts_idx ON ONLY biz.ai_run_logs USING btree (site_id, created_at DESC, id DESC) WHERE (alert_status IS NOT NULL);
 CREATE INDEX ai_run_logs_causes_idx ON ONLY biz.ai_run_logs USING btree (site_id, app_type, alert_status, created_at DESC, id DESC) INCLUDE (status, error_code) WHERE (alert_status IS NOT NULL);
+CREATE INDEX ai_run_logs_conversation_idx ON ONLY biz.ai_run_logs USING btree (conversation_id, created_at DESC) WHERE (conversation_id IS NOT NULL);
+CREATE INDEX ai_run_logs_default_conversation_id_created_at_idx ON biz.ai_run_logs_default USING btree (conversation_id, created_at DESC) WHERE (conversation_id IS NOT NULL);
 CREATE INDEX ai_run_logs_running_idx ON ONLY biz.ai_run_logs USING btree (created_at) WHERE ((status)::text = 'running'::text);
 CREATE INDEX ai_run_logs_default_created_at_idx ON biz.ai_run_logs_default USING btree (created_at) WHERE ((status)::text = 'running'::text);
 CREATE INDEX ai_run_logs_job_idx ON ONLY biz.ai_run_logs USING btree (job_id, created_at, id) WHERE (job_id IS NOT NULL);
@@ -769,6 +818,7 @@ CREATE INDEX coach_task_member_idx ON dws.coach_task USING btree (site_id, membe
 CREATE INDEX member_consumption_date_idx ON dws.member_consumption USING btree (site_id, business_date);
 CREATE INDEX member_consumption_member_idx ON dws.member_consumption USING btree (site_id, member_id, paid_at DESC);
 CREATE INDEX member_note_member_idx ON dws.member_note USING btree (site_id, member_id, written_at DESC);
+ALTER INDEX biz.ai_run_logs_conversation_idx ATTACH PARTITION biz.ai_run_logs_default_conversation_id_created_at_idx;
 ALTER INDEX biz.ai_run_logs_running_idx ATTACH PARTITION biz.ai_run_logs_default_created_at_idx;
 ALTER INDEX biz.ai_run_logs_job_idx ATTACH PARTITION biz.ai_run_logs_default_job_id_created_at_id_idx;
 ALTER INDEX biz.ai_run_logs_pkey ATTACH PARTITION biz.ai_run_logs_default_pkey;
@@ -796,6 +846,10 @@ ALTER TABLE ONLY biz.ai_conversations
     ADD CONSTRAINT ai_conversations_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
 ALTER TABLE ONLY biz.ai_conversations
     ADD CONSTRAINT ai_conversations_user_id_fkey FOREIGN KEY (user_id) REFERENCES biz.users(id);
+ALTER TABLE ONLY biz.ai_feedback
+    ADD CONSTRAINT ai_feedback_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
+ALTER TABLE ONLY biz.ai_feedback
+    ADD CONSTRAINT ai_feedback_user_id_fkey FOREIGN KEY (user_id) REFERENCES biz.users(id);
 ALTER TABLE ONLY biz.ai_idempotency_keys
     ADD CONSTRAINT ai_idempotency_keys_conversation_id_fkey FOREIGN KEY (conversation_id) REFERENCES biz.ai_conversations(id);
 ALTER TABLE ONLY biz.ai_idempotency_keys

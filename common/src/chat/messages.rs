@@ -1,9 +1,13 @@
-//! Messages: checks of a message's content and id, and pages of a conversation.
+//! Messages: checks of a message's content and id, pages of a conversation, and feedback.
 
 use chrono::{DateTime, Utc};
 
 use crate::{
-    governance::auth::Caller,
+    governance::{
+        apps::App,
+        auth::Caller,
+        feedback::{self, Feedback, Origin, Subject, SubjectType},
+    },
     platform::{
         db::{Db, StatementTimeout},
         env::{ConfigError, Env},
@@ -91,6 +95,8 @@ pub struct Message {
     pub state: String,
     /// A card that the client shows next to the message.
     pub reference_card: Option<serde_json::Value>,
+    /// The caller's rating: `up` or `down`.
+    pub rating: Option<String>,
     /// When it was stored. For a reply, when it began.
     pub created_at: DateTime<Utc>,
 }
@@ -153,7 +159,9 @@ pub async fn list(
         )
         select c.user_id as owner, c.message_count as total,
                m.id as "id?", m.seq as "seq?", m.role as "role?", m.content as "content?", m.state as "state?",
-               m.reference_card, m.created_at as "created_at?"
+               m.reference_card, m.created_at as "created_at?",
+               (select f.rating::text from biz.ai_feedback f
+                where f.site_id = $1 and f.user_id = $3 and f.subject_type = 'message' and f.subject_id = m.id) as rating
         from conversation c
         left join lateral (
             select * from biz.ai_messages m
@@ -203,6 +211,7 @@ pub async fn list(
             content: row.content.unwrap_or_default(),
             state: row.state.unwrap_or_default(),
             reference_card: row.reference_card,
+            rating: row.rating,
             created_at,
         });
     }
@@ -215,6 +224,56 @@ pub async fn list(
         total,
         next_cursor,
     })
+}
+
+/// Stores the caller's feedback on a reply, replaces it, or removes it (`None`). Idempotent.
+///
+/// # Errors
+/// [`Error::NotFound`], also for a message of a user or of another site. [`Error::NotOwner`] for a
+/// reply to another user.
+pub async fn set_feedback(
+    db: &Db,
+    caller: &Caller,
+    message_id: i64,
+    feedback: Option<&Feedback>,
+) -> Result<()> {
+    let mut tx = db.transaction().await?;
+    // A conversation has one reply at a time. So the newest run that began before the message was
+    // stored is the run of the message. A bot's reply is stored at the end of its run.
+    let reply = sqlx::query!(
+        r#"
+        select m.user_id, r.id as "run_id?", r.prompt_version
+        from biz.ai_messages m
+        left join lateral (
+            select r.id, r.prompt_version from biz.ai_run_logs r
+            where r.conversation_id = m.conversation_id and r.site_id = $1 and r.created_at <= m.created_at
+            order by r.created_at desc limit 1
+        ) r on true
+        where m.id = $2 and m.site_id = $1 and m.role = 'assistant'
+        for key share of m
+        "#,
+        caller.site_id,
+        message_id,
+    )
+    .fetch_optional(&mut *tx)
+    .with_statement_timeout()
+    .await?
+    .ok_or(Error::NotFound)?;
+    if reply.user_id != caller.user_id {
+        return Err(Error::NotOwner);
+    }
+    let subject = Subject {
+        kind: SubjectType::Message,
+        id: message_id,
+    };
+    let origin = Origin {
+        app: App::Chat,
+        prompt_version: reply.prompt_version,
+        run_id: reply.run_id,
+    };
+    feedback::set(&mut tx, caller, subject, &origin, feedback).await?;
+    tx.commit().await?;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,8 +1,10 @@
-//! Runs and alerts for the admin web: `GET /api/admin/ai/run-logs` (JSON pages or CSV),
-//! `GET …/{id}`, `GET /api/admin/ai/alerts`, `POST …/{id}/ack` and `POST …/{id}/ignore`.
+//! Runs, alerts and feedback for the admin web: `GET /api/admin/ai/run-logs` (JSON pages or CSV),
+//! `GET …/{id}`, `GET /api/admin/ai/alerts`, `POST …/{id}/ack`, `POST …/{id}/ignore` and
+//! `GET /api/admin/ai/feedback` (JSON pages or CSV).
 
 mod alerts;
 mod details;
+mod feedback;
 mod list;
 mod table;
 
@@ -32,6 +34,7 @@ pub fn router(db: Db, callers: Callers) -> OpenApiRouter {
         .routes(routes!(alerts::list_alerts))
         .routes(routes!(alerts::acknowledge_alert))
         .routes(routes!(alerts::ignore_alert))
+        .routes(routes!(feedback::list_feedback))
         .routes(routes!(list::list_runs))
         .routes(routes!(details::show_run))
         .with_state(AppState { db, callers })

@@ -1,6 +1,7 @@
 //! `GET /api/xcx/chat/history`: the conversations of a user, newest activity first (CHAT-1).
 //! `GET /api/xcx/runtime-clock`: the clock of the user's site.
 
+mod feedback;
 mod runtime_clock;
 
 use axum::extract::{FromRef, State};
@@ -34,6 +35,7 @@ struct AppState {
 pub fn router(db: Db, callers: Callers) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(list_history))
+        .routes(routes!(feedback::set_feedback))
         .routes(routes!(runtime_clock::runtime_clock))
         .with_state(AppState { db, callers })
 }

@@ -37,6 +37,15 @@ struct MessageItem {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     reference_card: Option<serde_json::Value>,
+    /// The caller's feedback on the message.
+    #[schema(required)]
+    feedback: Option<GivenFeedback>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct GivenFeedback {
+    /// `up` or `down`.
+    rating: String,
 }
 
 impl MessagesPage {
@@ -61,6 +70,7 @@ impl From<Message> for MessageItem {
             created_at: message.created_at,
             status: message.state,
             reference_card: message.reference_card,
+            feedback: message.rating.map(|rating| GivenFeedback { rating }),
         }
     }
 }

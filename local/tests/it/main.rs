@@ -38,6 +38,7 @@ mod documents;
 mod emulator;
 mod fairness;
 mod faults;
+mod feedback;
 mod functions;
 mod gateway_twin;
 mod idempotency;

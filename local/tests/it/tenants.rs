@@ -211,6 +211,7 @@ async fn contents(parlor: &Parlor) -> Value {
              'messages', (select jsonb_agg(to_jsonb(m) order by id) from biz.ai_messages m),
              'runs', (select jsonb_agg(to_jsonb(l) order by id) from biz.ai_run_logs l),
              'jobs', (select jsonb_agg(to_jsonb(j) order by id) from biz.ai_trigger_jobs j),
+             'feedback', (select jsonb_agg(to_jsonb(f) order by id) from biz.ai_feedback f),
              'batches', (select jsonb_agg(to_jsonb(b) order by id) from biz.ai_batches b),
              'audit', (select jsonb_agg(to_jsonb(a) order by id) from biz.ai_admin_audit a))",
     )

@@ -127,6 +127,7 @@ begin
 
     l.site_id := p_site;
     l.user_id := p_user;
+    l.conversation_id := p_conversation;
     l.app_type := 'app1_chat';
     l.app_id := coalesce(r.agent_app_id, p_app_id);
     l.trigger_type := 'chat';

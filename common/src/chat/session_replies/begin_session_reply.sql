@@ -67,6 +67,7 @@ begin
     l.site_id := p_site;
     l.user_id := m.user_id;
     l.job_id := p_job;
+    l.conversation_id := c.id;
     l.app_type := 'app1_chat';
     l.app_id := r.app_id;
     l.trigger_type := 'session';

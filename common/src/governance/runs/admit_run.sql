@@ -36,11 +36,12 @@ begin
     end if;
     -- Rejected runs are logged and counted, so that the dashboard shows them. They cost no tokens.
     insert into biz.ai_run_logs (
-        id, site_id, user_id, app_type, app_id, trigger_type, member_id, job_id, status, alert_status,
-        prompt_version, request_prompt, local_day, latency_ms, error_code, created_at, finished_at)
+        id, site_id, user_id, app_type, app_id, trigger_type, member_id, job_id, conversation_id,
+        status, alert_status, prompt_version, request_prompt, local_day, latency_ms, error_code,
+        created_at, finished_at)
     values (
         l.id, l.site_id, l.user_id, l.app_type, l.app_id, l.trigger_type, l.member_id, l.job_id,
-        l.status,
+        l.conversation_id, l.status,
         case l.status when 'circuit_open' then 'pending' end, l.prompt_version,
         l.request_prompt, l.local_day, 0, l.status, l.created_at, l.created_at);
     insert into biz.ai_usage_daily as u (

@@ -143,6 +143,7 @@ fn value(name: &str, schema: &Value) -> Value {
         "member_ids" => json!([10_001]),
         "mode" => json!("live"),
         "monthly_limit" => json!(20_000_000),
+        "rating" => json!("up"),
         _ if schema["format"] == "uuid" => json!("00000000-0000-4000-8000-00000000abcd"),
         _ if schema["type"].to_string().contains("integer") => json!(1),
         _ => panic!("add a valid value of `{name}` to `value` in local/tests/it/harness/routes.rs"),

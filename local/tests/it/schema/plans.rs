@@ -72,6 +72,10 @@ const DATA: &str = "
     values ('00000000-0000-4000-8000-0000000000bc', 1, '{app3_clue}', '{7,8}', 2, 4000, now() + interval '1 hour', now(), 7);
     insert into biz.ai_trigger_jobs (site_id, event_type, connector_type, trigger_type, member_id, app_chain, batch_id)
     select 1, 'batch', 'batch', 'batch', n, '{app3_clue}', '00000000-0000-4000-8000-0000000000bc' from generate_series(7, 8) n;
+    insert into biz.ai_feedback (site_id, user_id, subject_type, subject_id, app_type, prompt_version, rating, created_at)
+    select 1, 1 + n % 200, 'message', n, 'app1_chat', 'app1_chat/' || n % 3, case n % 3 when 0 then 'down' else 'up' end,
+           now() - n * interval '10 minutes'
+    from generate_series(1, 20000) n;
     insert into biz.sites (id, name) select n, 'another' from generate_series(2, 20) n;
     insert into biz.ai_cache (site_id, cache_type, target_id, member_id, status, triggered_by, business_date, valid_days, result_json, expires_at)
     select 2 + n % 19, 'app3_clue', 'member:' || n, n, 'valid', 'event', current_date, 7, '{}', now() + interval '1 day'
@@ -88,7 +92,7 @@ const MODES: [&str; 2] = ["force_custom_plan", "force_generic_plan"];
 /// months, are excluded, because a sequential scan is best for them.
 const SCANNED: &str = "
     select relname::text from pg_stat_xact_user_tables
-    where relname ~ '^ai_(messages|conversations|run_logs|cache$|trigger_jobs|idempotency_keys|admin_audit|usage_da(ily|ys)|batches)'
+    where relname ~ '^ai_(messages|conversations|run_logs|cache$|trigger_jobs|idempotency_keys|admin_audit|usage_da(ily|ys)|batches|feedback)'
       and seq_scan > 0 and seq_tup_read > 0";
 
 /// A text that only one statement contains, and the parameters for it.
@@ -361,6 +365,16 @@ const EXAMPLES: &[(&str, &str)] = &[
         "1, 1, '00000000-0000-4000-8000-0000000000b1', 'title', '00000000-0000-4000-8000-0000000000a1'",
     ),
     ("set listed_sessions = listed_sessions + 1", "1, 1"),
+    (
+        "insert into biz.ai_feedback",
+        "1, 7, 'message', 5, 'app1_chat', null, null, 'up', '{}', null",
+    ),
+    ("delete from biz.ai_feedback", "1, 7, 'message', 6"),
+    ("for key share of m", "1, 1000000"),
+    (
+        "from biz.ai_feedback f\n                    where",
+        "1, null, null, null, null, 'up', 'app1_chat', null, 10001, null, null, 21, 0",
+    ),
 ];
 
 #[derive(serde::Deserialize)]
