@@ -1,15 +1,26 @@
-//! Conversations: opens the conversation of a context, and lists conversations.
+//! Conversations: opens the conversation of a context, lists, searches and exports conversations,
+//! and lets their users rename, pin and delete them.
+
+mod export;
+mod manage;
+mod search;
 
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+
+pub use self::{
+    export::{ExportedConversation, ExportedMessage, Part, export},
+    manage::{Change, change, delete},
+    search::{Hit, Hits, SearchText, search},
+};
 
 use crate::{
     governance::auth::Caller,
     platform::{
         db::{Db, StatementTimeout},
         error::{Error, Reason, Result},
-        paging::{Paging, Start, TimeKey, page},
+        paging::{PageStart, Paging, Start, page},
         words::words,
     },
 };
@@ -99,6 +110,8 @@ pub struct Conversation {
     pub public_id: uuid::Uuid,
     /// Set by a client. Defaults to the first 30 characters of the first message.
     pub title: String,
+    /// Pinned by its user.
+    pub pinned: bool,
     /// `general`, `task`, `customer`, `coach`, `board` or `bot`.
     pub context_type: String,
     /// The id that the client gave.
@@ -116,7 +129,7 @@ pub struct Conversation {
 /// A page of conversations.
 #[derive(Debug)]
 pub struct Conversations {
-    /// Newest activity first, ties by id.
+    /// Pinned ones first, then newest activity first, ties by id.
     pub items: Vec<Conversation>,
     /// Number of conversations that have a message.
     pub total: i64,
@@ -124,25 +137,32 @@ pub struct Conversations {
     pub next_cursor: Option<String>,
 }
 
+/// The key of this list: pinned, time of the newest activity in microseconds since 1970, and id.
+pub type ListKey = (bool, i64, i64);
+
 /// The scope of cursors of this list. A cursor is valid only in its own scope.
 pub fn list_scope(caller: &Caller) -> String {
     format!("history/{}", caller.user_id)
 }
 
 /// Lists the caller's conversations that have a message.
-pub async fn list(db: &Db, caller: &Caller, paging: &Paging<TimeKey>) -> Result<Conversations> {
+pub async fn list(db: &Db, caller: &Caller, paging: &Paging<ListKey>) -> Result<Conversations> {
+    let (pinned, start) = match paging.from {
+        PageStart::Offset(offset) => (true, PageStart::Offset(offset)),
+        PageStart::Key((pinned, at, id)) => (pinned, PageStart::Key((at, id))),
+    };
     let Start {
         offset,
         before,
         before_id,
-    } = Start::of(paging.from);
+    } = Start::of(start);
     // The total is a counter of the user, because counting rows becomes slower with each
     // conversation. The join is lateral so that an empty page still has the total. The query reads
     // one row more than the page to find out whether there is a next page.
     let rows = sqlx::query!(
         r#"
         select u.listed_conversations as total,
-               c.id as "id?", c.public_id as "public_id?", coalesce(c.title, '') as "title!",
+               c.id as "id?", c.public_id as "public_id?", coalesce(c.title, '') as "title!", c.pinned as "pinned?",
                c.context_type as "context_type?", c.context_id as "context_id?",
                coalesce(c.last_message_preview, '') as "last_message!", c.last_message_at,
                c.last_active_at as "last_active_at?", c.message_count as "message_count?",
@@ -151,12 +171,13 @@ pub async fn list(db: &Db, caller: &Caller, paging: &Paging<TimeKey>) -> Result<
         left join lateral (
             select * from biz.ai_conversations c
             where c.site_id = $1 and c.user_id = $2 and c.message_count > 0
-              and (c.last_active_at, c.id) < (coalesce($3, 'infinity'::timestamptz), coalesce($4::bigint, 0))
-            order by c.last_active_at desc, c.id desc
+              and (c.pinned, c.last_active_at, c.id)
+                  < ($7, coalesce($3, 'infinity'::timestamptz), coalesce($4::bigint, 0))
+            order by c.pinned desc, c.last_active_at desc, c.id desc
             limit $5 offset $6
         ) c on true
         where u.id = $2 and u.site_id = $1
-        order by c.last_active_at desc, c.id desc
+        order by c.pinned desc, c.last_active_at desc, c.id desc
         "#,
         caller.site_id,
         caller.user_id,
@@ -164,6 +185,7 @@ pub async fn list(db: &Db, caller: &Caller, paging: &Paging<TimeKey>) -> Result<
         before_id,
         paging.size + 1,
         offset,
+        pinned,
     )
     .fetch_all(db)
     .with_statement_timeout()
@@ -171,11 +193,12 @@ pub async fn list(db: &Db, caller: &Caller, paging: &Paging<TimeKey>) -> Result<
 
     let total = rows.first().map_or(0, |row| row.total);
     let rows = rows.into_iter().filter_map(|row| {
-        let key = (row.last_active_at?.timestamp_micros(), row.id?);
+        let key = (row.pinned?, row.last_active_at?.timestamp_micros(), row.id?);
         let conversation = Conversation {
             id: row.id?,
             public_id: row.public_id?,
             title: row.title,
+            pinned: row.pinned?,
             context_type: row.context_type?,
             context_id: row.context_id?,
             last_message: row.last_message,

@@ -87,9 +87,8 @@ impl Feedback {
         reasons: &[String],
         comment: Option<&str>,
     ) -> Result<Option<Self>> {
-        let rating = rating.map(|word| {
-            Rating::parse(word).ok_or(Error::invalid("rating", Reason::Unknown))
-        });
+        let rating =
+            rating.map(|word| Rating::parse(word).ok_or(Error::invalid("rating", Reason::Unknown)));
         let mut faults = Vec::new();
         for word in reasons {
             let fault = Fault::parse(word).ok_or(Error::invalid("reasons", Reason::Unknown))?;
@@ -139,7 +138,11 @@ pub(crate) async fn set(
     let Some(feedback) = feedback else {
         return remove(tx, caller, subject).await;
     };
-    let reasons: Vec<String> = feedback.reasons.iter().map(|fault| fault.name().to_owned()).collect();
+    let reasons: Vec<String> = feedback
+        .reasons
+        .iter()
+        .map(|fault| fault.name().to_owned())
+        .collect();
     sqlx::query!(
         "insert into biz.ai_feedback as f (site_id, user_id, subject_type, subject_id, app_type, prompt_version, run_id,
                                            rating, reasons, comment)

@@ -38,12 +38,14 @@ where
         async move {
             let rows = match step {
                 Step::Read(rows) => rows,
-                Step::After(key) => read(Start::of(PageStart::Key(key)))
-                    .await
-                    .inspect_err(|err| {
-                        let cause = telemetry::chain(err);
-                        span.in_scope(|| tracing::error!(cause, "export aborted"));
-                    })?,
+                Step::After(key) => {
+                    read(Start::of(PageStart::Key(key)))
+                        .await
+                        .inspect_err(|err| {
+                            let cause = telemetry::chain(err);
+                            span.in_scope(|| tracing::error!(cause, "export aborted"));
+                        })?
+                }
                 Step::End => return Ok(None),
             };
             let is_full = i64::try_from(rows.len()).is_ok_and(|rows| rows == size);

@@ -76,9 +76,8 @@ pub(crate) fn respond<T: Row>(
 
 fn rows<T: Row>(rows: &[T]) -> Result<Bytes> {
     write(Vec::new(), |table| {
-        rows.iter().try_for_each(|row| {
-            table.write_record(row.cells().into_iter().map(escape_formula))
-        })
+        rows.iter()
+            .try_for_each(|row| table.write_record(row.cells().into_iter().map(escape_formula)))
     })
 }
 

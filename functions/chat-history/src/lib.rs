@@ -1,8 +1,11 @@
-//! `GET /api/xcx/chat/history`: the conversations of a user, newest activity first (CHAT-1).
-//! `GET /api/xcx/runtime-clock`: the clock of the user's site.
+//! What users do with their conversations besides talking: the history (CHAT-1), search, export,
+//! rename, pin, delete, and feedback on replies. Also `GET /api/xcx/runtime-clock`.
 
+mod chat;
+mod export;
 mod feedback;
 mod runtime_clock;
+mod search;
 
 use axum::extract::{FromRef, State};
 use chrono::{DateTime, Utc};
@@ -35,6 +38,9 @@ struct AppState {
 pub fn router(db: Db, callers: Callers) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(list_history))
+        .routes(routes!(chat::change_chat, chat::delete_chat))
+        .routes(routes!(search::search_chats))
+        .routes(routes!(export::export_chats))
         .routes(routes!(feedback::set_feedback))
         .routes(routes!(runtime_clock::runtime_clock))
         .with_state(AppState { db, callers })
@@ -48,7 +54,8 @@ pub async fn from_env(env: Env) -> Result<OpenApiRouter, ConfigError> {
     Ok(router(db.clone(), Callers::new(secrets, db)))
 }
 
-/// Lists the caller's conversations that have messages, newest activity first.
+/// Lists the caller's conversations that have messages: pinned ones first, then newest activity
+/// first.
 #[utoipa::path(
     get, path = "/api/xcx/chat/history", tag = "chat", security(("bearer" = [])),
     params(
@@ -99,6 +106,7 @@ struct HistoryItem {
     /// Id in the session API.
     session_id: Uuid,
     title: String,
+    pinned: bool,
     context_type: String,
     context_id: String,
     /// The first 100 characters of the newest message that has text.
@@ -117,6 +125,7 @@ impl From<Conversation> for HistoryItem {
             id: conversation.id,
             session_id: conversation.public_id,
             title: conversation.title,
+            pinned: conversation.pinned,
             context_type: conversation.context_type,
             context_id: conversation.context_id,
             last_message: conversation.last_message,

@@ -164,6 +164,7 @@ fn render(head: ReplyHeader, event: Event, encoding: Encoding) -> (&'static str,
             let data = ErrorData {
                 message: match failure {
                     Failure::ContentBlocked => CONTENT_BLOCKED,
+                    Failure::Deleted => "对话已删除",
                     _ => "AI 服务暂时不可用",
                 },
                 code: failure.code(),

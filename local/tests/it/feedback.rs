@@ -29,7 +29,10 @@ async fn a_reply_is_rated_and_the_rating_is_replaced_and_removed() {
     let parlor = Parlor::start().await;
     let (_, reply) = ask(&parlor, COACH, "t", "你好").await;
     let chat = parlor.open(COACH, "t").await;
-    assert_eq!(parlor.messages(COACH, chat).await[1]["feedback"], json!(null));
+    assert_eq!(
+        parlor.messages(COACH, chat).await[1]["feedback"],
+        json!(null)
+    );
 
     for _ in 0..2 {
         let rated = parlor.rate(COACH, &reply, &json!({ "rating": "up" })).await;
@@ -54,7 +57,10 @@ async fn a_reply_is_rated_and_the_rating_is_replaced_and_removed() {
         let removed = parlor.rate(COACH, &reply, &json!({ "rating": null })).await;
         assert_eq!(removed.ok()["rating"], json!(null));
     }
-    assert_eq!(parlor.messages(COACH, chat).await[1]["feedback"], json!(null));
+    assert_eq!(
+        parlor.messages(COACH, chat).await[1]["feedback"],
+        json!(null)
+    );
     let left: i64 = sqlx::query_scalar("select count(*) from biz.ai_feedback")
         .fetch_one(&parlor.db)
         .await
@@ -72,11 +78,18 @@ async fn invalid_feedback_is_refused_with_its_field() {
         (json!({ "rating": 1 }), "rating"),
         (json!({ "rating": "down", "reasons": ["rude"] }), "reasons"),
         (json!({ "rating": "down", "reasons": "other" }), "reasons"),
-        (json!({ "rating": "up", "comment": "字".repeat(2_001) }), "comment"),
+        (
+            json!({ "rating": "up", "comment": "字".repeat(2_001) }),
+            "comment",
+        ),
         (json!({ "rating": "up", "comment": "a\0" }), "comment"),
     ] {
         let refused = parlor.rate(COACH, &reply, &body).await;
-        assert_eq!(refused.refused(422, "invalid_request")["field"], field, "{body}");
+        assert_eq!(
+            refused.refused(422, "invalid_request")["field"],
+            field,
+            "{body}"
+        );
     }
     let up = json!({ "rating": "up" });
     let own_message = parlor.rate(COACH, &message, &up).await;
@@ -90,7 +103,10 @@ async fn admins_see_feedback_with_question_answer_and_run() {
     let parlor = Parlor::start().await;
     let (_, first) = ask(&parlor, COACH, "t", "今天先做什么？").await;
     let run = parlor.last_run().await;
-    parlor.rate(COACH, &first, &json!({ "rating": "up" })).await.ok();
+    parlor
+        .rate(COACH, &first, &json!({ "rating": "up" }))
+        .await
+        .ok();
     let session = parlor.begin_session(STAFF).await;
     parlor.create_message(STAFF, &session, "谁最忙？").await;
     parlor.work().await;
@@ -103,7 +119,11 @@ async fn admins_see_feedback_with_question_answer_and_run() {
     let page = parlor.get(SITE_ADMIN, LIST).await;
     let page = page.ok();
     assert_eq!(
-        (&page["total"], &page["total_is_estimate"], &page["next_cursor"]),
+        (
+            &page["total"],
+            &page["total_is_estimate"],
+            &page["next_cursor"]
+        ),
         (&json!(2), &json!(false), &json!(null))
     );
     let [down, up] = [&page["items"][0], &page["items"][1]];
@@ -117,7 +137,11 @@ async fn admins_see_feedback_with_question_answer_and_run() {
     );
     assert_eq!(
         (&down["question"], &down["run_id"], &down["prompt_version"]),
-        (&json!("谁最忙？"), &bot_run["id"], &bot_run["prompt_version"])
+        (
+            &json!("谁最忙？"),
+            &bot_run["id"],
+            &bot_run["prompt_version"]
+        )
     );
     assert_eq!(down["answer"], bot_run["response_text"]);
     assert_eq!(
@@ -137,7 +161,11 @@ async fn admins_see_feedback_with_question_answer_and_run() {
     ] {
         let page = parlor.get(SITE_ADMIN, &format!("{LIST}?{filter}")).await;
         assert_eq!(page.ok()["total"], count, "{filter}");
-        assert_eq!(page.body["items"].as_array().unwrap().len(), count, "{filter}");
+        assert_eq!(
+            page.body["items"].as_array().unwrap().len(),
+            count,
+            "{filter}"
+        );
     }
     let other = parlor.get(OTHER_SITE_ADMIN, LIST).await;
     assert_eq!(other.ok()["total"], 0);
@@ -151,7 +179,9 @@ async fn admins_see_feedback_with_question_answer_and_run() {
         dashboard.ok()["thumbs"],
         json!([{ "app_type": "app1_chat", "prompt_version": version, "up": 1, "down": 1 }])
     );
-    let dashboard = parlor.get(OTHER_SITE_ADMIN, "/api/admin/ai/dashboard").await;
+    let dashboard = parlor
+        .get(OTHER_SITE_ADMIN, "/api/admin/ai/dashboard")
+        .await;
     assert_eq!(dashboard.ok()["thumbs"], json!([]));
 }
 
@@ -160,7 +190,10 @@ async fn pages_of_feedback_are_followed_by_cursor() {
     let parlor = Parlor::start().await;
     for task in 0..3 {
         let (_, reply) = ask(&parlor, COACH, &format!("t{task}"), "你好").await;
-        parlor.rate(COACH, &reply, &json!({ "rating": "up" })).await.ok();
+        parlor
+            .rate(COACH, &reply, &json!({ "rating": "up" }))
+            .await
+            .ok();
     }
     let first = parlor.get(SITE_ADMIN, &format!("{LIST}?page_size=2")).await;
     let cursor = first.ok()["next_cursor"].as_str().unwrap();

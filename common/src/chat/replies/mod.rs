@@ -98,6 +98,8 @@ pub enum Failure {
     Deadline,
     /// The database could not store the end, or the function that made the reply was killed.
     Unavailable,
+    /// The conversation was deleted while the reply was read.
+    Deleted,
 }
 
 impl Failure {
@@ -109,6 +111,7 @@ impl Failure {
             Self::ContentBlocked => "content_blocked",
             Self::Deadline => "deadline",
             Self::Unavailable => "unavailable",
+            Self::Deleted => "gone",
         }
     }
 
@@ -116,7 +119,7 @@ impl Failure {
     pub const fn is_retryable(self) -> bool {
         match self {
             Self::Upstream { retryable } => retryable,
-            Self::ContentBlocked => false,
+            Self::ContentBlocked | Self::Deleted => false,
             Self::UpstreamTimeout | Self::Deadline | Self::Unavailable => true,
         }
     }

@@ -221,6 +221,12 @@ impl ReplyStream {
                 Err(Error::Unavailable(_)) if last_read.elapsed() < GIVE_UP_AFTER => {
                     self.source = Source::Stored(Next::ReadAt(Instant::now() + READ_AGAIN_AFTER));
                 }
+                Err(Error::NotFound) => {
+                    return Some(self.end(Event::Broken {
+                        state: State::Failed,
+                        failure: Failure::Deleted,
+                    }));
+                }
                 Err(err) => {
                     tracing::warn!(message_id = self.message_id, cause = %err, "the reply could not be read");
                     return Some(self.end(Event::Broken {

@@ -17,7 +17,7 @@ create type begun_session_reply as (
 comment on type begun_session_reply is
     'outcome: running, lost if another worker has the job, or why there is no run: busy, '
     'budget_exceeded, circuit_open, agent_gone, bot_disabled, not_granted, unknown (the bot), '
-    'user_disabled. history: newest turn first, null if there is a session_id';
+    'user_disabled, deleted (the conversation). history: newest turn first, null if there is a session_id';
 
 -- Locks: job, conversation, site, circuit, usage.
 create function begin_session_reply(
@@ -44,6 +44,7 @@ begin
     select * into m from biz.ai_messages where id = l.message_id and site_id = p_site;
     select * into c from biz.ai_conversations where id = m.conversation_id and site_id = p_site
     for no key update;
+    if not found then r.outcome := 'deleted'; return r; end if;
     select a.app_id into r.app_id from biz.agents a
     where a.id = c.agent_id and a.deleted_at is null;
     if not found then r.outcome := 'agent_gone'; return r; end if;

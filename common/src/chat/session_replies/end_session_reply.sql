@@ -29,6 +29,8 @@ begin
         select m.conversation_id from biz.ai_messages m
         where m.id = v_message and m.site_id = p_site)
     for no key update;
+    -- The conversation was deleted between the claim of the job and its reply.
+    if not found then return true; end if;
     insert into biz.ai_messages (
         conversation_id, site_id, user_id, seq, role, content, state, reply_to, tokens_used,
         error_code, created_at, finished_at)

@@ -77,11 +77,7 @@ impl FeedbackQuery {
 }
 
 /// Lists feedback, newest first.
-pub async fn list(
-    db: &Db,
-    query: &FeedbackQuery,
-    paging: &Paging<TimeKey>,
-) -> Result<Page<Entry>> {
+pub async fn list(db: &Db, query: &FeedbackQuery, paging: &Paging<TimeKey>) -> Result<Page<Entry>> {
     let start = Start::of(paging.from);
     let (total, entries) = read(db, query, &start, paging.size + 1, MAX_COUNTED + 1).await?;
     let keyed = entries.into_iter().map(|entry| (entry.key(), entry));

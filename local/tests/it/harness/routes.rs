@@ -142,6 +142,7 @@ fn value(name: &str, schema: &Value) -> Value {
         "event_type" => json!("etl.finished"),
         "member_ids" => json!([10_001]),
         "mode" => json!("live"),
+        "q" => json!("你好"),
         "monthly_limit" => json!(20_000_000),
         "rating" => json!("up"),
         _ if schema["format"] == "uuid" => json!("00000000-0000-4000-8000-00000000abcd"),

@@ -247,7 +247,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ),
     (
         "select u.listed_conversations as total",
-        "1, 7, now(), 6, 20, 0",
+        "1, 7, now(), 6, 20, 0, false",
     ),
     (
         "from finish_reply(",
@@ -366,13 +366,27 @@ const EXAMPLES: &[(&str, &str)] = &[
     ),
     ("set listed_sessions = listed_sessions + 1", "1, 1"),
     (
+        "pinned = coalesce($5, f.pinned), updated_at",
+        "1, 6, 7, '标题', true",
+    ),
+    ("delete_conversation(", "1, 7, 6"),
+    (
+        "with range as materialized",
+        "1, 7, 9223372036854775807, 'hello', true, 20000, 21, 20, 60",
+    ),
+    ("c.message_count > 0 and c.id > $3", "1, 7, 0, 100"),
+    (
+        "m.conversation_id = $3 and m.site_id = $1",
+        "1, 7, 6, 0, 50",
+    ),
+    (
         "insert into biz.ai_feedback",
         "1, 7, 'message', 5, 'app1_chat', null, null, 'up', '{}', null",
     ),
     ("delete from biz.ai_feedback", "1, 7, 'message', 6"),
     ("for key share of m", "1, 1000000"),
     (
-        "from biz.ai_feedback f\n                    where",
+        "coalesce(question.content",
         "1, null, null, null, null, 'up', 'app1_chat', null, 10001, null, null, 21, 0",
     ),
 ];
