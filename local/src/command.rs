@@ -243,6 +243,7 @@ pub fn idle_state() -> Result<gateway::AppState, AnyError> {
         replies,
         queue: JobQueue::none(),
         limits: SendLimits::from_env(&nothing)?,
+        reports: ReportRules::from_env(&nothing)?,
         cors: Cors::closed(),
     })
 }

@@ -24,6 +24,7 @@ pub struct AppState {
     pub queue: JobQueue,
     /// Limits of messages to a bot.
     pub limits: SendLimits,
+    pub reports: ReportRules,
     pub cors: Cors,
 }
 
@@ -35,6 +36,7 @@ pub fn functions(state: &AppState) -> Vec<(&'static str, OpenApiRouter)> {
         replies,
         queue,
         limits,
+        reports,
         cors: _,
     } = state.clone();
     let callers = Callers::new(secrets, db.clone());
@@ -57,7 +59,7 @@ pub fn functions(state: &AppState) -> Vec<(&'static str, OpenApiRouter)> {
         ),
         (
             "chat-history",
-            chat_history::router(db.clone(), callers.clone()),
+            chat_history::router(db.clone(), callers.clone(), reports),
         ),
         (
             "chat-messages",

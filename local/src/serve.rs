@@ -179,6 +179,7 @@ async fn build_state(
         replies,
         queue,
         limits: SendLimits::from_env(env)?,
+        reports: ReportRules::from_env(env)?,
         cors: Cors::from_env(env)?,
     };
     Ok((state, worker))

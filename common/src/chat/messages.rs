@@ -1,6 +1,13 @@
-//! Messages: checks of a message's content and id, pages of a conversation, and feedback.
+//! Messages: checks of a message's content and id, pages of a conversation, feedback, and messages
+//! that admins block.
+
+mod block;
 
 use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+
+pub(in crate::chat) use self::block::block;
+pub use self::block::set_blocked;
 
 use crate::{
     governance::{
@@ -89,8 +96,10 @@ pub struct Message {
     pub id: i64,
     /// `user`, `assistant` or `system`.
     pub role: String,
-    /// The text so far.
+    /// The text so far. A fixed text if the message is blocked.
     pub content: String,
+    /// Blocked by an admin.
+    pub blocked: bool,
     /// `complete`, `streaming`, `stopped`, `interrupted` or `failed`.
     pub state: String,
     /// A card that the client shows next to the message.
@@ -158,7 +167,8 @@ pub async fn list(
             where c.id = $2 and c.site_id = $1
         )
         select c.user_id as owner, c.message_count as total,
-               m.id as "id?", m.seq as "seq?", m.role as "role?", m.content as "content?", m.state as "state?",
+               m.id as "id?", m.seq as "seq?", m.role as "role?", visible_text(m.content, m.blocked_at) as "content?",
+               m.blocked_at is not null as "blocked!", m.state as "state?",
                m.reference_card, m.created_at as "created_at?",
                (select f.rating::text from biz.ai_feedback f
                 where f.site_id = $1 and f.user_id = $3 and f.subject_type = 'message' and f.subject_id = m.id) as rating
@@ -209,6 +219,7 @@ pub async fn list(
             id,
             role: row.role.unwrap_or_default(),
             content: row.content.unwrap_or_default(),
+            blocked: row.blocked,
             state: row.state.unwrap_or_default(),
             reference_card: row.reference_card,
             rating: row.rating,
@@ -274,6 +285,33 @@ pub async fn set_feedback(
     feedback::set(&mut tx, caller, subject, &origin, feedback).await?;
     tx.commit().await?;
     Ok(())
+}
+
+/// Checks that a message is of one of the caller's conversations, and keeps it from being deleted
+/// until the transaction ends.
+///
+/// # Errors
+/// [`Error::NotFound`], also for a message of another site. [`Error::NotOwner`] for a message of
+/// another user.
+pub(in crate::chat) async fn check_owner(
+    tx: &mut PgConnection,
+    caller: &Caller,
+    message_id: i64,
+) -> Result<()> {
+    let owner = sqlx::query_scalar!(
+        "select user_id from biz.ai_messages where id = $2 and site_id = $1 for key share",
+        caller.site_id,
+        message_id,
+    )
+    .fetch_optional(tx)
+    .with_statement_timeout()
+    .await?
+    .ok_or(Error::NotFound)?;
+    if owner == caller.user_id {
+        Ok(())
+    } else {
+        Err(Error::NotOwner)
+    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ pub mod bots;
 pub mod conversations;
 pub mod messages;
 pub mod replies;
+pub mod reports;
 mod session_or_history;
 pub mod session_replies;
 pub mod sessions;

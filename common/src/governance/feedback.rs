@@ -111,7 +111,7 @@ impl Feedback {
 ///
 /// # Errors
 /// [`Error::Invalid`].
-fn remark(field: &'static str, text: Option<&str>) -> Result<Option<String>> {
+pub(crate) fn remark(field: &'static str, text: Option<&str>) -> Result<Option<String>> {
     let Some(text) = text.map(str::trim).filter(|text| !text.is_empty()) else {
         return Ok(None);
     };

@@ -13,7 +13,7 @@ use crate::{
     governance::{
         apps::App,
         audit::{self, Action},
-        auth::SiteScope,
+        auth::{Caller, Role, SiteScope},
     },
     insights::facts::Period,
     platform::{
@@ -315,6 +315,28 @@ impl ResultQuery {
             status,
         } = self;
         format!("cache/{scope:?}/{app:?}/{status:?}/{target_id:?}")
+    }
+}
+
+/// Checks that the caller's role may read a result, and keeps the result from being deleted until
+/// the transaction ends.
+///
+/// # Errors
+/// [`Error::NotFound`], also for a result of another site. [`Error::Forbidden`] for figures of the
+/// site, which only managers may read.
+pub(crate) async fn check_reader(tx: &mut PgConnection, caller: &Caller, id: i64) -> Result<()> {
+    let app = sqlx::query_scalar!(
+        r#"select cache_type::text as "app!" from biz.ai_cache where id = $2 and site_id = $1 for key share"#,
+        caller.site_id,
+        id,
+    )
+    .fetch_optional(tx)
+    .with_statement_timeout()
+    .await?
+    .ok_or(Error::NotFound)?;
+    match (App::from_sql(&app, "biz.ai_cache")?, caller.role) {
+        (App::Finance | App::FinanceArea, Role::Coach | Role::Staff) => Err(Error::Forbidden),
+        _ => Ok(()),
     }
 }
 

@@ -1,9 +1,10 @@
 //! What users do with their conversations besides talking: the history (CHAT-1), search, export,
-//! rename, pin, delete, and feedback on replies. Also `GET /api/xcx/runtime-clock`.
+//! rename, pin, delete, feedback and reports. Also `GET /api/xcx/runtime-clock`.
 
 mod chat;
 mod export;
 mod feedback;
+mod reports;
 mod runtime_clock;
 mod search;
 
@@ -12,7 +13,10 @@ use chrono::{DateTime, Utc};
 use common::{
     Result,
     chat::conversations::{self, Conversation},
-    governance::auth::{Caller, Callers, JwtSecrets},
+    governance::{
+        auth::{Caller, Callers, JwtSecrets},
+        reports::ReportRules,
+    },
     platform::{
         db::{self, DatabaseConfig, Db},
         env::{ConfigError, Env},
@@ -32,18 +36,24 @@ const PAGE_SIZE: i64 = 20;
 struct AppState {
     db: Db,
     callers: Callers,
+    reports: ReportRules,
 }
 
 /// The function's routes.
-pub fn router(db: Db, callers: Callers) -> OpenApiRouter {
+pub fn router(db: Db, callers: Callers, reports: ReportRules) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(list_history))
         .routes(routes!(chat::change_chat, chat::delete_chat))
         .routes(routes!(search::search_chats))
         .routes(routes!(export::export_chats))
         .routes(routes!(feedback::set_feedback))
+        .routes(routes!(reports::create_report, reports::list_own_reports))
         .routes(routes!(runtime_clock::runtime_clock))
-        .with_state(AppState { db, callers })
+        .with_state(AppState {
+            db,
+            callers,
+            reports,
+        })
 }
 
 /// Builds the routes, configured by the environment.
@@ -51,7 +61,8 @@ pub async fn from_env(env: Env) -> Result<OpenApiRouter, ConfigError> {
     let (database, secrets) =
         tokio::try_join!(DatabaseConfig::from_env(&env), JwtSecrets::from_env(&env))?;
     let db = db::connect_lazy(&database)?;
-    Ok(router(db.clone(), Callers::new(secrets, db)))
+    let reports = ReportRules::from_env(&env)?;
+    Ok(router(db.clone(), Callers::new(secrets, db), reports))
 }
 
 /// Lists the caller's conversations that have messages: pinned ones first, then newest activity

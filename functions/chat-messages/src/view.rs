@@ -29,7 +29,10 @@ struct MessageItem {
     id: i64,
     /// `user`, `assistant` or `system`.
     role: String,
+    /// A fixed text if the message is blocked.
     content: String,
+    /// True if an admin has blocked the message.
+    blocked: bool,
     created_at: DateTime<Utc>,
     /// `complete`, `streaming`, `stopped`, `interrupted` or `failed`.
     status: String,
@@ -67,6 +70,7 @@ impl From<Message> for MessageItem {
             id: message.id,
             role: message.role,
             content: message.content,
+            blocked: message.blocked,
             created_at: message.created_at,
             status: message.state,
             reference_card: message.reference_card,

@@ -242,6 +242,7 @@ pub fn tools(database_url: &str, upstream: String) -> Result<AppState> {
         replies,
         queue: JobQueue::none(),
         limits: SendLimits::from_env(&nothing)?,
+        reports: ReportRules::from_env(&nothing)?,
         cors: Cors::closed(),
     })
 }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
 
 use crate::harness::{
-    events::{EventStream, terminal, text},
+    events::{EventStream, text},
     invariants,
     parlor::{Answer, COACH, OTHER_SITE, Parlor, STAFF, Setup, answer},
 };
@@ -239,7 +239,7 @@ async fn a_conversation_is_not_deleted_while_its_reply_is_made() {
         events[0].data["messageId"]
     );
     parlor.simulator.release();
-    assert_eq!(terminal(&stream.rest().await).name, "done");
+    assert_eq!(stream.rest().await.last().unwrap().name, "done");
     invariants::check(&parlor, COACH, chat).await;
     assert_eq!(parlor.delete_chat(COACH, chat).await.status, 204);
     let stream = format!("/api/xcx/chat/stream/{}", events[0].data["messageId"]);
@@ -283,7 +283,7 @@ async fn a_reader_of_a_deleted_reply_gets_a_clean_end() {
     assert_eq!(parlor.delete_chat(COACH, chat).await.status, 204);
     let end = reader.rest().await;
     assert_eq!(text(&end), "");
-    let end = terminal(&end);
+    let end = end.last().unwrap();
     assert_eq!(
         (&*end.name, &end.data["code"], &end.data["retryable"]),
         ("error", &json!("gone"), &json!(false))

@@ -13,7 +13,7 @@ use crate::harness::database::TestDatabase;
 /// A row for each table, in an order that foreign keys allow. `$n` is a different number each time.
 ///
 /// If a migration adds a requirement to a table, its insert here must be updated.
-const ROWS: [(&str, &str); 22] = [
+const ROWS: [(&str, &str); 23] = [
     (
         "sites",
         "insert into biz.sites (id, name) values ($n, 'site')",
@@ -102,6 +102,11 @@ const ROWS: [(&str, &str); 22] = [
         "ai_feedback",
         "insert into biz.ai_feedback (site_id, user_id, subject_type, subject_id, app_type, rating) \
          values ($n, $n, 'message', $n, 'app1_chat', 'up')",
+    ),
+    (
+        "ai_reports",
+        "insert into biz.ai_reports (site_id, user_id, subject_type, subject_id, reason, due_at) \
+         values ($n, $n, 'message', $n, 'other', now())",
     ),
     (
         "function_schemas",

@@ -17,6 +17,7 @@ struct Objects {
     run: i64,
     job: i64,
     batch: String,
+    report: i64,
 }
 
 impl Objects {
@@ -42,7 +43,10 @@ impl Objects {
         .fetch_one(&parlor.db)
         .await
         .unwrap();
+        let body = json!({ "subjectType": "message", "subjectId": reply, "reason": "other" });
+        let report = parlor.post(COACH, "/api/xcx/reports", &body).await;
         Self {
+            report: report.created()["reportId"].as_i64().unwrap(),
             chat,
             reply,
             session: session.created()["session"]["id"]
@@ -63,6 +67,8 @@ impl Objects {
             _ if template.contains("{messageId}") => self.reply.to_string(),
             _ if template.contains("{chatId}") => self.chat.to_string(),
             _ if template.starts_with("/api/chat/sessions/{id}") => self.session.clone(),
+            _ if template.starts_with("/api/admin/ai/reports/{id}") => self.report.to_string(),
+            _ if template.starts_with("/api/admin/ai/messages/{id}") => self.reply.to_string(),
             _ if template.starts_with("/api/admin/ai/trigger-jobs/{id}") => self.job.to_string(),
             _ if template.starts_with("/api/admin/ai/run-logs/{id}")
                 || template.starts_with("/api/admin/ai/alerts/{id}") =>
@@ -211,6 +217,7 @@ async fn contents(parlor: &Parlor) -> Value {
              'messages', (select jsonb_agg(to_jsonb(m) order by id) from biz.ai_messages m),
              'runs', (select jsonb_agg(to_jsonb(l) order by id) from biz.ai_run_logs l),
              'jobs', (select jsonb_agg(to_jsonb(j) order by id) from biz.ai_trigger_jobs j),
+             'reports', (select jsonb_agg(to_jsonb(r) order by id) from biz.ai_reports r),
              'feedback', (select jsonb_agg(to_jsonb(f) order by id) from biz.ai_feedback f),
              'batches', (select jsonb_agg(to_jsonb(b) order by id) from biz.ai_batches b),
              'audit', (select jsonb_agg(to_jsonb(a) order by id) from biz.ai_admin_audit a))",

@@ -43,8 +43,11 @@ begin
         delete from biz.ai_messages where conversation_id = c.id and site_id = p_site returning id
     )
     select array_agg(id) into v_messages from gone;
-    -- After the messages: feedback locks its message, so that none can be added now.
+    -- After the messages: feedback and reports lock their message, so that none can be added now.
     delete from biz.ai_feedback
+    where user_id = p_user and site_id = p_site and subject_type = 'message'
+      and subject_id = any (v_messages);
+    update biz.ai_reports set text = null
     where user_id = p_user and site_id = p_site and subject_type = 'message'
       and subject_id = any (v_messages);
     delete from biz.ai_conversations where id = c.id and site_id = p_site;
@@ -57,5 +60,5 @@ begin
 end $$;
 
 comment on function delete_conversation is
-    'Deletes a conversation with all its texts, or returns the refusal that applies. The runs remain '
-    'without prompt and answer';
+    'Deletes a conversation with all its texts, or returns the refusal that applies. Runs and '
+    'reports remain, without their texts';

@@ -1,7 +1,8 @@
 //! Searches the caller's messages and titles for a text.
 //!
 //! There is no text index: it would need an extension that not every PostgreSQL has. So a request
-//! reads a bounded number of messages, newest first, and its cursor continues there.
+//! reads a bounded number of messages, newest first, and its cursor continues there. The collation
+//! of the database decides which letters have upper and lower case; `C` knows those of ASCII.
 
 use chrono::{DateTime, Utc};
 
@@ -101,12 +102,13 @@ pub async fn search(
         )
         select range.first, range.messages as "messages!", m.id as "id?", m.conversation_id as "conversation_id?",
                m.created_at as "created_at?",
-               substr(m.content, greatest(1, strpos(case when $5 then lower(m.content) else m.content end, sought) - $8), $9) as snippet,
+               substr(m.text, greatest(1, strpos(case when $5 then lower(m.text) else m.text end, sought) - $8), $9) as snippet,
                (select c.title from biz.ai_conversations c where c.id = m.conversation_id and c.site_id = $1) as title
         from range cross join text left join lateral (
-            select * from biz.ai_messages m
+            select m.*, v.text from biz.ai_messages m cross join lateral (
+                select visible_text(m.content, m.blocked_at) as text) v
             where m.user_id = $2 and m.site_id = $1 and m.id < $3 and m.id >= range.first and m.role <> 'system'
-              and (strpos(case when $5 then lower(m.content) else m.content end, text.sought) > 0
+              and (strpos(case when $5 then lower(v.text) else v.text end, text.sought) > 0
                    or m.seq = 1 and strpos((
                        select case when $5 then lower(c.title) else c.title end from biz.ai_conversations c
                        where c.id = m.conversation_id and c.site_id = $1), text.sought) > 0)

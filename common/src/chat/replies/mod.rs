@@ -242,9 +242,9 @@ impl Replies {
         place: ResumePoint,
         killed_at: Option<Instant>,
     ) -> Result<(ReplyHeader, ReplyStream)> {
-        let header = resume::find(&self.0.db, caller, place).await?;
+        let (header, chars) = resume::find(&self.0.db, caller, place).await?;
         let db = self.0.db.clone();
-        let stream = ReplyStream::stored(db, caller, header.message_id, killed_at, place.chars());
+        let stream = ReplyStream::stored(db, caller, header.message_id, killed_at, chars);
         Ok((header, stream))
     }
 

@@ -73,11 +73,6 @@ impl ResumePoint {
             field: "after",
         })
     }
-
-    /// Number of characters that the client already has.
-    pub fn chars(self) -> usize {
-        self.at.chars
-    }
 }
 
 /// The first event of a resumed reply.
@@ -105,10 +100,18 @@ impl From<&Start> for ReplyHeader {
 }
 
 /// Finds a reply of the caller and checks the position.
-pub(super) async fn find(db: &Db, caller: &Caller, place: ResumePoint) -> Result<ReplyHeader> {
+///
+/// Returns the number of characters that the client keeps: those that it has, or none if the text
+/// of the reply was replaced by another.
+pub(super) async fn find(
+    db: &Db,
+    caller: &Caller,
+    place: ResumePoint,
+) -> Result<(ReplyHeader, usize)> {
     let row = sqlx::query!(
         r#"
         select user_id, conversation_id, reply_to, created_at, char_length(content) as "chars!",
+               (blocked_at is not null or error_code is not distinct from 'content_blocked') as "replaced!",
                -- In progress, or ended by the sweep because its function was killed.
                (state = 'streaming' or error_code is not distinct from 'interrupted') as "ahead!"
         from biz.ai_messages
@@ -124,6 +127,15 @@ pub(super) async fn find(db: &Db, caller: &Caller, place: ResumePoint) -> Result
     if row.user_id != caller.user_id {
         return Err(Error::NotOwner);
     }
+    let header = ReplyHeader {
+        conversation_id: row.conversation_id,
+        user_message_id: row.reply_to,
+        message_id: place.at.message_id,
+        created_at: row.created_at,
+    };
+    if row.replaced {
+        return Ok((header, 0));
+    }
     // A live client may have received text that is not stored yet, up to `MAX_UNSAVED` bytes. This
     // remains so if the function was killed.
     let ahead = if row.ahead { MAX_UNSAVED } else { 0 };
@@ -131,12 +143,7 @@ pub(super) async fn find(db: &Db, caller: &Caller, place: ResumePoint) -> Result
     if place.at.chars > most {
         return Err(Error::invalid(place.field, Reason::BeyondEnd));
     }
-    Ok(ReplyHeader {
-        conversation_id: row.conversation_id,
-        user_message_id: row.reply_to,
-        message_id: place.at.message_id,
-        created_at: row.created_at,
-    })
+    Ok((header, place.at.chars))
 }
 
 #[cfg(test)]

@@ -263,10 +263,10 @@ impl ReplyStream {
             select state, error_code, tokens_used, t.text as "text!",
                    -- Counting a long text takes as long as cutting it, so it is counted only if there is
                    -- nothing new. `offset 0` keeps the planner from cutting the text twice.
-                   case t.text when '' then char_length(content) end as chars,
+                   case t.text when '' then char_length(visible_text(content, blocked_at)) end as chars,
                    extract(epoch from lease_until - clock_timestamp())::double precision as lease_seconds
             from biz.ai_messages
-            cross join lateral (select substring(content from $4::integer for $5::integer) offset 0) t (text)
+            cross join lateral (select substring(visible_text(content, blocked_at) from $4::integer for $5::integer) offset 0) t (text)
             where id = $2 and site_id = $1 and user_id = $3 and role = 'assistant'
             "#,
             self.site_id,

@@ -15,6 +15,7 @@ declare
     c biz.ai_conversations;
     v_message bigint;
     v_reply bigint;
+    v_began_at timestamptz;
     v_now timestamptz := clock_timestamp();
 begin
     update biz.ai_trigger_jobs set
@@ -22,7 +23,7 @@ begin
         lease_until = null, finished_at = v_now, error_code = p_error_code,
         error_message = p_error_message
     where id = p_job and site_id = p_site and claims = p_claim and status = 'running'
-    returning message_id into v_message;
+    returning message_id, started_at into v_message, v_began_at;
     if not found then return false; end if;
     select v.* into c from biz.ai_conversations v
     where v.id = (
@@ -49,7 +50,10 @@ begin
                 case when p_session_id = c.dashscope_session_id
                      then c.dashscope_session_rounds + 1 else 1 end,
             dashscope_session_at = v_now,
-            dashscope_session_id = p_session_id
+            -- block_message may have dropped the session meanwhile, as in finish_reply.
+            dashscope_session_id = case
+                when c.dashscope_session_id is not null
+                  or coalesce(c.dashscope_session_at <= v_began_at, true) then p_session_id end
         where id = c.id and site_id = p_site;
     end if;
     return true;

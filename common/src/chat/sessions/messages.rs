@@ -92,7 +92,7 @@ pub async fn messages(
         select p.user_id as owner, p.bot_id, ($4::bigint is null and $5::bigint is null or p.anchor is not null) as "is_known!",
                case when $5::bigint is not null then p.last_seq < p.message_count else p.first_seq > 1 end as "has_more!",
                p.nickname, coalesce(b.display_name, b.name, '') as "bot_name!",
-               m.id as "id?", m.role as "role?", m.content as "content?", m.content_type as "content_type?", m.reply_to,
+               m.id as "id?", m.role as "role?", visible_text(m.content, m.blocked_at) as "content?", m.content_type as "content_type?", m.reply_to,
                m.state as "state?", m.created_at as "created_at?",
                case m.role when 'user' then exists (
                         select from biz.ai_messages a

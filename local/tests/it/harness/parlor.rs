@@ -190,6 +190,7 @@ impl Parlor {
             replies,
             queue: JobQueue::none(),
             limits: SendLimits::from_env(&env).unwrap(),
+            reports: ReportRules::from_env(&env).unwrap(),
             cors: Cors::from_env(&env).unwrap(),
         };
         let app = gateway::app(&tools);

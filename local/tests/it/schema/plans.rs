@@ -76,6 +76,8 @@ const DATA: &str = "
     select 1, 1 + n % 200, 'message', n, 'app1_chat', 'app1_chat/' || n % 3, case n % 3 when 0 then 'down' else 'up' end,
            now() - n * interval '10 minutes'
     from generate_series(1, 20000) n;
+    insert into biz.ai_reports (site_id, user_id, subject_type, subject_id, reason, due_at)
+    select 1, 1 + n % 200, 'message', n, 'other', now() + interval '15 days' from generate_series(1, 2000) n;
     insert into biz.sites (id, name) select n, 'another' from generate_series(2, 20) n;
     insert into biz.ai_cache (site_id, cache_type, target_id, member_id, status, triggered_by, business_date, valid_days, result_json, expires_at)
     select 2 + n % 19, 'app3_clue', 'member:' || n, n, 'valid', 'event', current_date, 7, '{}', now() + interval '1 day'
@@ -92,7 +94,7 @@ const MODES: [&str; 2] = ["force_custom_plan", "force_generic_plan"];
 /// months, are excluded, because a sequential scan is best for them.
 const SCANNED: &str = "
     select relname::text from pg_stat_xact_user_tables
-    where relname ~ '^ai_(messages|conversations|run_logs|cache$|trigger_jobs|idempotency_keys|admin_audit|usage_da(ily|ys)|batches|feedback)'
+    where relname ~ '^ai_(messages|conversations|run_logs|cache$|trigger_jobs|idempotency_keys|admin_audit|usage_da(ily|ys)|batches|feedback|reports)'
       and seq_scan > 0 and seq_tup_read > 0";
 
 /// A text that only one statement contains, and the parameters for it.
@@ -365,6 +367,23 @@ const EXAMPLES: &[(&str, &str)] = &[
         "1, 1, '00000000-0000-4000-8000-0000000000b1', 'title', '00000000-0000-4000-8000-0000000000a1'",
     ),
     ("set listed_sessions = listed_sessions + 1", "1, 1"),
+    ("block_message(", "1, 5, true"),
+    ("select user_id from biz.ai_messages", "1, 5"),
+    ("select cache_type::text", "1, 7"),
+    (
+        "insert into biz.ai_reports",
+        "1, 7, 'message', 5, 'other', 'x', 15",
+    ),
+    (
+        "where user_id = $2 and site_id = $1\n          and (created_at, id)",
+        "1, 7, null, null, 21, 0",
+    ),
+    (
+        "order by r.overdue desc",
+        "1, true, 10001, true, null, null, 21, 0",
+    ),
+    ("select resolved_at is not null", "1, 7"),
+    ("set resolved_at = clock_timestamp()", "1, 7, 7, 'x'"),
     (
         "pinned = coalesce($5, f.pinned), updated_at",
         "1, 6, 7, '标题', true",

@@ -1,0 +1,45 @@
+-- Reports on AI texts, and messages that admins block.
+
+create domain biz.report_reason as text
+    constraint report_reason_known
+    check (value in ('inaccurate', 'unhelpful', 'unsafe', 'illegal', 'privacy', 'other'));
+comment on domain biz.report_reason is 'What a user reports about an AI text';
+
+create table biz.ai_reports (
+    id bigint generated always as identity constraint ai_reports_pkey primary key,
+    site_id bigint not null constraint ai_reports_site_id_fkey references biz.sites (id),
+    user_id bigint not null constraint ai_reports_user_id_fkey references biz.users (id),
+    subject_type biz.ai_subject not null,
+    subject_id bigint not null,
+    reason biz.report_reason not null,
+    text text,
+    due_at timestamptz not null,
+    created_at timestamptz not null default clock_timestamp(),
+    resolved_at timestamptz,
+    resolved_by bigint,
+    answer text,
+    constraint ai_reports_resolved_whole
+        check (num_nulls(resolved_at, resolved_by, answer) in (0, 3))
+);
+create index ai_reports_site_idx on biz.ai_reports (site_id, created_at desc, id desc);
+create index ai_reports_user_idx on biz.ai_reports (user_id, created_at desc, id desc);
+comment on table biz.ai_reports is 'Complaints of users about AI texts, each answered by an admin';
+comment on column biz.ai_reports.subject_id is
+    'Id in ai_messages or ai_cache; the row may have been deleted since';
+comment on column biz.ai_reports.text is
+    'Words of the user; null if there are none, or if the conversation was deleted';
+comment on column biz.ai_reports.due_at is 'An admin must answer until then';
+comment on column biz.ai_reports.resolved_by is
+    'The admin; not a foreign key, because the row must outlive its user';
+
+alter table biz.ai_messages add column blocked_at timestamptz;
+comment on column biz.ai_messages.blocked_at is
+    'When an admin blocked the message: lists show a fixed text, and no prompt contains it';
+
+alter table biz.ai_admin_audit
+    drop constraint ai_admin_audit_action_known,
+    add constraint ai_admin_audit_action_known check (action in (
+        'budget.set', 'runtime_context.set', 'alert.acknowledge', 'alert.ignore',
+        'trigger_job.create', 'trigger_job.retry', 'trigger_job.cancel',
+        'trigger_job.run_now', 'batch.estimate', 'batch.confirm', 'batch.cancel',
+        'cache.invalidate', 'message.block', 'message.unblock', 'report.resolve'));
