@@ -1,4 +1,4 @@
--- Reports on AI texts, and messages that admins block.
+-- Reports on AI texts, messages that admins block, and messages that users replace.
 
 create domain biz.report_reason as text
     constraint report_reason_known
@@ -32,9 +32,19 @@ comment on column biz.ai_reports.due_at is 'An admin must answer until then';
 comment on column biz.ai_reports.resolved_by is
     'The admin; not a foreign key, because the row must outlive its user';
 
-alter table biz.ai_messages add column blocked_at timestamptz;
+alter table biz.ai_messages
+    add column blocked_at timestamptz,
+    add column superseded_at timestamptz;
 comment on column biz.ai_messages.blocked_at is
     'When an admin blocked the message: lists show a fixed text, and no prompt contains it';
+comment on column biz.ai_messages.superseded_at is
+    'When a newer exchange replaced the message; it is in no list and no prompt';
+comment on column biz.ai_messages.seq is
+    'Position in the conversation, from 1, without gaps: pages and cursors are ranges of it. A '
+    'superseded message has its negative id, so that its position is free';
+comment on column biz.ai_messages.reply_to is
+    'The message to which this one responds. A superseded message of the user without text records '
+    'that the last question was asked again: then it is the reply that was made';
 
 alter table biz.ai_admin_audit
     drop constraint ai_admin_audit_action_known,

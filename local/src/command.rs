@@ -15,7 +15,7 @@ use common::{
         replies::{ChatLimits, Replies},
     },
     dashscope::{self, DashScope},
-    governance::{apps::AppIds, auth::JwtSecrets},
+    governance::{apps::AppIds, auth::JwtSecrets, reports::ReportRules},
     platform::{
         db::{self, DatabaseConfig},
         env::Env,

@@ -3,7 +3,10 @@
 use axum::{Router, routing::get};
 use common::{
     chat::{messages::SendLimits, replies::Replies},
-    governance::auth::{Callers, JwtSecrets},
+    governance::{
+        auth::{Callers, JwtSecrets},
+        reports::ReportRules,
+    },
     platform::{db::Db, sqs::JobQueue},
     web::{self, Cors},
 };
@@ -24,6 +27,7 @@ pub struct AppState {
     pub queue: JobQueue,
     /// Limits of messages to a bot.
     pub limits: SendLimits,
+    /// Time limit of answers to reports.
     pub reports: ReportRules,
     pub cors: Cors,
 }

@@ -13,6 +13,7 @@ use common::{
     governance::{
         apps::{self, App},
         auth::JwtSecrets,
+        reports::ReportRules,
         runs::Retention,
     },
     insights::jobs::{JobLimits, Worker},

@@ -21,6 +21,7 @@ use common::{
     governance::{
         apps::{App, AppIds},
         auth::JwtSecrets,
+        reports::ReportRules,
     },
     platform::{
         db::{self, DatabaseConfig},

@@ -143,6 +143,7 @@ impl Times {
                     .bind(3_000.0)
                     .bind(1_000_000_i32)
                     .bind(20_i32)
+                    .bind(None::<i64>)
                     .fetch_one(db)
                     .await?;
                 let begin = start.elapsed();

@@ -63,6 +63,7 @@ mod readme;
 mod recorded;
 mod refusals;
 mod refusals_at_random;
+mod replaced;
 mod reports;
 mod round_trips;
 mod routes;

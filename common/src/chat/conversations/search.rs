@@ -107,7 +107,7 @@ pub async fn search(
         from range cross join text left join lateral (
             select m.*, v.text from biz.ai_messages m cross join lateral (
                 select visible_text(m.content, m.blocked_at) as text) v
-            where m.user_id = $2 and m.site_id = $1 and m.id < $3 and m.id >= range.first and m.role <> 'system'
+            where m.user_id = $2 and m.site_id = $1 and m.id < $3 and m.id >= range.first and m.seq > 0 and m.role <> 'system'
               and (strpos(case when $5 then lower(v.text) else v.text end, text.sought) > 0
                    or m.seq = 1 and strpos((
                        select case when $5 then lower(c.title) else c.title end from biz.ai_conversations c

@@ -23,7 +23,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use begin::BeginOutcome;
-pub use begin::{NewMessage, Start};
+pub use begin::{Asked, NewMessage, Start};
 use page::Page;
 pub use resume::{EventId, ReplyHeader, ResumePoint};
 pub use stop::Stop;
@@ -216,7 +216,7 @@ impl Replies {
             match page.fetch_during(storing).await? {
                 BeginOutcome::New(start, prepared) => {
                     let (sender, receiver) = channel::channel();
-                    relay::spawn(context, owner, message, page, prepared, sender, until);
+                    relay::spawn(context, owner, page, prepared, sender, until);
                     Ok((start, Some(receiver)))
                 }
                 BeginOutcome::Repeat(start) => Ok((start, None)),

@@ -79,7 +79,7 @@ pub async fn messages(
         with session as (
             select c.id, c.user_id, c.bot_id, c.message_count, c.read_seq, u.nickname,
                    (select a.seq from biz.ai_messages a
-                    where a.id = coalesce($4::bigint, $5) and a.conversation_id = c.id and a.site_id = $1) as anchor
+                    where a.id = coalesce($4::bigint, $5) and a.conversation_id = c.id and a.site_id = $1 and a.seq > 0) as anchor
             from biz.ai_conversations c join biz.users u on u.id = c.user_id
             where c.public_id = $2 and c.site_id = $1
         ), page as (

@@ -245,7 +245,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("from biz.users where id = $1", "7"),
     (
         "from begin_reply(",
-        "1, 7, 6, '你好', 'm-1', 'app1_chat', 2000, 20, 2, 30, 1200, 3000, 50, 20",
+        "1, 7, 6, '你好', 'm-1', 'app1_chat', 2000, 20, 2, 30, 1200, 3000, 50, 20, 61",
     ),
     (
         "select u.listed_conversations as total",
