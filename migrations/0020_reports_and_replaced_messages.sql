@@ -1,4 +1,4 @@
--- Reports on AI texts, messages that admins block, and messages that users replace.
+-- Reports on AI texts, messages that admins block, messages that users replace, and openers.
 
 create domain biz.report_reason as text
     constraint report_reason_known
@@ -53,3 +53,22 @@ alter table biz.ai_admin_audit
         'trigger_job.create', 'trigger_job.retry', 'trigger_job.cancel',
         'trigger_job.run_now', 'batch.estimate', 'batch.confirm', 'batch.cancel',
         'cache.invalidate', 'message.block', 'message.unblock', 'report.resolve'));
+
+create table biz.openers (
+    id bigint generated always as identity constraint openers_pkey primary key,
+    site_id bigint constraint openers_site_id_fkey references biz.sites (id),
+    source_page text,
+    bot_id uuid constraint openers_bot_id_fkey references biz.bots (id),
+    texts text[] not null,
+    constraint openers_place_key unique nulls not distinct (source_page, bot_id, site_id),
+    constraint openers_one_place check (num_nonnulls(source_page, bot_id) <= 1),
+    constraint openers_source_page_known check (source_page in (
+        'board-finance', 'board-customer', 'board-coach', 'task-detail', 'customer-detail',
+        'coach-detail', 'performance')),
+    constraint openers_texts_few check (cardinality(texts) between 1 and 6)
+);
+comment on table biz.openers is 'Questions with which a user may begin a chat';
+comment on column biz.openers.site_id is 'Null: the default of all sites';
+comment on column biz.openers.source_page is
+    'Page of the mini-program; null with bot_id null: a chat from anywhere else';
+comment on column biz.openers.bot_id is 'Conversation with this bot';

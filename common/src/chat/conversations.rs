@@ -41,17 +41,21 @@ words! {
         Coach = "coach",
         /// A board. Has one conversation per business date.
         Board = "board",
+        /// A bot. `sessions::open` finds its conversation.
+        Bot = "bot",
     }
 }
 
 impl ContextType {
     /// How long after its last activity a conversation is reused. A task and a board have a fixed
-    /// conversation, so the value is not used for them.
+    /// conversation, and a bot has a rule of its own, so the value is not used for them.
     fn reused_for(self) -> Duration {
         const MINUTE: Duration = Duration::from_secs(60);
         match self {
             Self::General => 30 * MINUTE,
-            Self::Task | Self::Customer | Self::Coach | Self::Board => 3 * 24 * 60 * MINUTE,
+            Self::Task | Self::Customer | Self::Coach | Self::Board | Self::Bot => {
+                3 * 24 * 60 * MINUTE
+            }
         }
     }
 }
@@ -85,7 +89,23 @@ impl Context {
     }
 }
 
-/// Returns the caller's conversation for a context: the current one, or a new one.
+impl Context {
+    /// The bot, if the conversation is with a bot.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if the context id is not a UUID of 36 characters.
+    pub fn bot_id(&self) -> Result<Option<uuid::Uuid>> {
+        if self.kind != ContextType::Bot {
+            return Ok(None);
+        }
+        let id = uuid::Uuid::try_parse(&self.id).ok();
+        id.filter(|_| self.id.len() == uuid::fmt::Hyphenated::LENGTH)
+            .map(Some)
+            .ok_or(Error::invalid("contextId", Reason::NotAnId))
+    }
+}
+
+/// Returns the caller's conversation for a context: the current one, or a new one. Not for bots.
 pub async fn open(db: &Db, caller: &Caller, context: &Context) -> Result<i64> {
     sqlx::query_scalar!(
         r#"select open_conversation($1, $2, $3, $4, $5) as "id!""#,

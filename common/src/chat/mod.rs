@@ -3,6 +3,7 @@
 pub mod bots;
 pub mod conversations;
 pub mod messages;
+pub mod openers;
 pub mod replies;
 pub mod reports;
 mod session_or_history;

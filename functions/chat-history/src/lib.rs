@@ -1,9 +1,10 @@
 //! What users do with their conversations besides talking: the history (CHAT-1), search, export,
-//! rename, pin, delete, feedback and reports. Also `GET /api/xcx/runtime-clock`.
+//! rename, pin, delete, feedback, reports, bots and openers. Also `GET /api/xcx/runtime-clock`.
 
 mod chat;
 mod export;
 mod feedback;
+mod openers;
 mod reports;
 mod runtime_clock;
 mod search;
@@ -46,6 +47,8 @@ pub fn router(db: Db, callers: Callers, reports: ReportRules) -> OpenApiRouter {
         .routes(routes!(chat::change_chat, chat::delete_chat))
         .routes(routes!(search::search_chats))
         .routes(routes!(export::export_chats))
+        .routes(routes!(openers::list_bots))
+        .routes(routes!(openers::list_openers))
         .routes(routes!(feedback::set_feedback))
         .routes(routes!(reports::create_report, reports::list_own_reports))
         .routes(routes!(runtime_clock::runtime_clock))

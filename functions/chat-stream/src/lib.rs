@@ -1,6 +1,5 @@
 //! Sends a message and streams its reply (CHAT-4), or asks the last question again. From any
-//! client, a reply can be resumed (CHAT-5)
-//! or stopped (CHAT-6).
+//! client, a reply can be resumed (CHAT-5) or stopped (CHAT-6).
 
 mod events;
 mod regenerate;

@@ -22,6 +22,7 @@ mod bot_access;
 mod broken_turns;
 mod cache;
 mod callers;
+mod chat_bots;
 mod chat_export;
 mod chat_history;
 mod chat_manage;

@@ -13,7 +13,7 @@ use crate::harness::database::TestDatabase;
 /// A row for each table, in an order that foreign keys allow. `$n` is a different number each time.
 ///
 /// If a migration adds a requirement to a table, its insert here must be updated.
-const ROWS: [(&str, &str); 23] = [
+const ROWS: [(&str, &str); 24] = [
     (
         "sites",
         "insert into biz.sites (id, name) values ($n, 'site')",
@@ -107,6 +107,10 @@ const ROWS: [(&str, &str); 23] = [
         "ai_reports",
         "insert into biz.ai_reports (site_id, user_id, subject_type, subject_id, reason, due_at) \
          values ($n, $n, 'message', $n, 'other', now())",
+    ),
+    (
+        "openers",
+        "insert into biz.openers (site_id, texts) values ($n, '{hello}')",
     ),
     (
         "function_schemas",

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 pub use self::{
     change::{Change, change, close},
-    create::create,
+    create::{create, open},
     list::{LastMessage, SessionQuery, Sessions, list},
     messages::{Range, SessionMessage, SessionMessages, messages},
     read::mark_read,

@@ -364,9 +364,18 @@ const EXAMPLES: &[(&str, &str)] = &[
     ),
     (
         "insert into biz.ai_conversations",
-        "1, 1, '00000000-0000-4000-8000-0000000000b1', 'title', '00000000-0000-4000-8000-0000000000a1'",
+        "1, 1, '00000000-0000-4000-8000-0000000000b1', 'title', '00000000-0000-4000-8000-0000000000a1', 'api'",
     ),
     ("set listed_sessions = listed_sessions + 1", "1, 1"),
+    (
+        "hashtextextended(format(",
+        "1, 1, '00000000-0000-4000-8000-0000000000b1'",
+    ),
+    (
+        "context_type = 'bot' and context_id = $3",
+        "1, 1, '00000000-0000-4000-8000-0000000000b1'",
+    ),
+    ("from biz.openers", "1, 'board-finance', null"),
     ("block_message(", "1, 5, true"),
     ("select user_id from biz.ai_messages", "1, 5"),
     ("select cache_type::text", "1, 7"),
