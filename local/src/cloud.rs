@@ -45,7 +45,7 @@ const FORWARDED: [&str; 21] = [
 ];
 
 /// Name and timeout of each function, as in `template.yaml`.
-pub const FUNCTIONS: [(&str, Duration); 13] = [
+pub const FUNCTIONS: [(&str, Duration); 14] = [
     ("admin-dashboard", Duration::from_secs(29)),
     ("admin-jobs", Duration::from_secs(29)),
     ("admin-runs", Duration::from_secs(300)),
@@ -55,6 +55,7 @@ pub const FUNCTIONS: [(&str, Duration); 13] = [
     ("chat-sessions", Duration::from_secs(29)),
     ("chat-stream", Duration::from_secs(320)),
     ("db-migrate", Duration::from_secs(300)),
+    ("insights", Duration::from_secs(29)),
     ("job-worker", Duration::from_secs(900)),
     ("prewarm", Duration::from_secs(300)),
     ("sweep", Duration::from_secs(30)),

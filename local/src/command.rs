@@ -16,6 +16,7 @@ use common::{
     },
     dashscope::{self, DashScope},
     governance::{apps::AppIds, auth::JwtSecrets, reports::ReportRules},
+    insights::{insight::Insights, jobs::JobLimits},
     platform::{
         db::{self, DatabaseConfig},
         env::Env,
@@ -237,10 +238,13 @@ pub fn idle_state() -> Result<gateway::AppState, AnyError> {
     let nothing = Env::from_pairs::<&str, &str>([]);
     let limits = ChatLimits::from_env(&nothing)?;
     let replies = Replies::new(db.clone(), dashscope, AppIds::default(), limits);
+    let jobs = JobLimits::reserved_tokens(&nothing)?;
+    let insights = Insights::new(db.clone(), AppIds::default(), jobs, JobQueue::none());
     Ok(gateway::AppState {
         db,
         secrets,
         replies,
+        insights,
         queue: JobQueue::none(),
         limits: SendLimits::from_env(&nothing)?,
         reports: ReportRules::from_env(&nothing)?,

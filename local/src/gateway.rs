@@ -7,6 +7,7 @@ use common::{
         auth::{Callers, JwtSecrets},
         reports::ReportRules,
     },
+    insights::insight::Insights,
     platform::{db::Db, sqs::JobQueue},
     web::{self, Cors},
 };
@@ -23,6 +24,7 @@ pub struct AppState {
     pub db: Db,
     pub secrets: JwtSecrets,
     pub replies: Replies,
+    pub insights: Insights,
     /// Wakes job workers.
     pub queue: JobQueue,
     /// Limits of messages to a bot.
@@ -38,6 +40,7 @@ pub fn functions(state: &AppState) -> Vec<(&'static str, OpenApiRouter)> {
         db,
         secrets,
         replies,
+        insights,
         queue,
         limits,
         reports,
@@ -73,7 +76,8 @@ pub fn functions(state: &AppState) -> Vec<(&'static str, OpenApiRouter)> {
             "chat-sessions",
             chat_sessions::router(db, callers.clone(), queue, limits),
         ),
-        ("chat-stream", chat_stream::router(callers, replies)),
+        ("chat-stream", chat_stream::router(callers.clone(), replies)),
+        ("insights", insights::router(callers, insights)),
     ]
 }
 

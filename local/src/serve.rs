@@ -16,7 +16,10 @@ use common::{
         reports::ReportRules,
         runs::Retention,
     },
-    insights::jobs::{JobLimits, Worker},
+    insights::{
+        insight::Insights,
+        jobs::{JobLimits, Worker},
+    },
     platform::{db::Db, env::Env, sqs::JobQueue},
     web::Cors,
 };
@@ -173,11 +176,18 @@ async fn build_state(
         JobLimits::from_env(env)?,
         queue.clone(),
     );
+    let insights = Insights::new(
+        db.clone(),
+        app_ids.clone(),
+        JobLimits::reserved_tokens(env)?,
+        queue.clone(),
+    );
     let replies = Replies::new(db.clone(), dashscope, app_ids, ChatLimits::from_env(env)?);
     let state = AppState {
         db,
         secrets,
         replies,
+        insights,
         queue,
         limits: SendLimits::from_env(env)?,
         reports: ReportRules::from_env(env)?,

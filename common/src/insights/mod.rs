@@ -2,9 +2,11 @@
 
 use serde_json::Value;
 
+mod access;
 pub mod apps;
 pub mod batches;
 pub mod facts;
+pub mod insight;
 pub mod jobs;
 pub mod pages;
 pub mod results;

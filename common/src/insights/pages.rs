@@ -6,6 +6,7 @@ use serde_json::Value;
 use crate::{
     governance::auth::Caller,
     insights::{
+        access::{self, Subject},
         contains_nul,
         facts::{self, Period},
     },
@@ -75,6 +76,21 @@ impl PageRequest {
 }
 
 impl PageRequest {
+    /// True if the caller may read the facts of the page.
+    pub fn is_readable_by(&self, caller: &Caller) -> bool {
+        let subject = match self.page {
+            Page::BoardFinance => Subject::Finance,
+            Page::BoardCoach => Subject::Coaches,
+            Page::CoachDetail => match self.context_id() {
+                Ok(coach) => Subject::Coach(coach),
+                Err(_) => return true,
+            },
+            Page::Performance => Subject::Coach(caller.user_id),
+            Page::BoardCustomer | Page::TaskDetail | Page::CustomerDetail => Subject::Member,
+        };
+        access::may_read(caller, subject)
+    }
+
     /// The facts that the page shows, as JSON with Chinese keys. They belong to the caller's site,
     /// and for `performance` to the caller. Missing and invalid filters get their defaults.
     ///

@@ -13,9 +13,9 @@ use crate::{
     governance::{
         apps::App,
         audit::{self, Action},
-        auth::{Caller, Role, SiteScope},
+        auth::{Caller, SiteScope},
     },
-    insights::facts::Period,
+    insights::{access::may_read, facts::Period},
     platform::{
         db::{self, Db, SWEEP_LIMIT, StatementTimeout, SweptRows},
         error::{Error, Result},
@@ -59,6 +59,27 @@ impl Target {
             }
             Self::Areas(period) => period.name().to_owned(),
         }
+    }
+}
+
+impl Target {
+    /// Reads the column `target_id` of a result of an application.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if it is not an id of [`Self::id`].
+    pub(crate) fn parse(app: App, id: &str) -> Result<Self> {
+        let number = |text: &str| text.parse().ok();
+        let target = match id.split_once(':') {
+            None => Period::parse(id).map(Self::Areas),
+            Some(("member", id)) => number(id).map(Self::Member),
+            Some(("task", id)) => number(id).map(Self::Task),
+            Some(("note", id)) => number(id).map(Self::Note),
+            Some((period, area)) => Period::parse(period).map(|period| Self::Filter {
+                period,
+                area: Some(area.to_owned()).filter(|area| area != ALL_AREAS),
+            }),
+        };
+        target.ok_or_else(|| Error::internal(format!("a result of {} has no target", app.name())))
     }
 }
 
@@ -334,9 +355,11 @@ pub(crate) async fn check_reader(tx: &mut PgConnection, caller: &Caller, id: i64
     .with_statement_timeout()
     .await?
     .ok_or(Error::NotFound)?;
-    match (App::from_sql(&app, "biz.ai_cache")?, caller.role) {
-        (App::Finance | App::FinanceArea, Role::Coach | Role::Staff) => Err(Error::Forbidden),
-        _ => Ok(()),
+    let app = App::from_sql(&app, "biz.ai_cache")?;
+    if may_read(caller, app.subject()) {
+        Ok(())
+    } else {
+        Err(Error::Forbidden)
     }
 }
 
@@ -569,5 +592,14 @@ mod tests {
         assert_eq!(filter(None).id(), "today:all");
         assert_eq!(filter(Some("包厢")).id(), "today:包厢");
         assert_eq!(Target::Areas(Period::LastWeek).id(), "last_week");
+        for target in [
+            Target::Member(7),
+            Target::Note(9),
+            filter(None),
+            filter(Some("包厢")),
+            Target::Areas(Period::LastWeek),
+        ] {
+            assert_eq!(Target::parse(App::Finance, &target.id()).unwrap(), target);
+        }
     }
 }

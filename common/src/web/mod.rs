@@ -6,6 +6,7 @@ mod ai_label;
 mod boundary;
 mod cors;
 mod error_response;
+mod etag;
 mod extractors;
 mod failures;
 mod feedback;
@@ -19,6 +20,7 @@ pub use ai_label::AI_LABEL;
 pub use boundary::{Deadline, RequestId, boundary, method_not_allowed, not_found};
 pub use cors::{Cors, hide_rules};
 pub use error_response::{CONTENT_BLOCKED, ErrorFormat};
+pub use etag::json_with_etag;
 pub use failures::{
     AdminProblem, BodyFailures, ErrorBody, Failures, ItemFailures, Problem, QueryFailures,
     SessionProblem, error_schemas,

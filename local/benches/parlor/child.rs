@@ -23,6 +23,7 @@ use common::{
         auth::JwtSecrets,
         reports::ReportRules,
     },
+    insights::{insight::Insights, jobs::JobLimits},
     platform::{
         db::{self, DatabaseConfig},
         env::Env,
@@ -235,12 +236,15 @@ pub fn tools(database_url: &str, upstream: String) -> Result<AppState> {
     let app_ids = AppIds::from_env(&Env::from_pairs([(App::Chat.variable(), "app1_chat")]));
     let nothing = Env::from_pairs::<&str, &str>([]);
     let limits = ChatLimits::from_env(&nothing)?;
+    let jobs = JobLimits::reserved_tokens(&nothing)?;
+    let insights = Insights::new(db.clone(), app_ids.clone(), jobs, JobQueue::none());
     let replies = Replies::new(db.clone(), DashScope::new(client)?, app_ids, limits);
     let secrets = JwtSecrets::new(&bench_database::SECRET.into(), None)?;
     Ok(AppState {
         db,
         secrets,
         replies,
+        insights,
         queue: JobQueue::none(),
         limits: SendLimits::from_env(&nothing)?,
         reports: ReportRules::from_env(&nothing)?,

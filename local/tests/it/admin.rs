@@ -169,7 +169,7 @@ async fn errors_have_the_fields_of_the_admin_api() {
     ] {
         answer(web.request("GET", path))
             .await
-            .refused_at(path, 404, "not_found");
+            .refused(404, "not_found");
     }
     let refused = answer(web.request("DELETE", PATH)).await;
     refused.refused_at(PATH, 405, "method_not_allowed");

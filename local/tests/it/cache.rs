@@ -54,7 +54,7 @@ impl Parlor {
     }
 
     async fn finalize(&self, site: i64, entry: i64, generation: i32, words: &str) -> bool {
-        sqlx::query_scalar("select finalize_generating($1, $2, $3, $4, null, null)")
+        sqlx::query_scalar("select finalize_generating($1, $2, $3, $4, null, null, null)")
             .bind(site)
             .bind(entry)
             .bind(generation)

@@ -153,7 +153,9 @@ async fn a_reply_is_resumed_while_another_instance_makes_it() {
     })
     .await;
     let chat = parlor.open(COACH, "t").await;
-    let content = format!("[[sim:echo]]手机睡着了，醒来接着看。{ODD}");
+    // The name of the scenario is at the end, because a reply that begins with a repetition, such
+    // as `[[`, may come later.
+    let content = format!("手机睡着了，醒来接着看。{ODD}[[sim:echo]]");
     let (stream, mut events) = parlor.stream_held(COACH, chat, &content, 4).await;
     drop(stream);
 

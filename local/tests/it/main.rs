@@ -46,6 +46,7 @@ mod feedback;
 mod functions;
 mod gateway_twin;
 mod idempotency;
+mod insights;
 mod job_faults;
 mod jobs;
 mod laptop;

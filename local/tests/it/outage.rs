@@ -91,7 +91,8 @@ async fn a_silent_database_is_a_503_on_every_route() {
 /// A stream that is paused after two pieces of text.
 async fn paused_stream(parlor: &Parlor, content: &str) -> (i64, EventStream, Vec<SseEvent>) {
     let chat = parlor.open(COACH, "t").await;
-    let content = format!("[[sim:echo]]{content}");
+    // At the end, because a reply that begins with a repetition, such as `[[`, may come later.
+    let content = format!("{content}[[sim:echo]]");
     let (stream, events) = parlor.stream_held(COACH, chat, &content, 2).await;
     (chat, stream, events)
 }

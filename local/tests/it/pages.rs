@@ -6,11 +6,12 @@ use serde_json::{Value, json};
 use crate::harness::{
     events::{terminal, text},
     parlor::{COACH, OTHER_SITE, Parlor, Setup, answer},
+    routes::{MANAGER, OTHER_SITE_ADMIN},
     wire::Wire,
 };
 
-/// A demo coach of each site and one of its members.
-const MEMBERS: [(i64, i64); 2] = [(COACH, 10_001), (OTHER_SITE, 20_001)];
+/// A demo member of each site.
+const MEMBERS: [i64; 2] = [10_001, 20_001];
 
 async fn parlor() -> Parlor {
     let parlor = Parlor::start().await;
@@ -64,7 +65,7 @@ async fn each_page_context_adds_its_facts_before_the_question() {
         ("coach-detail", json!({ "contextId": COACH }), "教练"),
         ("performance", json!({ "period": "last_week" }), "业绩"),
     ] {
-        let prompt = parlor.ask_from(COACH, page, context).await;
+        let prompt = parlor.ask_from(MANAGER, page, context).await;
         let facts = facts(&prompt, page);
         let shown = facts.to_string();
         assert!(shown.contains(&format!("\"{member}\":")), "{page}: {shown}");
@@ -79,7 +80,7 @@ async fn every_figure_equals_its_query() {
     let parlor = parlor().await;
     let prompt = parlor
         .ask_from(
-            COACH,
+            MANAGER,
             "board-finance",
             json!({ "period": "last_week", "area": "包厢" }),
         )
@@ -119,16 +120,20 @@ async fn every_figure_equals_its_query() {
 #[tokio::test]
 async fn facts_of_other_sites_are_never_shown() {
     let parlor = parlor().await;
-    for (user, other) in [(COACH, MEMBERS[1].1), (OTHER_SITE, MEMBERS[0].1)] {
+    for (user, other) in [(MANAGER, MEMBERS[1]), (OTHER_SITE_ADMIN, MEMBERS[0])] {
         for (page, id) in [
             ("customer-detail", other),
             (
                 "task-detail",
-                if user == COACH { 2_001_004 } else { 1_001_004 },
+                if user == MANAGER {
+                    2_001_004
+                } else {
+                    1_001_004
+                },
             ),
             (
                 "coach-detail",
-                if user == COACH { OTHER_SITE } else { COACH },
+                if user == MANAGER { OTHER_SITE } else { COACH },
             ),
         ] {
             let context = json!({ "contextId": id, "siteId": 2, "site_id": 1 });
@@ -141,7 +146,7 @@ async fn facts_of_other_sites_are_never_shown() {
         }
     }
     let prompt = parlor
-        .ask_from(OTHER_SITE, "board-finance", json!({}))
+        .ask_from(OTHER_SITE_ADMIN, "board-finance", json!({}))
         .await;
     assert_eq!(facts(&prompt, "board-finance")["门店"], "夜场俱乐部");
 }
@@ -154,7 +159,7 @@ async fn invalid_filters_use_the_defaults() {
         json!({ "period": ["today"], "area": 7 }),
         json!({ "area": "all" }),
     ] {
-        let prompt = parlor.ask_from(COACH, "board-finance", context).await;
+        let prompt = parlor.ask_from(MANAGER, "board-finance", context).await;
         assert_eq!(
             facts(&prompt, "board-finance")["各区域"]
                 .as_array()
@@ -186,7 +191,7 @@ async fn a_sandbox_shows_facts_of_its_date() {
     .unwrap();
     let today = parlor.number("select site_today(1)::text").await;
     let prompt = parlor
-        .ask_from(COACH, "board-finance", json!({ "period": "today" }))
+        .ask_from(MANAGER, "board-finance", json!({ "period": "today" }))
         .await;
     let finance = facts(&prompt, "board-finance");
     assert_eq!(
@@ -231,7 +236,7 @@ async fn a_message_is_sent_without_facts_that_time_out() {
     sqlx::Executor::execute(&mut *other, "begin; lock table dws.finance_area_daily")
         .await
         .unwrap();
-    let prompt = parlor.ask_from(COACH, "board-finance", json!({})).await;
+    let prompt = parlor.ask_from(MANAGER, "board-finance", json!({})).await;
     assert_eq!(prompt, "怎么样？");
     assert_eq!(parlor.last_run().await["error_code"], "page_facts_missing");
     sqlx::Executor::execute(&mut *other, "rollback")
@@ -242,7 +247,7 @@ async fn a_message_is_sent_without_facts_that_time_out() {
 #[tokio::test]
 async fn a_site_without_data_has_zero_figures() {
     let parlor = Parlor::start().await;
-    let prompt = parlor.ask_from(COACH, "board-finance", json!({})).await;
+    let prompt = parlor.ask_from(MANAGER, "board-finance", json!({})).await;
     let finance = facts(&prompt, "board-finance");
     assert_eq!(finance["合计"]["营收"], 0.0);
     assert_eq!(finance["每日"], json!([]));

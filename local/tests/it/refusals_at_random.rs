@@ -286,7 +286,10 @@ fn random_requests_get_documented_responses() {
             "{}",
             what
         );
-        faces::check(&path, &parts.headers, &body);
+        // An unknown path has the format of API Gateway's response.
+        let is_unknown = status == 404 && body["requestId"].is_string();
+        let path = if is_unknown { "/api/xcx" } else { &*path };
+        faces::check(path, &parts.headers, &body);
         Ok(())
     });
     result.unwrap();

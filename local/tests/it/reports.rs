@@ -36,7 +36,7 @@ impl Parlor {
         self.post(admin, &path, &json!({})).await
     }
 
-    async fn audited(&self) -> Vec<Value> {
+    async fn audit_entries(&self) -> Vec<Value> {
         let page = self.get(SITE_ADMIN, "/api/admin/ai/audit").await;
         let items = page.ok()["items"].as_array().unwrap().iter();
         items
@@ -101,7 +101,7 @@ async fn a_report_is_answered_by_an_admin() {
     assert_eq!(own.body["nextCursor"], json!(null));
     assert_eq!(parlor.get(STAFF, OWN).await.ok()["items"], json!([]));
     assert_eq!(
-        parlor.audited().await,
+        parlor.audit_entries().await,
         [json!(["report.resolve", id.to_string()])]
     );
 }
@@ -288,7 +288,7 @@ async fn a_blocked_reply_is_hidden_everywhere_until_it_is_unblocked() {
     assert_eq!(parlor.messages(COACH, chat).await[1]["content"], original);
     let id = reply.to_string();
     assert_eq!(
-        parlor.audited().await,
+        parlor.audit_entries().await,
         [json!(["message.unblock", id]), json!(["message.block", id])]
     );
     invariants::check(&parlor, COACH, chat).await;
@@ -326,7 +326,7 @@ async fn a_message_of_a_bot_is_blocked_by_the_answer_to_a_report() {
         sessions.ok()["sessions"][0]["last_message"]["content"],
         HIDDEN
     );
-    assert_eq!(parlor.audited().await.len(), 2);
+    assert_eq!(parlor.audit_entries().await.len(), 2);
 }
 
 #[tokio::test]

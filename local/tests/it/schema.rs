@@ -13,7 +13,7 @@ use crate::harness::database::TestDatabase;
 /// A row for each table, in an order that foreign keys allow. `$n` is a different number each time.
 ///
 /// If a migration adds a requirement to a table, its insert here must be updated.
-const ROWS: [(&str, &str); 24] = [
+const ROWS: [(&str, &str); 25] = [
     (
         "sites",
         "insert into biz.sites (id, name) values ($n, 'site')",
@@ -57,6 +57,10 @@ const ROWS: [(&str, &str); 24] = [
     (
         "ai_admin_audit",
         "insert into biz.ai_admin_audit (site_id, user_id, action) values ($n, $n, 'budget.set')",
+    ),
+    (
+        "ai_result_failures",
+        "insert into biz.ai_result_failures (site_id, cache_type, target_id, job_id) values ($n, 'app4_analysis', 'member:7', 1)",
     ),
     (
         "ai_cache_sizes",

@@ -74,12 +74,13 @@ const OF_THE_PROCESS: [&str; 3] = [
 ];
 
 /// The functions that wake job workers.
-const WAKE: [&str; 5] = [
+const WAKE: [&str; 6] = [
     "admin-jobs",
     "chat-sessions",
     "job-worker",
     "prewarm",
     "trigger-dispatch",
+    "insights",
 ];
 
 /// The template after the transform, as `CloudFormation` receives it.
@@ -258,6 +259,7 @@ async fn start(function: &str, env: Env) -> Result<(), ConfigError> {
         "chat-sessions" => http(chat_sessions::from_env, env).await,
         "chat-stream" => http(chat_stream::from_env, env).await,
         "db-migrate" => db_migrate::open(&env).await.map(drop),
+        "insights" => http(insights::from_env, env).await,
         "job-worker" => Box::pin(job_worker::from_env(env)).await.map(drop),
         "prewarm" => prewarm::from_env(env).await.map(drop),
         "sweep" => sweep::from_env(env).await.map(drop),
@@ -376,6 +378,11 @@ async fn each_function_has_exactly_the_variables_it_reads() {
             } else {
                 read.extend(App::ALL.map(App::variable));
             }
+        }
+        if function == "insights" {
+            // Apps without an application id are shown as disabled.
+            let apps = App::ALL.into_iter().filter(|app| *app != App::Chat);
+            read.extend(apps.map(App::variable));
         }
         if WAKE.contains(&function) {
             read.insert("JOB_QUEUE_URL");

@@ -18,6 +18,7 @@ struct Objects {
     job: i64,
     batch: String,
     report: i64,
+    insight: i64,
 }
 
 impl Objects {
@@ -45,8 +46,16 @@ impl Objects {
         .unwrap();
         let body = json!({ "subjectType": "message", "subjectId": reply, "reason": "other" });
         let report = parlor.post(COACH, "/api/xcx/reports", &body).await;
+        let insight = sqlx::query_scalar(
+            "insert into biz.ai_cache (site_id, cache_type, target_id, status, result_json, triggered_by, business_date, valid_days, expires_at)
+             values (1, 'app2_finance', 'today:all', 'valid', '{}', 'event', site_today(1), 0, now() + interval '1 hour') returning id",
+        )
+        .fetch_one(&parlor.db)
+        .await
+        .unwrap();
         Self {
             report: report.created()["reportId"].as_i64().unwrap(),
+            insight,
             chat,
             reply,
             session: session.created()["session"]["id"]
@@ -65,6 +74,7 @@ impl Objects {
         let id = match template {
             _ if template.contains("{batch_id}") => self.batch.clone(),
             _ if template.contains("{messageId}") => self.reply.to_string(),
+            _ if template.starts_with("/api/xcx/insights/{id}") => self.insight.to_string(),
             _ if template.contains("{chatId}") => self.chat.to_string(),
             _ if template.starts_with("/api/chat/sessions/{id}") => self.session.clone(),
             _ if template.starts_with("/api/admin/ai/reports/{id}") => self.report.to_string(),
@@ -136,6 +146,11 @@ async fn an_object_is_refused_to_other_users_on_every_route() {
                 ),
                 (SITE_ADMIN, format!("{path}?site_id=2"), 403, "forbidden"),
             ]
+        } else if route.is_for_managers() {
+            &[
+                (STAFF, path.clone(), 403, "forbidden"),
+                (OTHER_SITE_ADMIN, path.clone(), 404, "not_found"),
+            ]
         } else {
             &[
                 (STAFF, path.clone(), 403, "not_owner"),
@@ -181,7 +196,7 @@ async fn an_object_is_accessible_to_its_owner_on_every_route() {
     let objects = Objects::new(&parlor).await;
     for (route, path) in named(&objects) {
         let body = objects.body(&route);
-        let mut owners = vec![if route.is_for_admins() {
+        let mut owners = vec![if route.is_for_admins() || route.is_for_managers() {
             SITE_ADMIN
         } else {
             COACH

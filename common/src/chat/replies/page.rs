@@ -22,8 +22,10 @@ pub(super) struct Page {
 }
 
 impl Page {
-    /// The query starts at the first `await` of `fetch_during` or `wait`.
+    /// The query starts at the first `await` of `fetch_during` or `wait`. A page that the caller
+    /// may not read is ignored.
     pub fn of(request: Option<&PageRequest>, db: &Db, caller: &Caller) -> Self {
+        let request = request.filter(|request| request.is_readable_by(caller));
         let Some(request) = request.cloned() else {
             let none: BoxFuture<_> = Box::pin(std::future::ready(None));
             return Self {

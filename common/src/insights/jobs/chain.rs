@@ -22,8 +22,8 @@ pub(super) fn of(event: EventType, payload: &Value) -> Vec<App> {
         // For one filter. `prewarm` queues a job for each.
         EventType::EtlFinished | EventType::Prewarm => vec![App::Finance, App::FinanceArea],
         EventType::SessionMessage => vec![App::Chat],
-        // `batches` writes the chain that the admin chose.
-        EventType::Batch => Vec::new(),
+        // `batches` and `insight::refresh` write the chain that a person chose.
+        EventType::Batch | EventType::InsightRefresh => Vec::new(),
     };
     if event == EventType::ConsumptionSettled && id(payload, "coach_id").is_some() {
         chain.extend([App::Analysis, App::Tactics]);

@@ -41,13 +41,18 @@ words! {
         SessionMessage = "chat.session_message",
         /// A batch of an admin needs results for many members.
         Batch = "batch",
+        /// A user requested missing insights.
+        InsightRefresh = "insight.refresh",
     }
 }
 
 impl EventType {
     /// True if events of this type may come from outside of Parlor.
     const fn is_business(self) -> bool {
-        !matches!(self, Self::Prewarm | Self::SessionMessage | Self::Batch)
+        !matches!(
+            self,
+            Self::Prewarm | Self::SessionMessage | Self::Batch | Self::InsightRefresh
+        )
     }
 }
 

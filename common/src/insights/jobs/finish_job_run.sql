@@ -19,7 +19,9 @@ begin
     where id = p_job and site_id = p_site and claims = p_claim and status = 'running' for no key update;
     r.applied := found;
     if r.applied and p_result is not null then
-        r.applied := finalize_generating(p_site, p_entry, p_generation, p_result, p_score, p_run);
+        r.applied := finalize_generating(
+            p_site, p_entry, p_generation, p_result, p_score, p_run,
+            (select l.prompt_version from biz.ai_run_logs l where l.id = p_run and l.created_at = p_run_at));
     end if;
     r.circuit := (finish_run(p_site, p_run, p_run_at, jsonb_populate_record(null::run_end, p_end))).circuit;
     return r;

@@ -496,6 +496,12 @@ pub(super) async fn release(
             returning j.id, j.status, j.run_after
         ), abandoned as (
             delete from biz.ai_cache c using job where c.site_id = $1 and c.job_id = job.id and c.status = 'generating'
+            returning c.cache_type, c.target_id
+        ), failed as (
+            insert into biz.ai_result_failures as f (site_id, cache_type, target_id, job_id, error_code)
+            select $1, abandoned.cache_type, abandoned.target_id, job.id, $6::text from abandoned, job where job.status = 'failed'
+            on conflict on constraint ai_result_failures_pkey do update set
+                job_id = excluded.job_id, error_code = excluded.error_code, failed_at = excluded.failed_at
         )
         select status, run_after from job
         "#,

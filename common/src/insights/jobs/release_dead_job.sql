@@ -18,8 +18,16 @@ begin
         error_message = 'its worker was killed',
         finished_at = case when j.attempts < p_tries then null else clock_timestamp() end
     where id = j.id and status = 'running';
-    delete from biz.ai_cache
-    where site_id = j.site_id and job_id = j.id and status = 'generating';
+    with abandoned as (
+        delete from biz.ai_cache
+        where site_id = j.site_id and job_id = j.id and status = 'generating'
+        returning cache_type, target_id
+    )
+    insert into biz.ai_result_failures as f (site_id, cache_type, target_id, job_id, error_code)
+    select j.site_id, a.cache_type, a.target_id, j.id, 'interrupted' from abandoned a
+    where j.attempts >= p_tries
+    on conflict on constraint ai_result_failures_pkey do update set
+        job_id = excluded.job_id, error_code = excluded.error_code, failed_at = excluded.failed_at;
 end $$;
 
 comment on function release_dead_job is

@@ -56,8 +56,16 @@ impl JobLimits {
             env.parsed("JOB_CONCURRENCY", "a whole number above 0", DEFAULT_AT_ONCE)?;
         Ok(Self {
             at_once: at_once.get(),
-            reserved_tokens: env.parsed("JOB_RESERVED_TOKENS", "a whole number", 2000)?,
+            reserved_tokens: Self::reserved_tokens(env)?,
         })
+    }
+
+    /// Reads only the tokens that are reserved during a call.
+    ///
+    /// # Errors
+    /// Names the variable if it cannot be read.
+    pub fn reserved_tokens(env: &Env) -> Result<i64, ConfigError> {
+        env.parsed("JOB_RESERVED_TOKENS", "a whole number", 2000)
     }
 }
 

@@ -4,7 +4,8 @@ create function finalize_generating(
     p_generation integer,
     p_result jsonb,
     p_score integer,
-    p_run bigint
+    p_run bigint,
+    p_prompt_version text
 ) returns boolean language plpgsql as $$
 declare
     c biz.ai_cache;
@@ -18,7 +19,8 @@ begin
     update biz.ai_cache set status = 'expired'
     where site_id = p_site and cache_type = c.cache_type and target_id = c.target_id and status = 'valid';
     update biz.ai_cache set
-        status = 'valid', result_json = p_result, score = p_score, run_id = p_run, lease_until = null,
+        status = 'valid', result_json = p_result, score = p_score, run_id = p_run,
+        prompt_version = p_prompt_version, lease_until = null,
         finished_at = clock_timestamp(),
         -- valid_days is a column of the row, so each result gets an expires_at.
         expires_at = case c.valid_days
@@ -26,6 +28,8 @@ begin
                          from biz.sites s where s.id = p_site)
             else clock_timestamp() + make_interval(days => c.valid_days) end
     where id = c.id;
+    delete from biz.ai_result_failures
+    where site_id = p_site and cache_type = c.cache_type and target_id = c.target_id;
     return true;
 end $$;
 

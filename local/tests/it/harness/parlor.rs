@@ -20,7 +20,10 @@ use common::{
         auth::{JwtSecrets, User},
         reports::ReportRules,
     },
-    insights::jobs::{JobLimits, Worked, Worker},
+    insights::{
+        insight::Insights,
+        jobs::{JobLimits, Worked, Worker},
+    },
     platform::{
         db::{self, DatabaseConfig, Db},
         env::Env,
@@ -183,12 +186,19 @@ impl Parlor {
             JobQueue::none(),
         );
         let limits = ChatLimits::from_env(&env).unwrap();
+        let insights = Insights::new(
+            db.clone(),
+            app_ids.clone(),
+            JobLimits::reserved_tokens(&env).unwrap(),
+            JobQueue::none(),
+        );
         let replies = Replies::new(db.clone(), dashscope, app_ids, limits);
         let secrets = JwtSecrets::new(&SECRET.into(), Some(&PREVIOUS_SECRET.into())).unwrap();
         let tools = AppState {
             db,
             secrets,
             replies,
+            insights,
             queue: JobQueue::none(),
             limits: SendLimits::from_env(&env).unwrap(),
             reports: ReportRules::from_env(&env).unwrap(),

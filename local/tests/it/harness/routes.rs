@@ -9,6 +9,8 @@ use super::{
     sessions::BOT,
 };
 
+/// The manager of site 1.
+pub const MANAGER: i64 = 1003;
 /// The admin of site 1.
 pub const SITE_ADMIN: i64 = 1004;
 /// The admin of site 2.
@@ -20,8 +22,9 @@ pub const PLATFORM_ADMIN: i64 = 9001;
 const ADMIN: &str = "/api/admin/";
 
 /// Optional parameters and fields that requests still set. The admin of another site is refused
-/// only if the site is named. A session update that changes nothing is invalid.
-const OPTIONAL: [&str; 2] = ["site_id", "title"];
+/// only if the site is named. A session update that changes nothing is invalid. Insights are those
+/// of a page or of an app.
+const OPTIONAL: [&str; 3] = ["site_id", "sourcePage", "title"];
 
 /// A route with a valid request. It is about site 1; admin routes name the site.
 #[derive(Clone, Debug)]
@@ -70,6 +73,11 @@ impl Route {
         self.template.starts_with(ADMIN)
     }
 
+    /// True if only managers of the site may call it.
+    pub fn is_for_managers(&self) -> bool {
+        self.template == "/api/xcx/insights/{id}/history"
+    }
+
     /// A user who may call the route.
     pub fn user(&self) -> i64 {
         self.users()[0]
@@ -79,6 +87,8 @@ impl Route {
     pub fn users(&self) -> [i64; 2] {
         if self.is_for_admins() {
             [SITE_ADMIN, PLATFORM_ADMIN]
+        } else if self.is_for_managers() {
+            [MANAGER, SITE_ADMIN]
         } else {
             [COACH, STAFF]
         }
@@ -87,7 +97,9 @@ impl Route {
     /// Users with a valid account who may not call the route.
     pub fn strangers(&self) -> Vec<i64> {
         if self.is_for_admins() {
-            vec![COACH, STAFF, 1003, OTHER_SITE_ADMIN]
+            vec![COACH, STAFF, MANAGER, OTHER_SITE_ADMIN]
+        } else if self.is_for_managers() {
+            vec![COACH, STAFF, PLATFORM_ADMIN]
         } else {
             vec![PLATFORM_ADMIN]
         }
@@ -143,6 +155,7 @@ fn value(name: &str, schema: &Value) -> Value {
         "member_ids" => json!([10_001]),
         "mode" => json!("live"),
         "q" => json!("你好"),
+        "sourcePage" => json!("board-customer"),
         "monthly_limit" => json!(20_000_000),
         "answer" => json!("已处理"),
         "rating" => json!("up"),

@@ -99,6 +99,29 @@ const SCANNED: &str = "
 
 /// A text that only one statement contains, and the parameters for it.
 const EXAMPLES: &[(&str, &str)] = &[
+    ("select retry_at from budget_room($1, $2)", "1, 2000"),
+    (
+        "and dedup_key = concat_ws('/', site_today($1), $2::text, $3::text)",
+        "1, 'insight.refresh', 'app3_clue/member:7'",
+    ),
+    (
+        "select making.job_id, making.is_leased",
+        "1, '{app3_clue,app8_clue_consolidated}', '{member:7,member:7}'",
+    ),
+    (
+        "is_forced, urgency, requested_by, dedup_key)",
+        "1, 'insight.refresh', 7, '{}', '{app3_clue}', false, 7, 'app3_clue/member:7'",
+    ),
+    (
+        "(select m.member_id from dws.member_profile m",
+        "1, 7, null, null, null",
+    ),
+    ("from biz.ai_trigger_jobs where requested_by = $1", "7"),
+    (
+        "delete from biz.ai_result_failures f using unnest",
+        "1, '{app3_clue}', '{member:7}'",
+    ),
+    ("from biz.ai_cache asked", "1, 7, 10"),
     ("left(content, $3) || $4", "1, 1000000, 0, '你好', 30"),
     ("where r.site_id = s.id and r.alert_status is not null", "1"),
     ("from budget_of($1)\n", "1"),

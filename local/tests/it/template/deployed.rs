@@ -83,31 +83,22 @@ fn rollback_alarms_do_not_depend_on_functions() {
     }
 }
 
+/// API Gateway counts a request before its token is checked. With a low limit, clients without a
+/// token could close the API.
 #[test]
-fn routes_that_cost_money_have_lower_rate_limits() {
+fn all_routes_have_one_high_rate_limit() {
     let stage = one("AWS::ApiGateway::Stage", |_| true);
     let settings = list(&stage["MethodSettings"]);
-    let limits = |method: &str, path: &str| {
-        let setting = settings
-            .iter()
-            .find(|setting| setting["HttpMethod"] == method && setting["ResourcePath"] == path)
-            .unwrap_or_else(|| panic!("{method} {path} has no limits"));
-        let limit = |name: &str| by_default(&setting[name]).as_u64().expect("a limit");
-        (limit("ThrottlingRateLimit"), limit("ThrottlingBurstLimit"))
+    let [setting] = &settings[..] else {
+        panic!("{settings:?}")
     };
-    let all = limits("*", "/*");
-    let mut sends = 0;
-    for (path, method, _) in operations() {
-        let sends_a_message =
-            method == "POST" && (path.ends_with("/messages") || path.ends_with("/stream"));
-        if sends_a_message {
-            let escaped = format!("/{}", path.replace('/', "~1"));
-            let (rate, burst) = limits("POST", &escaped);
-            assert!(rate < all.0 && burst < all.1, "{path}");
-            sends += 1;
-        }
+    assert_eq!(
+        (&setting["HttpMethod"], &setting["ResourcePath"]),
+        (&json!("*"), &json!("/*"))
+    );
+    for limit in ["ThrottlingRateLimit", "ThrottlingBurstLimit"] {
+        assert!(by_default(&setting[limit]).as_u64().expect("a limit") >= 1000);
     }
-    assert_eq!(settings.len(), sends + 1);
 }
 
 /// Resources without tags. `CloudFormation` supports none, or only in newer regions, or SAM does

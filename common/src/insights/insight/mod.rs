@@ -1,0 +1,98 @@
+//! Insights: results of the applications as staff read them.
+//!
+//! - `selection` parses what a client asks for: the insights of a page, or one insight.
+//! - `list` reads them. `history` reads earlier results of the same target.
+//! - `refresh` queues a job for missing ones.
+
+mod history;
+mod list;
+mod refresh;
+mod selection;
+
+pub use list::{Insight, State};
+pub use refresh::{Refresh, Refreshed};
+pub use selection::{Filters, Selection};
+
+use crate::{
+    governance::{
+        apps::AppIds,
+        auth::{Caller, Callers, JwtSecrets},
+    },
+    insights::jobs::JobLimits,
+    platform::{
+        db::{self, DatabaseConfig, Db},
+        env::{ConfigError, Env},
+        error::Result,
+        sqs::JobQueue,
+    },
+};
+
+/// Reads and requests insights. Clones share one state.
+#[derive(Clone)]
+pub struct Insights {
+    db: Db,
+    app_ids: AppIds,
+    /// Tokens that a job reserves for each call.
+    reserved_tokens: i64,
+    queue: JobQueue,
+}
+
+impl Insights {
+    /// Does not connect to anything yet.
+    pub fn new(db: Db, app_ids: AppIds, reserved_tokens: i64, queue: JobQueue) -> Self {
+        Self {
+            db,
+            app_ids,
+            reserved_tokens,
+            queue,
+        }
+    }
+
+    /// Builds everything that the function needs from the environment.
+    ///
+    /// # Errors
+    /// Names the variable that is missing or cannot be read.
+    pub async fn from_env(env: &Env) -> Result<(Callers, Self), ConfigError> {
+        let (database, secrets) =
+            tokio::try_join!(DatabaseConfig::from_env(env), JwtSecrets::from_env(env))?;
+        let db = db::connect_lazy(&database)?;
+        let insights = Self::new(
+            db.clone(),
+            AppIds::from_env(env),
+            JobLimits::reserved_tokens(env)?,
+            JobQueue::from_env(env),
+        );
+        Ok((Callers::new(secrets, db), insights))
+    }
+
+    /// The selected insights that the caller may read, in one statement.
+    ///
+    /// # Errors
+    /// [`crate::Error::Forbidden`] if the caller asks for one insight by name and may not read it.
+    pub async fn list(&self, caller: &Caller, selection: &Selection) -> Result<Vec<Insight>> {
+        let items = selection.readable_by(caller)?;
+        list::list(&self.db, caller.site_id, &items, &self.app_ids).await
+    }
+
+    /// The last results of the target of an insight, newest first. Managers only.
+    ///
+    /// # Errors
+    /// [`crate::Error::Forbidden`], and [`crate::Error::NotFound`], also for another site.
+    pub async fn history(&self, caller: &Caller, id: i64) -> Result<Vec<Insight>> {
+        history::history(&self.db, caller, id).await
+    }
+
+    /// Queues a job for the selected insights that are missing or expired, or for all of them if
+    /// the request is forced.
+    ///
+    /// # Errors
+    /// The refusal that applies. Then no job is queued.
+    pub async fn refresh(&self, caller: &Caller, request: &Refresh) -> Result<Refreshed> {
+        let reserved = self.reserved_tokens;
+        let done = refresh::refresh(&self.db, caller, request, &self.app_ids, reserved).await?;
+        if done.is_new {
+            self.queue.notify_workers(1).await;
+        }
+        Ok(done)
+    }
+}

@@ -1,0 +1,59 @@
+//! `ETag` and `If-None-Match`.
+
+use axum::response::{IntoResponse, Response};
+use http::{
+    HeaderValue, StatusCode,
+    header::{CACHE_CONTROL, CONTENT_TYPE, ETAG},
+};
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+
+use super::HeaderText;
+use crate::platform::error::{Error, Result};
+
+/// Renders JSON with a strong `ETag`, or 304 if the client has this version. Clients must ask each
+/// time, because the caller's rights may have changed.
+///
+/// # Errors
+/// [`Error::Invalid`] if `If-None-Match` occurs twice.
+pub fn json_with_etag(body: &impl Serialize, headers: &HeaderText) -> Result<Response> {
+    let body = serde_json::to_vec(body).map_err(|err| {
+        Error::Internal("the response cannot be serialized".into(), Some(err.into()))
+    })?;
+    let etag = format!("\"{:x}\"", Sha256::digest(&body));
+    let known = headers.once("if-none-match")?;
+    let is_known = known.is_some_and(|known| matches(known, etag.as_bytes()));
+    let tag = HeaderValue::try_from(etag)
+        .map_err(|err| Error::Internal("an ETag is not a header".into(), Some(err.into())))?;
+    let cached = (
+        [(ETAG, tag)],
+        [(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"))],
+    );
+    Ok(if is_known {
+        (StatusCode::NOT_MODIFIED, cached).into_response()
+    } else {
+        let json = HeaderValue::from_static("application/json");
+        (cached, [(CONTENT_TYPE, json)], body).into_response()
+    })
+}
+
+/// True if the list of tags contains the tag. A proxy may have marked it as weak.
+fn matches(list: &[u8], etag: &[u8]) -> bool {
+    let mut tags = list.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+    tags.any(|tag| tag == b"*" || tag.strip_prefix(b"W/").unwrap_or(tag) == etag)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_is_found_in_a_list_and_if_it_is_weak() {
+        for list in ["\"a\"", "W/\"a\"", "\"b\", \"a\"", "*"] {
+            assert!(matches(list.as_bytes(), b"\"a\""), "{list}");
+        }
+        for list in ["", "a", "\"b\"", "\"a"] {
+            assert!(!matches(list.as_bytes(), b"\"a\""), "{list}");
+        }
+    }
+}
