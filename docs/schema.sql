@@ -40,6 +40,9 @@ COMMENT ON DOMAIN biz.message_state IS 'streaming while the reply is made; the o
 CREATE DOMAIN biz.rating AS text
 	CONSTRAINT rating_known CHECK ((VALUE = ANY (ARRAY['up'::text, 'down'::text])));
 COMMENT ON DOMAIN biz.rating IS 'Thumb of a user';
+CREATE DOMAIN biz.report_reason AS text
+	CONSTRAINT report_reason_known CHECK ((VALUE = ANY (ARRAY['inaccurate'::text, 'unhelpful'::text, 'unsafe'::text, 'illegal'::text, 'privacy'::text, 'other'::text])));
+COMMENT ON DOMAIN biz.report_reason IS 'What a user reports about an AI text';
 CREATE DOMAIN biz.run_status AS text
 	CONSTRAINT run_status_known CHECK ((VALUE = ANY (ARRAY['running'::text, 'success'::text, 'failed'::text, 'timeout'::text, 'circuit_open'::text, 'budget_exceeded'::text, 'stopped'::text])));
 COMMENT ON DOMAIN biz.run_status IS 'running until the run ends; the others are final';
@@ -87,7 +90,7 @@ CREATE TABLE biz.ai_admin_audit (
     object_id text,
     details jsonb DEFAULT '{}'::jsonb NOT NULL,
     created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
-    CONSTRAINT ai_admin_audit_action_known CHECK ((action = ANY (ARRAY['budget.set'::text, 'runtime_context.set'::text, 'alert.acknowledge'::text, 'alert.ignore'::text, 'trigger_job.create'::text, 'trigger_job.retry'::text, 'trigger_job.cancel'::text, 'trigger_job.run_now'::text, 'batch.estimate'::text, 'batch.confirm'::text, 'batch.cancel'::text, 'cache.invalidate'::text])))
+    CONSTRAINT ai_admin_audit_action_known CHECK ((action = ANY (ARRAY['budget.set'::text, 'runtime_context.set'::text, 'alert.acknowledge'::text, 'alert.ignore'::text, 'trigger_job.create'::text, 'trigger_job.retry'::text, 'trigger_job.cancel'::text, 'trigger_job.run_now'::text, 'batch.estimate'::text, 'batch.confirm'::text, 'batch.cancel'::text, 'cache.invalidate'::text, 'message.block'::text, 'message.unblock'::text, 'report.resolve'::text])))
 );
 COMMENT ON TABLE biz.ai_admin_audit IS 'Changes by admins, written in the transaction of the change';
 COMMENT ON COLUMN biz.ai_admin_audit.user_id IS 'The admin; not a foreign key, because the row must outlive its user';
@@ -156,6 +159,7 @@ CREATE TABLE biz.ai_cache (
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     finished_at timestamp with time zone,
     expires_at timestamp with time zone,
+    prompt_version text,
     CONSTRAINT ai_cache_finished_has_result CHECK (((status = 'generating'::text) OR ((result_json IS NOT NULL) AND (expires_at IS NOT NULL)))),
     CONSTRAINT ai_cache_generating_is_leased CHECK (((status = 'generating'::text) = (lease_until IS NOT NULL))),
     CONSTRAINT ai_cache_status_known CHECK ((status = ANY (ARRAY['generating'::text, 'valid'::text, 'expired'::text, 'invalidated'::text]))),
@@ -171,6 +175,7 @@ COMMENT ON COLUMN biz.ai_cache.valid_days IS '0: until the end of the site''s da
 COMMENT ON COLUMN biz.ai_cache.generation IS 'Increased when a job takes over an expired lease, so that the earlier job cannot write';
 COMMENT ON COLUMN biz.ai_cache.lease_until IS 'generating: end of the lease of the job that generates the result';
 COMMENT ON COLUMN biz.ai_cache.created_at IS 'When the generation started';
+COMMENT ON COLUMN biz.ai_cache.prompt_version IS 'Version of the prompt of its run';
 ALTER TABLE biz.ai_cache ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME biz.ai_cache_id_seq
     START WITH 1
@@ -321,20 +326,24 @@ CREATE TABLE biz.ai_messages (
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     finished_at timestamp with time zone,
     content_type biz.content_type DEFAULT 'markdown'::text NOT NULL,
+    blocked_at timestamp with time zone,
+    superseded_at timestamp with time zone,
     CONSTRAINT ai_messages_streaming_is_leased CHECK ((((state)::text = 'streaming'::text) = (lease_until IS NOT NULL)))
 );
 ALTER TABLE ONLY biz.ai_messages ALTER COLUMN content SET COMPRESSION lz4;
 COMMENT ON TABLE biz.ai_messages IS 'Messages of conversations';
 COMMENT ON COLUMN biz.ai_messages.user_id IS 'Owner of the conversation, also for messages of the assistant';
-COMMENT ON COLUMN biz.ai_messages.seq IS 'Position in the conversation, from 1, without gaps: pages and cursors are ranges of it';
+COMMENT ON COLUMN biz.ai_messages.seq IS 'Position in the conversation, from 1, without gaps: pages and cursors are ranges of it. A superseded message has its negative id, so that its position is free';
 COMMENT ON COLUMN biz.ai_messages.state IS 'streaming while a function has the lease; the others are final';
-COMMENT ON COLUMN biz.ai_messages.reply_to IS 'The message to which this one responds';
+COMMENT ON COLUMN biz.ai_messages.reply_to IS 'The message to which this one responds. A superseded message of the user without text records that the last question was asked again: then it is the reply that was made';
 COMMENT ON COLUMN biz.ai_messages.client_message_id IS 'Chosen by the client; a repeat of the message has the same id';
 COMMENT ON COLUMN biz.ai_messages.tokens_used IS 'As reported by DashScope; null if it reported nothing, never an estimate';
 COMMENT ON COLUMN biz.ai_messages.error_code IS 'Code of the error event that ended the reply. content_blocked also marks the question';
 COMMENT ON COLUMN biz.ai_messages.lease_until IS 'Renewed by each checkpoint; if it has expired, the function that made the reply is dead';
 COMMENT ON COLUMN biz.ai_messages.stop_requested_at IS 'Stop flag, read at each checkpoint by the function that makes the reply';
 COMMENT ON COLUMN biz.ai_messages.content_type IS 'Format for display: markdown or text';
+COMMENT ON COLUMN biz.ai_messages.blocked_at IS 'When an admin blocked the message: lists show a fixed text, and no prompt contains it';
+COMMENT ON COLUMN biz.ai_messages.superseded_at IS 'When a newer exchange replaced the message; it is in no list and no prompt';
 ALTER TABLE biz.ai_messages ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME biz.ai_messages_id_seq
     START WITH 1
@@ -343,6 +352,45 @@ ALTER TABLE biz.ai_messages ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     NO MAXVALUE
     CACHE 1
 );
+CREATE TABLE biz.ai_reports (
+    id bigint NOT NULL,
+    site_id bigint NOT NULL,
+    user_id bigint NOT NULL,
+    subject_type biz.ai_subject NOT NULL,
+    subject_id bigint NOT NULL,
+    reason biz.report_reason NOT NULL,
+    text text,
+    due_at timestamp with time zone NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    resolved_at timestamp with time zone,
+    resolved_by bigint,
+    answer text,
+    CONSTRAINT ai_reports_resolved_whole CHECK ((num_nulls(resolved_at, resolved_by, answer) = ANY (ARRAY[0, 3])))
+);
+COMMENT ON TABLE biz.ai_reports IS 'Complaints of users about AI texts, each answered by an admin';
+COMMENT ON COLUMN biz.ai_reports.subject_id IS 'Id in ai_messages or ai_cache; the row may have been deleted since';
+COMMENT ON COLUMN biz.ai_reports.text IS 'Words of the user; null if there are none, or if the conversation was deleted';
+COMMENT ON COLUMN biz.ai_reports.due_at IS 'An admin must answer until then';
+COMMENT ON COLUMN biz.ai_reports.resolved_by IS 'The admin; not a foreign key, because the row must outlive its user';
+ALTER TABLE biz.ai_reports ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME biz.ai_reports_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+CREATE TABLE biz.ai_result_failures (
+    site_id bigint NOT NULL,
+    cache_type text NOT NULL,
+    target_id text NOT NULL,
+    job_id bigint NOT NULL,
+    error_code text,
+    failed_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL
+);
+COMMENT ON TABLE biz.ai_result_failures IS 'Targets whose last job failed; the row is deleted when a result is stored or requested again';
+COMMENT ON COLUMN biz.ai_result_failures.cache_type IS 'Name of the app';
+COMMENT ON COLUMN biz.ai_result_failures.target_id IS 'As in biz.ai_cache';
 CREATE TABLE biz.ai_run_logs (
     id bigint NOT NULL,
     site_id bigint NOT NULL,
@@ -459,8 +507,9 @@ CREATE TABLE biz.ai_trigger_jobs (
     conversation_id bigint,
     waits_for biz.job_wait,
     waits_on text,
-    CONSTRAINT ai_trigger_jobs_connector_type_known CHECK ((connector_type = ANY (ARRAY['event_bus'::text, 'admin_api'::text, 'schedule'::text, 'command'::text, 'job'::text, 'session_api'::text, 'batch'::text]))),
-    CONSTRAINT ai_trigger_jobs_event_type_known CHECK ((event_type = ANY (ARRAY['consumption.settled'::text, 'note.created'::text, 'task.assigned'::text, 'etl.finished'::text, 'prewarm'::text, 'chat.session_message'::text, 'batch'::text]))),
+    requested_by bigint,
+    CONSTRAINT ai_trigger_jobs_connector_type_known CHECK ((connector_type = ANY (ARRAY['event_bus'::text, 'admin_api'::text, 'schedule'::text, 'command'::text, 'job'::text, 'session_api'::text, 'batch'::text, 'insights_api'::text]))),
+    CONSTRAINT ai_trigger_jobs_event_type_known CHECK ((event_type = ANY (ARRAY['consumption.settled'::text, 'note.created'::text, 'task.assigned'::text, 'etl.finished'::text, 'prewarm'::text, 'chat.session_message'::text, 'batch'::text, 'insight.refresh'::text]))),
     CONSTRAINT ai_trigger_jobs_running_is_leased CHECK (((status = 'running'::text) = (lease_until IS NOT NULL))),
     CONSTRAINT ai_trigger_jobs_status_known CHECK ((status = ANY (ARRAY['pending'::text, 'running'::text, 'succeeded'::text, 'failed'::text, 'skipped_duplicate'::text, 'cancelled'::text]))),
     CONSTRAINT ai_trigger_jobs_step_in_chain CHECK (((step >= 0) AND (step <= cardinality(app_chain)))),
@@ -481,6 +530,7 @@ COMMENT ON COLUMN biz.ai_trigger_jobs.message_id IS 'chat.session_message: the m
 COMMENT ON COLUMN biz.ai_trigger_jobs.conversation_id IS 'chat.session_message: the conversation; its messages get replies in order';
 COMMENT ON COLUMN biz.ai_trigger_jobs.waits_for IS 'pending: why the job must wait until run_after; null if it only waits for a worker';
 COMMENT ON COLUMN biz.ai_trigger_jobs.waits_on IS 'waits_for = circuit: the application id of the circuit';
+COMMENT ON COLUMN biz.ai_trigger_jobs.requested_by IS 'insight.refresh: the user; not a foreign key, because the row must outlive its user';
 ALTER TABLE biz.ai_trigger_jobs ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME biz.ai_trigger_jobs_id_seq
     START WITH 1
@@ -555,6 +605,28 @@ CREATE TABLE biz.function_schemas (
 );
 COMMENT ON TABLE biz.function_schemas IS 'Schemas of functions, one per deployed build; the sweep drops old ones';
 COMMENT ON COLUMN biz.function_schemas.loaded_at IS 'When db-migrate last deployed the build';
+CREATE TABLE biz.openers (
+    id bigint NOT NULL,
+    site_id bigint,
+    source_page text,
+    bot_id uuid,
+    texts text[] NOT NULL,
+    CONSTRAINT openers_one_place CHECK ((num_nonnulls(source_page, bot_id) <= 1)),
+    CONSTRAINT openers_source_page_known CHECK ((source_page = ANY (ARRAY['board-finance'::text, 'board-customer'::text, 'board-coach'::text, 'task-detail'::text, 'customer-detail'::text, 'coach-detail'::text, 'performance'::text]))),
+    CONSTRAINT openers_texts_few CHECK (((cardinality(texts) >= 1) AND (cardinality(texts) <= 6)))
+);
+COMMENT ON TABLE biz.openers IS 'Questions with which a user may begin a chat';
+COMMENT ON COLUMN biz.openers.site_id IS 'Null: the default of all sites';
+COMMENT ON COLUMN biz.openers.source_page IS 'Page of the mini-program; null with bot_id null: a chat from anywhere else';
+COMMENT ON COLUMN biz.openers.bot_id IS 'Conversation with this bot';
+ALTER TABLE biz.openers ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME biz.openers_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
 CREATE TABLE biz.sites (
     id bigint NOT NULL,
     name text NOT NULL,
@@ -723,6 +795,10 @@ ALTER TABLE ONLY biz.ai_messages
     ADD CONSTRAINT ai_messages_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY biz.ai_messages
     ADD CONSTRAINT ai_messages_seq_key UNIQUE (conversation_id, seq);
+ALTER TABLE ONLY biz.ai_reports
+    ADD CONSTRAINT ai_reports_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY biz.ai_result_failures
+    ADD CONSTRAINT ai_result_failures_pkey PRIMARY KEY (site_id, cache_type, target_id);
 ALTER TABLE ONLY biz.ai_run_logs
     ADD CONSTRAINT ai_run_logs_pkey PRIMARY KEY (id, created_at);
 ALTER TABLE ONLY biz.ai_run_logs_default
@@ -741,6 +817,10 @@ ALTER TABLE ONLY biz.bots
     ADD CONSTRAINT bots_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY biz.function_schemas
     ADD CONSTRAINT function_schemas_pkey PRIMARY KEY (name);
+ALTER TABLE ONLY biz.openers
+    ADD CONSTRAINT openers_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY biz.openers
+    ADD CONSTRAINT openers_place_key UNIQUE NULLS NOT DISTINCT (source_page, bot_id, site_id);
 ALTER TABLE ONLY biz.sites
     ADD CONSTRAINT sites_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY biz.users
@@ -784,6 +864,9 @@ CREATE INDEX ai_messages_rate_idx ON biz.ai_messages USING btree (user_id, creat
 CREATE INDEX ai_messages_reply_idx ON biz.ai_messages USING btree (reply_to) WHERE ((role)::text = 'assistant'::text);
 CREATE INDEX ai_messages_streaming_idx ON biz.ai_messages USING btree (user_id) WHERE ((state)::text = 'streaming'::text);
 CREATE INDEX ai_messages_user_idx ON biz.ai_messages USING btree (user_id, id DESC);
+CREATE INDEX ai_reports_open_idx ON biz.ai_reports USING btree (site_id, due_at) WHERE (resolved_at IS NULL);
+CREATE INDEX ai_reports_site_idx ON biz.ai_reports USING btree (site_id, created_at DESC, id DESC);
+CREATE INDEX ai_reports_user_idx ON biz.ai_reports USING btree (user_id, created_at DESC, id DESC);
 CREATE INDEX ai_run_logs_alerts_idx ON ONLY biz.ai_run_logs USING btree (site_id, created_at DESC, id DESC) WHERE (alert_status IS NOT NULL);
 CREATE INDEX ai_run_logs_causes_idx ON ONLY biz.ai_run_logs USING btree (site_id, app_type, alert_status, created_at DESC, id DESC) INCLUDE (status, error_code) WHERE (alert_status IS NOT NULL);
 CREATE INDEX ai_run_logs_conversation_idx ON ONLY biz.ai_run_logs USING btree (conversation_id, created_at DESC) WHERE (conversation_id IS NOT NULL);
@@ -800,11 +883,12 @@ CREATE INDEX ai_run_logs_default_site_id_created_at_id_idx ON biz.ai_run_logs_de
 CREATE INDEX ai_run_logs_default_site_id_created_at_id_idx1 ON biz.ai_run_logs_default USING btree (site_id, created_at DESC, id DESC) WHERE (alert_status IS NOT NULL);
 CREATE INDEX ai_trigger_jobs_batch_idx ON biz.ai_trigger_jobs USING btree (batch_id) WHERE (batch_id IS NOT NULL);
 CREATE INDEX ai_trigger_jobs_conversation_idx ON biz.ai_trigger_jobs USING btree (conversation_id, message_id) WHERE ((conversation_id IS NOT NULL) AND (status = ANY (ARRAY['pending'::text, 'running'::text])));
-CREATE UNIQUE INDEX ai_trigger_jobs_dedup_key ON biz.ai_trigger_jobs USING btree (site_id, dedup_key) WHERE ((NOT is_forced) AND ((status = ANY (ARRAY['pending'::text, 'running'::text])) OR ((status = 'succeeded'::text) AND (event_type <> 'prewarm'::text))));
+CREATE UNIQUE INDEX ai_trigger_jobs_dedup_key ON biz.ai_trigger_jobs USING btree (site_id, dedup_key) WHERE ((NOT is_forced) AND ((status = ANY (ARRAY['pending'::text, 'running'::text])) OR ((status = 'succeeded'::text) AND (event_type <> ALL (ARRAY['prewarm'::text, 'insight.refresh'::text])))));
 CREATE INDEX ai_trigger_jobs_due_idx ON biz.ai_trigger_jobs USING btree (site_id, urgency DESC, run_after, id) WHERE (status = 'pending'::text);
 CREATE UNIQUE INDEX ai_trigger_jobs_event_id_key ON biz.ai_trigger_jobs USING btree (site_id, event_id);
 CREATE INDEX ai_trigger_jobs_kind_idx ON biz.ai_trigger_jobs USING btree (site_id, event_type, status, created_at DESC, id DESC);
 CREATE INDEX ai_trigger_jobs_lease_idx ON biz.ai_trigger_jobs USING btree (lease_until) WHERE (status = 'running'::text);
+CREATE INDEX ai_trigger_jobs_requested_idx ON biz.ai_trigger_jobs USING btree (requested_by, created_at) WHERE (requested_by IS NOT NULL);
 CREATE INDEX ai_trigger_jobs_retry_of_idx ON biz.ai_trigger_jobs USING btree (retry_of) WHERE (retry_of IS NOT NULL);
 CREATE INDEX ai_trigger_jobs_site_idx ON biz.ai_trigger_jobs USING btree (site_id, created_at DESC, id DESC);
 CREATE INDEX ai_trigger_jobs_skipped_idx ON biz.ai_trigger_jobs USING btree (created_at, site_id) WHERE (status = 'skipped_duplicate'::text);
@@ -858,6 +942,12 @@ ALTER TABLE ONLY biz.ai_job_turns
     ADD CONSTRAINT ai_job_turns_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
 ALTER TABLE ONLY biz.ai_messages
     ADD CONSTRAINT ai_messages_conversation_id_fkey FOREIGN KEY (conversation_id) REFERENCES biz.ai_conversations(id);
+ALTER TABLE ONLY biz.ai_reports
+    ADD CONSTRAINT ai_reports_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
+ALTER TABLE ONLY biz.ai_reports
+    ADD CONSTRAINT ai_reports_user_id_fkey FOREIGN KEY (user_id) REFERENCES biz.users(id);
+ALTER TABLE ONLY biz.ai_result_failures
+    ADD CONSTRAINT ai_result_failures_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
 ALTER TABLE ONLY biz.ai_trigger_jobs
     ADD CONSTRAINT ai_trigger_jobs_batch_id_fkey FOREIGN KEY (batch_id) REFERENCES biz.ai_batches(id);
 ALTER TABLE ONLY biz.ai_trigger_jobs
@@ -878,5 +968,9 @@ ALTER TABLE ONLY biz.bots
     ADD CONSTRAINT bots_agent_id_fkey FOREIGN KEY (agent_id) REFERENCES biz.agents(id);
 ALTER TABLE ONLY biz.bots
     ADD CONSTRAINT bots_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
+ALTER TABLE ONLY biz.openers
+    ADD CONSTRAINT openers_bot_id_fkey FOREIGN KEY (bot_id) REFERENCES biz.bots(id);
+ALTER TABLE ONLY biz.openers
+    ADD CONSTRAINT openers_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
 ALTER TABLE ONLY biz.users
     ADD CONSTRAINT users_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);

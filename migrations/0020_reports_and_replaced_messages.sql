@@ -22,6 +22,8 @@ create table biz.ai_reports (
         check (num_nulls(resolved_at, resolved_by, answer) in (0, 3))
 );
 create index ai_reports_site_idx on biz.ai_reports (site_id, created_at desc, id desc);
+-- Finds overdue reports.
+create index ai_reports_open_idx on biz.ai_reports (site_id, due_at) where resolved_at is null;
 create index ai_reports_user_idx on biz.ai_reports (user_id, created_at desc, id desc);
 comment on table biz.ai_reports is 'Complaints of users about AI texts, each answered by an admin';
 comment on column biz.ai_reports.subject_id is

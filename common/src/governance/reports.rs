@@ -292,12 +292,17 @@ pub async fn list(
                )) as content
         from counted left join lateral (
             select each.* from sites s cross join lateral (
-                select r.*, r.resolved_at is null and r.due_at < now() as overdue from biz.ai_reports r
-                where r.site_id = s.id and ($2::boolean is null or (r.resolved_at is null) = $2)
-                order by r.created_at desc limit 1000000
+                (select r.*, true as overdue from biz.ai_reports r
+                 where r.site_id = s.id and r.resolved_at is null and r.due_at < now() and coalesce($2, true)
+                   and $4 and (r.created_at, r.id) < (coalesce($5, 'infinity'::timestamptz), coalesce($6::bigint, 0))
+                 order by r.created_at desc, r.id desc limit $7::bigint + $8::bigint)
+                union all
+                (select r.*, false from biz.ai_reports r
+                 where r.site_id = s.id and not (r.resolved_at is null and r.due_at < now())
+                   and ($2 is null or (r.resolved_at is null) = $2)
+                   and ($4 or (r.created_at, r.id) < (coalesce($5, 'infinity'::timestamptz), coalesce($6::bigint, 0)))
+                 order by r.created_at desc, r.id desc limit $7::bigint + $8::bigint)
             ) each
-            where (each.overdue, each.created_at, each.id)
-                  < ($4, coalesce($5, 'infinity'::timestamptz), coalesce($6::bigint, 0))
             order by each.overdue desc, each.created_at desc, each.id desc limit $7 offset $8
         ) r on true
         order by r.overdue desc, r.created_at desc, r.id desc

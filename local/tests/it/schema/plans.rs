@@ -12,7 +12,7 @@ use super::*;
 
 /// 200 users with 10 conversations of 10 messages each, and a run for every other message. The
 /// reply with id 1000000 is being made. In one conversation with a bot, every message has an
-/// idempotency key.
+/// idempotency key, and in the others one message.
 const DATA: &str = "
     insert into biz.sites (id, name) values (1, 'site');
     insert into biz.users (id, site_id, nickname, role, status, listed_conversations)
@@ -59,6 +59,8 @@ const DATA: &str = "
     select 3000000 + n, 3000000, 1, 1, n, 'user', 'hello', now() - interval '1 day' from generate_series(1, 5000) n;
     insert into biz.ai_idempotency_keys (conversation_id, key, message_id)
     select 3000000, 'k-' || n, 3000000 + n from generate_series(1, 5000) n;
+    insert into biz.ai_idempotency_keys (conversation_id, key, message_id)
+    select conversation_id, 'k', min(id) from biz.ai_messages where conversation_id <= 2000 group by conversation_id;
     insert into biz.ai_usage_daily (site_id, day, app_type, calls, last_status, last_call_at)
     select 1, current_date - n, 'app1_chat', 1, 'success', now() - n * interval '1 day' from generate_series(0, 3000) n;
     insert into biz.ai_usage_days (site_id, day, tokens) select 1, current_date - n, 1 from generate_series(0, 3000) n;
@@ -84,6 +86,10 @@ const DATA: &str = "
     from generate_series(1, 20000) n;
     insert into biz.ai_admin_audit (site_id, user_id, action, created_at)
     select 2 + n % 19, 7, 'budget.set', now() - n * interval '1 second' from generate_series(1, 50000) n;
+    insert into biz.ai_reports (site_id, user_id, subject_type, subject_id, reason, due_at, created_at)
+    select 2 + n % 19, 1, 'message', n, 'other', now() + interval '15 days', now() - n * interval '1 second' from generate_series(1, 20000) n;
+    insert into biz.ai_feedback (site_id, user_id, subject_type, subject_id, app_type, rating, created_at)
+    select 2 + n % 19, 1, 'insight', n, 'app3_clue', 'up', now() - n * interval '1 second' from generate_series(1, 40000) n;
     alter table biz.ai_conversations alter column id restart with 4000000;
     analyze";
 
