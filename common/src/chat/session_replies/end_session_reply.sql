@@ -16,6 +16,7 @@ declare
     v_message bigint;
     v_reply bigint;
     v_began_at timestamptz;
+    v_conversation bigint;
     v_now timestamptz := clock_timestamp();
 begin
     update biz.ai_trigger_jobs set
@@ -23,7 +24,8 @@ begin
         lease_until = null, finished_at = v_now, error_code = p_error_code,
         error_message = p_error_message
     where id = p_job and site_id = p_site and claims = p_claim and status = 'running'
-    returning message_id, started_at into v_message, v_began_at;
+    returning message_id, started_at, conversation_id
+    into v_message, v_began_at, v_conversation;
     if not found then return false; end if;
     select v.* into c from biz.ai_conversations v
     where v.id = (
@@ -31,7 +33,7 @@ begin
         where m.id = v_message and m.site_id = p_site)
     for no key update;
     -- The conversation was deleted between the claim of the job and its reply.
-    if not found then return true; end if;
+    if c.id is null and v_conversation is not null then return true; end if;
     insert into biz.ai_messages (
         conversation_id, site_id, user_id, seq, role, content, state, reply_to, tokens_used,
         error_code, created_at, finished_at)

@@ -60,7 +60,7 @@ const DATA: &str = "
     insert into biz.ai_idempotency_keys (conversation_id, key, message_id)
     select 3000000, 'k-' || n, 3000000 + n from generate_series(1, 5000) n;
     insert into biz.ai_idempotency_keys (conversation_id, key, message_id)
-    select conversation_id, 'k', min(id) from biz.ai_messages where conversation_id <= 2000 group by conversation_id;
+    select conversation_id, 'm-' || conversation_id, min(id) from biz.ai_messages where conversation_id <= 2000 group by conversation_id;
     insert into biz.ai_usage_daily (site_id, day, app_type, calls, last_status, last_call_at)
     select 1, current_date - n, 'app1_chat', 1, 'success', now() - n * interval '1 day' from generate_series(0, 3000) n;
     insert into biz.ai_usage_days (site_id, day, tokens) select 1, current_date - n, 1 from generate_series(0, 3000) n;
