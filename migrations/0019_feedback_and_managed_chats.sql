@@ -37,8 +37,8 @@ comment on column biz.ai_feedback.run_id is
 comment on column biz.ai_feedback.reasons is
     'What is wrong with the text: inaccurate, unhelpful, unsafe or other';
 
--- A deleted conversation leaves its runs without prompts and answers. A refused run has no message,
--- so the message is not enough to find it.
+-- A deleted conversation leaves its runs without prompts and answers. The run of a bot's reply has
+-- no message, so the message is not enough to find it.
 alter table biz.ai_run_logs add column conversation_id bigint;
 comment on column biz.ai_run_logs.conversation_id is
     'Conversation of the chat or session; null for other runs and in older rows';

@@ -8,6 +8,7 @@ mod search;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use futures_util::FutureExt as _;
 
 pub use self::{
     export::{ExportedConversation, ExportedMessage, Part, export},
@@ -18,7 +19,7 @@ pub use self::{
 use crate::{
     governance::auth::Caller,
     platform::{
-        db::{Db, StatementTimeout},
+        db::{self, Db, SWEEP_LIMIT, StatementTimeout, SweptRows},
         error::{Error, Reason, Result},
         paging::{PageStart, Paging, Start, page},
         words::words,
@@ -27,6 +28,12 @@ use crate::{
 
 /// The longest context id, in characters.
 const MAX_CONTEXT_ID: usize = 64;
+
+/// Conversations of a user without a message. A new one beyond this deletes the oldest one.
+pub(super) const MAX_EMPTY: i32 = 50;
+
+/// How long a conversation without a message is kept after it was last opened.
+const EMPTY_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 
 words! {
     /// What a chat of the mini-program is about, as in the API and the column `context_type`.
@@ -108,16 +115,53 @@ impl Context {
 /// Returns the caller's conversation for a context: the current one, or a new one. Not for bots.
 pub async fn open(db: &Db, caller: &Caller, context: &Context) -> Result<i64> {
     sqlx::query_scalar!(
-        r#"select open_conversation($1, $2, $3, $4, $5) as "id!""#,
+        r#"select open_conversation($1, $2, $3, $4, $5, $6) as "id!""#,
         caller.site_id,
         caller.user_id,
         context.kind.name(),
         context.id,
         context.kind.reused_for().as_secs_f64(),
+        MAX_EMPTY,
     )
     .fetch_one(db)
     .with_statement_timeout()
     .await
+}
+
+/// Deletes a limited number of conversations without a message that were not opened for a day.
+pub async fn sweep_empty(db: &Db) -> Result<SweptRows> {
+    let Some(mut tx) = db.sweep_transaction().await? else {
+        return Ok(SweptRows::default());
+    };
+    let ids = sqlx::query_scalar!(
+        "select id from biz.ai_conversations
+         where message_count = 0 and last_active_at < now() - make_interval(secs => $1)
+         order by last_active_at limit $2 for update skip locked",
+        EMPTY_LIFETIME.as_secs_f64(),
+        SWEEP_LIMIT,
+    )
+    .fetch_all(&mut *tx)
+    .with_statement_timeout()
+    .await?;
+    let deleted = db::sweep_rows(&mut tx, "empty_conversations", &ids, |tx, ids| {
+        sqlx::query!(
+            "with removed as (
+                 delete from biz.ai_conversations where id = any ($1) returning site_id, user_id, bot_id
+             ), counted as (
+                 update biz.users w set listed_sessions = w.listed_sessions - r.sessions
+                 from (select site_id, user_id, count(*) as sessions from removed
+                       where bot_id is not null group by site_id, user_id) r
+                 where w.id = r.user_id and w.site_id = r.site_id
+             )
+             select from removed",
+            ids
+        )
+        .execute(tx)
+        .boxed()
+    })
+    .await?;
+    tx.commit().await?;
+    Ok(deleted)
 }
 
 /// A conversation in the list.

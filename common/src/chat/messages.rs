@@ -322,7 +322,7 @@ mod properties;
 pub struct SendLimits {
     /// Messages per minute. 0 disables the limit.
     pub rate_per_minute: i32,
-    /// Tokens reserved from the site's budget while a reply is made.
+    /// Tokens reserved for a reply besides those of its prompt, until the app has an average.
     pub reserved_tokens: i64,
 }
 

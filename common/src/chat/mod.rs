@@ -9,3 +9,4 @@ pub mod reports;
 mod session_or_history;
 pub mod session_replies;
 pub mod sessions;
+pub mod titles;

@@ -109,11 +109,7 @@ async fn ask_bot(context: &JobContext, job: &Job) -> Result<(), StepError> {
     end.prompt_version = Some(app1_chat::PROMPT_VERSION);
     let circuit =
         jobs::retry_storing(|| store::finish(&context.db, job, prepared.run, &end)).await?;
-    end.report(
-        App::Chat,
-        context.limits.reserved_tokens,
-        circuit.as_deref(),
-    );
+    end.report(App::Chat, prepared.run.reserved_tokens, circuit.as_deref());
     tracing::info!(
         job_id = job.id,
         run_id = prepared.run.id,

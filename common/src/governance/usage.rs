@@ -32,7 +32,7 @@ pub const BUCKETS: [u32; 15] = [
 /// Calls of one or more apps on one or more days.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Calls {
-    /// Calls that have ended, including calls that budget or circuit rejected.
+    /// Calls that have ended. Refusals by budget or circuit are not calls.
     pub count: i64,
     /// Calls that ended as `success` or `stopped`.
     pub successes: i64,

@@ -9,6 +9,7 @@ use std::{
 };
 
 use backon::{ExponentialBuilder, Retryable as _};
+use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::{
     FutureExt as _, StreamExt as _, TryFutureExt as _, TryStreamExt as _,
     future::BoxFuture,
@@ -17,7 +18,7 @@ use futures_util::{
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::{
     AssertSqlSafe, ConnectOptions as _, Connection as _, Describe, Either, Execute, Executor,
-    PgConnection, PgPool, Postgres, SqlStr,
+    PgConnection, PgPool, Postgres, Row as _, SqlStr,
     migrate::Migrator,
     pool::PoolConnection,
     postgres::{PgConnectOptions, PgPoolOptions, PgQueryResult, PgRow, PgStatement, PgTypeInfo},
@@ -25,6 +26,7 @@ use sqlx::{
 use tokio::{runtime::Handle, sync::Semaphore, task::JoinHandle, time::Instant};
 
 use super::{
+    clock,
     env::{ConfigError, Env},
     error::{Error, Result},
     functions,
@@ -88,6 +90,7 @@ pub struct Db {
     behind_proxy: bool,
     /// One permit per connection that the pool may have.
     connecting: Arc<Semaphore>,
+    server_clock: Arc<ServerClock>,
 }
 
 /// The migrations, in order. `db-migrate`, the local server and the tests apply them.
@@ -120,6 +123,53 @@ pub(crate) const SWEEP_LIMIT: i64 = 1000;
 /// An upper limit for the network time of a statement and its response.
 const ROUND_TRIP: Duration = Duration::from_millis(200);
 
+/// How old a reading of the server's clock may be when a connection returns to the pool.
+const CLOCK_AGE: Duration = Duration::from_secs(10);
+
+/// The server's clock, compared with that of this machine. The two machines may disagree, and a
+/// statement must know by the server's clock until when it may begin.
+#[derive(Default)]
+struct ServerClock(Mutex<Option<ClockReading>>);
+
+#[derive(Clone, Copy)]
+struct ClockReading {
+    /// Too small by the time that the response took, so a deadline is early and never late.
+    ahead: TimeDelta,
+    at: Instant,
+}
+
+impl ServerClock {
+    fn last(&self) -> Option<ClockReading> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn read(&self, connection: &mut PgConnection) -> Result<TimeDelta, sqlx::Error> {
+        let asked_at = Instant::now();
+        let row = connection
+            .fetch_one(sqlx::raw_sql("select clock_timestamp()"))
+            .await?;
+        let ahead = row.try_get::<DateTime<Utc>, _>(0)? - clock::now();
+        let at = Instant::now();
+        // With the reading of a slow response, statements that are in time would seem late.
+        if at - asked_at <= ROUND_TRIP {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) =
+                Some(ClockReading { ahead, at });
+        }
+        Ok(ahead)
+    }
+
+    /// Tests the connection. Reads the clock at the same time if the last reading is old.
+    async fn ping(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+        if self
+            .last()
+            .is_some_and(|last| last.at.elapsed() < CLOCK_AGE)
+        {
+            return connection.ping().await;
+        }
+        self.read(connection).await.map(drop)
+    }
+}
+
 /// A pool that connects at its first statement, so that a cold start does not wait for a
 /// connection.
 ///
@@ -128,11 +178,13 @@ const ROUND_TRIP: Duration = Duration::from_millis(200);
 pub fn connect_lazy(config: &DatabaseConfig) -> Result<Db, ConfigError> {
     let url = config.url.get();
     let options = options(&url, config.behind_proxy)?;
+    let server_clock = Arc::default();
     Ok(Db::over(
-        pool(config, options),
+        pool(config, options, &server_clock),
         config.url.clone(),
         url,
         config.behind_proxy,
+        server_clock,
     ))
 }
 
@@ -178,8 +230,13 @@ async fn apply_settings(connection: &mut PgConnection) -> Result<(), sqlx::Error
         .map(drop)
 }
 
-fn pool(config: &DatabaseConfig, options: PgConnectOptions) -> PgPool {
+fn pool(
+    config: &DatabaseConfig,
+    options: PgConnectOptions,
+    server_clock: &Arc<ServerClock>,
+) -> PgPool {
     let behind_proxy = config.behind_proxy;
+    let server_clock = Arc::clone(server_clock);
     PgPoolOptions::new()
         .max_connections(config.max_connections)
         .after_connect(move |connection, _| {
@@ -208,12 +265,13 @@ fn pool(config: &DatabaseConfig, options: PgConnectOptions) -> PgPool {
         // drops packets, that takes minutes, in which the pool does not get the connection back. So
         // a returned connection must respond in time, or it is closed. sqlx then pings it again
         // without a timeout. If it fails between the two pings, it is lost until TCP times out.
-        .after_release(|connection, _| {
+        .after_release(move |connection, _| {
+            let server_clock = Arc::clone(&server_clock);
             Box::pin(async move {
                 let responds = async {
-                    match sqlx::Connection::ping(connection).await {
+                    match server_clock.ping(connection).await {
                         // The statement that timed out has failed. The connection may be fine.
-                        Err(sqlx::Error::Database(_)) => sqlx::Connection::ping(connection).await,
+                        Err(sqlx::Error::Database(_)) => server_clock.ping(connection).await,
                         outcome => outcome,
                     }
                 };
@@ -247,6 +305,7 @@ impl Db {
         url: RotatingSecret<SecretString>,
         applied: Arc<SecretString>,
         behind_proxy: bool,
+        server_clock: Arc<ServerClock>,
     ) -> Self {
         let most = pool.options().get_max_connections();
         let connecting = Semaphore::new(usize::try_from(most).unwrap_or(usize::MAX));
@@ -256,6 +315,7 @@ impl Db {
             applied: Arc::new(Mutex::new(applied)),
             behind_proxy,
             connecting: Arc::new(connecting),
+            server_clock,
         }
     }
 
@@ -330,20 +390,22 @@ impl Db {
         }))
     }
 
-    /// A connection for a statement that must not start after its caller has timed out.
+    /// A connection for a statement that must change nothing after its caller has timed out.
     ///
-    /// Also returns how many milliseconds the statement may wait for locks: the rest of the
-    /// statement timeout after connecting.
-    pub(crate) async fn acquire_patiently(
+    /// Also returns until when the statement may change something, by the server's clock. The
+    /// server's own time of the statement does not show a timeout: if the server was stopped, it
+    /// reads the statement late.
+    pub(crate) async fn acquire_in_time(
         &self,
-    ) -> Result<(PoolConnection<Postgres>, i32), sqlx::Error> {
+    ) -> Result<(PoolConnection<Postgres>, DateTime<Utc>), sqlx::Error> {
         let began = Instant::now();
-        let connection = Box::pin(self.acquire()).await?;
+        let mut connection = Box::pin(self.acquire()).await?;
+        let ahead = match self.server_clock.last() {
+            Some(reading) => reading.ahead,
+            None => self.server_clock.read(&mut connection).await?,
+        };
         let left = STATEMENT_TIMEOUT.saturating_sub(began.elapsed() + ROUND_TRIP);
-        Ok((
-            connection,
-            i32::try_from(left.as_millis()).unwrap_or(i32::MAX),
-        ))
+        Ok((connection, clock::now() + ahead + left))
     }
 
     fn applied(&self) -> Arc<SecretString> {
@@ -381,7 +443,7 @@ impl From<PgPool> for Db {
     fn from(pool: PgPool) -> Self {
         let url = RotatingSecret::from(SecretString::default());
         let applied = url.get();
-        Self::over(pool, url, applied, false)
+        Self::over(pool, url, applied, false, Arc::default())
     }
 }
 

@@ -42,6 +42,10 @@ pub(crate) struct RunItem {
     #[schema(required)]
     first_token_ms: Option<i64>,
     status: String,
+    /// Refusals that this row counts: those of a user within a minute, or those of a job. Null if
+    /// the run was not refused.
+    #[schema(required)]
+    refusals: Option<i64>,
     site_id: i64,
     created_at: DateTime<Utc>,
 }
@@ -58,6 +62,7 @@ impl From<Entry> for RunItem {
             latency_ms: entry.latency_ms,
             first_token_ms: entry.first_token_ms,
             status: entry.status,
+            refusals: entry.refusals,
             site_id: entry.site_id,
             created_at: entry.created_at,
         }
@@ -116,6 +121,7 @@ impl Row for Entry {
         "latency_ms",
         "first_token_ms",
         "status",
+        "refusals",
         "site_id",
         "created_at",
         "error_code",
@@ -133,6 +139,7 @@ impl Row for Entry {
             number(self.latency_ms),
             number(self.first_token_ms),
             self.status.clone(),
+            number(self.refusals),
             self.site_id.to_string(),
             instant(self.created_at),
             text(&self.error_code),

@@ -5,7 +5,7 @@ use common::{
     Error, Result,
     chat::{
         conversations::{self, Change},
-        sessions::Title,
+        titles::Title,
     },
     governance::auth::Caller,
     platform::{db::Db, error::Reason},

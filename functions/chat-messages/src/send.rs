@@ -56,7 +56,7 @@ struct AiReply {
     content: String,
     created_at: DateTime<Utc>,
     /// `complete`, `stopped`, `interrupted` or `failed`. `streaming` if the reply took longer than
-    /// 120 seconds.
+    /// 120 seconds, or if newer requests read it.
     status: &'static str,
 }
 

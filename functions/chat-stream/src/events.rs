@@ -24,6 +24,9 @@ use utoipa::ToSchema;
 /// After this time without an event, the stream sends a ping comment.
 const PING_AFTER: Duration = Duration::from_secs(10);
 
+/// Message of the `error` event of a reader that a newer one has replaced.
+const REPLACED: &str = "已在新的连接中继续接收";
+
 /// How non-ASCII characters are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Encoding {
@@ -165,6 +168,7 @@ fn render(head: ReplyHeader, event: Event, encoding: Encoding) -> (&'static str,
                 message: match failure {
                     Failure::ContentBlocked => CONTENT_BLOCKED,
                     Failure::Deleted => "对话已删除",
+                    Failure::Replaced => REPLACED,
                     _ => "AI 服务暂时不可用",
                 },
                 code: failure.code(),

@@ -3,7 +3,7 @@
 
 use common::{
     Result,
-    chat::{replies, sessions},
+    chat::{conversations, replies, sessions},
     governance::{
         gauges,
         runs::{self, Retention},
@@ -59,6 +59,8 @@ pub struct Swept {
     pub cache_removed: i32,
     /// Deleted idempotency keys, older than a day.
     pub idempotency_keys: i32,
+    /// Deleted conversations without a message, a day after they were last opened.
+    pub empty_conversations: i32,
     /// Deleted estimates of unconfirmed batches, a day after they expired.
     pub estimates: i32,
     /// Partitions of the run log that were created in advance.
@@ -72,7 +74,7 @@ pub struct Swept {
 }
 
 impl Swept {
-    fn counts(&self) -> [(&'static str, i32); 12] {
+    fn counts(&self) -> [(&'static str, i32); 13] {
         [
             ("replies", self.replies),
             ("jobs", self.jobs),
@@ -81,6 +83,7 @@ impl Swept {
             ("cache_expired", self.cache_expired),
             ("cache_removed", self.cache_removed),
             ("idempotency_keys", self.idempotency_keys),
+            ("empty_conversations", self.empty_conversations),
             ("estimates", self.estimates),
             ("partitions_made", self.partitions_made),
             ("partitions_dropped", self.partitions_dropped),
@@ -100,11 +103,13 @@ pub async fn run(db: &Db, retention: Retention) -> Result<Swept> {
     let jobs = jobs::sweep(db).await;
     let results = results::sweep(db).await;
     let idempotency_keys = sessions::sweep_idempotency_keys(db).await;
+    let empty_conversations = conversations::sweep_empty(db).await;
     let estimates = batches::sweep(db).await;
     let partitions_made = runs::make_partitions(db).await;
     let partitions_dropped = runs::drop_partitions(db, retention).await;
     let functions_dropped = migrations::drop_unused_functions(db).await;
     let (replies, jobs, results, estimates) = (replies?, jobs?, results?, estimates?);
+    let empty_conversations = empty_conversations?;
     let rows = [
         replies,
         jobs.jobs,
@@ -112,6 +117,7 @@ pub async fn run(db: &Db, retention: Retention) -> Result<Swept> {
         results.leases,
         results.expired,
         results.removed,
+        empty_conversations,
         estimates,
     ];
     let swept = Swept {
@@ -122,6 +128,7 @@ pub async fn run(db: &Db, retention: Retention) -> Result<Swept> {
         cache_expired: results.expired.done,
         cache_removed: results.removed.done,
         idempotency_keys: idempotency_keys?,
+        empty_conversations: empty_conversations.done,
         estimates: estimates.done,
         partitions_made: partitions_made?,
         partitions_dropped: partitions_dropped?,
@@ -151,6 +158,7 @@ pub async fn sweep(state: AppState, _: Invocation<Request>) -> Result<Swept, Swe
                 cache_expired = if_any(swept.cache_expired),
                 cache_removed = if_any(swept.cache_removed),
                 idempotency_keys = if_any(swept.idempotency_keys),
+                empty_conversations = if_any(swept.empty_conversations),
                 estimates = if_any(swept.estimates),
                 partitions_made = if_any(swept.partitions_made),
                 partitions_dropped = if_any(swept.partitions_dropped),

@@ -145,7 +145,7 @@ async fn people_of(db: &Db, site_id: i64, first: i64, count: usize) -> Result<Ve
     .execute(db)
     .await?;
     let chats: Vec<(i64, i64)> = sqlx::query_as(
-        "select id, open_conversation(site_id, id, 'task', 'benchmark', 0) from biz.users where id between $1 and $2 order by id",
+        "select id, open_conversation(site_id, id, 'task', 'benchmark', 0, 50) from biz.users where id between $1 and $2 order by id",
     )
     .bind(first)
     .bind(last)

@@ -288,14 +288,15 @@ struct Counters {
 
 impl Counters {
     fn add(&mut self, run: &Run, at: DateTime<Utc>) {
+        self.last = (run.status, at);
+        if !run.was_sent() {
+            return;
+        }
         self.calls += 1;
         self.successes += i64::from(run.is_success());
         self.tokens += run.tokens;
         self.latency_sum_ms += run.latency_ms;
-        if run.was_sent() {
-            self.histogram[BUCKETS.partition_point(|end| i64::from(*end) <= run.latency_ms)] += 1;
-        }
-        self.last = (run.status, at);
+        self.histogram[BUCKETS.partition_point(|end| i64::from(*end) <= run.latency_ms)] += 1;
     }
 }
 
@@ -312,7 +313,7 @@ async fn log(
         session,
         "copy biz.ai_run_logs (site_id, user_id, app_type, trigger_type, member_id, status, alert_status, prompt_version, request_prompt,
                                response_text, tokens_in, tokens_out, tokens_used, local_day, first_token_ms, latency_ms, attempts,
-                               error_code, error_message, created_at, finished_at) from stdin",
+                               error_code, error_message, refusals, created_at, finished_at) from stdin",
     )
     .await?;
     // A fixed seed: the same runs on every machine.
@@ -378,6 +379,7 @@ async fn log(
             &i32::from(run.was_sent()),
             &run.error_code(),
             if run.is_success() { &NULL } else { &"made up" },
+            if run.was_sent() { &NULL } else { &1 },
             &at.to_rfc3339(),
             &ended.to_rfc3339(),
         ])

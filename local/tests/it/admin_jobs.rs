@@ -606,6 +606,9 @@ async fn a_job_says_that_it_waits_for_the_budget_and_runs_when_it_is_raised() {
     assert_eq!(parlor.shown_wait(job).await, waits);
     // A worker does not wake it while the budget has no room.
     assert_eq!(parlor.work().await, Worked::IDLE);
+    // There is room for an answer, but not for the prompt of this job.
+    parlor.set_monthly_budget(2_010).await;
+    assert_eq!(parlor.work().await, Worked::IDLE);
     parlor.set_monthly_budget(1_000_000).await;
     assert_eq!(parlor.work().await.succeeded, 1);
     assert_eq!(parlor.shown_wait(job).await, (Value::Null, Value::Null));

@@ -149,6 +149,7 @@ async fn an_item_has_the_documented_fields_and_no_text() {
         "id",
         "latency_ms",
         "member_id",
+        "refusals",
         "site_id",
         "status",
         "tokens_charged",
@@ -440,7 +441,7 @@ async fn run_details_have_prompt_and_response() {
     for user in [SITE_ADMIN, PLATFORM_ADMIN] {
         let answer = parlor.get(user, &format!("{PATH}/{}", run["id"])).await;
         let details = answer.ok().as_object().unwrap();
-        assert_eq!(details.len(), 25);
+        assert_eq!(details.len(), 26);
         assert_eq!(details["tokens_charged"], run["tokens_used"]);
         let stored = |name: &str| !name.ends_with("_at") && name != "tokens_charged";
         for (name, value) in details.iter().filter(|(name, _)| stored(name)) {
@@ -547,7 +548,7 @@ async fn a_csv_has_every_run_once_over_many_pages() {
     .await;
     assert_eq!(
         none,
-        "id,app_type,trigger_type,member_id,tokens_used,tokens_charged,latency_ms,first_token_ms,status,site_id,created_at,error_code,error_message\r\n"
+        "id,app_type,trigger_type,member_id,tokens_used,tokens_charged,latency_ms,first_token_ms,status,refusals,site_id,created_at,error_code,error_message\r\n"
     );
 }
 

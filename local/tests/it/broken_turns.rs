@@ -4,7 +4,10 @@
 
 use serde_json::Value;
 
-use crate::harness::parlor::{COACH, Parlor};
+use crate::harness::{
+    invariants,
+    parlor::{COACH, Parlor},
+};
 
 /// Asserts that the newest call has no session, and that its prompt has the stored text.
 #[track_caller]
@@ -70,6 +73,7 @@ async fn message_after_interrupted_reply_has_the_history() {
 
     parlor.stream_to_end(COACH, chat, "继续").await;
     assert_sent_with_history(&parlor, &stored);
+    invariants::check(&parlor, COACH, chat).await;
 }
 
 #[tokio::test]
@@ -107,4 +111,38 @@ async fn message_to_bot_after_failed_try_has_the_history() {
         "{}",
         last.prompt()
     );
+}
+
+#[tokio::test]
+async fn after_any_failure_the_next_message_gets_a_reply() {
+    let parlor = Parlor::start().await;
+    for scenario in [
+        "fail-first",
+        "fail-mid",
+        "inspection:0",
+        "inspection:3",
+        "cut",
+        "cut-first",
+        "no-stop",
+        "throttle",
+        "unavailable",
+        "unauthorized",
+        "app-denied",
+        "error-framed",
+        "error-mislabelled",
+        "error-200",
+        "expired-session:400",
+        "bad-json",
+        "json-instead",
+        "empty",
+        "nul",
+        "odd-usage",
+        "recorded:refusal-long-code",
+    ] {
+        let chat = parlor.open(COACH, scenario).await;
+        parlor.send(COACH, chat, "第一问").await.ok();
+        let question = format!("[[sim:{scenario}]]第二问");
+        parlor.stream_to_end(COACH, chat, &question).await;
+        invariants::check_next_message(&parlor, COACH, chat).await;
+    }
 }

@@ -25,7 +25,7 @@ const ODD: &str = "今晚 7 点🎱👨‍👩‍👧‍👦 e\u{301}\r\n\t“�
 
 impl Parlor {
     /// Resumes a reply with a query such as `after=3`.
-    async fn resume(&self, user: i64, message: &Value, query: &str) -> EventStream {
+    pub async fn resume(&self, user: i64, message: &Value, query: &str) -> EventStream {
         let path = format!("/api/xcx/chat/stream/{message}?{query}");
         let response = self.request_as(user, "GET", &path).send().await.unwrap();
         assert_eq!(response.status(), 200, "{}", response.text().await.unwrap());

@@ -47,7 +47,7 @@ async fn blocked_reply_is_not_kept_and_is_no_alert() {
                 .await
                 .unwrap();
         assert_eq!(failures, 0);
-        invariants::check_books(&parlor).await;
+        invariants::check(&parlor, COACH, chat).await;
     }
 }
 

@@ -213,9 +213,9 @@ async fn a_late_begin_after_the_caller_gave_up_is_ended_by_its_lease() {
         ("error", &json!("unavailable"), &json!(true))
     );
     maker.sweep(parlor).await;
-    invariants::check(parlor, COACH, chat).await;
+    invariants::check_stored(parlor, COACH, chat).await;
     send_until_stored(maker, chat, "the-next").await;
-    invariants::check(parlor, COACH, chat).await;
+    invariants::check_stored(parlor, COACH, chat).await;
     assert_eq!(parlor.simulator.calls_count(), 2);
 }
 
@@ -390,7 +390,7 @@ impl Case {
         self.maker.sweep(&self.parlor).await;
 
         self.check_reply(what, &seen).await;
-        invariants::check(&self.parlor, COACH, chat).await;
+        invariants::check_stored(&self.parlor, COACH, chat).await;
         // A repeat returns the stored reply or gets one now, and the next message gets a reply.
         let again = send_until_stored(&self.maker, chat, MESSAGE).await;
         if what.outcome_at(step) != Outcome::Broken {
@@ -401,7 +401,7 @@ impl Case {
             (next.text(), &*next.end().unwrap().name),
             (PIECES.concat(), "done")
         );
-        invariants::check(&self.parlor, COACH, chat).await;
+        invariants::check_stored(&self.parlor, COACH, chat).await;
         let ill: i64 = sqlx::query_scalar(
             "select count(*) from biz.ai_circuits where state <> 'closed' or failures > 0",
         )

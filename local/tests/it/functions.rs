@@ -167,7 +167,7 @@ async fn two_builds_share_a_database_until_the_older_is_retired() {
     // Each build uses its own functions, and both use the same tables.
     let newer_text = no_reply(&mut newer).await;
     assert_eq!(no_reply(&mut older).await, format!("older: {newer_text}"));
-    let open = "select open_conversation(1, 1001, 'task', 'shared', 0)";
+    let open = "select open_conversation(1, 1001, 'task', 'shared', 0, 50)";
     let by_older: i64 = sqlx::query_scalar(open)
         .fetch_one(&mut older)
         .await

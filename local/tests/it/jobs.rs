@@ -81,7 +81,10 @@ async fn a_visit_becomes_clues_then_consolidated_clues_then_strategies() {
         );
         assert_eq!(
             (&run["member_id"], &run["reserved_tokens"]),
-            (&json!(MEMBER), &json!(2000))
+            (
+                &json!(MEMBER),
+                &json!(2_000 + run["prompt_tokens"].as_i64().unwrap())
+            )
         );
         let version = run["prompt_version"].as_str().unwrap();
         assert!(

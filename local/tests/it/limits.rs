@@ -3,7 +3,11 @@
 use futures_util::future::join_all;
 use serde_json::json;
 
-use crate::harness::parlor::{COACH, OTHER_SITE, Parlor, STAFF, Setup};
+use crate::harness::{
+    invariants,
+    parlor::{Answer, COACH, OTHER_SITE, Parlor, STAFF, Setup},
+    routes::SITE_ADMIN,
+};
 
 #[tokio::test]
 async fn one_reply_at_a_time_and_two_streams_for_each_user() {
@@ -58,6 +62,164 @@ async fn the_rate_limit_applies_to_concurrent_messages() {
     }
 }
 
+/// Status and number of refusals of each run that was refused, oldest first.
+async fn refused_runs(parlor: &Parlor) -> Vec<(String, i64)> {
+    sqlx::query_as(
+        "select status, refusals from biz.ai_run_logs where refusals is not null order by id",
+    )
+    .fetch_all(&parlor.db)
+    .await
+    .unwrap()
+}
+
+impl Parlor {
+    /// Sends again after 503.
+    async fn send_until_served(&self, user: i64, chat: i64) -> Answer {
+        loop {
+            let answer = self.send(user, chat, "预算用完了").await;
+            if answer.status != 503 {
+                return answer;
+            }
+        }
+    }
+}
+
+async fn limited_to_20() -> Parlor {
+    Parlor::start_with(Setup {
+        env: vec![("CHAT_RATE_PER_MINUTE", "20".into())],
+        ..Setup::default()
+    })
+    .await
+}
+
+async fn set_daily_limit(parlor: &Parlor, tokens: i64) {
+    sqlx::query("update biz.ai_budgets set daily_limit = $1")
+        .bind(tokens)
+        .execute(&parlor.db)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn refusals_count_against_the_rate_and_are_logged_once() {
+    let parlor = limited_to_20().await;
+    let chat = parlor.open(COACH, "t").await;
+    let other = parlor.open(STAFF, "t").await;
+    for _ in 0..2 {
+        parlor.send(COACH, chat, "你好").await.ok();
+    }
+    set_daily_limit(&parlor, 0).await;
+    // Two users send at the same time.
+    let sends = (0..50).map(|n| {
+        let (user, chat) = if n % 2 == 0 {
+            (COACH, chat)
+        } else {
+            (STAFF, other)
+        };
+        parlor.send_until_served(user, chat)
+    });
+    let codes: Vec<_> = join_all(sends).await.iter().map(code).collect();
+    let refused = |code: &str| codes.iter().filter(|refused| *refused == code).count();
+    // On a slow machine, a refusal may be counted although its caller got 503.
+    assert!(refused("rate_limited") >= 7 + 5, "{codes:?}");
+    assert_eq!(
+        refused("budget_exceeded") + refused("rate_limited"),
+        codes.len()
+    );
+    // The two stored messages of one user count, too.
+    let mut logged = refused_runs(&parlor).await;
+    logged.sort();
+    assert_eq!(logged, [18, 20].map(|n| ("budget_exceeded".to_owned(), n)));
+    let prompts: i64 =
+        sqlx::query_scalar("select count(request_prompt) from biz.ai_run_logs where refusals > 0")
+            .fetch_one(&parlor.db)
+            .await
+            .unwrap();
+    assert_eq!(prompts, 0);
+    // A minute later, the user may try again, and the refusal gets a new row.
+    sqlx::query("update biz.ai_refusals set run_at = run_at - interval '61 seconds'")
+        .execute(&parlor.db)
+        .await
+        .unwrap();
+    let again = parlor.send(COACH, chat, "还没有预算吗").await;
+    again.refused(429, "budget_exceeded");
+    assert_eq!(refused_runs(&parlor).await.len(), 3);
+    invariants::check_books(&parlor).await;
+}
+
+fn code(answer: &Answer) -> String {
+    answer.body["code"].as_str().unwrap_or_default().to_owned()
+}
+
+#[tokio::test]
+async fn refused_messages_to_bots_count_like_messages_to_the_chat() {
+    let parlor = limited_to_20().await;
+    let session = parlor.begin_session(COACH).await;
+    let path = format!("/api/chat/sessions/{session}/messages");
+    set_daily_limit(&parlor, 0).await;
+    for n in 0..21 {
+        let answer = parlor
+            .post(COACH, &path, &json!({ "content": "你好" }))
+            .await;
+        let code = if n < 20 {
+            "budget_exceeded"
+        } else {
+            "rate_limited"
+        };
+        answer.refused_at(&path, 429, code);
+    }
+    assert_eq!(
+        refused_runs(&parlor).await,
+        [("budget_exceeded".to_owned(), 20)]
+    );
+    let run = parlor.last_run().await;
+    assert_eq!(
+        (&run["trigger_type"], &run["request_prompt"]),
+        (&json!("session"), &json!(null))
+    );
+}
+
+#[tokio::test]
+async fn an_open_circuit_makes_one_alert_and_keeps_the_success_rate() {
+    let parlor = limited_to_20().await;
+    let chats = [
+        (COACH, parlor.open(COACH, "t").await),
+        (STAFF, parlor.open(STAFF, "t").await),
+    ];
+    parlor.send(COACH, chats[0].1, "你好").await.ok();
+    sqlx::query(
+        "insert into biz.ai_circuits (app_id, app_type, state, failures, opened_at, retry_at)
+         values ('app1_chat', 'app1_chat', 'open', 5, now(), now() + interval '60 seconds')",
+    )
+    .execute(&parlor.db)
+    .await
+    .unwrap();
+    for (user, chat) in chats {
+        for _ in 0..3 {
+            let refused = parlor.send(user, chat, "你好").await;
+            refused.refused(503, "circuit_open");
+        }
+    }
+    assert_eq!(
+        refused_runs(&parlor).await,
+        [3, 3].map(|n| ("circuit_open".to_owned(), n))
+    );
+    let alerts = parlor.get(SITE_ADMIN, "/api/admin/ai/alerts").await;
+    assert_eq!(alerts.ok()["total"], 1);
+    let dashboard = parlor.get(SITE_ADMIN, "/api/admin/ai/dashboard").await;
+    let dashboard = dashboard.ok();
+    assert_eq!(
+        (&dashboard["today_calls"], &dashboard["today_success_rate"]),
+        (&json!(1), &json!(1.0))
+    );
+    assert_eq!(dashboard["app_health"][0]["last_status"], "circuit_open");
+    let runs = parlor
+        .get(SITE_ADMIN, "/api/admin/ai/run-logs?status=circuit_open")
+        .await;
+    assert_eq!(runs.ok()["items"][0]["refusals"], 3);
+    invariants::check_books(&parlor).await;
+}
+
 #[tokio::test]
 async fn a_used_up_budget_prevents_calls() {
     let parlor = Parlor::start().await;
@@ -70,7 +232,7 @@ async fn a_used_up_budget_prevents_calls() {
         chats.push(parlor.open(COACH, &format!("t{number}")).await);
     }
     parlor.simulator.hold_after(0);
-    // Each message reserves 2,000 tokens, so that two fit, for any number of concurrent messages.
+    // Each message reserves 2,002 tokens, so that two fit, for any number of concurrent messages.
     let sends = join_all(chats.iter().map(async |chat| {
         let body = json!({ "chatId": chat, "content": "你好" });
         parlor
@@ -104,14 +266,12 @@ async fn a_used_up_budget_prevents_calls() {
             &usage["failures"],
             &usage["reserved_tokens"]
         ),
-        (&json!(6), &json!(4), &json!(0))
+        (&json!(2), &json!(0), &json!(0))
     );
-    let refusals: i64 =
-        sqlx::query_scalar("select count(*) from biz.ai_run_logs where status = 'budget_exceeded'")
-            .fetch_one(&parlor.db)
-            .await
-            .unwrap();
-    assert_eq!(refusals, 4);
+    assert_eq!(
+        refused_runs(&parlor).await,
+        [("budget_exceeded".to_owned(), 4)]
+    );
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Database outages: connections cut or blocked, and lost responses.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use common::{
     chat::replies::{Event, Failure, State},
@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout};
 use crate::{
     fairness::message,
     harness::{
+        database::OwnServer,
         events::{EventStream, SseEvent, terminal, text},
         invariants,
         parlor::{Answer, COACH, Parlor, Setup, answer},
@@ -86,6 +87,50 @@ async fn an_unreachable_database_is_a_503_on_every_route() {
 #[tokio::test]
 async fn a_silent_database_is_a_503_on_every_route() {
     every_route_returns_503_and_recovers(Wire::stop_forwarding).await;
+}
+
+#[tokio::test]
+async fn a_message_that_a_frozen_database_reads_too_late_is_not_stored() {
+    let server = OwnServer::start().await;
+    let parlor = Parlor::start_with(Setup {
+        database: Some(Arc::new(server.database().await)),
+        max_connections: 1,
+        ..Setup::default()
+    })
+    .await;
+    let chat = parlor.open(COACH, "t").await;
+    let session = parlor.begin_session(COACH).await;
+    // The connection has prepared both statements, so the frozen server gets them as a whole.
+    parlor.send(COACH, chat, "你好").await.ok();
+    parlor.create_message(COACH, &session, "你好").await;
+    parlor.work().await;
+    let usage = parlor.usage(1).await;
+    let paths = [
+        format!("/api/xcx/chat/{chat}/messages"),
+        format!("/api/chat/sessions/{session}/messages"),
+    ];
+    for path in &paths {
+        server.freeze();
+        let answer = parlor
+            .post(COACH, path, &json!({ "content": "在吗" }))
+            .await;
+        server.thaw();
+        answer.refused_at(path, 503, "unavailable");
+        // This request gets the connection when the late statement has ended.
+        until("the database responds", async || {
+            let history = parlor.get(COACH, "/api/xcx/chat/history").await;
+            (history.status == 200).then_some(())
+        })
+        .await;
+        assert_eq!(parlor.messages(COACH, chat).await.len(), 2, "{path}");
+        assert_eq!(parlor.messages_of(COACH, &session).await.len(), 2, "{path}");
+    }
+    assert_eq!(parlor.work().await.claimed, 0);
+    assert_eq!(parlor.usage(1).await, usage);
+    // Nothing is busy.
+    parlor.send(COACH, chat, "在吗").await.ok();
+    parlor.create_message(COACH, &session, "在吗").await;
+    assert_eq!(parlor.work().await.succeeded, 1);
 }
 
 /// A stream that is paused after two pieces of text.

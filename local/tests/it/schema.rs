@@ -13,7 +13,7 @@ use crate::harness::database::TestDatabase;
 /// A row for each table, in an order that foreign keys allow. `$n` is a different number each time.
 ///
 /// If a migration adds a requirement to a table, its insert here must be updated.
-const ROWS: [(&str, &str); 25] = [
+const ROWS: [(&str, &str); 27] = [
     (
         "sites",
         "insert into biz.sites (id, name) values ($n, 'site')",
@@ -75,6 +75,15 @@ const ROWS: [(&str, &str); 25] = [
         "ai_batches",
         "insert into biz.ai_batches (site_id, app_types, member_ids, estimated_calls, estimated_tokens, expires_at, created_by) \
          values ($n, '{app3_clue}', '{7}', 1, 2000, now(), $n)",
+    ),
+    (
+        "ai_refusals",
+        "insert into biz.ai_refusals (user_id, reason, app_id, site_id, run_id, run_at, refusals) \
+         values ($n, 'budget_exceeded', 'app1_chat', $n, 1, now(), 1)",
+    ),
+    (
+        "ai_reply_readers",
+        "insert into biz.ai_reply_readers (site_id, user_id, message_id, lease_until) values ($n, $n, 1, now())",
     ),
     (
         "ai_usage_before",

@@ -11,7 +11,7 @@ use crate::harness::{
 
 impl Parlor {
     /// All messages of a session.
-    async fn messages_of(&self, user: i64, session: &str) -> Vec<Value> {
+    pub async fn messages_of(&self, user: i64, session: &str) -> Vec<Value> {
         let page = self.session_messages(user, session, "limit=100").await;
         page["messages"].as_array().unwrap().clone()
     }

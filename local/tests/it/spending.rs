@@ -1,6 +1,7 @@
 //! What a run is charged if DashScope fails, reports too much, or does not stop.
 
-use serde_json::json;
+use futures_util::future::join_all;
+use serde_json::{Value, json};
 
 use crate::harness::{
     events::{terminal, text},
@@ -93,4 +94,67 @@ async fn answer_above_the_limit_is_broken_off() {
     assert!(message.contains("longer than 2097152 bytes"), "{message}");
     assert_eq!(parlor.simulator.calls_count(), 1);
     invariants::check_books(&parlor).await;
+}
+
+/// A message of the greatest length, in characters.
+fn long_message() -> String {
+    "长".repeat(8_000)
+}
+
+/// Tokens that the run reserved for its prompt and for the rest.
+fn reserved(run: &Value) -> (i64, i64) {
+    let tokens = |name: &str| run[name].as_i64().unwrap();
+    let prompt = tokens("prompt_tokens");
+    (prompt, tokens("reserved_tokens") - prompt)
+}
+
+#[tokio::test]
+async fn concurrent_calls_with_long_prompts_stay_within_the_budget() {
+    let parlor = Parlor::start().await;
+    parlor
+        .execute("update biz.ai_budgets set daily_limit = 10000")
+        .await;
+    let mut chats = Vec::new();
+    for n in 0..5 {
+        chats.push(parlor.open(COACH, &format!("t{n}")).await);
+    }
+    parlor.simulator.hold_after(0);
+    let message = long_message();
+    let sends = join_all(chats.iter().map(async |chat| {
+        let body = json!({ "chatId": chat, "content": message });
+        let request = parlor.request_as(COACH, "POST", "/api/xcx/chat/stream");
+        request.json(&body).send().await.unwrap()
+    }))
+    .await;
+    // 8,000 characters reserve 4,800 tokens, and the answer 2,000.
+    let mut codes: Vec<_> = sends.iter().map(|send| send.status().as_u16()).collect();
+    codes.sort_unstable();
+    assert_eq!(codes, [200, 429, 429, 429, 429]);
+    parlor.simulator.release();
+    drop(sends);
+    parlor.settled().await;
+    let used = parlor.usage(1).await["tokens"].as_i64().unwrap();
+    assert!((4_000..=10_000).contains(&used), "{used}");
+    invariants::check_books(&parlor).await;
+}
+
+#[tokio::test]
+async fn a_reservation_has_the_history_and_the_average_of_earlier_calls() {
+    let parlor = Parlor::start().await;
+    let chat = parlor.open(COACH, "t").await;
+    parlor.send(COACH, chat, "[[sim:say:好]]在吗").await.ok();
+    let first = parlor.last_run().await;
+    assert_eq!(reserved(&first).1, 2_000);
+    let rest = first["tokens_used"].as_i64().unwrap() - reserved(&first).0;
+
+    // The session is alive, so only the message is sent.
+    parlor.send(COACH, chat, &long_message()).await.ok();
+    let second = parlor.last_run().await;
+    assert_eq!(reserved(&second), (4_800, rest));
+    parlor
+        .execute("update biz.ai_conversations set dashscope_session_id = null")
+        .await;
+    parlor.send(COACH, chat, "短").await.ok();
+    let third = parlor.last_run().await;
+    assert!(reserved(&third).0 > 4_800, "{third}");
 }

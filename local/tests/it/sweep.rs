@@ -60,7 +60,7 @@ async fn a_dead_reply_keeps_its_text_and_is_charged_its_reservation() {
     let usage = parlor.usage(1).await;
     assert_eq!(
         (&usage["calls"], &usage["tokens"], &usage["reserved_tokens"]),
-        (&json!(1), &json!(2000), &json!(0))
+        (&json!(1), &run["reserved_tokens"], &json!(0))
     );
 
     // The maker continues, but stores nothing more. The conversation can be used.
@@ -146,7 +146,7 @@ async fn a_sweep_is_bounded_and_concurrent_sweeps_end_each_reply_once() {
     let usage = parlor.usage(1).await;
     assert_eq!(
         (&usage["calls"], &usage["tokens"], &usage["reserved_tokens"]),
-        (&json!(230), &json!(460_000), &json!(0))
+        (&json!(230), &json!(460_460), &json!(0))
     );
 }
 
@@ -361,8 +361,8 @@ async fn one_bad_row_stops_no_sweep() {
         // Runs that no worker settled, of both sites. Only site 2 has room to settle its run.
         "insert into biz.ai_run_logs (site_id, app_type, trigger_type, status, reserved_tokens, local_day, created_at)
          select site_id, app_type, 'event', 'running', 2000, day, now() - interval '1 hour' from biz.ai_usage_daily order by site_id",
-        "update biz.ai_usage_daily set reserved_tokens = 4000 where site_id = 2",
-        "update biz.ai_usage_days set tokens = 4000 where site_id = 2",
+        "update biz.ai_usage_daily set reserved_tokens = 4002 where site_id = 2",
+        "update biz.ai_usage_days set tokens = 4002 where site_id = 2",
         "insert into biz.ai_cache (site_id, cache_type, target_id, status, triggered_by, business_date, valid_days, result_json, expires_at)
          select 1, 'app3_clue', 'member:' || n, 'valid', 'event', current_date, 7, '{}', now() - interval '1 s'
          from generate_series(1, 5) n",

@@ -2,7 +2,7 @@
 
 use super::Conversation;
 use crate::{
-    chat::sessions::Title,
+    chat::titles::Title,
     governance::auth::Caller,
     platform::{
         db::{Db, StatementTimeout},

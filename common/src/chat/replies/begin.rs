@@ -2,15 +2,15 @@
 
 use chrono::{DateTime, Utc};
 
-use super::LEASE;
+use super::{LEASE, State, page::EXPECTED_FACTS_CHARS};
 use crate::{
     chat::{
         messages::{ClientMessageId, Content},
         replies::ChatLimits,
         session_or_history::{HISTORY, SessionOrHistory, turns},
     },
-    governance::{auth::Caller, runs::Run},
-    insights::pages::PageRequest,
+    governance::{auth::Caller, budgets::TOKENS_PER_CHAR, runs::Run},
+    insights::{apps::MAX_PROMPT_CHARS, pages::PageRequest},
     platform::{
         db::{Db, StatementTimeout},
         error::{Error, Reason, Result},
@@ -69,6 +69,8 @@ pub struct Start {
     pub message_id: i64,
     /// Start of the reply.
     pub created_at: DateTime<Utc>,
+    /// True for a repeat whose reply has ended.
+    pub is_ended: bool,
 }
 
 /// Input of the task that makes the reply.
@@ -150,13 +152,15 @@ pub(super) async fn begin(
     app_id: Option<&str>,
     limits: ChatLimits,
 ) -> Result<BeginOutcome> {
+    let page_chars = message.page.as_ref().map_or(0, |_| EXPECTED_FACTS_CHARS);
     let begun = async {
-        let (mut connection, patience) = db.acquire_patiently().await?;
+        let (mut connection, until) = db.acquire_in_time().await?;
         sqlx::query!(
             r#"
-        select outcome as "outcome!", user_message_id, user_message_at, message_id, message_at, run_id, run_at,
-               session_id, history_roles, history_texts, agent_app_id, retry_after, content
-        from begin_reply($1, $2, $3, row($4, $5, $15)::new_message, $6, $7, $8, $9, $10, row($12, $13, $14)::history_limits, $11)
+        select outcome as "outcome!", user_message_id, user_message_at, message_id, message_at, message_state, run_id, run_at,
+               reserved_tokens, session_id, history_roles, history_texts, agent_app_id, retry_after, content
+        from begin_reply($1, $2, $3, row($4, $5, $18)::new_message, $6, row($15, $16, $17, $7)::token_rule, $8, $9, $10,
+                         row($12, $13, $14)::history_limits, $11)
         "#,
             caller.site_id,
             caller.user_id,
@@ -168,10 +172,13 @@ pub(super) async fn begin(
             limits.rate_per_minute,
             limits.max_streams,
             LEASE.as_secs_f64(),
-            patience,
+            until,
             HISTORY.session_age.as_secs_f64(),
             HISTORY.session_rounds,
             HISTORY.turns,
+            TOKENS_PER_CHAR,
+            i64::try_from(MAX_PROMPT_CHARS).unwrap_or(i64::MAX),
+            page_chars,
             message.asked.edits(),
         )
         .fetch_one(&mut *connection)
@@ -195,8 +202,13 @@ pub(super) async fn begin(
         user_message_at,
         message_id,
         created_at,
+        is_ended: row
+            .message_state
+            .is_some_and(|state| state != State::Streaming.name()),
     };
-    let (Some(run_id), Some(run_at)) = (row.run_id, row.run_at) else {
+    let (Some(run_id), Some(run_at), Some(reserved_tokens)) =
+        (row.run_id, row.run_at, row.reserved_tokens)
+    else {
         return Ok(BeginOutcome::Repeat(start));
     };
     Ok(BeginOutcome::New(
@@ -207,6 +219,7 @@ pub(super) async fn begin(
             run: Run {
                 id: run_id,
                 created_at: run_at,
+                reserved_tokens,
             },
             before: SessionOrHistory::new(
                 caller.site_id,

@@ -17,6 +17,7 @@ create type begun_reply as (
     message_state text,
     run_id bigint,
     run_at timestamptz,
+    reserved_tokens bigint,
     session_id text,
     history_roles text[],
     history_texts text[],
@@ -39,12 +40,12 @@ create function begin_reply(
     p_conversation bigint,
     p_message new_message,
     p_app_id text,
-    p_reserve bigint,
+    p_rule token_rule,
     p_rate_per_minute integer,
     p_max_streams integer,
     p_lease_seconds double precision,
     p_history history_limits,
-    p_patience_ms integer default 1200
+    p_until timestamptz default 'infinity'
 ) returns begun_reply language plpgsql as $$
 declare
     r begun_reply;
@@ -152,6 +153,20 @@ begin
         return r;
     end if;
 
+    -- With a live session, only the new message is sent to DashScope. If DashScope has dropped the
+    -- session, the relay reads the turns then. The end of a dead reply drops the session, too, and
+    -- so does a new exchange that replaces the last one and takes its numbers.
+    if x.question_id is not null then
+        v_seq := v_seq - 2;
+    elsif v_dead = 0 then
+        r.session_id := v_session;
+    end if;
+    if r.session_id is null and v_seq > 1 then
+        v_turns := turns_before(p_site, p_conversation, v_seq, p_history.history_turns);
+        r.history_roles := v_turns.roles;
+        r.history_texts := v_turns.texts;
+    end if;
+
     l.site_id := p_site;
     l.user_id := p_user;
     l.conversation_id := p_conversation;
@@ -159,8 +174,7 @@ begin
     l.app_id := coalesce(r.agent_app_id, p_app_id);
     l.trigger_type := 'chat';
     l.request_prompt := r.content;
-    l.reserved_tokens := p_reserve;
-    l := admit_run(l);
+    l := admit_run(l, p_rule, char_length(r.content) + turns_length(v_turns));
     if l.status <> 'running' then
         r.outcome := l.status;
         r.retry_after := retry_after(l);
@@ -181,24 +195,9 @@ begin
         then
             raise exception 'a reply was not dead' using errcode = 'query_canceled';
         end if;
-        -- finish_orphaned_reply has cleared the session.
-        v_session := null;
     end if;
-
     if x.question_id is not null then
         perform supersede_exchange(p_site, p_conversation, x, p_message.content, l.created_at);
-        -- The new exchange takes the numbers of the old one.
-        v_seq := v_seq - 2;
-        v_session := null;
-    end if;
-
-    -- With a live session, only the new message is sent to DashScope. If DashScope has dropped the
-    -- session, the relay reads the turns then.
-    r.session_id := v_session;
-    if v_session is null and v_seq > 1 then
-        v_turns := turns_before(p_site, p_conversation, v_seq, p_history.history_turns);
-        r.history_roles := v_turns.roles;
-        r.history_texts := v_turns.texts;
     end if;
 
     v_message := nextval('biz.ai_messages_id_seq');
@@ -224,16 +223,16 @@ begin
     perform open_run(l);
     r.run_id := l.id;
     r.run_at := l.created_at;
+    r.reserved_tokens := l.reserved_tokens;
     if not v_again then
         perform count_messages(
             p_site, p_conversation, case when x.question_id is null then 2 else 0 end, v_message,
             'user', p_message.content, l.created_at, 0, v_bot is not null);
     end if;
 
-    -- After waiting this long for a lock, the caller has timed out and returned 503. The reply must
-    -- not begin, because nothing would make it.
-    if clock_timestamp() - statement_timestamp() > make_interval(secs => p_patience_ms / 1000.0)
-    then
+    -- After this time, the caller has returned 503. The reply must not begin, because nothing would
+    -- make it.
+    if clock_timestamp() > p_until then
         raise exception 'a reply began too late' using errcode = 'query_canceled';
     end if;
     r.outcome := 'begun';

@@ -5,7 +5,7 @@
 //! - `channel` passes its text to the client on the same instance.
 //! - `stream` is the client's view: from memory while the client is fast enough, else from the
 //!   database.
-//! - `resume` and `stop` work on any instance.
+//! - `resume` and `stop` work on any instance. `readers` limits how many requests read a reply.
 
 mod begin;
 mod channel;
@@ -13,6 +13,7 @@ mod checkpoint_writer;
 mod finish;
 mod outcome;
 mod page;
+mod readers;
 mod relay;
 mod resume;
 mod stop;
@@ -96,6 +97,8 @@ pub enum Failure {
     ContentBlocked,
     /// The function was about to reach its time limit.
     Deadline,
+    /// A newer reader of the same user has replaced this one. The reply is still being made.
+    Replaced,
     /// The database could not store the end, or the function that made the reply was killed.
     Unavailable,
     /// The conversation was deleted while the reply was read.
@@ -110,6 +113,7 @@ impl Failure {
             Self::Upstream { .. } => "upstream_error",
             Self::ContentBlocked => "content_blocked",
             Self::Deadline => "deadline",
+            Self::Replaced => "replaced",
             Self::Unavailable => "unavailable",
             Self::Deleted => "gone",
         }
@@ -119,7 +123,7 @@ impl Failure {
     pub const fn is_retryable(self) -> bool {
         match self {
             Self::Upstream { retryable } => retryable,
-            Self::ContentBlocked | Self::Deleted => false,
+            Self::ContentBlocked | Self::Replaced | Self::Deleted => false,
             Self::UpstreamTimeout | Self::Deadline | Self::Unavailable => true,
         }
     }
@@ -224,9 +228,11 @@ impl Replies {
         })
         .await?;
         let (db, message_id) = (self.0.db.clone(), start.message_id);
-        let stream = match receiver {
-            Some(receiver) => ReplyStream::live(db, caller, message_id, killed_at, receiver),
-            None => ReplyStream::stored(db, caller, message_id, killed_at, 0),
+        let stream = if let Some(receiver) = receiver {
+            ReplyStream::live(db, caller, message_id, killed_at, receiver)
+        } else {
+            let reader = self.open_reader(caller, message_id, start.is_ended).await?;
+            ReplyStream::stored(db, caller, message_id, killed_at, 0, reader)
         };
         Ok((start, stream))
     }
@@ -243,9 +249,27 @@ impl Replies {
         killed_at: Option<Instant>,
     ) -> Result<(ReplyHeader, ReplyStream)> {
         let (header, chars) = resume::find(&self.0.db, caller, place).await?;
+        let reader = self
+            .open_reader(caller, header.message_id, header.is_ended)
+            .await?;
         let db = self.0.db.clone();
-        let stream = ReplyStream::stored(db, caller, header.message_id, killed_at, chars);
+        let stream = ReplyStream::stored(db, caller, header.message_id, killed_at, chars, reader);
         Ok((header, stream))
+    }
+
+    /// `None` for a reply that has ended: it is read at once.
+    async fn open_reader(
+        &self,
+        caller: &Caller,
+        message_id: i64,
+        is_ended: bool,
+    ) -> Result<Option<i64>> {
+        if is_ended {
+            return Ok(None);
+        }
+        readers::open(&self.0.db, caller, message_id)
+            .await
+            .map(Some)
     }
 
     /// Requests that a reply of the caller stops. The text so far is kept.
@@ -264,7 +288,7 @@ pub struct ChatLimits {
     pub rate_per_minute: i32,
     /// Replies in progress at once.
     pub max_streams: i32,
-    /// Tokens reserved from the site's budget while a reply is made.
+    /// Tokens reserved for a reply besides those of its prompt, until the app has an average.
     pub reserved_tokens: i64,
 }
 

@@ -15,6 +15,9 @@ use crate::{
 /// Time limit for the facts. After that the question is sent without them.
 const PATIENCE: Duration = Duration::from_millis(800);
 
+/// Length of a page's facts that the reservation assumes. They are still being read then.
+pub(super) const EXPECTED_FACTS_CHARS: i64 = 2_000;
+
 /// The facts of a page, possibly still being read.
 pub(super) struct Page {
     name: Option<&'static str>,

@@ -255,7 +255,7 @@ impl Relay {
             metrics::first_token(App::Chat.name(), millis);
         }
         if finished.applied {
-            let reserved = self.context.limits.reserved_tokens;
+            let reserved = self.prepared.run.reserved_tokens;
             end.report(App::Chat, reserved, finished.circuit.as_deref());
         }
     }

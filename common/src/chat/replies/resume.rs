@@ -86,6 +86,8 @@ pub struct ReplyHeader {
     pub message_id: i64,
     /// Start of the reply.
     pub created_at: DateTime<Utc>,
+    /// True if the reply had ended when it was found.
+    pub is_ended: bool,
 }
 
 impl From<&Start> for ReplyHeader {
@@ -95,6 +97,7 @@ impl From<&Start> for ReplyHeader {
             user_message_id: Some(start.user_message_id),
             message_id: start.message_id,
             created_at: start.created_at,
+            is_ended: start.is_ended,
         }
     }
 }
@@ -112,6 +115,7 @@ pub(super) async fn find(
         r#"
         select user_id, conversation_id, reply_to, created_at, char_length(content) as "chars!",
                (blocked_at is not null or error_code is not distinct from 'content_blocked') as "replaced!",
+               state <> 'streaming' as "is_ended!",
                -- In progress, or ended by the sweep because its function was killed.
                (state = 'streaming' or error_code is not distinct from 'interrupted') as "ahead!"
         from biz.ai_messages
@@ -132,6 +136,7 @@ pub(super) async fn find(
         user_message_id: row.reply_to,
         message_id: place.at.message_id,
         created_at: row.created_at,
+        is_ended: row.is_ended,
     };
     if row.replaced {
         return Ok((header, 0));

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::{CHECKPOINT_EVERY, DEADLINE_MARGIN, Failure, LEASE, State, channel::Receiver};
+use super::{
+    CHECKPOINT_EVERY, DEADLINE_MARGIN, Failure, LEASE, State, channel::Receiver,
+    readers::READER_LEASE,
+};
 use crate::{
     governance::auth::Caller,
     platform::{
@@ -61,6 +64,8 @@ pub struct ReplyStream {
     user_id: i64,
     message_id: i64,
     chars: usize,
+    /// The counted reader. `None` if the stream is not counted.
+    reader: Option<i64>,
     until: Option<Instant>,
     source: Source,
 }
@@ -97,7 +102,7 @@ impl ReplyStream {
     ) -> Self {
         Self {
             source: Source::Live(receiver),
-            ..Self::stored(db, caller, message_id, killed_at, 0)
+            ..Self::stored(db, caller, message_id, killed_at, 0, None)
         }
     }
 
@@ -108,6 +113,7 @@ impl ReplyStream {
         message_id: i64,
         killed_at: Option<Instant>,
         chars: usize,
+        reader: Option<i64>,
     ) -> Self {
         let now = Instant::now();
         Self {
@@ -116,6 +122,7 @@ impl ReplyStream {
             user_id: caller.user_id,
             message_id,
             chars,
+            reader,
             // The relay needs the whole margin to store the end. A stream only has to send it.
             until: killed_at.map(|at| at.checked_sub(DEADLINE_MARGIN / 2).unwrap_or(now)),
             source: Source::Stored(Next::ReadAt(now)),
@@ -260,7 +267,13 @@ impl ReplyStream {
     async fn read(&self) -> Result<Snapshot> {
         let row = sqlx::query!(
             r#"
-            select state, error_code, tokens_used, t.text as "text!",
+            with reader as (
+                update biz.ai_reply_readers
+                set lease_until = clock_timestamp() + make_interval(secs => $7)
+                where id = $6 and site_id = $1 and not is_replaced returning 1
+            )
+            select $6::bigint is not null and not exists (select from reader) as "is_replaced!",
+                   state, error_code, tokens_used, t.text as "text!",
                    -- Counting a long text takes as long as cutting it, so it is counted only if there is
                    -- nothing new. `offset 0` keeps the planner from cutting the text twice.
                    case t.text when '' then char_length(visible_text(content, blocked_at)) end as chars,
@@ -274,6 +287,8 @@ impl ReplyStream {
             self.user_id,
             i32::try_from(self.chars + 1).unwrap_or(i32::MAX),
             i32::try_from(MAX_CHARS).unwrap_or(i32::MAX),
+            self.reader,
+            READER_LEASE.as_secs_f64(),
         )
         .fetch_optional(&self.db)
         .with_statement_timeout()
@@ -283,6 +298,10 @@ impl ReplyStream {
         let lease = row.lease_seconds.unwrap_or_default();
         let failure = Failure::from_column(row.error_code.as_deref());
         let end = match State::from_sql(&row.state, "biz.ai_messages")? {
+            State::Streaming if row.is_replaced => Some(Event::Broken {
+                state: State::Streaming,
+                failure: Failure::Replaced,
+            }),
             // The lease has expired: the function was killed. The sweep will store this state.
             State::Streaming if lease < 0.0 => Some(Event::Broken {
                 state: if row.chars == Some(0) {

@@ -11,6 +11,7 @@ create type begun_session_reply as (
     history_texts text[],
     run_id bigint,
     run_at timestamptz,
+    reserved_tokens bigint,
     retry_at timestamptz
 );
 
@@ -24,10 +25,10 @@ create function begin_session_reply(
     p_site bigint,
     p_job bigint,
     p_claim integer,
-    p_reserve bigint,
+    p_rule token_rule,
     p_lease_seconds double precision,
     p_history history_limits,
-    p_patience_ms integer default 1200
+    p_until timestamptz default 'infinity'
 ) returns begun_session_reply language plpgsql as $$
 declare
     r begun_session_reply;
@@ -64,6 +65,15 @@ begin
         return r;
     end if;
 
+    -- As in begin_reply: the session, else the history.
+    r.session_id := live_session(c.dashscope_session_id, c.dashscope_session_at,
+                                 c.dashscope_session_rounds, p_history);
+    if r.session_id is null and m.seq > 1 then
+        v_turns := turns_before(p_site, c.id, m.seq, p_history.history_turns);
+        r.history_roles := v_turns.roles;
+        r.history_texts := v_turns.texts;
+    end if;
+
     l.message_id := null;
     l.site_id := p_site;
     l.user_id := m.user_id;
@@ -73,8 +83,7 @@ begin
     l.app_id := r.app_id;
     l.trigger_type := 'session';
     l.request_prompt := m.content;
-    l.reserved_tokens := p_reserve;
-    l := admit_run(l);
+    l := admit_run(l, p_rule, char_length(m.content) + turns_length(v_turns));
     r.outcome := l.status;
     if l.status <> 'running' then
         r.retry_at := l.finished_at;
@@ -83,21 +92,13 @@ begin
     perform open_run(l);
     r.run_id := l.id;
     r.run_at := l.created_at;
+    r.reserved_tokens := l.reserved_tokens;
     r.message_id := m.id;
     r.user_id := m.user_id;
     r.content := m.content;
     select u.nickname, u.role into r.nickname, r.role from biz.users u
     where u.id = m.user_id and u.site_id = p_site;
-    -- As in begin_reply: the session, else the history.
-    r.session_id := live_session(c.dashscope_session_id, c.dashscope_session_at,
-                                 c.dashscope_session_rounds, p_history);
-    if r.session_id is null and m.seq > 1 then
-        v_turns := turns_before(p_site, c.id, m.seq, p_history.history_turns);
-        r.history_roles := v_turns.roles;
-        r.history_texts := v_turns.texts;
-    end if;
-    if clock_timestamp() - statement_timestamp() > make_interval(secs => p_patience_ms / 1000.0)
-    then
+    if clock_timestamp() > p_until then
         raise exception 'a reply began too late' using errcode = 'query_canceled';
     end if;
     return r;

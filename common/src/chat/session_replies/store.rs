@@ -6,9 +6,13 @@ use crate::{
     chat::session_or_history::{HISTORY, SessionOrHistory, turns},
     governance::{
         apps::App,
+        budgets::TOKENS_PER_CHAR,
         runs::{Run, RunEnd},
     },
-    insights::jobs::{Job, JobContext, LEASE, StepError},
+    insights::{
+        apps::MAX_PROMPT_CHARS,
+        jobs::{Job, JobContext, LEASE, StepError},
+    },
     platform::{
         db::{Db, StatementTimeout},
         error::Result,
@@ -48,22 +52,26 @@ words! {
 /// Admits and opens the run, and reads the message and its context.
 pub(super) async fn begin(context: &JobContext, job: &Job) -> Result<Prepared, StepError> {
     let begun = async {
-        let (mut connection, patience) = context.db.acquire_patiently().await?;
+        let (mut connection, until) = context.db.acquire_in_time().await?;
         sqlx::query!(
             r#"
             select outcome as "outcome!", user_id, nickname, role, content, app_id, session_id,
-                   history_roles, history_texts, message_id, run_id, run_at, retry_at
-            from begin_session_reply($1, $2, $3, $4, $5, row($7, $8, $9)::history_limits, $6)
+                   history_roles, history_texts, message_id, run_id, run_at,
+                   reserved_tokens, retry_at
+            from begin_session_reply($1, $2, $3, row($10, $11, 0, $4)::token_rule, $5,
+                                     row($7, $8, $9)::history_limits, $6)
             "#,
             job.site_id,
             job.id,
             job.fence,
             context.limits.reserved_tokens,
             LEASE.as_secs_f64(),
-            patience,
+            until,
             HISTORY.session_age.as_secs_f64(),
             HISTORY.session_rounds,
             HISTORY.turns,
+            TOKENS_PER_CHAR,
+            i64::try_from(MAX_PROMPT_CHARS).unwrap_or(i64::MAX),
         )
         .fetch_one(&mut *connection)
         .await
@@ -89,9 +97,12 @@ pub(super) async fn begin(context: &JobContext, job: &Job) -> Result<Prepared, S
         }
         (_, None) => return Err(left_out()),
     }
-    let (Some(id), Some(created_at), Some(user_id), Some(message_id)) =
-        (row.run_id, row.run_at, row.user_id, row.message_id)
+    let (Some(id), Some(created_at), Some(reserved_tokens)) =
+        (row.run_id, row.run_at, row.reserved_tokens)
     else {
+        return Err(left_out());
+    };
+    let (Some(user_id), Some(message_id)) = (row.user_id, row.message_id) else {
         return Err(left_out());
     };
     Ok(Prepared {
@@ -106,7 +117,11 @@ pub(super) async fn begin(context: &JobContext, job: &Job) -> Result<Prepared, S
             row.session_id,
             turns(row.history_roles, row.history_texts),
         ),
-        run: Run { id, created_at },
+        run: Run {
+            id,
+            created_at,
+            reserved_tokens,
+        },
     })
 }
 

@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use super::{Session, Title, find};
 use crate::{
+    chat::conversations::MAX_EMPTY,
     governance::auth::Caller,
     platform::{
         db::{Db, StatementTimeout},
@@ -128,6 +129,15 @@ async fn insert(
         "update biz.users set listed_sessions = listed_sessions + 1 where id = $2 and site_id = $1",
         caller.site_id,
         caller.user_id,
+    )
+    .execute(&mut *tx)
+    .with_statement_timeout()
+    .await?;
+    sqlx::query!(
+        "select remove_empty_conversations($1, $2, $3)",
+        caller.site_id,
+        caller.user_id,
+        MAX_EMPTY,
     )
     .execute(tx)
     .with_statement_timeout()

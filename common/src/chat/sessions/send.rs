@@ -7,7 +7,8 @@ use uuid::Uuid;
 
 use crate::{
     chat::messages::{Content, SendLimits},
-    governance::auth::Caller,
+    governance::{auth::Caller, budgets::TOKENS_PER_CHAR},
+    insights::apps::MAX_PROMPT_CHARS,
     platform::{
         db::{self, Db, SWEEP_LIMIT, StatementTimeout},
         error::{Error, Reason, Result},
@@ -117,26 +118,33 @@ pub async fn send(
     message: &NewSessionMessage,
     limits: SendLimits,
 ) -> Result<Sent> {
-    let row = sqlx::query!(
-        r#"
-        select s.outcome as "outcome!", s.message_id, s.message_at, s.retry_after, c.bot_id as "bot_id?"
-        from send_session_message($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) s
-        left join biz.ai_conversations c on c.id = s.conversation_id and c.site_id = $1
-        "#,
-        caller.site_id,
-        caller.user_id,
-        id,
-        message.content.as_str(),
-        message.content_type.name(),
-        message.reply_to,
-        message.key.as_ref().map(IdempotencyKey::as_str),
-        KEY_LIFETIME.as_secs_f64(),
-        limits.rate_per_minute,
-        limits.reserved_tokens,
-    )
-    .fetch_one(db)
-    .with_statement_timeout()
-    .await?;
+    let stored = async {
+        let (mut connection, until) = db.acquire_in_time().await?;
+        sqlx::query!(
+            r#"
+            select s.outcome as "outcome!", s.message_id, s.message_at, s.retry_after, c.bot_id as "bot_id?"
+            from send_session_message($1, $2, $3, $4, $5, $6, $7, $8, $9,
+                                      row($12, $13, 0, $10)::token_rule, $11) s
+            left join biz.ai_conversations c on c.id = s.conversation_id and c.site_id = $1
+            "#,
+            caller.site_id,
+            caller.user_id,
+            id,
+            message.content.as_str(),
+            message.content_type.name(),
+            message.reply_to,
+            message.key.as_ref().map(IdempotencyKey::as_str),
+            KEY_LIFETIME.as_secs_f64(),
+            limits.rate_per_minute,
+            limits.reserved_tokens,
+            until,
+            TOKENS_PER_CHAR,
+            i64::try_from(MAX_PROMPT_CHARS).unwrap_or(i64::MAX),
+        )
+        .fetch_one(&mut *connection)
+        .await
+    };
+    let row = stored.with_statement_timeout().await?;
     let retry_after = row.retry_after.unwrap_or(1);
     let is_new = match Outcome::from_sql(&row.outcome, "send_session_message")? {
         Outcome::Sent => true,

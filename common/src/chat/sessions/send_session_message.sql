@@ -22,12 +22,15 @@ create function send_session_message(
     p_key text,
     p_key_seconds double precision,
     p_rate_per_minute integer,
-    p_reserve bigint
+    p_rule token_rule,
+    p_until timestamptz default 'infinity'
 ) returns sent_message language plpgsql as $$
 declare
     r sent_message;
     c biz.ai_conversations;
     m biz.ai_messages;
+    l biz.ai_run_logs;
+    v_room budget_room;
     v_now timestamptz;
     v_retry_at timestamptz;
 begin
@@ -69,8 +72,25 @@ begin
     if v_retry_at is not null then
         r.outcome := 'rate_limited';
     else
-        v_retry_at := (budget_room(p_site, p_reserve)).retry_at;
-        if v_retry_at is not null then r.outcome := 'budget_exceeded'; end if;
+        v_room := budget_room(
+            p_site,
+            prompt_tokens(p_rule, char_length(p_content))
+                + rest_tokens(p_site, 'app1_chat', p_rule.rest));
+        v_retry_at := v_room.retry_at;
+    end if;
+    if v_room.retry_at is not null then
+        r.outcome := 'budget_exceeded';
+        l.id := nextval('biz.ai_run_logs_id_seq');
+        l.site_id := p_site;
+        l.user_id := p_user;
+        l.app_type := 'app1_chat';
+        l.app_id := coalesce(
+            (select a.app_id from biz.agents a where a.id = c.agent_id), l.app_type);
+        l.trigger_type := 'session';
+        l.status := r.outcome;
+        l.local_day := v_room.day;
+        l.created_at := v_room.at;
+        perform log_refusal(l);
     end if;
     v_now := clock_timestamp();
     if v_retry_at is not null then
@@ -97,6 +117,10 @@ begin
         values (c.id, p_key, r.message_id)
         on conflict on constraint ai_idempotency_keys_pkey do update set
             message_id = excluded.message_id, created_at = excluded.created_at;
+    end if;
+    -- As in begin_reply: the caller has returned 503, and may send the message again.
+    if clock_timestamp() > p_until then
+        raise exception 'a message was stored too late' using errcode = 'query_canceled';
     end if;
     r.outcome := 'sent';
     return r;

@@ -45,7 +45,7 @@ pub async fn find(db: &Db, scope: SiteScope, id: i64) -> Result<LoggedRun> {
         r#"
         select id, site_id, app_type, trigger_type, member_id, status, tokens_used,
                coalesce(tokens_charged, tokens_used, case when tokens_estimated then reserved_tokens else 0 end) as "tokens_charged!", latency_ms, first_token_ms, error_code, error_message,
-               created_at, user_id, job_id, message_id, request_prompt, prompt_version, response_text, tokens_in, tokens_out, attempts,
+               refusals, created_at, user_id, job_id, message_id, request_prompt, prompt_version, response_text, tokens_in, tokens_out, attempts,
                session_id, upstream_request_id, finished_at
         from biz.ai_run_logs where id = $2 and ($1::bigint is null or site_id = $1)
         "#,
@@ -70,6 +70,7 @@ pub async fn find(db: &Db, scope: SiteScope, id: i64) -> Result<LoggedRun> {
             first_token_ms: row.first_token_ms,
             error_code: row.error_code,
             error_message: row.error_message,
+            refusals: row.refusals,
             created_at: row.created_at,
         },
         user_id: row.user_id,

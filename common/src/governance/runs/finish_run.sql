@@ -40,6 +40,7 @@ declare
     v_day date;
     v_reserved bigint;
     v_charge bigint;
+    v_rest bigint;
     v_ok integer := (e.status in ('success', 'stopped'))::integer;
     v_bucket integer := latency_bucket(e.latency_ms);
 begin
@@ -72,8 +73,10 @@ begin
         finished_at = clock_timestamp()
     where l.id = p_run and l.created_at = p_run_at and l.site_id = p_site and l.status = 'running'
     returning l.app_type, coalesce(l.app_id, l.app_type), l.local_day, l.reserved_tokens,
-              l.tokens_charged
-    into v_app, v_app_id, v_day, v_reserved, v_charge;
+              l.tokens_charged,
+              case when v_ok = 1 and not l.tokens_estimated
+                   then greatest(0, l.tokens_used - l.prompt_tokens) end
+    into v_app, v_app_id, v_day, v_reserved, v_charge, v_rest;
     r.applied := found;
     if not r.applied then return r; end if;
 
@@ -87,6 +90,8 @@ begin
         successes = u.successes + v_ok,
         failures = u.failures + 1 - v_ok,
         tokens = u.tokens + v_charge,
+        rest_tokens = u.rest_tokens + coalesce(v_rest, 0),
+        rest_calls = u.rest_calls + (v_rest is not null)::integer,
         reserved_tokens = u.reserved_tokens - v_reserved,
         latency_sum_ms = u.latency_sum_ms + e.latency_ms,
         last_status = e.status,

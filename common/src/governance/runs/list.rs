@@ -71,6 +71,8 @@ pub struct Entry {
     pub first_token_ms: Option<i64>,
     pub error_code: Option<String>,
     pub error_message: Option<String>,
+    /// Refusals that this row counts. `None` if the run was not refused.
+    pub refusals: Option<i64>,
     /// When the run began.
     pub created_at: DateTime<Utc>,
 }
@@ -184,7 +186,7 @@ pub(super) async fn read(
                r.id as "id?", r.site_id as "site_id?", r.app_type as "app_type?", r.trigger_type as "trigger_type?", r.member_id,
                r.status as "status?", r.tokens_used,
                coalesce(r.tokens_charged, r.tokens_used, case when r.tokens_estimated then r.reserved_tokens else 0 end) as "tokens_charged!",
-               r.latency_ms, r.first_token_ms, r.error_code, r.error_message, r.created_at as "created_at?"
+               r.latency_ms, r.first_token_ms, r.error_code, r.error_message, r.refusals, r.created_at as "created_at?"
         from days cross join count_runs($1, days.began_at, days.ended_at, $6, $7, $8, $9) counted (total) left join lateral (
             select r.* from find_runs(
                 $1, days.began_at, days.ended_at, $6, $7, $8, coalesce($10, 'infinity'::timestamptz), coalesce($11::bigint, 0), $12, $13
@@ -228,6 +230,7 @@ pub(super) async fn read(
             first_token_ms: row.first_token_ms,
             error_code: row.error_code,
             error_message: row.error_message,
+            refusals: row.refusals,
             created_at: row.created_at?,
         })
     });

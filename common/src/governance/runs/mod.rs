@@ -23,4 +23,6 @@ pub use partitions::{Retention, drop_partitions, make_partitions};
 pub(crate) struct Run {
     pub id: i64,
     pub created_at: DateTime<Utc>,
+    /// Charged for each try of unknown usage.
+    pub reserved_tokens: i64,
 }

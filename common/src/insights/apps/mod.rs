@@ -17,6 +17,7 @@ mod prompt;
 mod samples;
 
 pub use answer::{BadAnswer, Checked, check};
+pub(crate) use prompt::MAX_PROMPT_CHARS;
 pub use prompt::Reference;
 
 use crate::governance::apps::App;

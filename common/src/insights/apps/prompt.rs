@@ -8,7 +8,7 @@ use crate::governance::apps::App;
 use crate::insights::facts::MemberFacts;
 
 /// Length limit of a prompt, in characters.
-pub(super) const MAX_PROMPT_CHARS: usize = 30_000;
+pub(crate) const MAX_PROMPT_CHARS: usize = 30_000;
 /// Number of earlier results in a prompt.
 const MAX_REFERENCES: usize = 2;
 /// The first limit, in characters per text, when facts are shortened. Halved until the prompt fits.

@@ -2,6 +2,7 @@ create type begun_run as (
     outcome text,
     run_id bigint,
     run_at timestamptz,
+    reserved_tokens bigint,
     retry_at timestamptz
 );
 
@@ -16,11 +17,11 @@ create function begin_job_run(
     p_app_type text,
     p_app_id text,
     p_member bigint,
-    p_reserve bigint,
+    p_rule token_rule,
     p_prompt text,
     p_prompt_version text,
     p_lease_seconds double precision,
-    p_patience_ms integer default 1200
+    p_until timestamptz default 'infinity'
 ) returns begun_run language plpgsql as $$
 declare
     r begun_run;
@@ -37,15 +38,15 @@ begin
     l.job_id := p_job;
     l.request_prompt := p_prompt;
     l.prompt_version := p_prompt_version;
-    l.reserved_tokens := p_reserve;
-    l := admit_run(l);
+    l := admit_run(l, p_rule, char_length(p_prompt));
     r.outcome := l.status;
     r.run_id := l.id;
     r.run_at := l.created_at;
+    r.reserved_tokens := l.reserved_tokens;
     if l.status = 'running' then
         perform open_run(l);
         -- As in begin_reply: the caller has timed out.
-        if clock_timestamp() - statement_timestamp() > make_interval(secs => p_patience_ms / 1000.0) then
+        if clock_timestamp() > p_until then
             raise exception 'a run began too late' using errcode = 'query_canceled';
         end if;
     else

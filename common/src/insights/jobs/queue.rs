@@ -424,21 +424,22 @@ impl WaitsFor {
 /// for, only these are tried.
 const MAX_WOKEN: i64 = 100;
 
-/// Makes jobs due that waited for the budget or for a circuit, if the site has room for
-/// `reserved_tokens`, or the circuit is closed or due for a probe.
-pub(super) async fn wake(db: &Db, reserved_tokens: i64) -> Result<()> {
+/// Makes jobs due that waited for the budget or for a circuit, if the site has room for the tokens
+/// that the job needs, or the circuit is closed or due for a probe.
+pub(super) async fn wake(db: &Db) -> Result<()> {
     sqlx::query!(
         "with waiting as materialized (
              select s.id from biz.sites s
              where exists (select from biz.ai_trigger_jobs j
                            where j.status = 'pending' and j.waits_for = 'budget' and j.site_id = s.id and j.run_after > now())
          ), sites as materialized (
-             select w.id from waiting w where tokens_left(w.id) >= $1
+             select w.id, tokens_left(w.id) as tokens from waiting w
          ), woken as materialized (
              select j.id from sites cross join lateral (
                  select j.id from biz.ai_trigger_jobs j
                  where j.status = 'pending' and j.waits_for = 'budget' and j.site_id = sites.id and j.run_after > now()
-                 order by j.urgency desc, j.id limit $2
+                   and coalesce(j.waits_tokens, 0) <= sites.tokens
+                 order by j.urgency desc, j.id limit $1
              ) j
              union all
              select j.id from biz.ai_trigger_jobs j
@@ -449,7 +450,6 @@ pub(super) async fn wake(db: &Db, reserved_tokens: i64) -> Result<()> {
          where id = any (array(
              select j.id from biz.ai_trigger_jobs j join woken on woken.id = j.id
              where j.status = 'pending' for no key update of j skip locked))",
-        reserved_tokens,
         MAX_WOKEN,
     )
     .execute(db)

@@ -7,9 +7,13 @@ use super::queue::Claim;
 use crate::{
     governance::{
         apps::App,
+        budgets::TOKENS_PER_CHAR,
         runs::{Run, RunEnd},
     },
-    insights::{apps::Checked, results},
+    insights::{
+        apps::{Checked, MAX_PROMPT_CHARS},
+        results,
+    },
     platform::{
         db::{Db, StatementTimeout},
         error::{Error, Result},
@@ -25,7 +29,7 @@ pub(super) struct NewRun<'a> {
     pub app_id: &'a str,
     pub member_id: Option<i64>,
     pub prompt: &'a str,
-    /// Tokens reserved from the budget until the run ends.
+    /// Tokens reserved besides those of the prompt, until the app has an average.
     pub reserved_tokens: i64,
     /// New lease of the job, in seconds from now.
     pub lease: f64,
@@ -54,11 +58,11 @@ words! {
 /// The round trip before a call: claim, budget, circuit, reservation, run log.
 pub(super) async fn begin(db: &Db, claim: Claim, run: &NewRun<'_>) -> Result<BeginRun> {
     let begun = async {
-        let (mut connection, patience) = db.acquire_patiently().await?;
+        let (mut connection, until) = db.acquire_in_time().await?;
         sqlx::query!(
             r#"
-            select outcome as "outcome!", run_id, run_at, retry_at
-            from begin_job_run($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+            select outcome as "outcome!", run_id, run_at, reserved_tokens, retry_at
+            from begin_job_run($1, $2, $3, $4, $5, $6, row($12, $13, 0, $7)::token_rule, $8, $9, $10, $11)
             "#,
             claim.site_id,
             claim.job_id,
@@ -70,15 +74,23 @@ pub(super) async fn begin(db: &Db, claim: Claim, run: &NewRun<'_>) -> Result<Beg
             run.prompt,
             run.app.prompt_version(),
             run.lease,
-            patience,
+            until,
+            TOKENS_PER_CHAR,
+            i64::try_from(MAX_PROMPT_CHARS).unwrap_or(i64::MAX),
         )
         .fetch_one(&mut *connection)
         .await
     };
     let row = begun.with_statement_timeout().await?;
     let outcome = Outcome::from_sql(&row.outcome, "begin_job_run")?;
-    Ok(match (outcome, row.run_id, row.run_at, row.retry_at) {
-        (Outcome::Running, Some(id), Some(created_at), _) => BeginRun::Run(Run { id, created_at }),
+    let run = row.run_id.zip(row.run_at).zip(row.reserved_tokens);
+    let run = run.map(|((id, created_at), reserved_tokens)| Run {
+        id,
+        created_at,
+        reserved_tokens,
+    });
+    Ok(match (outcome, run, row.retry_at) {
+        (Outcome::Running, Some(run), _) => BeginRun::Run(run),
         (Outcome::BudgetExceeded | Outcome::CircuitOpen, .., Some(at)) => {
             BeginRun::NotBefore(at, outcome.name())
         }

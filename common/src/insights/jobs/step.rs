@@ -221,7 +221,7 @@ async fn finish(
         upstream_latency_ms = end.latency_ms,
         "run ended"
     );
-    end.report(app, context.limits.reserved_tokens, circuit.as_deref());
+    end.report(app, run.reserved_tokens, circuit.as_deref());
     Ok(())
 }
 

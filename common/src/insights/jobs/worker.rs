@@ -42,7 +42,7 @@ pub fn after_a_minute() -> Instant {
 pub struct JobLimits {
     /// Number of jobs that one worker runs at once.
     pub at_once: usize,
-    /// Tokens reserved from the site's budget during a call.
+    /// Tokens reserved for a call besides those of its prompt, until the app has an average.
     pub reserved_tokens: i64,
 }
 
@@ -160,8 +160,7 @@ impl Worker {
     /// Wakes jobs whose wait is over. Then claims and runs jobs concurrently until none is due.
     /// Shortly before `ends_at`, it starts nothing new and releases jobs that have more steps.
     pub async fn run(&self, ends_at: Option<Instant>) -> Worked {
-        let reserved_tokens = self.context.limits.reserved_tokens;
-        if let Err(err) = queue::wake(&self.context.db, reserved_tokens).await {
+        if let Err(err) = queue::wake(&self.context.db).await {
             tracing::warn!(
                 cause = telemetry::chain(&err),
                 "waiting jobs could not be woken"

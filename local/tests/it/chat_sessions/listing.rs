@@ -187,7 +187,7 @@ async fn the_last_message_is_the_newest_with_text_even_if_a_reply_ends_later() {
     })
     .await;
     let newest: i64 = sqlx::query_scalar(
-        "select message_id from send_session_message(1, $1, $2::uuid, '同时在别处问', 'text', null, null, 0, 100, 1)",
+        "select message_id from send_session_message(1, $1, $2::uuid, '同时在别处问', 'text', null, null, 0, 100, row(0.6, 30000, 0, 1))",
     )
     .bind(STAFF)
     .bind(&id)

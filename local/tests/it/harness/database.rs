@@ -2,7 +2,7 @@
 //! database. A test that kills the server starts its own with [`OwnServer`].
 
 use std::{
-    fs,
+    fs, iter,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::{
@@ -132,6 +132,23 @@ impl OwnServer {
             child::gone(process).await;
         }
         self.cluster = None;
+    }
+
+    /// Stops all its processes with SIGSTOP. Clients stay connected and get no response.
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Continues a frozen server.
+    pub fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let server = Pid::from_raw(self.cluster().pid().cast_signed()).unwrap();
+        for process in iter::once(server).chain(child::children_of(server)) {
+            kill_process(process, signal).unwrap();
+        }
     }
 
     /// Starts on the same data and the same port.

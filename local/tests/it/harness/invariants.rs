@@ -75,16 +75,16 @@ const OF_THE_BOOKS: [(&str, &str); 6] = [
         "with runs as (
              select site_id, local_day as day, app_type, count(*) as calls,
                     count(*) filter (where status in ('success', 'stopped')) as successes,
-                    count(*) filter (where status not in ('success', 'stopped')) as failures,
+                    count(*) filter (where status in ('failed', 'timeout')) as failures,
                     sum(coalesce(tokens_charged, tokens_used, case when tokens_estimated then reserved_tokens end, 0))::bigint as tokens,
-                    sum(latency_ms)::bigint as latency,
-                    count(*) filter (where status not in ('circuit_open', 'budget_exceeded')) as made
-             from biz.ai_run_logs where status <> 'running' group by 1, 2, 3
+                    sum(latency_ms)::bigint as latency
+             from biz.ai_run_logs
+             where status not in ('running', 'circuit_open', 'budget_exceeded') group by 1, 2, 3
          )
          select jsonb_build_array(to_jsonb(runs), to_jsonb(u))
          from runs full join biz.ai_usage_daily u using (site_id, day, app_type)
          where (coalesce(runs.calls, 0), coalesce(runs.successes, 0), coalesce(runs.failures, 0), coalesce(runs.tokens, 0),
-                coalesce(runs.latency, 0), coalesce(runs.made, 0), 0)
+                coalesce(runs.latency, 0), coalesce(runs.calls, 0), 0)
                is distinct from (u.calls, u.successes, u.failures, u.tokens, u.latency_sum_ms,
                                  (select sum(bucket) from unnest(u.latency_histogram) bucket), u.reserved_tokens)
             or u.calls <> u.successes + u.failures",
@@ -193,10 +193,32 @@ const OF_THE_CACHE: [(&str, &str); 5] = [
     ),
 ];
 
-/// Checks the conversation and the books (runs, usage counters, circuits).
+/// Checks the conversation and the books (runs, usage counters, circuits), and that the next
+/// message of the conversation gets a reply.
 pub async fn check(parlor: &Parlor, user: i64, chat: i64) {
+    check_stored(parlor, user, chat).await;
+    check_next_message(parlor, user, chat).await;
+    check_stored(parlor, user, chat).await;
+}
+
+/// Like [`check`], without another message.
+pub async fn check_stored(parlor: &Parlor, user: i64, chat: i64) {
     check_conversation(parlor, user, chat).await;
     check_books(parlor).await;
+}
+
+/// Whatever happened before, a healthy application replies to the next message. An open circuit may
+/// delay it, so its pause is ended here.
+pub async fn check_next_message(parlor: &Parlor, user: i64, chat: i64) {
+    parlor.simulator.set_scenario(None, None);
+    parlor.simulator.release();
+    parlor
+        .execute("update biz.ai_circuits set retry_at = clock_timestamp() where retry_at > clock_timestamp()")
+        .await;
+    let sent = parlor.send(user, chat, "继续").await;
+    let reply = &sent.ok()["aiReply"];
+    assert_eq!(reply["status"], "complete", "{reply}");
+    assert_ne!(reply["content"], "");
 }
 
 /// Checks the stored messages of a conversation, and that each way to read them returns the same.

@@ -324,7 +324,7 @@ impl Parlor {
     pub async fn begin_and_die(&self, user: i64, chat: i64, content: &str, stored: &str) -> Value {
         let id: i64 = sqlx::query_scalar(
             "select message_id from begin_reply((select site_id from biz.users where id = $1), $1, $2,
-                 row($3, $3, null), 'app1_chat', 2000, 10000, 10000, 30, row(3000, 50, 20))",
+                 row($3, $3, null), 'app1_chat', row(0.6, 30000, 0, 2000), 10000, 10000, 30, row(3000, 50, 20))",
         )
         .bind(user)
         .bind(chat)

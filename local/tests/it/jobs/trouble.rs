@@ -188,9 +188,17 @@ async fn an_unconfigured_app_fails_only_its_own_jobs() {
 async fn a_job_whose_site_has_used_up_its_budget_waits_for_the_next_day() {
     let parlor = parlor().await;
     parlor
-        .execute("update biz.ai_budgets set daily_limit = 2100 where site_id = 1")
+        .execute("update biz.ai_budgets set daily_limit = 1 where site_id = 1")
         .await;
     let job = parlor.member_paid(MEMBER, 1).await;
+    parlor.work().await;
+    // Room for the first call of the chain.
+    parlor
+        .execute(
+            "update biz.ai_budgets set daily_limit = waits_tokens
+             from biz.ai_trigger_jobs where ai_budgets.site_id = 1",
+        )
+        .await;
     parlor.work().await;
     let waiting = parlor.job(job).await;
     assert_eq!(
@@ -216,8 +224,21 @@ async fn a_job_whose_site_has_used_up_its_budget_waits_for_the_next_day() {
     .await
     .unwrap();
     assert!(at_midnight);
+    // However often it is tried, its refusals are one row of the run log.
+    for _ in 0..3 {
+        parlor.make_jobs_due().await;
+        parlor.work().await;
+    }
     let runs = parlor.runs(job).await;
-    assert_eq!(column(&runs, "status"), ["success", "budget_exceeded"]);
+    assert_eq!(
+        column(&runs, "status"),
+        ["budget_exceeded", "success", "budget_exceeded"]
+    );
+    let refused = parlor.last_run().await;
+    assert_eq!(
+        (&refused["refusals"], &refused["request_prompt"]),
+        (&json!(4), &Value::Null)
+    );
     assert_eq!(parlor.simulator.calls_count(), 1);
     // Each site has its own budget.
     let event = consumption(20_001, 1);

@@ -221,13 +221,13 @@ const EXAMPLES: &[(&str, &str)] = &[
         "1, 1000000, 1, 'retry', null, 'upstream_error', 'x', 5, 'retry'",
     ),
     ("set status = 'succeeded', lease_until", "1, 1000000, 1"),
-    ("with waiting as materialized", "2000, 100"),
+    ("with waiting as materialized", "100"),
     ("is_reply!\", waits_for::text", "1, 1"),
     ("set finished_at = clock_timestamp(), status", "1, 1"),
     ("set run_after = least(run_after, now())", "1, 1"),
     (
         "begin_job_run(",
-        "1, 1000000, 1, 'app3_clue', 'app3_clue', 7, 2000, '{}', 'app3_clue/1', 30, 1200",
+        "1, 1000000, 1, 'app3_clue', 'app3_clue', 7, 2000, '{}', 'app3_clue/1', 30, 'infinity', 0.6, 30000",
     ),
     (
         "finish_job_run(",
@@ -241,7 +241,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ),
     (
         "begin_session_reply(",
-        "1, 1000000, 1, 2000, 30, 1200, 3000, 50, 20",
+        "1, 1000000, 1, 2000, 30, 'infinity', 3000, 50, 20, 0.6, 30000",
     ),
     ("lateral turns_before(", "1, 1000002, 20"),
     (
@@ -274,7 +274,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("from biz.users where id = $1", "7"),
     (
         "from begin_reply(",
-        "1, 7, 6, '你好', 'm-1', 'app1_chat', 2000, 20, 2, 30, 1200, 3000, 50, 20, 61",
+        "1, 7, 6, '你好', 'm-1', 'app1_chat', 2000, 20, 2, 30, 'infinity', 3000, 50, 20, 0.6, 30000, 0, 61",
     ),
     (
         "select u.listed_conversations as total",
@@ -287,8 +287,12 @@ const EXAMPLES: &[(&str, &str)] = &[
          \"latency_ms\": 900, \"attempts\": 1, \"circuit\": \"success\"}'",
     ),
     ("make_run_log_partitions(", ""),
-    ("open_conversation(", "1, 7, 'task', 'task-6', 1800"),
-    ("lease_until - clock_timestamp())", "1, 1000000, 1, 1, 100"),
+    ("open_conversation(", "1, 7, 'task', 'task-6', 1800, 50"),
+    ("open_reader(", "1, 1, 1000000, 5, 3, 10"),
+    (
+        "lease_until - clock_timestamp())",
+        "1, 1000000, 1, 1, 100, 1, 10",
+    ),
     ("with conversation as", "1, 3000000, 1, false, null, 0, 50"),
     (
         "u.listed_sessions",
@@ -304,7 +308,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ),
     (
         "send_session_message(",
-        "1, 1, '00000000-0000-4000-8000-0000000000bb', '你好', 'markdown', 3000001, 'k', 86400, 20, 2000",
+        "1, 1, '00000000-0000-4000-8000-0000000000bb', '你好', 'markdown', 3000001, 'k', 86400, 20, 2000, 'infinity', 0.6, 30000",
     ),
     (
         "title = coalesce($4, c.title)",
@@ -375,6 +379,9 @@ const EXAMPLES: &[(&str, &str)] = &[
     ),
     ("take_sweep_lock(", ""),
     ("delete from biz.ai_idempotency_keys", "86400, 1000"),
+    ("where message_count = 0 and last_active_at", "86400, 1000"),
+    ("delete from biz.ai_conversations", "'{2147483647}'"),
+    ("remove_empty_conversations(", "1, 1, 50"),
     ("where confirmed_at is null and expires_at", "1, 1000"),
     (
         "delete from biz.ai_batches",
