@@ -14,6 +14,7 @@ pub struct FeedbackBody {
     /// `up`, `down`, or null to remove the feedback.
     #[serde(default, deserialize_with = "given")]
     #[schema(required, value_type = Option<String>)]
+    #[expect(clippy::option_option, reason = "null and a missing field differ")]
     rating: Option<Option<String>>,
     /// Any of `inaccurate`, `unhelpful`, `unsafe` and `other`.
     reasons: Option<Vec<String>>,
@@ -22,6 +23,7 @@ pub struct FeedbackBody {
 }
 
 /// Distinguishes null from a missing field: a missing rating must not remove the feedback.
+#[expect(clippy::option_option, reason = "null and a missing field differ")]
 fn given<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Option<String>>, D::Error> {
     Deserialize::deserialize(value).map(Some)
 }

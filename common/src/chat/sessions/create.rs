@@ -66,12 +66,11 @@ pub async fn open(db: &Db, caller: &Caller, bot_id: Uuid) -> Result<i64> {
     .fetch_optional(&mut *tx)
     .with_statement_timeout()
     .await?;
-    let id = match current {
-        Some(id) => id,
-        None => {
-            let created = insert(&mut tx, caller, bot_id, agent_id, "miniprogram", None).await?;
-            created.id
-        }
+    let id = if let Some(id) = current {
+        id
+    } else {
+        let created = insert(&mut tx, caller, bot_id, agent_id, "miniprogram", None).await?;
+        created.id
     };
     tx.commit().await?;
     Ok(id)
