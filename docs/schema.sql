@@ -1,6 +1,9 @@
 CREATE SCHEMA biz;
 COMMENT ON SCHEMA biz IS 'Parlor: chat, AI governance and their tenants';
 CREATE SCHEMA dws;
+CREATE DOMAIN biz.ai_subject AS text
+	CONSTRAINT ai_subject_known CHECK ((VALUE = ANY (ARRAY['message'::text, 'insight'::text])));
+COMMENT ON DOMAIN biz.ai_subject IS 'Kind of an AI text: a reply in a chat, or a result of an app';
 CREATE DOMAIN biz.alert_status AS text
 	CONSTRAINT alert_status_known CHECK ((VALUE = ANY (ARRAY['pending'::text, 'acknowledged'::text, 'ignored'::text])));
 COMMENT ON DOMAIN biz.alert_status IS 'Verdict of an admin on a failed run';
@@ -40,6 +43,12 @@ COMMENT ON DOMAIN biz.message_role IS 'Author of a message';
 CREATE DOMAIN biz.message_state AS text
 	CONSTRAINT message_state_known CHECK ((VALUE = ANY (ARRAY['complete'::text, 'streaming'::text, 'stopped'::text, 'interrupted'::text, 'failed'::text])));
 COMMENT ON DOMAIN biz.message_state IS 'streaming while the reply is made; the others are final';
+CREATE DOMAIN biz.rating AS text
+	CONSTRAINT rating_known CHECK ((VALUE = ANY (ARRAY['up'::text, 'down'::text])));
+COMMENT ON DOMAIN biz.rating IS 'Thumb of a user';
+CREATE DOMAIN biz.report_reason AS text
+	CONSTRAINT report_reason_known CHECK ((VALUE = ANY (ARRAY['inaccurate'::text, 'unhelpful'::text, 'unsafe'::text, 'illegal'::text, 'privacy'::text, 'other'::text])));
+COMMENT ON DOMAIN biz.report_reason IS 'What a user reports about an AI text';
 CREATE DOMAIN biz.run_status AS text
 	CONSTRAINT run_status_known CHECK ((VALUE = ANY (ARRAY['running'::text, 'success'::text, 'failed'::text, 'timeout'::text, 'circuit_open'::text, 'budget_exceeded'::text, 'stopped'::text])));
 COMMENT ON DOMAIN biz.run_status IS 'running until the run ends; the others are final';
@@ -90,7 +99,7 @@ CREATE TABLE biz.ai_admin_audit (
     object_id text,
     details jsonb DEFAULT '{}'::jsonb NOT NULL,
     created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
-    CONSTRAINT ai_admin_audit_action_known CHECK ((action = ANY (ARRAY['budget.set'::text, 'runtime_context.set'::text, 'alert.acknowledge'::text, 'alert.ignore'::text, 'trigger_job.create'::text, 'trigger_job.retry'::text, 'trigger_job.cancel'::text, 'trigger_job.run_now'::text, 'batch.estimate'::text, 'batch.confirm'::text, 'batch.cancel'::text, 'cache.invalidate'::text])))
+    CONSTRAINT ai_admin_audit_action_known CHECK ((action = ANY (ARRAY['budget.set'::text, 'runtime_context.set'::text, 'alert.acknowledge'::text, 'alert.ignore'::text, 'trigger_job.create'::text, 'trigger_job.retry'::text, 'trigger_job.cancel'::text, 'trigger_job.run_now'::text, 'batch.estimate'::text, 'batch.confirm'::text, 'batch.cancel'::text, 'cache.invalidate'::text, 'message.block'::text, 'message.unblock'::text, 'report.resolve'::text])))
 );
 COMMENT ON TABLE biz.ai_admin_audit IS 'Changes by admins, written in the transaction of the change';
 COMMENT ON COLUMN biz.ai_admin_audit.user_id IS 'The admin; not a foreign key, because the row must outlive its user';
@@ -277,6 +286,7 @@ CREATE TABLE biz.ai_conversations (
     read_seq bigint DEFAULT 0 NOT NULL,
     last_message_id bigint,
     last_message_role text,
+    pinned boolean DEFAULT false NOT NULL,
     CONSTRAINT ai_conversations_board_has_date CHECK ((((context_type)::text = 'board'::text) = (business_date IS NOT NULL))),
     CONSTRAINT ai_conversations_bot_has_id CHECK ((((context_type)::text = 'bot'::text) = (bot_id IS NOT NULL))),
     CONSTRAINT ai_conversations_last_message_whole CHECK ((num_nulls(last_message_id, last_message_role, last_message_preview, last_message_at) = ANY (ARRAY[0, 4]))),
@@ -297,8 +307,38 @@ COMMENT ON COLUMN biz.ai_conversations.agent_id IS 'The bot''s agent when the co
 COMMENT ON COLUMN biz.ai_conversations.read_seq IS 'Replies up to this sequence number are read; unread_count counts the later ones';
 COMMENT ON COLUMN biz.ai_conversations.last_message_id IS 'The newest message that has text; null if there is none';
 COMMENT ON COLUMN biz.ai_conversations.last_message_role IS 'Role of the last message';
+COMMENT ON COLUMN biz.ai_conversations.pinned IS 'Pinned by its user; comes first in the list';
 ALTER TABLE biz.ai_conversations ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME biz.ai_conversations_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+CREATE TABLE biz.ai_feedback (
+    id bigint NOT NULL,
+    site_id bigint NOT NULL,
+    user_id bigint NOT NULL,
+    subject_type biz.ai_subject NOT NULL,
+    subject_id bigint NOT NULL,
+    app_type biz.app_type NOT NULL,
+    prompt_version text,
+    run_id bigint,
+    rating biz.rating NOT NULL,
+    reasons text[] DEFAULT '{}'::text[] NOT NULL,
+    comment text,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    updated_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL
+);
+COMMENT ON TABLE biz.ai_feedback IS 'Feedback on AI texts: one row per user and text';
+COMMENT ON COLUMN biz.ai_feedback.subject_id IS 'Id in ai_messages or ai_cache; not a foreign key, because it has two targets';
+COMMENT ON COLUMN biz.ai_feedback.app_type IS 'App that made the text';
+COMMENT ON COLUMN biz.ai_feedback.prompt_version IS 'Version of the prompt that made the text; null if the run is not known';
+COMMENT ON COLUMN biz.ai_feedback.run_id IS 'Run that made the text; the run log may have dropped it since';
+COMMENT ON COLUMN biz.ai_feedback.reasons IS 'What is wrong with the text: inaccurate, unhelpful, unsafe or other';
+ALTER TABLE biz.ai_feedback ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME biz.ai_feedback_id_seq
     START WITH 1
     INCREMENT BY 1
     NO MINVALUE
@@ -338,14 +378,16 @@ CREATE TABLE biz.ai_messages (
     finished_at timestamp with time zone,
     content_type biz.content_type DEFAULT 'markdown'::text NOT NULL,
     doc_references jsonb,
+    blocked_at timestamp with time zone,
+    superseded_at timestamp with time zone,
     CONSTRAINT ai_messages_streaming_is_leased CHECK ((((state)::text = 'streaming'::text) = (lease_until IS NOT NULL)))
 );
 ALTER TABLE ONLY biz.ai_messages ALTER COLUMN content SET COMPRESSION lz4;
 COMMENT ON TABLE biz.ai_messages IS 'Messages of conversations';
 COMMENT ON COLUMN biz.ai_messages.user_id IS 'Owner of the conversation, also for messages of the assistant';
-COMMENT ON COLUMN biz.ai_messages.seq IS 'Position in the conversation, from 1, without gaps: pages and cursors are ranges of it';
+COMMENT ON COLUMN biz.ai_messages.seq IS 'Position in the conversation, from 1, without gaps: pages and cursors are ranges of it. A superseded message has its negative id, so that its position is free';
 COMMENT ON COLUMN biz.ai_messages.state IS 'streaming while a function has the lease; the others are final';
-COMMENT ON COLUMN biz.ai_messages.reply_to IS 'The message to which this one responds';
+COMMENT ON COLUMN biz.ai_messages.reply_to IS 'The message to which this one responds. A superseded message of the user without text records that the last question was asked again: then it is the reply that was made';
 COMMENT ON COLUMN biz.ai_messages.client_message_id IS 'Chosen by the client; a repeat of the message has the same id';
 COMMENT ON COLUMN biz.ai_messages.tokens_used IS 'As reported by DashScope; null if it reported nothing, never an estimate';
 COMMENT ON COLUMN biz.ai_messages.error_code IS 'Code of the error event that ended the reply. content_blocked also marks the question';
@@ -353,6 +395,8 @@ COMMENT ON COLUMN biz.ai_messages.lease_until IS 'Renewed by each checkpoint; if
 COMMENT ON COLUMN biz.ai_messages.stop_requested_at IS 'Stop flag, read at each checkpoint by the function that makes the reply';
 COMMENT ON COLUMN biz.ai_messages.content_type IS 'Format for display: markdown or text';
 COMMENT ON COLUMN biz.ai_messages.doc_references IS 'Documents that the reply cites: a list of {index, title, url, page}, sorted by index; null if it cites none';
+COMMENT ON COLUMN biz.ai_messages.blocked_at IS 'When an admin blocked the message: lists show a fixed text, and no prompt contains it';
+COMMENT ON COLUMN biz.ai_messages.superseded_at IS 'When a newer exchange replaced the message; it is in no list and no prompt';
 ALTER TABLE biz.ai_messages ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME biz.ai_messages_id_seq
     START WITH 1
@@ -388,6 +432,34 @@ COMMENT ON COLUMN biz.ai_reply_readers.is_replaced IS 'True if a newer reader ha
 COMMENT ON COLUMN biz.ai_reply_readers.lease_until IS 'Renewed by each read; if it has expired, the function of the reader is dead';
 ALTER TABLE biz.ai_reply_readers ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME biz.ai_reply_readers_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+CREATE TABLE biz.ai_reports (
+    id bigint NOT NULL,
+    site_id bigint NOT NULL,
+    user_id bigint NOT NULL,
+    subject_type biz.ai_subject NOT NULL,
+    subject_id bigint NOT NULL,
+    reason biz.report_reason NOT NULL,
+    text text,
+    due_at timestamp with time zone NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    resolved_at timestamp with time zone,
+    resolved_by bigint,
+    answer text,
+    CONSTRAINT ai_reports_resolved_whole CHECK ((num_nulls(resolved_at, resolved_by, answer) = ANY (ARRAY[0, 3])))
+);
+COMMENT ON TABLE biz.ai_reports IS 'Complaints of users about AI texts, each answered by an admin';
+COMMENT ON COLUMN biz.ai_reports.subject_id IS 'Id in ai_messages or ai_cache; the row may have been deleted since';
+COMMENT ON COLUMN biz.ai_reports.text IS 'Words of the user; null if there are none, or if the conversation was deleted';
+COMMENT ON COLUMN biz.ai_reports.due_at IS 'An admin must answer until then';
+COMMENT ON COLUMN biz.ai_reports.resolved_by IS 'The admin; not a foreign key, because the row must outlive its user';
+ALTER TABLE biz.ai_reports ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME biz.ai_reports_id_seq
     START WITH 1
     INCREMENT BY 1
     NO MINVALUE
@@ -437,7 +509,8 @@ CREATE TABLE biz.ai_run_logs (
     app_id text,
     tokens_charged bigint,
     refusals bigint,
-    prompt_tokens bigint
+    prompt_tokens bigint,
+    conversation_id bigint
 )
 PARTITION BY RANGE (created_at);
 COMMENT ON TABLE biz.ai_run_logs IS 'Calls of applications, also refused and failed ones';
@@ -451,6 +524,7 @@ COMMENT ON COLUMN biz.ai_run_logs.app_id IS 'Id of the DashScope application tha
 COMMENT ON COLUMN biz.ai_run_logs.tokens_charged IS 'Charged to the budget: the reported tokens, and the reservation for each try of unknown usage; null while the run is running and in older rows';
 COMMENT ON COLUMN biz.ai_run_logs.refusals IS 'Only for refused runs: number of refusals that this row counts. Those of a user within a minute, or those of a job; finished_at is the last one';
 COMMENT ON COLUMN biz.ai_run_logs.prompt_tokens IS 'Estimated tokens of the prompt, part of the reservation; null in older rows';
+COMMENT ON COLUMN biz.ai_run_logs.conversation_id IS 'Conversation of the chat or session; null for other runs and in older rows';
 CREATE SEQUENCE biz.ai_run_logs_id_seq
     START WITH 1
     INCREMENT BY 1
@@ -490,7 +564,8 @@ CREATE TABLE biz.ai_run_logs_default (
     app_id text,
     tokens_charged bigint,
     refusals bigint,
-    prompt_tokens bigint
+    prompt_tokens bigint,
+    conversation_id bigint
 );
 COMMENT ON TABLE biz.ai_run_logs_default IS 'Runs of months without a partition; normally empty';
 CREATE TABLE biz.ai_trigger_jobs (
@@ -635,6 +710,28 @@ CREATE TABLE biz.function_schemas (
 );
 COMMENT ON TABLE biz.function_schemas IS 'Schemas of functions, one per deployed build; the sweep drops old ones';
 COMMENT ON COLUMN biz.function_schemas.loaded_at IS 'When db-migrate last deployed the build';
+CREATE TABLE biz.openers (
+    id bigint NOT NULL,
+    site_id bigint,
+    source_page text,
+    bot_id uuid,
+    texts text[] NOT NULL,
+    CONSTRAINT openers_one_place CHECK ((num_nonnulls(source_page, bot_id) <= 1)),
+    CONSTRAINT openers_source_page_known CHECK ((source_page = ANY (ARRAY['board-finance'::text, 'board-customer'::text, 'board-coach'::text, 'task-detail'::text, 'customer-detail'::text, 'coach-detail'::text, 'performance'::text]))),
+    CONSTRAINT openers_texts_few CHECK (((cardinality(texts) >= 1) AND (cardinality(texts) <= 6)))
+);
+COMMENT ON TABLE biz.openers IS 'Questions with which a user may begin a chat';
+COMMENT ON COLUMN biz.openers.site_id IS 'Null: the default of all sites';
+COMMENT ON COLUMN biz.openers.source_page IS 'Page of the mini-program; null with bot_id null: a chat from anywhere else';
+COMMENT ON COLUMN biz.openers.bot_id IS 'Conversation with this bot';
+ALTER TABLE biz.openers ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME biz.openers_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
 CREATE TABLE biz.sites (
     id bigint NOT NULL,
     name text NOT NULL,
@@ -797,6 +894,10 @@ ALTER TABLE ONLY biz.ai_conversations
     ADD CONSTRAINT ai_conversations_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY biz.ai_conversations
     ADD CONSTRAINT ai_conversations_public_id_key UNIQUE (public_id);
+ALTER TABLE ONLY biz.ai_feedback
+    ADD CONSTRAINT ai_feedback_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY biz.ai_feedback
+    ADD CONSTRAINT ai_feedback_subject_key UNIQUE (user_id, subject_type, subject_id);
 ALTER TABLE ONLY biz.ai_idempotency_keys
     ADD CONSTRAINT ai_idempotency_keys_pkey PRIMARY KEY (conversation_id, key);
 ALTER TABLE ONLY biz.ai_job_turns
@@ -809,6 +910,8 @@ ALTER TABLE ONLY biz.ai_refusals
     ADD CONSTRAINT ai_refusals_pkey PRIMARY KEY (user_id, reason, app_id);
 ALTER TABLE ONLY biz.ai_reply_readers
     ADD CONSTRAINT ai_reply_readers_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY biz.ai_reports
+    ADD CONSTRAINT ai_reports_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY biz.ai_result_failures
     ADD CONSTRAINT ai_result_failures_pkey PRIMARY KEY (site_id, cache_type, target_id);
 ALTER TABLE ONLY biz.ai_run_logs
@@ -829,6 +932,10 @@ ALTER TABLE ONLY biz.bots
     ADD CONSTRAINT bots_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY biz.function_schemas
     ADD CONSTRAINT function_schemas_pkey PRIMARY KEY (name);
+ALTER TABLE ONLY biz.openers
+    ADD CONSTRAINT openers_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY biz.openers
+    ADD CONSTRAINT openers_place_key UNIQUE NULLS NOT DISTINCT (source_page, bot_id, site_id);
 ALTER TABLE ONLY biz.sites
     ADD CONSTRAINT sites_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY biz.users
@@ -863,17 +970,25 @@ CREATE UNIQUE INDEX ai_conversations_board_key ON biz.ai_conversations USING btr
 CREATE INDEX ai_conversations_context_idx ON biz.ai_conversations USING btree (site_id, user_id, context_type, context_id, last_active_at DESC);
 CREATE INDEX ai_conversations_empty_idx ON biz.ai_conversations USING btree (last_active_at) WHERE ((message_count)::bigint = 0);
 CREATE INDEX ai_conversations_empty_of_user_idx ON biz.ai_conversations USING btree (site_id, user_id, last_active_at DESC) WHERE ((message_count)::bigint = 0);
-CREATE INDEX ai_conversations_listed_idx ON biz.ai_conversations USING btree (site_id, user_id, last_active_at DESC, id DESC) WHERE ((message_count)::bigint > 0);
+CREATE INDEX ai_conversations_listed_idx ON biz.ai_conversations USING btree (site_id, user_id, pinned DESC, last_active_at DESC, id DESC) WHERE ((message_count)::bigint > 0);
 CREATE INDEX ai_conversations_sessions_idx ON biz.ai_conversations USING btree (site_id, user_id, last_active_at DESC, id DESC) INCLUDE (status, bot_id) WHERE (bot_id IS NOT NULL);
 CREATE UNIQUE INDEX ai_conversations_task_key ON biz.ai_conversations USING btree (site_id, user_id, context_id) WHERE ((context_type)::text = 'task'::text);
+CREATE INDEX ai_feedback_site_idx ON biz.ai_feedback USING btree (site_id, created_at DESC, id DESC) INCLUDE (app_type, prompt_version, rating);
 CREATE INDEX ai_idempotency_keys_created_idx ON biz.ai_idempotency_keys USING btree (created_at);
+CREATE INDEX ai_idempotency_keys_message_idx ON biz.ai_idempotency_keys USING btree (message_id);
 CREATE UNIQUE INDEX ai_messages_client_message_id_key ON biz.ai_messages USING btree (conversation_id, client_message_id) WHERE (client_message_id IS NOT NULL);
 CREATE INDEX ai_messages_rate_idx ON biz.ai_messages USING btree (user_id, created_at) WHERE ((role)::text = 'user'::text);
 CREATE INDEX ai_messages_reply_idx ON biz.ai_messages USING btree (reply_to) WHERE ((role)::text = 'assistant'::text);
 CREATE INDEX ai_messages_streaming_idx ON biz.ai_messages USING btree (user_id) WHERE ((state)::text = 'streaming'::text);
+CREATE INDEX ai_messages_user_idx ON biz.ai_messages USING btree (user_id, id DESC);
 CREATE INDEX ai_reply_readers_user_idx ON biz.ai_reply_readers USING btree (user_id);
+CREATE INDEX ai_reports_open_idx ON biz.ai_reports USING btree (site_id, due_at) WHERE (resolved_at IS NULL);
+CREATE INDEX ai_reports_site_idx ON biz.ai_reports USING btree (site_id, created_at DESC, id DESC);
+CREATE INDEX ai_reports_user_idx ON biz.ai_reports USING btree (user_id, created_at DESC, id DESC);
 CREATE INDEX ai_run_logs_alerts_idx ON ONLY biz.ai_run_logs USING btree (site_id, created_at DESC, id DESC) WHERE (alert_status IS NOT NULL);
 CREATE INDEX ai_run_logs_causes_idx ON ONLY biz.ai_run_logs USING btree (site_id, app_type, alert_status, created_at DESC, id DESC) INCLUDE (status, error_code) WHERE (alert_status IS NOT NULL);
+CREATE INDEX ai_run_logs_conversation_idx ON ONLY biz.ai_run_logs USING btree (conversation_id, created_at DESC) WHERE (conversation_id IS NOT NULL);
+CREATE INDEX ai_run_logs_default_conversation_id_created_at_idx ON biz.ai_run_logs_default USING btree (conversation_id, created_at DESC) WHERE (conversation_id IS NOT NULL);
 CREATE INDEX ai_run_logs_running_idx ON ONLY biz.ai_run_logs USING btree (created_at) WHERE ((status)::text = 'running'::text);
 CREATE INDEX ai_run_logs_default_created_at_idx ON biz.ai_run_logs_default USING btree (created_at) WHERE ((status)::text = 'running'::text);
 CREATE INDEX ai_run_logs_job_idx ON ONLY biz.ai_run_logs USING btree (job_id, created_at, id) WHERE (job_id IS NOT NULL);
@@ -905,6 +1020,7 @@ CREATE INDEX coach_task_member_idx ON dws.coach_task USING btree (site_id, membe
 CREATE INDEX member_consumption_date_idx ON dws.member_consumption USING btree (site_id, business_date);
 CREATE INDEX member_consumption_member_idx ON dws.member_consumption USING btree (site_id, member_id, paid_at DESC);
 CREATE INDEX member_note_member_idx ON dws.member_note USING btree (site_id, member_id, written_at DESC);
+ALTER INDEX biz.ai_run_logs_conversation_idx ATTACH PARTITION biz.ai_run_logs_default_conversation_id_created_at_idx;
 ALTER INDEX biz.ai_run_logs_running_idx ATTACH PARTITION biz.ai_run_logs_default_created_at_idx;
 ALTER INDEX biz.ai_run_logs_job_idx ATTACH PARTITION biz.ai_run_logs_default_job_id_created_at_id_idx;
 ALTER INDEX biz.ai_run_logs_pkey ATTACH PARTITION biz.ai_run_logs_default_pkey;
@@ -934,6 +1050,10 @@ ALTER TABLE ONLY biz.ai_conversations
     ADD CONSTRAINT ai_conversations_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
 ALTER TABLE ONLY biz.ai_conversations
     ADD CONSTRAINT ai_conversations_user_id_fkey FOREIGN KEY (user_id) REFERENCES biz.users(id);
+ALTER TABLE ONLY biz.ai_feedback
+    ADD CONSTRAINT ai_feedback_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
+ALTER TABLE ONLY biz.ai_feedback
+    ADD CONSTRAINT ai_feedback_user_id_fkey FOREIGN KEY (user_id) REFERENCES biz.users(id);
 ALTER TABLE ONLY biz.ai_idempotency_keys
     ADD CONSTRAINT ai_idempotency_keys_conversation_id_fkey FOREIGN KEY (conversation_id) REFERENCES biz.ai_conversations(id);
 ALTER TABLE ONLY biz.ai_idempotency_keys
@@ -946,6 +1066,10 @@ ALTER TABLE ONLY biz.ai_refusals
     ADD CONSTRAINT ai_refusals_user_id_fkey FOREIGN KEY (user_id) REFERENCES biz.users(id);
 ALTER TABLE ONLY biz.ai_reply_readers
     ADD CONSTRAINT ai_reply_readers_user_id_fkey FOREIGN KEY (user_id) REFERENCES biz.users(id);
+ALTER TABLE ONLY biz.ai_reports
+    ADD CONSTRAINT ai_reports_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
+ALTER TABLE ONLY biz.ai_reports
+    ADD CONSTRAINT ai_reports_user_id_fkey FOREIGN KEY (user_id) REFERENCES biz.users(id);
 ALTER TABLE ONLY biz.ai_result_failures
     ADD CONSTRAINT ai_result_failures_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
 ALTER TABLE ONLY biz.ai_trigger_jobs
@@ -968,5 +1092,9 @@ ALTER TABLE ONLY biz.bots
     ADD CONSTRAINT bots_agent_id_fkey FOREIGN KEY (agent_id) REFERENCES biz.agents(id);
 ALTER TABLE ONLY biz.bots
     ADD CONSTRAINT bots_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
+ALTER TABLE ONLY biz.openers
+    ADD CONSTRAINT openers_bot_id_fkey FOREIGN KEY (bot_id) REFERENCES biz.bots(id);
+ALTER TABLE ONLY biz.openers
+    ADD CONSTRAINT openers_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
 ALTER TABLE ONLY biz.users
     ADD CONSTRAINT users_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);

@@ -15,7 +15,7 @@ use common::{
         replies::{ChatLimits, Replies},
     },
     dashscope::{self, DashScope},
-    governance::{apps::AppIds, auth::JwtSecrets},
+    governance::{apps::AppIds, auth::JwtSecrets, reports::ReportRules},
     insights::{insight::Insights, jobs::JobLimits},
     platform::{
         db::{self, DatabaseConfig},
@@ -247,6 +247,7 @@ pub fn idle_state() -> Result<gateway::AppState, AnyError> {
         insights,
         queue: JobQueue::none(),
         limits: SendLimits::from_env(&nothing)?,
+        reports: ReportRules::from_env(&nothing)?,
         cors: Cors::closed(),
     })
 }

@@ -3,7 +3,10 @@
 use axum::{Router, routing::get};
 use common::{
     chat::{messages::SendLimits, replies::Replies},
-    governance::auth::{Callers, JwtSecrets},
+    governance::{
+        auth::{Callers, JwtSecrets},
+        reports::ReportRules,
+    },
     insights::insight::Insights,
     platform::{db::Db, sqs::JobQueue},
     web::{self, Cors},
@@ -26,6 +29,8 @@ pub struct AppState {
     pub queue: JobQueue,
     /// Limits of messages to a bot.
     pub limits: SendLimits,
+    /// Time limit of answers to reports.
+    pub reports: ReportRules,
     pub cors: Cors,
 }
 
@@ -38,6 +43,7 @@ pub fn functions(state: &AppState) -> Vec<(&'static str, OpenApiRouter)> {
         insights,
         queue,
         limits,
+        reports,
         cors: _,
     } = state.clone();
     let callers = Callers::new(secrets, db.clone());
@@ -60,7 +66,7 @@ pub fn functions(state: &AppState) -> Vec<(&'static str, OpenApiRouter)> {
         ),
         (
             "chat-history",
-            chat_history::router(db.clone(), callers.clone()),
+            chat_history::router(db.clone(), callers.clone(), reports),
         ),
         (
             "chat-messages",

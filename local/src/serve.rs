@@ -13,6 +13,7 @@ use common::{
     governance::{
         apps::{self, App},
         auth::JwtSecrets,
+        reports::ReportRules,
         runs::Retention,
     },
     insights::{
@@ -189,6 +190,7 @@ async fn build_state(
         insights,
         queue,
         limits: SendLimits::from_env(env)?,
+        reports: ReportRules::from_env(env)?,
         cors: Cors::from_env(env)?,
     };
     Ok((state, worker))

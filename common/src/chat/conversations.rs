@@ -1,16 +1,27 @@
-//! Conversations: opens the conversation of a context, and lists conversations.
+//! Conversations: opens the conversation of a context, lists, searches and exports conversations,
+//! and lets their users rename, pin and delete them.
+
+mod export;
+mod manage;
+mod search;
 
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures_util::FutureExt as _;
 
+pub use self::{
+    export::{ExportedConversation, ExportedMessage, Part, export},
+    manage::{Change, change, delete},
+    search::{Hit, Hits, SearchText, search},
+};
+
 use crate::{
     governance::auth::Caller,
     platform::{
         db::{self, Db, SWEEP_LIMIT, StatementTimeout, SweptRows},
         error::{Error, Reason, Result},
-        paging::{Paging, Start, TimeKey, page},
+        paging::{PageStart, Paging, Start, page},
         words::words,
     },
 };
@@ -37,17 +48,21 @@ words! {
         Coach = "coach",
         /// A board. Has one conversation per business date.
         Board = "board",
+        /// A bot. `sessions::open` finds its conversation.
+        Bot = "bot",
     }
 }
 
 impl ContextType {
     /// How long after its last activity a conversation is reused. A task and a board have a fixed
-    /// conversation, so the value is not used for them.
+    /// conversation, and a bot has a rule of its own, so the value is not used for them.
     fn reused_for(self) -> Duration {
         const MINUTE: Duration = Duration::from_secs(60);
         match self {
             Self::General => 30 * MINUTE,
-            Self::Task | Self::Customer | Self::Coach | Self::Board => 3 * 24 * 60 * MINUTE,
+            Self::Task | Self::Customer | Self::Coach | Self::Board | Self::Bot => {
+                3 * 24 * 60 * MINUTE
+            }
         }
     }
 }
@@ -81,7 +96,23 @@ impl Context {
     }
 }
 
-/// Returns the caller's conversation for a context: the current one, or a new one.
+impl Context {
+    /// The bot, if the conversation is with a bot.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if the context id is not a UUID of 36 characters.
+    pub fn bot_id(&self) -> Result<Option<uuid::Uuid>> {
+        if self.kind != ContextType::Bot {
+            return Ok(None);
+        }
+        let id = uuid::Uuid::try_parse(&self.id).ok();
+        id.filter(|_| self.id.len() == uuid::fmt::Hyphenated::LENGTH)
+            .map(Some)
+            .ok_or(Error::invalid("contextId", Reason::NotAnId))
+    }
+}
+
+/// Returns the caller's conversation for a context: the current one, or a new one. Not for bots.
 pub async fn open(db: &Db, caller: &Caller, context: &Context) -> Result<i64> {
     sqlx::query_scalar!(
         r#"select open_conversation($1, $2, $3, $4, $5, $6) as "id!""#,
@@ -143,6 +174,8 @@ pub struct Conversation {
     pub public_id: uuid::Uuid,
     /// Set by a client. Defaults to the first 30 characters of the first message.
     pub title: String,
+    /// Pinned by its user.
+    pub pinned: bool,
     /// `general`, `task`, `customer`, `coach`, `board` or `bot`.
     pub context_type: String,
     /// The id that the client gave.
@@ -160,7 +193,7 @@ pub struct Conversation {
 /// A page of conversations.
 #[derive(Debug)]
 pub struct Conversations {
-    /// Newest activity first, ties by id.
+    /// Pinned ones first, then newest activity first, ties by id.
     pub items: Vec<Conversation>,
     /// Number of conversations that have a message.
     pub total: i64,
@@ -168,25 +201,32 @@ pub struct Conversations {
     pub next_cursor: Option<String>,
 }
 
+/// The key of this list: pinned, time of the newest activity in microseconds since 1970, and id.
+pub type ListKey = (bool, i64, i64);
+
 /// The scope of cursors of this list. A cursor is valid only in its own scope.
 pub fn list_scope(caller: &Caller) -> String {
     format!("history/{}", caller.user_id)
 }
 
 /// Lists the caller's conversations that have a message.
-pub async fn list(db: &Db, caller: &Caller, paging: &Paging<TimeKey>) -> Result<Conversations> {
+pub async fn list(db: &Db, caller: &Caller, paging: &Paging<ListKey>) -> Result<Conversations> {
+    let (pinned, start) = match paging.from {
+        PageStart::Offset(offset) => (true, PageStart::Offset(offset)),
+        PageStart::Key((pinned, at, id)) => (pinned, PageStart::Key((at, id))),
+    };
     let Start {
         offset,
         before,
         before_id,
-    } = Start::of(paging.from);
+    } = Start::of(start);
     // The total is a counter of the user, because counting rows becomes slower with each
     // conversation. The join is lateral so that an empty page still has the total. The query reads
     // one row more than the page to find out whether there is a next page.
     let rows = sqlx::query!(
         r#"
         select u.listed_conversations as total,
-               c.id as "id?", c.public_id as "public_id?", coalesce(c.title, '') as "title!",
+               c.id as "id?", c.public_id as "public_id?", coalesce(c.title, '') as "title!", c.pinned as "pinned?",
                c.context_type as "context_type?", c.context_id as "context_id?",
                coalesce(c.last_message_preview, '') as "last_message!", c.last_message_at,
                c.last_active_at as "last_active_at?", c.message_count as "message_count?",
@@ -195,12 +235,13 @@ pub async fn list(db: &Db, caller: &Caller, paging: &Paging<TimeKey>) -> Result<
         left join lateral (
             select * from biz.ai_conversations c
             where c.site_id = $1 and c.user_id = $2 and c.message_count > 0
-              and (c.last_active_at, c.id) < (coalesce($3, 'infinity'::timestamptz), coalesce($4::bigint, 0))
-            order by c.last_active_at desc, c.id desc
+              and (c.pinned, c.last_active_at, c.id)
+                  < ($7, coalesce($3, 'infinity'::timestamptz), coalesce($4::bigint, 0))
+            order by c.pinned desc, c.last_active_at desc, c.id desc
             limit $5 offset $6
         ) c on true
         where u.id = $2 and u.site_id = $1
-        order by c.last_active_at desc, c.id desc
+        order by c.pinned desc, c.last_active_at desc, c.id desc
         "#,
         caller.site_id,
         caller.user_id,
@@ -208,6 +249,7 @@ pub async fn list(db: &Db, caller: &Caller, paging: &Paging<TimeKey>) -> Result<
         before_id,
         paging.size + 1,
         offset,
+        pinned,
     )
     .fetch_all(db)
     .with_statement_timeout()
@@ -215,11 +257,12 @@ pub async fn list(db: &Db, caller: &Caller, paging: &Paging<TimeKey>) -> Result<
 
     let total = rows.first().map_or(0, |row| row.total);
     let rows = rows.into_iter().filter_map(|row| {
-        let key = (row.last_active_at?.timestamp_micros(), row.id?);
+        let key = (row.pinned?, row.last_active_at?.timestamp_micros(), row.id?);
         let conversation = Conversation {
             id: row.id?,
             public_id: row.public_id?,
             title: row.title,
+            pinned: row.pinned?,
             context_type: row.context_type?,
             context_id: row.context_id?,
             last_message: row.last_message,

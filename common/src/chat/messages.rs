@@ -1,11 +1,21 @@
-//! Messages: checks of a message's content and id, and pages of a conversation.
+//! Messages: checks of a message's content and id, pages of a conversation, feedback, and messages
+//! that admins block.
+
+mod block;
 
 use chrono::{DateTime, Utc};
-use sqlx::types::Json;
+use sqlx::{PgConnection, types::Json};
+
+pub(in crate::chat) use self::block::block;
+pub use self::block::set_blocked;
 
 use crate::{
     dashscope::Reference,
-    governance::auth::Caller,
+    governance::{
+        apps::App,
+        auth::Caller,
+        feedback::{self, Feedback, Origin, Subject, SubjectType},
+    },
     platform::{
         db::{Db, StatementTimeout},
         env::{ConfigError, Env},
@@ -87,14 +97,18 @@ pub struct Message {
     pub id: i64,
     /// `user`, `assistant` or `system`.
     pub role: String,
-    /// The text so far.
+    /// The text so far. A fixed text if the message is blocked.
     pub content: String,
+    /// Blocked by an admin.
+    pub blocked: bool,
     /// `complete`, `streaming`, `stopped`, `interrupted` or `failed`.
     pub state: String,
     /// A card that the client shows next to the message.
     pub reference_card: Option<serde_json::Value>,
     /// The cited documents.
     pub references: Vec<Reference>,
+    /// The caller's rating: `up` or `down`.
+    pub rating: Option<String>,
     /// When it was stored. For a reply, when it began.
     pub created_at: DateTime<Utc>,
 }
@@ -156,8 +170,12 @@ pub async fn list(
             where c.id = $2 and c.site_id = $1
         )
         select c.user_id as owner, c.message_count as total,
-               m.id as "id?", m.seq as "seq?", m.role as "role?", m.content as "content?", m.state as "state?",
-               m.reference_card, m.doc_references as "references?: Json<Vec<Reference>>", m.created_at as "created_at?"
+               m.id as "id?", m.seq as "seq?", m.role as "role?", visible_text(m.content, m.blocked_at) as "content?",
+               m.blocked_at is not null as "blocked!", m.state as "state?",
+               m.reference_card,
+               case when m.blocked_at is null then m.doc_references end as "references?: Json<Vec<Reference>>", m.created_at as "created_at?",
+               (select f.rating::text from biz.ai_feedback f
+                where f.site_id = $1 and f.user_id = $3 and f.subject_type = 'message' and f.subject_id = m.id) as rating
         from conversation c
         left join lateral (
             select * from biz.ai_messages m
@@ -205,12 +223,14 @@ pub async fn list(
             id,
             role: row.role.unwrap_or_default(),
             content: row.content.unwrap_or_default(),
+            blocked: row.blocked,
             state: row.state.unwrap_or_default(),
             reference_card: row.reference_card,
             references: row
                 .references
                 .map(|Json(references)| references)
                 .unwrap_or_default(),
+            rating: row.rating,
             created_at,
         });
     }
@@ -223,6 +243,83 @@ pub async fn list(
         total,
         next_cursor,
     })
+}
+
+/// Stores the caller's feedback on a reply, replaces it, or removes it (`None`). Idempotent.
+///
+/// # Errors
+/// [`Error::NotFound`], also for a message of a user or of another site. [`Error::NotOwner`] for a
+/// reply to another user.
+pub async fn set_feedback(
+    db: &Db,
+    caller: &Caller,
+    message_id: i64,
+    feedback: Option<&Feedback>,
+) -> Result<()> {
+    let mut tx = db.transaction().await?;
+    // A conversation has one reply at a time. So the newest run that began before the message was
+    // stored is the run of the message. A bot's reply is stored at the end of its run.
+    let reply = sqlx::query!(
+        r#"
+        select m.user_id, r.id as "run_id?", r.prompt_version
+        from biz.ai_messages m
+        left join lateral (
+            select r.id, r.prompt_version from biz.ai_run_logs r
+            where r.conversation_id = m.conversation_id and r.site_id = $1 and r.created_at <= m.created_at
+            order by r.created_at desc limit 1
+        ) r on true
+        where m.id = $2 and m.site_id = $1 and m.role = 'assistant'
+        for key share of m
+        "#,
+        caller.site_id,
+        message_id,
+    )
+    .fetch_optional(&mut *tx)
+    .with_statement_timeout()
+    .await?
+    .ok_or(Error::NotFound)?;
+    if reply.user_id != caller.user_id {
+        return Err(Error::NotOwner);
+    }
+    let subject = Subject {
+        kind: SubjectType::Message,
+        id: message_id,
+    };
+    let origin = Origin {
+        app: App::Chat,
+        prompt_version: reply.prompt_version,
+        run_id: reply.run_id,
+    };
+    feedback::set(&mut tx, caller, subject, &origin, feedback).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Checks that a message is of one of the caller's conversations, and keeps it from being deleted
+/// until the transaction ends.
+///
+/// # Errors
+/// [`Error::NotFound`], also for a message of another site. [`Error::NotOwner`] for a message of
+/// another user.
+pub(in crate::chat) async fn check_owner(
+    tx: &mut PgConnection,
+    caller: &Caller,
+    message_id: i64,
+) -> Result<()> {
+    let owner = sqlx::query_scalar!(
+        "select user_id from biz.ai_messages where id = $2 and site_id = $1 for key share",
+        caller.site_id,
+        message_id,
+    )
+    .fetch_optional(tx)
+    .with_statement_timeout()
+    .await?
+    .ok_or(Error::NotFound)?;
+    if owner == caller.user_id {
+        Ok(())
+    } else {
+        Err(Error::NotOwner)
+    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,10 @@
 pub mod bots;
 pub mod conversations;
 pub mod messages;
+pub mod openers;
 pub mod replies;
+pub mod reports;
 mod session_or_history;
 pub mod session_replies;
 pub mod sessions;
+pub mod titles;

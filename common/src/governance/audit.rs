@@ -30,6 +30,9 @@ words! {
         ConfirmBatch = "batch.confirm",
         CancelBatch = "batch.cancel",
         InvalidateCache = "cache.invalidate",
+        BlockMessage = "message.block",
+        UnblockMessage = "message.unblock",
+        ResolveReport = "report.resolve",
     }
 }
 
@@ -68,7 +71,7 @@ pub struct Entry {
     pub user_id: i64,
     /// A word of [`Action`].
     pub action: String,
-    /// Id of the run, job or batch, if the action has one.
+    /// Id of the changed object, such as a run or a message, if the action has one.
     pub object_id: Option<String>,
     /// The parameters of the action and its effect.
     pub details: Value,

@@ -1,11 +1,13 @@
-//! Access control, token budgets, run logs, alerts, usage figures and the audit log.
+//! Access control, token budgets, run logs, alerts, usage figures, feedback and the audit log.
 
 pub mod alerts;
 pub mod apps;
 pub mod audit;
 pub mod auth;
 pub mod budgets;
+pub mod feedback;
 pub mod gauges;
+pub mod reports;
 pub mod runs;
 pub mod runtime_context;
 pub mod usage;

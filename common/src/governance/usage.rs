@@ -8,6 +8,8 @@ pub use latency::{BOUNDS, DayOfApp, Latency, LatencyQuery, by_day as latency_by_
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Days, NaiveDate, Utc};
+use serde::Deserialize;
+use sqlx::types::Json;
 
 use crate::{
     governance::{
@@ -218,6 +220,18 @@ pub struct Health {
     pub circuit: String,
     /// When the next call is allowed, if the circuit is not closed.
     pub retry_at: Option<DateTime<Utc>>,
+    /// Feedback of users in the last 90 days, by version of the prompt.
+    pub thumbs: Json<Vec<Thumbs>>,
+}
+
+/// Feedback on the texts that one version of a prompt made.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[expect(missing_docs, reason = "plain data")]
+pub struct Thumbs {
+    /// `None` if the run is not known.
+    pub prompt_version: Option<String>,
+    pub up: i64,
+    pub down: i64,
 }
 
 /// Returns the health of each app.
@@ -226,8 +240,27 @@ pub async fn health(db: &Db, scope: SiteScope) -> Result<Vec<Health>> {
     sqlx::query_as!(
         Health,
         r#"
+        with thumbs as materialized (
+            select v.app_type,
+                   jsonb_agg(jsonb_build_object('prompt_version', v.prompt_version, 'up', v.up, 'down', v.down)
+                             order by v.prompt_version) as versions
+            from (
+                select f.app_type, f.prompt_version, count(*) filter (where f.rating = 'up') as up,
+                       count(*) filter (where f.rating = 'down') as down
+                from biz.sites s cross join lateral (
+                    -- The order makes the plan use the index of the site.
+                    select f.app_type::text, f.prompt_version, f.rating from biz.ai_feedback f
+                    where f.site_id = s.id and f.created_at > now() - interval '90 days'
+                    order by f.created_at desc limit 1000000
+                ) f
+                where $1::bigint is null or s.id = $1
+                group by f.app_type, f.prompt_version
+            ) v
+            group by v.app_type
+        )
         select a.app_type as "app!", last.last_status as "last_status?", last.last_call_at as "last_call_at?",
-               coalesce(k.state, 'closed') as "circuit!", k.retry_at as "retry_at?"
+               coalesce(k.state, 'closed') as "circuit!", k.retry_at as "retry_at?",
+               coalesce((select t.versions from thumbs t where t.app_type = a.app_type), '[]') as "thumbs!: Json<Vec<Thumbs>>"
         from unnest($2::text[]) with ordinality as a (app_type, place)
         left join lateral (
             select k.state, k.retry_at from biz.ai_circuits k

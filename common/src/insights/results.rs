@@ -13,9 +13,9 @@ use crate::{
     governance::{
         apps::App,
         audit::{self, Action},
-        auth::SiteScope,
+        auth::{Caller, SiteScope},
     },
-    insights::facts::Period,
+    insights::{access::may_read, facts::Period},
     platform::{
         db::{self, Db, SWEEP_LIMIT, StatementTimeout, SweptRows},
         error::{Error, Result},
@@ -336,6 +336,30 @@ impl ResultQuery {
             status,
         } = self;
         format!("cache/{scope:?}/{app:?}/{status:?}/{target_id:?}")
+    }
+}
+
+/// Checks that the caller's role may read a result, and keeps the result from being deleted until
+/// the transaction ends.
+///
+/// # Errors
+/// [`Error::NotFound`], also for a result of another site. [`Error::Forbidden`] for figures of the
+/// site, which only managers may read.
+pub(crate) async fn check_reader(tx: &mut PgConnection, caller: &Caller, id: i64) -> Result<()> {
+    let app = sqlx::query_scalar!(
+        r#"select cache_type::text as "app!" from biz.ai_cache where id = $2 and site_id = $1 for key share"#,
+        caller.site_id,
+        id,
+    )
+    .fetch_optional(tx)
+    .with_statement_timeout()
+    .await?
+    .ok_or(Error::NotFound)?;
+    let app = App::from_sql(&app, "biz.ai_cache")?;
+    if may_read(caller, app.subject()) {
+        Ok(())
+    } else {
+        Err(Error::Forbidden)
     }
 }
 

@@ -6,6 +6,7 @@ pub mod dates;
 pub mod db;
 pub mod env;
 pub mod error;
+pub mod export;
 pub mod functions;
 pub mod http_client;
 pub mod metrics;

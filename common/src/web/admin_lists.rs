@@ -6,6 +6,7 @@ use crate::{
         alerts::{self, AlertQuery},
         apps::App,
         auth::SiteScope,
+        feedback::{FeedbackQuery, Rating},
         runs::{self, RunFilters, RunQuery},
     },
     platform::{dates::DateRange, error::Result},
@@ -38,6 +39,22 @@ impl AlertQuery {
 pub fn alert_group(query: &QueryText) -> Result<bool> {
     let group = query.one_of("group", |word| word.parse::<bool>().ok())?;
     Ok(group.unwrap_or_default())
+}
+
+impl FeedbackQuery {
+    /// Reads filters and dates.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`](crate::Error::Invalid).
+    pub fn parse(scope: SiteScope, query: &QueryText) -> Result<Self> {
+        Ok(Self {
+            scope,
+            rating: query.one_of("rating", Rating::parse)?,
+            app: query.one_of("app_type", App::parse)?,
+            prompt_version: query.text("prompt_version")?.map(str::to_owned),
+            dates: DateRange::parse(query)?,
+        })
+    }
 }
 
 impl RunFilters {

@@ -28,10 +28,10 @@ pub(crate) struct EntryView {
     user_id: i64,
     /// `budget.set`, `runtime_context.set`, `alert.acknowledge`, `alert.ignore`,
     /// `trigger_job.create`, `trigger_job.retry`, `trigger_job.cancel`, `trigger_job.run_now`,
-    /// `batch.estimate`, `batch.confirm`,
-    /// `batch.cancel` or `cache.invalidate`.
+    /// `batch.estimate`, `batch.confirm`, `batch.cancel`, `cache.invalidate`, `message.block`,
+    /// `message.unblock` or `report.resolve`.
     action: String,
-    /// Id of the run, job or batch, if the action has one.
+    /// Id of the changed object, such as a run or a message, if the action has one.
     #[schema(required)]
     object_id: Option<String>,
     /// The parameters of the action and its effect.

@@ -45,6 +45,8 @@ pub(crate) struct Dashboard {
     budget: BudgetView,
     /// The 10 newest alerts of any alert status.
     recent_alerts: Vec<RecentAlert>,
+    /// Feedback of users in the last 90 days, by app and version of its prompt.
+    thumbs: Vec<Thumbs>,
 }
 
 /// Usage of one day.
@@ -79,6 +81,17 @@ struct AppHealth {
     /// When the next call is allowed, if the circuit is not closed.
     #[schema(required)]
     circuit_retry_at: Option<DateTime<Utc>>,
+}
+
+/// Feedback on the texts of an app that one version of its prompt made.
+#[derive(Serialize, ToSchema)]
+struct Thumbs {
+    app_type: String,
+    /// Null if the run is not known.
+    #[schema(required)]
+    prompt_version: Option<String>,
+    up: i64,
+    down: i64,
 }
 
 /// A run that failed.
@@ -118,6 +131,7 @@ pub(crate) async fn show_dashboard(
 impl Dashboard {
     fn of(usage: Usage, health: Vec<Health>, alerts: Vec<Alert>) -> Self {
         let (today, all) = (usage.of_today(), usage.of_all_days());
+        let thumbs = health.iter().flat_map(Thumbs::of).collect();
         Self {
             today_calls: today.count,
             today_success_rate: today.success_rate(),
@@ -138,6 +152,7 @@ impl Dashboard {
             app_health: health.into_iter().map(AppHealth::from).collect(),
             budget: usage.budget.into(),
             recent_alerts: alerts.into_iter().map(RecentAlert::from).collect(),
+            thumbs,
         }
     }
 }
@@ -150,6 +165,17 @@ impl From<(NaiveDate, Calls)> for TrendDay {
             success_rate: calls.success_rate(),
             tokens: calls.tokens,
         }
+    }
+}
+
+impl Thumbs {
+    fn of(app: &Health) -> impl Iterator<Item = Self> {
+        app.thumbs.iter().map(|thumbs| Self {
+            app_type: app.app.clone(),
+            prompt_version: thumbs.prompt_version.clone(),
+            up: thumbs.up,
+            down: thumbs.down,
+        })
     }
 }
 

@@ -1,9 +1,14 @@
-//! Runs and alerts for the admin web: `GET /api/admin/ai/run-logs` (JSON pages or CSV),
-//! `GET …/{id}`, `GET /api/admin/ai/alerts`, `POST …/{id}/ack` and `POST …/{id}/ignore`.
+//! Runs, alerts, feedback and reports for the admin web, below `/api/admin/ai`: `GET run-logs`
+//! (JSON pages or CSV), `GET run-logs/{id}`, `GET alerts`, `POST alerts/{id}/ack` and `…/ignore`,
+//! `GET feedback` (JSON pages or CSV), `GET reports`, `POST reports/{id}/resolve`,
+//! `POST messages/{id}/block` and `…/unblock`.
 
 mod alerts;
 mod details;
+mod feedback;
 mod list;
+mod messages;
+mod reports;
 mod table;
 
 use axum::extract::FromRef;
@@ -32,6 +37,11 @@ pub fn router(db: Db, callers: Callers) -> OpenApiRouter {
         .routes(routes!(alerts::list_alerts))
         .routes(routes!(alerts::acknowledge_alert))
         .routes(routes!(alerts::ignore_alert))
+        .routes(routes!(feedback::list_feedback))
+        .routes(routes!(reports::list_reports))
+        .routes(routes!(reports::resolve_report))
+        .routes(routes!(messages::block_message))
+        .routes(routes!(messages::unblock_message))
         .routes(routes!(list::list_runs))
         .routes(routes!(details::show_run))
         .with_state(AppState { db, callers })

@@ -18,7 +18,10 @@ use common::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{PAGE_SIZE, table};
+use crate::{
+    PAGE_SIZE,
+    table::{self, Row, instant, number, text},
+};
 
 /// A run, without its prompt and response.
 #[derive(Serialize, ToSchema)]
@@ -96,11 +99,51 @@ pub(crate) async fn list_runs(
 ) -> Result<Response> {
     let list = RunQuery::parse(scope, &query)?;
     if format == ListFormat::Csv {
-        table::check(&query, &list)?;
+        table::check(&query)?;
+        list.dates.at_most(runs::MAX_DAYS)?;
         return Ok(table::respond(runs::export(db, list).await?));
     }
     let paging = Paging::parse_bounded(&query, PAGE_SIZE, &list.cursor_scope())?;
     let found = runs::list(&db, &list, &paging).await?;
     let page: AdminPage<RunItem> = AdminPage::of(found, &paging)?;
     Ok(([(VARY, "accept")], Json(page)).into_response())
+}
+
+impl Row for Entry {
+    const FILE: &'static str = "run-logs.csv";
+    const COLUMNS: &'static [&'static str] = &[
+        "id",
+        "app_type",
+        "trigger_type",
+        "member_id",
+        "tokens_used",
+        "tokens_charged",
+        "latency_ms",
+        "first_token_ms",
+        "status",
+        "refusals",
+        "site_id",
+        "created_at",
+        "error_code",
+        "error_message",
+    ];
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.id.to_string(),
+            self.app_type.clone(),
+            self.trigger_type.clone(),
+            number(self.member_id),
+            number(self.tokens_used),
+            self.tokens_charged.to_string(),
+            number(self.latency_ms),
+            number(self.first_token_ms),
+            self.status.clone(),
+            number(self.refusals),
+            self.site_id.to_string(),
+            instant(self.created_at),
+            text(self.error_code.as_deref()),
+            text(self.error_message.as_deref()),
+        ]
+    }
 }

@@ -1,4 +1,4 @@
-//! Runs as CSV (RFC 4180), generated while it is sent.
+//! Lists as CSV (RFC 4180), generated while they are sent.
 //!
 //! The table begins with a byte order mark. Without it, Excel decodes Chinese text with the code
 //! page of the machine. Programs should skip the mark (encoding `utf-8-sig`).
@@ -12,71 +12,72 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use common::{
-    Error, Result,
-    governance::runs::{self, Entry, RunQuery},
-    platform::error::Reason,
-    web::QueryText,
-};
+use chrono::{DateTime, SecondsFormat, Utc};
+use common::{Error, Result, platform::error::Reason, web::QueryText};
 use csv::{Terminator, Writer, WriterBuilder};
 use futures_util::{Stream, StreamExt as _, stream};
 
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
-const COLUMNS: [&str; 14] = [
-    "id",
-    "app_type",
-    "trigger_type",
-    "member_id",
-    "tokens_used",
-    "tokens_charged",
-    "latency_ms",
-    "first_token_ms",
-    "status",
-    "refusals",
-    "site_id",
-    "created_at",
-    "error_code",
-    "error_message",
-];
-
 /// Characters that begin a formula in a spreadsheet. With Chinese settings, also the full-width
 /// ones.
 const FORMULAS: [char; 11] = ['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠'];
 
-/// Checks that the query has no paging parameters and that its dates are bounded.
-pub(crate) fn check(query: &QueryText, list: &RunQuery) -> Result<()> {
+/// Checks that the query has no paging parameters: a table has all rows.
+pub(crate) fn check(query: &QueryText) -> Result<()> {
     for name in ["page", "page_size", "pageSize", "cursor"] {
         if query.text(name)?.is_some() {
             return Err(Error::invalid(name, Reason::Exclusive("text/csv")));
         }
     }
-    list.dates.at_most(runs::MAX_DAYS).map(drop)
+    Ok(())
+}
+
+/// Columns of a table, and the cells of a row in the same order.
+pub(crate) trait Row {
+    const FILE: &'static str;
+    const COLUMNS: &'static [&'static str];
+    fn cells(&self) -> Vec<String>;
+}
+
+/// The cell of an optional number.
+pub(crate) fn number(number: Option<i64>) -> String {
+    number.map_or_else(String::new, |number| number.to_string())
+}
+
+/// The cell of an optional text.
+pub(crate) fn text(text: Option<&str>) -> String {
+    text.unwrap_or_default().to_owned()
+}
+
+/// The cell of an instant.
+pub(crate) fn instant(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Micros, true)
 }
 
 /// Builds the response. Its body is the header line followed by all pages.
-pub(crate) fn respond(pages: impl Stream<Item = Result<Vec<Entry>>> + Send + 'static) -> Response {
-    let head = stream::once(async { head() });
+pub(crate) fn respond<T: Row>(
+    pages: impl Stream<Item = Result<Vec<T>>> + Send + 'static,
+) -> Response {
+    let head = stream::once(async {
+        write(BYTE_ORDER_MARK.to_vec(), |table| {
+            table.write_record(T::COLUMNS)
+        })
+    });
     let rows = pages.map(|page| rows(&page?));
+    let disposition = format!("attachment; filename=\"{}\"", T::FILE);
     let headers = [
         (CONTENT_TYPE, "text/csv; charset=utf-8"),
-        (CONTENT_DISPOSITION, "attachment; filename=\"run-logs.csv\""),
+        (CONTENT_DISPOSITION, &disposition),
         (VARY, "accept"),
     ];
     (headers, Body::from_stream(head.chain(rows))).into_response()
 }
 
-fn head() -> Result<Bytes> {
-    write(BYTE_ORDER_MARK.to_vec(), |table| {
-        table.write_record(COLUMNS)
-    })
-}
-
-fn rows(entries: &[Entry]) -> Result<Bytes> {
+fn rows<T: Row>(rows: &[T]) -> Result<Bytes> {
     write(Vec::new(), |table| {
-        entries
-            .iter()
-            .try_for_each(|entry| table.write_record(cells(entry)))
+        rows.iter()
+            .try_for_each(|row| table.write_record(row.cells().into_iter().map(escape_formula)))
     })
 }
 
@@ -92,31 +93,6 @@ fn write(
     bytes
         .map(Bytes::from)
         .map_err(|_| Error::internal("a table could not be written"))
-}
-
-/// The cells of a row, in the order of [`COLUMNS`].
-fn cells(entry: &Entry) -> [String; 14] {
-    let number = |number: Option<i64>| number.map_or_else(String::new, |number| number.to_string());
-    let text = |text: &Option<String>| text.clone().unwrap_or_default();
-    [
-        entry.id.to_string(),
-        entry.app_type.clone(),
-        entry.trigger_type.clone(),
-        number(entry.member_id),
-        number(entry.tokens_used),
-        entry.tokens_charged.to_string(),
-        number(entry.latency_ms),
-        number(entry.first_token_ms),
-        entry.status.clone(),
-        number(entry.refusals),
-        entry.site_id.to_string(),
-        entry
-            .created_at
-            .to_rfc3339_opts(chrono::SecondsFormat::Micros, true),
-        text(&entry.error_code),
-        text(&entry.error_message),
-    ]
-    .map(escape_formula)
 }
 
 /// Puts an apostrophe before a formula, so that a spreadsheet shows it as text.

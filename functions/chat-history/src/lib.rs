@@ -1,14 +1,23 @@
-//! `GET /api/xcx/chat/history`: the conversations of a user, newest activity first (CHAT-1).
-//! `GET /api/xcx/runtime-clock`: the clock of the user's site.
+//! What users do with their conversations besides talking: the history (CHAT-1), search, export,
+//! rename, pin, delete, feedback, reports, bots and openers. Also `GET /api/xcx/runtime-clock`.
 
+mod chat;
+mod export;
+mod feedback;
+mod openers;
+mod reports;
 mod runtime_clock;
+mod search;
 
 use axum::extract::{FromRef, State};
 use chrono::{DateTime, Utc};
 use common::{
     Result,
     chat::conversations::{self, Conversation},
-    governance::auth::{Caller, Callers, JwtSecrets},
+    governance::{
+        auth::{Caller, Callers, JwtSecrets},
+        reports::ReportRules,
+    },
     platform::{
         db::{self, DatabaseConfig, Db},
         env::{ConfigError, Env},
@@ -28,14 +37,26 @@ const PAGE_SIZE: i64 = 20;
 struct AppState {
     db: Db,
     callers: Callers,
+    reports: ReportRules,
 }
 
 /// The function's routes.
-pub fn router(db: Db, callers: Callers) -> OpenApiRouter {
+pub fn router(db: Db, callers: Callers, reports: ReportRules) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(list_history))
+        .routes(routes!(chat::change_chat, chat::delete_chat))
+        .routes(routes!(search::search_chats))
+        .routes(routes!(export::export_chats))
+        .routes(routes!(openers::list_bots))
+        .routes(routes!(openers::list_openers))
+        .routes(routes!(feedback::set_feedback))
+        .routes(routes!(reports::create_report, reports::list_own_reports))
         .routes(routes!(runtime_clock::runtime_clock))
-        .with_state(AppState { db, callers })
+        .with_state(AppState {
+            db,
+            callers,
+            reports,
+        })
 }
 
 /// Builds the routes, configured by the environment.
@@ -43,10 +64,12 @@ pub async fn from_env(env: Env) -> Result<OpenApiRouter, ConfigError> {
     let (database, secrets) =
         tokio::try_join!(DatabaseConfig::from_env(&env), JwtSecrets::from_env(&env))?;
     let db = db::connect_lazy(&database)?;
-    Ok(router(db.clone(), Callers::new(secrets, db)))
+    let reports = ReportRules::from_env(&env)?;
+    Ok(router(db.clone(), Callers::new(secrets, db), reports))
 }
 
-/// Lists the caller's conversations that have messages, newest activity first.
+/// Lists the caller's conversations that have messages: pinned ones first, then newest activity
+/// first.
 #[utoipa::path(
     get, path = "/api/xcx/chat/history", tag = "chat", security(("bearer" = [])),
     params(
@@ -97,6 +120,7 @@ struct HistoryItem {
     /// Id in the session API.
     session_id: Uuid,
     title: String,
+    pinned: bool,
     context_type: String,
     context_id: String,
     /// The first 100 characters of the newest message that has text.
@@ -115,6 +139,7 @@ impl From<Conversation> for HistoryItem {
             id: conversation.id,
             session_id: conversation.public_id,
             title: conversation.title,
+            pinned: conversation.pinned,
             context_type: conversation.context_type,
             context_id: conversation.context_id,
             last_message: conversation.last_message,

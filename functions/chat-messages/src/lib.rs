@@ -13,6 +13,7 @@ use common::{
         conversations::{self, Context, ContextType},
         messages::{self, Order},
         replies::Replies,
+        sessions,
     },
     governance::auth::{Caller, Callers},
     platform::{
@@ -20,7 +21,7 @@ use common::{
         env::{ConfigError, Env},
         paging::Paging,
     },
-    web::{ItemFailures, Json, PathText, Problem, QueryFailures, QueryText},
+    web::{ItemFailures, Json, PathText, Problem, QueryText},
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 use view::MessagesPage;
@@ -83,8 +84,8 @@ async fn list_messages(
 #[utoipa::path(
     get, path = "/api/xcx/chat/messages", tag = "chat", security(("bearer" = [])),
     params(
-        ("contextType" = String, Query, description = "`general`, `task`, `customer`, `coach` or `board`"),
-        ("contextId" = String, Query, description = "Any string; may be empty only for `general` and `board`", max_length = 64),
+        ("contextType" = String, Query, description = "`general`, `task`, `customer`, `coach`, `board` or `bot`"),
+        ("contextId" = String, Query, description = "Any string; may be empty only for `general` and `board`. The id of the bot for `bot`", max_length = 64),
         ("page" = Option<i64>, Query, description = "From 1", minimum = 1),
         ("page_size" = Option<i64>, Query, description = "Alias: `pageSize`", minimum = 1, maximum = 100),
         ("pageSize" = Option<i64>, Query, description = "Alias: `page_size`", minimum = 1, maximum = 100),
@@ -93,7 +94,7 @@ async fn list_messages(
     ),
     responses(
         (status = 200, body = MessagesPage),
-        QueryFailures<Problem>,
+        ItemFailures<Problem>,
     ),
 )]
 async fn list_context_messages(
@@ -106,7 +107,10 @@ async fn list_context_messages(
     // An invalid request must not create a conversation.
     query.one_of("order", Order::parse)?;
     Paging::<i64>::check(&query)?;
-    let chat_id = conversations::open(&db, &caller, &context).await?;
+    let chat_id = match context.bot_id()? {
+        Some(bot_id) => sessions::open(&db, &caller, bot_id).await?,
+        None => conversations::open(&db, &caller, &context).await?,
+    };
     page(&db, &caller, chat_id, &query).await
 }
 

@@ -8,7 +8,7 @@ use common::{
     Result,
     chat::{
         messages::{ClientMessageId, Content},
-        replies::{Failure, NewMessage, Replies, Reply, State as ReplyState},
+        replies::{Asked, Failure, NewMessage, Replies, Reply, State as ReplyState},
     },
     governance::auth::Caller,
     web::{BodyFailures, CONTENT_BLOCKED, Deadline, Json, PathText, Problem, Reference},
@@ -80,13 +80,15 @@ pub(crate) async fn send_message(
     deadline: Option<Extension<Deadline>>,
     Json(body): Json<Body>,
 ) -> Result<Json<Answer>> {
+    let conversation_id = path.id("chatId")?;
+    let question = Content::parse(body.content.as_deref())?;
+    let content = question.as_str().to_owned();
     let message = NewMessage {
-        conversation_id: path.id("chatId")?,
-        content: Content::parse(body.content.as_deref())?,
+        conversation_id,
+        asked: Asked::New(question),
         client_message_id: ClientMessageId::parse(body.client_message_id)?,
         page: None,
     };
-    let content = message.content.as_str().to_owned();
     let killed_at = deadline.map(|Extension(Deadline(at))| at);
     let (start, watch) = replies
         .send(&caller, message, killed_at, Some(MAX_WAIT))

@@ -30,7 +30,10 @@ struct MessageItem {
     id: i64,
     /// `user`, `assistant` or `system`.
     role: String,
+    /// A fixed text if the message is blocked.
     content: String,
+    /// True if an admin has blocked the message.
+    blocked: bool,
     created_at: DateTime<Utc>,
     /// `complete`, `streaming`, `stopped`, `interrupted` or `failed`.
     status: String,
@@ -41,6 +44,15 @@ struct MessageItem {
     /// The cited documents, sorted by index. Empty for messages of the user.
     #[schema(max_items = 20)]
     references: Vec<Reference>,
+    /// The caller's feedback on the message.
+    #[schema(required)]
+    feedback: Option<GivenFeedback>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct GivenFeedback {
+    /// `up` or `down`.
+    rating: String,
 }
 
 impl MessagesPage {
@@ -62,10 +74,12 @@ impl From<Message> for MessageItem {
             id: message.id,
             role: message.role,
             content: message.content,
+            blocked: message.blocked,
             created_at: message.created_at,
             status: message.state,
             reference_card: message.reference_card,
             references: Reference::all(message.references),
+            feedback: message.rating.map(|rating| GivenFeedback { rating }),
         }
     }
 }

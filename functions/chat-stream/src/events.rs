@@ -190,6 +190,7 @@ fn render(head: ReplyHeader, event: Event, encoding: Encoding) -> (&'static str,
             let data = ErrorData {
                 message: match failure {
                     Failure::ContentBlocked => CONTENT_BLOCKED,
+                    Failure::Deleted => "对话已删除",
                     Failure::Replaced => REPLACED,
                     _ => "AI 服务暂时不可用",
                 },

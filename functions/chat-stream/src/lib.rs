@@ -1,7 +1,8 @@
-//! Sends a message and streams its reply (CHAT-4). From any client, a reply can be resumed (CHAT-5)
-//! or stopped (CHAT-6).
+//! Sends a message and streams its reply (CHAT-4), or asks the last question again. From any
+//! client, a reply can be resumed (CHAT-5) or stopped (CHAT-6).
 
 mod events;
+mod regenerate;
 mod resume;
 mod send;
 mod stop;
@@ -25,6 +26,7 @@ struct AppState {
 pub fn router(callers: Callers, replies: Replies) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(send::stream_reply))
+        .routes(routes!(regenerate::regenerate_reply))
         .routes(routes!(resume::resume_reply))
         .routes(routes!(stop::stop_reply))
         .with_state(AppState { callers, replies })

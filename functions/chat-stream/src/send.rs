@@ -5,7 +5,7 @@ use common::{
     Result,
     chat::{
         messages::{ClientMessageId, Content},
-        replies::{NewMessage, Replies, ReplyHeader},
+        replies::{Asked, NewMessage, Replies, ReplyHeader},
     },
     governance::auth::Caller,
     insights::pages::PageRequest,
@@ -26,6 +26,10 @@ pub(crate) struct Body {
     /// 1 to 8,000 characters after trimming.
     #[schema(required, min_length = 1, max_length = 8000)]
     content: Option<String>,
+    /// The id of the last message of the user in this conversation. The new message replaces it and
+    /// its reply.
+    #[schema(minimum = 1)]
+    edits: Option<i64>,
     /// The page of the mini-program that the message is sent from: `board-finance`,
     /// `board-customer`, `board-coach`, `task-detail`, `customer-detail`, `coach-detail` or
     /// `performance`.
@@ -44,10 +48,16 @@ impl Body {
             .chat_id
             .ok_or(Error::invalid("chatId", Reason::Missing))?;
         let page = PageRequest::parse(self.source_page.as_deref(), self.page_context)?;
+        let content = Content::parse(self.content.as_deref())?;
+        let asked = match self.edits {
+            None => Asked::New(content),
+            Some(message_id @ 1..) => Asked::Edit(content, message_id),
+            Some(_) => return Err(Error::invalid("edits", Reason::Type)),
+        };
         Ok(NewMessage {
             page,
             conversation_id: chat_id,
-            content: Content::parse(self.content.as_deref())?,
+            asked,
             client_message_id: ClientMessageId::parse(self.client_message_id)?,
         })
     }

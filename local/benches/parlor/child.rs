@@ -21,6 +21,7 @@ use common::{
     governance::{
         apps::{App, AppIds},
         auth::JwtSecrets,
+        reports::ReportRules,
     },
     insights::{insight::Insights, jobs::JobLimits},
     platform::{
@@ -246,6 +247,7 @@ pub fn tools(database_url: &str, upstream: String) -> Result<AppState> {
         insights,
         queue: JobQueue::none(),
         limits: SendLimits::from_env(&nothing)?,
+        reports: ReportRules::from_env(&nothing)?,
         cors: Cors::closed(),
     })
 }

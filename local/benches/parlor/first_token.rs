@@ -191,7 +191,7 @@ impl Costs {
 
                 let began = Instant::now();
                 let (outcome, message_id): (String, Option<i64>) = sqlx::query_as(
-                    "select outcome, message_id from begin_reply($1, $2, $3, $4, null, 'app1_chat', row(0.6, 30000, 0, 2000), 20, 2, 30, row(3000, 50, 20))",
+                    "select outcome, message_id from begin_reply($1, $2, $3, row($4::text, null, null), 'app1_chat', row(0.6, 30000, 0, 2000), 20, 2, 30, row(3000, 50, 20))",
                 )
                 .bind(bench_database::SITE)
                 .bind(person.id)

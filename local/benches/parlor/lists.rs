@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use common::{
     chat::{
-        conversations,
+        conversations::{self, ListKey},
         messages::{self, Order},
         sessions::{self, SessionQuery},
     },
@@ -115,7 +115,7 @@ struct Page {
 }
 
 enum List {
-    History(Paging<TimeKey>),
+    History(Paging<ListKey>),
     Messages(i64, Paging<i64>),
     Sessions(SessionQuery),
 }
@@ -224,10 +224,10 @@ impl Data {
         }];
 
         let page = DEEP.min(self.own_conversations / HISTORY_PAGE - 1);
-        let key: (i64, i64) = sqlx::query_as(
-            "select (extract(epoch from last_active_at) * 1000000)::bigint, id from biz.ai_conversations
+        let key: ListKey = sqlx::query_as(
+            "select pinned, (extract(epoch from last_active_at) * 1000000)::bigint, id from biz.ai_conversations
              where site_id = $1 and user_id = $2 and message_count > 0
-             order by last_active_at desc, id desc offset $3 limit 1",
+             order by pinned desc, last_active_at desc, id desc offset $3 limit 1",
         )
         .bind(bench_database::SITE)
         .bind(USER)

@@ -146,6 +146,7 @@ impl Times {
                     .bind(0.6)
                     .bind(30_000_i64)
                     .bind(0_i64)
+                    .bind(None::<i64>)
                     .fetch_one(db)
                     .await?;
                 let begin = start.elapsed();

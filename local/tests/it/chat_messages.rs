@@ -143,8 +143,8 @@ async fn a_forged_cursor_or_a_distant_page_returns_no_foreign_data() {
                 .await
                 .ok();
         }
-        let cursor =
-            URL_SAFE_NO_PAD.encode(json!([format!("history/{COACH}"), [key, key]]).to_string());
+        let cursor = URL_SAFE_NO_PAD
+            .encode(json!([format!("history/{COACH}"), [true, key, key]]).to_string());
         parlor
             .get(COACH, &format!("/api/xcx/chat/history?cursor={cursor}"))
             .await
@@ -278,7 +278,8 @@ async fn an_invalid_context_is_refused_by_field() {
     let long = "长".repeat(65);
     for (query, field) in [
         ("contextId=1", "contextType"),
-        ("contextType=bot&contextId=1", "contextType"),
+        ("contextType=robot&contextId=1", "contextType"),
+        ("contextType=bot&contextId=1", "contextId"),
         ("contextType=&contextId=1", "contextType"),
         ("contextType=task", "contextId"),
         ("contextType=task&contextId=", "contextId"),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use common::{
     chat::{
         messages::{ClientMessageId, Content},
-        replies::{Event, NewMessage, State},
+        replies::{Asked, Event, NewMessage, State},
     },
     governance::auth::{Caller, Role},
 };
@@ -28,7 +28,7 @@ pub fn coach() -> Caller {
 pub fn message(conversation_id: i64, content: &str) -> NewMessage {
     NewMessage {
         conversation_id,
-        content: Content::parse(Some(content)).unwrap(),
+        asked: Asked::New(Content::parse(Some(content)).unwrap()),
         client_message_id: ClientMessageId::parse(None).unwrap(),
         page: None,
     }

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{
     events::{SseEvent, terminal, text},
+    jobs::SITE_ADMIN,
     parlor::{COACH, Parlor},
 };
 
@@ -120,6 +121,20 @@ async fn cited_documents_come_before_the_end_and_are_stored() {
         assert_eq!(data_of(&again, "references"), [&items], "{after}");
         assert_eq!(again[again.len() - 2].name, "references");
     }
+
+    let block = format!("/api/admin/ai/messages/{}/block", messages[1]["id"]);
+    parlor
+        .call(SITE_ADMIN, "POST", &block, &json!({}))
+        .await
+        .ok();
+    let blocked = parlor.messages(COACH, chat).await;
+    assert_eq!(blocked[1]["references"], json!([]));
+    let again = parlor
+        .resume(COACH, &messages[1]["id"], "")
+        .await
+        .rest()
+        .await;
+    assert_eq!(data_of(&again, "references").len(), 0);
 
     let answer = parlor
         .send(COACH, chat, "[[sim:recorded:references]]在吗")

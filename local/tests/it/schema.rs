@@ -13,7 +13,7 @@ use crate::harness::database::TestDatabase;
 /// A row for each table, in an order that foreign keys allow. `$n` is a different number each time.
 ///
 /// If a migration adds a requirement to a table, its insert here must be updated.
-const ROWS: [(&str, &str); 26] = [
+const ROWS: [(&str, &str); 29] = [
     (
         "sites",
         "insert into biz.sites (id, name) values ($n, 'site')",
@@ -110,6 +110,20 @@ const ROWS: [(&str, &str); 26] = [
         "ai_idempotency_keys",
         "insert into biz.ai_idempotency_keys (conversation_id, key, message_id) \
          select conversation_id, 'key', id from biz.ai_messages where conversation_id = $n",
+    ),
+    (
+        "ai_feedback",
+        "insert into biz.ai_feedback (site_id, user_id, subject_type, subject_id, app_type, rating) \
+         values ($n, $n, 'message', $n, 'app1_chat', 'up')",
+    ),
+    (
+        "ai_reports",
+        "insert into biz.ai_reports (site_id, user_id, subject_type, subject_id, reason, due_at) \
+         values ($n, $n, 'message', $n, 'other', now())",
+    ),
+    (
+        "openers",
+        "insert into biz.openers (site_id, texts) values ($n, '{hello}')",
     ),
     (
         "function_schemas",

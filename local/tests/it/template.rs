@@ -49,10 +49,11 @@ const SECRETS: [(&str, &str, &str, &str); 3] = [
 
 /// Variables that a function validates when it starts. A function reads a variable if it fails to
 /// start with [`NONSENSE`] in it.
-const CHECKED: [&str; 13] = [
+const CHECKED: [&str; 14] = [
     "CHAT_MAX_STREAMS",
     "CHAT_RATE_PER_MINUTE",
     "CHAT_RESERVED_TOKENS",
+    "COMPLAINT_DAYS",
     "CORS_ALLOWED_ORIGINS",
     "DASHSCOPE_BASE_URL",
     "DASHSCOPE_FIRST_TOKEN_SECONDS",

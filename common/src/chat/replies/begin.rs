@@ -24,12 +24,39 @@ use crate::{
     },
 };
 
+/// What a client asks.
+#[derive(Clone, Debug)]
+pub enum Asked {
+    /// A new question.
+    New(Content),
+    /// A question that replaces the last one of the conversation, whose id follows.
+    Edit(Content, i64),
+    /// The last question of the conversation again.
+    Again,
+}
+
+impl Asked {
+    fn content(&self) -> Option<&str> {
+        match self {
+            Self::New(content) | Self::Edit(content, _) => Some(content.as_str()),
+            Self::Again => None,
+        }
+    }
+
+    const fn edits(&self) -> Option<i64> {
+        match self {
+            Self::Edit(_, message_id) => Some(*message_id),
+            Self::New(_) | Self::Again => None,
+        }
+    }
+}
+
 /// A message that a client sends.
 #[derive(Clone, Debug)]
 #[expect(missing_docs, reason = "plain data")]
 pub struct NewMessage {
     pub conversation_id: i64,
-    pub content: Content,
+    pub asked: Asked,
     /// Identifies a repeat of the same message.
     pub client_message_id: Option<ClientMessageId>,
     /// The page of the mini-program on which the question is asked.
@@ -56,6 +83,8 @@ pub struct Start {
 #[derive(Debug)]
 pub(super) struct PreparedReply {
     pub message_id: i64,
+    /// The question.
+    pub content: String,
     pub run: Run,
     /// The context of the message.
     pub before: SessionOrHistory,
@@ -79,6 +108,8 @@ words! {
         NotFound = "not_found",
         NotOwner = "not_owner",
         ContentDiffers = "content_differs",
+        EditsReply = "edits_reply",
+        NotLast = "not_last",
         Closed = "closed",
         Busy = "busy",
         BotDisabled = "bot_disabled",
@@ -100,6 +131,8 @@ impl Outcome {
             Self::NotFound => Error::NotFound,
             Self::NotOwner => Error::NotOwner,
             Self::ContentDiffers => Error::invalid("clientMessageId", Reason::ContentDiffers),
+            Self::EditsReply => Error::invalid("edits", Reason::Unknown),
+            Self::NotLast => Error::Conflict("only the last exchange can be replaced"),
             Self::Closed => Error::Conflict("conversation is not active"),
             Self::Busy => Error::Busy { message_id },
             Self::BotDisabled => Error::Conflict("the bot is disabled"),
@@ -132,14 +165,14 @@ pub(super) async fn begin(
         sqlx::query!(
             r#"
         select outcome as "outcome!", user_message_id, user_message_at, message_id, message_at, message_state, run_id, run_at,
-               reserved_tokens, session_id, history_roles, history_texts, application as "application: Json<Application>", retry_after
-        from begin_reply($1, $2, $3, $4, $5, $6, row($15, $16, $17, $7)::token_rule, $8, $9, $10,
+               reserved_tokens, session_id, history_roles, history_texts, application as "application: Json<Application>", retry_after, content
+        from begin_reply($1, $2, $3, row($4, $5, $18)::new_message, $6, row($15, $16, $17, $7)::token_rule, $8, $9, $10,
                          row($12, $13, $14)::history_limits, $11)
         "#,
             caller.site_id,
             caller.user_id,
             message.conversation_id,
-            message.content.as_str(),
+            message.asked.content(),
             message.client_message_id.as_ref().map(ClientMessageId::as_str),
             app_id,
             limits.reserved_tokens,
@@ -153,6 +186,7 @@ pub(super) async fn begin(
             TOKENS_PER_CHAR,
             i64::try_from(MAX_PROMPT_CHARS).unwrap_or(i64::MAX),
             page_chars,
+            message.asked.edits(),
         )
         .fetch_one(&mut *connection)
         .await
@@ -188,6 +222,7 @@ pub(super) async fn begin(
         start,
         Box::new(PreparedReply {
             message_id,
+            content: row.content.unwrap_or_default(),
             run: Run {
                 id: run_id,
                 created_at: run_at,

@@ -1,3 +1,12 @@
+create type new_message as (
+    content text,
+    client_message_id text,
+    edits bigint
+);
+
+comment on type new_message is
+    'content: null if the last question is asked again. edits: the question that this one replaces';
+
 create type begun_reply as (
     outcome text,
     conversation_id bigint,
@@ -13,12 +22,13 @@ create type begun_reply as (
     history_roles text[],
     history_texts text[],
     retry_after integer,
-    application jsonb
+    application jsonb,
+    content text
 );
 
 comment on type begun_reply is
     'outcome: begun, repeat, or the refusal. history: newest turn first, null if there is a '
-    'session_id. application: the application to call';
+    'session_id. application: the application to call. content: the question';
 
 -- Locks, always in this order: conversation, user, site, circuit or calls, usage. finish_reply
 -- takes message, conversation, circuit, usage; finish_orphaned_reply waits for neither message nor
@@ -27,8 +37,7 @@ create function begin_reply(
     p_site bigint,
     p_user bigint,
     p_conversation bigint,
-    p_content text,
-    p_client_message_id text,
+    p_message new_message,
     p_app_id text,
     p_rule token_rule,
     p_rate_per_minute integer,
@@ -51,11 +60,13 @@ declare
     v_message bigint;
     v_message_at timestamptz;
     v_content text;
-    v_reply_seq bigint;
     v_retry_at timestamptz;
     v_streams bigint;
     v_dead bigint;
     v_busy bigint;
+    v_again boolean := p_message.content is null;
+    v_reply bigint;
+    x last_exchange;
 begin
     -- Another site's conversation does not exist; another user's is refused.
     select c.user_id, c.status, c.message_count + 1, c.bot_id, c.agent_id,
@@ -69,23 +80,38 @@ begin
     r.conversation_id := p_conversation;
 
     -- A repeated message returns the existing reply. It is neither refused nor counted.
-    if p_client_message_id is not null then
-        select a.id, a.created_at, a.content, a.seq + 1
-        into v_message, v_message_at, v_content, v_reply_seq
+    if p_message.client_message_id is not null then
+        select a.id, a.created_at, a.content, a.reply_to
+        into v_message, v_message_at, v_content, v_reply
         from biz.ai_messages a
         where a.conversation_id = p_conversation and a.site_id = p_site
-          and a.client_message_id = p_client_message_id;
+          and a.client_message_id = p_message.client_message_id;
         if found then
-            if v_content <> p_content then r.outcome := 'content_differs'; return r; end if;
+            -- Only the record of a question that was asked again has no text.
+            if v_content <> coalesce(p_message.content, '') then
+                r.outcome := 'content_differs';
+                return r;
+            end if;
             r.outcome := 'repeat';
-            r.user_message_id := v_message;
-            r.user_message_at := v_message_at;
-            select a.id, a.created_at, a.state into r.message_id, r.message_at, r.message_state
+            if not v_again then
+                -- The newest one, if the question was asked again.
+                select a.id into v_reply from biz.ai_messages a
+                where a.reply_to = v_message and a.site_id = p_site and a.role = 'assistant'
+                order by a.created_at desc, a.id desc limit 1;
+            end if;
+            select q.id, q.created_at, a.id, a.created_at, a.state
+            into r.user_message_id, r.user_message_at, r.message_id, r.message_at, r.message_state
             from biz.ai_messages a
-            where a.conversation_id = p_conversation and a.site_id = p_site and a.seq = v_reply_seq;
+            join biz.ai_messages q on q.id = a.reply_to and q.site_id = p_site
+            where a.id = v_reply and a.site_id = p_site;
             return r;
         end if;
     end if;
+    if v_again or p_message.edits is not null then
+        x := last_exchange(p_site, p_user, p_conversation, v_seq - 1, p_message.edits);
+        if x.outcome is not null then r.outcome := x.outcome; return r; end if;
+    end if;
+    r.content := coalesce(p_message.content, x.content);
 
     -- Only an active conversation accepts messages, one reply at a time. A reply whose lease has
     -- expired is dead. One query reads all replies of the user, under the user's lock. The lock on
@@ -132,8 +158,13 @@ begin
     end if;
 
     -- With a live session, only the new message is sent to DashScope. If DashScope has dropped the
-    -- session, the relay reads the turns then. The end of a dead reply drops the session, too.
-    if v_dead = 0 then r.session_id := v_session; end if;
+    -- session, the relay reads the turns then. The end of a dead reply drops the session, too, and
+    -- so does a new exchange that replaces the last one and takes its numbers.
+    if x.question_id is not null then
+        v_seq := v_seq - 2;
+    elsif v_dead = 0 then
+        r.session_id := v_session;
+    end if;
     if r.session_id is null and v_seq > 1 then
         v_turns := turns_before(p_site, p_conversation, v_seq, p_history.history_turns);
         r.history_roles := v_turns.roles;
@@ -142,10 +173,11 @@ begin
 
     l.site_id := p_site;
     l.user_id := p_user;
+    l.conversation_id := p_conversation;
     l.app_type := 'app1_chat';
     l.trigger_type := 'chat';
-    l.request_prompt := p_content;
-    l := admit_run(l, p_rule, char_length(p_content) + turns_length(v_turns), v_app);
+    l.request_prompt := r.content;
+    l := admit_run(l, p_rule, char_length(r.content) + turns_length(v_turns), v_app);
     if l.status is distinct from 'running' then
         r.outcome := coalesce(l.status, 'rate_limited');
         r.retry_after := retry_after(l);
@@ -176,19 +208,27 @@ begin
             raise exception 'a reply was not dead' using errcode = 'query_canceled';
         end if;
     end if;
+    if x.question_id is not null then
+        perform supersede_exchange(p_site, p_conversation, x, p_message.content, l.created_at);
+    end if;
 
-    r.user_message_id := nextval('biz.ai_messages_id_seq');
+    v_message := nextval('biz.ai_messages_id_seq');
     r.message_id := nextval('biz.ai_messages_id_seq');
     insert into biz.ai_messages (
         id, conversation_id, site_id, user_id, seq, role, content, state, client_message_id,
-        reply_to, lease_until, created_at, finished_at)
+        reply_to, lease_until, created_at, finished_at, superseded_at)
     overriding system value values
-        (r.user_message_id, p_conversation, p_site, p_user, v_seq, 'user', p_content, 'complete',
-         p_client_message_id, null, null, l.created_at, l.created_at),
+        -- A question that is asked again keeps its row. This row records it, so that it counts for
+        -- the rate and can be repeated.
+        (v_message, p_conversation, p_site, p_user, case when v_again then -v_message else v_seq end,
+         'user', coalesce(p_message.content, ''), 'complete', p_message.client_message_id,
+         case when v_again then r.message_id end, null, l.created_at, l.created_at,
+         case when v_again then l.created_at end),
         (r.message_id, p_conversation, p_site, p_user, v_seq + 1, 'assistant', '', 'streaming',
-         null, r.user_message_id, l.created_at + make_interval(secs => p_lease_seconds),
-         l.created_at, null);
-    r.user_message_at := l.created_at;
+         null, case when v_again then x.question_id else v_message end,
+         l.created_at + make_interval(secs => p_lease_seconds), l.created_at, null, null);
+    r.user_message_id := case when v_again then x.question_id else v_message end;
+    r.user_message_at := case when v_again then x.question_at else l.created_at end;
     r.message_at := l.created_at;
     r.message_state := 'streaming';
     l.message_id := r.message_id;
@@ -196,8 +236,11 @@ begin
     r.run_id := l.id;
     r.run_at := l.created_at;
     r.reserved_tokens := l.reserved_tokens;
-    perform count_messages(p_site, p_conversation, 2, r.user_message_id, 'user', p_content,
-                           l.created_at, 0, v_bot is not null);
+    if not v_again then
+        perform count_messages(
+            p_site, p_conversation, case when x.question_id is null then 2 else 0 end, v_message,
+            'user', p_message.content, l.created_at, 0, v_bot is not null);
+    end if;
 
     -- After this time, the caller has returned 503. The reply must not begin, because nothing would
     -- make it.

@@ -71,8 +71,10 @@ begin
         dashscope_session_at =
             case when e.session_id is null then c.dashscope_session_at else v_now end,
         -- It is unknown what DashScope stored of an unfinished turn. So the next prompt has the
-        -- history instead.
-        dashscope_session_id = case when p_state = 'complete' then
+        -- history instead. The same if block_message dropped the session meanwhile.
+        dashscope_session_id = case when p_state = 'complete'
+            and not (c.dashscope_session_id is null
+                     and coalesce(c.dashscope_session_at > v_began_at, false)) then
             coalesce(e.session_id, case when not e.session_lost then c.dashscope_session_id end)
         end
     where c.id = v_conversation and c.site_id = p_site;

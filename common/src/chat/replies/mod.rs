@@ -26,7 +26,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use begin::BeginOutcome;
-pub use begin::{NewMessage, Start};
+pub use begin::{Asked, NewMessage, Start};
 use page::Page;
 pub use resume::{EventId, ReplyHeader, ResumePoint};
 pub use stop::Stop;
@@ -103,6 +103,8 @@ pub enum Failure {
     Replaced,
     /// The database could not store the end, or the function that made the reply was killed.
     Unavailable,
+    /// The conversation was deleted while the reply was read.
+    Deleted,
 }
 
 impl Failure {
@@ -115,6 +117,7 @@ impl Failure {
             Self::Deadline => "deadline",
             Self::Replaced => "replaced",
             Self::Unavailable => "unavailable",
+            Self::Deleted => "gone",
         }
     }
 
@@ -122,7 +125,7 @@ impl Failure {
     pub const fn is_retryable(self) -> bool {
         match self {
             Self::Upstream { retryable } => retryable,
-            Self::ContentBlocked | Self::Replaced => false,
+            Self::ContentBlocked | Self::Replaced | Self::Deleted => false,
             Self::UpstreamTimeout | Self::Deadline | Self::Unavailable => true,
         }
     }
@@ -219,7 +222,7 @@ impl Replies {
             match page.fetch_during(storing).await? {
                 BeginOutcome::New(start, prepared) => {
                     let (sender, receiver) = channel::channel();
-                    relay::spawn(context, owner, message, page, *prepared, sender, until);
+                    relay::spawn(context, owner, page, *prepared, sender, until);
                     Ok((start, Some(receiver)))
                 }
                 BeginOutcome::Repeat(start) => Ok((start, None)),

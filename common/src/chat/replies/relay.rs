@@ -7,7 +7,7 @@ use futures_util::FutureExt as _;
 use tokio::time::{Instant, sleep_until};
 
 use super::{
-    DEADLINE_MARGIN, Event, Failure, NewMessage, ReplyContext, State,
+    DEADLINE_MARGIN, Event, Failure, ReplyContext, State,
     begin::PreparedReply,
     channel::Sender,
     checkpoint_writer::CheckpointWriter,
@@ -51,7 +51,6 @@ pub(super) async fn run_detached<T: Send + 'static>(
 pub(super) fn spawn(
     context: Arc<ReplyContext>,
     caller: Caller,
-    message: NewMessage,
     page: Page,
     prepared: PreparedReply,
     client: Sender,
@@ -61,7 +60,6 @@ pub(super) fn spawn(
     let relay = Relay {
         context,
         caller,
-        message,
         page,
         prepared,
         writer,
@@ -81,7 +79,6 @@ pub(super) fn spawn(
 struct Relay {
     context: Arc<ReplyContext>,
     caller: Caller,
-    message: NewMessage,
     page: Page,
     prepared: PreparedReply,
     writer: CheckpointWriter,
@@ -116,7 +113,7 @@ impl Relay {
                 user_id: self.caller.user_id,
                 role: self.caller.role.name(),
                 nickname: &self.caller.nickname,
-                content: self.message.content.as_str(),
+                content: &self.prepared.content,
                 page: self.page.facts(),
             });
             let outcome = self.ask(&call, began).await;

@@ -102,8 +102,10 @@ impl From<&Start> for ReplyHeader {
     }
 }
 
-/// Finds a reply of the caller and checks the position. Returns the number of characters that the
-/// client already has.
+/// Finds a reply of the caller and checks the position.
+///
+/// Returns the number of characters that the client keeps: those that it has, or none if the text
+/// of the reply was replaced by another.
 pub(super) async fn find(
     db: &Db,
     caller: &Caller,
@@ -112,10 +114,10 @@ pub(super) async fn find(
     let row = sqlx::query!(
         r#"
         select user_id, conversation_id, reply_to, created_at, char_length(content) as "chars!",
+               (blocked_at is not null or error_code is not distinct from 'content_blocked') as "replaced!",
                state <> 'streaming' as "is_ended!",
                -- In progress, or ended by the sweep because its function was killed.
-               (state = 'streaming' or error_code is not distinct from 'interrupted') as "ahead!",
-               error_code is not distinct from 'content_blocked' as "is_blocked!"
+               (state = 'streaming' or error_code is not distinct from 'interrupted') as "ahead!"
         from biz.ai_messages
         where id = $2 and site_id = $1 and role = 'assistant'
         "#,
@@ -129,19 +131,6 @@ pub(super) async fn find(
     if row.user_id != caller.user_id {
         return Err(Error::NotOwner);
     }
-    let chars = if row.is_blocked {
-        // The text was removed, so any position that a client has received is beyond the end.
-        0
-    } else {
-        place.at.chars
-    };
-    // A live client may have received text that is not stored yet, up to `MAX_UNSAVED` bytes. This
-    // remains so if the function was killed.
-    let ahead = if row.ahead { MAX_UNSAVED } else { 0 };
-    let most = usize::try_from(row.chars).unwrap_or_default() + ahead;
-    if chars > most {
-        return Err(Error::invalid(place.field, Reason::BeyondEnd));
-    }
     let header = ReplyHeader {
         conversation_id: row.conversation_id,
         user_message_id: row.reply_to,
@@ -149,7 +138,17 @@ pub(super) async fn find(
         created_at: row.created_at,
         is_ended: row.is_ended,
     };
-    Ok((header, chars))
+    if row.replaced {
+        return Ok((header, 0));
+    }
+    // A live client may have received text that is not stored yet, up to `MAX_UNSAVED` bytes. This
+    // remains so if the function was killed.
+    let ahead = if row.ahead { MAX_UNSAVED } else { 0 };
+    let most = usize::try_from(row.chars).unwrap_or_default() + ahead;
+    if place.at.chars > most {
+        return Err(Error::invalid(place.field, Reason::BeyondEnd));
+    }
+    Ok((header, place.at.chars))
 }
 
 #[cfg(test)]

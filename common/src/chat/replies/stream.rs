@@ -232,6 +232,12 @@ impl ReplyStream {
                 Err(Error::Unavailable(_)) if last_read.elapsed() < GIVE_UP_AFTER => {
                     self.source = Source::Stored(Next::ReadAt(Instant::now() + READ_AGAIN_AFTER));
                 }
+                Err(Error::NotFound) => {
+                    return Some(self.end(Event::Broken {
+                        state: State::Failed,
+                        failure: Failure::Deleted,
+                    }));
+                }
                 Err(err) => {
                     tracing::warn!(message_id = self.message_id, cause = %err, "the reply could not be read");
                     return Some(self.end(Event::Broken {
@@ -274,13 +280,13 @@ impl ReplyStream {
             )
             select $6::bigint is not null and not exists (select from reader) as "is_replaced!",
                    state, error_code, tokens_used, t.text as "text!",
-                   doc_references as "references: Json<Vec<Reference>>",
+                   case when blocked_at is null then doc_references end as "references: Json<Vec<Reference>>",
                    -- Counting a long text takes as long as cutting it, so it is counted only if there is
                    -- nothing new. `offset 0` keeps the planner from cutting the text twice.
-                   case t.text when '' then char_length(content) end as chars,
+                   case t.text when '' then char_length(visible_text(content, blocked_at)) end as chars,
                    extract(epoch from lease_until - clock_timestamp())::double precision as lease_seconds
             from biz.ai_messages
-            cross join lateral (select substring(content from $4::integer for $5::integer) offset 0) t (text)
+            cross join lateral (select substring(visible_text(content, blocked_at) from $4::integer for $5::integer) offset 0) t (text)
             where id = $2 and site_id = $1 and user_id = $3 and role = 'assistant'
             "#,
             self.site_id,

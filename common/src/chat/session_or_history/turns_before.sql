@@ -23,10 +23,12 @@ begin
                case when octet_length(a.content) > 30000 then left(a.content, 30000)
                     else a.content end as content
         from biz.ai_messages a
-        where a.conversation_id = p_conversation and a.site_id = p_site and a.seq < p_seq
+        where a.conversation_id = p_conversation and a.site_id = p_site
+          -- A superseded message has a negative number.
+          and a.seq < p_seq and a.seq > 0
           and a.role <> 'system' and a.content <> '' and a.state <> 'failed'
-          -- A blocked question would block every later prompt.
-          and a.error_code is distinct from 'content_blocked'
+          -- A question that DashScope blocked would block every later prompt.
+          and a.error_code is distinct from 'content_blocked' and a.blocked_at is null
         order by a.seq desc limit p_turns
     ) h;
     return r;

@@ -18,8 +18,8 @@ create type begun_session_reply as (
 comment on type begun_session_reply is
     'outcome: running, lost if another worker has the job, or why there is no run: busy, '
     'budget_exceeded, circuit_open, rate_limited, agent_gone, bot_disabled, not_granted, unknown (the bot), '
-    'user_disabled. history: newest turn first, null if there is a session_id. application: '
-    'the application to call';
+    'user_disabled, deleted (the conversation). history: newest turn first, null if there is a session_id. '
+    'application: the application to call';
 
 -- Locks: job, conversation, site, circuit, usage.
 create function begin_session_reply(
@@ -47,6 +47,7 @@ begin
     select * into m from biz.ai_messages where id = l.message_id and site_id = p_site;
     select * into c from biz.ai_conversations where id = m.conversation_id and site_id = p_site
     for no key update;
+    if not found then r.outcome := 'deleted'; return r; end if;
     select a.app_id, a.fallback_application_id into v_app.app_id, v_app.fallback_app_id
     from biz.agents a
     where a.id = c.agent_id and a.deleted_at is null;
@@ -78,6 +79,7 @@ begin
     l.site_id := p_site;
     l.user_id := m.user_id;
     l.job_id := p_job;
+    l.conversation_id := c.id;
     l.app_type := 'app1_chat';
     l.trigger_type := 'session';
     l.request_prompt := m.content;

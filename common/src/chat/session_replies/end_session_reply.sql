@@ -16,6 +16,8 @@ declare
     c biz.ai_conversations;
     v_message bigint;
     v_reply bigint;
+    v_began_at timestamptz;
+    v_conversation bigint;
     v_now timestamptz := clock_timestamp();
 begin
     update biz.ai_trigger_jobs set
@@ -23,13 +25,16 @@ begin
         lease_until = null, finished_at = v_now, error_code = p_error_code,
         error_message = p_error_message
     where id = p_job and site_id = p_site and claims = p_claim and status = 'running'
-    returning message_id into v_message;
+    returning message_id, started_at, conversation_id
+    into v_message, v_began_at, v_conversation;
     if not found then return false; end if;
     select v.* into c from biz.ai_conversations v
     where v.id = (
         select m.conversation_id from biz.ai_messages m
         where m.id = v_message and m.site_id = p_site)
     for no key update;
+    -- The conversation was deleted between the claim of the job and its reply.
+    if c.id is null and v_conversation is not null then return true; end if;
     insert into biz.ai_messages (
         conversation_id, site_id, user_id, seq, role, content, state, reply_to, tokens_used,
         doc_references, error_code, created_at, finished_at)
@@ -48,7 +53,10 @@ begin
                 case when p_session_id = c.dashscope_session_id
                      then c.dashscope_session_rounds + 1 else 1 end,
             dashscope_session_at = v_now,
-            dashscope_session_id = p_session_id
+            -- block_message may have dropped the session meanwhile, as in finish_reply.
+            dashscope_session_id = case
+                when c.dashscope_session_id is not null
+                  or coalesce(c.dashscope_session_at <= v_began_at, true) then p_session_id end
         where id = c.id and site_id = p_site;
     end if;
     return true;

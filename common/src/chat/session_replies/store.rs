@@ -43,6 +43,7 @@ words! {
         NotGranted = "not_granted",
         BotUnknown = "unknown",
         UserDisabled = "user_disabled",
+        Deleted = "deleted",
         BudgetExceeded = "budget_exceeded",
         CircuitOpen = "circuit_open",
         RateLimited = "rate_limited",
@@ -92,6 +93,7 @@ pub(super) async fn begin(context: &JobContext, job: &Job) -> Result<Prepared, S
         (Outcome::NotGranted | Outcome::BotUnknown, _) => {
             return Err(refused(Outcome::NotGranted, "the user may not use the bot"));
         }
+        (Outcome::Deleted, _) => return Err(refused(outcome, "the conversation was deleted")),
         (Outcome::UserDisabled, _) => return Err(refused(outcome, "the user is disabled")),
         (
             Outcome::BudgetExceeded | Outcome::CircuitOpen | Outcome::RateLimited | Outcome::Busy,

@@ -83,7 +83,7 @@ pub async fn messages(
         with session as (
             select c.id, c.user_id, c.bot_id, c.message_count, c.read_seq, u.nickname,
                    (select a.seq from biz.ai_messages a
-                    where a.id = coalesce($4::bigint, $5) and a.conversation_id = c.id and a.site_id = $1) as anchor
+                    where a.id = coalesce($4::bigint, $5) and a.conversation_id = c.id and a.site_id = $1 and a.seq > 0) as anchor
             from biz.ai_conversations c join biz.users u on u.id = c.user_id
             where c.public_id = $2 and c.site_id = $1
         ), page as (
@@ -96,8 +96,9 @@ pub async fn messages(
         select p.user_id as owner, p.bot_id, ($4::bigint is null and $5::bigint is null or p.anchor is not null) as "is_known!",
                case when $5::bigint is not null then p.last_seq < p.message_count else p.first_seq > 1 end as "has_more!",
                p.nickname, coalesce(b.display_name, b.name, '') as "bot_name!",
-               m.id as "id?", m.role as "role?", m.content as "content?", m.content_type as "content_type?", m.reply_to,
-               m.state as "state?", m.doc_references as "references?: Json<Vec<Reference>>", m.created_at as "created_at?",
+               m.id as "id?", m.role as "role?", visible_text(m.content, m.blocked_at) as "content?", m.content_type as "content_type?", m.reply_to,
+               m.state as "state?",
+               case when m.blocked_at is null then m.doc_references end as "references?: Json<Vec<Reference>>", m.created_at as "created_at?",
                case m.role when 'user' then exists (
                         select from biz.ai_messages a
                         where a.conversation_id = p.id and a.site_id = $1 and a.seq > m.seq and a.role = 'assistant' and a.reply_to = m.id)

@@ -13,12 +13,13 @@ use uuid::Uuid;
 
 pub use self::{
     change::{Change, change, close},
-    create::create,
+    create::{create, open},
     list::{LastMessage, SessionQuery, Sessions, list},
     messages::{Range, SessionMessage, SessionMessages, messages},
     read::mark_read,
     send::{ContentType, IdempotencyKey, NewSessionMessage, Sent, send, sweep_idempotency_keys},
 };
+pub use crate::chat::titles::Title;
 use crate::{
     chat::bots::Bot,
     governance::auth::Caller,
@@ -29,9 +30,6 @@ use crate::{
     },
 };
 
-/// Length limit of a title, in characters.
-const MAX_TITLE: usize = 100;
-
 words! {
     /// Status of a session, as in the API and the column `status`.
     pub enum Status {
@@ -41,33 +39,6 @@ words! {
         Paused = "paused",
         /// Accepts no messages. Final.
         Closed = "closed",
-    }
-}
-
-/// The title of a session: trimmed, 1 to 100 characters, without NUL.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Title(String);
-
-impl Title {
-    /// # Errors
-    /// [`Error::Invalid`] if the title is empty, too long or contains NUL.
-    pub fn parse(text: &str) -> Result<Self> {
-        let text = text.trim();
-        if text.is_empty() {
-            return Err(Error::invalid("title", Reason::Empty));
-        }
-        if text.chars().count() > MAX_TITLE {
-            return Err(Error::invalid("title", Reason::TooLong(MAX_TITLE)));
-        }
-        if text.contains('\0') {
-            return Err(Error::invalid("title", Reason::Nul));
-        }
-        Ok(Self(text.to_owned()))
-    }
-
-    /// The trimmed title.
-    pub fn as_str(&self) -> &str {
-        &self.0
     }
 }
 

@@ -12,11 +12,16 @@ use super::{
 };
 
 /// Invariants of the conversation `$1`. Each query returns the rows that violate the rule.
-const OF_A_CONVERSATION: [(&str, &str); 6] = [
+const OF_A_CONVERSATION: [(&str, &str); 7] = [
+    (
+        "a superseded message has its negative id as its number",
+        "select to_jsonb(m) from biz.ai_messages m
+         where conversation_id = $1 and (superseded_at is not null or seq < 0) and (superseded_at is null or seq <> -id)",
+    ),
     (
         "messages are numbered from 1 without a gap, and counted",
         "select to_jsonb(c) from biz.ai_conversations c
-         where id = $1 and array(select seq from biz.ai_messages where conversation_id = c.id order by seq)
+         where id = $1 and array(select seq from biz.ai_messages where conversation_id = c.id and seq > 0 order by seq)
                is distinct from array(select generate_series(1, c.message_count))",
     ),
     (
@@ -27,9 +32,9 @@ const OF_A_CONVERSATION: [(&str, &str); 6] = [
     (
         "a user message has one reply, right after it",
         "select to_jsonb(m) from biz.ai_messages m
-         where conversation_id = $1 and role = 'user' and m.seq + 1 is distinct from (
+         where conversation_id = $1 and role = 'user' and m.seq > 0 and m.seq + 1 is distinct from (
              select a.seq from biz.ai_messages a
-             where a.conversation_id = m.conversation_id and a.role = 'assistant' and a.reply_to = m.id)",
+             where a.conversation_id = m.conversation_id and a.role = 'assistant' and a.reply_to = m.id and a.seq > 0)",
     ),
     (
         "an interrupted reply has text, a failed reply has none, and both have an error code",
@@ -52,7 +57,7 @@ const OF_A_CONVERSATION: [(&str, &str); 6] = [
         "the list shows the newest text",
         "select to_jsonb(c) from biz.ai_conversations c
          left join lateral (
-             select * from biz.ai_messages m where m.conversation_id = c.id and m.content <> '' order by m.seq desc limit 1
+             select * from biz.ai_messages m where m.conversation_id = c.id and m.content <> '' and m.seq > 0 order by m.seq desc limit 1
          ) m on true
          where c.id = $1 and (last_message_id, last_message_role, last_message_preview, last_message_at)
                is distinct from (m.id, m.role, left(m.content, 100), m.created_at)",
@@ -234,7 +239,7 @@ pub async fn check_conversation(parlor: &Parlor, user: i64, chat: i64) {
     let stored: Vec<Value> = sqlx::query_scalar(
         "select jsonb_build_object('id', id, 'role', role, 'content', content, 'status', state, 'reply_to', reply_to,
              'client_message_id', client_message_id)
-         from biz.ai_messages where conversation_id = $1 order by seq limit 100",
+         from biz.ai_messages where conversation_id = $1 and seq > 0 order by seq limit 100",
     )
     .bind(chat)
     .fetch_all(&parlor.db)

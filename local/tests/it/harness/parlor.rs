@@ -18,6 +18,7 @@ use common::{
     governance::{
         apps::{App, AppIds},
         auth::{JwtSecrets, User},
+        reports::ReportRules,
     },
     insights::{
         insight::Insights,
@@ -200,6 +201,7 @@ impl Parlor {
             insights,
             queue: JobQueue::none(),
             limits: SendLimits::from_env(&env).unwrap(),
+            reports: ReportRules::from_env(&env).unwrap(),
             cors: Cors::from_env(&env).unwrap(),
         };
         let app = gateway::app(&tools);
@@ -321,8 +323,8 @@ impl Parlor {
     /// the reply's id.
     pub async fn begin_and_die(&self, user: i64, chat: i64, content: &str, stored: &str) -> Value {
         let id: i64 = sqlx::query_scalar(
-            "select message_id from begin_reply((select site_id from biz.users where id = $1), $1, $2, $3, $3,
-                 'app1_chat', row(0.6, 30000, 0, 2000), 10000, 10000, 30, row(3000, 50, 20))",
+            "select message_id from begin_reply((select site_id from biz.users where id = $1), $1, $2,
+                 row($3, $3, null), 'app1_chat', row(0.6, 30000, 0, 2000), 10000, 10000, 30, row(3000, 50, 20))",
         )
         .bind(user)
         .bind(chat)

@@ -12,7 +12,7 @@ use super::*;
 
 /// 200 users with 10 conversations of 10 messages each, and a run for every other message. The
 /// reply with id 1000000 is being made. In one conversation with a bot, every message has an
-/// idempotency key.
+/// idempotency key, and in the others one message.
 const DATA: &str = "
     insert into biz.sites (id, name) values (1, 'site');
     insert into biz.users (id, site_id, nickname, role, status, listed_conversations)
@@ -59,6 +59,8 @@ const DATA: &str = "
     select 3000000 + n, 3000000, 1, 1, n, 'user', 'hello', now() - interval '1 day' from generate_series(1, 5000) n;
     insert into biz.ai_idempotency_keys (conversation_id, key, message_id)
     select 3000000, 'k-' || n, 3000000 + n from generate_series(1, 5000) n;
+    insert into biz.ai_idempotency_keys (conversation_id, key, message_id)
+    select conversation_id, 'm-' || conversation_id, min(id) from biz.ai_messages where conversation_id <= 2000 group by conversation_id;
     insert into biz.ai_usage_daily (site_id, day, app_type, calls, last_status, last_call_at)
     select 1, current_date - n, 'app1_chat', 1, 'success', now() - n * interval '1 day' from generate_series(0, 3000) n;
     insert into biz.ai_usage_days (site_id, day, tokens) select 1, current_date - n, 1 from generate_series(0, 3000) n;
@@ -72,6 +74,12 @@ const DATA: &str = "
     values ('00000000-0000-4000-8000-0000000000bc', 1, '{app3_clue}', '{7,8}', 2, 4000, now() + interval '1 hour', now(), 7);
     insert into biz.ai_trigger_jobs (site_id, event_type, connector_type, trigger_type, member_id, app_chain, batch_id)
     select 1, 'batch', 'batch', 'batch', n, '{app3_clue}', '00000000-0000-4000-8000-0000000000bc' from generate_series(7, 8) n;
+    insert into biz.ai_feedback (site_id, user_id, subject_type, subject_id, app_type, prompt_version, rating, created_at)
+    select 1, 1 + n % 200, 'message', n, 'app1_chat', 'app1_chat/' || n % 3, case n % 3 when 0 then 'down' else 'up' end,
+           now() - n * interval '10 minutes'
+    from generate_series(1, 20000) n;
+    insert into biz.ai_reports (site_id, user_id, subject_type, subject_id, reason, due_at)
+    select 1, 1 + n % 200, 'message', n, 'other', now() + interval '15 days' from generate_series(1, 2000) n;
     insert into biz.sites (id, name) select n, 'another' from generate_series(2, 500) n;
     insert into biz.ai_cache (site_id, cache_type, target_id, member_id, status, triggered_by, business_date, valid_days, result_json, expires_at)
     select 2 + n % 19, 'app3_clue', 'member:' || n, n, 'valid', 'event', current_date, 7, '{}', now() + interval '1 day'
@@ -80,6 +88,10 @@ const DATA: &str = "
     select 2 + n % 19, 7, 'budget.set', now() - n * interval '1 second' from generate_series(1, 50000) n;
     insert into biz.ai_apps (site_id, app_type)
     select n, app from generate_series(1, 500) n, unnest('{app1_chat,app3_clue,app4_analysis,app5_tactics}'::text[]) app;
+    insert into biz.ai_reports (site_id, user_id, subject_type, subject_id, reason, due_at, created_at)
+    select 2 + n % 19, 1, 'message', n, 'other', now() + interval '15 days', now() - n * interval '1 second' from generate_series(1, 20000) n;
+    insert into biz.ai_feedback (site_id, user_id, subject_type, subject_id, app_type, rating, created_at)
+    select 2 + n % 19, 1, 'insight', n, 'app3_clue', 'up', now() - n * interval '1 second' from generate_series(1, 40000) n;
     alter table biz.ai_conversations alter column id restart with 4000000;
     analyze";
 
@@ -90,7 +102,7 @@ const MODES: [&str; 2] = ["force_custom_plan", "force_generic_plan"];
 /// months, are excluded, because a sequential scan is best for them.
 const SCANNED: &str = "
     select relname::text from pg_stat_xact_user_tables
-    where relname ~ '^ai_(messages|conversations|run_logs|cache$|trigger_jobs|idempotency_keys|admin_audit|usage_da(ily|ys)|batches|apps)'
+    where relname ~ '^ai_(messages|conversations|run_logs|cache$|trigger_jobs|idempotency_keys|admin_audit|usage_da(ily|ys)|batches|apps|feedback|reports)'
       and seq_scan > 0 and seq_tup_read > 0";
 
 /// A text that only one statement contains, and the parameters for it.
@@ -273,11 +285,11 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("from biz.users where id = $1", "7"),
     (
         "from begin_reply(",
-        "1, 7, 6, '你好', 'm-1', 'app1_chat', 2000, 20, 2, 30, 'infinity', 3000, 50, 20, 0.6, 30000, 0",
+        "1, 7, 6, '你好', 'm-1', 'app1_chat', 2000, 20, 2, 30, 'infinity', 3000, 50, 20, 0.6, 30000, 0, 61",
     ),
     (
         "select u.listed_conversations as total",
-        "1, 7, now(), 6, 20, 0",
+        "1, 7, now(), 6, 20, 0, false",
     ),
     (
         "from finish_reply(",
@@ -399,9 +411,59 @@ const EXAMPLES: &[(&str, &str)] = &[
     ),
     (
         "insert into biz.ai_conversations",
-        "1, 1, '00000000-0000-4000-8000-0000000000b1', 'title', '00000000-0000-4000-8000-0000000000a1'",
+        "1, 1, '00000000-0000-4000-8000-0000000000b1', 'title', '00000000-0000-4000-8000-0000000000a1', 'api'",
     ),
     ("set listed_sessions = listed_sessions + 1", "1, 1"),
+    (
+        "hashtextextended(format(",
+        "1, 1, '00000000-0000-4000-8000-0000000000b1'",
+    ),
+    (
+        "context_type = 'bot' and context_id = $3",
+        "1, 1, '00000000-0000-4000-8000-0000000000b1'",
+    ),
+    ("from biz.openers", "1, 'board-finance', null"),
+    ("block_message(", "1, 5, true"),
+    ("select user_id from biz.ai_messages", "1, 5"),
+    ("select cache_type::text", "1, 7"),
+    (
+        "insert into biz.ai_reports",
+        "1, 7, 'message', 5, 'other', 'x', 15",
+    ),
+    (
+        "where user_id = $2 and site_id = $1\n          and (created_at, id)",
+        "1, 7, null, null, 21, 0",
+    ),
+    (
+        "order by r.overdue desc",
+        "1, true, 10001, true, null, null, 21, 0",
+    ),
+    ("select resolved_at is not null", "1, 7"),
+    ("set resolved_at = clock_timestamp()", "1, 7, 7, 'x'"),
+    (
+        "pinned = coalesce($5, f.pinned), updated_at",
+        "1, 6, 7, '标题', true",
+    ),
+    ("delete_conversation(", "1, 7, 6"),
+    (
+        "with range as materialized",
+        "1, 7, 9223372036854775807, 'hello', true, 20000, 21, 20, 60",
+    ),
+    ("c.message_count > 0 and c.id > $3", "1, 7, 0, 100"),
+    (
+        "m.conversation_id = $3 and m.site_id = $1",
+        "1, 7, 6, 0, 50",
+    ),
+    (
+        "insert into biz.ai_feedback",
+        "1, 7, 'message', 5, 'app1_chat', null, null, 'up', '{}', null",
+    ),
+    ("delete from biz.ai_feedback", "1, 7, 'message', 6"),
+    ("for key share of m", "1, 1000000"),
+    (
+        "coalesce(question.content",
+        "1, null, null, null, null, 'up', 'app1_chat', null, 10001, null, null, 21, 0",
+    ),
 ];
 
 #[derive(serde::Deserialize)]
