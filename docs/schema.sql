@@ -93,7 +93,7 @@ COMMENT ON COLUMN biz.agents.deleted_at IS 'Time of deletion; the row and its co
 COMMENT ON COLUMN biz.agents.fallback_application_id IS 'Called once, with the history, if the circuit of app_id is open or if it throttles';
 CREATE TABLE biz.ai_admin_audit (
     id bigint NOT NULL,
-    site_id bigint NOT NULL,
+    site_id bigint,
     user_id bigint NOT NULL,
     action text NOT NULL,
     object_id text,
@@ -102,6 +102,7 @@ CREATE TABLE biz.ai_admin_audit (
     CONSTRAINT ai_admin_audit_action_form CHECK ((action ~ '^[a-z_]+\.[a-z_]+$'::text))
 );
 COMMENT ON TABLE biz.ai_admin_audit IS 'Changes by admins, written in the transaction of the change';
+COMMENT ON COLUMN biz.ai_admin_audit.site_id IS 'Null: a change that concerns all sites';
 COMMENT ON COLUMN biz.ai_admin_audit.user_id IS 'The admin; not a foreign key, because the row must outlive its user';
 COMMENT ON COLUMN biz.ai_admin_audit.object_id IS 'The run, job or batch that was changed, if there is one';
 COMMENT ON COLUMN biz.ai_admin_audit.details IS 'Parameters and result of the change';
@@ -976,6 +977,7 @@ ALTER TABLE ONLY dws.member_note
     ADD CONSTRAINT member_note_pkey PRIMARY KEY (site_id, note_id);
 ALTER TABLE ONLY dws.member_profile
     ADD CONSTRAINT member_profile_pkey PRIMARY KEY (site_id, member_id);
+CREATE INDEX ai_admin_audit_all_sites_idx ON biz.ai_admin_audit USING btree (created_at DESC, id DESC) WHERE (site_id IS NULL);
 CREATE INDEX ai_admin_audit_created_idx ON biz.ai_admin_audit USING btree (created_at DESC, id DESC);
 CREATE INDEX ai_admin_audit_site_idx ON biz.ai_admin_audit USING btree (site_id, created_at DESC, id DESC);
 CREATE INDEX ai_batches_site_idx ON biz.ai_batches USING btree (site_id, created_at DESC, id DESC);

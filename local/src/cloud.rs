@@ -49,10 +49,11 @@ const FORWARDED: &[&str] = &[
 ];
 
 /// Name and timeout of each function, as in `template.yaml`.
-pub const FUNCTIONS: [(&str, Duration); 14] = [
+pub const FUNCTIONS: [(&str, Duration); 15] = [
     ("admin-dashboard", Duration::from_secs(29)),
     ("admin-jobs", Duration::from_secs(29)),
     ("admin-runs", Duration::from_secs(300)),
+    ("admin-settings", Duration::from_secs(29)),
     ("cache-invalidate", Duration::from_secs(29)),
     ("chat-history", Duration::from_secs(29)),
     ("chat-messages", Duration::from_secs(150)),

@@ -2,9 +2,13 @@
 //!
 //! A row of `biz.ai_apps` decides, else the environment. `application_of.sql` reads both.
 
+mod settings;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use serde::Deserialize;
+
+pub use settings::{AppChange, AppSettings, FlowStreamMode, list, set};
 
 use crate::{
     dashscope::{self, Call, CallOptions, DashScope},

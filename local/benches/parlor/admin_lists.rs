@@ -1,5 +1,5 @@
-//! Dashboard, run log with its filters, alerts, feedback, and lists of staff, with few and with many
-//! rows.
+//! Dashboard, run log with its filters, alerts, feedback, and lists of staff, with few and with
+//! many rows.
 
 use std::time::Instant;
 

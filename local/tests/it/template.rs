@@ -255,6 +255,7 @@ async fn start(function: &str, env: Env) -> Result<(), ConfigError> {
         "admin-dashboard" => http(admin_dashboard::from_env, env).await,
         "admin-jobs" => http(admin_jobs::from_env, env).await,
         "admin-runs" => http(admin_runs::from_env, env).await,
+        "admin-settings" => http(admin_settings::from_env, env).await,
         "cache-invalidate" => http(cache_invalidate::from_env, env).await,
         "chat-history" => http(chat_history::from_env, env).await,
         "chat-messages" => http(chat_messages::from_env, env).await,
@@ -397,6 +398,9 @@ async fn each_function_has_exactly_the_variables_it_reads() {
             // Apps without an application id are shown as disabled.
             let apps = App::ALL.into_iter().filter(|app| *app != App::Chat);
             read.extend(apps.map(App::variable));
+        }
+        if function == "admin-settings" {
+            read.extend(App::ALL.map(App::variable));
         }
         if WAKE.contains(&function) {
             read.insert("JOB_QUEUE_URL");
