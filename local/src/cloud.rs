@@ -95,9 +95,14 @@ pub fn specs(
     jwt_secret: &SecretString,
 ) -> Vec<FunctionSpec> {
     let mut variables: Vec<(String, String)> = FORWARDED
+        .map(str::to_owned)
         .into_iter()
         .chain(App::ALL.map(App::variable))
-        .filter_map(|name| Some((name.to_owned(), env.text(name)?.to_owned())))
+        .filter_map(|name| {
+            env.text(&name)
+                .map(str::to_owned)
+                .map(|value| (name, value))
+        })
         .collect();
     variables.push((
         "DATABASE_URL".to_owned(),
