@@ -85,4 +85,5 @@ mod template;
 mod tenants;
 mod tls;
 mod traces;
+mod user_data;
 mod vitals;

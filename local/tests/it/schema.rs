@@ -16,7 +16,7 @@ use crate::harness::database::TestDatabase;
 /// A row for each table, in an order that foreign keys allow. `$n` is a different number each time.
 ///
 /// If a migration adds a requirement to a table, its insert here must be updated.
-const ROWS: [(&str, &str); 30] = [
+const ROWS: &[(&str, &str)] = &[
     (
         "app_types",
         "insert into biz.app_types (name, comment) values ('app$n', 'app')",
@@ -149,6 +149,11 @@ const ROWS: [(&str, &str); 30] = [
     (
         "ai_apps",
         "insert into biz.ai_apps (site_id, app_type, application_id) values ($n, 'app1_chat', 'chat-' || $n)",
+    ),
+    (
+        "user_data_deletions",
+        "insert into biz.user_data_deletions (site_id, user_id, requested_by, keep_disabled, status_before)
+         values ($n, $n, 1, false, 'approved')",
     ),
 ];
 
