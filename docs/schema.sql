@@ -8,8 +8,8 @@ CREATE DOMAIN biz.alert_status AS text
 	CONSTRAINT alert_status_known CHECK ((VALUE = ANY (ARRAY['pending'::text, 'acknowledged'::text, 'ignored'::text])));
 COMMENT ON DOMAIN biz.alert_status IS 'Verdict of an admin on a failed run';
 CREATE DOMAIN biz.app_type AS text
-	CONSTRAINT app_type_known CHECK ((VALUE = ANY (ARRAY['app1_chat'::text, 'app2_finance'::text, 'app2a_finance_area'::text, 'app3_clue'::text, 'app4_analysis'::text, 'app5_tactics'::text, 'app6_note_analysis'::text, 'app7_customer_analysis'::text, 'app8_clue_consolidated'::text])));
-COMMENT ON DOMAIN biz.app_type IS 'Applications';
+	CONSTRAINT app_type_named CHECK ((VALUE ~~ 'app%'::text));
+COMMENT ON DOMAIN biz.app_type IS 'Name of an app in app_types';
 CREATE DOMAIN biz.content_type AS text
 	CONSTRAINT content_type_known CHECK ((VALUE = ANY (ARRAY['markdown'::text, 'text'::text])));
 COMMENT ON DOMAIN biz.content_type IS 'Format of a message';
@@ -215,8 +215,7 @@ CREATE TABLE biz.ai_cache (
     CONSTRAINT ai_cache_finished_has_result CHECK (((status = 'generating'::text) OR ((result_json IS NOT NULL) AND (expires_at IS NOT NULL)))),
     CONSTRAINT ai_cache_generating_is_leased CHECK (((status = 'generating'::text) = (lease_until IS NOT NULL))),
     CONSTRAINT ai_cache_status_known CHECK ((status = ANY (ARRAY['generating'::text, 'valid'::text, 'expired'::text, 'invalidated'::text]))),
-    CONSTRAINT ai_cache_target_bounded CHECK (((char_length(target_id) >= 1) AND (char_length(target_id) <= 200))),
-    CONSTRAINT ai_cache_type_known CHECK ((cache_type = ANY (ARRAY['app2_finance'::text, 'app2a_finance_area'::text, 'app3_clue'::text, 'app4_analysis'::text, 'app5_tactics'::text, 'app6_note_analysis'::text, 'app7_customer_analysis'::text, 'app8_clue_consolidated'::text])))
+    CONSTRAINT ai_cache_target_bounded CHECK (((char_length(target_id) >= 1) AND (char_length(target_id) <= 200)))
 );
 COMMENT ON TABLE biz.ai_cache IS 'Results of the apps; the newest 20,000 per app and site are kept';
 COMMENT ON COLUMN biz.ai_cache.cache_type IS 'Name of the app';
@@ -682,6 +681,12 @@ CREATE TABLE biz.ai_usage_days (
 WITH (fillfactor='50');
 COMMENT ON TABLE biz.ai_usage_days IS 'Usage of a site''s budgets by day: the sum of biz.ai_usage_daily over all apps';
 COMMENT ON COLUMN biz.ai_usage_days.tokens IS 'Charged, or reserved by runs that have not ended';
+CREATE TABLE biz.app_types (
+    name text NOT NULL,
+    comment text NOT NULL
+);
+COMMENT ON TABLE biz.app_types IS 'The apps: values of app_type and cache_type. Parlor''s code has the same list';
+COMMENT ON COLUMN biz.app_types.comment IS 'What the app makes';
 CREATE TABLE biz.bot_grants (
     bot_id uuid NOT NULL,
     user_id bigint NOT NULL,
@@ -949,6 +954,8 @@ ALTER TABLE ONLY biz.ai_usage_daily
     ADD CONSTRAINT ai_usage_daily_pkey PRIMARY KEY (site_id, day, app_type);
 ALTER TABLE ONLY biz.ai_usage_days
     ADD CONSTRAINT ai_usage_days_pkey PRIMARY KEY (site_id, day);
+ALTER TABLE ONLY biz.app_types
+    ADD CONSTRAINT app_types_pkey PRIMARY KEY (name);
 ALTER TABLE ONLY biz.bot_grants
     ADD CONSTRAINT bot_grants_pkey PRIMARY KEY (bot_id, user_id);
 ALTER TABLE ONLY biz.bots
@@ -1060,11 +1067,15 @@ CREATE TRIGGER count_inserted AFTER INSERT ON biz.ai_cache REFERENCING NEW TABLE
 ALTER TABLE ONLY biz.ai_admin_audit
     ADD CONSTRAINT ai_admin_audit_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
 ALTER TABLE ONLY biz.ai_apps
+    ADD CONSTRAINT ai_apps_app_type_fkey FOREIGN KEY (app_type) REFERENCES biz.app_types(name);
+ALTER TABLE ONLY biz.ai_apps
     ADD CONSTRAINT ai_apps_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
 ALTER TABLE ONLY biz.ai_batches
     ADD CONSTRAINT ai_batches_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
 ALTER TABLE ONLY biz.ai_budgets
     ADD CONSTRAINT ai_budgets_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
+ALTER TABLE ONLY biz.ai_cache
+    ADD CONSTRAINT ai_cache_cache_type_fkey FOREIGN KEY (cache_type) REFERENCES biz.app_types(name);
 ALTER TABLE ONLY biz.ai_cache
     ADD CONSTRAINT ai_cache_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
 ALTER TABLE ONLY biz.ai_cache_sizes

@@ -98,9 +98,12 @@ pub fn specs(
 ) -> Vec<FunctionSpec> {
     let mut variables: Vec<(String, String)> = FORWARDED
         .iter()
-        .copied()
+        .map(|name| (*name).to_owned())
         .chain(App::ALL.map(App::variable))
-        .filter_map(|name| Some((name.to_owned(), env.text(name)?.to_owned())))
+        .filter_map(|name| {
+            let value = env.text(&name)?.to_owned();
+            Some((name, value))
+        })
         .collect();
     variables.push((
         "DATABASE_URL".to_owned(),

@@ -210,7 +210,7 @@ pub(crate) async fn with_upstream(env: &Env) -> Result<(Env, Option<Simulator>),
         .with("DASHSCOPE_BASE_URL", &simulator.base_url());
     let env = App::ALL
         .into_iter()
-        .fold(env, |env, app| env.with(app.variable(), app.name()));
+        .fold(env, |env, app| env.with(&app.variable(), app.name()));
     Ok((env, Some(simulator)))
 }
 

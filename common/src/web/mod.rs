@@ -3,6 +3,7 @@
 mod accept;
 mod admin_lists;
 mod ai_label;
+mod app_words;
 mod boundary;
 mod cors;
 mod error_response;
@@ -18,6 +19,7 @@ mod references;
 pub use accept::ListFormat;
 pub use admin_lists::alert_group;
 pub use ai_label::AI_LABEL;
+pub use app_words::{AnyApp, AppInBatches, AppWithResults};
 pub use boundary::{Deadline, RequestId, boundary, method_not_allowed, not_found};
 pub use cors::{Cors, hide_rules};
 pub use error_response::{CONTENT_BLOCKED, ErrorFormat};

@@ -98,7 +98,7 @@ pub struct Setup {
     pub behind_proxy: bool,
     pub timeouts: dashscope::Timeouts,
     pub retries: dashscope::Retries,
-    pub app_ids: Vec<(&'static str, &'static str)>,
+    pub app_ids: Vec<(String, &'static str)>,
 }
 
 impl Default for Setup {

@@ -457,7 +457,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("from biz.openers", "1, 'board-finance', null"),
     ("block_message(", "1, 5, true"),
     ("select user_id from biz.ai_messages", "1, 5"),
-    ("select cache_type::text", "1, 7"),
+    ("select cache_type, target_id", "1, 7"),
     (
         "insert into biz.ai_reports",
         "1, 7, 'message', 5, 'other', 'x', 15",
