@@ -26,7 +26,7 @@ pub use failures::{
     AdminProblem, BodyFailures, ErrorBody, Failures, ItemFailures, Problem, QueryFailures,
     SessionProblem, error_schemas,
 };
-pub use feedback::{FeedbackBody, GivenFeedback};
+pub use feedback::{FeedbackBody, GivenFeedback, GivenRating};
 pub use json::Json;
 pub use paging::AdminPage;
 pub use query::{HeaderText, PathText, QueryText, uuid};

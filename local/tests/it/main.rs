@@ -50,6 +50,7 @@ mod feedback;
 mod functions;
 mod gateway_twin;
 mod idempotency;
+mod insight_feedback;
 mod insights;
 mod job_faults;
 mod jobs;
