@@ -15,7 +15,7 @@ use common::{
         replies::{ChatLimits, Replies},
     },
     dashscope::{self, DashScope},
-    governance::{apps::AppIds, auth::JwtSecrets, reports::ReportRules},
+    governance::{apps::AppIds, auth::JwtSecrets, notice::Notice, reports::ReportRules},
     insights::{insight::Insights, jobs::JobLimits},
     platform::{
         db::{self, DatabaseConfig},
@@ -248,6 +248,7 @@ pub fn idle_state() -> Result<gateway::AppState, AnyError> {
         queue: JobQueue::none(),
         limits: SendLimits::from_env(&nothing)?,
         reports: ReportRules::from_env(&nothing)?,
+        notice: Notice::from_env(&nothing)?,
         cors: Cors::closed(),
     })
 }

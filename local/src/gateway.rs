@@ -5,6 +5,7 @@ use common::{
     chat::{messages::SendLimits, replies::Replies},
     governance::{
         auth::{Callers, JwtSecrets},
+        notice::Notice,
         reports::ReportRules,
     },
     insights::insight::Insights,
@@ -31,6 +32,8 @@ pub struct AppState {
     pub limits: SendLimits,
     /// Time limit of answers to reports.
     pub reports: ReportRules,
+    /// What is published about the AI.
+    pub notice: Notice,
     pub cors: Cors,
 }
 
@@ -44,6 +47,7 @@ pub fn functions(state: &AppState) -> Vec<(&'static str, OpenApiRouter)> {
         queue,
         limits,
         reports,
+        notice,
         cors: _,
     } = state.clone();
     let callers = Callers::new(secrets, db.clone());
@@ -58,7 +62,7 @@ pub fn functions(state: &AppState) -> Vec<(&'static str, OpenApiRouter)> {
         ),
         (
             "admin-runs",
-            admin_runs::router(db.clone(), callers.clone()),
+            admin_runs::router(db.clone(), callers.clone(), notice.label.clone()),
         ),
         (
             "cache-invalidate",
@@ -66,7 +70,7 @@ pub fn functions(state: &AppState) -> Vec<(&'static str, OpenApiRouter)> {
         ),
         (
             "chat-history",
-            chat_history::router(db.clone(), callers.clone(), reports),
+            chat_history::router(db.clone(), callers.clone(), reports, notice.clone()),
         ),
         (
             "chat-messages",
@@ -76,7 +80,10 @@ pub fn functions(state: &AppState) -> Vec<(&'static str, OpenApiRouter)> {
             "chat-sessions",
             chat_sessions::router(db, callers.clone(), queue, limits),
         ),
-        ("chat-stream", chat_stream::router(callers.clone(), replies)),
+        (
+            "chat-stream",
+            chat_stream::router(callers.clone(), replies, notice.label.clone()),
+        ),
         ("insights", insights::router(callers, insights)),
     ]
 }

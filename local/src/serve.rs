@@ -13,6 +13,7 @@ use common::{
     governance::{
         apps::{self, App},
         auth::JwtSecrets,
+        notice::Notice,
         reports::ReportRules,
         runs::Retention,
     },
@@ -191,6 +192,7 @@ async fn build_state(
         queue,
         limits: SendLimits::from_env(env)?,
         reports: ReportRules::from_env(env)?,
+        notice: Notice::from_env(env)?,
         cors: Cors::from_env(env)?,
     };
     Ok((state, worker))

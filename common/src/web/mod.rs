@@ -2,7 +2,6 @@
 
 mod accept;
 mod admin_lists;
-mod ai_label;
 mod boundary;
 mod cors;
 mod error_response;
@@ -17,7 +16,6 @@ mod references;
 
 pub use accept::ListFormat;
 pub use admin_lists::alert_group;
-pub use ai_label::AI_LABEL;
 pub use boundary::{Deadline, RequestId, boundary, method_not_allowed, not_found};
 pub use cors::{Cors, hide_rules};
 pub use error_response::{CONTENT_BLOCKED, ErrorFormat};

@@ -15,7 +15,10 @@ mod user_data;
 use axum::extract::FromRef;
 use common::{
     Result,
-    governance::auth::{Callers, JwtSecrets},
+    governance::{
+        auth::{Callers, JwtSecrets},
+        notice::AiLabel,
+    },
     platform::{
         db::{self, DatabaseConfig, Db},
         env::{ConfigError, Env},
@@ -30,10 +33,11 @@ const PAGE_SIZE: i64 = 20;
 struct AppState {
     db: Db,
     callers: Callers,
+    label: AiLabel,
 }
 
 /// The function's routes.
-pub fn router(db: Db, callers: Callers) -> OpenApiRouter {
+pub fn router(db: Db, callers: Callers, label: AiLabel) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(alerts::list_alerts))
         .routes(routes!(alerts::acknowledge_alert))
@@ -46,7 +50,7 @@ pub fn router(db: Db, callers: Callers) -> OpenApiRouter {
         .routes(routes!(user_data::delete_user_data))
         .routes(routes!(list::list_runs))
         .routes(routes!(details::show_run))
-        .with_state(AppState { db, callers })
+        .with_state(AppState { db, callers, label })
 }
 
 /// Builds the routes, configured by the environment.
@@ -54,5 +58,6 @@ pub async fn from_env(env: Env) -> Result<OpenApiRouter, ConfigError> {
     let (database, secrets) =
         tokio::try_join!(DatabaseConfig::from_env(&env), JwtSecrets::from_env(&env))?;
     let db = db::connect_lazy(&database)?;
-    Ok(router(db.clone(), Callers::new(secrets, db)))
+    let callers = Callers::new(secrets, db.clone());
+    Ok(router(db, callers, AiLabel::from_env(&env)))
 }

@@ -115,7 +115,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ),
     (
         "making.job_id, making.is_leased",
-        "1, '{app3_clue,app8_clue_consolidated}', '{member:7,member:7}', '{clue,null}'",
+        "1, '{app3_clue,app8_clue_consolidated}', '{member:7,member:7}', '{clue,null}', 7",
     ),
     (
         "is_forced, urgency, requested_by, dedup_key)",
@@ -130,7 +130,7 @@ const EXAMPLES: &[(&str, &str)] = &[
         "delete from biz.ai_result_failures f using unnest",
         "1, '{app3_clue}', '{member:7}'",
     ),
-    ("from biz.ai_cache asked", "1, 7, 10"),
+    ("from biz.ai_cache asked", "1, 7, 10, 7"),
     ("left(content, $3) || $4", "1, 1000000, 0, '你好', 30"),
     ("where r.site_id = s.id and r.alert_status is not null", "1"),
     ("from budget_of($1)\n", "1"),
@@ -293,7 +293,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ),
     (
         "from finish_reply(",
-        "1, 1000000, 1000000, date_trunc('month', now()), 'complete', 0, '你好', \
+        "1, 1000000, 1000000, date_trunc('month', now()), 'complete', 0, '你好', false, null, \
          '{\"status\": \"success\", \"tokens_in\": 10, \"tokens_out\": 20, \"unknown_tries\": 1, \"usage_implausible\": false, \"session_lost\": false, \
          \"latency_ms\": 900, \"attempts\": 1, \"circuit\": \"success\"}'",
     ),
@@ -430,6 +430,7 @@ const EXAMPLES: &[(&str, &str)] = &[
         "1, 1, '00000000-0000-4000-8000-0000000000b1'",
     ),
     ("from biz.openers", "1, 'board-finance', null"),
+    ("from biz.ai_notices", "1"),
     ("block_message(", "1, 5, true"),
     ("select user_id from biz.ai_messages", "1, 5"),
     ("select cache_type::text", "1, 7"),
