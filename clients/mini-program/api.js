@@ -19,8 +19,8 @@ function createApi(call) {
       get(`/chat/${chatId}/messages`, { order: 'desc', page_size: 50, ...query }),
 
     /**
-     * `change`: `title` (1–100 characters), `pinned`. Returns the changed conversation. `PUT` is the
-     * same as `PATCH`, which `wx.request` lacks.
+     * `change`: `title` (1–100 characters), `pinned`. Returns the changed conversation. `PUT` is
+     * the same as `PATCH`, which `wx.request` lacks.
      */
     change: (chatId, change) => put(`/chat/${chatId}`, change),
 

@@ -63,8 +63,8 @@ function createChat(options) {
   }
 
   /**
-   * Replaces the last reply with a new one. `use` may have the callbacks of `send`, `sourcePage` and
-   * `pageContext`.
+   * Replaces the last reply with a new one. `use` may have the callbacks of `send`, `sourcePage`
+   * and `pageContext`.
    */
   function regenerate(chatId, use = {}) {
     const { sourcePage, pageContext } = use;

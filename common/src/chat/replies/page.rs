@@ -1,5 +1,5 @@
-//! The facts and the ready results of the page on which a question is asked. Both are read while the
-//! message is stored. The call waits for them 800 ms at most.
+//! The facts and the ready results of the page on which a question is asked. Both are read while
+//! the message is stored. The call waits for them 800 ms at most.
 
 use std::time::Duration;
 
