@@ -15,7 +15,7 @@ use common::{
         replies::{ChatLimits, Replies},
     },
     dashscope::{self, DashScope},
-    governance::{apps::AppIds, auth::JwtSecrets, reports::ReportRules},
+    governance::{apps::AppIds, auth::JwtSecrets, notice::Notice, reports::ReportRules},
     insights::{insight::Insights, jobs::JobLimits},
     platform::{
         db::{self, DatabaseConfig},
@@ -249,6 +249,7 @@ pub fn idle_state() -> Result<gateway::AppState, AnyError> {
         limits: SendLimits::from_env(&nothing)?,
         reports: ReportRules::from_env(&nothing)?,
         ids: AppIds::default(),
+        notice: Notice::from_env(&nothing)?,
         cors: Cors::closed(),
     })
 }

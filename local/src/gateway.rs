@@ -6,6 +6,7 @@ use common::{
     governance::{
         apps::AppIds,
         auth::{Callers, JwtSecrets},
+        notice::Notice,
         reports::ReportRules,
     },
     insights::insight::Insights,
@@ -34,6 +35,8 @@ pub struct AppState {
     pub reports: ReportRules,
     /// Application ids of the environment.
     pub ids: AppIds,
+    /// What is published about the AI.
+    pub notice: Notice,
     pub cors: Cors,
 }
 
@@ -48,6 +51,7 @@ pub fn functions(state: &AppState) -> Vec<(&'static str, OpenApiRouter)> {
         limits,
         reports,
         ids,
+        notice,
         cors: _,
     } = state.clone();
     let callers = Callers::new(secrets, db.clone());
@@ -62,7 +66,7 @@ pub fn functions(state: &AppState) -> Vec<(&'static str, OpenApiRouter)> {
         ),
         (
             "admin-runs",
-            admin_runs::router(db.clone(), callers.clone()),
+            admin_runs::router(db.clone(), callers.clone(), notice.label.clone()),
         ),
         (
             "admin-settings",
@@ -74,7 +78,7 @@ pub fn functions(state: &AppState) -> Vec<(&'static str, OpenApiRouter)> {
         ),
         (
             "chat-history",
-            chat_history::router(db.clone(), callers.clone(), reports),
+            chat_history::router(db.clone(), callers.clone(), reports, notice.clone()),
         ),
         (
             "chat-messages",
@@ -84,7 +88,10 @@ pub fn functions(state: &AppState) -> Vec<(&'static str, OpenApiRouter)> {
             "chat-sessions",
             chat_sessions::router(db, callers.clone(), queue, limits),
         ),
-        ("chat-stream", chat_stream::router(callers.clone(), replies)),
+        (
+            "chat-stream",
+            chat_stream::router(callers.clone(), replies, notice.label.clone()),
+        ),
         ("insights", insights::router(callers, insights)),
     ]
 }

@@ -13,6 +13,7 @@ use common::{
     governance::{
         apps::{self, App},
         auth::JwtSecrets,
+        notice::Notice,
         reports::ReportRules,
         runs::Retention,
     },
@@ -193,6 +194,7 @@ async fn build_state(
         limits: SendLimits::from_env(env)?,
         reports: ReportRules::from_env(env)?,
         ids: app_ids,
+        notice: Notice::from_env(env)?,
         cors: Cors::from_env(env)?,
     };
     Ok((state, worker))

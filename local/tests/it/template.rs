@@ -50,10 +50,15 @@ const SECRETS: [(&str, &str, &str, &str); 3] = [
 /// Variables that a function validates when it starts. A function reads a variable if it fails to
 /// start with [`NONSENSE`] in it.
 const CHECKED: &[&str] = &[
+    "AI_AGREEMENT_URL",
+    "AI_MODELS",
     "CHAT_MAX_STREAMS",
     "CHAT_RATE_PER_MINUTE",
     "CHAT_RESERVED_TOKENS",
     "COMPLAINT_DAYS",
+    "COMPLAINT_EMAIL",
+    "COMPLAINT_PHONE",
+    "COMPLAINT_URL",
     "CORS_ALLOWED_ORIGINS",
     "DASHSCOPE_BASE_URL",
     "DASHSCOPE_FIRST_TOKEN_SECONDS",
@@ -74,6 +79,9 @@ const OF_THE_PROCESS: [&str; 3] = [
     "METRICS_NAMESPACE",
     "RUST_LOG",
 ];
+
+/// The functions that label AI texts.
+const LABELS: [&str; 3] = ["admin-runs", "chat-history", "chat-stream"];
 
 /// The functions that wake job workers.
 const WAKE: [&str; 6] = [
@@ -398,13 +406,19 @@ async fn each_function_has_exactly_the_variables_it_reads() {
                 read.extend(App::ALL.map(App::variable));
             }
         }
-        if function == "insights" {
-            // Apps without an application id are shown as disabled.
+        if ["chat-stream", "insights"].contains(&function) {
+            // Results of apps without an application id are shown as disabled, or not used.
             let apps = App::ALL.into_iter().filter(|app| *app != App::Chat);
             read.extend(apps.map(App::variable));
         }
         if function == "admin-settings" {
             read.extend(App::ALL.map(App::variable));
+        }
+        if LABELS.contains(&function) {
+            read.insert("AI_LABEL");
+        }
+        if read.contains("AI_MODELS") {
+            read.insert("AI_PROVIDER");
         }
         if WAKE.contains(&function) {
             read.insert("JOB_QUEUE_URL".to_owned());

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::types::Json;
 
-use super::{LEASE, State, page::EXPECTED_FACTS_CHARS};
+use super::{LEASE, State, page::expected_chars};
 use crate::{
     chat::{
         messages::{ClientMessageId, Content},
@@ -159,7 +159,8 @@ pub(super) async fn begin(
     app_id: Option<&str>,
     limits: ChatLimits,
 ) -> Result<BeginOutcome> {
-    let page_chars = message.page.as_ref().map_or(0, |_| EXPECTED_FACTS_CHARS);
+    let page_chars = message.page.as_ref().map_or(0, expected_chars);
+    let page_chars = i64::try_from(page_chars).unwrap_or(i64::MAX);
     let begun = async {
         let (mut connection, until) = db.acquire_in_time().await?;
         sqlx::query!(

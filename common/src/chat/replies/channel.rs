@@ -134,6 +134,8 @@ mod tests {
         Event::Done {
             state: State::Complete,
             tokens_used: None,
+            finish_reason: None,
+            card: None,
         }
     }
 

@@ -2,9 +2,10 @@
 
 use sqlx::types::Json;
 
-use super::State;
+use super::{FinishReason, State};
 use crate::{
     governance::runs::{Run, RunEnd},
+    insights::insight::ReferenceCard,
     platform::{
         db::{Db, StatementTimeout},
         error::Result,
@@ -19,6 +20,10 @@ pub(super) struct ReplyEnd {
     pub saved: usize,
     /// The text after these characters.
     pub unsaved: String,
+    /// `None` if the reply did not end by itself.
+    pub finish_reason: Option<FinishReason>,
+    /// The insight that the prompt contained.
+    pub card: Option<ReferenceCard>,
     pub run: RunEnd,
 }
 
@@ -44,7 +49,7 @@ pub(super) async fn finish(
     let row = sqlx::query!(
         r#"
         select applied as "applied!", state as "state!", circuit
-        from finish_reply($1, $2, $3, $4, $5, $6, $7, $8)
+        from finish_reply($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
         "#,
         site_id,
         message_id,
@@ -53,6 +58,8 @@ pub(super) async fn finish(
         end.state.name(),
         i32::try_from(end.saved).unwrap_or(i32::MAX),
         end.unsaved,
+        end.finish_reason.map(FinishReason::is_cut),
+        end.card.as_ref().map(Json) as _,
         Json(&end.run) as _,
     )
     .fetch_one(db)

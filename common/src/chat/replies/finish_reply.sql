@@ -18,6 +18,8 @@ create function finish_reply(
     p_state text,
     p_saved_chars integer,
     p_unsaved text,
+    p_is_cut boolean,
+    p_card jsonb,
     p_end jsonb
 ) returns finished_reply language plpgsql as $$
 declare
@@ -37,6 +39,8 @@ begin
         state = p_state,
         tokens_used = e.tokens_in + e.tokens_out,
         doc_references = nullif(e.doc_references, '[]'),
+        is_cut = p_is_cut,
+        reference_card = p_card,
         error_code = case when p_state in ('failed', 'interrupted') then e.error_code end,
         lease_until = null,
         finished_at = v_now

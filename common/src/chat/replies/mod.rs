@@ -85,6 +85,25 @@ words! {
     }
 }
 
+words! {
+    /// Why a complete reply ended, as in the API.
+    pub enum FinishReason {
+        Stop = "stop",
+        /// At the length limit of the model. The column `is_cut` is true.
+        Length = "length",
+    }
+}
+
+impl FinishReason {
+    const fn is_cut(self) -> bool {
+        matches!(self, Self::Length)
+    }
+
+    const fn of_column(is_cut: bool) -> Self {
+        if is_cut { Self::Length } else { Self::Stop }
+    }
+}
+
 /// Cause of an early end, for the `error` event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
@@ -216,7 +235,7 @@ impl Replies {
         .unwrap_or(began);
         let (context, owner) = (Arc::clone(&self.0), caller.clone());
         let (start, receiver) = relay::run_detached(async move {
-            let mut page = Page::of(message.page.as_ref(), &context.db, &owner);
+            let mut page = Page::of(message.page.as_ref(), &context, &owner);
             let app_id = context.app_ids.find(App::Chat);
             let storing = begin::begin(&context.db, &owner, &message, app_id, context.limits);
             match page.fetch_during(storing).await? {

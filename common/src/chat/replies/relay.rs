@@ -7,7 +7,7 @@ use futures_util::FutureExt as _;
 use tokio::time::{Instant, sleep_until};
 
 use super::{
-    DEADLINE_MARGIN, Event, Failure, ReplyContext, State,
+    DEADLINE_MARGIN, Event, Failure, FinishReason, ReplyContext, State,
     begin::PreparedReply,
     channel::Sender,
     checkpoint_writer::CheckpointWriter,
@@ -67,6 +67,7 @@ pub(super) fn spawn(
         progress: ProgressEvents::new(),
         until,
         end: RunEnd::default(),
+        finish_reason: None,
         upstream_time: None,
     };
     #[expect(
@@ -87,6 +88,8 @@ struct Relay {
     until: Instant,
     /// The end of the run, filled step by step.
     end: RunEnd,
+    /// Why the answer ended, if it ended by itself.
+    finish_reason: Option<FinishReason>,
     /// Duration of all DashScope calls together. `None` if there was no call.
     upstream_time: Option<Duration>,
 }
@@ -114,7 +117,7 @@ impl Relay {
                 role: self.caller.role.name(),
                 nickname: &self.caller.nickname,
                 content: &self.prepared.content,
-                page: self.page.facts(),
+                page: self.page.context(),
             });
             let outcome = self.ask(&call, began).await;
             let repeat = match &outcome {
@@ -189,6 +192,10 @@ impl Relay {
                 self.pass_on(&text, began);
             }
         }
+        if let Outcome::Complete = outcome {
+            let reason = stream.finish_reason().and_then(FinishReason::parse);
+            self.finish_reason = Some(reason.unwrap_or(FinishReason::Stop));
+        }
         self.end.doc_references = stream.references().to_vec();
         self.end.add_spent(stream.spent());
         self.end.session_id = stream.session_id().map(str::to_owned);
@@ -236,6 +243,8 @@ impl Relay {
             Some(Failure::ContentBlocked) => (0, String::new()),
             _ => (saved, unsaved),
         };
+        let card = self.page.card();
+        let card = card.filter(|_| saved > 0 || !unsaved.is_empty());
         if saved == 0 && unsaved.is_empty() {
             self.end.doc_references.clear();
         }
@@ -250,6 +259,8 @@ impl Relay {
             state,
             saved,
             unsaved,
+            finish_reason: self.finish_reason,
+            card,
             run: std::mem::take(&mut self.end),
         };
         // Retry until shortly before the function ends, because the text exists only in memory.
@@ -296,6 +307,8 @@ impl Relay {
             (Ok(_), None) => Event::Done {
                 state: end.state,
                 tokens_used: end.run.usage().map(|usage| usage.total()),
+                finish_reason: end.finish_reason,
+                card: end.card.clone(),
             },
             (Ok(_), Some(failure)) => Event::Broken {
                 state: end.state,

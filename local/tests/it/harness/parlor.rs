@@ -18,6 +18,7 @@ use common::{
     governance::{
         apps::{App, AppIds},
         auth::{JwtSecrets, User},
+        notice::Notice,
         reports::ReportRules,
     },
     insights::{
@@ -203,6 +204,7 @@ impl Parlor {
             limits: SendLimits::from_env(&env).unwrap(),
             reports: ReportRules::from_env(&env).unwrap(),
             ids: app_ids,
+            notice: Notice::from_env(&env).unwrap(),
             cors: Cors::from_env(&env).unwrap(),
         };
         let app = gateway::app(&tools);

@@ -115,7 +115,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ),
     (
         "making.job_id, making.is_leased",
-        "1, '{app3_clue,app8_clue_consolidated}', '{member:7,member:7}', '{clue,null}'",
+        "1, '{app3_clue,app8_clue_consolidated}', '{member:7,member:7}', '{clue,null}', 7",
     ),
     (
         "is_forced, urgency, requested_by, dedup_key)",
@@ -130,7 +130,7 @@ const EXAMPLES: &[(&str, &str)] = &[
         "delete from biz.ai_result_failures f using unnest",
         "1, '{app3_clue}', '{member:7}'",
     ),
-    ("from biz.ai_cache asked", "1, 7, 10"),
+    ("from biz.ai_cache asked", "1, 7, 10, 7"),
     ("left(content, $3) || $4", "1, 1000000, 0, '你好', 30"),
     ("where r.site_id = s.id and r.alert_status is not null", "1"),
     ("from budget_of($1)\n", "1"),
@@ -293,7 +293,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ),
     (
         "from finish_reply(",
-        "1, 1000000, 1000000, date_trunc('month', now()), 'complete', 0, '你好', \
+        "1, 1000000, 1000000, date_trunc('month', now()), 'complete', 0, '你好', false, null, \
          '{\"status\": \"success\", \"tokens_in\": 10, \"tokens_out\": 20, \"unknown_tries\": 1, \"usage_implausible\": false, \"session_lost\": false, \
          \"latency_ms\": 900, \"attempts\": 1, \"circuit\": \"success\"}'",
     ),
@@ -393,6 +393,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("where message_count = 0 and last_active_at", "86400, 1000"),
     ("delete from biz.ai_conversations", "'{2147483647}'"),
     ("remove_empty_conversations(", "1, 1, 50"),
+    ("cache_type::text as \"app!\", target_id, prompt_version", "1, 1"),
     ("insert into biz.user_data_deletions", "1, 3, 1, false"),
     (
         "select id, name, timezone, runtime_mode as mode from biz.sites",
@@ -455,9 +456,9 @@ const EXAMPLES: &[(&str, &str)] = &[
         "1, 1, '00000000-0000-4000-8000-0000000000b1'",
     ),
     ("from biz.openers", "1, 'board-finance', null"),
+    ("from biz.ai_notices", "1"),
     ("block_message(", "1, 5, true"),
     ("select user_id from biz.ai_messages", "1, 5"),
-    ("select cache_type, target_id", "1, 7"),
     (
         "insert into biz.ai_reports",
         "1, 7, 'message', 5, 'other', 'x', 15",
