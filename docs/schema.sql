@@ -93,15 +93,16 @@ COMMENT ON COLUMN biz.agents.deleted_at IS 'Time of deletion; the row and its co
 COMMENT ON COLUMN biz.agents.fallback_application_id IS 'Called once, with the history, if the circuit of app_id is open or if it throttles';
 CREATE TABLE biz.ai_admin_audit (
     id bigint NOT NULL,
-    site_id bigint NOT NULL,
+    site_id bigint,
     user_id bigint NOT NULL,
     action text NOT NULL,
     object_id text,
     details jsonb DEFAULT '{}'::jsonb NOT NULL,
     created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
-    CONSTRAINT ai_admin_audit_action_known CHECK ((action = ANY (ARRAY['budget.set'::text, 'runtime_context.set'::text, 'alert.acknowledge'::text, 'alert.ignore'::text, 'trigger_job.create'::text, 'trigger_job.retry'::text, 'trigger_job.cancel'::text, 'trigger_job.run_now'::text, 'batch.estimate'::text, 'batch.confirm'::text, 'batch.cancel'::text, 'cache.invalidate'::text, 'message.block'::text, 'message.unblock'::text, 'report.resolve'::text])))
+    CONSTRAINT ai_admin_audit_action_known CHECK ((action = ANY (ARRAY['budget.set'::text, 'runtime_context.set'::text, 'alert.acknowledge'::text, 'alert.ignore'::text, 'trigger_job.create'::text, 'trigger_job.retry'::text, 'trigger_job.cancel'::text, 'trigger_job.run_now'::text, 'batch.estimate'::text, 'batch.confirm'::text, 'batch.cancel'::text, 'cache.invalidate'::text, 'message.block'::text, 'message.unblock'::text, 'report.resolve'::text, 'moderation_word.create'::text, 'moderation_word.delete'::text])))
 );
 COMMENT ON TABLE biz.ai_admin_audit IS 'Changes by admins, written in the transaction of the change';
+COMMENT ON COLUMN biz.ai_admin_audit.site_id IS 'Null: a change for all sites';
 COMMENT ON COLUMN biz.ai_admin_audit.user_id IS 'The admin; not a foreign key, because the row must outlive its user';
 COMMENT ON COLUMN biz.ai_admin_audit.object_id IS 'The run, job or batch that was changed, if there is one';
 COMMENT ON COLUMN biz.ai_admin_audit.details IS 'Parameters and result of the change';
@@ -380,6 +381,7 @@ CREATE TABLE biz.ai_messages (
     doc_references jsonb,
     blocked_at timestamp with time zone,
     superseded_at timestamp with time zone,
+    moderation jsonb,
     CONSTRAINT ai_messages_streaming_is_leased CHECK ((((state)::text = 'streaming'::text) = (lease_until IS NOT NULL)))
 );
 ALTER TABLE ONLY biz.ai_messages ALTER COLUMN content SET COMPRESSION lz4;
@@ -397,6 +399,7 @@ COMMENT ON COLUMN biz.ai_messages.content_type IS 'Format for display: markdown 
 COMMENT ON COLUMN biz.ai_messages.doc_references IS 'Documents that the reply cites: a list of {index, title, url, page}, sorted by index; null if it cites none';
 COMMENT ON COLUMN biz.ai_messages.blocked_at IS 'When an admin blocked the message: lists show a fixed text, and no prompt contains it';
 COMMENT ON COLUMN biz.ai_messages.superseded_at IS 'When a newer exchange replaced the message; it is in no list and no prompt';
+COMMENT ON COLUMN biz.ai_messages.moderation IS 'Verdicts of moderation, without texts: a list of service, result, labels and traceId; null: not checked';
 ALTER TABLE biz.ai_messages ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME biz.ai_messages_id_seq
     START WITH 1
@@ -710,6 +713,27 @@ CREATE TABLE biz.function_schemas (
 );
 COMMENT ON TABLE biz.function_schemas IS 'Schemas of functions, one per deployed build; the sweep drops old ones';
 COMMENT ON COLUMN biz.function_schemas.loaded_at IS 'When db-migrate last deployed the build';
+CREATE TABLE biz.moderation_words (
+    id bigint NOT NULL,
+    site_id bigint,
+    word text NOT NULL,
+    normal text NOT NULL,
+    created_by bigint NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT moderation_words_normal_length CHECK (((char_length(normal) >= 1) AND (char_length(normal) <= 64)))
+);
+COMMENT ON TABLE biz.moderation_words IS 'Words that block a message or a reply that contains them';
+COMMENT ON COLUMN biz.moderation_words.site_id IS 'Null: in force at all sites';
+COMMENT ON COLUMN biz.moderation_words.normal IS 'The word as texts are compared: NFKC, folded case, no spaces and no punctuation';
+COMMENT ON COLUMN biz.moderation_words.created_by IS 'The admin; not a foreign key, because the row must outlive its user';
+ALTER TABLE biz.moderation_words ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME biz.moderation_words_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
 CREATE TABLE biz.openers (
     id bigint NOT NULL,
     site_id bigint,
@@ -767,6 +791,7 @@ CREATE TABLE biz.users (
     listed_conversations bigint DEFAULT 0 NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     listed_sessions bigint DEFAULT 0 NOT NULL,
+    openid text,
     CONSTRAINT users_admin_has_no_site CHECK (((role = 'admin'::text) = (site_id IS NULL))),
     CONSTRAINT users_listed_conversations_counted CHECK ((listed_conversations >= 0)),
     CONSTRAINT users_listed_sessions_counted CHECK ((listed_sessions >= 0)),
@@ -777,6 +802,7 @@ COMMENT ON TABLE biz.users IS 'Staff of one site; a platform admin has no site';
 COMMENT ON COLUMN biz.users.status IS 'Only approved users may call the API';
 COMMENT ON COLUMN biz.users.listed_conversations IS 'Number of conversations with at least one message: the total of the history list, which therefore does not count rows';
 COMMENT ON COLUMN biz.users.listed_sessions IS 'Number of conversations with a bot: the total of the list of sessions, which therefore does not count rows';
+COMMENT ON COLUMN biz.users.openid IS 'Id of the user in the mini-program, for the moderation by WeChat; null: not checked there';
 ALTER TABLE biz.users ALTER COLUMN id ADD GENERATED BY DEFAULT AS IDENTITY (
     SEQUENCE NAME biz.users_id_seq
     START WITH 1
@@ -785,6 +811,15 @@ ALTER TABLE biz.users ALTER COLUMN id ADD GENERATED BY DEFAULT AS IDENTITY (
     NO MAXVALUE
     CACHE 1
 );
+CREATE TABLE biz.wechat_tokens (
+    app_id text NOT NULL,
+    access_token text,
+    expires_at timestamp with time zone,
+    fetching_until timestamp with time zone NOT NULL
+);
+COMMENT ON TABLE biz.wechat_tokens IS 'Access tokens of the WeChat API, shared by all function instances';
+COMMENT ON COLUMN biz.wechat_tokens.expires_at IS 'A minute before WeChat rejects the token';
+COMMENT ON COLUMN biz.wechat_tokens.fetching_until IS 'Until then, one instance fetches a token, and the others wait for it';
 CREATE TABLE dws.coach_daily (
     site_id bigint NOT NULL,
     coach_id bigint NOT NULL,
@@ -932,6 +967,10 @@ ALTER TABLE ONLY biz.bots
     ADD CONSTRAINT bots_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY biz.function_schemas
     ADD CONSTRAINT function_schemas_pkey PRIMARY KEY (name);
+ALTER TABLE ONLY biz.moderation_words
+    ADD CONSTRAINT moderation_words_normal_key UNIQUE NULLS NOT DISTINCT (normal, site_id);
+ALTER TABLE ONLY biz.moderation_words
+    ADD CONSTRAINT moderation_words_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY biz.openers
     ADD CONSTRAINT openers_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY biz.openers
@@ -940,6 +979,8 @@ ALTER TABLE ONLY biz.sites
     ADD CONSTRAINT sites_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY biz.users
     ADD CONSTRAINT users_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY biz.wechat_tokens
+    ADD CONSTRAINT wechat_tokens_pkey PRIMARY KEY (app_id);
 ALTER TABLE ONLY dws.coach_daily
     ADD CONSTRAINT coach_daily_pkey PRIMARY KEY (site_id, coach_id, business_date);
 ALTER TABLE ONLY dws.coach_task
@@ -1013,6 +1054,7 @@ CREATE INDEX ai_trigger_jobs_skipped_idx ON biz.ai_trigger_jobs USING btree (cre
 CREATE INDEX ai_trigger_jobs_waiting_idx ON biz.ai_trigger_jobs USING btree (waits_for, site_id, id) WHERE ((status = 'pending'::text) AND (waits_for IS NOT NULL));
 CREATE INDEX ai_usage_daily_app_idx ON biz.ai_usage_daily USING btree (site_id, app_type, day DESC);
 CREATE INDEX bots_site_id_idx ON biz.bots USING btree (site_id);
+CREATE INDEX moderation_words_list_idx ON biz.moderation_words USING btree (COALESCE(site_id, (0)::bigint), created_at DESC, id DESC);
 CREATE INDEX users_site_id_idx ON biz.users USING btree (site_id);
 CREATE INDEX coach_daily_date_idx ON dws.coach_daily USING btree (site_id, business_date);
 CREATE INDEX coach_task_coach_idx ON dws.coach_task USING btree (site_id, coach_id, assigned_on DESC);
@@ -1092,6 +1134,8 @@ ALTER TABLE ONLY biz.bots
     ADD CONSTRAINT bots_agent_id_fkey FOREIGN KEY (agent_id) REFERENCES biz.agents(id);
 ALTER TABLE ONLY biz.bots
     ADD CONSTRAINT bots_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
+ALTER TABLE ONLY biz.moderation_words
+    ADD CONSTRAINT moderation_words_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
 ALTER TABLE ONLY biz.openers
     ADD CONSTRAINT openers_bot_id_fkey FOREIGN KEY (bot_id) REFERENCES biz.bots(id);
 ALTER TABLE ONLY biz.openers

@@ -8,6 +8,7 @@ use common::{
         reports::ReportRules,
     },
     insights::insight::Insights,
+    moderation::Moderation,
     platform::{db::Db, sqs::JobQueue},
     web::{self, Cors},
 };
@@ -29,6 +30,8 @@ pub struct AppState {
     pub queue: JobQueue,
     /// Limits of messages to a bot.
     pub limits: SendLimits,
+    /// Checks of the messages to a bot.
+    pub moderation: Moderation,
     /// Time limit of answers to reports.
     pub reports: ReportRules,
     pub cors: Cors,
@@ -43,6 +46,7 @@ pub fn functions(state: &AppState) -> Vec<(&'static str, OpenApiRouter)> {
         insights,
         queue,
         limits,
+        moderation,
         reports,
         cors: _,
     } = state.clone();
@@ -74,7 +78,7 @@ pub fn functions(state: &AppState) -> Vec<(&'static str, OpenApiRouter)> {
         ),
         (
             "chat-sessions",
-            chat_sessions::router(db, callers.clone(), queue, limits),
+            chat_sessions::router(db, callers.clone(), queue, limits, moderation),
         ),
         ("chat-stream", chat_stream::router(callers.clone(), replies)),
         ("insights", insights::router(callers, insights)),

@@ -20,6 +20,7 @@ use common::{
         insight::Insights,
         jobs::{JobLimits, Worker},
     },
+    moderation::Moderation,
     platform::{db::Db, env::Env, sqs::JobQueue},
     web::Cors,
 };
@@ -169,12 +170,14 @@ async fn build_state(
     let secrets = JwtSecrets::new(secret, None)?;
     let (dashscope, app_ids) = apps::dashscope_from_env(env).await?;
     let queue = JobQueue::from_env(env);
+    let moderation = Moderation::from_env(env, &db).await?;
     let worker = session_replies::worker(
         db.clone(),
         dashscope.clone(),
         app_ids.clone(),
         JobLimits::from_env(env)?,
         queue.clone(),
+        moderation.clone(),
     );
     let insights = Insights::new(
         db.clone(),
@@ -182,7 +185,8 @@ async fn build_state(
         JobLimits::reserved_tokens(env)?,
         queue.clone(),
     );
-    let replies = Replies::new(db.clone(), dashscope, app_ids, ChatLimits::from_env(env)?);
+    let limits = ChatLimits::from_env(env)?;
+    let replies = Replies::new(db.clone(), dashscope, app_ids, limits, moderation.clone());
     let state = AppState {
         db,
         secrets,
@@ -190,6 +194,7 @@ async fn build_state(
         insights,
         queue,
         limits: SendLimits::from_env(env)?,
+        moderation,
         reports: ReportRules::from_env(env)?,
         cors: Cors::from_env(env)?,
     };

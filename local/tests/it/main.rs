@@ -58,6 +58,7 @@ mod layers;
 mod limits;
 mod metrics;
 mod migration;
+mod moderation;
 mod nul;
 mod openapi;
 mod outage;

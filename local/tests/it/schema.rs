@@ -13,7 +13,7 @@ use crate::harness::database::TestDatabase;
 /// A row for each table, in an order that foreign keys allow. `$n` is a different number each time.
 ///
 /// If a migration adds a requirement to a table, its insert here must be updated.
-const ROWS: [(&str, &str); 29] = [
+const ROWS: [(&str, &str); 31] = [
     (
         "sites",
         "insert into biz.sites (id, name) values ($n, 'site')",
@@ -124,6 +124,14 @@ const ROWS: [(&str, &str); 29] = [
     (
         "openers",
         "insert into biz.openers (site_id, texts) values ($n, '{hello}')",
+    ),
+    (
+        "moderation_words",
+        "insert into biz.moderation_words (site_id, word, normal, created_by) values ($n, 'word', 'word', $n)",
+    ),
+    (
+        "wechat_tokens",
+        "insert into biz.wechat_tokens (app_id, fetching_until) values ('app' || $n, now())",
     ),
     (
         "function_schemas",

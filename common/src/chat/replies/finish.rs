@@ -5,6 +5,7 @@ use sqlx::types::Json;
 use super::State;
 use crate::{
     governance::runs::{Run, RunEnd},
+    moderation::ExchangeVerdicts,
     platform::{
         db::{Db, StatementTimeout},
         error::Result,
@@ -19,6 +20,8 @@ pub(super) struct ReplyEnd {
     pub saved: usize,
     /// The text after these characters.
     pub unsaved: String,
+    /// What moderation says about the question and the reply.
+    pub verdicts: Option<ExchangeVerdicts>,
     pub run: RunEnd,
 }
 
@@ -44,7 +47,7 @@ pub(super) async fn finish(
     let row = sqlx::query!(
         r#"
         select applied as "applied!", state as "state!", circuit
-        from finish_reply($1, $2, $3, $4, $5, $6, $7, $8)
+        from finish_reply($1, $2, $3, $4, $5, $6, $7, $8, $9)
         "#,
         site_id,
         message_id,
@@ -54,6 +57,7 @@ pub(super) async fn finish(
         i32::try_from(end.saved).unwrap_or(i32::MAX),
         end.unsaved,
         Json(&end.run) as _,
+        end.verdicts.as_ref().map(Json) as _,
     )
     .fetch_one(db)
     .with_statement_timeout()
