@@ -33,6 +33,7 @@ words! {
         BlockMessage = "message.block",
         UnblockMessage = "message.unblock",
         ResolveReport = "report.resolve",
+        DeleteUserData = "user_data.delete",
         CreateModerationWord = "moderation_word.create",
         DeleteModerationWord = "moderation_word.delete",
     }

@@ -12,7 +12,11 @@ mod words;
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::future::{BoxFuture, MaybeDone, join_all, maybe_done};
+use futures_util::{
+    StreamExt as _,
+    future::{BoxFuture, MaybeDone, maybe_done},
+    stream::FuturesUnordered,
+};
 use serde::Serialize;
 use tokio::{sync::OnceCell, time::timeout};
 
@@ -256,11 +260,20 @@ struct Checks {
 }
 
 impl Checks {
-    /// Asks all services at once.
+    /// Asks all services at once. Returns as soon as one of them blocks the text.
     async fn ask(&self, text: Text<'_>, within: Duration) -> Vec<Verdict> {
         let checks = self.services.iter();
-        let verdicts = join_all(checks.map(|service| service.check(text, within))).await;
-        verdicts.iter().for_each(Verdict::report);
+        let checks = checks.map(|service| service.check(text, within));
+        let mut checks: FuturesUnordered<_> = checks.collect();
+        let mut verdicts = Vec::new();
+        while let Some(verdict) = checks.next().await {
+            verdict.report();
+            let is_block = verdict.result == Outcome::Block;
+            verdicts.push(verdict);
+            if is_block {
+                break;
+            }
+        }
         verdicts
     }
 

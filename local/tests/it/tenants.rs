@@ -87,6 +87,7 @@ impl Objects {
                 self.word.to_string()
             }
             _ if template.starts_with("/api/admin/ai/messages/{id}") => self.reply.to_string(),
+            _ if template.starts_with("/api/admin/ai/users/{id}") => STAFF.to_string(),
             _ if template.starts_with("/api/admin/ai/trigger-jobs/{id}") => self.job.to_string(),
             _ if template.starts_with("/api/admin/ai/run-logs/{id}")
                 || template.starts_with("/api/admin/ai/alerts/{id}") =>
