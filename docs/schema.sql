@@ -99,7 +99,6 @@ CREATE TABLE biz.ai_admin_audit (
     object_id text,
     details jsonb DEFAULT '{}'::jsonb NOT NULL,
     created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
-    CONSTRAINT ai_admin_audit_action_known CHECK ((action = ANY (ARRAY['budget.set'::text, 'runtime_context.set'::text, 'alert.acknowledge'::text, 'alert.ignore'::text, 'trigger_job.create'::text, 'trigger_job.retry'::text, 'trigger_job.cancel'::text, 'trigger_job.run_now'::text, 'batch.estimate'::text, 'batch.confirm'::text, 'batch.cancel'::text, 'cache.invalidate'::text, 'message.block'::text, 'message.unblock'::text, 'report.resolve'::text, 'moderation_word.create'::text, 'moderation_word.delete'::text])))
     CONSTRAINT ai_admin_audit_action_form CHECK ((action ~ '^[a-z_]+\.[a-z_]+$'::text))
 );
 COMMENT ON TABLE biz.ai_admin_audit IS 'Changes by admins, written in the transaction of the change';
