@@ -10,6 +10,7 @@ use common::{
         reports::ReportRules,
     },
     insights::insight::Insights,
+    moderation::Moderation,
     platform::{db::Db, sqs::JobQueue},
     web::{self, Cors},
 };
@@ -31,6 +32,8 @@ pub struct AppState {
     pub queue: JobQueue,
     /// Limits of messages to a bot.
     pub limits: SendLimits,
+    /// Checks of the messages to a bot.
+    pub moderation: Moderation,
     /// Time limit of answers to reports.
     pub reports: ReportRules,
     /// Application ids of the environment.
@@ -49,6 +52,7 @@ pub fn functions(state: &AppState) -> Vec<(&'static str, OpenApiRouter)> {
         insights,
         queue,
         limits,
+        moderation,
         reports,
         ids,
         notice,
@@ -86,7 +90,7 @@ pub fn functions(state: &AppState) -> Vec<(&'static str, OpenApiRouter)> {
         ),
         (
             "chat-sessions",
-            chat_sessions::router(db, callers.clone(), queue, limits),
+            chat_sessions::router(db, callers.clone(), queue, limits, moderation),
         ),
         (
             "chat-stream",

@@ -21,6 +21,7 @@ use common::{
         insight::Insights,
         jobs::{JobLimits, Worker},
     },
+    moderation::Moderation,
     platform::{db::Db, env::Env, sqs::JobQueue},
     web::Cors,
 };
@@ -170,12 +171,14 @@ async fn build_state(
     let secrets = JwtSecrets::new(secret, None)?;
     let (dashscope, app_ids) = apps::dashscope_from_env(env).await?;
     let queue = JobQueue::from_env(env);
+    let moderation = Moderation::from_env(env, &db).await?;
     let worker = session_replies::worker(
         db.clone(),
         dashscope.clone(),
         app_ids.clone(),
         JobLimits::from_env(env)?,
         queue.clone(),
+        moderation.clone(),
     );
     let insights = Insights::new(
         db.clone(),
@@ -184,7 +187,8 @@ async fn build_state(
         queue.clone(),
     );
     let limits = ChatLimits::from_env(env)?;
-    let replies = Replies::new(db.clone(), dashscope, app_ids.clone(), limits);
+    let ids = app_ids.clone();
+    let replies = Replies::new(db.clone(), dashscope, ids, limits, moderation.clone());
     let state = AppState {
         db,
         secrets,
@@ -192,6 +196,7 @@ async fn build_state(
         insights,
         queue,
         limits: SendLimits::from_env(env)?,
+        moderation,
         reports: ReportRules::from_env(env)?,
         ids: app_ids,
         notice: Notice::from_env(env)?,

@@ -62,6 +62,7 @@ mod layers;
 mod limits;
 mod metrics;
 mod migration;
+mod moderation;
 mod nul;
 mod openapi;
 mod outage;

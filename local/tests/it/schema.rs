@@ -137,6 +137,14 @@ const ROWS: &[(&str, &str)] = &[
         "insert into biz.openers (site_id, texts) values ($n, '{hello}')",
     ),
     (
+        "moderation_words",
+        "insert into biz.moderation_words (site_id, word, normal, created_by) values ($n, 'word', 'word', $n)",
+    ),
+    (
+        "wechat_tokens",
+        "insert into biz.wechat_tokens (app_id, fetching_until) values ('app' || $n, now())",
+    ),
+    (
         "function_schemas",
         "insert into biz.function_schemas (name) values ('parlor_' || lpad('$n', 8, '0'))",
     ),

@@ -69,9 +69,26 @@ const CHECKED: &[&str] = &[
     "JOB_CONCURRENCY",
     "JOB_RESERVED_TOKENS",
     "LOG_RETENTION_DAYS",
+    "MODERATION",
+    "MODERATION_ON_TIMEOUT",
     "RUN_LOG_RETENTION_DAYS",
 ];
 const NONSENSE: &str = "neither a number nor a URL";
+
+/// Variables of moderation services, which are read only if `MODERATION` names the service. A
+/// secret has the parameter with its ARN, and the condition that the parameter is not empty.
+const SERVICES: [(&str, Option<(&str, &str)>); 4] = [
+    ("MODERATION_HTTP_URL", None),
+    (
+        "MODERATION_HTTP_SECRET_ARN",
+        Some(("ModerationHttpSecretArn", "ModerationAsksHttp")),
+    ),
+    ("WECHAT_APP_ID", None),
+    (
+        "WECHAT_APP_SECRET_ARN",
+        Some(("WechatAppSecretArn", "ModerationAsksWechat")),
+    ),
+];
 
 /// Variables that every function has but does not read through `Env`.
 const OF_THE_PROCESS: [&str; 3] = [
@@ -304,7 +321,18 @@ async fn each_function_has_exactly_the_secrets_it_needs() {
         let granted = granted(function, "secretsmanager:GetSecretValue");
         let needed = given.iter();
         let needed = needed.map(|(_, _, parameter, _)| json!({"Ref": parameter}).to_string());
-        assert_eq!(granted, needed.collect(), "{function}'s policy");
+        let optional = SERVICES.iter().filter_map(|(name, secret)| {
+            let given = &variables(function)[*name];
+            let (parameter, condition) = secret.filter(|_| !given.is_null())?;
+            assert_eq!(*given, json!({"Ref": parameter}), "{function}'s {name}");
+            let none = json!({"Ref": "AWS::NoValue"});
+            Some(json!({"Fn::If": [condition, {"Ref": parameter}, none]}).to_string())
+        });
+        assert_eq!(
+            granted,
+            needed.chain(optional).collect(),
+            "{function}'s policy"
+        );
     }
 }
 
@@ -405,6 +433,9 @@ async fn each_function_has_exactly_the_variables_it_reads() {
             } else {
                 read.extend(App::ALL.map(App::variable));
             }
+        }
+        if read.contains("MODERATION_ON_TIMEOUT") {
+            read.extend(SERVICES.map(|(name, _)| name));
         }
         if ["chat-stream", "insights"].contains(&function) {
             // Results of apps without an application id are shown as disabled, or not used.

@@ -36,7 +36,8 @@ pub enum Asked {
 }
 
 impl Asked {
-    fn content(&self) -> Option<&str> {
+    /// The text. `None` for the last question again, which the database has.
+    pub(super) fn content(&self) -> Option<&str> {
         match self {
             Self::New(content) | Self::Edit(content, _) => Some(content.as_str()),
             Self::Again => None,

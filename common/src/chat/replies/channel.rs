@@ -74,6 +74,9 @@ impl Sender {
     pub fn end(self, references: Vec<Reference>, event: Event) {
         if let Some(channel) = self.0.upgrade() {
             let mut pending = channel.pending();
+            if event.is_blocked() {
+                pending.text.clear();
+            }
             pending.references = references;
             pending.end = Some(event);
         }

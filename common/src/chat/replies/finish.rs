@@ -6,6 +6,7 @@ use super::{FinishReason, State};
 use crate::{
     governance::runs::{Run, RunEnd},
     insights::insight::ReferenceCard,
+    moderation::ExchangeVerdicts,
     platform::{
         db::{Db, StatementTimeout},
         error::Result,
@@ -24,6 +25,8 @@ pub(super) struct ReplyEnd {
     pub finish_reason: Option<FinishReason>,
     /// The insight that the prompt contained.
     pub card: Option<ReferenceCard>,
+    /// What moderation says about the question and the reply.
+    pub verdicts: Option<ExchangeVerdicts>,
     pub run: RunEnd,
 }
 
@@ -49,7 +52,7 @@ pub(super) async fn finish(
     let row = sqlx::query!(
         r#"
         select applied as "applied!", state as "state!", circuit
-        from finish_reply($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+        from finish_reply($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
         "#,
         site_id,
         message_id,
@@ -61,6 +64,7 @@ pub(super) async fn finish(
         end.finish_reason.map(FinishReason::is_cut),
         end.card.as_ref().map(Json) as _,
         Json(&end.run) as _,
+        end.verdicts.as_ref().map(Json) as _,
     )
     .fetch_one(db)
     .with_statement_timeout()

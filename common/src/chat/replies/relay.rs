@@ -21,6 +21,7 @@ use crate::{
     dashscope::{self, AnswerStream, Call, Spent},
     governance::{apps::App, auth::Caller, runs::RunEnd},
     insights::apps::app1_chat,
+    moderation::{ExchangeVerdicts, QuestionCheck},
     platform::{
         clock, db,
         error::{Error, Result},
@@ -56,12 +57,19 @@ pub(super) fn spawn(
     client: Sender,
     until: Instant,
 ) {
-    let writer = CheckpointWriter::new(context.db.clone(), caller.site_id, prepared.message_id);
+    let guard = context.moderation.guard(caller.site_id, caller.user_id);
+    let writer = CheckpointWriter::new(
+        context.db.clone(),
+        caller.site_id,
+        prepared.message_id,
+        guard,
+    );
     let relay = Relay {
         context,
         caller,
         page,
         prepared,
+        question: None,
         writer,
         client,
         progress: ProgressEvents::new(),
@@ -82,6 +90,8 @@ struct Relay {
     caller: Caller,
     page: Page,
     prepared: PreparedReply,
+    /// The check of the question, if moderation is configured.
+    question: Option<QuestionCheck>,
     writer: CheckpointWriter,
     client: Sender,
     progress: ProgressEvents,
@@ -97,7 +107,7 @@ struct Relay {
 impl Relay {
     async fn run(mut self) {
         let began = Instant::now();
-        let outcome = self.call_dashscope(began).await;
+        let mut outcome = self.call_dashscope(began).await;
         if let Outcome::Lost = outcome {
             tracing::warn!(
                 message_id = self.prepared.message_id,
@@ -105,11 +115,28 @@ impl Relay {
             );
             return;
         }
+        if self.writer.is_rest_blocked().await {
+            outcome = Outcome::Blocked;
+        }
         self.finish(&outcome, began.elapsed()).await;
     }
 
     async fn call_dashscope(&mut self, began: Instant) -> Outcome {
         self.page.wait().await;
+        let Caller {
+            site_id, user_id, ..
+        } = self.caller;
+        let moderation = &self.context.moderation;
+        self.question = moderation
+            .check_question(site_id, user_id, &self.prepared.content)
+            .await;
+        if self
+            .question
+            .as_ref()
+            .is_some_and(QuestionCheck::is_blocked)
+        {
+            return Outcome::Blocked;
+        }
         loop {
             let call = self.prepared.before.call(Question {
                 application: &self.prepared.application,
@@ -171,6 +198,10 @@ impl Relay {
                     }
                 },
                 now = self.progress.next() => self.client.progress(now),
+                () = QuestionCheck::blocks(&mut self.question) => {
+                    self.end.add_spent(Spent::CANCELLED);
+                    return Outcome::Blocked;
+                }
                 progress = self.writer.watch() => {
                     self.end.add_spent(Spent::CANCELLED);
                     return progress.into();
@@ -185,13 +216,10 @@ impl Relay {
         if let Some(now) = self.progress.next().now_or_never() {
             self.client.progress(now);
         }
-        let outcome = self.relay(&mut stream, began).await;
-        if let Outcome::Stopped | Outcome::Deadline = outcome {
-            let text = stream.take_text();
-            if !text.is_empty() {
-                self.pass_on(&text, began);
-            }
-        }
+        let outcome = match self.hold_back().await {
+            Some(outcome) => outcome,
+            None => self.relay(&mut stream, began).await,
+        };
         if let Outcome::Complete = outcome {
             let reason = stream.finish_reason().and_then(FinishReason::parse);
             self.finish_reason = Some(reason.unwrap_or(FinishReason::Stop));
@@ -204,7 +232,29 @@ impl Relay {
         outcome
     }
 
+    /// Waits for the verdict on the question before the first text is passed on. Returns the
+    /// outcome if the reply ends here.
+    async fn hold_back(&mut self) -> Option<Outcome> {
+        let question = self.question.as_mut()?;
+        tokio::select! {
+            blocked = question.settle() => blocked.then_some(Outcome::Blocked),
+            progress = self.writer.watch() => Some(progress.into()),
+            () = sleep_until(self.until) => Some(Outcome::Deadline),
+        }
+    }
+
     async fn relay(&mut self, stream: &mut AnswerStream, began: Instant) -> Outcome {
+        let outcome = self.relay_pieces(stream, began).await;
+        if let Outcome::Stopped | Outcome::Deadline = outcome {
+            let text = stream.take_text();
+            if !text.is_empty() {
+                self.pass_on(&text, began);
+            }
+        }
+        outcome
+    }
+
+    async fn relay_pieces(&mut self, stream: &mut AnswerStream, began: Instant) -> Outcome {
         loop {
             tokio::select! {
                 biased;
@@ -261,6 +311,7 @@ impl Relay {
             unsaved,
             finish_reason: self.finish_reason,
             card,
+            verdicts: ExchangeVerdicts::of(self.question.as_ref(), self.writer.guard()),
             run: std::mem::take(&mut self.end),
         };
         // Retry until shortly before the function ends, because the text exists only in memory.

@@ -57,6 +57,19 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// True for the end of a reply whose text was blocked.
+    pub(super) fn is_blocked(&self) -> bool {
+        matches!(
+            self,
+            Self::Broken {
+                failure: Failure::ContentBlocked,
+                ..
+            }
+        )
+    }
+}
+
 /// A reply as one text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "plain data")]
@@ -206,11 +219,7 @@ impl ReplyStream {
 
     fn end(&mut self, event: Event) -> Event {
         // Blocked text is not stored. The position tells clients to remove what they have shown.
-        if let Event::Broken {
-            failure: Failure::ContentBlocked,
-            ..
-        } = event
-        {
+        if event.is_blocked() {
             self.chars = 0;
         }
         self.source = Source::Ended;
