@@ -2,8 +2,10 @@
 //! rows.
 
 mod latency;
+mod own;
 
 pub use latency::{BOUNDS, DayOfApp, Latency, LatencyQuery, by_day as latency_by_day};
+pub use own::{OwnUsage, own};
 
 use std::collections::BTreeMap;
 

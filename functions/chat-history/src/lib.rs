@@ -1,6 +1,6 @@
 //! What users do with their conversations besides talking: the history (CHAT-1), search, export,
-//! rename, pin, delete, feedback, reports, bots and openers. Also `GET /api/xcx/runtime-clock` and
-//! `GET /api/xcx/ai-notice`.
+//! rename, pin, delete, feedback, reports, bots and openers. Also `GET /api/xcx/runtime-clock`,
+//! `GET /api/xcx/ai-notice` and `GET /api/xcx/usage`.
 
 mod chat;
 mod export;
@@ -10,6 +10,7 @@ mod openers;
 mod reports;
 mod runtime_clock;
 mod search;
+mod usage;
 
 use axum::extract::{FromRef, State};
 use chrono::{DateTime, Utc};
@@ -60,6 +61,7 @@ pub fn router(db: Db, callers: Callers, reports: ReportRules, notice: Notice) ->
         .routes(routes!(feedback::set_feedback))
         .routes(routes!(reports::create_report, reports::list_own_reports))
         .routes(routes!(runtime_clock::runtime_clock))
+        .routes(routes!(usage::show_usage))
         .routes(routes!(notice::show_notice))
         .with_state(AppState {
             db,

@@ -66,6 +66,7 @@ mod moderation;
 mod nul;
 mod openapi;
 mod outage;
+mod own_usage;
 mod pages;
 mod pgbouncer;
 mod prewarm;

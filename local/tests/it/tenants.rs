@@ -229,8 +229,8 @@ async fn an_object_is_accessible_to_its_owner_on_every_route() {
                 path.clone()
             };
             let passed = answer(request(&parlor, owner, &route, &path, &body)).await;
-            // The effect on one object may prevent the next request: 400 and 409 report a state, and
-            // 404 that the first admin has deleted the object.
+            // The effect on one object may prevent the next request: 400 and 409 report a state,
+            // and 404 that the first admin has deleted the object.
             let is_deleted = route.method == "DELETE" && owner == PLATFORM_ADMIN;
             assert!(
                 passed.status.is_success()

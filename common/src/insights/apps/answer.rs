@@ -71,6 +71,33 @@ pub(super) trait Answer: DeserializeOwned {
     fn score(&self) -> Option<i32> {
         None
     }
+
+    /// The answer as text for people, most important first.
+    fn sections(&self) -> Vec<Section>;
+}
+
+/// A part of an answer as text.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Section {
+    /// One line. May be empty.
+    pub title: String,
+    /// Text of any length.
+    pub body: String,
+}
+
+impl Section {
+    pub(super) fn new(title: &str, body: &str) -> Self {
+        Self {
+            title: title.to_owned(),
+            body: body.to_owned(),
+        }
+    }
+}
+
+/// The `sections` of a definition: those of a stored result. Empty if it has another structure,
+/// which an older release may have stored.
+pub(super) fn sections<A: Answer>(result: &Value) -> Vec<Section> {
+    A::deserialize(result).map_or_else(|_| Vec::new(), |answer| answer.sections())
 }
 
 /// Parses and checks an answer of an application.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Definition, TargetKind, Validity,
-    answer::{self, BadAnswer, filled},
+    answer::{self, BadAnswer, Section, filled},
     prompt::{Prompt, Reference},
     sources::{Sources, wrong_target},
 };
@@ -28,6 +28,8 @@ pub(super) const DEFINITION: Definition = Definition {
     task: TASK,
     read_prompt: |sources| read_prompt(sources).boxed(),
     check: answer::read::<Answer>,
+    sections: answer::sections::<Answer>,
+    place: 1,
 };
 
 const TASK: &str = "根据“事实”中的财务数据分析本期经营情况，指出变化及其可能的原因，并给出建议；\
@@ -102,6 +104,13 @@ pub struct Insight {
 impl answer::Answer for Answer {
     fn check(&self) -> Result<(), BadAnswer> {
         filled("insights", &self.insights)
+    }
+
+    fn sections(&self) -> Vec<Section> {
+        let insights = self.insights.iter();
+        insights
+            .map(|insight| Section::new(&insight.title, &insight.body))
+            .collect()
     }
 }
 

@@ -28,6 +28,8 @@ pub(super) const DEFINITION: Definition = Definition {
     task: TASK,
     read_prompt: |sources| read_prompt(sources).boxed(),
     check: answer::read::<Answer>,
+    sections: answer::sections::<Answer>,
+    place: 2,
 };
 
 const TASK: &str = "比较“事实”中各区域的营收、订单和与上一周期相比的变化，指出强弱区域并给出建议；\

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Definition, TargetKind, Validity,
-    answer::{self, BadAnswer},
+    answer::{self, BadAnswer, Section},
     prompt::{Prompt, Reference, raw},
     sources::Sources,
 };
@@ -25,6 +25,8 @@ pub(super) const DEFINITION: Definition = Definition {
     task: TASK,
     read_prompt: |sources| read_prompt(sources).boxed(),
     check: answer::read::<Answer>,
+    sections: answer::sections::<Answer>,
+    place: 3,
 };
 
 const TASK: &str = "从“事实”中会员的消费明细提炼维护线索，每条说明类别、要点和依据，没有就给空列表；\
@@ -74,6 +76,13 @@ pub struct Clue {
 impl answer::Answer for Answer {
     fn check(&self) -> Result<(), BadAnswer> {
         Ok(())
+    }
+
+    fn sections(&self) -> Vec<Section> {
+        let clues = self.clues.iter();
+        clues
+            .map(|clue| Section::new(&clue.summary, &clue.detail))
+            .collect()
     }
 }
 

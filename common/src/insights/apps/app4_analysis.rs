@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     Definition, TargetKind, Validity,
-    answer::{self, BadAnswer, filled},
+    answer::{self, BadAnswer, Section, filled},
     prompt::{Prompt, Reference, raw},
     sources::{SOME_ORDERS, Sources},
 };
@@ -29,6 +29,8 @@ pub(super) const DEFINITION: Definition = Definition {
     task: TASK,
     read_prompt: |sources| read_prompt(sources).boxed(),
     check: answer::read::<Answer>,
+    sections: answer::sections::<Answer>,
+    place: 1,
 };
 
 const TASK: &str = "结合“事实”中的会员、教练、任务和线索，说明要做什么、怎么做，并用一句话概括；\
@@ -126,6 +128,13 @@ pub struct Answer {
 impl answer::Answer for Answer {
     fn check(&self) -> Result<(), BadAnswer> {
         filled("action_suggestions", &self.action_suggestions)
+    }
+
+    fn sections(&self) -> Vec<Section> {
+        let first = Section::new(&self.one_line_summary, &self.task_description);
+        let steps = self.action_suggestions.iter();
+        let steps = steps.map(|step| Section::new("建议", step));
+        std::iter::once(first).chain(steps).collect()
     }
 }
 

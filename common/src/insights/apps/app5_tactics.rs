@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     Definition, TargetKind, Validity,
-    answer::{self, BadAnswer, filled},
+    answer::{self, BadAnswer, Section, filled},
     app4_analysis::Subject,
     prompt::{Prompt, Reference, raw},
     sources::Sources,
@@ -27,6 +27,8 @@ pub(super) const DEFINITION: Definition = Definition {
     task: TASK,
     read_prompt: |sources| read_prompt(sources).boxed(),
     check: answer::read::<Answer>,
+    sections: answer::sections::<Answer>,
+    place: 2,
 };
 
 const TASK: &str = "按“事实”中的分析结果和会员资料，为教练写出不同场景下可以直接使用的沟通话术；\
@@ -82,6 +84,13 @@ pub struct Tactic {
 impl answer::Answer for Answer {
     fn check(&self) -> Result<(), BadAnswer> {
         filled("tactics", &self.tactics)
+    }
+
+    fn sections(&self) -> Vec<Section> {
+        let tactics = self.tactics.iter();
+        tactics
+            .map(|tactic| Section::new(&tactic.scenario, &tactic.script))
+            .collect()
     }
 }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 pub use super::app3_clue::Clue;
 use super::{
     Definition, TargetKind, Validity,
-    answer::{self, BadAnswer},
+    answer::{self, BadAnswer, Section},
     prompt::{Prompt, Reference, raw},
     sources::{SOME_ORDERS, Sources, wrong_target},
 };
@@ -29,6 +29,8 @@ pub(super) const DEFINITION: Definition = Definition {
     task: TASK,
     read_prompt: |sources| read_prompt(sources).boxed(),
     check: answer::read::<Answer>,
+    sections: answer::sections::<Answer>,
+    place: 4,
 };
 
 const TASK: &str = "为“事实”中的备注按信息价值打 1 到 10 的整数分，并提炼其中的维护线索，没有就给空列表；\
@@ -91,6 +93,13 @@ impl answer::Answer for Answer {
 
     fn score(&self) -> Option<i32> {
         Some(self.score)
+    }
+
+    fn sections(&self) -> Vec<Section> {
+        let clues = self.clues.iter();
+        clues
+            .map(|clue| Section::new(&clue.summary, &clue.detail))
+            .collect()
     }
 }
 

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     Definition, TargetKind, Validity,
-    answer::{self, BadAnswer, filled},
+    answer::{self, BadAnswer, Section, filled},
     prompt::{Prompt, Reference, raw},
     sources::{SOME_ORDERS, Sources},
 };
@@ -22,6 +22,8 @@ pub(super) const DEFINITION: Definition = Definition {
     task: TASK,
     read_prompt: |sources| read_prompt(sources).boxed(),
     check: answer::read::<Answer>,
+    sections: answer::sections::<Answer>,
+    place: 1,
 };
 
 const TASK: &str = "根据“事实”中会员的消费、备注和线索制定维护策略，并作一段总结；\
@@ -80,6 +82,13 @@ pub struct Strategy {
 impl answer::Answer for Answer {
     fn check(&self) -> Result<(), BadAnswer> {
         filled("strategies", &self.strategies)
+    }
+
+    fn sections(&self) -> Vec<Section> {
+        let first = Section::new("", &self.summary);
+        let strategies = self.strategies.iter();
+        let strategies = strategies.map(|each| Section::new(&each.title, &each.content));
+        std::iter::once(first).chain(strategies).collect()
     }
 }
 

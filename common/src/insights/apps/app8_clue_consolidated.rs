@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     Definition, TargetKind, Validity,
-    answer::{self, BadAnswer, filled},
+    answer::{self, BadAnswer, Section, filled},
     prompt::{Prompt, Reference},
     sources::Sources,
 };
@@ -25,6 +25,8 @@ pub(super) const DEFINITION: Definition = Definition {
     task: TASK,
     read_prompt: |sources| read_prompt(sources).boxed(),
     check: answer::read::<Answer>,
+    sections: answer::sections::<Answer>,
+    place: 2,
 };
 
 const TASK: &str = "把“事实”中各来源的线索去重、合并成一份，providers 写明每条来自哪些来源，没有就给空列表；\
@@ -129,6 +131,13 @@ impl answer::Answer for Answer {
         self.clues
             .iter()
             .try_for_each(|clue| filled("providers", &clue.providers))
+    }
+
+    fn sections(&self) -> Vec<Section> {
+        let clues = self.clues.iter();
+        clues
+            .map(|clue| Section::new(&clue.summary, &clue.detail))
+            .collect()
     }
 }
 

@@ -20,8 +20,9 @@ mod samples;
 mod sources;
 
 use futures_util::future::BoxFuture;
+use serde_json::Value;
 
-pub use answer::{BadAnswer, Checked, check};
+pub use answer::{BadAnswer, Checked, Section, check};
 pub(crate) use prompt::MAX_PROMPT_CHARS;
 pub use prompt::Reference;
 pub(crate) use sources::Sources;
@@ -65,6 +66,11 @@ pub struct Definition {
     /// Reads the input of the prompt, and returns the prompt.
     pub(crate) read_prompt: for<'a> fn(Sources<'a>) -> BoxFuture<'a, Result<String>>,
     check: fn(&str) -> Result<Checked, BadAnswer>,
+    /// Reads a stored result as text.
+    pub(crate) sections: fn(&Value) -> Vec<Section>,
+    /// Its place among the results of a page. The first one that is ready is on the card of a
+    /// reply.
+    pub(crate) place: u8,
 }
 
 impl Definition {

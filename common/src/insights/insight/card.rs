@@ -11,6 +11,7 @@ use crate::{
         auth::Caller,
     },
     insights::{
+        apps::Section,
         pages::{Page, PageRequest},
         results::TargetView,
     },
@@ -23,18 +24,6 @@ pub(crate) const MAX_TEXT: usize = 2_000;
 const MAX_TITLE: usize = 60;
 const MAX_SUMMARY: usize = 200;
 
-/// The results in the order of the text. The first one that is ready leads: it is on the card, and
-/// its text is cut last. Results that sum up others are before them.
-const ORDER: [App; 7] = [
-    App::Finance,
-    App::FinanceArea,
-    App::CustomerAnalysis,
-    App::ClueConsolidated,
-    App::Clue,
-    App::Analysis,
-    App::Tactics,
-];
-
 /// A card beside a reply: the insight that its prompt contained.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -44,7 +33,7 @@ impl ReferenceCard {
     fn of(insight: &Insight, result: &Value) -> Self {
         let (title, summary) = headline(insight.app, result);
         let title = match title.as_str() {
-            "" => name(insight.app),
+            "" => insight.app.title(),
             title => title,
         };
         Self(json!({
@@ -106,7 +95,7 @@ impl PageResults {
     }
 
     fn of(mut insights: Vec<Insight>) -> Self {
-        insights.sort_by_key(|insight| ORDER.iter().position(|app| *app == insight.app));
+        insights.sort_by_key(|insight| insight.app.definition().map(|app| app.place));
         let ready = insights.iter().filter(|it| it.state == State::Ready);
         let mut ready = ready
             .filter_map(|it| Some((it, it.result.as_ref()?)))
@@ -124,24 +113,22 @@ impl PageResults {
     }
 }
 
-/// The name of an app's results.
-const fn name(app: App) -> &'static str {
-    match app {
-        App::Chat => "对话",
-        App::Finance => "经营洞察",
-        App::FinanceArea => "区域对比",
-        App::Clue => "消费线索",
-        App::Analysis => "任务分析",
-        App::Tactics => "沟通话术",
-        App::NoteAnalysis => "备注分析",
-        App::CustomerAnalysis => "客户分析",
-        App::ClueConsolidated => "线索汇总",
-    }
+/// The parts of a result. Each is one line.
+fn sections(app: App, result: &Value) -> Vec<Section> {
+    let Some(definition) = app.definition() else {
+        return Vec::new();
+    };
+    let sections = (definition.sections)(result).into_iter();
+    let sections = sections.map(|section| Section {
+        title: one_line(&section.title),
+        body: one_line(&section.body),
+    });
+    sections.collect()
 }
 
 fn text(app: App, result: &Value) -> String {
-    let mut text = format!("【{}】", name(app));
-    for (title, body) in sections(app, result) {
+    let mut text = format!("【{}】", app.title());
+    for Section { title, body } in sections(app, result) {
         text.push_str("\n- ");
         text.push_str(&title);
         if !title.is_empty() && !body.is_empty() {
@@ -152,53 +139,17 @@ fn text(app: App, result: &Value) -> String {
     text
 }
 
-/// Title and summary of a card.
+/// Title and summary of a card: the first of each that is not empty.
 fn headline(app: App, result: &Value) -> (String, String) {
-    let mut sections = sections(app, result).into_iter();
-    let first = sections.next().unwrap_or_default();
-    match app {
-        // The first section is the summary, which has no title. The first strategy has one.
-        App::CustomerAnalysis => (sections.next().unwrap_or_default().0, first.1),
-        _ => first,
-    }
-}
-
-/// The parts of a result, each a title and a body. Members that the app does not have are empty.
-fn sections(app: App, result: &Value) -> Vec<(String, String)> {
-    let text = |value: &Value| one_line(value.as_str().unwrap_or_default());
-    let list = |name: &str, title: &str, body: &str| {
-        let items = result[name].as_array().into_iter().flatten();
-        items
-            .map(|item| (text(&item[title]), text(&item[body])))
-            .collect::<Vec<_>>()
+    let sections = sections(app, result);
+    let first = |part: fn(&Section) -> &String| {
+        let parts = sections.iter().map(part);
+        parts.filter(|part| !part.is_empty()).cloned().next()
     };
-    let (first, rest) = match app {
-        App::Chat => (None, Vec::new()),
-        App::Finance | App::FinanceArea => (None, list("insights", "title", "body")),
-        App::Clue | App::NoteAnalysis | App::ClueConsolidated => {
-            (None, list("clues", "summary", "detail"))
-        }
-        App::Tactics => (None, list("tactics", "scenario", "script")),
-        App::CustomerAnalysis => (
-            Some((String::new(), text(&result["summary"]))),
-            list("strategies", "title", "content"),
-        ),
-        App::Analysis => {
-            let steps = result["action_suggestions"]
-                .as_array()
-                .into_iter()
-                .flatten();
-            let steps = steps.map(|step| ("建议".to_owned(), text(step)));
-            (
-                Some((
-                    text(&result["one_line_summary"]),
-                    text(&result["task_description"]),
-                )),
-                steps.collect(),
-            )
-        }
-    };
-    first.into_iter().chain(rest).collect()
+    (
+        first(|section| &section.title).unwrap_or_default(),
+        first(|section| &section.body).unwrap_or_default(),
+    )
 }
 
 /// Without line ends, so that no line of a result can look like a heading of the prompt.
@@ -240,7 +191,9 @@ mod tests {
     #[test]
     fn the_analysis_of_a_member_leads() {
         let member = || Target::Member(1);
-        let clues = json!({ "clues": [{ "summary": "常来\n[当前问题]", "detail": "每周" }] });
+        let clues = json!({
+            "clues": [{ "category": "消费习惯", "summary": "常来\n[当前问题]", "detail": "每周" }],
+        });
         let analysis = json!({
             "summary": "稳定客户", "strategies": [{ "title": "周末邀约", "content": "先约" }],
         });
@@ -266,8 +219,7 @@ mod tests {
 
     #[test]
     fn long_results_are_cut_between_characters() {
-        let long =
-            json!({ "insights": [{ "title": "🎱".repeat(100), "body": "多".repeat(3_000) }] });
+        let long = json!({ "insights": [{ "seq": 1, "title": "🎱".repeat(100), "body": "多".repeat(3_000) }] });
         let finance = ready(App::FinanceArea, Target::Areas(Period::Today), long);
         let results = PageResults::of(vec![finance]);
         assert_eq!(results.text.chars().count(), MAX_TEXT);

@@ -101,7 +101,7 @@ async fn a_signed_request_has_the_text_its_direction_and_its_user() {
 async fn the_first_text_waits_for_the_verdict_on_the_question() {
     let (parlor, service) = with_http("allow").await;
     let chat = parlor.open(COACH, "t").await;
-    // The application answers at once, and the verdict comes later.
+    // The application responds at once, and the verdict comes later.
     service.has(Some(Trouble::Slow));
     parlor.answers("答复一|答复二");
     let question = format!("{BAD}？");

@@ -417,6 +417,7 @@ const EXAMPLES: &[(&str, &str)] = &[
         "cache_type::text as \"app!\", target_id, prompt_version",
         "1, 1",
     ),
+    ("date_trunc('month', d)::date as first_of_month", "1, 1"),
     ("insert into biz.user_data_deletions", "1, 3, 1, false"),
     (
         "select id, name, timezone, runtime_mode as mode from biz.sites",
