@@ -41,6 +41,8 @@ fn documented(error: &Error) -> (u16, &'static str, &'static [&'static str]) {
         Error::BudgetExceeded { .. } => (429, "budget_exceeded", &["retryAfter"]),
         Error::CircuitOpen { .. } => (503, "circuit_open", &["retryAfter"]),
         Error::AppDisabled(_) | Error::Unavailable(_) => (503, "unavailable", &["retryAfter"]),
+        Error::Outdated => (412, "conflict", &[]),
+        Error::ContentBlocked => (422, "content_blocked", &[]),
         Error::Internal(..) => (500, "internal", &[]),
     }
 }
@@ -67,6 +69,8 @@ fn errors(inner: &str, number: i64, seconds: i32, reason: Reason) -> Vec<Error> 
         Error::Busy { message_id: None },
         Error::Conflict("Session is closed"),
         Error::Gone,
+        Error::Outdated,
+        Error::ContentBlocked,
         Error::KeyReused,
         Error::RateLimited {
             retry_after: seconds,
