@@ -117,6 +117,7 @@ impl Relay {
         }
         if self.writer.is_rest_blocked().await {
             outcome = Outcome::Blocked;
+            self.finish_reason = None;
         }
         self.finish(&outcome, began.elapsed()).await;
     }
