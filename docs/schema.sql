@@ -380,6 +380,7 @@ CREATE TABLE biz.ai_messages (
     doc_references jsonb,
     blocked_at timestamp with time zone,
     superseded_at timestamp with time zone,
+    is_cut boolean,
     CONSTRAINT ai_messages_streaming_is_leased CHECK ((((state)::text = 'streaming'::text) = (lease_until IS NOT NULL)))
 );
 ALTER TABLE ONLY biz.ai_messages ALTER COLUMN content SET COMPRESSION lz4;
@@ -389,6 +390,7 @@ COMMENT ON COLUMN biz.ai_messages.seq IS 'Position in the conversation, from 1, 
 COMMENT ON COLUMN biz.ai_messages.state IS 'streaming while a function has the lease; the others are final';
 COMMENT ON COLUMN biz.ai_messages.reply_to IS 'The message to which this one responds. A superseded message of the user without text records that the last question was asked again: then it is the reply that was made';
 COMMENT ON COLUMN biz.ai_messages.client_message_id IS 'Chosen by the client; a repeat of the message has the same id';
+COMMENT ON COLUMN biz.ai_messages.reference_card IS 'The insight that the prompt of the reply contained: {type, title, summary, data}';
 COMMENT ON COLUMN biz.ai_messages.tokens_used IS 'As reported by DashScope; null if it reported nothing, never an estimate';
 COMMENT ON COLUMN biz.ai_messages.error_code IS 'Code of the error event that ended the reply. content_blocked also marks the question';
 COMMENT ON COLUMN biz.ai_messages.lease_until IS 'Renewed by each checkpoint; if it has expired, the function that made the reply is dead';
@@ -397,6 +399,7 @@ COMMENT ON COLUMN biz.ai_messages.content_type IS 'Format for display: markdown 
 COMMENT ON COLUMN biz.ai_messages.doc_references IS 'Documents that the reply cites: a list of {index, title, url, page}, sorted by index; null if it cites none';
 COMMENT ON COLUMN biz.ai_messages.blocked_at IS 'When an admin blocked the message: lists show a fixed text, and no prompt contains it';
 COMMENT ON COLUMN biz.ai_messages.superseded_at IS 'When a newer exchange replaced the message; it is in no list and no prompt';
+COMMENT ON COLUMN biz.ai_messages.is_cut IS 'True if the reply ended at the length limit of its model; null if it did not end by itself, and in older rows';
 ALTER TABLE biz.ai_messages ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME biz.ai_messages_id_seq
     START WITH 1
@@ -405,6 +408,20 @@ ALTER TABLE biz.ai_messages ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     NO MAXVALUE
     CACHE 1
 );
+CREATE TABLE biz.ai_notices (
+    site_id bigint NOT NULL,
+    models jsonb,
+    provider text,
+    agreement_url text,
+    complaint_phone text,
+    complaint_email text,
+    complaint_url text,
+    CONSTRAINT ai_notices_email_whole CHECK ((complaint_email ~ '^[^@[:space:]]+@[^@[:space:]]+$'::text)),
+    CONSTRAINT ai_notices_models_whole CHECK ((models = jsonb_path_query_array(models, '$[*]?(((@.type() == "object" && @."name".type() == "string") && @."name" != "") && (!(exists (@."filing_number")) || @."filing_number".type() == "string"))'::jsonpath))),
+    CONSTRAINT ai_notices_urls_absolute CHECK (((agreement_url ~ '^https?://[^[:space:]]+$'::text) AND (complaint_url ~ '^https?://[^[:space:]]+$'::text)))
+);
+COMMENT ON TABLE biz.ai_notices IS 'What a site tells its users about the AI; null means the value of the deployment';
+COMMENT ON COLUMN biz.ai_notices.models IS 'List of {"name", "filing_number"}; the number is optional';
 CREATE TABLE biz.ai_refusals (
     user_id bigint NOT NULL,
     reason biz.run_status NOT NULL,
@@ -934,6 +951,8 @@ ALTER TABLE ONLY biz.ai_messages
     ADD CONSTRAINT ai_messages_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY biz.ai_messages
     ADD CONSTRAINT ai_messages_seq_key UNIQUE (conversation_id, seq);
+ALTER TABLE ONLY biz.ai_notices
+    ADD CONSTRAINT ai_notices_pkey PRIMARY KEY (site_id);
 ALTER TABLE ONLY biz.ai_refusals
     ADD CONSTRAINT ai_refusals_pkey PRIMARY KEY (user_id, reason, app_id);
 ALTER TABLE ONLY biz.ai_reply_readers
@@ -1100,6 +1119,8 @@ ALTER TABLE ONLY biz.ai_job_turns
     ADD CONSTRAINT ai_job_turns_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
 ALTER TABLE ONLY biz.ai_messages
     ADD CONSTRAINT ai_messages_conversation_id_fkey FOREIGN KEY (conversation_id) REFERENCES biz.ai_conversations(id);
+ALTER TABLE ONLY biz.ai_notices
+    ADD CONSTRAINT ai_notices_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
 ALTER TABLE ONLY biz.ai_refusals
     ADD CONSTRAINT ai_refusals_user_id_fkey FOREIGN KEY (user_id) REFERENCES biz.users(id);
 ALTER TABLE ONLY biz.ai_reply_readers

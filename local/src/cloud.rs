@@ -21,9 +21,17 @@ const MAX_INSTANCES: usize = 10;
 /// Variables that the functions get from this process. The template sets the same ones. The
 /// functions also get each app's id.
 const FORWARDED: &[&str] = &[
+    "AI_AGREEMENT_URL",
+    "AI_LABEL",
+    "AI_MODELS",
+    "AI_PROVIDER",
     "CHAT_MAX_STREAMS",
     "CHAT_RATE_PER_MINUTE",
     "CHAT_RESERVED_TOKENS",
+    "COMPLAINT_DAYS",
+    "COMPLAINT_EMAIL",
+    "COMPLAINT_PHONE",
+    "COMPLAINT_URL",
     "CORS_ALLOWED_ORIGINS",
     "DASHSCOPE_API_KEY",
     "DASHSCOPE_BASE_URL",

@@ -13,6 +13,7 @@ use common::{
     governance::{
         apps::{self, App},
         auth::JwtSecrets,
+        notice::Notice,
         reports::ReportRules,
         runs::Retention,
     },
@@ -20,6 +21,7 @@ use common::{
         insight::Insights,
         jobs::{JobLimits, Worker},
     },
+    moderation::Moderation,
     platform::{db::Db, env::Env, sqs::JobQueue},
     web::Cors,
 };
@@ -169,12 +171,14 @@ async fn build_state(
     let secrets = JwtSecrets::new(secret, None)?;
     let (dashscope, app_ids) = apps::dashscope_from_env(env).await?;
     let queue = JobQueue::from_env(env);
+    let moderation = Moderation::from_env(env, &db).await?;
     let worker = session_replies::worker(
         db.clone(),
         dashscope.clone(),
         app_ids.clone(),
         JobLimits::from_env(env)?,
         queue.clone(),
+        moderation.clone(),
     );
     let insights = Insights::new(
         db.clone(),
@@ -183,7 +187,8 @@ async fn build_state(
         queue.clone(),
     );
     let limits = ChatLimits::from_env(env)?;
-    let replies = Replies::new(db.clone(), dashscope, app_ids.clone(), limits);
+    let ids = app_ids.clone();
+    let replies = Replies::new(db.clone(), dashscope, ids, limits, moderation.clone());
     let state = AppState {
         db,
         secrets,
@@ -191,8 +196,10 @@ async fn build_state(
         insights,
         queue,
         limits: SendLimits::from_env(env)?,
+        moderation,
         reports: ReportRules::from_env(env)?,
         ids: app_ids,
+        notice: Notice::from_env(env)?,
         cors: Cors::from_env(env)?,
     };
     Ok((state, worker))

@@ -42,6 +42,8 @@ words! {
         CreateBot = "bot.create",
         SetBot = "bot.set",
         SetOpeners = "openers.set",
+        CreateModerationWord = "moderation_word.create",
+        DeleteModerationWord = "moderation_word.delete",
     }
 }
 

@@ -7,6 +7,7 @@ pub mod auth;
 pub mod budgets;
 pub mod feedback;
 pub mod gauges;
+pub mod notice;
 pub mod reports;
 pub mod runs;
 pub mod runtime_context;

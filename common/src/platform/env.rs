@@ -19,6 +19,13 @@
 //! | `CHAT_RATE_PER_MINUTE` | messages per user and minute, to the chat and to bots | 20 |
 //! | `CHAT_MAX_STREAMS` | replies in progress per user | 2 |
 //! | `CHAT_RESERVED_TOKENS` | tokens reserved from the budget per message | 2000 |
+//! | `MODERATION` | chat; `none`, or a list of `words`, `wechat` and `http` | `none` |
+//! | `MODERATION_ON_TIMEOUT` | `allow` or `block`: a text without a verdict | `allow` |
+//! | `MODERATION_HTTP_URL` | the operator's moderation service | required for `http` |
+//! | `MODERATION_HTTP_SECRET` or `…_ARN` | signs requests to it | required for `http` |
+//! | `WECHAT_APP_ID` | the mini-program | required for `wechat` |
+//! | `WECHAT_APP_SECRET` or `…_ARN` | the mini-program's AppSecret | required for `wechat` |
+//! | `WECHAT_BASE_URL` | address of WeChat, for tests | `https://api.weixin.qq.com` |
 //! | `JOB_QUEUE_URL` | SQS queue that wakes the job worker; without it, the schedule does | none |
 //! | `JOB_CONCURRENCY` | concurrent app calls of a worker | 8 |
 //! | `JOB_RESERVED_TOKENS` | tokens reserved from the budget per call of a job | 2000 |

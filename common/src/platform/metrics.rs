@@ -89,6 +89,12 @@ pub fn swept(what: &str, count: u64) {
     }
 }
 
+/// `ModerationBlocked`, `ModerationFailed` or `ModerationSkipped` by `what`: a check of moderation
+/// that blocked a text, gave no verdict, or could not check the user.
+pub(crate) fn moderation(name: &str, what: &str) {
+    tracing::info!(target: TARGET, metric = name, unit = "Count", value = 1_u64, what);
+}
+
 /// Current values over all sites, for alarms.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Gauges {

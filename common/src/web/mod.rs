@@ -2,7 +2,6 @@
 
 mod accept;
 mod admin_lists;
-mod ai_label;
 mod app_words;
 mod boundary;
 mod cors;
@@ -18,7 +17,6 @@ mod references;
 
 pub use accept::ListFormat;
 pub use admin_lists::alert_group;
-pub use ai_label::AI_LABEL;
 pub use app_words::{AnyApp, AppInBatches, AppWithResults};
 pub use boundary::{Deadline, RequestId, boundary, method_not_allowed, not_found};
 pub use cors::{Cors, hide_rules};
@@ -28,7 +26,7 @@ pub use failures::{
     AdminProblem, BodyFailures, ErrorBody, Failures, ItemFailures, Problem, QueryFailures,
     SessionProblem, error_schemas,
 };
-pub use feedback::{FeedbackBody, GivenFeedback};
+pub use feedback::{FeedbackBody, GivenFeedback, GivenRating};
 pub use json::{Json, given};
 pub use paging::AdminPage;
 pub use query::{HeaderText, PathText, QueryText, uuid};

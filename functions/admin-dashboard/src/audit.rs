@@ -23,7 +23,7 @@ const PAGE_SIZE: i64 = 20;
 #[schema(as = AuditEntry)]
 pub(crate) struct EntryView {
     id: i64,
-    /// Null: a change for all sites.
+    /// Null for a change for all sites, which only platform admins see.
     #[schema(required)]
     site_id: Option<i64>,
     /// The admin.

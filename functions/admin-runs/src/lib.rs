@@ -14,7 +14,10 @@ mod table;
 use axum::extract::FromRef;
 use common::{
     Result,
-    governance::auth::{Callers, JwtSecrets},
+    governance::{
+        auth::{Callers, JwtSecrets},
+        notice::AiLabel,
+    },
     platform::{
         db::{self, DatabaseConfig, Db},
         env::{ConfigError, Env},
@@ -29,10 +32,11 @@ const PAGE_SIZE: i64 = 20;
 struct AppState {
     db: Db,
     callers: Callers,
+    label: AiLabel,
 }
 
 /// The function's routes.
-pub fn router(db: Db, callers: Callers) -> OpenApiRouter {
+pub fn router(db: Db, callers: Callers, label: AiLabel) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(alerts::list_alerts))
         .routes(routes!(alerts::acknowledge_alert))
@@ -44,7 +48,7 @@ pub fn router(db: Db, callers: Callers) -> OpenApiRouter {
         .routes(routes!(messages::unblock_message))
         .routes(routes!(list::list_runs))
         .routes(routes!(details::show_run))
-        .with_state(AppState { db, callers })
+        .with_state(AppState { db, callers, label })
 }
 
 /// Builds the routes, configured by the environment.
@@ -52,5 +56,6 @@ pub async fn from_env(env: Env) -> Result<OpenApiRouter, ConfigError> {
     let (database, secrets) =
         tokio::try_join!(DatabaseConfig::from_env(&env), JwtSecrets::from_env(&env))?;
     let db = db::connect_lazy(&database)?;
-    Ok(router(db.clone(), Callers::new(secrets, db)))
+    let callers = Callers::new(secrets, db.clone());
+    Ok(router(db, callers, AiLabel::from_env(&env)))
 }

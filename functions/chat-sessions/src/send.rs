@@ -8,6 +8,7 @@ use common::{
         sessions::{self, ContentType, IdempotencyKey, NewSessionMessage},
     },
     governance::auth::Caller,
+    moderation::Moderation,
     platform::{db::Db, error::Reason, sqs::JobQueue},
     web::{BodyFailures, HeaderText, Json, PathText, SessionProblem},
 };
@@ -74,6 +75,7 @@ pub(crate) async fn send_session_message(
     State(db): State<Db>,
     State(queue): State<JobQueue>,
     State(limits): State<SendLimits>,
+    State(moderation): State<Moderation>,
     caller: Caller,
     path: PathText,
     headers: HeaderText,
@@ -81,7 +83,7 @@ pub(crate) async fn send_session_message(
 ) -> Result<(StatusCode, Json<Stored>)> {
     let session_id = path.uuid("id")?;
     let message = body.parse(&headers)?;
-    let sent = sessions::send(&db, &caller, session_id, &message, limits).await?;
+    let sent = sessions::send(&db, &caller, session_id, &message, limits, &moderation).await?;
     if sent.is_new {
         queue.notify_workers(1).await;
     }

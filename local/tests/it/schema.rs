@@ -66,6 +66,10 @@ const ROWS: &[(&str, &str)] = &[
         "insert into biz.ai_admin_audit (site_id, user_id, action) values ($n, $n, 'budget.set')",
     ),
     (
+        "ai_notices",
+        "insert into biz.ai_notices (site_id, provider) values ($n, 'provider')",
+    ),
+    (
         "ai_result_failures",
         "insert into biz.ai_result_failures (site_id, cache_type, target_id, job_id) values ($n, 'app4_analysis', 'member:7', 1)",
     ),
@@ -131,6 +135,14 @@ const ROWS: &[(&str, &str)] = &[
     (
         "openers",
         "insert into biz.openers (site_id, texts) values ($n, '{hello}')",
+    ),
+    (
+        "moderation_words",
+        "insert into biz.moderation_words (site_id, word, normal, created_by) values ($n, 'word', 'word', $n)",
+    ),
+    (
+        "wechat_tokens",
+        "insert into biz.wechat_tokens (app_id, fetching_until) values ('app' || $n, now())",
     ),
     (
         "function_schemas",

@@ -50,10 +50,15 @@ const SECRETS: [(&str, &str, &str, &str); 3] = [
 /// Variables that a function validates when it starts. A function reads a variable if it fails to
 /// start with [`NONSENSE`] in it.
 const CHECKED: &[&str] = &[
+    "AI_AGREEMENT_URL",
+    "AI_MODELS",
     "CHAT_MAX_STREAMS",
     "CHAT_RATE_PER_MINUTE",
     "CHAT_RESERVED_TOKENS",
     "COMPLAINT_DAYS",
+    "COMPLAINT_EMAIL",
+    "COMPLAINT_PHONE",
+    "COMPLAINT_URL",
     "CORS_ALLOWED_ORIGINS",
     "DASHSCOPE_BASE_URL",
     "DASHSCOPE_FIRST_TOKEN_SECONDS",
@@ -64,9 +69,26 @@ const CHECKED: &[&str] = &[
     "JOB_CONCURRENCY",
     "JOB_RESERVED_TOKENS",
     "LOG_RETENTION_DAYS",
+    "MODERATION",
+    "MODERATION_ON_TIMEOUT",
     "RUN_LOG_RETENTION_DAYS",
 ];
 const NONSENSE: &str = "neither a number nor a URL";
+
+/// Variables of moderation services, which are read only if `MODERATION` names the service. A
+/// secret has the parameter with its ARN, and the condition that the parameter is not empty.
+const SERVICES: [(&str, Option<(&str, &str)>); 4] = [
+    ("MODERATION_HTTP_URL", None),
+    (
+        "MODERATION_HTTP_SECRET_ARN",
+        Some(("ModerationHttpSecretArn", "ModerationAsksHttp")),
+    ),
+    ("WECHAT_APP_ID", None),
+    (
+        "WECHAT_APP_SECRET_ARN",
+        Some(("WechatAppSecretArn", "ModerationAsksWechat")),
+    ),
+];
 
 /// Variables that every function has but does not read through `Env`.
 const OF_THE_PROCESS: [&str; 3] = [
@@ -74,6 +96,9 @@ const OF_THE_PROCESS: [&str; 3] = [
     "METRICS_NAMESPACE",
     "RUST_LOG",
 ];
+
+/// The functions that label AI texts.
+const LABELS: [&str; 3] = ["admin-runs", "chat-history", "chat-stream"];
 
 /// The functions that wake job workers.
 const WAKE: [&str; 6] = [
@@ -296,7 +321,18 @@ async fn each_function_has_exactly_the_secrets_it_needs() {
         let granted = granted(function, "secretsmanager:GetSecretValue");
         let needed = given.iter();
         let needed = needed.map(|(_, _, parameter, _)| json!({"Ref": parameter}).to_string());
-        assert_eq!(granted, needed.collect(), "{function}'s policy");
+        let optional = SERVICES.iter().filter_map(|(name, secret)| {
+            let given = &variables(function)[*name];
+            let (parameter, condition) = secret.filter(|_| !given.is_null())?;
+            assert_eq!(*given, json!({"Ref": parameter}), "{function}'s {name}");
+            let none = json!({"Ref": "AWS::NoValue"});
+            Some(json!({"Fn::If": [condition, {"Ref": parameter}, none]}).to_string())
+        });
+        assert_eq!(
+            granted,
+            needed.chain(optional).collect(),
+            "{function}'s policy"
+        );
     }
 }
 
@@ -398,13 +434,22 @@ async fn each_function_has_exactly_the_variables_it_reads() {
                 read.extend(App::ALL.map(App::variable));
             }
         }
-        if function == "insights" {
-            // Apps without an application id are shown as disabled.
+        if read.contains("MODERATION_ON_TIMEOUT") {
+            read.extend(SERVICES.map(|(name, _)| name));
+        }
+        if ["chat-stream", "insights"].contains(&function) {
+            // Results of apps without an application id are shown as disabled, or not used.
             let apps = App::ALL.into_iter().filter(|app| *app != App::Chat);
             read.extend(apps.map(App::variable));
         }
         if function == "admin-settings" {
             read.extend(App::ALL.map(App::variable));
+        }
+        if LABELS.contains(&function) {
+            read.insert("AI_LABEL");
+        }
+        if read.contains("AI_MODELS") {
+            read.insert("AI_PROVIDER");
         }
         if WAKE.contains(&function) {
             read.insert("JOB_QUEUE_URL".to_owned());

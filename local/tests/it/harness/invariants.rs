@@ -12,7 +12,7 @@ use super::{
 };
 
 /// Invariants of the conversation `$1`. Each query returns the rows that violate the rule.
-const OF_A_CONVERSATION: [(&str, &str); 7] = [
+const OF_A_CONVERSATION: [(&str, &str); 8] = [
     (
         "a superseded message has its negative id as its number",
         "select to_jsonb(m) from biz.ai_messages m
@@ -42,6 +42,12 @@ const OF_A_CONVERSATION: [(&str, &str); 7] = [
          where conversation_id = $1 and role = 'assistant'
            and ((content = '') is distinct from (state = 'failed') and state <> 'stopped'
                 or (error_code is not null) is distinct from (state in ('failed', 'interrupted')))",
+    ),
+    (
+        "only a complete reply has a reason of its end, and only a reply with text has a card",
+        "select to_jsonb(m) from biz.ai_messages m
+         where conversation_id = $1
+           and (is_cut is not null and state <> 'complete' or reference_card is not null and content = '')",
     ),
     (
         "a reply has one run with the same end",

@@ -162,6 +162,7 @@ fn value(name: &str, schema: &Value) -> Value {
         "answer" => json!("已处理"),
         "rating" => json!("up"),
         "reason" => json!("other"),
+        "word" => json!("违禁词"),
         "subjectType" => json!("message"),
         _ if schema["format"] == "uuid" => json!("00000000-0000-4000-8000-00000000abcd"),
         _ if schema["type"].to_string().contains("integer") => json!(1),
