@@ -435,7 +435,7 @@ async fn each_function_has_exactly_the_variables_it_reads() {
             }
         }
         if read.contains("MODERATION_ON_TIMEOUT") {
-            read.extend(SERVICES.map(|(name, _)| name));
+            read.extend(SERVICES.map(|(name, _)| name.to_owned()));
         }
         if ["chat-stream", "insights"].contains(&function) {
             // Results of apps without an application id are shown as disabled, or not used.
@@ -446,10 +446,10 @@ async fn each_function_has_exactly_the_variables_it_reads() {
             read.extend(App::ALL.map(App::variable));
         }
         if LABELS.contains(&function) {
-            read.insert("AI_LABEL");
+            read.insert("AI_LABEL".to_owned());
         }
         if read.contains("AI_MODELS") {
-            read.insert("AI_PROVIDER");
+            read.insert("AI_PROVIDER".to_owned());
         }
         if WAKE.contains(&function) {
             read.insert("JOB_QUEUE_URL".to_owned());
