@@ -192,7 +192,9 @@ async fn each_migration_applies_to_data_of_the_previous_schema() {
     let database = TestDatabase::empty().await;
     let mut connection = database.pool().await.acquire().await.unwrap().detach();
     for (step, migration) in MIGRATOR.iter().enumerate() {
-        let before = tables(&mut connection).await;
+        let mut before = tables(&mut connection).await;
+        // The migration of a new app inserts its row.
+        before.retain(|table| table != "app_types");
         let mut counts = Vec::new();
         for table in &before {
             counts.push(count(&mut connection, table).await);
