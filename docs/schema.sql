@@ -1091,6 +1091,8 @@ CREATE INDEX ai_run_logs_default_site_id_app_type_status_trigger_type_cr_idx ON 
 CREATE INDEX ai_run_logs_site_idx ON ONLY biz.ai_run_logs USING btree (site_id, created_at DESC, id DESC);
 CREATE INDEX ai_run_logs_default_site_id_created_at_id_idx ON biz.ai_run_logs_default USING btree (site_id, created_at DESC, id DESC);
 CREATE INDEX ai_run_logs_default_site_id_created_at_id_idx1 ON biz.ai_run_logs_default USING btree (site_id, created_at DESC, id DESC) WHERE (alert_status IS NOT NULL);
+CREATE INDEX ai_run_logs_user_idx ON ONLY biz.ai_run_logs USING btree (user_id, local_day DESC) WHERE (user_id IS NOT NULL);
+CREATE INDEX ai_run_logs_default_user_id_local_day_idx ON biz.ai_run_logs_default USING btree (user_id, local_day DESC) WHERE (user_id IS NOT NULL);
 CREATE INDEX ai_trigger_jobs_batch_idx ON biz.ai_trigger_jobs USING btree (batch_id) WHERE (batch_id IS NOT NULL);
 CREATE INDEX ai_trigger_jobs_conversation_idx ON biz.ai_trigger_jobs USING btree (conversation_id, message_id) WHERE ((conversation_id IS NOT NULL) AND (status = ANY (ARRAY['pending'::text, 'running'::text])));
 CREATE UNIQUE INDEX ai_trigger_jobs_dedup_key ON biz.ai_trigger_jobs USING btree (site_id, dedup_key) WHERE ((NOT is_forced) AND ((status = ANY (ARRAY['pending'::text, 'running'::text])) OR ((status = 'succeeded'::text) AND (event_type <> ALL (ARRAY['prewarm'::text, 'insight.refresh'::text])))));
@@ -1122,6 +1124,7 @@ ALTER INDEX biz.ai_run_logs_causes_idx ATTACH PARTITION biz.ai_run_logs_default_
 ALTER INDEX biz.ai_run_logs_filter_idx ATTACH PARTITION biz.ai_run_logs_default_site_id_app_type_status_trigger_type_cr_idx;
 ALTER INDEX biz.ai_run_logs_site_idx ATTACH PARTITION biz.ai_run_logs_default_site_id_created_at_id_idx;
 ALTER INDEX biz.ai_run_logs_alerts_idx ATTACH PARTITION biz.ai_run_logs_default_site_id_created_at_id_idx1;
+ALTER INDEX biz.ai_run_logs_user_idx ATTACH PARTITION biz.ai_run_logs_default_user_id_local_day_idx;
 CREATE TRIGGER count_deleted AFTER DELETE ON biz.ai_cache REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION biz.count_cache_entries();
 CREATE TRIGGER count_inserted AFTER INSERT ON biz.ai_cache REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION biz.count_cache_entries();
 ALTER TABLE ONLY biz.ai_admin_audit

@@ -127,9 +127,9 @@ async fn ask_bot(
 ) -> Result<(), StepError> {
     let mut prepared = store::begin(context, job).await?;
     let began = Instant::now();
-    let (user_id, content) = (prepared.user_id, prepared.content.clone());
+    let (user_id, message) = (prepared.user_id, prepared.content.clone());
     let mut question = moderation
-        .check_question(job.site_id, user_id, &content)
+        .check_question(job.site_id, user_id, &message)
         .await;
     let ((answer, mut end, asked), ()) = future::join(
         call_dashscope(context, job, &mut prepared, began),

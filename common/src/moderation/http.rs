@@ -64,7 +64,7 @@ impl Http {
 
     pub async fn check(&self, text: Text<'_>) -> Result<Verdict, Failure> {
         let request = Request {
-            text: text.text,
+            text: text.content,
             direction: text.direction.name(),
             site_id: text.subject.site_id,
             user_id: text.subject.user_id,

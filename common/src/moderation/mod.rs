@@ -191,7 +191,7 @@ struct Subject {
 struct Text<'a> {
     subject: &'a Subject,
     direction: Direction,
-    text: &'a str,
+    content: &'a str,
 }
 
 /// Why a service gave no verdict. It contains no text, token or secret.
@@ -396,7 +396,7 @@ impl Moderation {
             let question = Text {
                 subject: &subject,
                 direction: Direction::Input,
-                text: &text,
+                content: &text,
             };
             for verdict in asked.ask(question, SERVICE_TIME).await {
                 verdicts.add(verdict);
@@ -467,7 +467,7 @@ impl QuestionCheck {
     pub async fn blocks(check: &mut Option<Self>) {
         Self::finish(check).await;
         if !check.as_ref().is_some_and(Self::is_blocked) {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 
@@ -523,14 +523,16 @@ impl Guard {
         if checks.words.is_some() {
             let normal = self.words.extend(new);
             let word = checks.find_word(self.subject.site_id, &normal).await;
-            word.into_iter().for_each(|verdict| found.add(verdict));
+            if let Some(verdict) = word {
+                found.add(verdict);
+            }
         }
         if !checks.services.is_empty() && !found.is_blocked(checks.on_timeout) {
             let text = format!("{}{new}", self.raw);
             let checked = Text {
                 subject: &self.subject,
                 direction: Direction::Output,
-                text: &text,
+                content: &text,
             };
             for verdict in checks.ask(checked, PATIENCE).await {
                 found.add(verdict);

@@ -131,7 +131,7 @@ impl Wechat {
         let Some(openid) = openid.await.map_err(Failure::Database)? else {
             return Ok(Verdict::new(NAME, Outcome::Skipped));
         };
-        let pieces = pieces(text.text).into_iter();
+        let pieces = pieces(text.content).into_iter();
         // A `Vec`, because the compiler cannot prove a lazy iterator of futures to be `Send`.
         let checks: Vec<_> = pieces
             .map(|piece| self.check_piece(openid, piece))

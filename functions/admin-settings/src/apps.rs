@@ -124,6 +124,7 @@ pub(crate) async fn list_apps(
 
 #[derive(Deserialize, ToSchema)]
 #[schema(as = AppBody)]
+#[expect(clippy::option_option, reason = "null and a missing field differ")]
 pub(crate) struct Body {
     /// Default: a site admin's own site. For a platform admin, null means the default of all sites.
     site_id: Option<i64>,

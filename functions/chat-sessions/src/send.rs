@@ -71,6 +71,7 @@ pub(crate) struct Stored {
         BodyFailures<SessionProblem>, (status = 422, body = SessionProblem), (status = 429, body = SessionProblem),
     ),
 )]
+#[expect(clippy::too_many_arguments, reason = "each is an extractor")]
 pub(crate) async fn send_session_message(
     State(db): State<Db>,
     State(queue): State<JobQueue>,

@@ -21,6 +21,7 @@ use common::{
     governance::{
         apps::{App, AppIds},
         auth::JwtSecrets,
+        notice::Notice,
         reports::ReportRules,
     },
     insights::{insight::Insights, jobs::JobLimits},
@@ -257,6 +258,7 @@ pub fn tools(database_url: &str, upstream: String) -> Result<AppState> {
         moderation: Moderation::default(),
         reports: ReportRules::from_env(&nothing)?,
         ids: AppIds::default(),
+        notice: Notice::from_env(&nothing)?,
         cors: Cors::closed(),
     })
 }

@@ -265,6 +265,7 @@ async fn results_that_cannot_be_read_do_not_delay_or_fail_the_reply() {
     parlor.make_results_of_member().await;
     let chat = parlor.open(COACH, "t").await;
     // The lock stops the reading of results, and not the reading of facts.
+    #[expect(clippy::disallowed_methods, reason = "a lock needs a transaction")]
     let mut blocker = parlor.db.begin().await.unwrap();
     sqlx::query("lock table biz.ai_cache in access exclusive mode")
         .execute(&mut *blocker)

@@ -143,8 +143,8 @@ fn text(app: App, result: &Value) -> String {
 fn headline(app: App, result: &Value) -> (String, String) {
     let sections = sections(app, result);
     let first = |part: fn(&Section) -> &String| {
-        let parts = sections.iter().map(part);
-        parts.filter(|part| !part.is_empty()).cloned().next()
+        let mut parts = sections.iter().map(part);
+        parts.find(|part| !part.is_empty()).cloned()
     };
     (
         first(|section| &section.title).unwrap_or_default(),

@@ -43,8 +43,6 @@ fn documented(error: &Error) -> (u16, &'static str, &'static [&'static str]) {
         Error::BudgetExceeded { .. } => (429, "budget_exceeded", &["retryAfter"]),
         Error::CircuitOpen { .. } => (503, "circuit_open", &["retryAfter"]),
         Error::AppDisabled(_) | Error::Unavailable(_) => (503, "unavailable", &["retryAfter"]),
-        Error::Outdated => (412, "conflict", &[]),
-        Error::ContentBlocked => (422, "content_blocked", &[]),
         Error::Internal(..) => (500, "internal", &[]),
     }
 }
@@ -73,8 +71,6 @@ fn errors(inner: &str, number: i64, seconds: i32, reason: Reason) -> Vec<Error> 
         Error::Outdated,
         Error::ContentBlocked,
         Error::Gone,
-        Error::Outdated,
-        Error::ContentBlocked,
         Error::KeyReused,
         Error::RateLimited {
             retry_after: seconds,

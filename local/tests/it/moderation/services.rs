@@ -254,11 +254,17 @@ async fn wechat_blocks_risky_texts_and_records_doubtful_ones() {
 async fn a_long_text_is_checked_in_pieces() {
     let (parlor, service) = with_wechat().await;
     let chat = parlor.open(COACH, "t").await;
-    // The stand-in refuses longer pieces, and the end of the text must be among them.
+    // The stand-in refuses longer pieces. The end of the text must be among them; the others may
+    // be cancelled by its verdict.
     let question = format!("[[sim:hang]]{}{BAD}", "好".repeat(7_900));
     let events = parlor.stream_to_end(COACH, chat, &question).await;
     assert_eq!(terminal(&events).data["code"], "content_blocked");
-    assert_eq!(service.requests().len(), 4);
+    let requests = service.requests();
+    let has_end = |request: &Value| request["content"].as_str().unwrap().ends_with(BAD);
+    assert!(
+        requests.len() > 1 && requests.iter().any(has_end),
+        "{requests:?}"
+    );
 }
 
 #[tokio::test]

@@ -55,7 +55,7 @@ impl Trouble {
             Some(Self::Nonsense) => r#"{"action":"perhaps","errcode":"#.into_response(),
             Some(Self::Huge) => {
                 let endless = futures_util::stream::repeat_with(|| {
-                    Ok::<_, std::io::Error>(Bytes::from_static(&[b' '; 65_536]))
+                    Ok::<_, std::io::Error>(Bytes::from_static(&[b' '; 8_192]))
                 });
                 axum::body::Body::from_stream(endless).into_response()
             }
@@ -198,8 +198,7 @@ async fn msg_sec_check(
 async fn check(State(shared): Stand, headers: HeaderMap, body: Bytes) -> Response {
     let mut mac = Hmac::<Sha256>::new_from_slice(HTTP_SECRET.as_bytes()).unwrap();
     mac.update(&body);
-    let digest = mac.finalize().into_bytes();
-    let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = format!("{:x}", mac.finalize().into_bytes());
     let signature = headers
         .get("x-parlor-signature")
         .and_then(|value| value.to_str().ok());
