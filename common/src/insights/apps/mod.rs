@@ -1,7 +1,7 @@
 //! The DashScope applications, one module each: what Parlor sends, and what it accepts.
 //!
 //! The chat returns text. The others are asked in the background and return JSON. The module of
-//! such an app has its [`Definition`], and [`BACKGROUND`] lists them. Everything else about an app
+//! such an app has its [`Definition`], and `BACKGROUND` lists them. Everything else about an app
 //! is derived from its definition (docs/adding-an-app.md).
 
 mod answer;
