@@ -92,17 +92,11 @@ impl Http {
 }
 
 fn signature(secret: &SecretString, body: &[u8]) -> String {
-    use std::fmt::Write as _;
-
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret.expose_secret().as_bytes()) else {
         unreachable!("HMAC takes a key of any length");
     };
     mac.update(body);
-    let mut text = "sha256=".to_owned();
-    for byte in mac.finalize().into_bytes() {
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
+    format!("sha256={:x}", mac.finalize().into_bytes())
 }
 
 /// An http or https URL.

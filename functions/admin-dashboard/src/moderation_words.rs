@@ -9,10 +9,10 @@ use common::{
     platform::{db::Db, paging::Paging},
     web::{
         AdminPage, AdminProblem, BodyFailures, ItemFailures, Json, PathText, QueryFailures,
-        QueryText,
+        QueryText, given,
     },
 };
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 /// Words on a page, unless the client requests another number.
@@ -81,11 +81,6 @@ pub(crate) struct Body {
     /// At most 64 characters without spaces and punctuation, which are not compared.
     #[schema(required, min_length = 1, max_length = 200)]
     word: Option<String>,
-}
-
-#[expect(clippy::option_option, reason = "null and a missing field differ")]
-fn given<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Option<i64>>, D::Error> {
-    Deserialize::deserialize(value).map(Some)
 }
 
 /// Adds a word. It is in force within 30 s.
