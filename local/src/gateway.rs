@@ -11,7 +11,7 @@ use common::{
     },
     insights::insight::Insights,
     moderation::Moderation,
-    platform::{db::Db, sqs::JobQueue},
+    platform::{db::Db, public_client::PublicClient, sqs::JobQueue},
     web::{self, Cors},
 };
 use utoipa::openapi::{
@@ -36,6 +36,8 @@ pub struct AppState {
     pub moderation: Moderation,
     /// Time limit of answers to reports.
     pub reports: ReportRules,
+    /// Resolves the hosts of notification channels.
+    pub client: PublicClient,
     /// Application ids of the environment.
     pub ids: AppIds,
     /// What is published about the AI.
@@ -54,6 +56,7 @@ pub fn functions(state: &AppState) -> Vec<(&'static str, OpenApiRouter)> {
         limits,
         moderation,
         reports,
+        client,
         ids,
         notice,
         cors: _,
@@ -74,7 +77,7 @@ pub fn functions(state: &AppState) -> Vec<(&'static str, OpenApiRouter)> {
         ),
         (
             "admin-settings",
-            admin_settings::router(db.clone(), callers.clone(), ids),
+            admin_settings::router(db.clone(), callers.clone(), ids, client),
         ),
         (
             "cache-invalidate",

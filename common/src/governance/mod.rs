@@ -8,6 +8,7 @@ pub mod budgets;
 pub mod feedback;
 pub mod gauges;
 pub mod notice;
+pub mod notifications;
 pub mod reports;
 pub mod runs;
 pub mod runtime_context;

@@ -154,6 +154,12 @@ pub enum Reason {
     NoAgent,
     /// Not a message of this session.
     NotOfThisSession,
+    /// Not HTTPS, or with a port or credentials.
+    NotHttps,
+    /// Another host than those of the service.
+    NotOfService,
+    /// Not an address of the public internet, or a name that cannot be resolved.
+    NotPublic,
     /// The session is closed.
     Closed,
     /// The session is paused.

@@ -63,6 +63,7 @@ mod limits;
 mod metrics;
 mod migration;
 mod moderation;
+mod notifications;
 mod nul;
 mod openapi;
 mod outage;

@@ -289,6 +289,7 @@ async fn start(function: &str, env: Env) -> Result<(), ConfigError> {
         "db-migrate" => db_migrate::open(&env).await.map(drop),
         "insights" => http(insights::from_env, env).await,
         "job-worker" => Box::pin(job_worker::from_env(env)).await.map(drop),
+        "notify" => notify::from_env(env).await.map(drop),
         "prewarm" => prewarm::from_env(env).await.map(drop),
         "sweep" => sweep::from_env(env).await.map(drop),
         "trigger-dispatch" => trigger_dispatch::from_env(env).await.map(drop),
@@ -725,7 +726,7 @@ fn schedule_of(function: &str) -> &'static Value {
 #[test]
 fn schedules_are_the_same_locally_and_in_the_cloud() {
     assert_eq!(schedules::EVERY_MINUTE.as_secs(), 60);
-    for function in ["job-worker", "sweep"] {
+    for function in ["job-worker", "notify", "sweep"] {
         let schedule = schedule_of(function);
         assert_eq!(
             schedule["ScheduleExpression"], "rate(1 minute)",

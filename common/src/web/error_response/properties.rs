@@ -119,6 +119,9 @@ fn reason() -> impl Strategy<Value = Reason> {
         Reason::NotABot,
         Reason::NoAgent,
         Reason::NotOfThisSession,
+        Reason::NotHttps,
+        Reason::NotOfService,
+        Reason::NotPublic,
         Reason::Closed,
         Reason::Paused,
     ])

@@ -23,8 +23,8 @@ const ADMIN: &str = "/api/admin/";
 
 /// Optional parameters and fields that requests still set. The admin of another site is refused
 /// only if the site is named. A session update that changes nothing is invalid. Insights are those
-/// of a page or of an app.
-const OPTIONAL: [&str; 3] = ["site_id", "sourcePage", "title"];
+/// of a page or of an app. A new notification channel needs an address.
+const OPTIONAL: [&str; 4] = ["site_id", "sourcePage", "title", "url"];
 
 /// A route with a valid request. It is about site 1; admin routes name the site.
 #[derive(Clone, Debug)]
@@ -146,6 +146,9 @@ fn body(document: &Value, schema: &Value) -> Value {
 fn value(name: &str, schema: &Value) -> Value {
     match name {
         "role" => json!("staff"),
+        "kind" => json!("webhook"),
+        "name" => json!("ops"),
+        "url" => json!("https://hooks.example/"),
         "status" => json!("approved"),
         "app_type" => json!("app1_chat"),
         "app_types" => json!(["app3_clue"]),

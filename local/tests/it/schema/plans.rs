@@ -92,6 +92,13 @@ const DATA: &str = "
     select 2 + n % 19, 1, 'message', n, 'other', now() + interval '15 days', now() - n * interval '1 second' from generate_series(1, 20000) n;
     insert into biz.ai_feedback (site_id, user_id, subject_type, subject_id, app_type, rating, created_at)
     select 2 + n % 19, 1, 'insight', n, 'app3_clue', 'up', now() - n * interval '1 second' from generate_series(1, 40000) n;
+    insert into biz.notification_channels (site_id, kind, name, url, level, hourly_cap, enabled)
+    select n % 500 + 1, 'webhook', 'x', 'https://hooks.example/', 'info', 20, true from generate_series(1, 1000) n;
+    insert into biz.notification_incidents (site_id, kind, cause, level, details, began_at, last_at, occurrences, ended_at)
+    select n % 500 + 1, 'alert', 'cause-' || n, 'warning', '{}', now(), now(), 1, now() from generate_series(1, 20000) n;
+    insert into biz.notification_deliveries (site_id, channel_id, incident_id, event, state, tried_at, ok)
+    select i.site_id, c.id, i.id, 'opened', 'sent', now() - interval '1 day', true
+    from biz.notification_incidents i join biz.notification_channels c on c.site_id = i.site_id;
     insert into biz.moderation_words (site_id, word, normal, created_by)
     select nullif(n % 20, 0), n, n, 7 from generate_series(1, 20000) n;
     alter table biz.ai_conversations alter column id restart with 4000000;
@@ -104,7 +111,7 @@ const MODES: [&str; 2] = ["force_custom_plan", "force_generic_plan"];
 /// months, are excluded, because a sequential scan is best for them.
 const SCANNED: &str = "
     select relname::text from pg_stat_xact_user_tables
-    where relname ~ '^ai_(messages|conversations|run_logs|cache$|trigger_jobs|idempotency_keys|admin_audit|usage_da(ily|ys)|batches|apps|feedback|reports)|^moderation_words'
+    where relname ~ '^ai_(messages|conversations|run_logs|cache$|trigger_jobs|idempotency_keys|admin_audit|usage_da(ily|ys)|batches|apps|feedback|reports)|^moderation_words|^notification_(incidents|deliveries)'
       and seq_scan > 0 and seq_tup_read > 0";
 
 /// A text that only one statement contains, and the parameters for it.
@@ -517,6 +524,31 @@ const EXAMPLES: &[(&str, &str)] = &[
     ),
     ("delete from biz.ai_feedback", "1, 7, 'message', 6"),
     ("for key share of m", "1, 1000000"),
+    ("open_incidents(", "'{app1_chat,app3_clue}'"),
+    ("end_incidents(", ""),
+    ("with old as (", ""),
+    ("claim_deliveries(", "20, 60, 6"),
+    (
+        "state = $4::text, ok = $5",
+        "1, 1000, 1, 'sent', true, 'HTTP 200', 60",
+    ),
+    ("(c.site_id, c.id) > ($3, $4)", "1, 10000, 0, 0, 21, 0"),
+    (
+        "insert into biz.notification_channels",
+        "1, 'webhook', 'x', 'https://hooks.example/', null, 'info', 20, null, true, 50",
+    ),
+    (
+        "from biz.notification_channels where id = $2 and site_id = $1 for",
+        "1, 7",
+    ),
+    (
+        "update biz.notification_channels",
+        "1, 7, 'webhook', 'x', 'https://hooks.example/', null, 'info', 20, null, true",
+    ),
+    ("delete from biz.notification_channels", "1, 7"),
+    ("coalesce(detail, '') as \"detail!\"", "1, 7"),
+    ("select kind as \"kind: String\", url, enabled", "1, 7"),
+    ("insert into biz.notification_deliveries", "1, 7"),
     (
         "coalesce(question.content",
         "1, null, null, null, null, 'up', 'app1_chat', null, 10001, null, null, 21, 0",
