@@ -99,7 +99,7 @@ CREATE TABLE biz.ai_admin_audit (
     object_id text,
     details jsonb DEFAULT '{}'::jsonb NOT NULL,
     created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
-    CONSTRAINT ai_admin_audit_action_known CHECK ((action = ANY (ARRAY['budget.set'::text, 'runtime_context.set'::text, 'alert.acknowledge'::text, 'alert.ignore'::text, 'trigger_job.create'::text, 'trigger_job.retry'::text, 'trigger_job.cancel'::text, 'trigger_job.run_now'::text, 'batch.estimate'::text, 'batch.confirm'::text, 'batch.cancel'::text, 'cache.invalidate'::text, 'message.block'::text, 'message.unblock'::text, 'report.resolve'::text])))
+    CONSTRAINT ai_admin_audit_action_known CHECK ((action = ANY (ARRAY['budget.set'::text, 'runtime_context.set'::text, 'alert.acknowledge'::text, 'alert.ignore'::text, 'trigger_job.create'::text, 'trigger_job.retry'::text, 'trigger_job.cancel'::text, 'trigger_job.run_now'::text, 'batch.estimate'::text, 'batch.confirm'::text, 'batch.cancel'::text, 'cache.invalidate'::text, 'message.block'::text, 'message.unblock'::text, 'report.resolve'::text, 'price.set'::text, 'trigger_jobs.retry'::text, 'trigger_jobs.cancel'::text, 'prewarm.queue'::text])))
 );
 COMMENT ON TABLE biz.ai_admin_audit IS 'Changes by admins, written in the transaction of the change';
 COMMENT ON COLUMN biz.ai_admin_audit.user_id IS 'The admin; not a foreign key, because the row must outlive its user';
@@ -601,6 +601,7 @@ CREATE TABLE biz.ai_trigger_jobs (
     waits_on text,
     waits_tokens bigint,
     requested_by bigint,
+    cancel_requested_at timestamp with time zone,
     CONSTRAINT ai_trigger_jobs_connector_type_known CHECK ((connector_type = ANY (ARRAY['event_bus'::text, 'admin_api'::text, 'schedule'::text, 'command'::text, 'job'::text, 'session_api'::text, 'batch'::text, 'insights_api'::text]))),
     CONSTRAINT ai_trigger_jobs_event_type_known CHECK ((event_type = ANY (ARRAY['consumption.settled'::text, 'note.created'::text, 'task.assigned'::text, 'etl.finished'::text, 'prewarm'::text, 'chat.session_message'::text, 'batch'::text, 'insight.refresh'::text]))),
     CONSTRAINT ai_trigger_jobs_running_is_leased CHECK (((status = 'running'::text) = (lease_until IS NOT NULL))),
@@ -625,6 +626,7 @@ COMMENT ON COLUMN biz.ai_trigger_jobs.waits_for IS 'pending: why the job must wa
 COMMENT ON COLUMN biz.ai_trigger_jobs.waits_on IS 'waits_for = circuit: the application id of the circuit';
 COMMENT ON COLUMN biz.ai_trigger_jobs.waits_tokens IS 'waits_for = budget: the tokens that the budget must have left';
 COMMENT ON COLUMN biz.ai_trigger_jobs.requested_by IS 'insight.refresh: the user; not a foreign key, because the row must outlive its user';
+COMMENT ON COLUMN biz.ai_trigger_jobs.cancel_requested_at IS 'When an admin cancelled the running job; it ends after its step';
 ALTER TABLE biz.ai_trigger_jobs ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME biz.ai_trigger_jobs_id_seq
     START WITH 1

@@ -7,7 +7,7 @@ use common::{
         auth::{Callers, JwtSecrets},
         reports::ReportRules,
     },
-    insights::insight::Insights,
+    insights::{insight::Insights, jobs::PrewarmSchedule},
     platform::{db::Db, sqs::JobQueue},
     web::{self, Cors},
 };
@@ -54,7 +54,12 @@ pub fn functions(state: &AppState) -> Vec<(&'static str, OpenApiRouter)> {
         ),
         (
             "admin-jobs",
-            admin_jobs::router(db.clone(), callers.clone(), queue.clone()),
+            admin_jobs::router(
+                db.clone(),
+                callers.clone(),
+                queue.clone(),
+                PrewarmSchedule::default(),
+            ),
         ),
         (
             "admin-runs",

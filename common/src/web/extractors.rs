@@ -17,6 +17,14 @@ impl Admin {
     pub fn site_in(&self, query: &QueryText) -> Result<i64> {
         self.site(site_id(query)?)
     }
+
+    /// The site of a request with a body: from the body, or else from the query.
+    ///
+    /// # Errors
+    /// As [`Admin::site_in`].
+    pub fn site_of(&self, body: Option<i64>, query: &QueryText) -> Result<i64> {
+        self.site(body.or(site_id(query)?))
+    }
 }
 
 impl<S> FromRequestParts<S> for Caller

@@ -49,7 +49,7 @@ const SECRETS: [(&str, &str, &str, &str); 3] = [
 
 /// Variables that a function validates when it starts. A function reads a variable if it fails to
 /// start with [`NONSENSE`] in it.
-const CHECKED: [&str; 14] = [
+const CHECKED: [&str; 15] = [
     "CHAT_MAX_STREAMS",
     "CHAT_RATE_PER_MINUTE",
     "CHAT_RESERVED_TOKENS",
@@ -63,6 +63,7 @@ const CHECKED: [&str; 14] = [
     "DATABASE_SSL_MODE",
     "JOB_CONCURRENCY",
     "JOB_RESERVED_TOKENS",
+    "PREWARM_SCHEDULE",
     "RUN_LOG_RETENTION_DAYS",
 ];
 const NONSENSE: &str = "neither a number nor a URL";
@@ -399,6 +400,9 @@ async fn each_function_has_exactly_the_variables_it_reads() {
         }
         if WAKE.contains(&function) {
             read.insert("JOB_QUEUE_URL");
+        }
+        if read.contains("PREWARM_SCHEDULE") {
+            read.insert("PREWARM_TIMEZONE");
         }
         if function == "db-migrate" {
             read.insert("DATABASE_APP_ROLE");

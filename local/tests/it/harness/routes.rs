@@ -157,6 +157,8 @@ fn value(name: &str, schema: &Value) -> Value {
         "sourcePage" => json!("board-customer"),
         "monthly_limit" => json!(20_000_000),
         "answer" => json!("已处理"),
+        "expected" => json!(1),
+        "filter" => json!({}),
         "rating" => json!("up"),
         "reason" => json!("other"),
         "subjectType" => json!("message"),
