@@ -36,6 +36,10 @@ words! {
         BlockMessage = "message.block",
         UnblockMessage = "message.unblock",
         ResolveReport = "report.resolve",
+        ReadRun = "run.read",
+        ExportRuns = "run_logs.export",
+        ExportFeedback = "feedback.export",
+        DeleteUserData = "user_data.delete",
     }
 }
 
@@ -59,6 +63,29 @@ pub(crate) async fn record(
         details,
     )
     .execute(tx)
+    .with_statement_timeout()
+    .await?;
+    Ok(())
+}
+
+/// Writes that a user exported a list: one row for each site in the table, so that the admin of the
+/// site sees it.
+pub(crate) async fn record_export(
+    db: &Db,
+    action: Action,
+    scope: SiteScope,
+    user_id: i64,
+    details: Value,
+) -> Result<()> {
+    sqlx::query!(
+        "insert into biz.ai_admin_audit (site_id, user_id, action, details)
+         select s.id, $2, $3, $4 from biz.sites s where $1::bigint is null or s.id = $1 order by s.id",
+        scope.site_id(),
+        user_id,
+        action.name(),
+        details,
+    )
+    .execute(db)
     .with_statement_timeout()
     .await?;
     Ok(())

@@ -20,17 +20,20 @@ use crate::platform::{
     words::words,
 };
 
+pub(crate) use admin::Reader;
 pub use admin::{Admin, SITE_ID, SiteScope};
 pub use tokens::{Claims, JwtSecrets, SecretTooShort, sign};
 
 /// How long an approved user is cached. A user who is disabled keeps access for this long.
-const CACHED_FOR: Duration = Duration::from_secs(30);
+pub(crate) const CACHED_FOR: Duration = Duration::from_secs(30);
 /// Users in the cache of one instance.
 const CACHED_USERS: NonZeroUsize = NonZeroUsize::new(10_000).expect("not zero");
 
 words! {
     /// The role of a user, as in the column `role`.
     pub enum Role {
+        /// Chats like `staff`, and reads the desk of its site without texts.
+        Viewer = "viewer",
         Coach = "coach",
         Staff = "staff",
         Manager = "manager",

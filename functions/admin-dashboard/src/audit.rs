@@ -29,8 +29,9 @@ pub(crate) struct EntryView {
     /// `budget.set`, `runtime_context.set`, `alert.acknowledge`, `alert.ignore`,
     /// `trigger_job.create`, `trigger_job.retry`, `trigger_job.cancel`, `trigger_job.run_now`,
     /// `trigger_jobs.retry`, `trigger_jobs.cancel`, `prewarm.queue`, `batch.estimate`,
-    /// `batch.confirm`, `batch.cancel`, `cache.invalidate`, `message.block`, `message.unblock` or
-    /// `report.resolve`.
+    /// `batch.confirm`, `batch.cancel`, `cache.invalidate`, `message.block`, `message.unblock`,
+    /// `report.resolve`, `user_data.delete`, `run.read`, `run_logs.export` or
+    /// `feedback.export`.
     action: String,
     /// Id of the changed object, such as a run or a message, if the action has one.
     #[schema(required)]

@@ -13,7 +13,7 @@ use common::{
         feedback::{self, Entry, FeedbackQuery},
     },
     platform::{db::Db, paging::Paging},
-    web::{AI_LABEL, AdminPage, AdminProblem, Json, ListFormat, QueryFailures, QueryText},
+    web::{AI_LABEL, AdminPage, AdminProblem, Json, ListFormat, QueryFailures, QueryText, Texts},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -103,11 +103,17 @@ pub(crate) async fn list_feedback(
     scope: SiteScope,
     query: QueryText,
     format: ListFormat,
+    texts: Texts,
 ) -> Result<Response> {
+    if format == ListFormat::Csv {
+        texts.require()?;
+    }
     let list = FeedbackQuery::parse(scope, &query)?;
     if format == ListFormat::Csv {
         table::check(&query)?;
-        return Ok(table::respond(feedback::export(db, list).await?));
+        return Ok(table::respond(
+            feedback::export(db, list, texts.user_id).await?,
+        ));
     }
     let paging = Paging::parse_bounded(&query, PAGE_SIZE, &list.cursor_scope())?;
     let found = feedback::list(&db, &list, &paging).await?;

@@ -86,4 +86,6 @@ mod template;
 mod tenants;
 mod tls;
 mod traces;
+mod user_data;
+mod viewers;
 mod vitals;

@@ -136,7 +136,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("from budget_of($1)\n", "1"),
     ("insert into biz.ai_budgets", "1, 1000, 10000, 7"),
     (
-        "insert into biz.ai_admin_audit",
+        "(site_id, user_id, action, object_id, details)",
         "1, 7, 'budget.set', null, '{}'",
     ),
     ("select from biz.sites where id", "1"),
@@ -231,8 +231,12 @@ const EXAMPLES: &[(&str, &str)] = &[
         "1, '{1}'",
     ),
     (
+        "select s.id, $2, $3, $4 from biz.sites s",
+        "1, 7, 'run_logs.export', '{}'",
+    ),
+    (
         "), judged as (",
-        "0, null, 50, '{today}', 'app2_finance', 'app2a_finance_area', 'all', false, 'prewarm', null, 'schedule', false",
+        "0, 1, 50, '{today}', 'app2_finance', 'app2a_finance_area', 'all', false, 'prewarm', null, 'schedule', false",
     ),
     (
         "with page (last_site) as",
@@ -415,6 +419,13 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("where message_count = 0 and last_active_at", "86400, 1000"),
     ("delete from biz.ai_conversations", "'{2147483647}'"),
     ("remove_empty_conversations(", "1, 1, 50"),
+    ("insert into biz.user_data_deletions", "1, 3, 1, false"),
+    (
+        "select id, site_id, user_id from biz.user_data_deletions",
+        "10, 30",
+    ),
+    ("order by last_active_at limit $3", "1, 3, 100"),
+    ("end_user_data_deletion(", "1, 1000"),
     ("where confirmed_at is null and expires_at", "1, 1000"),
     (
         "delete from biz.ai_batches",
