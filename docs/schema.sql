@@ -8,8 +8,8 @@ CREATE DOMAIN biz.alert_status AS text
 	CONSTRAINT alert_status_known CHECK ((VALUE = ANY (ARRAY['pending'::text, 'acknowledged'::text, 'ignored'::text])));
 COMMENT ON DOMAIN biz.alert_status IS 'Verdict of an admin on a failed run';
 CREATE DOMAIN biz.app_type AS text
-	CONSTRAINT app_type_known CHECK ((VALUE = ANY (ARRAY['app1_chat'::text, 'app2_finance'::text, 'app2a_finance_area'::text, 'app3_clue'::text, 'app4_analysis'::text, 'app5_tactics'::text, 'app6_note_analysis'::text, 'app7_customer_analysis'::text, 'app8_clue_consolidated'::text])));
-COMMENT ON DOMAIN biz.app_type IS 'Applications';
+	CONSTRAINT app_type_named CHECK ((VALUE ~~ 'app%'::text));
+COMMENT ON DOMAIN biz.app_type IS 'Name of an app in app_types';
 CREATE DOMAIN biz.content_type AS text
 	CONSTRAINT content_type_known CHECK ((VALUE = ANY (ARRAY['markdown'::text, 'text'::text])));
 COMMENT ON DOMAIN biz.content_type IS 'Format of a message';
@@ -93,7 +93,7 @@ COMMENT ON COLUMN biz.agents.deleted_at IS 'Time of deletion; the row and its co
 COMMENT ON COLUMN biz.agents.fallback_application_id IS 'Called once, with the history, if the circuit of app_id is open or if it throttles';
 CREATE TABLE biz.ai_admin_audit (
     id bigint NOT NULL,
-    site_id bigint NOT NULL,
+    site_id bigint,
     user_id bigint NOT NULL,
     action text NOT NULL,
     object_id text,
@@ -102,6 +102,7 @@ CREATE TABLE biz.ai_admin_audit (
     CONSTRAINT ai_admin_audit_action_form CHECK ((action ~ '^[a-z_]+\.[a-z_]+$'::text))
 );
 COMMENT ON TABLE biz.ai_admin_audit IS 'Changes by admins, written in the transaction of the change';
+COMMENT ON COLUMN biz.ai_admin_audit.site_id IS 'Null: a change that concerns all sites';
 COMMENT ON COLUMN biz.ai_admin_audit.user_id IS 'The admin; not a foreign key, because the row must outlive its user';
 COMMENT ON COLUMN biz.ai_admin_audit.object_id IS 'The run, job or batch that was changed, if there is one';
 COMMENT ON COLUMN biz.ai_admin_audit.details IS 'Parameters and result of the change';
@@ -214,8 +215,7 @@ CREATE TABLE biz.ai_cache (
     CONSTRAINT ai_cache_finished_has_result CHECK (((status = 'generating'::text) OR ((result_json IS NOT NULL) AND (expires_at IS NOT NULL)))),
     CONSTRAINT ai_cache_generating_is_leased CHECK (((status = 'generating'::text) = (lease_until IS NOT NULL))),
     CONSTRAINT ai_cache_status_known CHECK ((status = ANY (ARRAY['generating'::text, 'valid'::text, 'expired'::text, 'invalidated'::text]))),
-    CONSTRAINT ai_cache_target_bounded CHECK (((char_length(target_id) >= 1) AND (char_length(target_id) <= 200))),
-    CONSTRAINT ai_cache_type_known CHECK ((cache_type = ANY (ARRAY['app2_finance'::text, 'app2a_finance_area'::text, 'app3_clue'::text, 'app4_analysis'::text, 'app5_tactics'::text, 'app6_note_analysis'::text, 'app7_customer_analysis'::text, 'app8_clue_consolidated'::text])))
+    CONSTRAINT ai_cache_target_bounded CHECK (((char_length(target_id) >= 1) AND (char_length(target_id) <= 200)))
 );
 COMMENT ON TABLE biz.ai_cache IS 'Results of the apps; the newest 20,000 per app and site are kept';
 COMMENT ON COLUMN biz.ai_cache.cache_type IS 'Name of the app';
@@ -683,6 +683,12 @@ CREATE TABLE biz.ai_usage_days (
 WITH (fillfactor='50');
 COMMENT ON TABLE biz.ai_usage_days IS 'Usage of a site''s budgets by day: the sum of biz.ai_usage_daily over all apps';
 COMMENT ON COLUMN biz.ai_usage_days.tokens IS 'Charged, or reserved by runs that have not ended';
+CREATE TABLE biz.app_types (
+    name text NOT NULL,
+    comment text NOT NULL
+);
+COMMENT ON TABLE biz.app_types IS 'The apps: values of app_type and cache_type. Parlor''s code has the same list';
+COMMENT ON COLUMN biz.app_types.comment IS 'What the app makes';
 CREATE TABLE biz.bot_grants (
     bot_id uuid NOT NULL,
     user_id bigint NOT NULL,
@@ -950,6 +956,8 @@ ALTER TABLE ONLY biz.ai_usage_daily
     ADD CONSTRAINT ai_usage_daily_pkey PRIMARY KEY (site_id, day, app_type);
 ALTER TABLE ONLY biz.ai_usage_days
     ADD CONSTRAINT ai_usage_days_pkey PRIMARY KEY (site_id, day);
+ALTER TABLE ONLY biz.app_types
+    ADD CONSTRAINT app_types_pkey PRIMARY KEY (name);
 ALTER TABLE ONLY biz.bot_grants
     ADD CONSTRAINT bot_grants_pkey PRIMARY KEY (bot_id, user_id);
 ALTER TABLE ONLY biz.bots
@@ -978,6 +986,7 @@ ALTER TABLE ONLY dws.member_note
     ADD CONSTRAINT member_note_pkey PRIMARY KEY (site_id, note_id);
 ALTER TABLE ONLY dws.member_profile
     ADD CONSTRAINT member_profile_pkey PRIMARY KEY (site_id, member_id);
+CREATE INDEX ai_admin_audit_all_sites_idx ON biz.ai_admin_audit USING btree (created_at DESC, id DESC) WHERE (site_id IS NULL);
 CREATE INDEX ai_admin_audit_created_idx ON biz.ai_admin_audit USING btree (created_at DESC, id DESC);
 CREATE INDEX ai_admin_audit_site_idx ON biz.ai_admin_audit USING btree (site_id, created_at DESC, id DESC);
 CREATE INDEX ai_batches_site_idx ON biz.ai_batches USING btree (site_id, created_at DESC, id DESC);
@@ -1060,11 +1069,15 @@ CREATE TRIGGER count_inserted AFTER INSERT ON biz.ai_cache REFERENCING NEW TABLE
 ALTER TABLE ONLY biz.ai_admin_audit
     ADD CONSTRAINT ai_admin_audit_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
 ALTER TABLE ONLY biz.ai_apps
+    ADD CONSTRAINT ai_apps_app_type_fkey FOREIGN KEY (app_type) REFERENCES biz.app_types(name);
+ALTER TABLE ONLY biz.ai_apps
     ADD CONSTRAINT ai_apps_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
 ALTER TABLE ONLY biz.ai_batches
     ADD CONSTRAINT ai_batches_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
 ALTER TABLE ONLY biz.ai_budgets
     ADD CONSTRAINT ai_budgets_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
+ALTER TABLE ONLY biz.ai_cache
+    ADD CONSTRAINT ai_cache_cache_type_fkey FOREIGN KEY (cache_type) REFERENCES biz.app_types(name);
 ALTER TABLE ONLY biz.ai_cache
     ADD CONSTRAINT ai_cache_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
 ALTER TABLE ONLY biz.ai_cache_sizes

@@ -399,9 +399,11 @@ test('a report is sent once, and shows when it will be answered', async (t) => {
 
 // Insights
 
+const TITLES = { app2_finance: '经营洞察', app2a_finance_area: '区域对比' };
 const insight = (app, state, more) => ({
   id: null,
   app,
+  title: TITLES[app],
   target: { type: 'finance', id: 'this_month:all', period: 'this_month', area: 'all' },
   state,
   stale: false,

@@ -248,6 +248,7 @@ pub fn idle_state() -> Result<gateway::AppState, AnyError> {
         queue: JobQueue::none(),
         limits: SendLimits::from_env(&nothing)?,
         reports: ReportRules::from_env(&nothing)?,
+        ids: AppIds::default(),
         cors: Cors::closed(),
     })
 }

@@ -4,6 +4,7 @@ use axum::{Router, routing::get};
 use common::{
     chat::{messages::SendLimits, replies::Replies},
     governance::{
+        apps::AppIds,
         auth::{Callers, JwtSecrets},
         reports::ReportRules,
     },
@@ -31,6 +32,8 @@ pub struct AppState {
     pub limits: SendLimits,
     /// Time limit of answers to reports.
     pub reports: ReportRules,
+    /// Application ids of the environment.
+    pub ids: AppIds,
     pub cors: Cors,
 }
 
@@ -44,6 +47,7 @@ pub fn functions(state: &AppState) -> Vec<(&'static str, OpenApiRouter)> {
         queue,
         limits,
         reports,
+        ids,
         cors: _,
     } = state.clone();
     let callers = Callers::new(secrets, db.clone());
@@ -64,6 +68,10 @@ pub fn functions(state: &AppState) -> Vec<(&'static str, OpenApiRouter)> {
         (
             "admin-runs",
             admin_runs::router(db.clone(), callers.clone()),
+        ),
+        (
+            "admin-settings",
+            admin_settings::router(db.clone(), callers.clone(), ids),
         ),
         (
             "cache-invalidate",

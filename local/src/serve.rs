@@ -182,7 +182,8 @@ async fn build_state(
         JobLimits::reserved_tokens(env)?,
         queue.clone(),
     );
-    let replies = Replies::new(db.clone(), dashscope, app_ids, ChatLimits::from_env(env)?);
+    let limits = ChatLimits::from_env(env)?;
+    let replies = Replies::new(db.clone(), dashscope, app_ids.clone(), limits);
     let state = AppState {
         db,
         secrets,
@@ -191,6 +192,7 @@ async fn build_state(
         queue,
         limits: SendLimits::from_env(env)?,
         reports: ReportRules::from_env(env)?,
+        ids: app_ids,
         cors: Cors::from_env(env)?,
     };
     Ok((state, worker))
@@ -208,7 +210,7 @@ pub(crate) async fn with_upstream(env: &Env) -> Result<(Env, Option<Simulator>),
         .with("DASHSCOPE_BASE_URL", &simulator.base_url());
     let env = App::ALL
         .into_iter()
-        .fold(env, |env, app| env.with(app.variable(), app.name()));
+        .fold(env, |env, app| env.with(&app.variable(), app.name()));
     Ok((env, Some(simulator)))
 }
 

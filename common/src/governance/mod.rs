@@ -10,4 +10,6 @@ pub mod gauges;
 pub mod reports;
 pub mod runs;
 pub mod runtime_context;
+pub mod sites;
 pub mod usage;
+pub mod users;

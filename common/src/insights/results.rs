@@ -15,7 +15,10 @@ use crate::{
         audit::{self, Action},
         auth::{Caller, SiteScope},
     },
-    insights::{access::may_read, facts::Period},
+    insights::{
+        access::{Subject, may_read},
+        facts::Period,
+    },
     platform::{
         db::{self, Db, SWEEP_LIMIT, StatementTimeout, SweptRows},
         error::{Error, Result},
@@ -63,6 +66,14 @@ impl Target {
 }
 
 impl Target {
+    /// Whose figures it shows, for the rules of access.
+    pub(crate) const fn subject(&self) -> Subject {
+        match self {
+            Self::Filter { .. } | Self::Areas(_) => Subject::Finance,
+            Self::Member(_) | Self::Task(_) | Self::Note(_) => Subject::Member,
+        }
+    }
+
     /// Reads the column `target_id` of a result of an application.
     ///
     /// # Errors
@@ -232,12 +243,10 @@ pub async fn invalidate(
     Ok(i64::try_from(affected).unwrap_or(i64::MAX))
 }
 
-/// The names of the applications with stored results, or only the name of `app`.
+/// The name of `app`, or the names of all applications.
 fn names(app: Option<App>) -> Vec<String> {
-    apps()
-        .filter(|kept| app.is_none_or(|app| app == *kept))
-        .map(|app| app.name().to_owned())
-        .collect()
+    let apps = app.map_or(App::ALL.to_vec(), |app| vec![app]);
+    apps.iter().map(|app| app.name().to_owned()).collect()
 }
 
 /// Ends the leases on such results. Another job may take them immediately.
@@ -309,11 +318,6 @@ words! {
     }
 }
 
-/// The applications whose results are stored.
-pub fn apps() -> impl Iterator<Item = App> {
-    App::ALL.into_iter().filter(|app| app.validity().is_some())
-}
-
 /// Filter of a list of results.
 #[derive(Clone, Debug)]
 #[expect(missing_docs, reason = "plain data")]
@@ -346,8 +350,8 @@ impl ResultQuery {
 /// [`Error::NotFound`], also for a result of another site. [`Error::Forbidden`] for figures of the
 /// site, which only managers may read.
 pub(crate) async fn check_reader(tx: &mut PgConnection, caller: &Caller, id: i64) -> Result<()> {
-    let app = sqlx::query_scalar!(
-        r#"select cache_type::text as "app!" from biz.ai_cache where id = $2 and site_id = $1 for key share"#,
+    let row = sqlx::query!(
+        "select cache_type, target_id from biz.ai_cache where id = $2 and site_id = $1 for key share",
         caller.site_id,
         id,
     )
@@ -355,8 +359,8 @@ pub(crate) async fn check_reader(tx: &mut PgConnection, caller: &Caller, id: i64
     .with_statement_timeout()
     .await?
     .ok_or(Error::NotFound)?;
-    let app = App::from_sql(&app, "biz.ai_cache")?;
-    if may_read(caller, app.subject()) {
+    let app = App::from_sql(&row.cache_type, "biz.ai_cache")?;
+    if may_read(caller, Target::parse(app, &row.target_id)?.subject()) {
         Ok(())
     } else {
         Err(Error::Forbidden)

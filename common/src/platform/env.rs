@@ -15,15 +15,7 @@
 //! | `DASHSCOPE_WORKSPACE` | a workspace other than the default | none |
 //! | `DASHSCOPE_FIRST_TOKEN_SECONDS` | seconds until the first text of a stream, at most 600 | 60 |
 //! | `DASHSCOPE_MAX_ANSWER_BYTES` | longest text of an answer, in bytes | 2097152 |
-//! | `DASHSCOPE_APP_ID_1_CHAT` | app1; without it the chat reports that it is unavailable | none |
-//! | `DASHSCOPE_APP_ID_2_FINANCE` | app2; without its id an app is off, also below | none |
-//! | `DASHSCOPE_APP_ID_2A_FINANCE_AREA` | app2a | none |
-//! | `DASHSCOPE_APP_ID_3_CLUE` | app3 | none |
-//! | `DASHSCOPE_APP_ID_4_ANALYSIS` | app4 | none |
-//! | `DASHSCOPE_APP_ID_5_TACTICS` | app5 | none |
-//! | `DASHSCOPE_APP_ID_6_NOTE_ANALYSIS` | app6 | none |
-//! | `DASHSCOPE_APP_ID_7_CUSTOMER_ANALYSIS` | app7 | none |
-//! | `DASHSCOPE_APP_ID_8_CLUE_CONSOLIDATED` | app8 | none |
+//! | `DASHSCOPE_APP_ID_…` | id of the application of an app; without it, the app is off | none |
 //! | `CHAT_RATE_PER_MINUTE` | messages per user and minute, to the chat and to bots | 20 |
 //! | `CHAT_MAX_STREAMS` | replies in progress per user | 2 |
 //! | `CHAT_RESERVED_TOKENS` | tokens reserved from the budget per message | 2000 |

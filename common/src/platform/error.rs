@@ -65,6 +65,9 @@ pub enum Error {
         /// The actual number.
         matching: i64,
     },
+    /// The client changes another version of the object than the stored one.
+    #[error("outdated")]
+    Outdated,
     /// The object existed and has expired.
     #[error("gone")]
     Gone,
@@ -158,6 +161,10 @@ pub enum Reason {
     Closed,
     /// The session is paused.
     Paused,
+    /// Not a decimal number without sign, with at most 6 decimals.
+    NotAnAmount,
+    /// The bounds of tiers do not ascend, or not exactly the last one is open.
+    Tiers,
 }
 
 impl Error {

@@ -1,4 +1,4 @@
-//! `ETag` and `If-None-Match`.
+//! `ETag`, `If-None-Match` and `If-Match`.
 
 use axum::response::{IntoResponse, Response};
 use http::{
@@ -7,8 +7,9 @@ use http::{
 };
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
+use utoipa::ToSchema;
 
-use super::HeaderText;
+use super::{HeaderText, Json};
 use crate::platform::error::{Error, Result};
 
 /// Renders JSON with a strong `ETag`, or 304 if the client has this version. Clients must ask each
@@ -37,6 +38,62 @@ pub fn json_with_etag(body: &impl Serialize, headers: &HeaderText) -> Result<Res
     })
 }
 
+/// An item of a list with its version, for `If-Match`.
+#[derive(Serialize, ToSchema)]
+pub struct Versioned<T> {
+    #[serde(flatten)]
+    item: T,
+    /// As in the header `ETag`.
+    etag: String,
+}
+
+impl<T: Serialize> Versioned<T> {
+    /// Adds the version.
+    pub fn new(item: T) -> Self {
+        let etag = format!("\"{}\"", version_of(&item));
+        Self { item, etag }
+    }
+}
+
+/// The version of an object. It differs if any member differs.
+fn version_of(object: &impl Serialize) -> String {
+    // Writing plain data to a Vec cannot fail.
+    let json = serde_json::to_vec(object).unwrap_or_default();
+    format!("{:x}", Sha256::digest(json))
+}
+
+/// Renders an object that was changed or created, with its version as `ETag`.
+pub fn json_with_version(object: &impl Serialize) -> Response {
+    let etag = format!("\"{}\"", version_of(object));
+    ([(ETAG, etag)], Json(object)).into_response()
+}
+
+/// The header `If-Match` of a request that changes an object.
+#[derive(Debug)]
+pub struct IfMatch(Option<Vec<u8>>);
+
+impl IfMatch {
+    /// # Errors
+    /// [`Error::Invalid`] if the header occurs twice.
+    pub fn of(headers: &HeaderText) -> Result<Self> {
+        Ok(Self(headers.once("if-match")?.map(<[u8]>::to_vec)))
+    }
+
+    /// True if the client may replace this stored object. Without the header, it may.
+    pub fn allows_object(&self, stored: &impl Serialize) -> bool {
+        self.0.is_none() || self.allows(Some(&version_of(stored)))
+    }
+
+    /// True if the client may replace the stored version. `None`: nothing is stored.
+    pub fn allows(&self, version: Option<&str>) -> bool {
+        match (&self.0, version) {
+            (None, _) => true,
+            (Some(list), Some(version)) => matches(list, format!("\"{version}\"").as_bytes()),
+            (Some(_), None) => false,
+        }
+    }
+}
+
 /// True if the list of tags contains the tag. A proxy may have marked it as weak.
 fn matches(list: &[u8], etag: &[u8]) -> bool {
     let mut tags = list.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
@@ -46,6 +103,14 @@ fn matches(list: &[u8], etag: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_version_is_replaced_if_the_client_has_it_or_sends_none() {
+        let if_match = |text: &str| IfMatch(Some(text.as_bytes().to_vec()));
+        assert!(IfMatch(None).allows(None) && IfMatch(None).allows(Some("a")));
+        assert!(if_match("\"a\"").allows(Some("a")) && if_match("*").allows(Some("a")));
+        assert!(!if_match("\"b\"").allows(Some("a")) && !if_match("*").allows(None));
+    }
 
     #[test]
     fn a_tag_is_found_in_a_list_and_if_it_is_weak() {

@@ -8,8 +8,8 @@ use common::{
     insights::batches::{self, Batch, Estimate, NewBatch},
     platform::{db::Db, error::Reason, paging::Paging, sqs::JobQueue},
     web::{
-        AdminPage, AdminProblem, BodyFailures, ItemFailures, Json, PathText, QueryFailures,
-        QueryText,
+        AdminPage, AdminProblem, AppInBatches, BodyFailures, ItemFailures, Json, PathText,
+        QueryFailures, QueryText,
     },
 };
 use serde::{Deserialize, Serialize};
@@ -24,9 +24,8 @@ const PAGE_SIZE: i64 = 20;
 #[derive(Deserialize, ToSchema)]
 #[schema(as = EstimateBatchBody)]
 pub(crate) struct Body {
-    /// Any of `app3_clue`, `app4_analysis`, `app5_tactics`, `app7_customer_analysis` and
-    /// `app8_clue_consolidated`.
-    #[schema(required)]
+    /// The apps, in any order.
+    #[schema(required, inline, value_type = Option<Vec<AppInBatches>>)]
     app_types: Option<Vec<String>>,
     /// Members of the site, at most 2,000.
     #[schema(required)]

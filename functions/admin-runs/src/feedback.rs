@@ -13,7 +13,10 @@ use common::{
         feedback::{self, Entry, FeedbackQuery},
     },
     platform::{db::Db, paging::Paging},
-    web::{AI_LABEL, AdminPage, AdminProblem, Json, ListFormat, QueryFailures, QueryText, Texts},
+    web::{
+        AI_LABEL, AdminPage, AdminProblem, AnyApp, Json, ListFormat, QueryFailures, QueryText,
+        Texts,
+    },
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -85,7 +88,7 @@ impl From<Entry> for FeedbackItem {
     params(
         ("site_id" = Option<i64>, Query, description = "Default: all sites of the admin", minimum = 1),
         ("rating" = Option<String>, Query, description = "`up` or `down`"),
-        ("app_type" = Option<String>, Query, description = "`app1_chat` to `app8_clue_consolidated`"),
+        ("app_type" = inline(Option<AnyApp>), Query),
         ("prompt_version" = Option<String>, Query, description = "Such as `app1_chat/1`"),
         ("date_from" = Option<String>, Query, description = "First day (`YYYY-MM-DD` in the site's time zone) or RFC 3339 instant, inclusive"),
         ("date_to" = Option<String>, Query, description = "Last day (`YYYY-MM-DD` in the site's time zone) or RFC 3339 instant, inclusive"),

@@ -32,6 +32,8 @@ pub(crate) struct InsightItem {
     id: Option<i64>,
     /// Name of the app, such as `app2_finance`.
     app: &'static str,
+    /// Name of the app for users, in Chinese.
+    title: &'static str,
     target: InsightTarget,
     /// `ready`, `generating`, `missing`, `disabled` or `failed`.
     state: &'static str,
@@ -62,6 +64,7 @@ impl From<Insight> for InsightItem {
         Self {
             id: insight.id,
             app: insight.app.name(),
+            title: insight.app.title(),
             target: InsightTarget::from(insight.target),
             state: insight.state.name(),
             stale: insight.stale,

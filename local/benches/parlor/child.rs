@@ -248,6 +248,7 @@ pub fn tools(database_url: &str, upstream: String) -> Result<AppState> {
         queue: JobQueue::none(),
         limits: SendLimits::from_env(&nothing)?,
         reports: ReportRules::from_env(&nothing)?,
+        ids: AppIds::default(),
         cors: Cors::closed(),
     })
 }

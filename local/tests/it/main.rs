@@ -8,6 +8,7 @@ mod halves;
 mod harness;
 
 mod admin;
+mod admin_access;
 mod admin_alerts;
 mod admin_cache;
 mod admin_dashboard;

@@ -5,7 +5,10 @@
 
 mod plans;
 
-use common::{governance::usage::BOUNDS, platform::db::MIGRATOR};
+use common::{
+    governance::{apps::App, usage::BOUNDS},
+    platform::db::MIGRATOR,
+};
 use sqlx::{AssertSqlSafe, Executor as _, PgConnection, Row as _};
 
 use crate::harness::database::TestDatabase;
@@ -14,6 +17,10 @@ use crate::harness::database::TestDatabase;
 ///
 /// If a migration adds a requirement to a table, its insert here must be updated.
 const ROWS: &[(&str, &str)] = &[
+    (
+        "app_types",
+        "insert into biz.app_types (name, comment) values ('app$n', 'app')",
+    ),
     (
         "sites",
         "insert into biz.sites (id, name) values ($n, 'site')",
@@ -323,6 +330,17 @@ async fn every_table_type_and_function_has_a_comment() {
     )
     .await;
     assert_eq!(found, [] as [String; 0]);
+}
+
+#[tokio::test]
+async fn the_table_of_apps_has_the_apps_of_the_code() {
+    let mut apps = App::ALL.map(|app| app.name().to_owned());
+    apps.sort();
+    let rows = listed("select name from biz.app_types order by name").await;
+    assert_eq!(
+        rows, apps,
+        "a migration must insert each app into biz.app_types"
+    );
 }
 
 #[tokio::test]

@@ -3,10 +3,6 @@
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{
-    app2_finance, app2a_finance_area, app3_clue, app4_analysis, app5_tactics, app6_note_analysis,
-    app7_customer_analysis, app8_clue_consolidated,
-};
 use crate::governance::apps::App;
 
 /// Size limit of an answer, in bytes.
@@ -82,20 +78,12 @@ pub(super) trait Answer: DeserializeOwned {
 /// # Errors
 /// [`BadAnswer`], if the answer is invalid.
 pub fn check(app: App, text: &str) -> Result<Checked, BadAnswer> {
-    match app {
-        App::Chat => Err(BadAnswer::Text),
-        App::Finance => read::<app2_finance::Answer>(text),
-        App::FinanceArea => read::<app2a_finance_area::Answer>(text),
-        App::Clue => read::<app3_clue::Answer>(text),
-        App::Analysis => read::<app4_analysis::Answer>(text),
-        App::Tactics => read::<app5_tactics::Answer>(text),
-        App::NoteAnalysis => read::<app6_note_analysis::Answer>(text),
-        App::CustomerAnalysis => read::<app7_customer_analysis::Answer>(text),
-        App::ClueConsolidated => read::<app8_clue_consolidated::Answer>(text),
-    }
+    let definition = app.definition().ok_or(BadAnswer::Text)?;
+    (definition.check)(text)
 }
 
-fn read<A: Answer>(text: &str) -> Result<Checked, BadAnswer> {
+/// The `check` of a definition.
+pub(super) fn read<A: Answer>(text: &str) -> Result<Checked, BadAnswer> {
     if text.len() > MAX_ANSWER {
         return Err(BadAnswer::TooLong);
     }

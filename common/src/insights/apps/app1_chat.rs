@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 
 use super::prompt::MAX_PROMPT_CHARS;
 
+/// The name for users.
+pub(super) const TITLE: &str = "聊天";
+
 /// Stored in the run log, so that reports can compare versions of the prompt.
 pub const PROMPT_VERSION: &str = "app1_chat/3";
 

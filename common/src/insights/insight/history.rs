@@ -39,13 +39,14 @@ pub(super) async fn history(db: &Db, caller: &Caller, id: i64) -> Result<Vec<Ins
     let mut found = Vec::with_capacity(rows.len());
     for row in rows {
         let app = App::from_sql(&row.cache_type, "biz.ai_cache")?;
-        if !access::may_read(caller, app.subject()) {
+        let target = Target::parse(app, &row.target_id)?;
+        if !access::may_read(caller, target.subject()) {
             return Err(Error::Forbidden);
         }
         found.push(Insight {
             id: Some(row.id),
             app,
-            target: Target::parse(app, &row.target_id)?,
+            target,
             state: if row.is_valid {
                 State::Ready
             } else {

@@ -98,7 +98,7 @@ pub struct Setup {
     pub behind_proxy: bool,
     pub timeouts: dashscope::Timeouts,
     pub retries: dashscope::Retries,
-    pub app_ids: Vec<(&'static str, &'static str)>,
+    pub app_ids: Vec<(String, &'static str)>,
 }
 
 impl Default for Setup {
@@ -192,7 +192,7 @@ impl Parlor {
             JobLimits::reserved_tokens(&env).unwrap(),
             JobQueue::none(),
         );
-        let replies = Replies::new(db.clone(), dashscope, app_ids, limits);
+        let replies = Replies::new(db.clone(), dashscope, app_ids.clone(), limits);
         let secrets = JwtSecrets::new(&SECRET.into(), Some(&PREVIOUS_SECRET.into())).unwrap();
         let tools = AppState {
             db,
@@ -202,6 +202,7 @@ impl Parlor {
             queue: JobQueue::none(),
             limits: SendLimits::from_env(&env).unwrap(),
             reports: ReportRules::from_env(&env).unwrap(),
+            ids: app_ids,
             cors: Cors::from_env(&env).unwrap(),
         };
         let app = gateway::app(&tools);

@@ -151,6 +151,9 @@ fn body(document: &Value, schema: &Value) -> Value {
 /// A valid value of a parameter or field, by its name or else by its type.
 fn value(name: &str, schema: &Value) -> Value {
     match name {
+        "role" => json!("staff"),
+        "status" => json!("approved"),
+        "app_type" => json!("app1_chat"),
         "app_types" => json!(["app3_clue"]),
         "bot_id" => json!(BOT),
         "content" | "title" | "q" => json!("你好"),

@@ -421,6 +421,31 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("remove_empty_conversations(", "1, 1, 50"),
     ("insert into biz.user_data_deletions", "1, 3, 1, false"),
     (
+        "select id, name, timezone, runtime_mode as mode from biz.sites",
+        "1",
+    ),
+    (
+        "u.nickname as \"nickname?\", u.role as \"role?\"",
+        "1, 10000, 0, 21, 0",
+    ),
+    (
+        "from biz.users\n         where site_id = $1 and id = $2 for no key update",
+        "1, 3",
+    ),
+    ("update biz.users set role", "1, 3, 'coach', 'approved'"),
+    (
+        "right(a.application_id, 4) as application_id_hint",
+        "1, false, true, '{app1_chat}', '{null}'",
+    ),
+    (
+        "insert into biz.ai_apps (site_id, app_type)",
+        "1, 'app1_chat'",
+    ),
+    (
+        "update biz.ai_apps set",
+        "1, false, null, false, null, true, null, null, null, null, 50",
+    ),
+    (
         "select id, site_id, user_id from biz.user_data_deletions",
         "10, 30",
     ),
@@ -458,7 +483,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("from biz.openers", "1, 'board-finance', null"),
     ("block_message(", "1, 5, true"),
     ("select user_id from biz.ai_messages", "1, 5"),
-    ("select cache_type::text", "1, 7"),
+    ("select cache_type, target_id", "1, 7"),
     (
         "insert into biz.ai_reports",
         "1, 7, 'message', 5, 'other', 'x', 15",
