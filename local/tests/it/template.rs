@@ -411,7 +411,7 @@ async fn each_function_has_exactly_the_variables_it_reads() {
             read.insert("JOB_QUEUE_URL".to_owned());
         }
         if read.contains("PREWARM_SCHEDULE") {
-            read.insert("PREWARM_TIMEZONE");
+            read.insert("PREWARM_TIMEZONE".to_owned());
         }
         if function == "db-migrate" {
             read.insert("DATABASE_APP_ROLE".to_owned());
