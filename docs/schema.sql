@@ -635,6 +635,7 @@ CREATE TABLE biz.ai_trigger_jobs (
     waits_on text,
     waits_tokens bigint,
     requested_by bigint,
+    cancel_requested_at timestamp with time zone,
     CONSTRAINT ai_trigger_jobs_connector_type_known CHECK ((connector_type = ANY (ARRAY['event_bus'::text, 'admin_api'::text, 'schedule'::text, 'command'::text, 'job'::text, 'session_api'::text, 'batch'::text, 'insights_api'::text]))),
     CONSTRAINT ai_trigger_jobs_event_type_known CHECK ((event_type = ANY (ARRAY['consumption.settled'::text, 'note.created'::text, 'task.assigned'::text, 'etl.finished'::text, 'prewarm'::text, 'chat.session_message'::text, 'batch'::text, 'insight.refresh'::text]))),
     CONSTRAINT ai_trigger_jobs_running_is_leased CHECK (((status = 'running'::text) = (lease_until IS NOT NULL))),
@@ -659,6 +660,7 @@ COMMENT ON COLUMN biz.ai_trigger_jobs.waits_for IS 'pending: why the job must wa
 COMMENT ON COLUMN biz.ai_trigger_jobs.waits_on IS 'waits_for = circuit: the application id of the circuit';
 COMMENT ON COLUMN biz.ai_trigger_jobs.waits_tokens IS 'waits_for = budget: the tokens that the budget must have left';
 COMMENT ON COLUMN biz.ai_trigger_jobs.requested_by IS 'insight.refresh: the user; not a foreign key, because the row must outlive its user';
+COMMENT ON COLUMN biz.ai_trigger_jobs.cancel_requested_at IS 'When an admin cancelled the running job; it ends after its step';
 ALTER TABLE biz.ai_trigger_jobs ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME biz.ai_trigger_jobs_id_seq
     START WITH 1
@@ -936,7 +938,7 @@ CREATE TABLE biz.users (
     CONSTRAINT users_admin_has_no_site CHECK (((role = 'admin'::text) = (site_id IS NULL))),
     CONSTRAINT users_listed_conversations_counted CHECK ((listed_conversations >= 0)),
     CONSTRAINT users_listed_sessions_counted CHECK ((listed_sessions >= 0)),
-    CONSTRAINT users_role_known CHECK ((role = ANY (ARRAY['coach'::text, 'staff'::text, 'manager'::text, 'site_admin'::text, 'admin'::text]))),
+    CONSTRAINT users_role_known CHECK ((role = ANY (ARRAY['viewer'::text, 'coach'::text, 'staff'::text, 'manager'::text, 'site_admin'::text, 'admin'::text]))),
     CONSTRAINT users_status_known CHECK ((status = ANY (ARRAY['pending'::text, 'approved'::text, 'disabled'::text])))
 );
 COMMENT ON TABLE biz.users IS 'Staff of one site; a platform admin has no site';

@@ -9,7 +9,7 @@ use common::{
         notice::Notice,
         reports::ReportRules,
     },
-    insights::insight::Insights,
+    insights::{insight::Insights, jobs::PrewarmSchedule},
     moderation::Moderation,
     platform::{db::Db, public_client::PublicClient, sqs::JobQueue},
     web::{self, Cors},
@@ -69,7 +69,12 @@ pub fn functions(state: &AppState) -> Vec<(&'static str, OpenApiRouter)> {
         ),
         (
             "admin-jobs",
-            admin_jobs::router(db.clone(), callers.clone(), queue.clone()),
+            admin_jobs::router(
+                db.clone(),
+                callers.clone(),
+                queue.clone(),
+                PrewarmSchedule::default(),
+            ),
         ),
         (
             "admin-runs",

@@ -59,6 +59,12 @@ pub enum Error {
     /// The state of the object does not allow this.
     #[error("conflict: {0}")]
     Conflict(&'static str),
+    /// Another number of objects matches than the caller expected.
+    #[error("{matching} objects match")]
+    OtherNumber {
+        /// The actual number.
+        matching: i64,
+    },
     /// The client changes another version of the object than the stored one.
     #[error("outdated")]
     Outdated,

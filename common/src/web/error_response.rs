@@ -74,6 +74,9 @@ impl ErrorFormat {
                     json!(message_id),
                 );
             }
+            Error::OtherNumber { matching } => {
+                body.insert("matching".into(), json!(matching));
+            }
             _ => {}
         }
         let retry_after = retry_after(error);
@@ -131,7 +134,7 @@ impl ErrorFormat {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type")
             }
             Error::Busy { .. } => (StatusCode::CONFLICT, "busy"),
-            Error::Conflict(_) => (StatusCode::CONFLICT, "conflict"),
+            Error::Conflict(_) | Error::OtherNumber { .. } => (StatusCode::CONFLICT, "conflict"),
             Error::Outdated => (StatusCode::PRECONDITION_FAILED, "conflict"),
             Error::Gone => (StatusCode::GONE, "gone"),
             Error::RateLimited { .. } => (StatusCode::TOO_MANY_REQUESTS, "rate_limited"),
@@ -176,6 +179,7 @@ fn chinese(error: &Error) -> String {
         Error::UnsupportedMediaType => "请求内容必须是 JSON".into(),
         Error::Busy { .. } => "上一条回复还在生成，请稍候".into(),
         Error::Conflict(_) => "当前状态不允许此操作".into(),
+        Error::OtherNumber { matching } => format!("符合条件的有 {matching} 条，与预期不符"),
         Error::Outdated => "内容已被他人修改，请刷新后重试".into(),
         Error::Gone => "已过期，请重新操作".into(),
         Error::KeyReused => "幂等键已用于其他内容".into(),
@@ -242,6 +246,7 @@ fn english(error: &Error) -> String {
         Error::UnsupportedMediaType => "Body must be JSON".into(),
         Error::Busy { .. } => "A reply is in progress".into(),
         Error::Conflict(what) => (*what).into(),
+        Error::OtherNumber { matching } => format!("{matching} objects match"),
         Error::Outdated => "The stored version is another one".into(),
         Error::Gone => "Gone".into(),
         Error::KeyReused => "Idempotency-Key was used with another body".into(),

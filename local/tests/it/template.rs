@@ -71,6 +71,7 @@ const CHECKED: &[&str] = &[
     "LOG_RETENTION_DAYS",
     "MODERATION",
     "MODERATION_ON_TIMEOUT",
+    "PREWARM_SCHEDULE",
     "RUN_LOG_RETENTION_DAYS",
 ];
 const NONSENSE: &str = "neither a number nor a URL";
@@ -454,6 +455,9 @@ async fn each_function_has_exactly_the_variables_it_reads() {
         }
         if WAKE.contains(&function) {
             read.insert("JOB_QUEUE_URL".to_owned());
+        }
+        if read.contains("PREWARM_SCHEDULE") {
+            read.insert("PREWARM_TIMEZONE".to_owned());
         }
         if function == "db-migrate" {
             read.insert("DATABASE_APP_ROLE".to_owned());

@@ -159,7 +159,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("from budget_of($1)\n", "1"),
     ("insert into biz.ai_budgets", "1, 1000, 10000, 7"),
     (
-        "insert into biz.ai_admin_audit",
+        "(site_id, user_id, action, object_id, details)",
         "1, 7, 'budget.set', null, '{}'",
     ),
     ("select from biz.sites where id", "1"),
@@ -233,12 +233,43 @@ const EXAMPLES: &[(&str, &str)] = &[
         "1, 1000000, 100",
     ),
     ("with recursive earlier (id, retry_of)", "1, 1"),
-    (
-        "from biz.ai_trigger_jobs where id = $2 and site_id = $1 for no key update",
-        "1, 1",
-    ),
     ("with recursive family (id, status)", "1, 1, 1"),
-    ("case j.status when 'failed' then j.step else 0 end", "1, 1"),
+    ("true, j.id\n", "1, 1"),
+    ("true, j.id, -1", "1, '{1}'"),
+    (
+        "and id in ($2, $3) order by id for no key update",
+        "1, 1, 1",
+    ),
+    (
+        "select matching as \"matching!\"",
+        "1, null, null, null, null, '{consumption.settled}', '{pending,running}', false, 100000, 1000",
+    ),
+    (
+        "status <> 'running')\n         order by id for no key update skip locked",
+        "1, '{1,2}', '{pending,running}'",
+    ),
+    ("returning status", "1, 1"),
+    (
+        "end\n         where id = any ($2) and site_id = $1",
+        "1, '{1}'",
+    ),
+    (
+        "select s.id, $2, $3, $4 from biz.sites s",
+        "1, 7, 'run_logs.export', '{}'",
+    ),
+    (
+        "), judged as (",
+        "0, 1, 50, '{today}', 'app2_finance', 'app2a_finance_area', 'all', false, 'prewarm', null, 'schedule', false",
+    ),
+    (
+        "with page (last_site) as",
+        "0, 1, 50, '{today}', 'app2_finance', 'app2a_finance_area', 'all', 'prewarm'",
+    ),
+    ("biz.is_timezone($2)", "'05:30', 'Asia/Shanghai'"),
+    (
+        "select b.id, b.created_at from biz.ai_batches b",
+        "1, 10000, null, null, 21, 0",
+    ),
     ("with oldest (due) as", ""),
     ("), turns as (", "8, 30"),
     (
@@ -253,7 +284,6 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("set status = 'succeeded', lease_until", "1, 1000000, 1"),
     ("with waiting as materialized", "100"),
     ("is_reply!\", waits_for::text", "1, 1"),
-    ("set finished_at = clock_timestamp(), status", "1, 1"),
     ("set run_after = least(run_after, now())", "1, 1"),
     (
         "begin_job_run(",
@@ -264,10 +294,6 @@ const EXAMPLES: &[(&str, &str)] = &[
         "1, 1000000, 1, 1000000, 1, 1000000, date_trunc('month', now()), \
          '{\"status\": \"success\", \"tokens_in\": 10, \"tokens_out\": 20, \"unknown_tries\": 1, \"usage_implausible\": false, \"session_lost\": false, \
          \"latency_ms\": 900, \"attempts\": 1, \"circuit\": \"success\"}', '{}', null",
-    ),
-    (
-        "with page as",
-        "0, null, 50, '{today}', 'app2_finance', 'app2a_finance_area', 'all', false, 'prewarm', null, 'schedule', false",
     ),
     (
         "from fall_back(",
