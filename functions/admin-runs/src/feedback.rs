@@ -14,9 +14,7 @@ use common::{
         notice::AiLabel,
     },
     platform::{db::Db, paging::Paging},
-    web::{
-        AdminPage, AdminProblem, AnyApp, Json, ListFormat, QueryFailures, QueryText, Texts,
-    },
+    web::{AdminPage, AdminProblem, AnyApp, Json, ListFormat, QueryFailures, QueryText, Texts},
 };
 use futures_util::{Stream, TryStreamExt as _};
 use serde::Serialize;

@@ -107,7 +107,9 @@ pub(crate) async fn list_runs(
             .await?
             .map_ok(move |mut page| {
                 if texts.are_hidden() {
-                    page.iter_mut().for_each(|run| run.error_message = None);
+                    for run in &mut page {
+                        run.error_message = None;
+                    }
                 }
                 page
             });
