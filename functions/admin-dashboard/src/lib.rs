@@ -1,12 +1,10 @@
-//! Routes of the admin web: dashboard, latency, budget, runtime context, moderation words and audit
-//! log (`/api/admin/ai/dashboard`, `latency`, `budget`, `runtime-context`, `moderation-words`,
-//! `audit`).
+//! Routes of the admin web: dashboard, latency, budget, runtime context and audit log
+//! (`/api/admin/ai/dashboard`, `latency`, `budget`, `runtime-context`, `audit`).
 
 mod audit;
 mod budget;
 mod dashboard;
 mod latency;
-mod moderation_words;
 mod runtime_context;
 
 use axum::extract::FromRef;
@@ -34,11 +32,6 @@ pub fn router(db: Db, callers: Callers) -> OpenApiRouter {
             runtime_context::show_runtime_context,
             runtime_context::set_runtime_context
         ))
-        .routes(routes!(
-            moderation_words::list_moderation_words,
-            moderation_words::create_moderation_word
-        ))
-        .routes(routes!(moderation_words::delete_moderation_word))
         .routes(routes!(latency::show_latency))
         .routes(routes!(audit::list_audit))
         .with_state(AppState { db, callers })

@@ -19,7 +19,6 @@ use common::{
         apps::{App, AppIds},
         auth::{JwtSecrets, User},
         notice::Notice,
-        reports::ReportRules,
     },
     insights::{
         insight::Insights,
@@ -211,7 +210,6 @@ impl Parlor {
             queue: JobQueue::none(),
             limits: SendLimits::from_env(&env).unwrap(),
             moderation,
-            reports: ReportRules::from_env(&env).unwrap(),
             client: robots.client.clone(),
             ids: app_ids,
             notice: Notice::from_env(&env).unwrap(),
