@@ -204,7 +204,7 @@ impl Payload {
         FrameText {
             piece: mem::take(&mut self.text),
             source: mem::take(&mut self.source),
-            tokens: self.usage.map(|usage| usage.output_tokens),
+            tokens: self.usage.as_ref().map(Usage::output_tokens),
             is_last: self.finish_reason.is_some() || self.ends_node,
         }
     }

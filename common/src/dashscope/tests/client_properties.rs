@@ -248,7 +248,7 @@ proptest! {
         prop_assert_eq!(received.pieces.iter().collect::<Vec<_>>(), sent);
         prop_assert_eq!(received.finish_reason.as_deref(), Some("stop"));
         prop_assert_eq!(received.session_id.as_deref(), Some("s"));
-        let tokens = received.usage.map(|usage| usage.output_tokens);
+        let tokens = received.usage.map(|usage| usage.output_tokens());
         prop_assert_eq!(tokens, i64::try_from(pieces.len()).ok().filter(|pieces| *pieces > 0));
     }
 
