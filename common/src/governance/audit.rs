@@ -33,15 +33,16 @@ words! {
         BlockMessage = "message.block",
         UnblockMessage = "message.unblock",
         ResolveReport = "report.resolve",
+        SetPrice = "price.set",
     }
 }
 
 /// Writes a row of the audit log, in the transaction that makes the change. All audit rows are
-/// written here.
+/// written here. Without a site, the change is for all sites.
 pub(crate) async fn record(
     tx: &mut PgConnection,
     action: Action,
-    site_id: i64,
+    site_id: impl Into<Option<i64>>,
     user_id: i64,
     object_id: Option<&str>,
     details: Value,
@@ -49,7 +50,7 @@ pub(crate) async fn record(
     sqlx::query!(
         "insert into biz.ai_admin_audit (site_id, user_id, action, object_id, details)
          values ($1, $2, $3, $4, $5)",
-        site_id,
+        site_id.into(),
         user_id,
         action.name(),
         object_id,
@@ -66,7 +67,8 @@ pub(crate) async fn record(
 #[expect(missing_docs, reason = "plain data")]
 pub struct Entry {
     pub id: i64,
-    pub site_id: i64,
+    /// `None`: a change for all sites.
+    pub site_id: Option<i64>,
     /// The admin.
     pub user_id: i64,
     /// A word of [`Action`].
@@ -115,24 +117,38 @@ pub async fn list(db: &Db, query: &AuditQuery, paging: &Paging<TimeKey>) -> Resu
             select s.id from biz.sites s where $1::bigint is null or s.id = $1
         ), counted (total) as (
             select count(*) from (
-                select from sites s cross join lateral (
+                (select from sites s cross join lateral (
                     select from biz.ai_admin_audit a
                     where a.site_id = s.id and ($6::text is null or a.action = $6) and ($7::bigint is null or a.user_id = $7)
                       and a.created_at >= (select began_at from days) and a.created_at < (select ended_at from days)
                     order by a.created_at desc limit $8::bigint + 1
-                ) each
+                ) each)
+                union all
+                -- Changes for all sites.
+                (select from biz.ai_admin_audit a
+                 where $1::bigint is null and a.site_id is null and ($6::text is null or a.action = $6) and ($7::bigint is null or a.user_id = $7)
+                   and a.created_at >= (select began_at from days) and a.created_at < (select ended_at from days)
+                 order by a.created_at desc limit $8::bigint + 1)
                 limit $8::bigint + 1
             ) few
         )
-        select counted.total as "total!", a.id as "id?", a.site_id as "site_id?", a.user_id as "user_id?", a.action as "action?",
+        select counted.total as "total!", a.id as "id?", a.site_id, a.user_id as "user_id?", a.action as "action?",
                a.object_id, a.details as "details?", a.created_at as "created_at?"
         from counted left join lateral (
-            select each.* from sites s cross join lateral (
-                select * from biz.ai_admin_audit a
-                where a.site_id = s.id and ($6::text is null or a.action = $6) and ($7::bigint is null or a.user_id = $7)
-                  and a.created_at >= (select began_at from days) and a.created_at < (select ended_at from days)
-                  and (a.created_at, a.id) < (coalesce($9, 'infinity'::timestamptz), coalesce($10::bigint, 0))
-                order by a.created_at desc, a.id desc limit $11::bigint + $12::bigint
+            select each.* from (
+                select of_site.* from sites s cross join lateral (
+                    select * from biz.ai_admin_audit a
+                    where a.site_id = s.id and ($6::text is null or a.action = $6) and ($7::bigint is null or a.user_id = $7)
+                      and a.created_at >= (select began_at from days) and a.created_at < (select ended_at from days)
+                      and (a.created_at, a.id) < (coalesce($9, 'infinity'::timestamptz), coalesce($10::bigint, 0))
+                    order by a.created_at desc, a.id desc limit $11::bigint + $12::bigint
+                ) of_site
+                union all
+                (select * from biz.ai_admin_audit a
+                 where $1::bigint is null and a.site_id is null and ($6::text is null or a.action = $6) and ($7::bigint is null or a.user_id = $7)
+                   and a.created_at >= (select began_at from days) and a.created_at < (select ended_at from days)
+                   and (a.created_at, a.id) < (coalesce($9, 'infinity'::timestamptz), coalesce($10::bigint, 0))
+                 order by a.created_at desc, a.id desc limit $11::bigint + $12::bigint)
             ) each
             order by each.created_at desc, each.id desc limit $11 offset $12
         ) a on true
@@ -158,7 +174,7 @@ pub async fn list(db: &Db, query: &AuditQuery, paging: &Paging<TimeKey>) -> Resu
     let entries = rows.into_iter().filter_map(|row| {
         let entry = Entry {
             id: row.id?,
-            site_id: row.site_id?,
+            site_id: row.site_id,
             user_id: row.user_id?,
             action: row.action?,
             object_id: row.object_id,

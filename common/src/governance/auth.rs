@@ -20,7 +20,7 @@ use crate::platform::{
     words::words,
 };
 
-pub use admin::{Admin, SITE_ID, SiteScope};
+pub use admin::{Admin, PlatformAdmin, SITE_ID, SiteScope};
 pub use tokens::{Claims, JwtSecrets, SecretTooShort, sign};
 
 /// How long an approved user is cached. A user who is disabled keeps access for this long.

@@ -1,4 +1,5 @@
-//! Access control, token budgets, run logs, alerts, usage figures, feedback and the audit log.
+//! Access control, token budgets, prices, run logs, alerts, usage figures,
+//! feedback and the audit log.
 
 pub mod alerts;
 pub mod apps;
@@ -7,6 +8,7 @@ pub mod auth;
 pub mod budgets;
 pub mod feedback;
 pub mod gauges;
+pub mod prices;
 pub mod reports;
 pub mod runs;
 pub mod runtime_context;

@@ -59,6 +59,9 @@ pub enum Error {
     /// The state of the object does not allow this.
     #[error("conflict: {0}")]
     Conflict(&'static str),
+    /// The client changes another version of the object than the stored one.
+    #[error("outdated")]
+    Outdated,
     /// The object existed and has expired.
     #[error("gone")]
     Gone,
@@ -152,6 +155,10 @@ pub enum Reason {
     Closed,
     /// The session is paused.
     Paused,
+    /// Not a decimal number without sign, with at most 6 decimals.
+    NotAnAmount,
+    /// The bounds of tiers do not ascend, or not exactly the last one is open.
+    Tiers,
 }
 
 impl Error {

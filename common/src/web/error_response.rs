@@ -131,6 +131,7 @@ impl ErrorFormat {
             }
             Error::Busy { .. } => (StatusCode::CONFLICT, "busy"),
             Error::Conflict(_) => (StatusCode::CONFLICT, "conflict"),
+            Error::Outdated => (StatusCode::PRECONDITION_FAILED, "conflict"),
             Error::Gone => (StatusCode::GONE, "gone"),
             Error::RateLimited { .. } => (StatusCode::TOO_MANY_REQUESTS, "rate_limited"),
             Error::BudgetExceeded { .. } => (StatusCode::TOO_MANY_REQUESTS, "budget_exceeded"),
@@ -173,6 +174,7 @@ fn chinese(error: &Error) -> String {
         Error::UnsupportedMediaType => "请求内容必须是 JSON".into(),
         Error::Busy { .. } => "上一条回复还在生成，请稍候".into(),
         Error::Conflict(_) => "当前状态不允许此操作".into(),
+        Error::Outdated => "内容已被他人修改，请刷新后重试".into(),
         Error::Gone => "已过期，请重新操作".into(),
         Error::KeyReused => "幂等键已用于其他内容".into(),
         Error::RateLimited { .. } => "发送过于频繁，请稍后再试".into(),
@@ -213,6 +215,8 @@ fn invalid_in_chinese(field: &str, reason: Reason) -> String {
         Reason::NotOfThisSession => format!("参数 {field} 不是本会话的消息"),
         Reason::Closed => "会话已关闭".into(),
         Reason::Paused => "会话已暂停".into(),
+        Reason::NotAnAmount => format!("参数 {field} 必须是非负小数，最多 6 位小数"),
+        Reason::Tiers => format!("参数 {field} 的上限必须递增，且只有最后一档不设上限"),
     }
 }
 
@@ -231,6 +235,7 @@ fn english(error: &Error) -> String {
         Error::UnsupportedMediaType => "Body must be JSON".into(),
         Error::Busy { .. } => "A reply is in progress".into(),
         Error::Conflict(what) => (*what).into(),
+        Error::Outdated => "The stored version is another one".into(),
         Error::Gone => "Gone".into(),
         Error::KeyReused => "Idempotency-Key was used with another body".into(),
         Error::RateLimited { .. } => "Too many requests".into(),
@@ -269,6 +274,8 @@ fn invalid_in_english(field: &str, reason: Reason) -> String {
         Reason::NotOfThisSession => format!("{field} is not a message of this session"),
         Reason::Closed => "Session is closed".into(),
         Reason::Paused => "Session is paused".into(),
+        Reason::NotAnAmount => format!("{field} must be a decimal number with at most 6 decimals"),
+        Reason::Tiers => format!("{field} must ascend, and only the last one is open"),
     }
 }
 

@@ -1,4 +1,4 @@
-//! `ETag` and `If-None-Match`.
+//! `ETag`, `If-None-Match` and `If-Match`.
 
 use axum::response::{IntoResponse, Response};
 use http::{
@@ -37,6 +37,27 @@ pub fn json_with_etag(body: &impl Serialize, headers: &HeaderText) -> Result<Res
     })
 }
 
+/// The header `If-Match` of a request that changes an object.
+#[derive(Debug)]
+pub struct IfMatch(Option<Vec<u8>>);
+
+impl IfMatch {
+    /// # Errors
+    /// [`Error::Invalid`] if the header occurs twice.
+    pub fn of(headers: &HeaderText) -> Result<Self> {
+        Ok(Self(headers.once("if-match")?.map(<[u8]>::to_vec)))
+    }
+
+    /// True if the client may replace the stored version. `None`: nothing is stored.
+    pub fn allows(&self, version: Option<&str>) -> bool {
+        match (&self.0, version) {
+            (None, _) => true,
+            (Some(list), Some(version)) => matches(list, format!("\"{version}\"").as_bytes()),
+            (Some(_), None) => false,
+        }
+    }
+}
+
 /// True if the list of tags contains the tag. A proxy may have marked it as weak.
 fn matches(list: &[u8], etag: &[u8]) -> bool {
     let mut tags = list.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
@@ -46,6 +67,14 @@ fn matches(list: &[u8], etag: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_version_is_replaced_if_the_client_has_it_or_sends_none() {
+        let if_match = |text: &str| IfMatch(Some(text.as_bytes().to_vec()));
+        assert!(IfMatch(None).allows(None) && IfMatch(None).allows(Some("a")));
+        assert!(if_match("\"a\"").allows(Some("a")) && if_match("*").allows(Some("a")));
+        assert!(!if_match("\"b\"").allows(Some("a")) && !if_match("*").allows(None));
+    }
 
     #[test]
     fn a_tag_is_found_in_a_list_and_if_it_is_weak() {

@@ -5,7 +5,7 @@ use http::{header::AUTHORIZATION, request::Parts};
 
 use super::QueryText;
 use crate::{
-    governance::auth::{Admin, Caller, Callers, SITE_ID, SiteScope, User},
+    governance::auth::{Admin, Caller, Callers, PlatformAdmin, SITE_ID, SiteScope, User},
     platform::error::{Error, Result},
 };
 
@@ -82,6 +82,18 @@ where
             tracing::Span::current().record("site_id", site_id);
         }
         Ok(admin)
+    }
+}
+
+impl<S> FromRequestParts<S> for PlatformAdmin
+where
+    S: Send + Sync,
+    Callers: FromRef<S>,
+{
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
+        Self::of(&Admin::from_request_parts(parts, state).await?)
     }
 }
 

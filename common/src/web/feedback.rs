@@ -1,8 +1,9 @@
 //! Feedback in requests and responses, the same for every kind of AI text.
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::json::given;
 use crate::{
     governance::feedback::{Fault, Feedback, Rating},
     platform::error::{Error, Reason, Result},
@@ -20,12 +21,6 @@ pub struct FeedbackBody {
     reasons: Option<Vec<String>>,
     #[schema(max_length = 2000)]
     comment: Option<String>,
-}
-
-/// Distinguishes null from a missing field: a missing rating must not remove the feedback.
-#[expect(clippy::option_option, reason = "null and a missing field differ")]
-fn given<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Option<String>>, D::Error> {
-    Deserialize::deserialize(value).map(Some)
 }
 
 impl FeedbackBody {

@@ -7,7 +7,7 @@ use axum::{
 };
 use http::{HeaderValue, header::CONTENT_TYPE, request::Parts};
 use http_body_util::{BodyExt as _, Limited};
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 
 use crate::platform::{
     error::{Error, Reason, Result},
@@ -68,6 +68,17 @@ impl<T: Serialize> IntoResponse for Json<T> {
             }
         }
     }
+}
+
+/// Distinguishes null from a missing field. Use it with `#[serde(default)]`.
+///
+/// # Errors
+/// The value is of another type.
+#[expect(clippy::option_option, reason = "null and a missing field differ")]
+pub fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    value: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    Deserialize::deserialize(value).map(Some)
 }
 
 async fn read(body: Body) -> Result<bytes::Bytes> {

@@ -21,13 +21,13 @@ pub use ai_label::AI_LABEL;
 pub use boundary::{Deadline, RequestId, boundary, method_not_allowed, not_found};
 pub use cors::{Cors, hide_rules};
 pub use error_response::{CONTENT_BLOCKED, ErrorFormat};
-pub use etag::json_with_etag;
+pub use etag::{IfMatch, json_with_etag};
 pub use failures::{
     AdminProblem, BodyFailures, ErrorBody, Failures, ItemFailures, Problem, QueryFailures,
     SessionProblem, error_schemas,
 };
 pub use feedback::{FeedbackBody, GivenFeedback};
-pub use json::Json;
+pub use json::{Json, given};
 pub use paging::AdminPage;
 pub use query::{HeaderText, PathText, QueryText, uuid};
 pub use references::Reference;

@@ -1,5 +1,6 @@
 //! What users do with their conversations besides talking: the history (CHAT-1), search, export,
-//! rename, pin, delete, feedback, reports, bots and openers. Also `GET /api/xcx/runtime-clock`.
+//! rename, pin, delete, feedback, reports, bots and openers. Also `GET /api/xcx/runtime-clock`
+//! and `GET /api/xcx/usage`.
 
 mod chat;
 mod export;
@@ -8,6 +9,7 @@ mod openers;
 mod reports;
 mod runtime_clock;
 mod search;
+mod usage;
 
 use axum::extract::{FromRef, State};
 use chrono::{DateTime, Utc};
@@ -52,6 +54,7 @@ pub fn router(db: Db, callers: Callers, reports: ReportRules) -> OpenApiRouter {
         .routes(routes!(feedback::set_feedback))
         .routes(routes!(reports::create_report, reports::list_own_reports))
         .routes(routes!(runtime_clock::runtime_clock))
+        .routes(routes!(usage::show_usage))
         .with_state(AppState {
             db,
             callers,

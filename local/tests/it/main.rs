@@ -40,6 +40,7 @@ mod clients;
 mod connections;
 mod content_blocked;
 mod cors;
+mod costs;
 mod documents;
 mod empty_conversations;
 mod emulator;

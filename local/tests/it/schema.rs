@@ -13,7 +13,7 @@ use crate::harness::database::TestDatabase;
 /// A row for each table, in an order that foreign keys allow. `$n` is a different number each time.
 ///
 /// If a migration adds a requirement to a table, its insert here must be updated.
-const ROWS: [(&str, &str); 29] = [
+const ROWS: [(&str, &str); 31] = [
     (
         "sites",
         "insert into biz.sites (id, name) values ($n, 'site')",
@@ -44,6 +44,16 @@ const ROWS: [(&str, &str); 29] = [
     (
         "ai_usage_days",
         "insert into biz.ai_usage_days (site_id, day, tokens) values ($n, current_date, 1)",
+    ),
+    (
+        "ai_usage_details",
+        "insert into biz.ai_usage_details (site_id, user_id, day, calls, successes, failures, tokens_in, tokens_out, tokens, cost, unpriced_calls) \
+         values ($n, $n, current_date, 1, 1, 0, 1, 1, 2, 3, 0)",
+    ),
+    (
+        "ai_prices",
+        "insert into biz.ai_prices (model, valid_from, up_to_input_tokens, input_per_million, output_per_million) \
+         values ('model ' || $n, '2026-01-01', '{}', '{0.8}', '{2}')",
     ),
     (
         "ai_budgets",

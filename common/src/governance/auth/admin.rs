@@ -17,6 +17,26 @@ pub struct Admin {
     pub(crate) reach: SiteScope,
 }
 
+/// An approved administrator of the platform, who may change what belongs to no site.
+#[derive(Clone, Debug)]
+pub struct PlatformAdmin {
+    /// The user id for the audit log.
+    pub user_id: i64,
+}
+
+impl PlatformAdmin {
+    /// # Errors
+    /// [`Error::Forbidden`] if the admin is that of a site.
+    pub(crate) fn of(admin: &Admin) -> Result<Self> {
+        match admin.reach {
+            SiteScope::One(_) => Err(Error::Forbidden),
+            SiteScope::All => Ok(Self {
+                user_id: admin.user_id,
+            }),
+        }
+    }
+}
+
 /// The sites that a request reads: the site of the parameter `site_id`, or all sites of the admin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SiteScope {

@@ -1,10 +1,12 @@
 //! One run, with its prompt and response.
 
 use chrono::{DateTime, Utc};
+use serde::Deserialize;
+use sqlx::types::Json;
 
 use super::Entry;
 use crate::{
-    governance::auth::SiteScope,
+    governance::{auth::SiteScope, prices::Yuan},
     platform::{
         db::{Db, StatementTimeout},
         error::{Error, Result},
@@ -15,8 +17,6 @@ use crate::{
 #[expect(missing_docs, reason = "plain data")]
 pub struct LoggedRun {
     pub entry: Entry,
-    /// The user who made the call. `None` if no user did.
-    pub user_id: Option<i64>,
     /// The job that made the call.
     pub job_id: Option<i64>,
     /// The reply that the call generated.
@@ -27,6 +27,8 @@ pub struct LoggedRun {
     pub response_text: Option<String>,
     pub tokens_in: Option<i64>,
     pub tokens_out: Option<i64>,
+    /// Most tokens first. Empty if DashScope reported no usage.
+    pub models: Vec<ModelCost>,
     /// Requests to DashScope, including retries.
     pub attempts: i32,
     /// Session id at DashScope.
@@ -34,6 +36,18 @@ pub struct LoggedRun {
     /// DashScope's id of the request.
     pub upstream_request_id: Option<String>,
     pub finished_at: Option<DateTime<Utc>>,
+}
+
+/// What a run used of one model.
+#[derive(Clone, Debug, Deserialize)]
+#[expect(missing_docs, reason = "plain data")]
+pub struct ModelCost {
+    /// `None` if DashScope did not name the model.
+    pub model_id: Option<String>,
+    pub input_tokens: i64,
+    pub output_tokens: i64,
+    /// In millionths of a yuan. `None` if the model has no price.
+    pub cost: Option<i64>,
 }
 
 /// Returns a run by its id.
@@ -45,7 +59,7 @@ pub async fn find(db: &Db, scope: SiteScope, id: i64) -> Result<LoggedRun> {
         r#"
         select id, site_id, app_type, trigger_type, member_id, status, tokens_used,
                coalesce(tokens_charged, tokens_used, case when tokens_estimated then reserved_tokens else 0 end) as "tokens_charged!", latency_ms, first_token_ms, error_code, error_message,
-               refusals, created_at, user_id, job_id, message_id, request_prompt, prompt_version, response_text, tokens_in, tokens_out, attempts,
+               refusals, created_at, user_id, bot_id, model_id, finish_reason, cost, models as "models: Json<Vec<ModelCost>>", job_id, message_id, request_prompt, prompt_version, response_text, tokens_in, tokens_out, attempts,
                session_id, upstream_request_id, finished_at
         from biz.ai_run_logs where id = $2 and ($1::bigint is null or site_id = $1)
         "#,
@@ -71,9 +85,13 @@ pub async fn find(db: &Db, scope: SiteScope, id: i64) -> Result<LoggedRun> {
             error_code: row.error_code,
             error_message: row.error_message,
             refusals: row.refusals,
+            user_id: row.user_id,
+            bot_id: row.bot_id,
+            model_id: row.model_id,
+            finish_reason: row.finish_reason,
+            cost: row.cost.map(Yuan),
             created_at: row.created_at,
         },
-        user_id: row.user_id,
         job_id: row.job_id,
         message_id: row.message_id,
         request_prompt: row.request_prompt,
@@ -81,6 +99,7 @@ pub async fn find(db: &Db, scope: SiteScope, id: i64) -> Result<LoggedRun> {
         response_text: row.response_text,
         tokens_in: row.tokens_in,
         tokens_out: row.tokens_out,
+        models: row.models.map(|models| models.0).unwrap_or_default(),
         attempts: row.attempts,
         session_id: row.session_id,
         upstream_request_id: row.upstream_request_id,

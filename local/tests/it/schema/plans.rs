@@ -134,7 +134,25 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("left(content, $3) || $4", "1, 1000000, 0, '你好', 30"),
     ("where r.site_id = s.id and r.alert_status is not null", "1"),
     ("from budget_of($1)\n", "1"),
-    ("insert into biz.ai_budgets", "1, 1000, 10000, 7"),
+    (
+        "insert into biz.ai_budgets",
+        "1, 1000, 10000, 500000, null, null, null, 7",
+    ),
+    (
+        "usage_by($1, $6, days.first_day, days.last_day)",
+        "1, null, null, null, null, 'user', 400",
+    ),
+    ("u.site_id = $1 and u.user_id = $2", "1, 7"),
+    ("biz.ai_prices order by model", ""),
+    (
+        "from biz.ai_prices where model = $1 and valid_from = $2 for update",
+        "'qwen-plus', '2026-01-01'",
+    ),
+    ("delete from biz.ai_prices", "'qwen-plus', '2026-01-01'"),
+    (
+        "insert into biz.ai_prices",
+        "'qwen-plus', '2026-01-01', '{128000}', '{0.8,2.4}', '{2,20}'",
+    ),
     (
         "insert into biz.ai_admin_audit",
         "1, 7, 'budget.set', null, '{}'",
