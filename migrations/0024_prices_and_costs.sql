@@ -106,11 +106,3 @@ comment on column biz.ai_budgets.monthly_cap is
 -- The price list belongs to no site.
 alter table biz.ai_admin_audit alter column site_id drop not null;
 comment on column biz.ai_admin_audit.site_id is 'Null: a change for all sites';
-alter table biz.ai_admin_audit
-    drop constraint ai_admin_audit_action_known,
-    add constraint ai_admin_audit_action_known check (action in (
-        'budget.set', 'runtime_context.set', 'alert.acknowledge', 'alert.ignore',
-        'trigger_job.create', 'trigger_job.retry', 'trigger_job.cancel',
-        'trigger_job.run_now', 'batch.estimate', 'batch.confirm', 'batch.cancel',
-        'cache.invalidate', 'message.block', 'message.unblock', 'report.resolve',
-        'price.set'));

@@ -20,7 +20,7 @@ const SMALL: (u32, [&str; 4]) = (256, ["db-migrate", "prewarm", "sweep", "trigge
 const MAX_INSTANCES: usize = 10;
 /// Variables that the functions get from this process. The template sets the same ones. The
 /// functions also get each app's id.
-const FORWARDED: [&str; 24] = [
+const FORWARDED: &[&str] = &[
     "CHAT_MAX_STREAMS",
     "CHAT_RATE_PER_MINUTE",
     "CHAT_RESERVED_TOKENS",
@@ -40,6 +40,7 @@ const FORWARDED: [&str; 24] = [
     "JOB_QUEUE_URL",
     "JOB_RESERVED_TOKENS",
     "JWT_SECRET_PREVIOUS",
+    "LOG_RETENTION_DAYS",
     "METRICS_NAMESPACE",
     "PATH",
     "PGSSLROOTCERT",
@@ -95,7 +96,8 @@ pub fn specs(
     jwt_secret: &SecretString,
 ) -> Vec<FunctionSpec> {
     let mut variables: Vec<(String, String)> = FORWARDED
-        .into_iter()
+        .iter()
+        .copied()
         .chain(App::ALL.map(App::variable))
         .filter_map(|name| Some((name.to_owned(), env.text(name)?.to_owned())))
         .collect();

@@ -16,6 +16,8 @@ pub use self::{
     search::{Hit, Hits, SearchText, search},
 };
 
+pub(super) use manage::delete_some;
+
 use crate::{
     governance::auth::Caller,
     platform::{

@@ -10,3 +10,4 @@ mod session_or_history;
 pub mod session_replies;
 pub mod sessions;
 pub mod titles;
+pub mod user_data;

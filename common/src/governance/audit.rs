@@ -34,6 +34,7 @@ words! {
         UnblockMessage = "message.unblock",
         ResolveReport = "report.resolve",
         SetPrice = "price.set",
+        DeleteUserData = "user_data.delete",
     }
 }
 

@@ -24,7 +24,7 @@ pub use admin::{Admin, PlatformAdmin, SITE_ID, SiteScope};
 pub use tokens::{Claims, JwtSecrets, SecretTooShort, sign};
 
 /// How long an approved user is cached. A user who is disabled keeps access for this long.
-const CACHED_FOR: Duration = Duration::from_secs(30);
+pub(crate) const CACHED_FOR: Duration = Duration::from_secs(30);
 /// Users in the cache of one instance.
 const CACHED_USERS: NonZeroUsize = NonZeroUsize::new(10_000).expect("not zero");
 

@@ -31,7 +31,8 @@
 //! | `JOB_CONCURRENCY` | concurrent app calls of a worker | 8 |
 //! | `JOB_RESERVED_TOKENS` | tokens reserved from the budget per call of a job | 2000 |
 //! | `CORS_ALLOWED_ORIGINS` | exact origins of allowed web pages, separated by commas | none |
-//! | `RUN_LOG_RETENTION_DAYS` | minimum days in the run log; whole months are dropped | 90 |
+//! | `RUN_LOG_RETENTION_DAYS` | minimum days in the run log; whole months are dropped | 180 |
+//! | `LOG_RETENTION_DAYS` | days that CloudWatch keeps the logs; only to warn below 180 | 180 |
 //! | `METRICS_NAMESPACE` | CloudWatch namespace of the metrics | `Parlor` |
 //! | `RUST_LOG` | log filter | `info` |
 

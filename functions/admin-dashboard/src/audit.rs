@@ -31,7 +31,7 @@ pub(crate) struct EntryView {
     /// `budget.set`, `runtime_context.set`, `alert.acknowledge`, `alert.ignore`,
     /// `trigger_job.create`, `trigger_job.retry`, `trigger_job.cancel`, `trigger_job.run_now`,
     /// `batch.estimate`, `batch.confirm`, `batch.cancel`, `cache.invalidate`, `message.block`,
-    /// `message.unblock`, `report.resolve` or `price.set`.
+    /// `message.unblock`, `report.resolve`, `user_data.delete` or `price.set`.
     action: String,
     /// Id of the changed object, such as a run or a message, if the action has one.
     #[schema(required)]

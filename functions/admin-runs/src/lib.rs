@@ -1,7 +1,8 @@
-//! Runs, alerts, feedback and reports for the admin web, below `/api/admin/ai`: `GET run-logs`
-//! (JSON pages or CSV), `GET run-logs/{id}`, `GET usage` (JSON or CSV), `GET alerts`, `POST alerts/{id}/ack` and `…/ignore`,
-//! `GET feedback` (JSON pages or CSV), `GET reports`, `POST reports/{id}/resolve`,
-//! `POST messages/{id}/block` and `…/unblock`.
+//! Runs, usage, alerts, feedback and reports for the admin web, below `/api/admin/ai`: `GET
+//! run-logs` (JSON pages or CSV), `GET run-logs/{id}`, `GET usage` (JSON or CSV), `GET alerts`,
+//! `POST alerts/{id}/ack` and `…/ignore`, `GET feedback` (JSON pages or CSV), `GET reports`,
+//! `POST reports/{id}/resolve`, `POST messages/{id}/block` and `…/unblock`,
+//! `DELETE users/{id}/data`.
 
 mod alerts;
 mod details;
@@ -11,6 +12,7 @@ mod messages;
 mod reports;
 mod table;
 mod usage;
+mod user_data;
 
 use axum::extract::FromRef;
 use common::{
@@ -43,6 +45,7 @@ pub fn router(db: Db, callers: Callers) -> OpenApiRouter {
         .routes(routes!(reports::resolve_report))
         .routes(routes!(messages::block_message))
         .routes(routes!(messages::unblock_message))
+        .routes(routes!(user_data::delete_user_data))
         .routes(routes!(list::list_runs))
         .routes(routes!(details::show_run))
         .routes(routes!(usage::show_usage))

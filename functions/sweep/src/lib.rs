@@ -3,7 +3,7 @@
 
 use common::{
     Result,
-    chat::{conversations, replies, sessions},
+    chat::{conversations, replies, sessions, user_data},
     governance::{
         gauges,
         runs::{self, Retention},
@@ -61,6 +61,8 @@ pub struct Swept {
     pub idempotency_keys: i32,
     /// Deleted conversations without a message, a day after they were last opened.
     pub empty_conversations: i32,
+    /// Users whose data was deleted completely, as an admin had requested.
+    pub user_data_deletions: i32,
     /// Deleted estimates of unconfirmed batches, a day after they expired.
     pub estimates: i32,
     /// Partitions of the run log that were created in advance.
@@ -74,7 +76,7 @@ pub struct Swept {
 }
 
 impl Swept {
-    fn counts(&self) -> [(&'static str, i32); 13] {
+    fn counts(&self) -> [(&'static str, i32); 14] {
         [
             ("replies", self.replies),
             ("jobs", self.jobs),
@@ -84,6 +86,7 @@ impl Swept {
             ("cache_removed", self.cache_removed),
             ("idempotency_keys", self.idempotency_keys),
             ("empty_conversations", self.empty_conversations),
+            ("user_data_deletions", self.user_data_deletions),
             ("estimates", self.estimates),
             ("partitions_made", self.partitions_made),
             ("partitions_dropped", self.partitions_dropped),
@@ -104,6 +107,7 @@ pub async fn run(db: &Db, retention: Retention) -> Result<Swept> {
     let results = results::sweep(db).await;
     let idempotency_keys = sessions::sweep_idempotency_keys(db).await;
     let empty_conversations = conversations::sweep_empty(db).await;
+    let user_data_deletions = user_data::sweep(db).await;
     let estimates = batches::sweep(db).await;
     let partitions_made = runs::make_partitions(db).await;
     let partitions_dropped = runs::drop_partitions(db, retention).await;
@@ -129,6 +133,7 @@ pub async fn run(db: &Db, retention: Retention) -> Result<Swept> {
         cache_removed: results.removed.done,
         idempotency_keys: idempotency_keys?,
         empty_conversations: empty_conversations.done,
+        user_data_deletions: user_data_deletions?,
         estimates: estimates.done,
         partitions_made: partitions_made?,
         partitions_dropped: partitions_dropped?,
@@ -159,6 +164,7 @@ pub async fn sweep(state: AppState, _: Invocation<Request>) -> Result<Swept, Swe
                 cache_removed = if_any(swept.cache_removed),
                 idempotency_keys = if_any(swept.idempotency_keys),
                 empty_conversations = if_any(swept.empty_conversations),
+                user_data_deletions = if_any(swept.user_data_deletions),
                 estimates = if_any(swept.estimates),
                 partitions_made = if_any(swept.partitions_made),
                 partitions_dropped = if_any(swept.partitions_dropped),

@@ -240,6 +240,27 @@ async fn a_missing_variable_is_named_and_no_secret_is_logged() {
 }
 
 #[tokio::test]
+async fn a_retention_of_logs_under_six_months_is_warned_of_at_start() {
+    let parlor = Parlor::start().await;
+    for (days, warnings) in [("179", 2), ("180", 0)] {
+        let mut specs = specs(&parlor).await;
+        let sweep = specs.iter_mut().find(|spec| spec.name == "sweep").unwrap();
+        for name in ["RUN_LOG_RETENTION_DAYS", "LOG_RETENTION_DAYS"] {
+            sweep.env.push((name.to_owned(), days.to_owned()));
+        }
+        let emulator = Emulator::start(specs).unwrap();
+        let event = recorded("schedule");
+        let outcome = emulator.invoke("sweep", &event).await.unwrap();
+        assert!(matches!(outcome, Outcome::Response(_)), "{outcome:?}");
+        let logs = emulator.logs("sweep").unwrap();
+        let warned = logs
+            .iter()
+            .filter(|line| line.contains("less than 180 days"));
+        assert_eq!(warned.count(), warnings, "{days}: {logs:?}");
+    }
+}
+
+#[tokio::test]
 async fn logs_are_json_lines_without_prompt_reply_or_token() {
     let cloud = Cloud::start().await;
     let chat = cloud.parlor.open(COACH, "t").await;

@@ -40,7 +40,7 @@ impl Parlor {
 }
 
 /// The tables that contain a text in any column.
-async fn tables_with(parlor: &Parlor, text: &str) -> Vec<String> {
+pub async fn tables_with(parlor: &Parlor, text: &str) -> Vec<String> {
     let tables: Vec<String> = sqlx::query_scalar(
         "select oid::regclass::text from pg_class
          where relnamespace = to_regnamespace('biz') and relkind in ('r', 'p') and not relispartition",

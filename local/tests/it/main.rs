@@ -86,4 +86,5 @@ mod template;
 mod tenants;
 mod tls;
 mod traces;
+mod user_data;
 mod vitals;

@@ -13,7 +13,7 @@ use crate::harness::database::TestDatabase;
 /// A row for each table, in an order that foreign keys allow. `$n` is a different number each time.
 ///
 /// If a migration adds a requirement to a table, its insert here must be updated.
-const ROWS: [(&str, &str); 31] = [
+const ROWS: &[(&str, &str)] = &[
     (
         "sites",
         "insert into biz.sites (id, name) values ($n, 'site')",
@@ -152,6 +152,11 @@ const ROWS: [(&str, &str); 31] = [
     (
         "ai_apps",
         "insert into biz.ai_apps (site_id, app_type, application_id) values ($n, 'app1_chat', 'chat-' || $n)",
+    ),
+    (
+        "user_data_deletions",
+        "insert into biz.user_data_deletions (site_id, user_id, requested_by, keep_disabled, status_before)
+         values ($n, $n, 1, false, 'approved')",
     ),
 ];
 

@@ -49,7 +49,7 @@ const SECRETS: [(&str, &str, &str, &str); 3] = [
 
 /// Variables that a function validates when it starts. A function reads a variable if it fails to
 /// start with [`NONSENSE`] in it.
-const CHECKED: [&str; 14] = [
+const CHECKED: &[&str] = &[
     "CHAT_MAX_STREAMS",
     "CHAT_RATE_PER_MINUTE",
     "CHAT_RESERVED_TOKENS",
@@ -63,6 +63,7 @@ const CHECKED: [&str; 14] = [
     "DATABASE_SSL_MODE",
     "JOB_CONCURRENCY",
     "JOB_RESERVED_TOKENS",
+    "LOG_RETENTION_DAYS",
     "RUN_LOG_RETENTION_DAYS",
 ];
 const NONSENSE: &str = "neither a number nor a URL";
@@ -375,7 +376,7 @@ async fn each_function_has_exactly_the_variables_it_reads() {
         let env = Env::from_pairs(secrets.iter().map(|(name, _, _, value)| (*name, *value)));
         let mut read: BTreeSet<&str> = OF_THE_PROCESS.into();
         read.extend(secrets.iter().map(|(_, arn_name, ..)| *arn_name));
-        for name in CHECKED {
+        for &name in CHECKED {
             match start(function, env.with(name, NONSENSE)).await {
                 Err(ConfigError::Invalid { name: wrong, .. }) if wrong == name => {
                     read.insert(name);

@@ -79,6 +79,7 @@ impl Objects {
             _ if template.starts_with("/api/chat/sessions/{id}") => self.session.clone(),
             _ if template.starts_with("/api/admin/ai/reports/{id}") => self.report.to_string(),
             _ if template.starts_with("/api/admin/ai/messages/{id}") => self.reply.to_string(),
+            _ if template.starts_with("/api/admin/ai/users/{id}") => STAFF.to_string(),
             _ if template.starts_with("/api/admin/ai/trigger-jobs/{id}") => self.job.to_string(),
             _ if template.starts_with("/api/admin/ai/run-logs/{id}")
                 || template.starts_with("/api/admin/ai/alerts/{id}") =>

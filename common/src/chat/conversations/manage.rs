@@ -85,10 +85,42 @@ words! {
 /// # Errors
 /// As [`change`]. [`Error::Busy`] while a reply is being made.
 pub async fn delete(db: &Db, caller: &Caller, id: i64) -> Result<()> {
+    delete_of(db, caller.site_id, caller.user_id, id).await
+}
+
+/// Deletes the oldest conversations of a user, at most `limit`. Those whose reply is being made
+/// remain.
+pub(in crate::chat) async fn delete_some(
+    db: &Db,
+    site_id: i64,
+    user_id: i64,
+    limit: i64,
+) -> Result<()> {
+    let ids = sqlx::query_scalar!(
+        "select id from biz.ai_conversations where site_id = $1 and user_id = $2
+         order by last_active_at limit $3",
+        site_id,
+        user_id,
+        limit,
+    )
+    .fetch_all(db)
+    .with_statement_timeout()
+    .await?;
+    for id in ids {
+        match delete_of(db, site_id, user_id, id).await {
+            // The user may have deleted it at the same time.
+            Ok(()) | Err(Error::Busy { .. } | Error::NotFound) => {}
+            Err(err) => return Err(err),
+        }
+    }
+    Ok(())
+}
+
+async fn delete_of(db: &Db, site_id: i64, user_id: i64, id: i64) -> Result<()> {
     let row = sqlx::query!(
         r#"select outcome as "outcome!", message_id from delete_conversation($1, $2, $3)"#,
-        caller.site_id,
-        caller.user_id,
+        site_id,
+        user_id,
         id,
     )
     .fetch_one(db)

@@ -7,6 +7,10 @@ use crate::platform::{
     error::Result,
 };
 
+/// The shortest retention of logs in days that meets the Cybersecurity Law of China: six months
+/// (`docs/compliance.md`).
+pub const SIX_MONTHS: i32 = 180;
+
 /// How long runs are kept.
 #[derive(Clone, Copy, Debug)]
 pub struct Retention {
@@ -15,21 +19,35 @@ pub struct Retention {
 }
 
 impl Retention {
-    /// Reads `RUN_LOG_RETENTION_DAYS`; default 90. The minimum is 31, because the runs of the
-    /// current month are still counted and charged.
+    /// Reads `RUN_LOG_RETENTION_DAYS`; default 180. The minimum is 31, because the runs of the
+    /// current month are still counted and charged. Warns if this or `LOG_RETENTION_DAYS`, the
+    /// retention of the CloudWatch logs, is shorter than [`SIX_MONTHS`].
     ///
     /// # Errors
     /// Names the variable if its value is invalid.
     pub fn from_env(env: &Env) -> Result<Self, ConfigError> {
         let (name, expected) = ("RUN_LOG_RETENTION_DAYS", "a whole number from 31 to 36500");
-        let run_log_days = env.parsed(name, expected, 90)?;
+        let run_log_days = env.parsed(name, expected, SIX_MONTHS)?;
         if !(31..=36_500).contains(&run_log_days) {
             return Err(ConfigError::Invalid {
                 name: name.to_owned(),
                 expected,
             });
         }
+        warn_if_short(name, run_log_days);
+        let (name, expected) = ("LOG_RETENTION_DAYS", "a number of days");
+        warn_if_short(name, env.parsed(name, expected, SIX_MONTHS)?);
         Ok(Self { run_log_days })
+    }
+}
+
+fn warn_if_short(variable: &str, days: i32) {
+    if days < SIX_MONTHS {
+        tracing::warn!(
+            variable,
+            days,
+            "logs are kept for less than 180 days, see docs/compliance.md"
+        );
     }
 }
 

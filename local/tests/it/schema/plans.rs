@@ -411,6 +411,13 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("where message_count = 0 and last_active_at", "86400, 1000"),
     ("delete from biz.ai_conversations", "'{2147483647}'"),
     ("remove_empty_conversations(", "1, 1, 50"),
+    ("insert into biz.user_data_deletions", "1, 3, 1, false"),
+    (
+        "select id, site_id, user_id from biz.user_data_deletions",
+        "10, 30",
+    ),
+    ("order by last_active_at limit $3", "1, 3, 100"),
+    ("end_user_data_deletion(", "1, 1000"),
     ("where confirmed_at is null and expires_at", "1, 1000"),
     (
         "delete from biz.ai_batches",
