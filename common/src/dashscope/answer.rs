@@ -10,12 +10,12 @@ use tokio::time::{Instant, timeout_at};
 use super::end::End;
 use super::error::{Error, ErrorDetails, TimeoutKind};
 use super::frames::{Frame, FrameReader};
-use super::json::excerpt;
+use super::json::{WORD_LENGTH, excerpt};
 use super::marks::Marks;
 use super::progress::ProgressSender;
 use super::references::{Reference, References};
 use super::text::TextReader;
-use super::wire::{Payload, WORD_LENGTH};
+use super::wire::Payload;
 use super::{Spent, Usage, retry};
 
 /// How long to keep reading after the end of an answer, so that its connection can be used again.

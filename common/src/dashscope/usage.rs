@@ -5,10 +5,7 @@ use std::cmp::Reverse;
 use serde::{Deserialize, Serialize};
 use serde_json::{Number, value::RawValue};
 
-use super::{
-    json::{members, word},
-    wire::WORD_LENGTH,
-};
+use super::json::{WORD_LENGTH, members, word};
 
 /// The tokens of one or more answers.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -627,8 +627,8 @@ async fn a_user_reads_only_their_own_tokens() {
 
 #[tokio::test]
 async fn a_limit_of_cost_refuses_calls_once_it_is_reached() {
-    let parlor = Parlor::start().await;
-    set_price(&parlor, "qwen-plus", "2020-01-01", Some(("1000", "1000"))).await;
+    let parlor = Parlor::with_business(Setup::default()).await;
+    set_price(&parlor, "qwen-plus", "2026-02-01", Some(("1000", "1000"))).await;
     let limits = |daily: Value, monthly: Value| json!({ "daily_limit": 1_000_000, "monthly_limit": 20_000_000, "daily_cost_limit": daily, "monthly_cost_limit": monthly });
     let set = put(
         &parlor,
@@ -685,9 +685,7 @@ async fn a_limit_of_cost_refuses_calls_once_it_is_reached() {
     )
     .await
     .ok();
-    let member =
-        json!({ "event_type": "task.assigned", "member_id": 10_001, "payload": { "task_id": 1 } });
-    let job = parlor.trigger_accepted(&member).await;
+    let job = parlor.trigger_accepted(&consumption(10_001, 1)).await;
     parlor.work().await;
     assert_eq!(parlor.job(job).await["waits_for"], "budget");
     parlor.work().await;

@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use super::*;
 use crate::dashscope::answer::Event;
 use crate::dashscope::tests::{golden, way};
-use crate::dashscope::wire::{MESSAGE_LENGTH, WORD_LENGTH};
 use crate::dashscope::{BEIJING, Usage};
+use crate::dashscope::{json::WORD_LENGTH, wire::MESSAGE_LENGTH};
 use crate::properties::{cases, cuts, json, text};
 
 const NAMES: &[&str] = &[
