@@ -1,4 +1,5 @@
-//! Budgets: how many tokens and yuan a site may use per day and per month, and how many it has used.
+//! Budgets: how many tokens and yuan a site may use per day and per month, and how many it has
+//! used.
 //! The SQL function `admit_run` enforces them when a run begins.
 
 use chrono::{DateTime, Utc};
@@ -61,7 +62,6 @@ pub struct Cap {
 /// Limits as a client sends them. The outer `None`: the field is missing.
 #[derive(Clone, Debug, Default)]
 #[expect(missing_docs, reason = "plain data")]
-#[expect(clippy::option_option, reason = "null and a missing field differ")]
 pub struct NewLimits {
     pub daily: Option<i64>,
     pub monthly: Option<i64>,

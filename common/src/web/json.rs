@@ -74,7 +74,6 @@ impl<T: Serialize> IntoResponse for Json<T> {
 ///
 /// # Errors
 /// The value is of another type.
-#[expect(clippy::option_option, reason = "null and a missing field differ")]
 pub fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     value: D,
 ) -> Result<Option<Option<T>>, D::Error> {

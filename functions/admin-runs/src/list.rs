@@ -60,7 +60,7 @@ pub(crate) struct RunItem {
     /// Why DashScope ended the answer, such as `stop`. Null if it did not end.
     #[schema(required)]
     finish_reason: Option<String>,
-    /// In CNY, such as `0.012345`. Null if a model has no price, or the usage of a try is not known.
+    /// In CNY, such as `0.012345`. Null if a model has no price, or the usage of a try is unknown.
     #[schema(required)]
     cost: Option<String>,
     created_at: DateTime<Utc>,

@@ -35,6 +35,7 @@ fn documented(error: &Error) -> (u16, &'static str, &'static [&'static str]) {
         } => (409, "busy", &["messageId"]),
         Error::Busy { message_id: None } => (409, "busy", &[]),
         Error::Conflict(_) => (409, "conflict", &[]),
+        Error::Outdated => (412, "conflict", &[]),
         Error::Gone => (410, "gone", &[]),
         Error::KeyReused => (422, "invalid_request", &[]),
         Error::RateLimited { .. } => (429, "rate_limited", &["retryAfter"]),
@@ -66,6 +67,7 @@ fn errors(inner: &str, number: i64, seconds: i32, reason: Reason) -> Vec<Error> 
         },
         Error::Busy { message_id: None },
         Error::Conflict("Session is closed"),
+        Error::Outdated,
         Error::Gone,
         Error::KeyReused,
         Error::RateLimited {
