@@ -13,6 +13,7 @@ use common::{
     governance::{
         apps::{self, App},
         auth::JwtSecrets,
+        notice::Notice,
         reports::ReportRules,
         runs::Retention,
     },
@@ -20,6 +21,7 @@ use common::{
         insight::Insights,
         jobs::{JobLimits, Worker},
     },
+    moderation::Moderation,
     platform::{db::Db, env::Env, sqs::JobQueue},
     web::Cors,
 };
@@ -169,12 +171,14 @@ async fn build_state(
     let secrets = JwtSecrets::new(secret, None)?;
     let (dashscope, app_ids) = apps::dashscope_from_env(env).await?;
     let queue = JobQueue::from_env(env);
+    let moderation = Moderation::from_env(env, &db).await?;
     let worker = session_replies::worker(
         db.clone(),
         dashscope.clone(),
         app_ids.clone(),
         JobLimits::from_env(env)?,
         queue.clone(),
+        moderation.clone(),
     );
     let insights = Insights::new(
         db.clone(),
@@ -182,7 +186,9 @@ async fn build_state(
         JobLimits::reserved_tokens(env)?,
         queue.clone(),
     );
-    let replies = Replies::new(db.clone(), dashscope, app_ids, ChatLimits::from_env(env)?);
+    let limits = ChatLimits::from_env(env)?;
+    let ids = app_ids.clone();
+    let replies = Replies::new(db.clone(), dashscope, ids, limits, moderation.clone());
     let state = AppState {
         db,
         secrets,
@@ -190,7 +196,10 @@ async fn build_state(
         insights,
         queue,
         limits: SendLimits::from_env(env)?,
+        moderation,
         reports: ReportRules::from_env(env)?,
+        ids: app_ids,
+        notice: Notice::from_env(env)?,
         cors: Cors::from_env(env)?,
     };
     Ok((state, worker))
@@ -208,7 +217,7 @@ pub(crate) async fn with_upstream(env: &Env) -> Result<(Env, Option<Simulator>),
         .with("DASHSCOPE_BASE_URL", &simulator.base_url());
     let env = App::ALL
         .into_iter()
-        .fold(env, |env, app| env.with(app.variable(), app.name()));
+        .fold(env, |env, app| env.with(&app.variable(), app.name()));
     Ok((env, Some(simulator)))
 }
 

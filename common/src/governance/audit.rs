@@ -35,6 +35,16 @@ words! {
         ResolveReport = "report.resolve",
         SetPrice = "price.set",
         DeleteUserData = "user_data.delete",
+        SetUser = "user.set",
+        SetApp = "app.set",
+        CreateAgent = "agent.create",
+        SetAgent = "agent.set",
+        DeleteAgent = "agent.delete",
+        CreateBot = "bot.create",
+        SetBot = "bot.set",
+        SetOpeners = "openers.set",
+        CreateModerationWord = "moderation_word.create",
+        DeleteModerationWord = "moderation_word.delete",
     }
 }
 

@@ -17,20 +17,13 @@ use crate::{
         audit::{self, Action},
         auth::SiteScope,
     },
+    insights::apps,
     platform::{
         db::{self, Db, SWEEP_LIMIT, StatementTimeout, SweptRows},
         error::{Error, Reason, Result},
     },
 };
 
-/// Applications whose prompt needs only a member. Each is after the ones whose results it reads.
-const APPS: [App; 5] = [
-    App::Clue,
-    App::ClueConsolidated,
-    App::CustomerAnalysis,
-    App::Analysis,
-    App::Tactics,
-];
 /// Largest number of members in a batch.
 pub const MAX_MEMBERS: usize = 2_000;
 /// How long an estimate can be confirmed.
@@ -60,19 +53,17 @@ impl NewBatch {
         if app_types.is_empty() {
             return Err(Error::invalid("app_types", Reason::Empty));
         }
-        let position = |name: &String| APPS.iter().position(|app| app.name() == name);
-        let mut chosen: Vec<usize> = app_types
-            .iter()
-            .map(|name| position(name).ok_or(Error::invalid("app_types", Reason::Unknown)))
-            .collect::<Result<_>>()?;
-        chosen.sort_unstable();
-        if chosen.is_sorted_by(|a, b| a < b) {
-            check_members(&member_ids)?;
-            let apps = chosen.into_iter().map(|position| APPS[position]).collect();
-            Ok(Self { apps, member_ids })
-        } else {
-            Err(Error::invalid("app_types", Reason::Repeated))
+        let unknown = |name: &String| apps::in_batches().all(|app| app.name() != name);
+        if app_types.iter().any(unknown) {
+            return Err(Error::invalid("app_types", Reason::Unknown));
         }
+        let is_chosen = |app: &App| app_types.iter().any(|name| name == app.name());
+        let apps: Vec<App> = apps::in_batches().filter(is_chosen).collect();
+        if apps.len() < app_types.len() {
+            return Err(Error::invalid("app_types", Reason::Repeated));
+        }
+        check_members(&member_ids)?;
+        Ok(Self { apps, member_ids })
     }
 }
 
@@ -503,9 +494,9 @@ mod tests {
 
     #[test]
     fn apps_are_sorted_after_those_whose_results_they_read() {
-        let mut backwards = APPS;
-        backwards.reverse();
-        assert_eq!(parse(&backwards, &[7]).unwrap().apps, APPS);
+        let apps: Vec<App> = apps::in_batches().collect();
+        let backwards: Vec<App> = apps.iter().rev().copied().collect();
+        assert_eq!(parse(&backwards, &[7]).unwrap().apps, apps);
         let two = parse(&[App::Tactics, App::Clue], &[9, 7]).unwrap();
         assert_eq!(two.apps, [App::Clue, App::Tactics]);
         assert_eq!(two.member_ids, [9, 7]);

@@ -74,6 +74,9 @@ pub enum Error {
         /// Seconds.
         retry_after: i32,
     },
+    /// The text contains a word that is blocked.
+    #[error("content blocked")]
+    ContentBlocked,
     /// The site's token budget is used up.
     #[error("budget exceeded")]
     BudgetExceeded {

@@ -112,6 +112,16 @@ pub struct Page<T> {
 }
 
 impl<T> Page<T> {
+    /// The same page with other items.
+    pub fn map<R>(self, change: impl FnMut(T) -> R) -> Page<R> {
+        Page {
+            items: self.items.into_iter().map(change).collect(),
+            total: self.total,
+            total_is_estimate: self.total_is_estimate,
+            next_cursor: self.next_cursor,
+        }
+    }
+
     /// Builds a page with [`page`]. `total` was counted up to `MAX_COUNTED + 1`.
     pub fn counted<K: Serialize>(
         total: i64,

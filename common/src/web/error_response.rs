@@ -125,6 +125,7 @@ impl ErrorFormat {
             Error::Invalid { .. } | Error::KeyReused => {
                 (StatusCode::UNPROCESSABLE_ENTITY, "invalid_request")
             }
+            Error::ContentBlocked => (StatusCode::UNPROCESSABLE_ENTITY, "content_blocked"),
             Error::PayloadTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large"),
             Error::UnsupportedMediaType => {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type")
@@ -156,7 +157,7 @@ fn retry_after(error: &Error) -> Option<i32> {
     }
 }
 
-/// What users read if DashScope blocked their question, or its reply.
+/// What users read if their question or its reply was blocked.
 pub const CONTENT_BLOCKED: &str = "内容未通过安全检查，请换个说法";
 
 fn chinese(error: &Error) -> String {
@@ -170,6 +171,7 @@ fn chinese(error: &Error) -> String {
         Error::MethodNotAllowed => "不支持的请求方法".into(),
         Error::InvalidJson => "请求内容不是有效的 JSON".into(),
         Error::Invalid { field, reason } => invalid_in_chinese(field, *reason),
+        Error::ContentBlocked => CONTENT_BLOCKED.into(),
         Error::PayloadTooLarge => "请求内容过大".into(),
         Error::UnsupportedMediaType => "请求内容必须是 JSON".into(),
         Error::Busy { .. } => "上一条回复还在生成，请稍候".into(),
@@ -231,6 +233,7 @@ fn english(error: &Error) -> String {
         Error::MethodNotAllowed => "Method not allowed".into(),
         Error::InvalidJson => "Body is not valid JSON".into(),
         Error::Invalid { field, reason } => invalid_in_english(field, *reason),
+        Error::ContentBlocked => "The content is not allowed. Please rephrase it".into(),
         Error::PayloadTooLarge => "Body is too large".into(),
         Error::UnsupportedMediaType => "Body must be JSON".into(),
         Error::Busy { .. } => "A reply is in progress".into(),

@@ -7,7 +7,7 @@ use common::{
     governance::auth::{Admin, SiteScope},
     insights::batches::{self, Batch, Estimate, NewBatch},
     platform::{db::Db, error::Reason, sqs::JobQueue},
-    web::{AdminProblem, BodyFailures, ItemFailures, Json, PathText, QueryText},
+    web::{AdminProblem, AppInBatches, BodyFailures, ItemFailures, Json, PathText, QueryText},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -20,9 +20,8 @@ const MAX_WOKEN: u32 = 10;
 #[derive(Deserialize, ToSchema)]
 #[schema(as = EstimateBatchBody)]
 pub(crate) struct Body {
-    /// Any of `app3_clue`, `app4_analysis`, `app5_tactics`, `app7_customer_analysis` and
-    /// `app8_clue_consolidated`.
-    #[schema(required)]
+    /// The apps, in any order.
+    #[schema(required, inline, value_type = Option<Vec<AppInBatches>>)]
     app_types: Option<Vec<String>>,
     /// Members of the site, at most 2,000.
     #[schema(required)]

@@ -6,7 +6,6 @@ use common::{
     Result,
     governance::{
         auth::SiteScope,
-        prices::Yuan,
         runs::{self, LoggedRun, ModelCost},
     },
     platform::db::Db,
@@ -73,7 +72,7 @@ impl From<ModelCost> for ModelView {
             model_id: model.model_id,
             input_tokens: model.input_tokens,
             output_tokens: model.output_tokens,
-            cost: model.cost.map(|cost| Yuan(cost).to_string()),
+            cost: model.cost.map(|cost| cost.to_string()),
         }
     }
 }

@@ -13,7 +13,7 @@ use common::{
         runs::{self, Entry, RunQuery},
     },
     platform::{db::Db, paging::Paging},
-    web::{AdminPage, AdminProblem, Json, ListFormat, QueryFailures, QueryText},
+    web::{AdminPage, AdminProblem, AnyApp, Json, ListFormat, QueryFailures, QueryText},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -98,7 +98,7 @@ impl From<Entry> for RunItem {
     get, path = "/api/admin/ai/run-logs", tag = "admin", security(("bearer" = [])),
     params(
         ("site_id" = Option<i64>, Query, description = "Default: all sites of the admin", minimum = 1),
-        ("app_type" = Option<String>, Query, description = "`app1_chat` to `app8_clue_consolidated`"),
+        ("app_type" = inline(Option<AnyApp>), Query),
         ("status" = Option<String>, Query, description = "`running`, `success`, `failed`, `timeout`, `circuit_open`, `budget_exceeded` or `stopped`"),
         ("trigger_type" = Option<String>, Query, description = "`chat`, `session`, `event`, `prewarm`, `batch` or `manual`"),
         ("date_from" = Option<String>, Query, description = "First day (`YYYY-MM-DD` in the site's time zone) or RFC 3339 instant, inclusive; required for CSV"),

@@ -210,6 +210,7 @@ async fn a_missing_variable_is_named_and_no_secret_is_logged() {
         ("admin-dashboard", "JWT_SECRET"),
         ("admin-jobs", "JWT_SECRET"),
         ("admin-runs", "JWT_SECRET"),
+        ("admin-settings", "JWT_SECRET"),
         ("cache-invalidate", "JWT_SECRET"),
         ("job-worker", "DASHSCOPE_API_KEY"),
         ("prewarm", "DATABASE_URL"),

@@ -70,6 +70,25 @@ impl Admin {
         }
     }
 
+    /// The sites that a request changes: one, as [`Admin::site`], or all sites if the request
+    /// names null.
+    ///
+    /// # Errors
+    /// Those of [`Admin::site`]. [`Error::Forbidden`] if a site admin requests all sites.
+    pub fn site_or_all(&self, requested: Option<Option<i64>>) -> Result<SiteScope> {
+        match requested {
+            Some(None) if self.is_of_platform() => Ok(SiteScope::All),
+            Some(None) => Err(Error::Forbidden),
+            Some(site_id) => self.site(site_id).map(SiteScope::One),
+            None => self.site(None).map(SiteScope::One),
+        }
+    }
+
+    /// True for a platform admin.
+    pub(crate) fn is_of_platform(&self) -> bool {
+        self.reach == SiteScope::All
+    }
+
     /// The sites that a request reads: the requested site, or all sites of this admin.
     ///
     /// # Errors
@@ -150,6 +169,23 @@ mod tests {
                 Err(Error::Forbidden)
             ));
         }
+    }
+
+    #[test]
+    fn only_a_platform_admin_changes_all_sites_at_once() {
+        let (own, of_platform) = (site_admin(), platform_admin());
+        assert_eq!(own.site_or_all(None).unwrap(), SiteScope::One(1));
+        assert!(matches!(own.site_or_all(Some(None)), Err(Error::Forbidden)));
+        assert!(matches!(
+            own.site_or_all(Some(Some(2))),
+            Err(Error::Forbidden)
+        ));
+        assert_eq!(of_platform.site_or_all(Some(None)).unwrap(), SiteScope::All);
+        assert_eq!(
+            of_platform.site_or_all(Some(Some(2))).unwrap(),
+            SiteScope::One(2)
+        );
+        assert!(of_platform.site_or_all(None).is_err());
     }
 
     #[test]

@@ -46,8 +46,9 @@ pub struct ModelCost {
     pub model_id: Option<String>,
     pub input_tokens: i64,
     pub output_tokens: i64,
-    /// In millionths of a yuan. `None` if the model has no price.
-    pub cost: Option<i64>,
+    /// `None` if the model has no price.
+    #[serde(skip)]
+    pub cost: Option<Yuan>,
 }
 
 /// Returns a run by its id.
@@ -59,7 +60,7 @@ pub async fn find(db: &Db, scope: SiteScope, id: i64) -> Result<LoggedRun> {
         r#"
         select id, site_id, app_type, trigger_type, member_id, status, tokens_used,
                coalesce(tokens_charged, tokens_used, case when tokens_estimated then reserved_tokens else 0 end) as "tokens_charged!", latency_ms, first_token_ms, error_code, error_message,
-               refusals, created_at, user_id, bot_id, model_id, finish_reason, cost, models as "models: Json<Vec<ModelCost>>", job_id, message_id, request_prompt, prompt_version, response_text, tokens_in, tokens_out, attempts,
+               refusals, created_at, user_id, bot_id, model_id, finish_reason, cost, models as "models: Json<Vec<ModelCost>>", model_costs as "model_costs: Vec<Option<i64>>", job_id, message_id, request_prompt, prompt_version, response_text, tokens_in, tokens_out, attempts,
                session_id, upstream_request_id, finished_at
         from biz.ai_run_logs where id = $2 and ($1::bigint is null or site_id = $1)
         "#,
@@ -70,6 +71,10 @@ pub async fn find(db: &Db, scope: SiteScope, id: i64) -> Result<LoggedRun> {
     .with_statement_timeout()
     .await?
     .ok_or(Error::NotFound)?;
+    let mut models = row.models.map_or_else(Vec::new, |models| models.0);
+    for (model, cost) in models.iter_mut().zip(row.model_costs.unwrap_or_default()) {
+        model.cost = cost.map(Yuan);
+    }
     Ok(LoggedRun {
         entry: Entry {
             id: row.id,
@@ -99,7 +104,7 @@ pub async fn find(db: &Db, scope: SiteScope, id: i64) -> Result<LoggedRun> {
         response_text: row.response_text,
         tokens_in: row.tokens_in,
         tokens_out: row.tokens_out,
-        models: row.models.map(|models| models.0).unwrap_or_default(),
+        models,
         attempts: row.attempts,
         session_id: row.session_id,
         upstream_request_id: row.upstream_request_id,

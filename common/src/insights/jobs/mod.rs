@@ -4,7 +4,6 @@
 //! - `event` parses events. `chain` lists the applications that follow.
 //! - `queue` has the table of jobs and its transitions.
 //! - `worker` runs jobs. `step` calls one application. `run` opens and settles the run of a call.
-//! - `prompt_input` reads the input of a prompt.
 //! - `prewarm` queues jobs for results before users need them.
 //! - `list` and `detail` show jobs to admins. `retry` queues a job again, and
 //!   `waiting` cancels a pending job or runs it now.
@@ -15,7 +14,6 @@ mod detail;
 mod event;
 mod list;
 mod prewarm;
-mod prompt_input;
 mod queue;
 mod retry;
 mod run;

@@ -335,7 +335,7 @@ pub(super) async fn advance(
 
 /// The value of the column `valid_days`. 0 means the business date only.
 fn valid_days(app: App) -> i32 {
-    match app.validity() {
+    match app.definition().map(|definition| definition.validity) {
         Some(Validity::Days(days)) => days,
         Some(Validity::Day) | None => 0,
     }

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use super::{
-    prompt_input,
+    chain::id,
     queue::{self, Job, LEASE},
     run::{self, BeginRun, NewRun},
     worker::JobContext,
@@ -19,7 +19,7 @@ use crate::{
         runs::{self, Run, RunEnd},
     },
     insights::{
-        apps::{self, Checked},
+        apps::{self, Checked, Sources},
         results::{Lease, Target},
     },
     platform::{clock, db, error::Error, metrics},
@@ -100,7 +100,18 @@ pub(super) async fn generate(
     lease: Lease,
     ends_at: Option<Instant>,
 ) -> Result<(), StepError> {
-    let prompt = prompt_input::of(&context.db, job, app, target).await?;
+    let definition = app
+        .definition()
+        .ok_or(Error::internal("the chat is not a step"))?;
+    let prompt = (definition.read_prompt)(Sources {
+        db: &context.db,
+        site_id: job.site_id,
+        app,
+        target,
+        member_id: job.member_id,
+        coach_id: id(&job.payload, "coach_id"),
+    })
+    .await?;
     let mut bad = String::new();
     for _ in 0..ASKED_AT_MOST {
         if !time_is_left(ends_at) {

@@ -161,6 +161,9 @@ fn body(document: &Value, schema: &Value) -> Value {
 /// A valid value of a parameter or field, by its name or else by its type.
 fn value(name: &str, schema: &Value) -> Value {
     match name {
+        "role" => json!("staff"),
+        "status" => json!("approved"),
+        "app_type" => json!("app1_chat"),
         "app_types" => json!(["app3_clue"]),
         "bot_id" => json!(BOT),
         "content" | "title" | "q" => json!("你好"),
@@ -178,6 +181,7 @@ fn value(name: &str, schema: &Value) -> Value {
         "answer" => json!("已处理"),
         "rating" => json!("up"),
         "reason" => json!("other"),
+        "word" => json!("违禁词"),
         "subjectType" => json!("message"),
         _ if schema["format"] == "uuid" => json!("00000000-0000-4000-8000-00000000abcd"),
         _ if schema["type"].to_string().contains("integer") => json!(1),

@@ -92,6 +92,8 @@ const DATA: &str = "
     select 2 + n % 19, 1, 'message', n, 'other', now() + interval '15 days', now() - n * interval '1 second' from generate_series(1, 20000) n;
     insert into biz.ai_feedback (site_id, user_id, subject_type, subject_id, app_type, rating, created_at)
     select 2 + n % 19, 1, 'insight', n, 'app3_clue', 'up', now() - n * interval '1 second' from generate_series(1, 40000) n;
+    insert into biz.moderation_words (site_id, word, normal, created_by)
+    select nullif(n % 20, 0), n, n, 7 from generate_series(1, 20000) n;
     alter table biz.ai_conversations alter column id restart with 4000000;
     analyze";
 
@@ -102,12 +104,26 @@ const MODES: [&str; 2] = ["force_custom_plan", "force_generic_plan"];
 /// months, are excluded, because a sequential scan is best for them.
 const SCANNED: &str = "
     select relname::text from pg_stat_xact_user_tables
-    where relname ~ '^ai_(messages|conversations|run_logs|cache$|trigger_jobs|idempotency_keys|admin_audit|usage_da(ily|ys)|batches|apps|feedback|reports)'
+    where relname ~ '^ai_(messages|conversations|run_logs|cache$|trigger_jobs|idempotency_keys|admin_audit|usage_da(ily|ys)|batches|apps|feedback|reports)|^moderation_words'
       and seq_scan > 0 and seq_tup_read > 0";
 
 /// A text that only one statement contains, and the parameters for it.
 const EXAMPLES: &[(&str, &str)] = &[
     ("grant_to_app_role($1)", "current_user"),
+    ("from unnest(array[0, $1::bigint]) list (id)", "1, 5000"),
+    (
+        "with lists (id) as materialized",
+        "1, 10001, null, null, 21, 0",
+    ),
+    ("select id from biz.sites where id = $1 for key share", "1"),
+    ("coalesce(site_id, 0) = coalesce($1::bigint, 0)", "1"),
+    ("insert into biz.moderation_words", "1, '词', '词', 7"),
+    ("select site_id, word from biz.moderation_words", "7"),
+    ("delete from biz.moderation_words", "7"),
+    ("select openid from biz.users", "1, 7"),
+    ("from biz.wechat_tokens where app_id", "'wx'"),
+    ("insert into biz.wechat_tokens", "'wx', 3, null"),
+    ("update biz.wechat_tokens", "'wx', 'token', 7200"),
     ("select retry_at from budget_room($1, $2)", "1, 2000"),
     (
         "and dedup_key = concat_ws('/', site_today($1), $2::text, $3::text)",
@@ -115,7 +131,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ),
     (
         "making.job_id, making.is_leased",
-        "1, '{app3_clue,app8_clue_consolidated}', '{member:7,member:7}', '{clue,null}'",
+        "1, '{app3_clue,app8_clue_consolidated}', '{member:7,member:7}', '{clue,null}', 7",
     ),
     (
         "is_forced, urgency, requested_by, dedup_key)",
@@ -130,7 +146,7 @@ const EXAMPLES: &[(&str, &str)] = &[
         "delete from biz.ai_result_failures f using unnest",
         "1, '{app3_clue}', '{member:7}'",
     ),
-    ("from biz.ai_cache asked", "1, 7, 10"),
+    ("from biz.ai_cache asked", "1, 7, 10, 7"),
     ("left(content, $3) || $4", "1, 1000000, 0, '你好', 30"),
     ("where r.site_id = s.id and r.alert_status is not null", "1"),
     ("from budget_of($1)\n", "1"),
@@ -277,9 +293,12 @@ const EXAMPLES: &[(&str, &str)] = &[
         "finish_session_reply(",
         "1, 1000000, 1, 1000000, date_trunc('month', now()), \
          '{\"status\": \"failed\", \"tokens_in\": 10, \"tokens_out\": 20, \"unknown_tries\": 1, \"usage_implausible\": false, \"session_lost\": false, \
-         \"latency_ms\": 900, \"attempts\": 1, \"circuit\": \"failure\"}'",
+         \"latency_ms\": 900, \"attempts\": 1, \"circuit\": \"failure\"}', null",
     ),
-    ("end_session_reply(", "1, 2, 1, 'upstream_error', 'x'"),
+    (
+        "end_session_reply(",
+        "1, 2, 1, 'content_blocked', 'x', '{\"question\":[],\"reply\":[]}'",
+    ),
     ("set_config('search_path'", "'biz'"),
     ("insert into biz.function_schemas", "'parlor_00000000'"),
     ("to_regnamespace($1)", "'parlor_00000000'"),
@@ -311,9 +330,10 @@ const EXAMPLES: &[(&str, &str)] = &[
     ),
     (
         "from finish_reply(",
-        "1, 1000000, 1000000, date_trunc('month', now()), 'complete', 0, '你好', \
+        "1, 1000000, 1000000, date_trunc('month', now()), 'complete', 0, '你好', false, null, \
          '{\"status\": \"success\", \"tokens_in\": 10, \"tokens_out\": 20, \"unknown_tries\": 1, \"usage_implausible\": false, \"session_lost\": false, \
-         \"latency_ms\": 900, \"attempts\": 1, \"circuit\": \"success\"}'",
+         \"latency_ms\": 900, \"attempts\": 1, \"circuit\": \"success\"}', \
+         '{\"question\":[{\"service\":\"http\"}],\"reply\":null}'",
     ),
     ("make_run_log_partitions(", ""),
     ("open_conversation(", "1, 7, 'task', 'task-6', 1800, 50"),
@@ -411,7 +431,37 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("where message_count = 0 and last_active_at", "86400, 1000"),
     ("delete from biz.ai_conversations", "'{2147483647}'"),
     ("remove_empty_conversations(", "1, 1, 50"),
+    (
+        "cache_type::text as \"app!\", target_id, prompt_version",
+        "1, 1",
+    ),
+    ("date_trunc('month', d)::date as first_of_month", "1, 1"),
     ("insert into biz.user_data_deletions", "1, 3, 1, false"),
+    (
+        "select id, name, timezone, runtime_mode as mode from biz.sites",
+        "1",
+    ),
+    (
+        "u.nickname as \"nickname?\", u.role as \"role?\"",
+        "1, 10000, 0, 21, 0",
+    ),
+    (
+        "from biz.users\n         where site_id = $1 and id = $2 for no key update",
+        "1, 3",
+    ),
+    ("update biz.users set role", "1, 3, 'coach', 'approved'"),
+    (
+        "right(a.application_id, 4) as application_id_hint",
+        "1, false, true, '{app1_chat}', '{null}'",
+    ),
+    (
+        "insert into biz.ai_apps (site_id, app_type)",
+        "1, 'app1_chat'",
+    ),
+    (
+        "update biz.ai_apps set",
+        "1, false, null, false, null, true, null, null, null, null, 50",
+    ),
     (
         "select id, site_id, user_id from biz.user_data_deletions",
         "10, 30",
@@ -448,9 +498,9 @@ const EXAMPLES: &[(&str, &str)] = &[
         "1, 1, '00000000-0000-4000-8000-0000000000b1'",
     ),
     ("from biz.openers", "1, 'board-finance', null"),
+    ("from biz.ai_notices", "1"),
     ("block_message(", "1, 5, true"),
     ("select user_id from biz.ai_messages", "1, 5"),
-    ("select cache_type::text", "1, 7"),
     (
         "insert into biz.ai_reports",
         "1, 7, 'message', 5, 'other', 'x', 15",
