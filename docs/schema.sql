@@ -10,6 +10,9 @@ COMMENT ON DOMAIN biz.alert_status IS 'Verdict of an admin on a failed run';
 CREATE DOMAIN biz.app_type AS text
 	CONSTRAINT app_type_named CHECK ((VALUE ~~ 'app%'::text));
 COMMENT ON DOMAIN biz.app_type IS 'Name of an app in app_types';
+CREATE DOMAIN biz.channel_kind AS text
+	CONSTRAINT channel_kind_known CHECK ((VALUE = ANY (ARRAY['wecom'::text, 'dingtalk'::text, 'feishu'::text, 'webhook'::text])));
+COMMENT ON DOMAIN biz.channel_kind IS 'The service that receives notifications';
 CREATE DOMAIN biz.content_type AS text
 	CONSTRAINT content_type_known CHECK ((VALUE = ANY (ARRAY['markdown'::text, 'text'::text])));
 COMMENT ON DOMAIN biz.content_type IS 'Format of a message';
@@ -25,9 +28,18 @@ COMMENT ON DOMAIN biz.conversation_status IS 'Only an active conversation accept
 CREATE DOMAIN biz.counter AS bigint
 	CONSTRAINT counter_not_negative CHECK ((VALUE >= 0));
 COMMENT ON DOMAIN biz.counter IS 'A number that is never negative';
+CREATE DOMAIN biz.delivery_event AS text
+	CONSTRAINT delivery_event_known CHECK ((VALUE = ANY (ARRAY['opened'::text, 'recovered'::text, 'summary'::text, 'test'::text])));
+COMMENT ON DOMAIN biz.delivery_event IS 'What a delivery says';
+CREATE DOMAIN biz.delivery_state AS text
+	CONSTRAINT delivery_state_known CHECK ((VALUE = ANY (ARRAY['pending'::text, 'held'::text, 'summarised'::text, 'sent'::text, 'failed'::text])));
+COMMENT ON DOMAIN biz.delivery_state IS 'held: over the hourly cap, or muted; summarised: counted in a summary; failed: given up';
 CREATE DOMAIN biz.flow_stream_mode AS text
 	CONSTRAINT flow_stream_mode_known CHECK ((VALUE = ANY (ARRAY['full_thoughts'::text, 'agent_format'::text, 'message_format'::text, 'message_format_plus'::text])));
 COMMENT ON DOMAIN biz.flow_stream_mode IS 'How a workflow application streams the output of its nodes; see DashScope''s API';
+CREATE DOMAIN biz.incident_kind AS text
+	CONSTRAINT incident_kind_known CHECK ((VALUE = ANY (ARRAY['alert'::text, 'circuit'::text, 'budget'::text, 'report'::text])));
+COMMENT ON DOMAIN biz.incident_kind IS 'What a notification is about';
 CREATE DOMAIN biz.job_wait AS text
 	CONSTRAINT job_wait_known CHECK ((VALUE = ANY (ARRAY['budget'::text, 'circuit'::text, 'result'::text, 'reply'::text, 'retry'::text])));
 COMMENT ON DOMAIN biz.job_wait IS 'What a pending job waits for: room in the budget, a circuit, the result or reply that another function makes, or its next try';
@@ -43,6 +55,9 @@ COMMENT ON DOMAIN biz.message_role IS 'Author of a message';
 CREATE DOMAIN biz.message_state AS text
 	CONSTRAINT message_state_known CHECK ((VALUE = ANY (ARRAY['complete'::text, 'streaming'::text, 'stopped'::text, 'interrupted'::text, 'failed'::text])));
 COMMENT ON DOMAIN biz.message_state IS 'streaming while the reply is made; the others are final';
+CREATE DOMAIN biz.notification_level AS text
+	CONSTRAINT notification_level_known CHECK ((VALUE = ANY (ARRAY['info'::text, 'warning'::text, 'critical'::text])));
+COMMENT ON DOMAIN biz.notification_level IS 'How urgent a notification is';
 CREATE DOMAIN biz.rating AS text
 	CONSTRAINT rating_known CHECK ((VALUE = ANY (ARRAY['up'::text, 'down'::text])));
 COMMENT ON DOMAIN biz.rating IS 'Thumb of a user';
@@ -620,6 +635,7 @@ CREATE TABLE biz.ai_trigger_jobs (
     waits_on text,
     waits_tokens bigint,
     requested_by bigint,
+    cancel_requested_at timestamp with time zone,
     CONSTRAINT ai_trigger_jobs_connector_type_known CHECK ((connector_type = ANY (ARRAY['event_bus'::text, 'admin_api'::text, 'schedule'::text, 'command'::text, 'job'::text, 'session_api'::text, 'batch'::text, 'insights_api'::text]))),
     CONSTRAINT ai_trigger_jobs_event_type_known CHECK ((event_type = ANY (ARRAY['consumption.settled'::text, 'note.created'::text, 'task.assigned'::text, 'etl.finished'::text, 'prewarm'::text, 'chat.session_message'::text, 'batch'::text, 'insight.refresh'::text]))),
     CONSTRAINT ai_trigger_jobs_running_is_leased CHECK (((status = 'running'::text) = (lease_until IS NOT NULL))),
@@ -644,6 +660,7 @@ COMMENT ON COLUMN biz.ai_trigger_jobs.waits_for IS 'pending: why the job must wa
 COMMENT ON COLUMN biz.ai_trigger_jobs.waits_on IS 'waits_for = circuit: the application id of the circuit';
 COMMENT ON COLUMN biz.ai_trigger_jobs.waits_tokens IS 'waits_for = budget: the tokens that the budget must have left';
 COMMENT ON COLUMN biz.ai_trigger_jobs.requested_by IS 'insight.refresh: the user; not a foreign key, because the row must outlive its user';
+COMMENT ON COLUMN biz.ai_trigger_jobs.cancel_requested_at IS 'When an admin cancelled the running job; it ends after its step';
 ALTER TABLE biz.ai_trigger_jobs ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME biz.ai_trigger_jobs_id_seq
     START WITH 1
@@ -756,6 +773,88 @@ ALTER TABLE biz.moderation_words ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTIT
     NO MAXVALUE
     CACHE 1
 );
+CREATE TABLE biz.notification_channels (
+    id bigint NOT NULL,
+    site_id bigint NOT NULL,
+    kind biz.channel_kind NOT NULL,
+    name text NOT NULL,
+    url text,
+    secret text,
+    level biz.notification_level NOT NULL,
+    hourly_cap integer NOT NULL,
+    muted_until timestamp with time zone,
+    enabled boolean NOT NULL,
+    version bigint DEFAULT 1 NOT NULL,
+    CONSTRAINT notification_channels_hourly_cap_bounded CHECK (((hourly_cap >= 1) AND (hourly_cap <= 1000)))
+);
+COMMENT ON TABLE biz.notification_channels IS 'Robots and webhooks that receive the notifications of a site';
+COMMENT ON COLUMN biz.notification_channels.url IS 'Address with its token: a secret. Null: nothing is sent';
+COMMENT ON COLUMN biz.notification_channels.secret IS 'Key of the signature; null: unsigned';
+COMMENT ON COLUMN biz.notification_channels.level IS 'The least urgent level that is sent';
+COMMENT ON COLUMN biz.notification_channels.hourly_cap IS 'Most notifications in 60 minutes; those beyond are counted in a summary';
+COMMENT ON COLUMN biz.notification_channels.version IS 'Increases with each change by an admin, for ETag';
+ALTER TABLE biz.notification_channels ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME biz.notification_channels_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+CREATE TABLE biz.notification_deliveries (
+    id bigint NOT NULL,
+    site_id bigint NOT NULL,
+    channel_id bigint NOT NULL,
+    incident_id bigint,
+    event biz.delivery_event NOT NULL,
+    held bigint,
+    state biz.delivery_state DEFAULT 'pending'::text NOT NULL,
+    tries integer DEFAULT 0 NOT NULL,
+    next_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    tried_at timestamp with time zone,
+    ok boolean,
+    detail text,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT notification_deliveries_about_incident CHECK (((incident_id IS NOT NULL) = ((event)::text = ANY (ARRAY['opened'::text, 'recovered'::text])))),
+    CONSTRAINT notification_deliveries_summary_counts CHECK (((held IS NOT NULL) = ((event)::text = 'summary'::text)))
+);
+COMMENT ON TABLE biz.notification_deliveries IS 'Outbox of notifications: one row per channel and message';
+COMMENT ON COLUMN biz.notification_deliveries.held IS 'Only for summaries: number of notifications that were not sent';
+COMMENT ON COLUMN biz.notification_deliveries.tries IS 'Tries so far. A result is stored only if it names the newest try';
+COMMENT ON COLUMN biz.notification_deliveries.next_at IS 'When the next try is due; while a function sends it, the end of its lease';
+COMMENT ON COLUMN biz.notification_deliveries.detail IS 'Result of the last try, in Chinese, without anything that the receiver sent';
+ALTER TABLE biz.notification_deliveries ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME biz.notification_deliveries_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+CREATE TABLE biz.notification_incidents (
+    id bigint NOT NULL,
+    site_id bigint NOT NULL,
+    kind biz.incident_kind NOT NULL,
+    cause text NOT NULL,
+    level biz.notification_level NOT NULL,
+    details jsonb NOT NULL,
+    began_at timestamp with time zone NOT NULL,
+    last_at timestamp with time zone NOT NULL,
+    occurrences bigint NOT NULL,
+    ended_at timestamp with time zone
+);
+COMMENT ON TABLE biz.notification_incidents IS 'Causes of notifications: an alert, a circuit, a budget, an overdue report';
+COMMENT ON COLUMN biz.notification_incidents.cause IS 'Identifies the cause within site and kind, such as app3_clue/failed/upstream_error';
+COMMENT ON COLUMN biz.notification_incidents.details IS 'What the text says, by kind; no prompt, answer or text of a user';
+COMMENT ON COLUMN biz.notification_incidents.last_at IS 'When the cause was last observed';
+ALTER TABLE biz.notification_incidents ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME biz.notification_incidents_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
 CREATE TABLE biz.openers (
     id bigint NOT NULL,
     site_id bigint,
@@ -839,7 +938,7 @@ CREATE TABLE biz.users (
     CONSTRAINT users_admin_has_no_site CHECK (((role = 'admin'::text) = (site_id IS NULL))),
     CONSTRAINT users_listed_conversations_counted CHECK ((listed_conversations >= 0)),
     CONSTRAINT users_listed_sessions_counted CHECK ((listed_sessions >= 0)),
-    CONSTRAINT users_role_known CHECK ((role = ANY (ARRAY['coach'::text, 'staff'::text, 'manager'::text, 'site_admin'::text, 'admin'::text]))),
+    CONSTRAINT users_role_known CHECK ((role = ANY (ARRAY['viewer'::text, 'coach'::text, 'staff'::text, 'manager'::text, 'site_admin'::text, 'admin'::text]))),
     CONSTRAINT users_status_known CHECK ((status = ANY (ARRAY['pending'::text, 'approved'::text, 'disabled'::text])))
 );
 COMMENT ON TABLE biz.users IS 'Staff of one site; a platform admin has no site';
@@ -1019,6 +1118,12 @@ ALTER TABLE ONLY biz.moderation_words
     ADD CONSTRAINT moderation_words_normal_key UNIQUE NULLS NOT DISTINCT (normal, site_id);
 ALTER TABLE ONLY biz.moderation_words
     ADD CONSTRAINT moderation_words_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY biz.notification_channels
+    ADD CONSTRAINT notification_channels_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY biz.notification_deliveries
+    ADD CONSTRAINT notification_deliveries_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY biz.notification_incidents
+    ADD CONSTRAINT notification_incidents_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY biz.openers
     ADD CONSTRAINT openers_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY biz.openers
@@ -1108,6 +1213,16 @@ CREATE INDEX ai_trigger_jobs_waiting_idx ON biz.ai_trigger_jobs USING btree (wai
 CREATE INDEX ai_usage_daily_app_idx ON biz.ai_usage_daily USING btree (site_id, app_type, day DESC);
 CREATE INDEX bots_site_id_idx ON biz.bots USING btree (site_id);
 CREATE INDEX moderation_words_list_idx ON biz.moderation_words USING btree (COALESCE(site_id, (0)::bigint), created_at DESC, id DESC);
+CREATE INDEX notification_channels_site_idx ON biz.notification_channels USING btree (site_id, id);
+CREATE INDEX notification_deliveries_created_idx ON biz.notification_deliveries USING btree (created_at);
+CREATE INDEX notification_deliveries_due_idx ON biz.notification_deliveries USING btree (channel_id, next_at) WHERE ((state)::text = 'pending'::text);
+CREATE INDEX notification_deliveries_held_idx ON biz.notification_deliveries USING btree (channel_id) WHERE ((state)::text = 'held'::text);
+CREATE UNIQUE INDEX notification_deliveries_incident_key ON biz.notification_deliveries USING btree (incident_id, channel_id, event) WHERE (incident_id IS NOT NULL);
+CREATE UNIQUE INDEX notification_deliveries_test_key ON biz.notification_deliveries USING btree (channel_id) WHERE (((event)::text = 'test'::text) AND ((state)::text = 'pending'::text));
+CREATE INDEX notification_deliveries_tried_idx ON biz.notification_deliveries USING btree (channel_id, tried_at DESC);
+CREATE INDEX notification_incidents_cause_idx ON biz.notification_incidents USING btree (site_id, kind, cause, last_at DESC);
+CREATE INDEX notification_incidents_ended_idx ON biz.notification_incidents USING btree (ended_at) WHERE (ended_at IS NOT NULL);
+CREATE UNIQUE INDEX notification_incidents_open_key ON biz.notification_incidents USING btree (site_id, kind, cause) WHERE (ended_at IS NULL);
 CREATE UNIQUE INDEX user_data_deletions_open_key ON biz.user_data_deletions USING btree (user_id) WHERE (done_at IS NULL);
 CREATE INDEX users_site_id_idx ON biz.users USING btree (site_id);
 CREATE INDEX coach_daily_date_idx ON dws.coach_daily USING btree (site_id, business_date);
@@ -1197,6 +1312,16 @@ ALTER TABLE ONLY biz.bots
     ADD CONSTRAINT bots_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
 ALTER TABLE ONLY biz.moderation_words
     ADD CONSTRAINT moderation_words_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
+ALTER TABLE ONLY biz.notification_channels
+    ADD CONSTRAINT notification_channels_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
+ALTER TABLE ONLY biz.notification_deliveries
+    ADD CONSTRAINT notification_deliveries_channel_id_fkey FOREIGN KEY (channel_id) REFERENCES biz.notification_channels(id) ON DELETE CASCADE;
+ALTER TABLE ONLY biz.notification_deliveries
+    ADD CONSTRAINT notification_deliveries_incident_id_fkey FOREIGN KEY (incident_id) REFERENCES biz.notification_incidents(id) ON DELETE CASCADE;
+ALTER TABLE ONLY biz.notification_deliveries
+    ADD CONSTRAINT notification_deliveries_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
+ALTER TABLE ONLY biz.notification_incidents
+    ADD CONSTRAINT notification_incidents_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
 ALTER TABLE ONLY biz.openers
     ADD CONSTRAINT openers_bot_id_fkey FOREIGN KEY (bot_id) REFERENCES biz.bots(id);
 ALTER TABLE ONLY biz.openers

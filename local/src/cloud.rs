@@ -15,7 +15,16 @@ use crate::{
 /// As in `template.yaml`: memory of functions that users wait for, or that run many calls at once.
 const MEMORY_MB: u32 = 512;
 /// As in `template.yaml`: memory of background functions that mostly wait for PostgreSQL.
-const SMALL: (u32, [&str; 4]) = (256, ["db-migrate", "prewarm", "sweep", "trigger-dispatch"]);
+const SMALL: (u32, [&str; 5]) = (
+    256,
+    [
+        "db-migrate",
+        "notify",
+        "prewarm",
+        "sweep",
+        "trigger-dispatch",
+    ],
+);
 /// Most processes of one function at once.
 const MAX_INSTANCES: usize = 10;
 /// Variables that the functions get from this process. The template sets the same ones. The
@@ -57,7 +66,7 @@ const FORWARDED: &[&str] = &[
 ];
 
 /// Name and timeout of each function, as in `template.yaml`.
-pub const FUNCTIONS: [(&str, Duration); 15] = [
+pub const FUNCTIONS: [(&str, Duration); 16] = [
     ("admin-dashboard", Duration::from_secs(29)),
     ("admin-jobs", Duration::from_secs(29)),
     ("admin-runs", Duration::from_secs(300)),
@@ -70,6 +79,7 @@ pub const FUNCTIONS: [(&str, Duration); 15] = [
     ("db-migrate", Duration::from_secs(300)),
     ("insights", Duration::from_secs(29)),
     ("job-worker", Duration::from_secs(900)),
+    ("notify", Duration::from_secs(50)),
     ("prewarm", Duration::from_secs(300)),
     ("sweep", Duration::from_secs(30)),
     ("trigger-dispatch", Duration::from_secs(30)),

@@ -9,9 +9,9 @@ use common::{
         notice::Notice,
         reports::ReportRules,
     },
-    insights::insight::Insights,
+    insights::{insight::Insights, jobs::PrewarmSchedule},
     moderation::Moderation,
-    platform::{db::Db, sqs::JobQueue},
+    platform::{db::Db, public_client::PublicClient, sqs::JobQueue},
     web::{self, Cors},
 };
 use utoipa::openapi::{
@@ -36,6 +36,8 @@ pub struct AppState {
     pub moderation: Moderation,
     /// Time limit of answers to reports.
     pub reports: ReportRules,
+    /// Resolves the hosts of notification channels.
+    pub client: PublicClient,
     /// Application ids of the environment.
     pub ids: AppIds,
     /// What is published about the AI.
@@ -54,6 +56,7 @@ pub fn functions(state: &AppState) -> Vec<(&'static str, OpenApiRouter)> {
         limits,
         moderation,
         reports,
+        client,
         ids,
         notice,
         cors: _,
@@ -66,7 +69,12 @@ pub fn functions(state: &AppState) -> Vec<(&'static str, OpenApiRouter)> {
         ),
         (
             "admin-jobs",
-            admin_jobs::router(db.clone(), callers.clone(), queue.clone()),
+            admin_jobs::router(
+                db.clone(),
+                callers.clone(),
+                queue.clone(),
+                PrewarmSchedule::default(),
+            ),
         ),
         (
             "admin-runs",
@@ -74,7 +82,7 @@ pub fn functions(state: &AppState) -> Vec<(&'static str, OpenApiRouter)> {
         ),
         (
             "admin-settings",
-            admin_settings::router(db.clone(), callers.clone(), ids),
+            admin_settings::router(db.clone(), callers.clone(), ids, client),
         ),
         (
             "cache-invalidate",

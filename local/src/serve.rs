@@ -22,7 +22,7 @@ use common::{
         jobs::{JobLimits, Worker},
     },
     moderation::Moderation,
-    platform::{db::Db, env::Env, sqs::JobQueue},
+    platform::{db::Db, env::Env, public_client::PublicClient, sqs::JobQueue},
     web::Cors,
 };
 use secrecy::{ExposeSecret as _, SecretString};
@@ -34,6 +34,7 @@ use crate::{
     console, data_dir, database,
     gateway::{self, AppState},
     postgres,
+    robots::Robots,
     schedules::{self, Workers},
     simulator::{self, Simulator},
 };
@@ -136,15 +137,21 @@ async fn serve(
     let port = listener.local_addr()?.port();
     let db = database::prepare(&url, MAX_CONNECTIONS).await?;
     let (env, simulator) = with_upstream(env).await?;
+    // Notifications reach only these stand-ins, which log them. Real functions have no such client.
+    let robots = Robots::start().await?;
     let (router, workers) = if options.lambda {
         let emulator = cloud::start(&env, &url, secret).await?;
         (cloud::app(&emulator)?, Workers::Emulated(emulator))
     } else {
-        let (state, worker) = build_state(db.clone(), secret, &env).await?;
+        let (state, worker) = build_state(db.clone(), secret, &env, &robots.client).await?;
         let workers = Workers::Own {
             sweep: sweep::AppState {
                 db: db.clone(),
                 retention: Retention::from_env(&env)?,
+            },
+            notify: notify::AppState {
+                db: db.clone(),
+                client: robots.client.clone(),
             },
             prewarm: prewarm::AppState {
                 db: db.clone(),
@@ -167,6 +174,7 @@ async fn build_state(
     db: Db,
     secret: &SecretString,
     env: &Env,
+    client: &PublicClient,
 ) -> Result<(AppState, Worker), AnyError> {
     let secrets = JwtSecrets::new(secret, None)?;
     let (dashscope, app_ids) = apps::dashscope_from_env(env).await?;
@@ -198,6 +206,7 @@ async fn build_state(
         limits: SendLimits::from_env(env)?,
         moderation,
         reports: ReportRules::from_env(env)?,
+        client: client.clone(),
         ids: app_ids,
         notice: Notice::from_env(env)?,
         cors: Cors::from_env(env)?,

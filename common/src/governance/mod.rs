@@ -9,6 +9,7 @@ pub mod budgets;
 pub mod feedback;
 pub mod gauges;
 pub mod notice;
+pub mod notifications;
 pub mod prices;
 pub mod reports;
 pub mod runs;

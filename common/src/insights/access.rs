@@ -30,7 +30,7 @@ impl Role {
     pub(crate) const fn is_manager(self) -> bool {
         match self {
             Self::Manager | Self::SiteAdmin | Self::Admin => true,
-            Self::Coach | Self::Staff => false,
+            Self::Viewer | Self::Coach | Self::Staff => false,
         }
     }
 }

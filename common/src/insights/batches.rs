@@ -21,6 +21,7 @@ use crate::{
     platform::{
         db::{self, Db, SWEEP_LIMIT, StatementTimeout, SweptRows},
         error::{Error, Reason, Result},
+        paging::{self, MAX_COUNTED, Page, PageStart, Paging},
     },
 };
 
@@ -350,12 +351,7 @@ pub async fn find(db: &Db, scope: SiteScope, id: Uuid) -> Result<Batch> {
         select b.id, b.site_id, batch_status(b) as "status!", b.app_types, b.estimated_calls, b.estimated_tokens,
                progress.done as "done!", progress.failed as "failed!", progress.cancelled as "cancelled!",
                b.expires_at, b.confirmed_at, b.created_by, b.created_at
-        from biz.ai_batches b cross join lateral (
-            select coalesce(sum(j.step), 0) as done,
-                   coalesce(sum(cardinality(j.app_chain) - j.step) filter (where j.status = 'failed'), 0) as failed,
-                   coalesce(sum(cardinality(j.app_chain) - j.step) filter (where j.status = 'cancelled'), 0) as cancelled
-            from biz.ai_trigger_jobs j where j.batch_id = b.id and j.site_id = b.site_id
-        ) progress
+        from biz.ai_batches b cross join batch_progress(b) progress
         where b.id = $2 and ($1::bigint is null or b.site_id = $1)
         "#,
         scope.site_id(),
@@ -365,6 +361,80 @@ pub async fn find(db: &Db, scope: SiteScope, id: Uuid) -> Result<Batch> {
     .with_statement_timeout()
     .await?;
     batch.ok_or(Error::NotFound)
+}
+
+/// The sort key of the list: microseconds since 1970, and id.
+pub type BatchKey = (i64, Uuid);
+
+/// The scope of cursors of the list of batches. A cursor is valid only in its own scope.
+pub fn cursor_scope(scope: SiteScope) -> String {
+    format!("batches/{scope:?}")
+}
+
+/// Lists batches, newest first.
+pub async fn list(db: &Db, scope: SiteScope, requested: &Paging<BatchKey>) -> Result<Page<Batch>> {
+    let (offset, before, before_id) = match requested.from {
+        PageStart::Offset(offset) => (offset, None, None),
+        PageStart::Key((micros, id)) => (0, Some(paging::time(micros)), Some(id)),
+    };
+    let rows = sqlx::query!(
+        r#"
+        with sites (id) as materialized (
+            select s.id from biz.sites s where $1::bigint is null or s.id = $1
+        ), counted (total) as (
+            select count_batches($1, $2::bigint + 1)
+        ), page as (
+            select each.id from sites s cross join lateral (
+                select b.id, b.created_at from biz.ai_batches b
+                where b.site_id = s.id
+                  and (b.created_at, b.id) < (coalesce($3, 'infinity'::timestamptz), coalesce($4, '00000000-0000-0000-0000-000000000000'::uuid))
+                order by b.created_at desc, b.id desc limit $5::bigint + $6::bigint
+            ) each
+            order by each.created_at desc, each.id desc limit $5 offset $6
+        )
+        select counted.total as "total!", b.id as "id?", b.site_id as "site_id?", batch_status(b.batch) as status, b.app_types as "app_types?",
+               b.estimated_calls as "estimated_calls?", b.estimated_tokens as "estimated_tokens?",
+               progress.done, progress.failed, progress.cancelled,
+               b.expires_at as "expires_at?", b.confirmed_at, b.created_by as "created_by?", b.created_at as "created_at?"
+        from counted left join (page cross join lateral (select b.*, b as batch from biz.ai_batches b where b.id = page.id limit 1) b) on true
+             left join lateral batch_progress(b.batch) progress on true
+        order by b.created_at desc, b.id desc
+        "#,
+        scope.site_id(),
+        MAX_COUNTED,
+        before,
+        before_id,
+        requested.size + 1,
+        offset,
+    )
+    .fetch_all(db)
+    .with_statement_timeout()
+    .await?;
+    let total = rows.first().map_or(0, |row| row.total);
+    let batches = rows.into_iter().filter_map(|row| {
+        let batch = Batch {
+            id: row.id?,
+            site_id: row.site_id?,
+            status: row.status?,
+            app_types: row.app_types?,
+            estimated_calls: row.estimated_calls?,
+            estimated_tokens: row.estimated_tokens?,
+            done: row.done?,
+            failed: row.failed?,
+            cancelled: row.cancelled?,
+            expires_at: row.expires_at?,
+            confirmed_at: row.confirmed_at,
+            created_by: row.created_by?,
+            created_at: row.created_at?,
+        };
+        Some(((batch.created_at.timestamp_micros(), batch.id), batch))
+    });
+    Ok(Page::counted(
+        total,
+        batches,
+        requested.size,
+        &cursor_scope(scope),
+    ))
 }
 
 /// Result of cancelling a batch.

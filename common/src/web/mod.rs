@@ -14,6 +14,7 @@ mod json;
 mod paging;
 mod query;
 mod references;
+mod viewer;
 
 pub use accept::ListFormat;
 pub use admin_lists::alert_group;
@@ -22,6 +23,7 @@ pub use boundary::{Deadline, RequestId, boundary, method_not_allowed, not_found}
 pub use cors::{Cors, hide_rules};
 pub use error_response::{CONTENT_BLOCKED, ErrorFormat};
 pub use etag::{IfMatch, Versioned, json_with_etag, json_with_version};
+pub use extractors::Texts;
 pub use failures::{
     AdminProblem, BodyFailures, ErrorBody, Failures, ItemFailures, Problem, QueryFailures,
     SessionProblem, error_schemas,

@@ -9,7 +9,7 @@ use common::{
         runs::{self, LoggedRun, ModelCost},
     },
     platform::db::Db,
-    web::{AdminProblem, ItemFailures, Json, PathText},
+    web::{AdminProblem, ItemFailures, Json, PathText, Texts},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -114,8 +114,9 @@ impl From<LoggedRun> for RunDetails {
 pub(crate) async fn show_run(
     State(db): State<Db>,
     scope: SiteScope,
+    texts: Texts,
     path: PathText,
 ) -> Result<Json<RunDetails>> {
-    let details = runs::find(&db, scope, path.id("id")?).await?;
+    let details = runs::find(&db, scope, path.id("id")?, texts.seen_by()).await?;
     Ok(Json(details.into()))
 }

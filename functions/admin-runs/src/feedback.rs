@@ -14,7 +14,7 @@ use common::{
         notice::AiLabel,
     },
     platform::{db::Db, paging::Paging},
-    web::{AdminPage, AdminProblem, AnyApp, Json, ListFormat, QueryFailures, QueryText},
+    web::{AdminPage, AdminProblem, AnyApp, Json, ListFormat, QueryFailures, QueryText, Texts},
 };
 use futures_util::{Stream, TryStreamExt as _};
 use serde::Serialize;
@@ -106,11 +106,15 @@ pub(crate) async fn list_feedback(
     scope: SiteScope,
     query: QueryText,
     format: ListFormat,
+    texts: Texts,
 ) -> Result<Response> {
+    if format == ListFormat::Csv {
+        texts.require()?;
+    }
     let list = FeedbackQuery::parse(scope, &query)?;
     if format == ListFormat::Csv {
         table::check(&query)?;
-        let pages = feedback::export(db, list).await?;
+        let pages = feedback::export(db, list, texts.user_id).await?;
         return Ok(table::respond(labelled(pages, label)));
     }
     let paging = Paging::parse_bounded(&query, PAGE_SIZE, &list.cursor_scope())?;

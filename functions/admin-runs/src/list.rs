@@ -13,8 +13,9 @@ use common::{
         runs::{self, Entry, RunQuery},
     },
     platform::{db::Db, paging::Paging},
-    web::{AdminPage, AdminProblem, AnyApp, Json, ListFormat, QueryFailures, QueryText},
+    web::{AdminPage, AdminProblem, AnyApp, Json, ListFormat, QueryFailures, QueryText, Texts},
 };
+use futures_util::TryStreamExt as _;
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -117,12 +118,23 @@ pub(crate) async fn list_runs(
     scope: SiteScope,
     query: QueryText,
     format: ListFormat,
+    texts: Texts,
 ) -> Result<Response> {
     let list = RunQuery::parse(scope, &query)?;
     if format == ListFormat::Csv {
         table::check(&query)?;
         list.dates.at_most(runs::MAX_DAYS)?;
-        return Ok(table::respond(runs::export(db, list).await?));
+        let pages = runs::export(db, list, texts.user_id)
+            .await?
+            .map_ok(move |mut page| {
+                if texts.are_hidden() {
+                    for run in &mut page {
+                        run.error_message = None;
+                    }
+                }
+                page
+            });
+        return Ok(table::respond(pages));
     }
     let paging = Paging::parse_bounded(&query, PAGE_SIZE, &list.cursor_scope())?;
     let found = runs::list(&db, &list, &paging).await?;

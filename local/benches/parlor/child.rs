@@ -29,6 +29,7 @@ use common::{
     platform::{
         db::{self, DatabaseConfig},
         env::Env,
+        public_client::PublicClient,
         sqs::JobQueue,
         telemetry,
     },
@@ -257,6 +258,7 @@ pub fn tools(database_url: &str, upstream: String) -> Result<AppState> {
         limits: SendLimits::from_env(&nothing)?,
         moderation: Moderation::default(),
         reports: ReportRules::from_env(&nothing)?,
+        client: PublicClient::default(),
         ids: AppIds::default(),
         notice: Notice::from_env(&nothing)?,
         cors: Cors::closed(),

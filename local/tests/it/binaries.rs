@@ -27,7 +27,7 @@ async fn each_function_starts_and_serves_the_event_that_it_is_for() {
     for (function, _) in local::cloud::FUNCTIONS {
         let event = match function {
             "db-migrate" => json!({}),
-            "job-worker" | "prewarm" | "sweep" => recorded("schedule"),
+            "job-worker" | "notify" | "prewarm" | "sweep" => recorded("schedule"),
             "trigger-dispatch" => recorded("eventbridge"),
             function => recorded(function),
         };

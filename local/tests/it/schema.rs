@@ -177,6 +177,20 @@ const ROWS: &[(&str, &str)] = &[
         "insert into biz.user_data_deletions (site_id, user_id, requested_by, keep_disabled, status_before)
          values ($n, $n, 1, false, 'approved')",
     ),
+    (
+        "notification_channels",
+        "insert into biz.notification_channels (id, site_id, kind, name, level, hourly_cap, enabled) overriding system value
+         values ($n, $n, 'webhook', 'x', 'info', 1, true)",
+    ),
+    (
+        "notification_incidents",
+        "insert into biz.notification_incidents (site_id, kind, cause, level, details, began_at, last_at, occurrences)
+         values ($n, 'budget', 'day', 'warning', '{}', now(), now(), 1)",
+    ),
+    (
+        "notification_deliveries",
+        "insert into biz.notification_deliveries (site_id, channel_id, event) values ($n, $n, 'test')",
+    ),
 ];
 
 /// The tables of the schema, without partitions.

@@ -71,6 +71,7 @@ const CHECKED: &[&str] = &[
     "LOG_RETENTION_DAYS",
     "MODERATION",
     "MODERATION_ON_TIMEOUT",
+    "PREWARM_SCHEDULE",
     "RUN_LOG_RETENTION_DAYS",
 ];
 const NONSENSE: &str = "neither a number nor a URL";
@@ -289,6 +290,7 @@ async fn start(function: &str, env: Env) -> Result<(), ConfigError> {
         "db-migrate" => db_migrate::open(&env).await.map(drop),
         "insights" => http(insights::from_env, env).await,
         "job-worker" => Box::pin(job_worker::from_env(env)).await.map(drop),
+        "notify" => notify::from_env(env).await.map(drop),
         "prewarm" => prewarm::from_env(env).await.map(drop),
         "sweep" => sweep::from_env(env).await.map(drop),
         "trigger-dispatch" => trigger_dispatch::from_env(env).await.map(drop),
@@ -453,6 +455,9 @@ async fn each_function_has_exactly_the_variables_it_reads() {
         }
         if WAKE.contains(&function) {
             read.insert("JOB_QUEUE_URL".to_owned());
+        }
+        if read.contains("PREWARM_SCHEDULE") {
+            read.insert("PREWARM_TIMEZONE".to_owned());
         }
         if function == "db-migrate" {
             read.insert("DATABASE_APP_ROLE".to_owned());
@@ -725,7 +730,7 @@ fn schedule_of(function: &str) -> &'static Value {
 #[test]
 fn schedules_are_the_same_locally_and_in_the_cloud() {
     assert_eq!(schedules::EVERY_MINUTE.as_secs(), 60);
-    for function in ["job-worker", "sweep"] {
+    for function in ["job-worker", "notify", "sweep"] {
         let schedule = schedule_of(function);
         assert_eq!(
             schedule["ScheduleExpression"], "rate(1 minute)",

@@ -19,6 +19,7 @@ struct Objects {
     batch: String,
     report: i64,
     insight: i64,
+    channel: i64,
     word: i64,
 }
 
@@ -54,10 +55,18 @@ impl Objects {
         .fetch_one(&parlor.db)
         .await
         .unwrap();
+        let channel = sqlx::query_scalar(
+            "insert into biz.notification_channels (site_id, kind, name, url, level, hourly_cap, enabled)
+             values (1, 'webhook', 'ops', 'https://hooks.example/', 'info', 20, true) returning id",
+        )
+        .fetch_one(&parlor.db)
+        .await
+        .unwrap();
         let word = json!({ "word": "违禁词" });
         let path = "/api/admin/ai/moderation-words";
         let word = parlor.post(SITE_ADMIN, path, &word).await;
         Self {
+            channel,
             word: word.created()["id"].as_i64().unwrap(),
             report: report.created()["reportId"].as_i64().unwrap(),
             insight,
@@ -83,6 +92,9 @@ impl Objects {
             _ if template.contains("{chatId}") => self.chat.to_string(),
             _ if template.starts_with("/api/chat/sessions/{id}") => self.session.clone(),
             _ if template.starts_with("/api/admin/ai/reports/{id}") => self.report.to_string(),
+            _ if template.starts_with("/api/admin/ai/notification-channels/{id}") => {
+                self.channel.to_string()
+            }
             _ if template.starts_with("/api/admin/ai/moderation-words/{id}") => {
                 self.word.to_string()
             }

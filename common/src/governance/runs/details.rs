@@ -2,11 +2,16 @@
 
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
+use serde_json::json;
 use sqlx::types::Json;
 
 use super::Entry;
 use crate::{
-    governance::{auth::SiteScope, prices::Yuan},
+    governance::{
+        audit::{self, Action},
+        auth::SiteScope,
+        prices::Yuan,
+    },
     platform::{
         db::{Db, StatementTimeout},
         error::{Error, Result},
@@ -51,11 +56,12 @@ pub struct ModelCost {
     pub cost: Option<Yuan>,
 }
 
-/// Returns a run by its id.
+/// Returns a run by its id. If a user sees its prompt and response, the audit log records it.
 ///
 /// # Errors
 /// [`Error::NotFound`] if the run does not exist or is of a site outside `scope`.
-pub async fn find(db: &Db, scope: SiteScope, id: i64) -> Result<LoggedRun> {
+pub async fn find(db: &Db, scope: SiteScope, id: i64, seen_by: Option<i64>) -> Result<LoggedRun> {
+    let mut tx = db.transaction().await?;
     let row = sqlx::query!(
         r#"
         select id, site_id, app_type, trigger_type, member_id, status, tokens_used,
@@ -67,10 +73,16 @@ pub async fn find(db: &Db, scope: SiteScope, id: i64) -> Result<LoggedRun> {
         scope.site_id(),
         id,
     )
-    .fetch_optional(db)
+    .fetch_optional(&mut *tx)
     .with_statement_timeout()
     .await?
     .ok_or(Error::NotFound)?;
+    if let Some(user_id) = seen_by {
+        let (action, object_id) = (Action::ReadRun, row.id.to_string());
+        let object_id = Some(&*object_id);
+        audit::record(&mut tx, action, row.site_id, user_id, object_id, json!({})).await?;
+        tx.commit().await?;
+    }
     let mut models = row.models.map_or_else(Vec::new, |models| models.0);
     for (model, cost) in models.iter_mut().zip(row.model_costs.unwrap_or_default()) {
         model.cost = cost.map(Yuan);

@@ -1,9 +1,13 @@
 //! Exports all runs of a list, page by page.
 
 use futures_util::Stream;
+use serde_json::json;
 
 use super::list::{Entry, RunQuery, read};
-use crate::platform::{db::Db, error::Result, export};
+use crate::{
+    governance::audit::{self, Action},
+    platform::{db::Db, error::Result, export},
+};
 
 /// The most days that one export may cover.
 pub const MAX_DAYS: u32 = 31;
@@ -12,10 +16,17 @@ pub const MAX_DAYS: u32 = 31;
 const PAGE: i64 = 1_000;
 
 /// Exports all runs of `query`, newest first. Runs that begin during the export are not included.
+/// The audit log records the user.
 pub async fn export(
     db: Db,
     query: RunQuery,
+    user_id: i64,
 ) -> Result<impl Stream<Item = Result<Vec<Entry>>> + Send> {
+    let (action, details) = (
+        Action::ExportRuns,
+        json!({ "dates": query.dates.to_string() }),
+    );
+    audit::record_export(&db, action, query.scope, user_id, details).await?;
     let next = move |start| {
         let db = db.clone();
         async move {

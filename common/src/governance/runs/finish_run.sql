@@ -62,18 +62,19 @@ begin
     e.unknown_tries := coalesce(e.unknown_tries, 0);
     -- Tokens times a price is in millionths of a millionth of a yuan. The sum is rounded once, half
     -- up. Each model gets the increase of the rounded sum, so that their costs add up to v_cost. The
-    -- tier is the number of bounds below the input tokens, and one. Not a function of its own: the
-    -- call would make each reply a few percent more expensive.
+    -- tier is the number of bounds below the input tokens, and one. This is not a function of its
+    -- own, because the call would make the end of each reply a few percent slower.
     v_cost := case e.unknown_tries when 0 then 0 end;
     for v_place in 1..v_models loop
         m := e.models -> (v_place - 1);
-        v_input := m -> 'input_tokens';
-        v_output := m -> 'output_tokens';
+        v_input := (m -> 'input_tokens')::bigint;
+        v_output := (m -> 'output_tokens')::bigint;
         v_exact := (
-            select v_input * p.input_per_million[width_bucket(v_input - 1, p.up_to_input_tokens) + 1]
-                   + v_output * p.output_per_million[
-                       width_bucket(v_input - 1, p.up_to_input_tokens) + 1]
+            select v_input * p.input_per_million[t.tier] + v_output * p.output_per_million[t.tier]
             from biz.ai_prices p
+            cross join lateral (
+                select width_bucket(v_input - 1, p.up_to_input_tokens) + 1 as tier
+            ) t
             where p.model = m ->> 'model_id' and p.valid_from <= (
                 select local_day(s.timezone, p_run_at) from biz.sites s where s.id = p_site)
             order by p.valid_from desc limit 1);
@@ -155,8 +156,8 @@ begin
     -- The first model counts the run. After the models: what is charged for tries of unknown usage.
     for v_place in 1..greatest(1, v_models + (e.unknown_tries > 0)::integer) loop
         m := e.models -> (v_place - 1);
-        v_input := m -> 'input_tokens';
-        v_output := m -> 'output_tokens';
+        v_input := (m -> 'input_tokens')::bigint;
+        v_output := (m -> 'output_tokens')::bigint;
         insert into biz.ai_usage_details as u (
             site_id, day, user_id, bot_id, model_id, calls, successes, failures, tokens_in,
             tokens_out, tokens, cost, unpriced_calls)

@@ -25,6 +25,8 @@ use crate::{
     platform::{clock, db, error::Error, metrics},
 };
 
+/// Code of a step whose target has no facts. They may be loaded after the event.
+pub(super) const FACTS_MISSING: &str = "not_found";
 /// Number of calls per step while the answers are invalid.
 const ASKED_AT_MOST: u32 = 3;
 /// Time limit of one call.
@@ -83,7 +85,7 @@ impl From<Error> for StepError {
         match err {
             // The facts may be loaded after the event.
             Error::NotFound => Self::Retryable(
-                "not_found",
+                FACTS_MISSING,
                 "the target of the event does not exist in the site".to_owned(),
             ),
             err => Self::Retryable("unavailable", err.to_string()),

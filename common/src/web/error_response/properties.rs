@@ -37,6 +37,7 @@ fn documented(error: &Error) -> (u16, &'static str, &'static [&'static str]) {
         Error::Conflict(_) => (409, "conflict", &[]),
         Error::Outdated => (412, "conflict", &[]),
         Error::ContentBlocked => (422, "content_blocked", &[]),
+        Error::OtherNumber { .. } => (409, "conflict", &["matching"]),
         Error::Gone => (410, "gone", &[]),
         Error::KeyReused => (422, "invalid_request", &[]),
         Error::RateLimited { .. } => (429, "rate_limited", &["retryAfter"]),
@@ -70,6 +71,7 @@ fn errors(inner: &str, number: i64, seconds: i32, reason: Reason) -> Vec<Error> 
         Error::Conflict("Session is closed"),
         Error::Outdated,
         Error::ContentBlocked,
+        Error::OtherNumber { matching: 7 },
         Error::Gone,
         Error::KeyReused,
         Error::RateLimited {
@@ -119,6 +121,9 @@ fn reason() -> impl Strategy<Value = Reason> {
         Reason::NotABot,
         Reason::NoAgent,
         Reason::NotOfThisSession,
+        Reason::NotHttps,
+        Reason::NotOfService,
+        Reason::NotPublic,
         Reason::Closed,
         Reason::Paused,
     ])

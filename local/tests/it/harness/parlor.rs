@@ -38,6 +38,7 @@ use http_body_util::BodyExt as _;
 use local::{
     demo,
     gateway::{self, AppState},
+    robots::Robots,
     simulator::{self, Simulator},
 };
 use reqwest::{Method, RequestBuilder};
@@ -73,6 +74,8 @@ pub struct Parlor {
     /// Runs jobs only when a test calls it.
     pub worker: Worker,
     pub simulator: Simulator,
+    /// What the channels of notifications reach.
+    pub robots: Robots,
     pub db: Db,
     pub database: Arc<TestDatabase>,
     http: reqwest::Client,
@@ -199,6 +202,7 @@ impl Parlor {
         let ids = app_ids.clone();
         let replies = Replies::new(db.clone(), dashscope, ids, limits, moderation.clone());
         let secrets = JwtSecrets::new(&SECRET.into(), Some(&PREVIOUS_SECRET.into())).unwrap();
+        let robots = Robots::start().await.unwrap();
         let tools = AppState {
             db,
             secrets,
@@ -208,6 +212,7 @@ impl Parlor {
             limits: SendLimits::from_env(&env).unwrap(),
             moderation,
             reports: ReportRules::from_env(&env).unwrap(),
+            client: robots.client.clone(),
             ids: app_ids,
             notice: Notice::from_env(&env).unwrap(),
             cors: Cors::from_env(&env).unwrap(),
@@ -223,6 +228,7 @@ impl Parlor {
             tools,
             worker,
             simulator,
+            robots,
             db: own,
             database,
             http: reqwest::Client::new(),

@@ -92,6 +92,16 @@ const DATA: &str = "
     select 2 + n % 19, 1, 'message', n, 'other', now() + interval '15 days', now() - n * interval '1 second' from generate_series(1, 20000) n;
     insert into biz.ai_feedback (site_id, user_id, subject_type, subject_id, app_type, rating, created_at)
     select 2 + n % 19, 1, 'insight', n, 'app3_clue', 'up', now() - n * interval '1 second' from generate_series(1, 40000) n;
+    insert into biz.notification_channels (site_id, kind, name, url, level, hourly_cap, enabled)
+    select n % 500 + 1, 'webhook', 'x', 'https://hooks.example/', 'info', 20, true from generate_series(1, 1000) n;
+    insert into biz.notification_incidents (site_id, kind, cause, level, details, began_at, last_at, occurrences, ended_at)
+    select n % 500 + 1, 'alert', 'cause-' || n, 'warning', '{}', now(), now(), 1, now() from generate_series(1, 20000) n;
+    insert into biz.notification_deliveries (site_id, channel_id, incident_id, event, state, tried_at, ok)
+    select i.site_id, c.id, i.id, 'opened', 'sent', now() - interval '1 day', true
+    from biz.notification_incidents i join biz.notification_channels c on c.site_id = i.site_id;
+    insert into biz.ai_usage_details (site_id, day, user_id, model_id, calls, successes, failures, tokens_in, tokens_out,
+                                      tokens, cost, unpriced_calls)
+    select 1, current_date - n / 200, 1 + n % 200, 'qwen-plus', 1, 1, 0, 1, 1, 2, 0, 1 from generate_series(0, 11999) n;
     insert into biz.moderation_words (site_id, word, normal, created_by)
     select nullif(n % 20, 0), n, n, 7 from generate_series(1, 20000) n;
     alter table biz.ai_conversations alter column id restart with 4000000;
@@ -104,7 +114,7 @@ const MODES: [&str; 2] = ["force_custom_plan", "force_generic_plan"];
 /// months, are excluded, because a sequential scan is best for them.
 const SCANNED: &str = "
     select relname::text from pg_stat_xact_user_tables
-    where relname ~ '^ai_(messages|conversations|run_logs|cache$|trigger_jobs|idempotency_keys|admin_audit|usage_da(ily|ys)|batches|apps|feedback|reports)|^moderation_words'
+    where relname ~ '^ai_(messages|conversations|run_logs|cache$|trigger_jobs|idempotency_keys|admin_audit|usage_d(aily|ays|etails)|batches|apps|feedback|reports)|^moderation_words|^notification_(incidents|deliveries)'
       and seq_scan > 0 and seq_tup_read > 0";
 
 /// A text that only one statement contains, and the parameters for it.
@@ -154,11 +164,11 @@ const EXAMPLES: &[(&str, &str)] = &[
         "insert into biz.ai_budgets",
         "1, 1000, 10000, 500000, null, null, null, 7",
     ),
+    ("generate_series(t.first_of_month, t.d, '1 day')", "1, 7"),
     (
         "usage_by($1, $6, days.first_day, days.last_day)",
         "1, null, null, null, null, 'user', 400",
     ),
-    ("u.site_id = $1 and u.user_id = $2", "1, 7"),
     ("biz.ai_prices order by model", ""),
     (
         "from biz.ai_prices where model = $1 and valid_from = $2 for update",
@@ -170,7 +180,7 @@ const EXAMPLES: &[(&str, &str)] = &[
         "'qwen-plus', '2026-01-01', '{128000}', '{0.8,2.4}', '{2,20}'",
     ),
     (
-        "insert into biz.ai_admin_audit",
+        "(site_id, user_id, action, object_id, details)",
         "1, 7, 'budget.set', null, '{}'",
     ),
     ("select from biz.sites where id", "1"),
@@ -244,12 +254,43 @@ const EXAMPLES: &[(&str, &str)] = &[
         "1, 1000000, 100",
     ),
     ("with recursive earlier (id, retry_of)", "1, 1"),
-    (
-        "from biz.ai_trigger_jobs where id = $2 and site_id = $1 for no key update",
-        "1, 1",
-    ),
     ("with recursive family (id, status)", "1, 1, 1"),
-    ("case j.status when 'failed' then j.step else 0 end", "1, 1"),
+    ("true, j.id\n", "1, 1"),
+    ("true, j.id, -1", "1, '{1}'"),
+    (
+        "and id in ($2, $3) order by id for no key update",
+        "1, 1, 1",
+    ),
+    (
+        "select matching as \"matching!\"",
+        "1, null, null, null, null, '{consumption.settled}', '{pending,running}', false, 100000, 1000",
+    ),
+    (
+        "status <> 'running')\n         order by id for no key update skip locked",
+        "1, '{1,2}', '{pending,running}'",
+    ),
+    ("returning status", "1, 1"),
+    (
+        "end\n         where id = any ($2) and site_id = $1",
+        "1, '{1}'",
+    ),
+    (
+        "select s.id, $2, $3, $4 from biz.sites s",
+        "1, 7, 'run_logs.export', '{}'",
+    ),
+    (
+        "), judged as (",
+        "0, 1, 50, '{today}', 'app2_finance', 'app2a_finance_area', 'all', false, 'prewarm', null, 'schedule', false",
+    ),
+    (
+        "with page (last_site) as",
+        "0, 1, 50, '{today}', 'app2_finance', 'app2a_finance_area', 'all', 'prewarm'",
+    ),
+    ("biz.is_timezone($2)", "'05:30', 'Asia/Shanghai'"),
+    (
+        "select b.id, b.created_at from biz.ai_batches b",
+        "1, 10000, null, null, 21, 0",
+    ),
     ("with oldest (due) as", ""),
     ("), turns as (", "8, 30"),
     (
@@ -264,7 +305,6 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("set status = 'succeeded', lease_until", "1, 1000000, 1"),
     ("with waiting as materialized", "100"),
     ("is_reply!\", waits_for::text", "1, 1"),
-    ("set finished_at = clock_timestamp(), status", "1, 1"),
     ("set run_after = least(run_after, now())", "1, 1"),
     (
         "begin_job_run(",
@@ -275,10 +315,6 @@ const EXAMPLES: &[(&str, &str)] = &[
         "1, 1000000, 1, 1000000, 1, 1000000, date_trunc('month', now()), \
          '{\"status\": \"success\", \"tokens_in\": 10, \"tokens_out\": 20, \"unknown_tries\": 1, \"usage_implausible\": false, \"session_lost\": false, \
          \"latency_ms\": 900, \"attempts\": 1, \"circuit\": \"success\"}', '{}', null",
-    ),
-    (
-        "with page as",
-        "0, null, 50, '{today}', 'app2_finance', 'app2a_finance_area', 'all', false, 'prewarm', null, 'schedule', false",
     ),
     (
         "from fall_back(",
@@ -435,7 +471,6 @@ const EXAMPLES: &[(&str, &str)] = &[
         "cache_type::text as \"app!\", target_id, prompt_version",
         "1, 1",
     ),
-    ("date_trunc('month', d)::date as first_of_month", "1, 1"),
     ("insert into biz.user_data_deletions", "1, 3, 1, false"),
     (
         "select id, name, timezone, runtime_mode as mode from biz.sites",
@@ -535,6 +570,31 @@ const EXAMPLES: &[(&str, &str)] = &[
     ),
     ("delete from biz.ai_feedback", "1, 7, 'message', 6"),
     ("for key share of m", "1, 1000000"),
+    ("open_incidents(", "'{app1_chat,app3_clue}'"),
+    ("end_incidents(", ""),
+    ("with old as (", ""),
+    ("claim_deliveries(", "20, 60, 6"),
+    (
+        "state = $4::text, ok = $5",
+        "1, 1000, 1, 'sent', true, 'HTTP 200', 60",
+    ),
+    ("(c.site_id, c.id) > ($3, $4)", "1, 10000, 0, 0, 21, 0"),
+    (
+        "insert into biz.notification_channels",
+        "1, 'webhook', 'x', 'https://hooks.example/', null, 'info', 20, null, true, 50",
+    ),
+    (
+        "from biz.notification_channels where id = $2 and site_id = $1 for",
+        "1, 7",
+    ),
+    (
+        "update biz.notification_channels",
+        "1, 7, 'webhook', 'x', 'https://hooks.example/', null, 'info', 20, null, true",
+    ),
+    ("delete from biz.notification_channels", "1, 7"),
+    ("coalesce(detail, '') as \"detail!\"", "1, 7"),
+    ("select kind as \"kind: String\", url, enabled", "1, 7"),
+    ("insert into biz.notification_deliveries", "1, 7"),
     (
         "coalesce(question.content",
         "1, null, null, null, null, 'up', 'app1_chat', null, 10001, null, null, 21, 0",
