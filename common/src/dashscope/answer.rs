@@ -10,12 +10,12 @@ use tokio::time::{Instant, timeout_at};
 use super::end::End;
 use super::error::{Error, ErrorDetails, TimeoutKind};
 use super::frames::{Frame, FrameReader};
-use super::json::excerpt;
+use super::json::{WORD_LENGTH, excerpt};
 use super::marks::Marks;
 use super::progress::ProgressSender;
 use super::references::{Reference, References};
 use super::text::TextReader;
-use super::wire::{Payload, WORD_LENGTH};
+use super::wire::Payload;
 use super::{Spent, Usage, retry};
 
 /// How long to keep reading after the end of an answer, so that its connection can be used again.
@@ -201,8 +201,8 @@ impl AnswerStream {
 
     /// The tokens that all tries used so far.
     pub fn spent(&self) -> Spent {
-        let mut spent = self.earlier;
-        spent.add(Spent::of_try(self.known.usage, true));
+        let mut spent = self.earlier.clone();
+        spent.add(Spent::of_try(self.known.usage.clone(), true));
         spent
     }
 
@@ -337,7 +337,9 @@ impl AnswerStream {
         };
         let known = &mut self.known;
         known.began = true;
-        known.usage = payload.usage.or(known.usage);
+        if let Some(usage) = payload.usage.take() {
+            known.usage = Some(usage);
+        }
         known.references.add(mem::take(&mut payload.references));
         for (known, received) in [
             (&mut known.session_id, &payload.session_id),
@@ -412,7 +414,9 @@ impl AnswerStream {
                 match self.frames.next() {
                     Ok(Some(frame)) => {
                         let payload = Payload::parse(&frame.data).unwrap_or_default();
-                        self.known.usage = payload.usage.or(self.known.usage);
+                        if let Some(usage) = payload.usage {
+                            self.known.usage = Some(usage);
+                        }
                     }
                     Ok(None) => break,
                     // The line is too long. The rest of the body cannot be parsed.
@@ -435,9 +439,9 @@ impl AnswerStream {
         ErrorDetails {
             status: Some(self.response.status().as_u16()).filter(|status| *status >= 400),
             request_id: self.known.request_id.clone(),
-            usage: self.known.usage,
+            usage: self.known.usage.clone(),
             may_have_cost: true,
-            earlier: self.earlier,
+            earlier: self.earlier.clone(),
             attempts: self.attempts,
             ..ErrorDetails::default()
         }

@@ -251,8 +251,8 @@ impl Error {
     /// response; not if it was refused or not sent.
     pub fn spent(&self) -> Spent {
         let details = self.details();
-        let mut spent = details.earlier;
-        spent.add(Spent::of_try(details.usage, details.may_have_cost));
+        let mut spent = details.earlier.clone();
+        spent.add(Spent::of_try(details.usage.clone(), details.may_have_cost));
         spent
     }
 

@@ -5,6 +5,9 @@ use serde_json::{Number, value::RawValue};
 
 use crate::platform::surrogates::without_halves;
 
+/// Codes and ids of the service are cut to this number of characters.
+pub(super) const WORD_LENGTH: usize = 200;
+
 /// Deserializes a JSON object. Returns an error for other JSON.
 pub(super) fn members<'a, T: Deserialize<'a>>(raw: &'a RawValue) -> serde_json::Result<T> {
     is_object(raw.get().as_bytes())?;

@@ -46,4 +46,4 @@ pub use config::{BEIJING, Config, ConfigError, KeySource, Retries, Timeouts};
 pub use error::{Error, ErrorDetails, TimeoutKind};
 pub use progress::{Progress, ProgressKind, ProgressSender};
 pub use references::Reference;
-pub use usage::{Spent, Usage};
+pub use usage::{ModelUsage, Spent, Usage};

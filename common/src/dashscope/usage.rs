@@ -1,13 +1,24 @@
 //! Token counts reported by the service.
 
-use serde::Deserialize;
+use std::cmp::Reverse;
+
+use serde::{Deserialize, Serialize};
 use serde_json::{Number, value::RawValue};
 
-use super::json::members;
+use super::json::{WORD_LENGTH, members, word};
 
-/// The tokens of one answer, summed over all models.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The tokens of one or more answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Usage {
+    /// Never empty. Most tokens first.
+    models: Vec<ModelUsage>,
+}
+
+/// The tokens that one model used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ModelUsage {
+    /// `None` if the service did not name the model.
+    pub model_id: Option<String>,
     /// Input tokens: prompt, history and additions of the application.
     pub input_tokens: i64,
     /// Output tokens, including thinking.
@@ -21,7 +32,9 @@ struct Reported<'a> {
 }
 
 #[derive(Deserialize)]
-struct Counts {
+struct Counts<'a> {
+    #[serde(borrow, default)]
+    model_id: Option<&'a RawValue>,
     input_tokens: Count,
     output_tokens: Count,
 }
@@ -49,19 +62,58 @@ impl TryFrom<Number> for Count {
 /// of the service, which must not close a site's budget.
 const MAX_TOKENS: i64 = 2_000_000;
 
+impl ModelUsage {
+    fn total(&self) -> i64 {
+        self.input_tokens.saturating_add(self.output_tokens)
+    }
+}
+
 impl Usage {
+    /// Adds up the counts of each model.
+    fn of(counts: impl IntoIterator<Item = ModelUsage>) -> Self {
+        let mut models: Vec<ModelUsage> = Vec::new();
+        for one in counts {
+            match models.iter_mut().find(|sum| sum.model_id == one.model_id) {
+                Some(sum) => {
+                    sum.input_tokens = sum.input_tokens.saturating_add(one.input_tokens);
+                    sum.output_tokens = sum.output_tokens.saturating_add(one.output_tokens);
+                }
+                None => models.push(one),
+            }
+        }
+        models.sort_by_key(|model| Reverse(model.total()));
+        Self { models }
+    }
+
+    /// The tokens of each model, most tokens first.
+    pub fn models(&self) -> &[ModelUsage] {
+        &self.models
+    }
+
+    /// Input tokens of all models.
+    pub fn input_tokens(&self) -> i64 {
+        self.sum(|model| model.input_tokens)
+    }
+
+    /// Output tokens of all models.
+    pub fn output_tokens(&self) -> i64 {
+        self.sum(|model| model.output_tokens)
+    }
+
     /// Input and output tokens.
     pub fn total(&self) -> i64 {
-        self.input_tokens.saturating_add(self.output_tokens)
+        self.sum(ModelUsage::total)
+    }
+
+    fn sum(&self, count: impl Fn(&ModelUsage) -> i64) -> i64 {
+        let counts = self.models.iter().map(count);
+        counts.fold(0, i64::saturating_add)
     }
 
     /// The sum over two tries. An unknown usage counts as zero; two unknown ones give `None`.
-    fn sum(one: Option<Self>, other: Option<Self>) -> Option<Self> {
+    fn add(one: Option<Self>, other: Option<Self>) -> Option<Self> {
         match (one, other) {
-            (Some(one), Some(other)) => Some(Self {
-                input_tokens: one.input_tokens.saturating_add(other.input_tokens),
-                output_tokens: one.output_tokens.saturating_add(other.output_tokens),
-            }),
+            (Some(one), Some(other)) => Some(Self::of(one.models.into_iter().chain(other.models))),
             (one, other) => other.or(one),
         }
     }
@@ -83,23 +135,30 @@ impl Usage {
             .map(members)
             .collect::<Result<_, _>>()
             .ok()?;
-        let sum = |count: fn(&Counts) -> &Count| {
-            let counts = counts.iter().map(count);
-            counts.fold(0_i64, |sum, count| sum.saturating_add(count.0))
-        };
-        Some(Self {
-            input_tokens: sum(|each| &each.input_tokens),
-            output_tokens: sum(|each| &each.output_tokens),
-        })
+        Some(Self::of(counts.into_iter().map(|counts| ModelUsage {
+            model_id: word(counts.model_id, WORD_LENGTH),
+            input_tokens: counts.input_tokens.0,
+            output_tokens: counts.output_tokens.0,
+        })))
     }
 
-    fn is_plausible(self) -> bool {
+    /// The usage of one model.
+    #[cfg(test)]
+    pub(super) fn of_model(model_id: &str, input_tokens: i64, output_tokens: i64) -> Self {
+        Self::of([ModelUsage {
+            model_id: Some(model_id.to_owned()).filter(|id| !id.is_empty()),
+            input_tokens,
+            output_tokens,
+        }])
+    }
+
+    fn is_plausible(&self) -> bool {
         self.total() <= MAX_TOKENS
     }
 }
 
 /// What the tries of a call used.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Spent {
     /// The sum of the tries that reported usage.
     pub usage: Option<Usage>,
@@ -119,17 +178,18 @@ impl Spent {
 
     /// One try, with the usage that it reported last.
     pub(super) fn of_try(reported: Option<Usage>, may_have_cost: bool) -> Self {
-        let usage = reported.filter(|usage| usage.is_plausible());
+        let was_reported = reported.is_some();
+        let usage = reported.filter(Usage::is_plausible);
         Self {
+            unknown: (usage.is_none() && (may_have_cost || was_reported)).into(),
+            is_implausible: was_reported && usage.is_none(),
             usage,
-            unknown: (usage.is_none() && (may_have_cost || reported.is_some())).into(),
-            is_implausible: usage != reported,
         }
     }
 
     /// Adds the tries of another call.
     pub fn add(&mut self, other: Self) {
-        self.usage = Usage::sum(self.usage, other.usage);
+        self.usage = Usage::add(self.usage.take(), other.usage);
         self.unknown += other.unknown;
         self.is_implausible |= other.is_implausible;
     }
@@ -143,6 +203,14 @@ mod tests {
         Usage::parse(serde_json::from_str(json).unwrap())
     }
 
+    fn model(model_id: Option<&str>, input_tokens: i64, output_tokens: i64) -> ModelUsage {
+        ModelUsage {
+            model_id: model_id.map(str::to_owned),
+            input_tokens,
+            output_tokens,
+        }
+    }
+
     #[test]
     fn usage_is_summed_over_models() {
         let usage = parse(
@@ -150,9 +218,19 @@ mod tests {
         )
         .unwrap();
         assert_eq!(
-            (usage.input_tokens, usage.output_tokens, usage.total()),
+            (usage.input_tokens(), usage.output_tokens(), usage.total()),
             (40, 7, 47)
         );
+        assert_eq!(usage.models(), [model(Some("a"), 31, 5), model(None, 9, 2)]);
+    }
+
+    #[test]
+    fn counts_of_the_same_model_are_added_up_and_most_tokens_come_first() {
+        let usage = parse(
+            r#"{"models":[{"model_id":"a","input_tokens":3,"output_tokens":1},{"model_id":"b","input_tokens":9,"output_tokens":2},{"model_id":"a","input_tokens":4,"output_tokens":1}]}"#,
+        );
+        let models = [model(Some("b"), 9, 2), model(Some("a"), 7, 2)];
+        assert_eq!(usage.unwrap().models(), models);
     }
 
     #[test]
@@ -168,17 +246,12 @@ mod tests {
             assert_eq!(spent, expected, "{count}");
         }
         let most = parse(r#"{"input_tokens":1,"output_tokens":1999999}"#);
-        assert_eq!(Spent::of_try(most, true).usage, most);
+        assert_eq!(Spent::of_try(most.clone(), true).usage, most);
     }
 
     #[test]
     fn tries_are_summed() {
-        let usage = |input_tokens, output_tokens| {
-            Some(Usage {
-                input_tokens,
-                output_tokens,
-            })
-        };
+        let usage = |input, output| Some(Usage::of([model(Some("a"), input, output)]));
         let mut spent = Spent::of_try(usage(3, 4), true);
         spent.add(Spent::of_try(None, false));
         spent.add(Spent::of_try(None, true));

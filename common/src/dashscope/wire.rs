@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::Usage;
 use super::call::{Call, CallOptions};
-use super::json::{excerpt, is_object, members, read, string_or_number, word};
+use super::json::{WORD_LENGTH, excerpt, is_object, members, read, string_or_number, word};
 use super::piece::Piece;
 use super::progress::Progress;
 use super::references::{self, Reference};
@@ -16,8 +16,6 @@ use super::text::{FrameText, Source};
 
 /// Error messages of the service are cut to this number of characters.
 pub(super) const MESSAGE_LENGTH: usize = 500;
-/// Codes and ids of the service are cut to this number of characters.
-pub(super) const WORD_LENGTH: usize = 200;
 
 #[derive(Serialize)]
 struct Request<'a> {
@@ -204,7 +202,7 @@ impl Payload {
         FrameText {
             piece: mem::take(&mut self.text),
             source: mem::take(&mut self.source),
-            tokens: self.usage.map(|usage| usage.output_tokens),
+            tokens: self.usage.as_ref().map(Usage::output_tokens),
             is_last: self.finish_reason.is_some() || self.ends_node,
         }
     }

@@ -36,6 +36,7 @@ words! {
         BlockMessage = "message.block",
         UnblockMessage = "message.unblock",
         ResolveReport = "report.resolve",
+        SetPrice = "price.set",
         CreateChannel = "notification_channel.create",
         SetChannel = "notification_channel.set",
         DeleteChannel = "notification_channel.delete",

@@ -1,4 +1,5 @@
-//! Access control, token budgets, run logs, alerts, usage figures, feedback and the audit log.
+//! Access control, token budgets, prices, run logs, alerts, usage figures,
+//! feedback and the audit log.
 
 pub mod alerts;
 pub mod apps;
@@ -9,6 +10,7 @@ pub mod feedback;
 pub mod gauges;
 pub mod notice;
 pub mod notifications;
+pub mod prices;
 pub mod reports;
 pub mod runs;
 pub mod runtime_context;

@@ -1,11 +1,11 @@
 //! Usage and health of the apps. Read from daily counters, because the run log has millions of
 //! rows.
 
+mod counters;
 mod latency;
-mod own;
 
+pub use counters::{GroupBy, Item, OwnUsage, UsageQuery, by, own};
 pub use latency::{BOUNDS, DayOfApp, Latency, LatencyQuery, by_day as latency_by_day};
-pub use own::{OwnUsage, own};
 
 use std::collections::BTreeMap;
 
@@ -18,6 +18,7 @@ use crate::{
         apps::App,
         auth::SiteScope,
         budgets::{self, Budget},
+        prices::Yuan,
     },
     platform::{
         db::{Db, StatementTimeout},
@@ -37,6 +38,10 @@ pub struct Calls {
     pub successes: i64,
     /// Tokens charged to the budget.
     pub tokens: i64,
+    /// Of the calls whose cost is known.
+    pub cost: Yuan,
+    /// Calls whose cost is not known.
+    pub unpriced: i64,
 }
 
 impl Calls {
@@ -49,6 +54,8 @@ impl Calls {
         self.count += other.count;
         self.successes += other.successes;
         self.tokens += other.tokens;
+        self.cost.0 += other.cost.0;
+        self.unpriced += other.unpriced;
     }
 }
 
@@ -127,7 +134,7 @@ pub async fn last_days(db: &Db, scope: SiteScope) -> Result<Usage> {
             select local_day(zone_of($1))
         ), used as (
             select u.day, u.app_type, sum(u.calls)::bigint as calls, sum(u.successes)::bigint as successes, sum(u.tokens)::bigint as tokens,
-                   sum(u.latency_sum_ms)::bigint as latency
+                   sum(u.latency_sum_ms)::bigint as latency, sum(u.cost)::bigint as cost, sum(u.unpriced_calls)::bigint as unpriced
             -- Lateral with a limit, so that the plan always uses the index for the days of a site.
             from today cross join biz.sites s cross join lateral (
                 select * from biz.ai_usage_daily u
@@ -138,8 +145,9 @@ pub async fn last_days(db: &Db, scope: SiteScope) -> Result<Usage> {
             group by u.day, u.app_type
         )
         select today.day as "today!", b.daily_used, b.daily_limit, b.monthly_used, b.monthly_limit, b.updated_by, b.updated_at,
+               b.daily_cost, b.daily_cost_limit, b.monthly_cost, b.monthly_cost_limit, b.daily_cap, b.monthly_cap,
                used.day as "day?", used.app_type as "app_type?", used.calls as "calls?", used.successes as "successes?",
-               used.tokens as "tokens?", used.latency as "latency?", l.max_ms as "max_ms?", l.buckets as "buckets?",
+               used.tokens as "tokens?", used.latency as "latency?", used.cost as "cost?", used.unpriced as "unpriced?", l.max_ms as "max_ms?", l.buckets as "buckets?",
                l.first_token_max_ms as "first_token_max_ms?", l.first_token_buckets as "first_token_buckets?"
         from today cross join budget_of($1) b left join used on true
         left join latencies($1, null, today.day, today.day) l on l.day = used.day and l.app_type = used.app_type
@@ -157,6 +165,12 @@ pub async fn last_days(db: &Db, scope: SiteScope) -> Result<Usage> {
         daily_limit: first.daily_limit,
         monthly_used: first.monthly_used,
         monthly_limit: first.monthly_limit,
+        daily_cost: first.daily_cost,
+        daily_cost_limit: first.daily_cost_limit,
+        monthly_cost: first.monthly_cost,
+        monthly_cost_limit: first.monthly_cost_limit,
+        daily_cap: first.daily_cap,
+        monthly_cap: first.monthly_cap,
         updated_by: first.updated_by,
         updated_at: first.updated_at,
     }
@@ -177,6 +191,8 @@ pub async fn last_days(db: &Db, scope: SiteScope) -> Result<Usage> {
             count: row.calls.unwrap_or_default(),
             successes: row.successes.unwrap_or_default(),
             tokens: row.tokens.unwrap_or_default(),
+            cost: Yuan(row.cost.unwrap_or_default()),
+            unpriced: row.unpriced.unwrap_or_default(),
         };
         trend.entry(day).or_default().add(calls);
         by_app.entry(app).or_default().add(calls);

@@ -28,6 +28,10 @@ pub(crate) struct Dashboard {
     /// From 0 to 1. 0 if there was no call.
     today_success_rate: f64,
     today_tokens: i64,
+    /// In CNY, such as `0.012345`. Without the calls of `today_unpriced_calls`.
+    today_cost: String,
+    /// Calls of today whose cost is not known.
+    today_unpriced_calls: i64,
     /// Without rejected calls.
     today_avg_latency_ms: f64,
     /// The error is at most 10 % up to 300 s. Never above the slowest call. 0 if there was no call.
@@ -56,6 +60,10 @@ struct TrendDay {
     calls: i64,
     success_rate: f64,
     tokens: i64,
+    /// In CNY, such as `0.012345`. Without the calls of `unpriced_calls`.
+    cost: String,
+    /// Calls whose cost is not known.
+    unpriced_calls: i64,
 }
 
 /// An app's share of all calls.
@@ -136,6 +144,8 @@ impl Dashboard {
             today_calls: today.count,
             today_success_rate: today.success_rate(),
             today_tokens: today.tokens,
+            today_cost: today.cost.to_string(),
+            today_unpriced_calls: today.unpriced,
             today_avg_latency_ms: usage.average_latency(),
             today_p95_latency_ms: usage.latency.percentile(95).unwrap_or(0),
             first_token_p95_ms: usage.first_token.percentile(95),
@@ -164,6 +174,8 @@ impl From<(NaiveDate, Calls)> for TrendDay {
             calls: calls.count,
             success_rate: calls.success_rate(),
             tokens: calls.tokens,
+            cost: calls.cost.to_string(),
+            unpriced_calls: calls.unpriced,
         }
     }
 }

@@ -1,10 +1,11 @@
-//! Routes of the admin web: dashboard, latency, budget, runtime context and audit log
-//! (`/api/admin/ai/dashboard`, `latency`, `budget`, `runtime-context`, `audit`).
+//! Routes of the admin web: dashboard, latency, budget, prices, runtime context and audit log
+//! (`/api/admin/ai/dashboard`, `latency`, `budget`, `prices`, `runtime-context`, `audit`).
 
 mod audit;
 mod budget;
 mod dashboard;
 mod latency;
+mod prices;
 mod runtime_context;
 
 use axum::extract::FromRef;
@@ -33,6 +34,7 @@ pub fn router(db: Db, callers: Callers) -> OpenApiRouter {
             runtime_context::set_runtime_context
         ))
         .routes(routes!(latency::show_latency))
+        .routes(routes!(prices::list_prices, prices::set_price))
         .routes(routes!(audit::list_audit))
         .with_state(AppState { db, callers })
 }

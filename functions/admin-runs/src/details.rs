@@ -6,7 +6,7 @@ use common::{
     Result,
     governance::{
         auth::SiteScope,
-        runs::{self, LoggedRun},
+        runs::{self, LoggedRun, ModelCost},
     },
     platform::db::Db,
     web::{AdminProblem, ItemFailures, Json, PathText, Texts},
@@ -22,8 +22,6 @@ pub(crate) struct RunDetails {
     #[serde(flatten)]
     item: RunItem,
     #[schema(required)]
-    user_id: Option<i64>,
-    #[schema(required)]
     job_id: Option<i64>,
     #[schema(required)]
     message_id: Option<i64>,
@@ -37,6 +35,8 @@ pub(crate) struct RunDetails {
     tokens_in: Option<i64>,
     #[schema(required)]
     tokens_out: Option<i64>,
+    /// Most tokens first. Empty if DashScope reported no usage.
+    models: Vec<ModelView>,
     /// Requests to DashScope, including retries.
     attempts: i32,
     #[schema(required)]
@@ -52,13 +52,37 @@ pub(crate) struct RunDetails {
     finished_at: Option<DateTime<Utc>>,
 }
 
+/// What a run used of one model.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ModelCost)]
+struct ModelView {
+    /// Null if DashScope did not name the model.
+    #[schema(required)]
+    model_id: Option<String>,
+    input_tokens: i64,
+    output_tokens: i64,
+    /// In CNY, such as `0.012345`. Null if the model has no price.
+    #[schema(required)]
+    cost: Option<String>,
+}
+
+impl From<ModelCost> for ModelView {
+    fn from(model: ModelCost) -> Self {
+        Self {
+            model_id: model.model_id,
+            input_tokens: model.input_tokens,
+            output_tokens: model.output_tokens,
+            cost: model.cost.map(|cost| cost.to_string()),
+        }
+    }
+}
+
 impl From<LoggedRun> for RunDetails {
     fn from(mut details: LoggedRun) -> Self {
         Self {
             error_code: details.entry.error_code.take(),
             error_message: details.entry.error_message.take(),
             item: details.entry.into(),
-            user_id: details.user_id,
             job_id: details.job_id,
             message_id: details.message_id,
             request_prompt: details.request_prompt,
@@ -66,6 +90,7 @@ impl From<LoggedRun> for RunDetails {
             response_text: details.response_text,
             tokens_in: details.tokens_in,
             tokens_out: details.tokens_out,
+            models: details.models.into_iter().map(ModelView::from).collect(),
             attempts: details.attempts,
             session_id: details.session_id,
             upstream_request_id: details.upstream_request_id,

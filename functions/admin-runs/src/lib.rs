@@ -1,7 +1,7 @@
-//! Runs, alerts, feedback and reports for the admin web, below `/api/admin/ai`: `GET run-logs`
-//! (JSON pages or CSV), `GET run-logs/{id}`, `GET alerts`, `POST alerts/{id}/ack` and `…/ignore`,
-//! `GET feedback` (JSON pages or CSV), `GET reports`, `POST reports/{id}/resolve`,
-//! `POST messages/{id}/block` and `…/unblock`.
+//! Runs, usage, alerts, feedback and reports for the admin web, below `/api/admin/ai`: `GET
+//! run-logs` (JSON pages or CSV), `GET run-logs/{id}`, `GET usage` (JSON or CSV), `GET alerts`,
+//! `POST alerts/{id}/ack` and `…/ignore`, `GET feedback` (JSON pages or CSV), `GET reports`,
+//! `POST reports/{id}/resolve`, `POST messages/{id}/block` and `…/unblock`.
 
 mod alerts;
 mod details;
@@ -10,6 +10,7 @@ mod list;
 mod messages;
 mod reports;
 mod table;
+mod usage;
 
 use axum::extract::FromRef;
 use common::{
@@ -48,6 +49,7 @@ pub fn router(db: Db, callers: Callers, label: AiLabel) -> OpenApiRouter {
         .routes(routes!(messages::unblock_message))
         .routes(routes!(list::list_runs))
         .routes(routes!(details::show_run))
+        .routes(routes!(usage::show_usage))
         .with_state(AppState { db, callers, label })
 }
 

@@ -18,6 +18,7 @@ use common::{
 use futures_util::TryStreamExt as _;
 use serde::Serialize;
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 use crate::{
     PAGE_SIZE,
@@ -48,6 +49,21 @@ pub(crate) struct RunItem {
     #[schema(required)]
     refusals: Option<i64>,
     site_id: i64,
+    /// The user who made the call. Null if no user did.
+    #[schema(required)]
+    user_id: Option<i64>,
+    /// The bot of the chat or session.
+    #[schema(required)]
+    bot_id: Option<Uuid>,
+    /// The model that used most tokens. Null if DashScope reported none.
+    #[schema(required)]
+    model_id: Option<String>,
+    /// Why DashScope ended the answer, such as `stop`. Null if it did not end.
+    #[schema(required)]
+    finish_reason: Option<String>,
+    /// In CNY, such as `0.012345`. Null if a model has no price, or the usage of a try is unknown.
+    #[schema(required)]
+    cost: Option<String>,
     created_at: DateTime<Utc>,
 }
 
@@ -65,6 +81,11 @@ impl From<Entry> for RunItem {
             status: entry.status,
             refusals: entry.refusals,
             site_id: entry.site_id,
+            user_id: entry.user_id,
+            bot_id: entry.bot_id,
+            model_id: entry.model_id,
+            finish_reason: entry.finish_reason,
+            cost: entry.cost.map(|cost| cost.to_string()),
             created_at: entry.created_at,
         }
     }
@@ -138,6 +159,11 @@ impl Row for Entry {
         "created_at",
         "error_code",
         "error_message",
+        "user_id",
+        "bot_id",
+        "model_id",
+        "finish_reason",
+        "cost",
     ];
 
     fn cells(&self) -> Vec<String> {
@@ -156,6 +182,11 @@ impl Row for Entry {
             instant(self.created_at),
             text(self.error_code.as_deref()),
             text(self.error_message.as_deref()),
+            number(self.user_id),
+            self.bot_id.map_or_else(String::new, |id| id.to_string()),
+            text(self.model_id.as_deref()),
+            text(self.finish_reason.as_deref()),
+            self.cost.map_or_else(String::new, |cost| cost.to_string()),
         ]
     }
 }

@@ -411,12 +411,12 @@ async fn log(
 async fn count(session: &mut PgConnection, counted: &Usage) -> Result<(), sqlx::Error> {
     for ((site, day, app), counters) in counted {
         sqlx::query(
-            "insert into biz.ai_usage_daily as u (site_id, day, app_type, calls, successes, failures, tokens, latency_sum_ms,
+            "insert into biz.ai_usage_daily as u (site_id, day, app_type, calls, unpriced_calls, successes, failures, tokens, latency_sum_ms,
                                                   latency_max_ms, latency_buckets, first_token_max_ms, first_token_buckets,
                                                   last_status, last_call_at)
-             values ($1, $2, $3, $4, $5, $4 - $5, $6, $7, $8, $9, $10, $11, $12, $13)
+             values ($1, $2, $3, $4, $4, $5, $4 - $5, $6, $7, $8, $9, $10, $11, $12, $13)
              on conflict on constraint ai_usage_daily_pkey do update set
-                 calls = u.calls + excluded.calls, successes = u.successes + excluded.successes,
+                 calls = u.calls + excluded.calls, unpriced_calls = u.unpriced_calls + excluded.unpriced_calls, successes = u.successes + excluded.successes,
                  failures = u.failures + excluded.failures, tokens = u.tokens + excluded.tokens,
                  latency_sum_ms = u.latency_sum_ms + excluded.latency_sum_ms,
                  latency_max_ms = greatest(u.latency_max_ms, excluded.latency_max_ms),

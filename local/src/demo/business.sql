@@ -19,6 +19,12 @@ set local jit = off;
 insert into biz.ai_budgets (site_id, daily_limit, monthly_limit) values (1, 1000000, 20000000), (2, 1000000, 20000000)
 on conflict do nothing;
 
+-- Invented prices of the models that the simulator reports.
+insert into biz.ai_prices (model, valid_from, up_to_input_tokens, input_per_million, output_per_million)
+values ('qwen-plus', '2026-01-01', '{128000}', '{800000, 2400000}', '{2000000, 20000000}'),
+       ('qwen-turbo', '2026-01-01', '{}', '{300000}', '{600000}')
+on conflict do nothing;
+
 -- since: data of earlier days is not changed.
 create temp table hall (site_id, first_member, members, areas, busy, today, since) on commit drop as
 select h.*, t.today, greatest(t.today - 89, (select max(f.business_date) - 1 from dws.finance_area_daily f where f.site_id = h.site_id))

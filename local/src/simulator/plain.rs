@@ -51,7 +51,7 @@ pub(super) struct Plain<'a> {
 
 impl Plain<'_> {
     pub fn json(&self) -> String {
-        let usage = match self.usage {
+        let usage = match &self.usage {
             Shape::Ordinary => {
                 let Tokens {
                     input: input_tokens,

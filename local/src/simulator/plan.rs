@@ -168,6 +168,7 @@ impl Plan {
             Scenario::Say(ref pieces) => self.text = Text::Pieces(pieces.clone()),
             Scenario::Recorded(recording) => self.recording = Some(recording),
             Scenario::NoUsage => self.usage = Shape::Absent,
+            Scenario::Models(ref names) => self.usage = Shape::Models(names.clone()),
             Scenario::OddUsage(odd) => self.usage = Shape::Odd(odd),
             Scenario::Nul => self.nul = true,
             Scenario::Thoughts => self.thoughts = true,

@@ -270,7 +270,7 @@ impl AcceptedCall {
     ) -> Response<Body> {
         let mut writer = Writer::new(session_id, self.request_id.clone(), call.input_tokens);
         writer.style = plan.style;
-        writer.usage = plan.usage;
+        writer.usage = plan.usage.clone();
         writer.incremental = call.incremental;
         let script = Script::new(plan, thought, pieces);
         let pace = self.pace(plan);
@@ -312,7 +312,7 @@ impl AcceptedCall {
                 input: call.input_tokens,
                 output,
             },
-            usage: plan.usage,
+            usage: plan.usage.clone(),
         };
         let json = answer.json();
         match plan.broken {

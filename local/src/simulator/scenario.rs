@@ -80,6 +80,8 @@ pub enum Scenario {
     Recorded(Recording),
     NoUsage,
     OddUsage(OddUsage),
+    /// The models of `usage`.
+    Models(Vec<String>),
     Nul,
     Thoughts,
     Workflow,
@@ -220,6 +222,7 @@ fn parse_one(text: &str) -> Option<Scenario> {
         },
         "say" => Scenario::Say(parameter?.split('|').map(str::to_owned).collect()),
         "recorded" => Scenario::Recorded(Recording::parse(parameter?)?),
+        "models" => Scenario::Models(parameter?.split(',').map(str::to_owned).collect()),
         "odd-usage" => Scenario::OddUsage(match parameter {
             None => OddUsage::Mixed,
             Some("empty") => OddUsage::Empty,
@@ -320,7 +323,10 @@ mod tests {
             let name = words
                 .iter()
                 .fold(name.to_owned(), |name, word| name.replace(word, "2"));
-            let name = name.replace("SHAPE", "flat").replace("FILE", "thinking");
+            let name = name
+                .replace("SHAPE", "flat")
+                .replace("FILE", "thinking")
+                .replace("NAMES", "a,b");
             assert!(name.parse::<Scenario>().is_ok(), "{name}");
         }
     }

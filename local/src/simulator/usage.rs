@@ -23,9 +23,11 @@ pub enum OddUsage {
 }
 
 /// The shape of `usage`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Shape {
     Ordinary,
+    /// These models share the tokens.
+    Models(Vec<String>),
     Absent,
     Odd(OddUsage),
 }
@@ -57,7 +59,7 @@ pub(super) enum Usage {
 pub(super) struct ModelUsage {
     input_tokens: usize,
     output_tokens: usize,
-    model_id: &'static str,
+    model_id: String,
 }
 
 /// Tokens of a text: one per two characters, rounded up.
@@ -72,9 +74,14 @@ pub(super) fn count_input(prompt: &str) -> usize {
 
 impl Shape {
     /// The `usage` of frame number `frame`, if it has one.
-    pub fn of(self, tokens: Tokens, frame: u64, last: bool) -> Option<Usage> {
-        let odd = match self {
+    pub fn of(&self, tokens: Tokens, frame: u64, last: bool) -> Option<Usage> {
+        let odd = match *self {
             Self::Absent => return None,
+            Self::Models(ref names) => {
+                return Some(Usage::Models {
+                    models: shares(tokens, names),
+                });
+            }
             Self::Ordinary => {
                 return Some(Usage::Models {
                     models: vec![qwen(tokens)],
@@ -112,7 +119,7 @@ impl Shape {
                     output: tokens.output - small.output,
                 };
                 let turbo = ModelUsage {
-                    model_id: "qwen-turbo",
+                    model_id: "qwen-turbo".to_owned(),
                     ..qwen(small)
                 };
                 Usage::Models {
@@ -124,10 +131,22 @@ impl Shape {
     }
 }
 
+/// Shares that differ by at most one token.
+fn shares(tokens: Tokens, names: &[String]) -> Vec<ModelUsage> {
+    let number = names.len();
+    let share = |all: usize, place: usize| all * (place + 1) / number - all * place / number;
+    let models = names.iter().enumerate().map(|(place, name)| ModelUsage {
+        input_tokens: share(tokens.input, place),
+        output_tokens: share(tokens.output, place),
+        model_id: name.clone(),
+    });
+    models.collect()
+}
+
 fn qwen(tokens: Tokens) -> ModelUsage {
     ModelUsage {
         input_tokens: tokens.input,
         output_tokens: tokens.output,
-        model_id: "qwen-plus",
+        model_id: "qwen-plus".to_owned(),
     }
 }

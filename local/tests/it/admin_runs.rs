@@ -144,17 +144,22 @@ async fn an_item_has_the_documented_fields_and_no_text() {
     let run = parlor.last_run().await;
     let names = [
         "app_type",
+        "bot_id",
+        "cost",
         "created_at",
+        "finish_reason",
         "first_token_ms",
         "id",
         "latency_ms",
         "member_id",
+        "model_id",
         "refusals",
         "site_id",
         "status",
         "tokens_charged",
         "tokens_used",
         "trigger_type",
+        "user_id",
     ];
     let found: BTreeSet<&str> = item.keys().map(String::as_str).collect();
     assert_eq!(found, BTreeSet::from(names));
@@ -441,9 +446,10 @@ async fn run_details_have_prompt_and_response() {
     for user in [SITE_ADMIN, PLATFORM_ADMIN] {
         let answer = parlor.get(user, &format!("{PATH}/{}", run["id"])).await;
         let details = answer.ok().as_object().unwrap();
-        assert_eq!(details.len(), 26);
+        assert_eq!(details.len(), 31);
         assert_eq!(details["tokens_charged"], run["tokens_used"]);
-        let stored = |name: &str| !name.ends_with("_at") && name != "tokens_charged";
+        let stored =
+            |name: &str| !name.ends_with("_at") && !["tokens_charged", "models"].contains(&name);
         for (name, value) in details.iter().filter(|(name, _)| stored(name)) {
             assert_eq!(value, &run[name], "{name}");
         }
@@ -455,6 +461,9 @@ async fn run_details_have_prompt_and_response() {
         );
         assert!(details["response_text"].as_str().unwrap().contains("张三"));
         assert!(details["finished_at"].as_str() >= details["created_at"].as_str());
+        let mut models = run["models"].clone();
+        models[0]["cost"] = Value::Null;
+        assert_eq!(details["models"], models);
         assert_eq!(details["user_id"], COACH);
         assert!(details["tokens_in"].is_i64() && details["upstream_request_id"].is_string());
     }
@@ -548,7 +557,7 @@ async fn a_csv_has_every_run_once_over_many_pages() {
     .await;
     assert_eq!(
         none,
-        "id,app_type,trigger_type,member_id,tokens_used,tokens_charged,latency_ms,first_token_ms,status,refusals,site_id,created_at,error_code,error_message\r\n"
+        "id,app_type,trigger_type,member_id,tokens_used,tokens_charged,latency_ms,first_token_ms,status,refusals,site_id,created_at,error_code,error_message,user_id,bot_id,model_id,finish_reason,cost\r\n"
     );
 }
 

@@ -267,8 +267,11 @@ async fn every_change_is_audited_with_user_time_and_old_value() {
     assert_eq!(entries.len(), 2);
     assert_eq!(entries[0]["user_id"], PLATFORM_ADMIN);
     assert_eq!(
-        entries[0]["details"],
-        json!({ "before": { "daily_limit": 1, "monthly_limit": 2 }, "after": { "daily_limit": 3, "monthly_limit": 4 } })
+        ["before", "after"].map(|when| {
+            let limits = &entries[0]["details"][when];
+            ["daily_limit", "monthly_limit"].map(|limit| limits[limit].clone())
+        }),
+        [[json!(1), json!(2)], [json!(3), json!(4)]]
     );
     assert!(
         entries

@@ -43,6 +43,7 @@ mod clients;
 mod connections;
 mod content_blocked;
 mod cors;
+mod costs;
 mod desk_jobs;
 mod documents;
 mod empty_conversations;

@@ -32,9 +32,11 @@ async fn a_user_reads_only_their_own_tokens() {
     assert_eq!(deleted.unwrap().status(), 204);
     assert_eq!(own(COACH).await["month"], tokens);
 
-    // A run of another month.
+    // Usage of another month.
     parlor
-        .execute("update biz.ai_run_logs set local_day = date_trunc('month', local_day) - interval '1 day'")
+        .execute(
+            "update biz.ai_usage_details set day = date_trunc('month', day) - interval '1 day'",
+        )
         .await;
     assert_eq!(own(COACH).await["month"], nothing);
 }

@@ -53,6 +53,16 @@ const ROWS: &[(&str, &str)] = &[
         "insert into biz.ai_usage_days (site_id, day, tokens) values ($n, current_date, 1)",
     ),
     (
+        "ai_usage_details",
+        "insert into biz.ai_usage_details (site_id, user_id, day, calls, successes, failures, tokens_in, tokens_out, tokens, cost, unpriced_calls) \
+         values ($n, $n, current_date, 1, 1, 0, 1, 1, 2, 3, 0)",
+    ),
+    (
+        "ai_prices",
+        "insert into biz.ai_prices (model, valid_from, up_to_input_tokens, input_per_million, output_per_million) \
+         values ('model ' || $n, '2026-01-01', '{}', '{800000}', '{2000000}')",
+    ),
+    (
         "ai_budgets",
         "insert into biz.ai_budgets (site_id) values ($n)",
     ),

@@ -173,6 +173,7 @@ begin
     l.site_id := p_site;
     l.user_id := p_user;
     l.conversation_id := p_conversation;
+    l.bot_id := v_bot;
     l.app_type := 'app1_chat';
     l.trigger_type := 'chat';
     l.request_prompt := r.content;

@@ -228,6 +228,7 @@ impl Relay {
         self.end.doc_references = stream.references().to_vec();
         self.end.add_spent(stream.spent());
         self.end.session_id = stream.session_id().map(str::to_owned);
+        self.end.finish_reason = stream.finish_reason().map(str::to_owned);
         self.end.upstream_request_id = stream.request_id().map(str::to_owned);
         self.end.attempts += stream.attempts();
         outcome
@@ -358,7 +359,7 @@ impl Relay {
             (Ok(finished), _) if !finished.applied && finished.state != end.state => return,
             (Ok(_), None) => Event::Done {
                 state: end.state,
-                tokens_used: end.run.usage().map(|usage| usage.total()),
+                tokens_used: end.run.tokens(),
                 finish_reason: end.finish_reason,
                 card: end.card.clone(),
             },

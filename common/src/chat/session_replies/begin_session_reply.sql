@@ -80,6 +80,7 @@ begin
     l.user_id := m.user_id;
     l.job_id := p_job;
     l.conversation_id := c.id;
+    l.bot_id := c.bot_id;
     l.app_type := 'app1_chat';
     l.trigger_type := 'session';
     l.request_prompt := m.content;

@@ -83,6 +83,7 @@ begin
         l.id := nextval('biz.ai_run_logs_id_seq');
         l.site_id := p_site;
         l.user_id := p_user;
+        l.bot_id := c.bot_id;
         l.app_type := 'app1_chat';
         l.app_id := coalesce(
             (select a.app_id from biz.agents a where a.id = c.agent_id), l.app_type);

@@ -20,7 +20,7 @@ async fn documented_streams_give_their_text_session_and_usage() {
             _ => Some(5),
         };
         assert_eq!(
-            answer.spent().usage.map(|usage| usage.output_tokens),
+            answer.spent().usage.map(|usage| usage.output_tokens()),
             output_tokens,
             "{name}"
         );
@@ -140,10 +140,7 @@ async fn stream_returns_at_the_first_text_and_each_piece_on_arrival() {
         .unwrap();
     assert_eq!(
         answer.spent().usage,
-        Some(Usage {
-            input_tokens: 31,
-            output_tokens: 2
-        })
+        Some(Usage::of_model("qwen-plus", 31, 2))
     );
     assert_eq!(answer.next().await.unwrap(), Event::Text("收到".to_owned()));
 }
@@ -162,10 +159,7 @@ async fn done_repeats_and_never_follows_an_error() {
     assert_eq!(answer.session_id(), Some(SESSION));
     assert_eq!(
         answer.spent().usage,
-        Some(Usage {
-            input_tokens: 31,
-            output_tokens: 2
-        })
+        Some(Usage::of_model("qwen-plus", 31, 2))
     );
 }
 
@@ -203,10 +197,7 @@ async fn usage_after_the_end_counts_and_an_open_connection_does_not_delay() {
     assert_eq!(text, "收到，请继续。");
     assert_eq!(
         answer.unwrap().spent().usage,
-        Some(Usage {
-            input_tokens: 1,
-            output_tokens: 2
-        })
+        Some(Usage::of_model("", 1, 2))
     );
 }
 
@@ -253,10 +244,7 @@ async fn session_with_another_id_in_the_answer_has_expired() {
     assert!(matches!(error, Error::SessionExpired { .. }), "{error}");
     assert_eq!(
         error.details().usage,
-        Some(Usage {
-            input_tokens: 31,
-            output_tokens: 5
-        })
+        Some(Usage::of_model("qwen-plus", 31, 5))
     );
     assert_eq!(server.requests().len(), 2);
 }

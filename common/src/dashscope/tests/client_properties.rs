@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use super::*;
 use crate::dashscope::answer::Event;
 use crate::dashscope::tests::{golden, way};
-use crate::dashscope::wire::{MESSAGE_LENGTH, WORD_LENGTH};
 use crate::dashscope::{BEIJING, Usage};
+use crate::dashscope::{json::WORD_LENGTH, wire::MESSAGE_LENGTH};
 use crate::properties::{cases, cuts, json, text};
 
 const NAMES: &[&str] = &[
@@ -248,7 +248,7 @@ proptest! {
         prop_assert_eq!(received.pieces.iter().collect::<Vec<_>>(), sent);
         prop_assert_eq!(received.finish_reason.as_deref(), Some("stop"));
         prop_assert_eq!(received.session_id.as_deref(), Some("s"));
-        let tokens = received.usage.map(|usage| usage.output_tokens);
+        let tokens = received.usage.map(|usage| usage.output_tokens());
         prop_assert_eq!(tokens, i64::try_from(pieces.len()).ok().filter(|pieces| *pieces > 0));
     }
 

@@ -94,10 +94,7 @@ async fn error_in_mid_stream_is_returned_after_the_text_and_may_have_cost() {
     assert!(may_have_cost(&error));
     assert_eq!(
         error.details().usage,
-        Some(Usage {
-            input_tokens: 31,
-            output_tokens: 2
-        })
+        Some(Usage::of_model("qwen-plus", 31, 2))
     );
     assert_eq!(server.requests().len(), 1);
 }

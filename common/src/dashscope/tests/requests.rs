@@ -106,10 +106,7 @@ async fn request_for_a_whole_answer_has_no_stream_headers() {
             text: "收到，请继续。".to_owned(),
             session_id: Some(SESSION.to_owned()),
             spent: Spent {
-                usage: Some(Usage {
-                    input_tokens: 31,
-                    output_tokens: 5
-                }),
+                usage: Some(Usage::of_model("qwen-plus", 31, 5)),
                 ..Spent::default()
             },
             request_id: Some(REQUEST.to_owned()),

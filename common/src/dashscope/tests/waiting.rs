@@ -114,10 +114,7 @@ async fn usage_of_a_try_that_broke_off_is_added() {
     let server = Server::start(vec![cut, vec![], sse(DELTA)]).await;
     let (_, answer) = events(&client(&server), &call()).await;
     let spent = answer.unwrap().spent();
-    let expected = Usage {
-        input_tokens: 31 + 31,
-        output_tokens: 1 + 5,
-    };
+    let expected = Usage::of_model("qwen-plus", 31 + 31, 1 + 5);
     // The second try got no response.
     assert_eq!((spent.usage, spent.unknown), (Some(expected), 1));
 }
@@ -391,10 +388,7 @@ async fn idle_timeout_counts_across_dropped_calls_of_next() {
     assert_eq!(error.code(), "timeout_idle", "{error}");
     assert_eq!(
         error.details().usage,
-        Some(Usage {
-            input_tokens: 31,
-            output_tokens: 2
-        })
+        Some(Usage::of_model("qwen-plus", 31, 2))
     );
 }
 

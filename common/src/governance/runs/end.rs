@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::{
-    dashscope::{self, Reference, Spent, Usage},
+    dashscope::{self, ModelUsage, Reference, Spent, Usage},
     governance::apps::App,
     platform::metrics,
 };
@@ -21,6 +21,8 @@ pub struct RunEnd {
     pub tokens_in: Option<i64>,
     /// `None` if DashScope did not report it.
     pub tokens_out: Option<i64>,
+    /// The tokens of each model, most tokens first.
+    pub models: Vec<ModelUsage>,
     /// Number of tries whose tokens are unknown. Each is charged the reservation, because it may
     /// have cost tokens.
     pub unknown_tries: u32,
@@ -41,6 +43,8 @@ pub struct RunEnd {
     pub latency_ms: i64,
     /// Requests sent to DashScope, including retries.
     pub attempts: u32,
+    /// Why DashScope ended the answer, such as `stop`. `None` if it did not end.
+    pub finish_reason: Option<String>,
     /// DashScope's id of the last request.
     pub upstream_request_id: Option<String>,
     /// The error for programs.
@@ -51,6 +55,9 @@ pub struct RunEnd {
     pub circuit: &'static str,
     /// The documents that the answer cites. Stored with the message.
     pub doc_references: Vec<Reference>,
+    /// The sum over all calls, from which the fields above are set.
+    #[serde(skip)]
+    spent: Spent,
 }
 
 impl RunEnd {
@@ -61,12 +68,13 @@ impl RunEnd {
             response: Some(answer.text.replace('\0', "")),
             session_id: answer.session_id.clone(),
             attempts: answer.attempts,
+            finish_reason: answer.finish_reason.clone(),
             upstream_request_id: answer.request_id.clone(),
             circuit: "success",
             doc_references: answer.references.clone(),
             ..Self::default()
         };
-        end.add_spent(answer.spent);
+        end.add_spent(answer.spent.clone());
         end
     }
 
@@ -120,25 +128,18 @@ impl RunEnd {
 
     /// Adds the tokens of a call. A reply may need two calls, and both are charged.
     pub(crate) fn add_spent(&mut self, spent: Spent) {
-        let mut sum = Spent {
-            usage: self.usage(),
-            unknown: self.unknown_tries,
-            is_implausible: self.usage_implausible,
-        };
-        sum.add(spent);
-        self.tokens_in = sum.usage.map(|usage| usage.input_tokens);
-        self.tokens_out = sum.usage.map(|usage| usage.output_tokens);
-        self.unknown_tries = sum.unknown;
-        self.usage_implausible = sum.is_implausible;
+        self.spent.add(spent);
+        let usage = self.spent.usage.as_ref();
+        self.tokens_in = usage.map(Usage::input_tokens);
+        self.tokens_out = usage.map(Usage::output_tokens);
+        self.models = usage.map_or_else(Vec::new, |usage| usage.models().to_vec());
+        self.unknown_tries = self.spent.unknown;
+        self.usage_implausible = self.spent.is_implausible;
     }
 
-    /// The tokens, if known.
-    pub(crate) fn usage(&self) -> Option<Usage> {
-        let (input_tokens, output_tokens) = self.tokens_in.zip(self.tokens_out)?;
-        Some(Usage {
-            input_tokens,
-            output_tokens,
-        })
+    /// Input and output tokens, if known.
+    pub(crate) fn tokens(&self) -> Option<i64> {
+        self.spent.usage.as_ref().map(Usage::total)
     }
 
     /// Writes the metrics of a run after it is stored. `circuit` is `opened` or `closed` if this
@@ -150,7 +151,7 @@ impl RunEnd {
 
     /// The tokens charged to the budget, as in `finish_run`.
     fn charged(&self, reserved_tokens: i64) -> i64 {
-        let known = self.usage().map_or(0, |usage| usage.total());
+        let known = self.tokens().unwrap_or_default();
         known + i64::from(self.unknown_tries) * reserved_tokens
     }
 }

@@ -2,9 +2,10 @@
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
+use uuid::Uuid;
 
 use crate::{
-    governance::{apps::App, auth::SiteScope},
+    governance::{apps::App, auth::SiteScope, prices::Yuan},
     platform::{
         dates::DateRange,
         db::{Db, StatementTimeout},
@@ -73,6 +74,16 @@ pub struct Entry {
     pub error_message: Option<String>,
     /// Refusals that this row counts. `None` if the run was not refused.
     pub refusals: Option<i64>,
+    /// The user who made the call. `None` if no user did.
+    pub user_id: Option<i64>,
+    /// The bot of the chat or session.
+    pub bot_id: Option<Uuid>,
+    /// The model that used most tokens.
+    pub model_id: Option<String>,
+    /// Why DashScope ended the answer, such as `stop`. `None` if it did not end.
+    pub finish_reason: Option<String>,
+    /// `None` if a model has no price, or the usage of a try is not known.
+    pub cost: Option<Yuan>,
     /// When the run began.
     pub created_at: DateTime<Utc>,
 }
@@ -186,7 +197,7 @@ pub(super) async fn read(
                r.id as "id?", r.site_id as "site_id?", r.app_type as "app_type?", r.trigger_type as "trigger_type?", r.member_id,
                r.status as "status?", r.tokens_used,
                coalesce(r.tokens_charged, r.tokens_used, case when r.tokens_estimated then r.reserved_tokens else 0 end) as "tokens_charged!",
-               r.latency_ms, r.first_token_ms, r.error_code, r.error_message, r.refusals, r.created_at as "created_at?"
+               r.latency_ms, r.first_token_ms, r.error_code, r.error_message, r.refusals, r.user_id, r.bot_id, r.model_id, r.finish_reason, r.cost, r.created_at as "created_at?"
         from days cross join count_runs($1, days.began_at, days.ended_at, $6, $7, $8, $9) counted (total) left join lateral (
             select r.* from find_runs(
                 $1, days.began_at, days.ended_at, $6, $7, $8, coalesce($10, 'infinity'::timestamptz), coalesce($11::bigint, 0), $12, $13
@@ -231,6 +242,11 @@ pub(super) async fn read(
             error_code: row.error_code,
             error_message: row.error_message,
             refusals: row.refusals,
+            user_id: row.user_id,
+            bot_id: row.bot_id,
+            model_id: row.model_id,
+            finish_reason: row.finish_reason,
+            cost: row.cost.map(Yuan),
             created_at: row.created_at?,
         })
     });

@@ -24,12 +24,12 @@ begin
     end if;
     if found then return; end if;
     insert into biz.ai_run_logs (
-        id, site_id, user_id, app_type, app_id, trigger_type, member_id, job_id, status,
-        alert_status, prompt_version, local_day, latency_ms, error_code, refusals, created_at,
+        id, site_id, user_id, app_type, app_id, trigger_type, member_id, job_id, bot_id,
+        status, alert_status, prompt_version, local_day, latency_ms, error_code, refusals, created_at,
         finished_at)
     values (
         l.id, l.site_id, l.user_id, l.app_type, l.app_id, l.trigger_type, l.member_id, l.job_id,
-        l.status,
+        l.bot_id, l.status,
         -- One alert per site and opening of the circuit.
         case when l.status = 'circuit_open' and not exists (
             select from biz.ai_circuits k join biz.ai_run_logs r

@@ -14,7 +14,7 @@ mod partitions;
 
 use chrono::{DateTime, Utc};
 
-pub use details::{LoggedRun, find};
+pub use details::{LoggedRun, ModelCost, find};
 pub use end::RunEnd;
 pub use export::{MAX_DAYS, export};
 pub(crate) use fallback::fall_back;

@@ -11,11 +11,11 @@ begin
         reserved_tokens = u.reserved_tokens + excluded.reserved_tokens;
     insert into biz.ai_run_logs (
         id, site_id, user_id, app_type, app_id, trigger_type, member_id, message_id, job_id,
-        conversation_id, status, prompt_version, reserved_tokens, prompt_tokens, local_day,
+        conversation_id, bot_id, status, prompt_version, reserved_tokens, prompt_tokens, local_day,
         request_prompt, created_at)
     values (
         l.id, l.site_id, l.user_id, l.app_type, l.app_id, l.trigger_type, l.member_id, l.message_id,
-        l.job_id, l.conversation_id,
+        l.job_id, l.conversation_id, l.bot_id,
         'running', l.prompt_version, l.reserved_tokens, l.prompt_tokens, l.local_day,
         l.request_prompt, l.created_at);
 end $$;

@@ -71,7 +71,7 @@ const OF_A_CONVERSATION: [(&str, &str); 8] = [
 ];
 
 /// Invariants of all runs, usage counters and circuits.
-const OF_THE_BOOKS: [(&str, &str); 6] = [
+const OF_THE_BOOKS: [(&str, &str); 8] = [
     (
         "no run is still running",
         "select to_jsonb(r) from biz.ai_run_logs r where status = 'running' or finished_at is null",
@@ -83,6 +83,7 @@ const OF_THE_BOOKS: [(&str, &str); 6] = [
                     count(*) filter (where status in ('success', 'stopped')) as successes,
                     count(*) filter (where status in ('failed', 'timeout')) as failures,
                     sum(coalesce(tokens_charged, tokens_used, case when tokens_estimated then reserved_tokens end, 0))::bigint as tokens,
+                    sum(tokens_in) as tokens_in, sum(tokens_out) as tokens_out, sum(cost) as cost, count(*) - count(cost) as unpriced,
                     sum(latency_ms)::bigint as latency, max(latency_ms) as slowest,
                     count(first_token_ms) as first_tokens, max(first_token_ms) as slowest_token
              from biz.ai_run_logs
@@ -92,21 +93,63 @@ const OF_THE_BOOKS: [(&str, &str); 6] = [
          from runs full join biz.ai_usage_daily u using (site_id, day, app_type)
          where (coalesce(runs.calls, 0), coalesce(runs.successes, 0), coalesce(runs.failures, 0), coalesce(runs.tokens, 0),
                 coalesce(runs.latency, 0), coalesce(runs.calls, 0), 0,
-                coalesce(runs.slowest, 0), coalesce(runs.first_tokens, 0), coalesce(runs.slowest_token, 0))
+                coalesce(runs.slowest, 0), coalesce(runs.first_tokens, 0), coalesce(runs.slowest_token, 0),
+                coalesce(runs.tokens_in, 0), coalesce(runs.tokens_out, 0), coalesce(runs.cost, 0), coalesce(runs.unpriced, 0))
                is distinct from (u.calls, u.successes, u.failures, u.tokens, u.latency_sum_ms,
                                  (select coalesce(sum(bucket), 0) from unnest(u.latency_buckets) bucket), u.reserved_tokens,
                                  u.latency_max_ms, (select coalesce(sum(bucket), 0) from unnest(u.first_token_buckets) bucket),
-                                 u.first_token_max_ms)
+                                 u.first_token_max_ms, u.tokens_in, u.tokens_out, u.cost, u.unpriced_calls)
             or u.calls <> u.successes + u.failures",
     ),
     (
-        "a day's tokens are the sum over its apps",
+        "a day's tokens and cost are the sum over its apps",
         "select to_jsonb(d)
          from biz.ai_usage_days d
          full join (
-             select site_id, day, sum(tokens + reserved_tokens) as tokens from biz.ai_usage_daily group by 1, 2
+             select site_id, day, sum(tokens + reserved_tokens) as tokens, sum(cost) as cost from biz.ai_usage_daily group by 1, 2
          ) u using (site_id, day)
-         where coalesce(d.tokens, 0) <> coalesce(u.tokens, 0)",
+         where (coalesce(d.tokens, 0), coalesce(d.cost, 0)) is distinct from (coalesce(u.tokens, 0), coalesce(u.cost, 0))",
+    ),
+    (
+        "the usage of a user and a bot on a day is the sum of their runs",
+        "with runs as (
+             select site_id, local_day as day, user_id, bot_id, count(*) as calls,
+                    count(*) filter (where status in ('success', 'stopped')) as successes, sum(tokens_in) as tokens_in,
+                    sum(tokens_out) as tokens_out, sum(tokens_charged) as tokens, sum(cost) as cost,
+                    count(*) - count(cost) as unpriced
+             from biz.ai_run_logs
+             where status not in ('running', 'circuit_open', 'budget_exceeded') group by 1, 2, 3, 4
+         ), used as (
+             select site_id, day, user_id, bot_id, sum(calls) as calls, sum(successes) as successes, sum(failures) as failures,
+                    sum(tokens_in) as tokens_in, sum(tokens_out) as tokens_out, sum(tokens) as tokens, sum(cost) as cost,
+                    sum(unpriced_calls) as unpriced
+             from biz.ai_usage_details group by 1, 2, 3, 4
+         )
+         select jsonb_build_array(to_jsonb(runs), to_jsonb(u))
+         from runs full join used u on (runs.site_id, runs.day, coalesce(runs.user_id, 0), coalesce(runs.bot_id::text, ''))
+                                     = (u.site_id, u.day, coalesce(u.user_id, 0), coalesce(u.bot_id::text, ''))
+         where (runs.calls, runs.successes, runs.calls - runs.successes, coalesce(runs.tokens_in, 0), coalesce(runs.tokens_out, 0),
+                runs.tokens, coalesce(runs.cost, 0), runs.unpriced)
+               is distinct from (u.calls, u.successes, u.failures, u.tokens_in, u.tokens_out, u.tokens, u.cost, u.unpriced)",
+    ),
+    (
+        "the usage of a model on a day is the sum over its runs",
+        "with models as (
+             select r.site_id, r.local_day as day, m.model_id, m.input_tokens + m.output_tokens as tokens,
+                    case when r.cost is null then 0 else m.cost end as cost
+             from biz.ai_run_logs r cross join rows from (
+                 jsonb_to_recordset(r.models) as (model_id text, input_tokens bigint, output_tokens bigint), unnest(r.model_costs)) m (model_id, input_tokens, output_tokens, cost)
+             union all
+             select r.site_id, r.local_day, null, r.tokens_charged - coalesce(r.tokens_used, 0), 0 from biz.ai_run_logs r
+             where r.status not in ('running', 'circuit_open', 'budget_exceeded')
+         ), runs as (
+             select site_id, day, model_id, sum(tokens) as tokens, sum(cost) as cost from models group by 1, 2, 3
+         ), used as (
+             select site_id, day, model_id, sum(tokens) as tokens, sum(cost) as cost from biz.ai_usage_details group by 1, 2, 3
+         )
+         select jsonb_build_array(to_jsonb(runs), to_jsonb(u))
+         from runs full join used u on (runs.site_id, runs.day, coalesce(runs.model_id, '')) = (u.site_id, u.day, coalesce(u.model_id, ''))
+         where (coalesce(runs.tokens, 0), coalesce(runs.cost, 0)) is distinct from (coalesce(u.tokens, 0), coalesce(u.cost, 0))",
     ),
     (
         "a half-open circuit has a running probe",

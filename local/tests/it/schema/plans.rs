@@ -99,6 +99,9 @@ const DATA: &str = "
     insert into biz.notification_deliveries (site_id, channel_id, incident_id, event, state, tried_at, ok)
     select i.site_id, c.id, i.id, 'opened', 'sent', now() - interval '1 day', true
     from biz.notification_incidents i join biz.notification_channels c on c.site_id = i.site_id;
+    insert into biz.ai_usage_details (site_id, day, user_id, model_id, calls, successes, failures, tokens_in, tokens_out,
+                                      tokens, cost, unpriced_calls)
+    select 1 + n % 20, current_date - n / 80, n % 80, 'qwen-plus', 1, 1, 0, 1, 1, 2, 0, 1 from generate_series(0, 23999) n;
     insert into biz.moderation_words (site_id, word, normal, created_by)
     select nullif(n % 20, 0), n, n, 7 from generate_series(1, 20000) n;
     alter table biz.ai_conversations alter column id restart with 4000000;
@@ -111,7 +114,7 @@ const MODES: [&str; 2] = ["force_custom_plan", "force_generic_plan"];
 /// months, are excluded, because a sequential scan is best for them.
 const SCANNED: &str = "
     select relname::text from pg_stat_xact_user_tables
-    where relname ~ '^ai_(messages|conversations|run_logs|cache$|trigger_jobs|idempotency_keys|admin_audit|usage_da(ily|ys)|batches|apps|feedback|reports)|^moderation_words|^notification_(incidents|deliveries)'
+    where relname ~ '^ai_(messages|conversations|run_logs|cache$|trigger_jobs|idempotency_keys|admin_audit|usage_d(aily|ays|etails)|batches|apps|feedback|reports)|^moderation_words|^notification_(incidents|deliveries)'
       and seq_scan > 0 and seq_tup_read > 0";
 
 /// A text that only one statement contains, and the parameters for it.
@@ -157,7 +160,25 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("left(content, $3) || $4", "1, 1000000, 0, '你好', 30"),
     ("where r.site_id = s.id and r.alert_status is not null", "1"),
     ("from budget_of($1)\n", "1"),
-    ("insert into biz.ai_budgets", "1, 1000, 10000, 7"),
+    (
+        "insert into biz.ai_budgets",
+        "1, 1000, 10000, 500000, null, null, null, 7",
+    ),
+    ("generate_series(t.first_of_month, t.d, '1 day')", "1, 7"),
+    (
+        "usage_by($1, $6, days.first_day, days.last_day)",
+        "1, null, null, null, null, 'user', 400",
+    ),
+    ("biz.ai_prices order by model", ""),
+    (
+        "from biz.ai_prices where model = $1 and valid_from = $2 for update",
+        "'qwen-plus', '2026-01-01'",
+    ),
+    ("delete from biz.ai_prices", "'qwen-plus', '2026-01-01'"),
+    (
+        "insert into biz.ai_prices",
+        "'qwen-plus', '2026-01-01', '{128000}', '{800000,2400000}', '{2000000,20000000}'",
+    ),
     (
         "(site_id, user_id, action, object_id, details)",
         "1, 7, 'budget.set', null, '{}'",
@@ -450,7 +471,6 @@ const EXAMPLES: &[(&str, &str)] = &[
         "cache_type::text as \"app!\", target_id, prompt_version",
         "1, 1",
     ),
-    ("date_trunc('month', d)::date as first_of_month", "1, 1"),
     ("insert into biz.user_data_deletions", "1, 3, 1, false"),
     (
         "select id, name, timezone, runtime_mode as mode from biz.sites",
