@@ -21,7 +21,7 @@ use tokio::sync::watch;
 
 use super::{
     child::{self, Program},
-    parlor::serve,
+    parlor::{client, serve},
     python, until_within,
 };
 
@@ -54,12 +54,9 @@ impl Moto {
             },
         )
         .await;
-        rustls::crypto::ring::default_provider()
-            .install_default()
-            .ok();
         Self {
             url,
-            http: reqwest::Client::new(),
+            http: client(),
             _server: server,
         }
     }
@@ -138,7 +135,7 @@ impl Front {
     pub async fn of(moto: &Moto) -> Self {
         let post = Arc::new(Post {
             behind: moto.url.clone(),
-            http: reqwest::Client::new(),
+            http: client(),
             requests: AtomicUsize::new(0),
             release_at: watch::Sender::default(),
             waiting: watch::Sender::default(),

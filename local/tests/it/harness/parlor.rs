@@ -29,6 +29,7 @@ use common::{
     platform::{
         db::{self, DatabaseConfig, Db},
         env::Env,
+        http_client,
         secrets::RotatingSecret,
         sqs::JobQueue,
     },
@@ -219,10 +220,6 @@ impl Parlor {
         };
         let app = gateway::app(&tools);
         let address = serve(app).await;
-        // The tests use plain HTTP, but reqwest needs a TLS provider.
-        rustls::crypto::ring::default_provider()
-            .install_default()
-            .ok();
         Self {
             address,
             tools,
@@ -231,7 +228,7 @@ impl Parlor {
             robots,
             db: own,
             database,
-            http: reqwest::Client::new(),
+            http: self::client(),
         }
     }
 
@@ -445,6 +442,11 @@ impl Answer {
         faces::check(path, &self.headers, &self.body);
         &self.body
     }
+}
+
+/// An HTTP client. `reqwest::Client::new` would read the root certificates of the system.
+pub fn client() -> reqwest::Client {
+    http_client::client().unwrap().build().unwrap()
 }
 
 /// Serves `app` until the test ends. Returns its URL.
