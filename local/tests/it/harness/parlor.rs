@@ -134,7 +134,7 @@ impl Parlor {
 
     /// Starts Parlor with a [`Wire`] between it and its database.
     pub async fn wired(setup: Setup) -> (Self, Wire) {
-        let database = Arc::new(TestDatabase::new().await);
+        let database = Arc::new(TestDatabase::with_demo().await);
         let wire = Wire::before(database.url()).await;
         let parlor = Self::start_with(Setup {
             database_url: Some(wire.url.clone()),
@@ -148,7 +148,7 @@ impl Parlor {
     pub async fn start_with(setup: Setup) -> Self {
         let database = match setup.database {
             Some(database) => database,
-            None => Arc::new(TestDatabase::new().await),
+            None => Arc::new(TestDatabase::with_demo().await),
         };
         let simulator = Simulator::start(
             (Ipv4Addr::LOCALHOST, 0).into(),
@@ -169,7 +169,9 @@ impl Parlor {
         })
         .unwrap();
         let own = Db::from(database.pool().await);
-        demo::load(&own).await.unwrap();
+        if !database.has_demo_data {
+            demo::load(&own).await.unwrap();
+        }
 
         let mut client = dashscope::Config::new("sk-test".into());
         client.base_url = setup.dashscope_url.unwrap_or_else(|| simulator.base_url());
