@@ -31,8 +31,8 @@ use super::child;
 const TEMPLATE: &str = "parlor_template";
 /// A template database with the schema and the demo's sites, users and bots.
 const DEMO: &str = "parlor_demo";
-/// A template database with the demo's business data, too. Copying it takes a tenth of the time that
-/// inserting the data takes.
+/// A template database with the demo's business data, too. Copying it is much faster than inserting
+/// the data.
 const BUSINESS: &str = "parlor_business";
 
 /// A test's database with the schema. It is dropped when this value is dropped.
