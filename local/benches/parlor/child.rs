@@ -229,7 +229,7 @@ fn announce(url: &str) -> io::Result<()> {
     output.flush()
 }
 
-/// The state of a function with default settings but for moderation.
+/// The state of a function with default settings, except for moderation.
 async fn tools(database_url: &str, upstream: String, moderation: &str) -> Result<AppState> {
     let db = db::connect_lazy(&DatabaseConfig {
         url: secrecy::SecretString::from(database_url).into(),
