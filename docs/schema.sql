@@ -7,6 +7,9 @@ COMMENT ON DOMAIN biz.ai_subject IS 'Kind of an AI text: a reply in a chat, or a
 CREATE DOMAIN biz.alert_status AS text
 	CONSTRAINT alert_status_known CHECK ((VALUE = ANY (ARRAY['pending'::text, 'acknowledged'::text, 'ignored'::text])));
 COMMENT ON DOMAIN biz.alert_status IS 'Verdict of an admin on a failed run';
+CREATE DOMAIN biz.api_key_scope AS text
+	CONSTRAINT api_key_scope_known CHECK ((VALUE = ANY (ARRAY['jobs:write'::text, 'usage:read'::text])));
+COMMENT ON DOMAIN biz.api_key_scope IS 'What a machine key may call';
 CREATE DOMAIN biz.app_type AS text
 	CONSTRAINT app_type_named CHECK ((VALUE ~~ 'app%'::text));
 COMMENT ON DOMAIN biz.app_type IS 'Name of an app in app_types';
@@ -114,6 +117,7 @@ CREATE TABLE biz.ai_admin_audit (
     object_id text,
     details jsonb DEFAULT '{}'::jsonb NOT NULL,
     created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    api_key_id bigint,
     CONSTRAINT ai_admin_audit_action_form CHECK ((action ~ '^[a-z_]+\.[a-z_]+$'::text))
 );
 COMMENT ON TABLE biz.ai_admin_audit IS 'Changes by admins, written in the transaction of the change';
@@ -121,6 +125,7 @@ COMMENT ON COLUMN biz.ai_admin_audit.site_id IS 'Null: a change that concerns al
 COMMENT ON COLUMN biz.ai_admin_audit.user_id IS 'The admin; not a foreign key, because the row must outlive its user';
 COMMENT ON COLUMN biz.ai_admin_audit.object_id IS 'The run, job or batch that was changed, if there is one';
 COMMENT ON COLUMN biz.ai_admin_audit.details IS 'Parameters and result of the change';
+COMMENT ON COLUMN biz.ai_admin_audit.api_key_id IS 'The machine key that made the change; user_id is then the admin who created the key. Not a foreign key, because the row must outlive its key';
 ALTER TABLE biz.ai_admin_audit ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME biz.ai_admin_audit_id_seq
     START WITH 1
@@ -717,6 +722,34 @@ CREATE TABLE biz.ai_usage_days (
 WITH (fillfactor='50');
 COMMENT ON TABLE biz.ai_usage_days IS 'Usage of a site''s budgets by day: the sum of biz.ai_usage_daily over all apps';
 COMMENT ON COLUMN biz.ai_usage_days.tokens IS 'Charged, or reserved by runs that have not ended';
+CREATE TABLE biz.api_keys (
+    id bigint NOT NULL,
+    site_id bigint,
+    name text NOT NULL,
+    scopes biz.api_key_scope[] NOT NULL,
+    hash bytea NOT NULL,
+    hint text NOT NULL,
+    created_by bigint NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    expires_at timestamp with time zone,
+    last_used_at timestamp with time zone,
+    CONSTRAINT api_keys_hash_long CHECK ((octet_length(hash) = 32)),
+    CONSTRAINT api_keys_scopes_given CHECK ((cardinality(scopes) > 0))
+);
+COMMENT ON TABLE biz.api_keys IS 'Keys of programs, for a few admin routes. A revoked key has no row';
+COMMENT ON COLUMN biz.api_keys.site_id IS 'Null: all sites';
+COMMENT ON COLUMN biz.api_keys.hash IS 'SHA-256 of the whole key. The key itself is not stored (docs/decisions/0029)';
+COMMENT ON COLUMN biz.api_keys.hint IS 'The last 4 characters of the key';
+COMMENT ON COLUMN biz.api_keys.created_by IS 'The admin; not a foreign key, because the key may outlive its user';
+COMMENT ON COLUMN biz.api_keys.last_used_at IS 'Updated at most once a minute';
+ALTER TABLE biz.api_keys ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME biz.api_keys_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
 CREATE TABLE biz.app_types (
     name text NOT NULL,
     comment text NOT NULL
@@ -1106,6 +1139,10 @@ ALTER TABLE ONLY biz.ai_usage_daily
     ADD CONSTRAINT ai_usage_daily_pkey PRIMARY KEY (site_id, day, app_type);
 ALTER TABLE ONLY biz.ai_usage_days
     ADD CONSTRAINT ai_usage_days_pkey PRIMARY KEY (site_id, day);
+ALTER TABLE ONLY biz.api_keys
+    ADD CONSTRAINT api_keys_hash_key UNIQUE (hash);
+ALTER TABLE ONLY biz.api_keys
+    ADD CONSTRAINT api_keys_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY biz.app_types
     ADD CONSTRAINT app_types_pkey PRIMARY KEY (name);
 ALTER TABLE ONLY biz.bot_grants
@@ -1211,6 +1248,7 @@ CREATE INDEX ai_trigger_jobs_site_idx ON biz.ai_trigger_jobs USING btree (site_i
 CREATE INDEX ai_trigger_jobs_skipped_idx ON biz.ai_trigger_jobs USING btree (created_at, site_id) WHERE (status = 'skipped_duplicate'::text);
 CREATE INDEX ai_trigger_jobs_waiting_idx ON biz.ai_trigger_jobs USING btree (waits_for, site_id, id) WHERE ((status = 'pending'::text) AND (waits_for IS NOT NULL));
 CREATE INDEX ai_usage_daily_app_idx ON biz.ai_usage_daily USING btree (site_id, app_type, day DESC);
+CREATE INDEX api_keys_site_idx ON biz.api_keys USING btree (site_id, id DESC);
 CREATE INDEX bots_site_id_idx ON biz.bots USING btree (site_id);
 CREATE INDEX moderation_words_list_idx ON biz.moderation_words USING btree (COALESCE(site_id, (0)::bigint), created_at DESC, id DESC);
 CREATE INDEX notification_channels_site_idx ON biz.notification_channels USING btree (site_id, id);
@@ -1302,6 +1340,8 @@ ALTER TABLE ONLY biz.ai_usage_daily
     ADD CONSTRAINT ai_usage_daily_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
 ALTER TABLE ONLY biz.ai_usage_days
     ADD CONSTRAINT ai_usage_days_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
+ALTER TABLE ONLY biz.api_keys
+    ADD CONSTRAINT api_keys_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
 ALTER TABLE ONLY biz.bot_grants
     ADD CONSTRAINT bot_grants_bot_id_fkey FOREIGN KEY (bot_id) REFERENCES biz.bots(id);
 ALTER TABLE ONLY biz.bot_grants

@@ -1,6 +1,7 @@
 //! Access control, token budgets, run logs, alerts, usage figures, feedback and the audit log.
 
 pub mod alerts;
+pub mod api_keys;
 pub mod apps;
 pub mod audit;
 pub mod auth;

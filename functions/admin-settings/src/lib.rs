@@ -1,7 +1,8 @@
-//! What admins set up, below `/api/admin/ai`: sites, users and their data, apps, notification
-//! channels. A `PUT` has the whole object; with `If-Match`, it replaces only the version that the
-//! client has seen.
+//! What admins set up, below `/api/admin/ai`: sites, users and their data, apps, machine keys,
+//! notification channels. A `PUT` has the whole object; with `If-Match`, it replaces only the
+//! version that the client has seen.
 
+mod api_keys;
 mod apps;
 mod notification_channels;
 mod sites;
@@ -47,6 +48,8 @@ pub fn router(db: Db, callers: Callers, ids: AppIds, client: PublicClient) -> Op
         .routes(routes!(users::set_user))
         .routes(routes!(user_data::delete_user_data))
         .routes(routes!(apps::list_apps, apps::set_app))
+        .routes(routes!(api_keys::list_api_keys, api_keys::create_api_key))
+        .routes(routes!(api_keys::delete_api_key))
         .routes(routes!(
             notification_channels::list_channels,
             notification_channels::create_channel

@@ -16,6 +16,7 @@ mod admin_jobs;
 mod admin_runs;
 mod admin_settings;
 mod ai_notice;
+mod api_keys;
 mod app_role;
 mod applications;
 mod apps;

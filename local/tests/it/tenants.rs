@@ -21,6 +21,7 @@ struct Objects {
     insight: i64,
     channel: i64,
     word: i64,
+    key: i64,
 }
 
 impl Objects {
@@ -65,8 +66,13 @@ impl Objects {
         let word = json!({ "word": "违禁词" });
         let path = "/api/admin/ai/moderation-words";
         let word = parlor.post(SITE_ADMIN, path, &word).await;
+        let key = json!({ "name": "erp", "scopes": ["usage:read"] });
+        let key = parlor
+            .post(SITE_ADMIN, "/api/admin/ai/api-keys", &key)
+            .await;
         Self {
             channel,
+            key: key.created()["id"].as_i64().unwrap(),
             word: word.created()["id"].as_i64().unwrap(),
             report: report.created()["reportId"].as_i64().unwrap(),
             insight,
@@ -98,6 +104,7 @@ impl Objects {
             _ if template.starts_with("/api/admin/ai/moderation-words/{id}") => {
                 self.word.to_string()
             }
+            _ if template.starts_with("/api/admin/ai/api-keys/{id}") => self.key.to_string(),
             _ if template.starts_with("/api/admin/ai/messages/{id}") => self.reply.to_string(),
             _ if template.starts_with("/api/admin/ai/users/{id}") => STAFF.to_string(),
             _ if template.starts_with("/api/admin/ai/trigger-jobs/{id}") => self.job.to_string(),

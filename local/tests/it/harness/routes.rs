@@ -165,6 +165,7 @@ fn value(name: &str, schema: &Value) -> Value {
         "daily_limit" => json!(1_000_000),
         "event_type" => json!("etl.finished"),
         "member_ids" => json!([10_001]),
+        "scopes" => json!(["usage:read"]),
         "mode" => json!("live"),
         "sourcePage" => json!("board-customer"),
         "monthly_limit" => json!(20_000_000),

@@ -158,10 +158,6 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("where r.site_id = s.id and r.alert_status is not null", "1"),
     ("from budget_of($1)\n", "1"),
     ("insert into biz.ai_budgets", "1, 1000, 10000, 7"),
-    (
-        "(site_id, user_id, action, object_id, details)",
-        "1, 7, 'budget.set', null, '{}'",
-    ),
     ("select from biz.sites where id", "1"),
     ("cross join budget_of($1) b", "1, 7"),
     (
@@ -572,6 +568,17 @@ const EXAMPLES: &[(&str, &str)] = &[
         "1, 7, 'webhook', 'x', 'https://hooks.example/', null, 'info', 20, null, true",
     ),
     ("delete from biz.notification_channels", "1, 7"),
+    ("update biz.api_keys k", "sha256('x')"),
+    ("from biz.api_keys k where", "1, 10000, 100, 21, 0"),
+    (
+        "insert into biz.api_keys",
+        "1, 'key', '{jobs:write}', sha256('x'), '0000', 7, null, 50",
+    ),
+    ("delete from biz.api_keys", "1, 7"),
+    (
+        "(site_id, user_id, api_key_id, action, object_id, details)",
+        "1, 7, null, 'budget.set', null, '{}'",
+    ),
     ("coalesce(detail, '') as \"detail!\"", "1, 7"),
     ("select kind as \"kind: String\", url, enabled", "1, 7"),
     ("insert into biz.notification_deliveries", "1, 7"),
