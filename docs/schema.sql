@@ -98,7 +98,7 @@ COMMENT ON FUNCTION biz.is_timezone(zone text) IS 'True if PostgreSQL knows the 
 CREATE TABLE biz.agents (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
     name text NOT NULL,
-    app_id text NOT NULL,
+    app_id text,
     deleted_at timestamp with time zone,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     fallback_application_id text,
@@ -106,7 +106,7 @@ CREATE TABLE biz.agents (
     CONSTRAINT agents_fallback_given CHECK ((fallback_application_id <> ''::text))
 );
 COMMENT ON TABLE biz.agents IS 'DashScope applications of bots';
-COMMENT ON COLUMN biz.agents.app_id IS 'Application id in the DashScope console';
+COMMENT ON COLUMN biz.agents.app_id IS 'Application id in the DashScope console; null: bots with this agent do not reply';
 COMMENT ON COLUMN biz.agents.deleted_at IS 'Time of deletion; the row and its conversations remain';
 COMMENT ON COLUMN biz.agents.fallback_application_id IS 'Called once, with the history, if the circuit of app_id is open or if it throttles';
 CREATE TABLE biz.ai_admin_audit (
@@ -772,12 +772,14 @@ CREATE TABLE biz.bots (
     access text DEFAULT 'public'::text NOT NULL,
     agent_id uuid,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
+    deleted_at timestamp with time zone,
     CONSTRAINT bots_access_known CHECK ((access = ANY (ARRAY['public'::text, 'granted'::text]))),
     CONSTRAINT bots_status_known CHECK ((status = ANY (ARRAY['active'::text, 'disabled'::text])))
 );
 COMMENT ON TABLE biz.bots IS 'Bots of the session API';
 COMMENT ON COLUMN biz.bots.site_id IS 'Null if the bot is available to all sites';
 COMMENT ON COLUMN biz.bots.access IS 'public: all users of its site may use it; granted: only users in bot_grants';
+COMMENT ON COLUMN biz.bots.deleted_at IS 'Time of deletion; the row and its conversations remain';
 CREATE TABLE biz.function_schemas (
     name text NOT NULL,
     loaded_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,

@@ -51,6 +51,7 @@ words! {
         DeleteAgent = "agent.delete",
         CreateBot = "bot.create",
         SetBot = "bot.set",
+        DeleteBot = "bot.delete",
         SetOpeners = "openers.set",
         CreateApiKey = "api_key.create",
         DeleteApiKey = "api_key.delete",

@@ -159,7 +159,10 @@ async fn a_token_of_an_unauthorized_user_is_refused_on_every_route() {
             ("pending", posing(1005, Some(1))),
             ("disabled", posing(1006, Some(1))),
             ("another site's", posing(caller, Some(2))),
-            ("no site's", posing(caller, None)),
+            (
+                "another user's site",
+                posing(caller, (caller == PLATFORM_ADMIN).then_some(2)),
+            ),
             (
                 "a platform admin at a site",
                 posing(PLATFORM_ADMIN, Some(1)),

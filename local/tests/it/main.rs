@@ -10,6 +10,7 @@ mod harness;
 mod admin;
 mod admin_access;
 mod admin_alerts;
+mod admin_bots;
 mod admin_cache;
 mod admin_dashboard;
 mod admin_jobs;

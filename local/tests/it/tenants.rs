@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::harness::{
     parlor::{COACH, OTHER_SITE, Parlor, STAFF, answer},
     routes::{self, OTHER_SITE_ADMIN, PLATFORM_ADMIN, Route, SITE_ADMIN},
+    sessions::GRANTED,
 };
 
 /// One object of each kind, of user 1001 and site 1.
@@ -104,6 +105,9 @@ impl Objects {
             _ if template.starts_with("/api/admin/ai/moderation-words/{id}") => {
                 self.word.to_string()
             }
+            _ if template.starts_with("/api/admin/ai/bots/{id}") => GRANTED.to_owned(),
+            // Agents belong to no site. Only platform admins change them.
+            _ if template.starts_with("/api/admin/ai/agents/{id}") => return None,
             _ if template.starts_with("/api/admin/ai/api-keys/{id}") => self.key.to_string(),
             _ if template.starts_with("/api/admin/ai/messages/{id}") => self.reply.to_string(),
             _ if template.starts_with("/api/admin/ai/users/{id}") => STAFF.to_string(),

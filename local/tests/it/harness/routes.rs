@@ -75,6 +75,16 @@ impl Route {
         self.template.starts_with(ADMIN)
     }
 
+    /// True if it is not about a site.
+    fn is_for_all_sites(&self) -> bool {
+        self.template.starts_with("/api/admin/ai/agents")
+    }
+
+    /// True if only platform admins may call it.
+    fn is_for_platform_admins(&self) -> bool {
+        self.is_for_all_sites() && self.method != "GET"
+    }
+
     /// True if only managers of the site may call it.
     pub fn is_for_managers(&self) -> bool {
         self.template == "/api/xcx/insights/{id}/history"
@@ -87,7 +97,9 @@ impl Route {
 
     /// Two users who may call the route.
     pub fn users(&self) -> [i64; 2] {
-        if self.is_for_admins() {
+        if self.is_for_platform_admins() {
+            [PLATFORM_ADMIN, PLATFORM_ADMIN]
+        } else if self.is_for_admins() {
             [SITE_ADMIN, PLATFORM_ADMIN]
         } else if self.is_for_managers() {
             [MANAGER, SITE_ADMIN]
@@ -98,7 +110,11 @@ impl Route {
 
     /// Users with a valid account who may not call the route.
     pub fn strangers(&self) -> Vec<i64> {
-        if self.is_for_admins() {
+        if self.is_for_platform_admins() {
+            vec![COACH, STAFF, MANAGER, SITE_ADMIN, OTHER_SITE_ADMIN, VIEWER]
+        } else if self.is_for_all_sites() {
+            vec![COACH, STAFF, MANAGER]
+        } else if self.is_for_admins() {
             let mut strangers = vec![COACH, STAFF, MANAGER, OTHER_SITE_ADMIN];
             if self.method != "GET" {
                 strangers.push(VIEWER);
@@ -165,6 +181,7 @@ fn value(name: &str, schema: &Value) -> Value {
         "daily_limit" => json!(1_000_000),
         "event_type" => json!("etl.finished"),
         "member_ids" => json!([10_001]),
+        "texts" => json!(["你好"]),
         "scopes" => json!(["usage:read"]),
         "mode" => json!("live"),
         "sourcePage" => json!("board-customer"),
@@ -196,7 +213,9 @@ pub fn all() -> Vec<Route> {
         .collect();
     for route in routes.iter().filter(|route| route.is_for_admins()) {
         assert!(
-            route.body["site_id"] == 1 || route.path.contains("site_id=1"),
+            route.is_for_all_sites()
+                || route.body["site_id"] == 1
+                || route.path.contains("site_id=1"),
             "{route:?} does not name its site, so that another site's admin cannot be refused"
         );
     }
