@@ -1,4 +1,6 @@
-//! Bots of the session API, as users see them.
+//! Bots of the session API, as users see them. `settings.rs` has the view of admins.
+
+mod settings;
 
 use uuid::Uuid;
 
@@ -8,6 +10,10 @@ use crate::{
         db::{Db, StatementTimeout},
         error::Result,
     },
+};
+
+pub use settings::{
+    Access, BotFields, BotSettings, Status, create, delete, list_scope, list_settings, set,
 };
 
 /// A bot with which a user can start a session.
@@ -51,7 +57,7 @@ pub async fn list(db: &Db, caller: &Caller) -> Result<Vec<Bot>> {
         r#"
         select b.id, b.name, coalesce(b.display_name, b.name) as "display_name!", b.avatar, b.status
         from biz.bots b
-        join biz.agents a on a.id = b.agent_id and a.deleted_at is null
+        join biz.agents a on a.id = b.agent_id and a.deleted_at is null and a.app_id is not null
         where (b.site_id = $1 or b.site_id is null) and bot_access(b, $1, $2) = 'allowed'
         order by b.name, b.id
         "#,

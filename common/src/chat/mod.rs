@@ -1,5 +1,6 @@
 //! Conversations of staff with the assistant and with bots.
 
+pub mod agents;
 pub mod bots;
 pub mod conversations;
 pub mod messages;

@@ -1,4 +1,6 @@
-//! Openers: questions with which a user may begin a chat.
+//! Openers: questions with which a user may begin a chat. `settings.rs` has the view of admins.
+
+mod settings;
 
 use uuid::Uuid;
 
@@ -11,6 +13,8 @@ use crate::{
     },
 };
 
+pub use settings::{Openers, list_settings, parse_texts, set};
+
 /// Where the chat begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
@@ -22,14 +26,21 @@ pub enum Place {
     Bot(Uuid),
 }
 
+impl Place {
+    /// The columns `source_page` and `bot_id`.
+    fn columns(self) -> (Option<&'static str>, Option<Uuid>) {
+        match self {
+            Self::Anywhere => (None, None),
+            Self::Page(page) => (Some(page.name()), None),
+            Self::Bot(id) => (None, Some(id)),
+        }
+    }
+}
+
 /// Returns the openers of the caller's site for a place, or else the default ones of all sites.
 /// Without either, and for a bot of another site, there are none.
 pub async fn list(db: &Db, caller: &Caller, place: Place) -> Result<Vec<String>> {
-    let (page, bot_id) = match place {
-        Place::Anywhere => (None, None),
-        Place::Page(page) => (Some(page.name()), None),
-        Place::Bot(id) => (None, Some(id)),
-    };
+    let (page, bot_id) = place.columns();
     let texts = sqlx::query_scalar!(
         "select o.texts from biz.openers o
          where (o.site_id = $1 or o.site_id is null)

@@ -8,6 +8,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde::Deserialize;
 
+pub(crate) use settings::check_id;
 pub use settings::{AppChange, AppSettings, FlowStreamMode, list, set};
 
 use crate::{

@@ -5,7 +5,7 @@ use serde_json::Value;
 use sqlx::PgConnection;
 
 use crate::{
-    governance::auth::SiteScope,
+    governance::auth::{Actor, SiteScope},
     platform::{
         dates::DateRange,
         db::{Db, StatementTimeout},
@@ -52,7 +52,10 @@ words! {
         DeleteAgent = "agent.delete",
         CreateBot = "bot.create",
         SetBot = "bot.set",
+        DeleteBot = "bot.delete",
         SetOpeners = "openers.set",
+        CreateApiKey = "api_key.create",
+        DeleteApiKey = "api_key.delete",
         CreateModerationWord = "moderation_word.create",
         DeleteModerationWord = "moderation_word.delete",
     }
@@ -64,15 +67,17 @@ pub(crate) async fn record(
     tx: &mut PgConnection,
     action: Action,
     site_id: impl Into<Option<i64>>,
-    user_id: i64,
+    actor: impl Into<Actor>,
     object_id: Option<&str>,
     details: Value,
 ) -> Result<()> {
+    let actor = actor.into();
     sqlx::query!(
-        "insert into biz.ai_admin_audit (site_id, user_id, action, object_id, details)
-         values ($1, $2, $3, $4, $5)",
+        "insert into biz.ai_admin_audit (site_id, user_id, api_key_id, action, object_id, details)
+         values ($1, $2, $3, $4, $5, $6)",
         site_id.into(),
-        user_id,
+        actor.user_id,
+        actor.api_key_id,
         action.name(),
         object_id,
         details,
@@ -115,6 +120,8 @@ pub struct Entry {
     pub site_id: Option<i64>,
     /// The admin.
     pub user_id: i64,
+    /// The machine key that made the change. `user_id` is then the admin who created it.
+    pub api_key_id: Option<i64>,
     /// A word of [`Action`].
     pub action: String,
     /// Id of the changed object, such as a run or a message, if the action has one.
@@ -176,8 +183,8 @@ pub async fn list(db: &Db, query: &AuditQuery, paging: &Paging<TimeKey>) -> Resu
                 limit $8::bigint + 1
             ) few
         )
-        select counted.total as "total!", a.id as "id?", a.site_id, a.user_id as "user_id?", a.action as "action?",
-               a.object_id, a.details as "details?", a.created_at as "created_at?"
+        select counted.total as "total!", a.id as "id?", a.site_id, a.user_id as "user_id?", a.api_key_id,
+               a.action as "action?", a.object_id, a.details as "details?", a.created_at as "created_at?"
         from counted left join lateral (
             select each.* from (
                 select of_site.* from sites s cross join lateral (
@@ -220,6 +227,7 @@ pub async fn list(db: &Db, query: &AuditQuery, paging: &Paging<TimeKey>) -> Resu
             id: row.id?,
             site_id: row.site_id,
             user_id: row.user_id?,
+            api_key_id: row.api_key_id,
             action: row.action?,
             object_id: row.object_id,
             details: row.details?,

@@ -2,6 +2,7 @@
 //! approved.
 
 mod admin;
+mod keys;
 mod tokens;
 
 use std::{
@@ -21,7 +22,9 @@ use crate::platform::{
 };
 
 pub(crate) use admin::Reader;
-pub use admin::{Admin, PlatformAdmin, SITE_ID, SiteScope};
+pub use admin::{Actor, Admin, PlatformAdmin, SITE_ID, SiteScope};
+pub use keys::{KeyScope, MachineKey};
+pub(crate) use keys::{generate, hash};
 pub use tokens::{Claims, JwtSecrets, SecretTooShort, sign};
 
 /// How long an approved user is cached. A user who is disabled keeps access for this long.
@@ -97,8 +100,24 @@ impl Callers {
         }
     }
 
-    /// Returns the approved user of a token.
+    /// Returns the machine key of a token, or `None` if the token is not a key.
+    ///
+    /// # Errors
+    /// [`Error::Unauthorized`] if the key is unknown, expired or revoked.
+    pub(crate) async fn identify_key(&self, token: &str) -> Result<Option<MachineKey>> {
+        if keys::is_key(token) {
+            keys::find(&self.db, token).await.map(Some)
+        } else {
+            Ok(None)
+        }
+    }
+
+    /// Returns the approved user of a token. A valid machine key is forbidden: routes for keys call
+    /// `identify_key` first.
     pub(crate) async fn identify(&self, token: &str) -> Result<User> {
+        if self.identify_key(token).await?.is_some() {
+            return Err(Error::Forbidden);
+        }
         let claims = self.verify(token).await?;
         let id = claims
             .sub

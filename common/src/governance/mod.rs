@@ -2,6 +2,7 @@
 //! feedback and the audit log.
 
 pub mod alerts;
+pub mod api_keys;
 pub mod apps;
 pub mod audit;
 pub mod auth;

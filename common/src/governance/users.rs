@@ -35,6 +35,8 @@ pub struct User {
     pub role: String,
     /// A word of [`Status`].
     pub status: String,
+    /// True if the user has a `WeChat` openid, which `msgSecCheck` needs.
+    pub openid_set: bool,
 }
 
 /// What an admin changes.
@@ -78,7 +80,7 @@ pub async fn list(db: &Db, scope: SiteScope, paging: &Paging<i64>) -> Result<Pag
     let rows = sqlx::query!(
         r#"
         select counted.total as "total!", u.id as "id?", u.site_id, u.nickname as "nickname?", u.role as "role?",
-               u.status as "status?"
+               u.status as "status?", u.openid is not null as "openid_set!"
         from (select count(*) as total from (
                   select from biz.users u where $1::bigint is null or u.site_id = $1 limit $2::bigint + 1) few) counted
         left join lateral (
@@ -105,6 +107,7 @@ pub async fn list(db: &Db, scope: SiteScope, paging: &Paging<i64>) -> Result<Pag
             nickname: row.nickname?,
             role: row.role?,
             status: row.status?,
+            openid_set: row.openid_set,
         };
         Some((user.id, user))
     });
@@ -127,8 +130,8 @@ pub async fn set(
     let mut tx = db.transaction().await?;
     let before = sqlx::query_as!(
         User,
-        "select id, site_id, nickname, role, status from biz.users
-         where site_id = $1 and id = $2 for no key update",
+        r#"select id, site_id, nickname, role, status, openid is not null as "openid_set!" from biz.users
+           where site_id = $1 and id = $2 for no key update"#,
         site_id,
         id,
     )

@@ -136,6 +136,8 @@ pub enum Reason {
     TooDeep,
     /// Neither a day nor an instant.
     NotADate,
+    /// A time that is not in the future.
+    Past,
     /// A range that ends before it starts.
     Backwards,
     /// A range with more days than this.

@@ -18,4 +18,5 @@ pub mod secrets;
 pub mod sqs;
 pub(crate) mod surrogates;
 pub mod telemetry;
+pub(crate) mod text;
 pub(crate) mod words;

@@ -81,7 +81,8 @@ pub async fn boundary(mut request: Request, next: Next) -> Response {
         request_id = &*id.0,
         trace_id = origin.trace_id(),
         site_id = tracing::field::Empty,
-        user_id = tracing::field::Empty
+        user_id = tracing::field::Empty,
+        api_key_id = tracing::field::Empty
     );
 
     let outcome = AssertUnwindSafe(origin.clone().scope(next.run(request)))

@@ -60,7 +60,7 @@ where
     Ok(user)
 }
 
-fn bearer(parts: &Parts) -> Result<&str> {
+pub(super) fn bearer(parts: &Parts) -> Result<&str> {
     let mut values = parts.headers.get_all(AUTHORIZATION).iter();
     let value = values.next().ok_or(Error::Unauthorized("no token"))?;
     // A gateway might check one token while this code checks the other.
@@ -188,6 +188,6 @@ where
     }
 }
 
-fn site_id(query: &QueryText) -> Result<Option<i64>> {
+pub(super) fn site_id(query: &QueryText) -> Result<Option<i64>> {
     query.integer(SITE_ID, 1, i64::MAX)
 }

@@ -11,6 +11,7 @@ mod extractors;
 mod failures;
 mod feedback;
 mod json;
+mod keys;
 mod paging;
 mod query;
 mod references;
@@ -30,6 +31,7 @@ pub use failures::{
 };
 pub use feedback::{FeedbackBody, GivenFeedback, GivenRating};
 pub use json::{Json, given};
+pub use keys::{JobsWrite, KeyAccess, OrKey, RouteScope, UsageRead};
 pub use paging::AdminPage;
 pub use query::{HeaderText, PathText, QueryText, uuid};
 pub use references::Reference;

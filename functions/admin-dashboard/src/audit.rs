@@ -26,8 +26,11 @@ pub(crate) struct EntryView {
     /// Null for a change for all sites, which only platform admins see.
     #[schema(required)]
     site_id: Option<i64>,
-    /// The admin.
+    /// The admin. For a machine key, the admin who created it.
     user_id: i64,
+    /// The machine key that made the change.
+    #[schema(required)]
+    api_key_id: Option<i64>,
     /// What the admin did: a noun and a verb, such as `budget.set` or `message.block`.
     action: String,
     /// Id of the changed object, such as a run or a message, if the action has one.
@@ -45,6 +48,7 @@ impl From<Entry> for EntryView {
             id: entry.id,
             site_id: entry.site_id,
             user_id: entry.user_id,
+            api_key_id: entry.api_key_id,
             action: entry.action,
             object_id: entry.object_id,
             details: entry.details,

@@ -10,7 +10,7 @@ use common::{
         usage::{self, DayOfApp, LatencyQuery},
     },
     platform::{dates::DateRange, db::Db},
-    web::{AdminProblem, AnyApp, ItemFailures, Json, QueryText},
+    web::{AdminProblem, AnyApp, ItemFailures, Json, OrKey, QueryText, UsageRead},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -65,7 +65,8 @@ impl From<DayOfApp> for LatencyItem {
 /// Lists percentiles of latency and of time to the first token, by day and app.
 ///
 /// Days are calendar days in the site's time zone, also in the sandbox. For all sites together they
-/// are days in Shanghai. Each listed app has an item for each day of the range up to today.
+/// are days in Shanghai. Each listed app has an item for each day of the range up to today. Machine
+/// keys need the scope `usage:read`.
 #[utoipa::path(
     get, path = "/api/admin/ai/latency", tag = "admin", security(("bearer" = [])),
     params(
@@ -81,7 +82,7 @@ impl From<DayOfApp> for LatencyItem {
 )]
 pub(crate) async fn show_latency(
     State(db): State<Db>,
-    scope: SiteScope,
+    OrKey(scope, ..): OrKey<SiteScope, UsageRead>,
     query: QueryText,
 ) -> Result<Json<Latencies>> {
     let list = LatencyQuery {

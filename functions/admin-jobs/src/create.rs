@@ -6,7 +6,7 @@ use common::{
     governance::auth::Admin,
     insights::jobs::{self, Connector, NewEvent},
     platform::{db::Db, error::Reason, sqs::JobQueue},
-    web::{AdminProblem, BodyFailures, Json},
+    web::{AdminProblem, BodyFailures, JobsWrite, Json, OrKey},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -38,7 +38,7 @@ pub(crate) struct Created {
     status: &'static str,
 }
 
-/// Queues a job for an event.
+/// Queues a job for an event. Machine keys need the scope `jobs:write`.
 #[utoipa::path(
     post, path = "/api/admin/ai/trigger-jobs", tag = "admin", security(("bearer" = [])),
     request_body = Body,
@@ -50,11 +50,11 @@ pub(crate) struct Created {
 pub(crate) async fn create_job(
     State(db): State<Db>,
     State(queue): State<JobQueue>,
-    admin: Admin,
+    OrKey(admin, ..): OrKey<Admin, JobsWrite>,
     Json(body): Json<Body>,
 ) -> Result<(StatusCode, Json<Created>)> {
     let event = body.parse(&admin)?;
-    let job = jobs::enqueue(&db, &event, Connector::AdminApi(admin.user_id), None).await?;
+    let job = jobs::enqueue(&db, &event, Connector::AdminApi(admin.actor()), None).await?;
     if job.is_pending() {
         queue.notify_workers(1).await;
     }

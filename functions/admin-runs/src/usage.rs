@@ -12,7 +12,7 @@ use common::{
         usage::{self, GroupBy, Item, UsageQuery},
     },
     platform::{dates::DateRange, db::Db},
-    web::{AdminProblem, ItemFailures, Json, ListFormat, QueryText},
+    web::{AdminProblem, ItemFailures, Json, ListFormat, OrKey, QueryText, UsageRead},
 };
 use futures_util::stream;
 use serde::Serialize;
@@ -72,7 +72,8 @@ impl From<Item> for UsageItem {
 /// Lists usage by day (ascending), app, user, bot or model (most tokens first).
 ///
 /// Days are calendar days in the site's time zone, also in the sandbox. For all sites together they
-/// are days in Shanghai. With `Accept: text/csv`, the columns are the fields of an item.
+/// are days in Shanghai. With `Accept: text/csv`, the columns are the fields of an item. Machine keys
+/// need the scope `usage:read`.
 #[utoipa::path(
     get, path = "/api/admin/ai/usage", tag = "admin", security(("bearer" = [])),
     params(
@@ -88,7 +89,7 @@ impl From<Item> for UsageItem {
 )]
 pub(crate) async fn show_usage(
     State(db): State<Db>,
-    scope: SiteScope,
+    OrKey(scope, ..): OrKey<SiteScope, UsageRead>,
     query: QueryText,
     format: ListFormat,
 ) -> Result<Response> {

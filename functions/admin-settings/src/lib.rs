@@ -1,10 +1,14 @@
-//! What admins set up, below `/api/admin/ai`: sites, users and their data, apps, moderation words,
-//! notification channels. A `PUT` has the whole object; with `If-Match`, it replaces only the
-//! version that the client has seen.
+//! What admins set up, below `/api/admin/ai`: sites, users and their data, apps, bots, agents,
+//! openers, machine keys, moderation words, notification channels. A `PUT` has the whole object;
+//! with `If-Match`, it replaces only the version that the client has seen.
 
+mod agents;
+mod api_keys;
 mod apps;
+mod bots;
 mod moderation_words;
 mod notification_channels;
+mod openers;
 mod sites;
 mod user_data;
 mod users;
@@ -48,6 +52,13 @@ pub fn router(db: Db, callers: Callers, ids: AppIds, client: PublicClient) -> Op
         .routes(routes!(users::set_user))
         .routes(routes!(user_data::delete_user_data))
         .routes(routes!(apps::list_apps, apps::set_app))
+        .routes(routes!(bots::list_admin_bots, bots::create_bot))
+        .routes(routes!(bots::set_bot, bots::delete_bot))
+        .routes(routes!(agents::list_agents, agents::create_agent))
+        .routes(routes!(agents::set_agent, agents::delete_agent))
+        .routes(routes!(openers::list_admin_openers, openers::set_openers))
+        .routes(routes!(api_keys::list_api_keys, api_keys::create_api_key))
+        .routes(routes!(api_keys::delete_api_key))
         .routes(routes!(
             moderation_words::list_moderation_words,
             moderation_words::create_moderation_word

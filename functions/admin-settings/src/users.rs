@@ -31,6 +31,8 @@ pub(crate) struct UserView {
     role: String,
     /// `pending`, `approved` or `disabled`.
     status: String,
+    /// True if the user has a WeChat openid, which moderation by WeChat needs.
+    openid_set: bool,
 }
 
 impl From<User> for UserView {
@@ -41,6 +43,7 @@ impl From<User> for UserView {
             nickname: user.nickname,
             role: user.role,
             status: user.status,
+            openid_set: user.openid_set,
         }
     }
 }

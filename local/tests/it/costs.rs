@@ -426,6 +426,24 @@ async fn of_runs(parlor: &Parlor) -> [i64; 8] {
     serde_json::from_value(sums).unwrap()
 }
 
+/// Scenarios of the simulator, with and without usage.
+const SCENARIOS: [&str; 14] = [
+    "say:好",
+    "models:qwen-max+say:好",
+    "models:qwen-plus,qwen-max,qwen-turbo+say:好的",
+    "models:qwen-max,qwen-plus+say:好的",
+    "cut:1+say:一|二|三",
+    "cut-first:1+say:好",
+    "cut-first:1+no-usage+say:好",
+    "fail-mid:1+say:一|二|三",
+    "no-usage+say:好",
+    "odd-usage:flat+say:好",
+    "odd-usage:huge+say:好",
+    "inspection",
+    "unauthorized",
+    "empty",
+];
+
 #[tokio::test]
 async fn all_figures_agree_after_random_traffic_with_failures_kills_and_sweeps() {
     let parlor = Parlor::with_business(Setup::default()).await;
@@ -437,22 +455,6 @@ async fn all_figures_agree_after_random_traffic_with_failures_kills_and_sweeps()
     )
     .await;
     set_price(&parlor, "qwen-max", "2020-01-01", Some(("2.4", "9.6"))).await;
-    let scenarios = [
-        "say:好",
-        "models:qwen-max+say:好",
-        "models:qwen-plus,qwen-max,qwen-turbo+say:好的",
-        "models:qwen-max,qwen-plus+say:好的",
-        "cut:1+say:一|二|三",
-        "cut-first:1+say:好",
-        "cut-first:1+no-usage+say:好",
-        "fail-mid:1+say:一|二|三",
-        "no-usage+say:好",
-        "odd-usage:flat+say:好",
-        "odd-usage:huge+say:好",
-        "inspection",
-        "unauthorized",
-        "empty",
-    ];
     let mut rng = fastrand::Rng::new();
     let seed = rng.get_seed();
     let session = parlor.begin_session(STAFF).await;
@@ -465,7 +467,7 @@ async fn all_figures_agree_after_random_traffic_with_failures_kills_and_sweeps()
         let chat = parlor.open(user, &format!("t{}", rng.u8(..4))).await;
         let content = format!(
             "[[sim:{}]]第{turn}问",
-            scenarios[rng.usize(..scenarios.len())]
+            SCENARIOS[rng.usize(..SCENARIOS.len())]
         );
         match rng.u8(..10) {
             0 => {

@@ -147,6 +147,11 @@ const ROWS: &[(&str, &str)] = &[
         "insert into biz.openers (site_id, texts) values ($n, '{hello}')",
     ),
     (
+        "api_keys",
+        "insert into biz.api_keys (site_id, name, scopes, hash, hint, created_by) \
+         values ($n, 'key', '{jobs:write}', sha256('$n'), '0000', $n)",
+    ),
+    (
         "moderation_words",
         "insert into biz.moderation_words (site_id, word, normal, created_by) values ($n, 'word', 'word', $n)",
     ),

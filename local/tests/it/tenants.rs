@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::harness::{
     parlor::{COACH, OTHER_SITE, Parlor, STAFF, answer},
     routes::{self, OTHER_SITE_ADMIN, PLATFORM_ADMIN, Route, SITE_ADMIN},
+    sessions::GRANTED,
 };
 
 /// One object of each kind, of user 1001 and site 1.
@@ -21,6 +22,7 @@ struct Objects {
     insight: i64,
     channel: i64,
     word: i64,
+    key: i64,
 }
 
 impl Objects {
@@ -65,8 +67,13 @@ impl Objects {
         let word = json!({ "word": "违禁词" });
         let path = "/api/admin/ai/moderation-words";
         let word = parlor.post(SITE_ADMIN, path, &word).await;
+        let key = json!({ "name": "erp", "scopes": ["usage:read"] });
+        let key = parlor
+            .post(SITE_ADMIN, "/api/admin/ai/api-keys", &key)
+            .await;
         Self {
             channel,
+            key: key.created()["id"].as_i64().unwrap(),
             word: word.created()["id"].as_i64().unwrap(),
             report: report.created()["reportId"].as_i64().unwrap(),
             insight,
@@ -98,6 +105,10 @@ impl Objects {
             _ if template.starts_with("/api/admin/ai/moderation-words/{id}") => {
                 self.word.to_string()
             }
+            _ if template.starts_with("/api/admin/ai/bots/{id}") => GRANTED.to_owned(),
+            // Agents belong to no site. Only platform admins change them.
+            _ if template.starts_with("/api/admin/ai/agents/{id}") => return None,
+            _ if template.starts_with("/api/admin/ai/api-keys/{id}") => self.key.to_string(),
             _ if template.starts_with("/api/admin/ai/messages/{id}") => self.reply.to_string(),
             _ if template.starts_with("/api/admin/ai/users/{id}") => STAFF.to_string(),
             _ if template.starts_with("/api/admin/ai/trigger-jobs/{id}") => self.job.to_string(),

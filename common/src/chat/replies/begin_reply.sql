@@ -138,7 +138,7 @@ begin
         end if;
         select a.app_id, a.fallback_application_id into v_app.app_id, v_app.fallback_app_id
         from biz.agents a
-        where a.id = v_agent and a.deleted_at is null;
+        where a.id = v_agent and a.deleted_at is null and a.app_id is not null;
         if not found then r.outcome := 'agent_gone'; return r; end if;
     else
         v_app := application_of(p_site, 'app1_chat', p_app_id);

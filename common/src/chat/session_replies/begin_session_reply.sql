@@ -50,7 +50,7 @@ begin
     if not found then r.outcome := 'deleted'; return r; end if;
     select a.app_id, a.fallback_application_id into v_app.app_id, v_app.fallback_app_id
     from biz.agents a
-    where a.id = c.agent_id and a.deleted_at is null;
+    where a.id = c.agent_id and a.deleted_at is null and a.app_id is not null;
     if not found then r.outcome := 'agent_gone'; return r; end if;
     select case when u.status = 'approved' then bot_access(b, p_site, u.id) else 'user_disabled' end
     into r.outcome

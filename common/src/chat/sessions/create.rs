@@ -81,7 +81,7 @@ async fn find_bot(tx: &mut PgConnection, caller: &Caller, bot_id: Uuid) -> Resul
         UsedBot,
         r#"
         select bot_access(b, $1, $2) as "access!", coalesce(b.display_name, b.name) as "name!", b.agent_id,
-               exists (select from biz.agents a where a.id = b.agent_id and a.deleted_at is null) as "has_agent!"
+               exists (select from biz.agents a where a.id = b.agent_id and a.deleted_at is null and a.app_id is not null) as "has_agent!"
         from biz.bots b where b.id = $3
         "#,
         caller.site_id,

@@ -1,6 +1,6 @@
 //! Administrators, and the sites that each may access.
 
-use super::{Role, User};
+use super::{MachineKey, Role, User};
 use crate::platform::error::{Error, Reason, Result};
 
 /// Name of the site id in queries and bodies.
@@ -15,6 +15,26 @@ pub struct Admin {
     /// The user id for the audit log.
     pub user_id: i64,
     pub(crate) reach: SiteScope,
+    /// The machine key that makes the request in place of the admin who created it.
+    api_key_id: Option<i64>,
+}
+
+/// Who makes a change, for the audit log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Actor {
+    /// The admin.
+    pub user_id: i64,
+    /// The machine key. `user_id` is then the admin who created it.
+    pub api_key_id: Option<i64>,
+}
+
+impl From<i64> for Actor {
+    fn from(user_id: i64) -> Self {
+        Self {
+            user_id,
+            api_key_id: None,
+        }
+    }
 }
 
 /// An approved administrator of the platform, who may change what belongs to no site.
@@ -146,7 +166,25 @@ impl Admin {
         Ok(Self {
             user_id: user.id,
             reach,
+            api_key_id: None,
         })
+    }
+
+    /// A machine key in place of an admin. The caller has checked the scope of the key.
+    pub(crate) fn of_key(key: &MachineKey) -> Self {
+        Self {
+            user_id: key.created_by,
+            reach: key.reach,
+            api_key_id: Some(key.id),
+        }
+    }
+
+    /// Who makes the change. Routes for machine keys pass this to the audit log.
+    pub fn actor(&self) -> Actor {
+        Actor {
+            user_id: self.user_id,
+            api_key_id: self.api_key_id,
+        }
     }
 }
 

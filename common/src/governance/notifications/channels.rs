@@ -16,14 +16,15 @@ use crate::{
         error::{Error, Reason, Result},
         paging::{MAX_COUNTED, Page, PageStart, Paging},
         public_client::{PublicClient, is_public, literal},
+        text,
         words::words,
     },
 };
 
 /// The longest name, in characters.
-const MAX_NAME: u16 = 100;
+const MAX_NAME: usize = 100;
 /// The longest address and secret, in characters.
-const MAX_SECRET: u16 = 2_000;
+const MAX_SECRET: usize = 2_000;
 /// The largest hourly cap.
 const MAX_HOURLY_CAP: i32 = 1_000;
 /// The most channels of a site.
@@ -198,7 +199,7 @@ impl Settings {
         let kind = fields.kind.ok_or(Error::invalid("kind", Reason::Missing))?;
         let kind = Kind::parse(&kind).ok_or(Error::invalid("kind", Reason::Unknown))?;
         let name = fields.name.ok_or(Error::invalid("name", Reason::Missing))?;
-        let name = text("name", name.trim(), MAX_NAME)?;
+        let name = text::checked("name", name.trim(), MAX_NAME)?;
         let url = given("url", fields.url)?.unwrap_or(url);
         // A stored address is checked, too: the kind may be another one.
         url.as_deref().map(|url| kind.parse_url(url)).transpose()?;
@@ -234,22 +235,9 @@ impl Settings {
     }
 }
 
-fn text(field: &'static str, text: &str, most: u16) -> Result<String> {
-    let reason = if text.is_empty() {
-        Reason::Empty
-    } else if text.contains('\0') {
-        Reason::Nul
-    } else if text.chars().count() > most.into() {
-        Reason::TooLong(most.into())
-    } else {
-        return Ok(text.to_owned());
-    };
-    Err(Error::invalid(field, reason))
-}
-
 #[expect(clippy::option_option, reason = "null and a missing field differ")]
 fn given(field: &'static str, value: Option<Option<String>>) -> Result<Option<Option<String>>> {
-    let check = |value: String| text(field, value.trim(), MAX_SECRET);
+    let check = |value: String| text::checked(field, value.trim(), MAX_SECRET);
     value.map(|value| value.map(check).transpose()).transpose()
 }
 

@@ -112,7 +112,7 @@ pub async fn prewarm_site(db: &Db, site_id: i64, user_id: i64, dry_run: bool) ->
     let selection = Selection {
         after_site: 0,
         only_site: Some(site_id),
-        connector: Connector::AdminApi(user_id),
+        connector: Connector::AdminApi(user_id.into()),
         forced: false,
         parent: None,
         dry_run,

@@ -14,6 +14,7 @@ use crate::{
     governance::{
         apps::{App, AppIds},
         audit::{self, Action},
+        auth::Actor,
     },
     insights::{
         apps::Validity,
@@ -34,8 +35,8 @@ pub(crate) const LEASE: std::time::Duration = std::time::Duration::from_secs(30)
 pub enum Connector {
     /// Amazon EventBridge.
     EventBus,
-    /// `POST /api/admin/ai/trigger-jobs`. Has the id of the admin, for the audit log.
-    AdminApi(i64),
+    /// `POST /api/admin/ai/trigger-jobs`, by an admin or a machine key.
+    AdminApi(Actor),
     /// The daily schedule.
     Schedule,
     /// The command line.
@@ -85,7 +86,7 @@ pub async fn enqueue(
     connector: Connector,
     event_id: Option<&str>,
 ) -> Result<Enqueued> {
-    let Connector::AdminApi(user_id) = connector else {
+    let Connector::AdminApi(actor) = connector else {
         return store(db, event, connector, event_id).await;
     };
     let mut tx = db.transaction().await?;
@@ -101,7 +102,7 @@ pub async fn enqueue(
             &mut tx,
             action,
             event.site_id,
-            user_id,
+            actor,
             Some(&object_id),
             details,
         )

@@ -109,6 +109,7 @@ fn reason() -> impl Strategy<Value = Reason> {
         Reason::Cursor,
         Reason::TooDeep,
         Reason::NotADate,
+        Reason::Past,
         Reason::Backwards,
         Reason::TooManyDays(31),
         Reason::Exclusive("page"),

@@ -77,12 +77,12 @@ impl Route {
 
     /// True if it is not about a site.
     fn is_for_all_sites(&self) -> bool {
-        self.template == "/api/admin/ai/prices"
+        self.template == "/api/admin/ai/prices" || self.template.starts_with("/api/admin/ai/agents")
     }
 
     /// True if only platform admins may call it.
     fn is_for_platform_admins(&self) -> bool {
-        self.is_for_all_sites() && self.method == "PUT"
+        self.is_for_all_sites() && self.method != "GET"
     }
 
     /// True if only managers of the site may call it.
@@ -181,6 +181,8 @@ fn value(name: &str, schema: &Value) -> Value {
         "daily_limit" => json!(1_000_000),
         "event_type" => json!("etl.finished"),
         "member_ids" => json!([10_001]),
+        "texts" => json!(["你好"]),
+        "scopes" => json!(["usage:read"]),
         "mode" => json!("live"),
         "model" => json!("qwen-plus"),
         "tiers" => json!([{ "input_per_million": "0.8", "output_per_million": "2" }]),

@@ -179,10 +179,6 @@ const EXAMPLES: &[(&str, &str)] = &[
         "insert into biz.ai_prices",
         "'qwen-plus', '2026-01-01', '{128000}', '{800000,2400000}', '{2000000,20000000}'",
     ),
-    (
-        "(site_id, user_id, action, object_id, details)",
-        "1, 7, 'budget.set', null, '{}'",
-    ),
     ("select from biz.sites where id", "1"),
     ("cross join budget_of($1) b", "1, 7"),
     (
@@ -481,10 +477,6 @@ const EXAMPLES: &[(&str, &str)] = &[
         "u.nickname as \"nickname?\", u.role as \"role?\"",
         "1, 10000, 0, 21, 0",
     ),
-    (
-        "from biz.users\n         where site_id = $1 and id = $2 for no key update",
-        "1, 3",
-    ),
     ("update biz.users set role", "1, 3, 'coach', 'approved'"),
     (
         "right(a.application_id, 4) as application_id_hint",
@@ -533,7 +525,15 @@ const EXAMPLES: &[(&str, &str)] = &[
         "context_type = 'bot' and context_id = $3",
         "1, 1, '00000000-0000-4000-8000-0000000000b1'",
     ),
-    ("from biz.openers", "1, 'board-finance', null"),
+    (
+        "(o.site_id = $1 or o.site_id is null)",
+        "1, 'board-finance', null",
+    ),
+    (
+        "o.site_id is not distinct from $1",
+        "1, 'board-finance', null",
+    ),
+    ("order by o.site_id nulls first", "1"),
     ("from biz.ai_notices", "1"),
     ("block_message(", "1, 5, true"),
     ("select user_id from biz.ai_messages", "1, 5"),
@@ -593,6 +593,60 @@ const EXAMPLES: &[(&str, &str)] = &[
         "1, 7, 'webhook', 'x', 'https://hooks.example/', null, 'info', 20, null, true",
     ),
     ("delete from biz.notification_channels", "1, 7"),
+    (
+        "from biz.users\n           where site_id = $1 and id = $2 for no key update",
+        "1, 7",
+    ),
+    ("update biz.bots set status", "gen_random_uuid()"),
+    (
+        "select from biz.agents a where a.deleted_at is null limit",
+        "10000, null, null, 21, 0",
+    ),
+    ("insert into biz.agents", "'agent', 'app', null"),
+    (
+        "from biz.agents where id = $1 and deleted_at is null for no key update",
+        "gen_random_uuid()",
+    ),
+    ("update biz.agents set deleted_at", "gen_random_uuid()"),
+    (
+        "b.id, b.site_id, b.name, b.display_name",
+        "gen_random_uuid()",
+    ),
+    ("b.agent_id, b.created_at as", "1, 10000, null, null, 21, 0"),
+    (
+        "update biz.agents set name",
+        "gen_random_uuid(), 'agent', true, 'app', false, null",
+    ),
+    (
+        "from biz.agents where id = $1 and deleted_at is null for share",
+        "gen_random_uuid()",
+    ),
+    ("delete from biz.openers where bot_id", "gen_random_uuid()"),
+    ("delete from biz.bot_grants", "gen_random_uuid(), '{7}'"),
+    ("insert into biz.openers", "1, null, null, '{hello}'"),
+    ("from biz.bots b where b.agent_id = $1", "gen_random_uuid()"),
+    ("u.id = any($2) and u.site_id is not null", "1, '{7}'"),
+    (
+        "insert into biz.bots",
+        "1, 'bot', null, null, 'active', 'public', null",
+    ),
+    ("with site as (", "1, gen_random_uuid()"),
+    ("insert into biz.bot_grants", "gen_random_uuid(), '{}'"),
+    (
+        "update biz.bots set name",
+        "gen_random_uuid(), 'bot', null, null, 'active', 'public', null",
+    ),
+    ("update biz.api_keys k", "sha256('x')"),
+    ("from biz.api_keys k where", "1, 10000, 100, 21, 0"),
+    (
+        "insert into biz.api_keys",
+        "1, 'key', '{jobs:write}', sha256('x'), '0000', 7, null, 50",
+    ),
+    ("delete from biz.api_keys", "1, 7"),
+    (
+        "(site_id, user_id, api_key_id, action, object_id, details)",
+        "1, 7, null, 'budget.set', null, '{}'",
+    ),
     ("coalesce(detail, '') as \"detail!\"", "1, 7"),
     ("select kind as \"kind: String\", url, enabled", "1, 7"),
     ("insert into biz.notification_deliveries", "1, 7"),
