@@ -3,13 +3,19 @@
 use futures_util::Stream;
 
 use super::list::{Entry, RunQuery, read};
-use crate::platform::{db::Db, error::Result, export};
+use crate::platform::{
+    db::Db,
+    error::Result,
+    export::{self, Rows},
+};
 
 /// The most days that one export may cover.
 pub const MAX_DAYS: u32 = 31;
 
 /// Rows per page.
 const PAGE: i64 = 1_000;
+/// The most runs that one page reads, if no index has all filters.
+const READ: i64 = 20_000;
 
 /// Exports all runs of `query`, newest first. Runs that begin during the export are not included.
 pub async fn export(
@@ -17,11 +23,11 @@ pub async fn export(
     query: RunQuery,
 ) -> Result<impl Stream<Item = Result<Vec<Entry>>> + Send> {
     let next = move |start| {
-        let db = db.clone();
+        let (db, query) = (db.clone(), query.clone());
         async move {
-            let found = read(&db, &query, &start, PAGE, 0).await?;
-            Ok(found.entries)
+            let found = read(&db, &query, &start, PAGE, READ, 0).await?;
+            Ok(Rows::of(found.entries, PAGE, Entry::key).or_next(found.end))
         }
     };
-    export::pages(PAGE, next, Entry::key).await
+    export::pages(next).await
 }
