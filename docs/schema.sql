@@ -8,8 +8,11 @@ CREATE DOMAIN biz.alert_status AS text
 	CONSTRAINT alert_status_known CHECK ((VALUE = ANY (ARRAY['pending'::text, 'acknowledged'::text, 'ignored'::text])));
 COMMENT ON DOMAIN biz.alert_status IS 'Verdict of an admin on a failed run';
 CREATE DOMAIN biz.app_type AS text
-	CONSTRAINT app_type_known CHECK ((VALUE = ANY (ARRAY['app1_chat'::text, 'app2_finance'::text, 'app2a_finance_area'::text, 'app3_clue'::text, 'app4_analysis'::text, 'app5_tactics'::text, 'app6_note_analysis'::text, 'app7_customer_analysis'::text, 'app8_clue_consolidated'::text])));
-COMMENT ON DOMAIN biz.app_type IS 'Applications';
+	CONSTRAINT app_type_named CHECK ((VALUE ~~ 'app%'::text));
+COMMENT ON DOMAIN biz.app_type IS 'Name of an app in app_types';
+CREATE DOMAIN biz.channel_kind AS text
+	CONSTRAINT channel_kind_known CHECK ((VALUE = ANY (ARRAY['wecom'::text, 'dingtalk'::text, 'feishu'::text, 'webhook'::text])));
+COMMENT ON DOMAIN biz.channel_kind IS 'The service that receives notifications';
 CREATE DOMAIN biz.content_type AS text
 	CONSTRAINT content_type_known CHECK ((VALUE = ANY (ARRAY['markdown'::text, 'text'::text])));
 COMMENT ON DOMAIN biz.content_type IS 'Format of a message';
@@ -25,9 +28,18 @@ COMMENT ON DOMAIN biz.conversation_status IS 'Only an active conversation accept
 CREATE DOMAIN biz.counter AS bigint
 	CONSTRAINT counter_not_negative CHECK ((VALUE >= 0));
 COMMENT ON DOMAIN biz.counter IS 'A number that is never negative';
+CREATE DOMAIN biz.delivery_event AS text
+	CONSTRAINT delivery_event_known CHECK ((VALUE = ANY (ARRAY['opened'::text, 'recovered'::text, 'summary'::text, 'test'::text])));
+COMMENT ON DOMAIN biz.delivery_event IS 'What a delivery says';
+CREATE DOMAIN biz.delivery_state AS text
+	CONSTRAINT delivery_state_known CHECK ((VALUE = ANY (ARRAY['pending'::text, 'held'::text, 'summarised'::text, 'sent'::text, 'failed'::text])));
+COMMENT ON DOMAIN biz.delivery_state IS 'held: over the hourly cap, or muted; summarised: counted in a summary; failed: given up';
 CREATE DOMAIN biz.flow_stream_mode AS text
 	CONSTRAINT flow_stream_mode_known CHECK ((VALUE = ANY (ARRAY['full_thoughts'::text, 'agent_format'::text, 'message_format'::text, 'message_format_plus'::text])));
 COMMENT ON DOMAIN biz.flow_stream_mode IS 'How a workflow application streams the output of its nodes; see DashScope''s API';
+CREATE DOMAIN biz.incident_kind AS text
+	CONSTRAINT incident_kind_known CHECK ((VALUE = ANY (ARRAY['alert'::text, 'circuit'::text, 'budget'::text, 'report'::text])));
+COMMENT ON DOMAIN biz.incident_kind IS 'What a notification is about';
 CREATE DOMAIN biz.job_wait AS text
 	CONSTRAINT job_wait_known CHECK ((VALUE = ANY (ARRAY['budget'::text, 'circuit'::text, 'result'::text, 'reply'::text, 'retry'::text])));
 COMMENT ON DOMAIN biz.job_wait IS 'What a pending job waits for: room in the budget, a circuit, the result or reply that another function makes, or its next try';
@@ -43,6 +55,9 @@ COMMENT ON DOMAIN biz.message_role IS 'Author of a message';
 CREATE DOMAIN biz.message_state AS text
 	CONSTRAINT message_state_known CHECK ((VALUE = ANY (ARRAY['complete'::text, 'streaming'::text, 'stopped'::text, 'interrupted'::text, 'failed'::text])));
 COMMENT ON DOMAIN biz.message_state IS 'streaming while the reply is made; the others are final';
+CREATE DOMAIN biz.notification_level AS text
+	CONSTRAINT notification_level_known CHECK ((VALUE = ANY (ARRAY['info'::text, 'warning'::text, 'critical'::text])));
+COMMENT ON DOMAIN biz.notification_level IS 'How urgent a notification is';
 CREATE DOMAIN biz.rating AS text
 	CONSTRAINT rating_known CHECK ((VALUE = ANY (ARRAY['up'::text, 'down'::text])));
 COMMENT ON DOMAIN biz.rating IS 'Thumb of a user';
@@ -102,7 +117,7 @@ CREATE TABLE biz.ai_admin_audit (
     CONSTRAINT ai_admin_audit_action_form CHECK ((action ~ '^[a-z_]+\.[a-z_]+$'::text))
 );
 COMMENT ON TABLE biz.ai_admin_audit IS 'Changes by admins, written in the transaction of the change';
-COMMENT ON COLUMN biz.ai_admin_audit.site_id IS 'Null: a change for all sites';
+COMMENT ON COLUMN biz.ai_admin_audit.site_id IS 'Null: a change that concerns all sites';
 COMMENT ON COLUMN biz.ai_admin_audit.user_id IS 'The admin; not a foreign key, because the row must outlive its user';
 COMMENT ON COLUMN biz.ai_admin_audit.object_id IS 'The run, job or batch that was changed, if there is one';
 COMMENT ON COLUMN biz.ai_admin_audit.details IS 'Parameters and result of the change';
@@ -181,17 +196,9 @@ CREATE TABLE biz.ai_budgets (
     monthly_limit bigint DEFAULT 2000000 NOT NULL,
     updated_by bigint,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    daily_cost_limit bigint,
-    monthly_cost_limit bigint,
-    daily_cap bigint,
-    monthly_cap bigint,
     CONSTRAINT ai_budgets_limits_counted CHECK (((daily_limit >= 0) AND (monthly_limit >= 0)))
 );
-COMMENT ON TABLE biz.ai_budgets IS 'Limits per site, in tokens and in yuan; the row without a site is the default for all others';
-COMMENT ON COLUMN biz.ai_budgets.daily_cost_limit IS 'In millionths of a yuan; null: none';
-COMMENT ON COLUMN biz.ai_budgets.monthly_cost_limit IS 'In millionths of a yuan; null: none';
-COMMENT ON COLUMN biz.ai_budgets.daily_cap IS 'The highest daily_limit that may be set, which only platform admins change; null: any';
-COMMENT ON COLUMN biz.ai_budgets.monthly_cap IS 'The highest monthly_limit that may be set, which only platform admins change; null: any';
+COMMENT ON TABLE biz.ai_budgets IS 'Token limits per site; the row without a site is the default for all others';
 ALTER TABLE biz.ai_budgets ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME biz.ai_budgets_id_seq
     START WITH 1
@@ -223,8 +230,7 @@ CREATE TABLE biz.ai_cache (
     CONSTRAINT ai_cache_finished_has_result CHECK (((status = 'generating'::text) OR ((result_json IS NOT NULL) AND (expires_at IS NOT NULL)))),
     CONSTRAINT ai_cache_generating_is_leased CHECK (((status = 'generating'::text) = (lease_until IS NOT NULL))),
     CONSTRAINT ai_cache_status_known CHECK ((status = ANY (ARRAY['generating'::text, 'valid'::text, 'expired'::text, 'invalidated'::text]))),
-    CONSTRAINT ai_cache_target_bounded CHECK (((char_length(target_id) >= 1) AND (char_length(target_id) <= 200))),
-    CONSTRAINT ai_cache_type_known CHECK ((cache_type = ANY (ARRAY['app2_finance'::text, 'app2a_finance_area'::text, 'app3_clue'::text, 'app4_analysis'::text, 'app5_tactics'::text, 'app6_note_analysis'::text, 'app7_customer_analysis'::text, 'app8_clue_consolidated'::text])))
+    CONSTRAINT ai_cache_target_bounded CHECK (((char_length(target_id) >= 1) AND (char_length(target_id) <= 200)))
 );
 COMMENT ON TABLE biz.ai_cache IS 'Results of the apps; the newest 20,000 per app and site are kept';
 COMMENT ON COLUMN biz.ai_cache.cache_type IS 'Name of the app';
@@ -389,6 +395,8 @@ CREATE TABLE biz.ai_messages (
     doc_references jsonb,
     blocked_at timestamp with time zone,
     superseded_at timestamp with time zone,
+    moderation jsonb,
+    is_cut boolean,
     CONSTRAINT ai_messages_streaming_is_leased CHECK ((((state)::text = 'streaming'::text) = (lease_until IS NOT NULL)))
 );
 ALTER TABLE ONLY biz.ai_messages ALTER COLUMN content SET COMPRESSION lz4;
@@ -398,6 +406,7 @@ COMMENT ON COLUMN biz.ai_messages.seq IS 'Position in the conversation, from 1, 
 COMMENT ON COLUMN biz.ai_messages.state IS 'streaming while a function has the lease; the others are final';
 COMMENT ON COLUMN biz.ai_messages.reply_to IS 'The message to which this one responds. A superseded message of the user without text records that the last question was asked again: then it is the reply that was made';
 COMMENT ON COLUMN biz.ai_messages.client_message_id IS 'Chosen by the client; a repeat of the message has the same id';
+COMMENT ON COLUMN biz.ai_messages.reference_card IS 'The insight that the prompt of the reply contained: {type, title, summary, data}';
 COMMENT ON COLUMN biz.ai_messages.tokens_used IS 'As reported by DashScope; null if it reported nothing, never an estimate';
 COMMENT ON COLUMN biz.ai_messages.error_code IS 'Code of the error event that ended the reply. content_blocked also marks the question';
 COMMENT ON COLUMN biz.ai_messages.lease_until IS 'Renewed by each checkpoint; if it has expired, the function that made the reply is dead';
@@ -406,6 +415,8 @@ COMMENT ON COLUMN biz.ai_messages.content_type IS 'Format for display: markdown 
 COMMENT ON COLUMN biz.ai_messages.doc_references IS 'Documents that the reply cites: a list of {index, title, url, page}, sorted by index; null if it cites none';
 COMMENT ON COLUMN biz.ai_messages.blocked_at IS 'When an admin blocked the message: lists show a fixed text, and no prompt contains it';
 COMMENT ON COLUMN biz.ai_messages.superseded_at IS 'When a newer exchange replaced the message; it is in no list and no prompt';
+COMMENT ON COLUMN biz.ai_messages.moderation IS 'Verdicts of moderation, without texts: a list of service, result, labels and traceId; null: not checked';
+COMMENT ON COLUMN biz.ai_messages.is_cut IS 'True if the reply ended at the length limit of its model; null if it did not end by itself, and in older rows';
 ALTER TABLE biz.ai_messages ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME biz.ai_messages_id_seq
     START WITH 1
@@ -414,20 +425,20 @@ ALTER TABLE biz.ai_messages ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     NO MAXVALUE
     CACHE 1
 );
-CREATE TABLE biz.ai_prices (
-    model text NOT NULL,
-    valid_from date NOT NULL,
-    up_to_input_tokens bigint[] NOT NULL,
-    input_per_million numeric(12,6)[] NOT NULL,
-    output_per_million numeric(12,6)[] NOT NULL,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT ai_prices_tiers_whole CHECK (((cardinality(input_per_million) = (cardinality(up_to_input_tokens) + 1)) AND (cardinality(output_per_million) = cardinality(input_per_million))))
+CREATE TABLE biz.ai_notices (
+    site_id bigint NOT NULL,
+    models jsonb,
+    provider text,
+    agreement_url text,
+    complaint_phone text,
+    complaint_email text,
+    complaint_url text,
+    CONSTRAINT ai_notices_email_whole CHECK ((complaint_email ~ '^[^@[:space:]]+@[^@[:space:]]+$'::text)),
+    CONSTRAINT ai_notices_models_whole CHECK ((models = jsonb_path_query_array(models, '$[*]?(((@.type() == "object" && @."name".type() == "string") && @."name" != "") && (!(exists (@."filing_number")) || @."filing_number".type() == "string"))'::jsonpath))),
+    CONSTRAINT ai_notices_urls_absolute CHECK (((agreement_url ~ '^https?://[^[:space:]]+$'::text) AND (complaint_url ~ '^https?://[^[:space:]]+$'::text)))
 );
-COMMENT ON TABLE biz.ai_prices IS 'Prices of models, in yuan per million tokens. The newest price that is not after the day of a run applies';
-COMMENT ON COLUMN biz.ai_prices.model IS 'As DashScope reports it in usage.models[].model_id';
-COMMENT ON COLUMN biz.ai_prices.up_to_input_tokens IS 'Upper bounds of the tiers but the last, ascending and inclusive: input tokens of the model in one run';
-COMMENT ON COLUMN biz.ai_prices.input_per_million IS 'One element for each tier';
-COMMENT ON COLUMN biz.ai_prices.output_per_million IS 'One element for each tier';
+COMMENT ON TABLE biz.ai_notices IS 'What a site tells its users about the AI; null means the value of the deployment';
+COMMENT ON COLUMN biz.ai_notices.models IS 'List of {"name", "filing_number"}; the number is optional';
 CREATE TABLE biz.ai_refusals (
     user_id bigint NOT NULL,
     reason biz.run_status NOT NULL,
@@ -533,12 +544,7 @@ CREATE TABLE biz.ai_run_logs (
     tokens_charged bigint,
     refusals bigint,
     prompt_tokens bigint,
-    conversation_id bigint,
-    bot_id uuid,
-    models jsonb,
-    model_id text,
-    finish_reason text,
-    cost bigint
+    conversation_id bigint
 )
 PARTITION BY RANGE (created_at);
 COMMENT ON TABLE biz.ai_run_logs IS 'Calls of applications, also refused and failed ones';
@@ -553,11 +559,6 @@ COMMENT ON COLUMN biz.ai_run_logs.tokens_charged IS 'Charged to the budget: the 
 COMMENT ON COLUMN biz.ai_run_logs.refusals IS 'Only for refused runs: number of refusals that this row counts. Those of a user within a minute, or those of a job; finished_at is the last one';
 COMMENT ON COLUMN biz.ai_run_logs.prompt_tokens IS 'Estimated tokens of the prompt, part of the reservation; null in older rows';
 COMMENT ON COLUMN biz.ai_run_logs.conversation_id IS 'Conversation of the chat or session; null for other runs and in older rows';
-COMMENT ON COLUMN biz.ai_run_logs.bot_id IS 'Bot of the chat or session; null for other runs and in older rows';
-COMMENT ON COLUMN biz.ai_run_logs.models IS 'Tokens and cost of each model, most tokens first: a list of model_usage; null while the run is running and in older rows';
-COMMENT ON COLUMN biz.ai_run_logs.model_id IS 'The model that used most tokens';
-COMMENT ON COLUMN biz.ai_run_logs.finish_reason IS 'Why DashScope ended the answer, such as stop; null if it did not end';
-COMMENT ON COLUMN biz.ai_run_logs.cost IS 'In millionths of a yuan; null if a model has no price or the usage of a try is unknown';
 CREATE SEQUENCE biz.ai_run_logs_id_seq
     START WITH 1
     INCREMENT BY 1
@@ -598,12 +599,7 @@ CREATE TABLE biz.ai_run_logs_default (
     tokens_charged bigint,
     refusals bigint,
     prompt_tokens bigint,
-    conversation_id bigint,
-    bot_id uuid,
-    models jsonb,
-    model_id text,
-    finish_reason text,
-    cost bigint
+    conversation_id bigint
 );
 COMMENT ON TABLE biz.ai_run_logs_default IS 'Runs of months without a partition; normally empty';
 CREATE TABLE biz.ai_trigger_jobs (
@@ -639,6 +635,7 @@ CREATE TABLE biz.ai_trigger_jobs (
     waits_on text,
     waits_tokens bigint,
     requested_by bigint,
+    cancel_requested_at timestamp with time zone,
     CONSTRAINT ai_trigger_jobs_connector_type_known CHECK ((connector_type = ANY (ARRAY['event_bus'::text, 'admin_api'::text, 'schedule'::text, 'command'::text, 'job'::text, 'session_api'::text, 'batch'::text, 'insights_api'::text]))),
     CONSTRAINT ai_trigger_jobs_event_type_known CHECK ((event_type = ANY (ARRAY['consumption.settled'::text, 'note.created'::text, 'task.assigned'::text, 'etl.finished'::text, 'prewarm'::text, 'chat.session_message'::text, 'batch'::text, 'insight.refresh'::text]))),
     CONSTRAINT ai_trigger_jobs_running_is_leased CHECK (((status = 'running'::text) = (lease_until IS NOT NULL))),
@@ -663,6 +660,7 @@ COMMENT ON COLUMN biz.ai_trigger_jobs.waits_for IS 'pending: why the job must wa
 COMMENT ON COLUMN biz.ai_trigger_jobs.waits_on IS 'waits_for = circuit: the application id of the circuit';
 COMMENT ON COLUMN biz.ai_trigger_jobs.waits_tokens IS 'waits_for = budget: the tokens that the budget must have left';
 COMMENT ON COLUMN biz.ai_trigger_jobs.requested_by IS 'insight.refresh: the user; not a foreign key, because the row must outlive its user';
+COMMENT ON COLUMN biz.ai_trigger_jobs.cancel_requested_at IS 'When an admin cancelled the running job; it ends after its step';
 ALTER TABLE biz.ai_trigger_jobs ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME biz.ai_trigger_jobs_id_seq
     START WITH 1
@@ -697,11 +695,7 @@ CREATE TABLE biz.ai_usage_daily (
     latency_max_ms bigint DEFAULT 0 NOT NULL,
     latency_buckets biz.latency_buckets DEFAULT '{}'::bigint[] NOT NULL,
     first_token_max_ms bigint DEFAULT 0 NOT NULL,
-    first_token_buckets biz.latency_buckets DEFAULT '{}'::bigint[] NOT NULL,
-    tokens_in biz.counter DEFAULT 0 NOT NULL,
-    tokens_out biz.counter DEFAULT 0 NOT NULL,
-    cost biz.counter DEFAULT 0 NOT NULL,
-    unpriced_calls biz.counter DEFAULT 0 NOT NULL
+    first_token_buckets biz.latency_buckets DEFAULT '{}'::bigint[] NOT NULL
 )
 WITH (fillfactor='50');
 COMMENT ON TABLE biz.ai_usage_daily IS 'Counters by site, day and app, updated in the statement that ends a run; the dashboard reads only this table';
@@ -715,42 +709,20 @@ COMMENT ON COLUMN biz.ai_usage_daily.rest_calls IS 'Number of calls in rest_toke
 COMMENT ON COLUMN biz.ai_usage_daily.latency_max_ms IS 'The slowest run. In rows that are older than this column, a lower bound of it';
 COMMENT ON COLUMN biz.ai_usage_daily.first_token_max_ms IS 'The longest time to the first token';
 COMMENT ON COLUMN biz.ai_usage_daily.first_token_buckets IS 'Of runs that are chats and produced text; empty in rows that are older than this column';
-COMMENT ON COLUMN biz.ai_usage_daily.tokens_in IS 'Input tokens that DashScope reported; 0 in rows that are older than this column';
-COMMENT ON COLUMN biz.ai_usage_daily.tokens_out IS 'Output tokens that DashScope reported; 0 in rows that are older than this column';
-COMMENT ON COLUMN biz.ai_usage_daily.cost IS 'Sum of the known costs, in millionths of a yuan';
-COMMENT ON COLUMN biz.ai_usage_daily.unpriced_calls IS 'Calls whose cost is not known';
 CREATE TABLE biz.ai_usage_days (
     site_id bigint NOT NULL,
     day date NOT NULL,
-    tokens biz.counter NOT NULL,
-    cost biz.counter DEFAULT 0 NOT NULL
+    tokens biz.counter NOT NULL
 )
 WITH (fillfactor='50');
 COMMENT ON TABLE biz.ai_usage_days IS 'Usage of a site''s budgets by day: the sum of biz.ai_usage_daily over all apps';
 COMMENT ON COLUMN biz.ai_usage_days.tokens IS 'Charged, or reserved by runs that have not ended';
-COMMENT ON COLUMN biz.ai_usage_days.cost IS 'Sum of the known costs, in millionths of a yuan';
-CREATE TABLE biz.ai_usage_details (
-    site_id bigint NOT NULL,
-    user_id bigint,
-    day date NOT NULL,
-    bot_id uuid,
-    model_id text,
-    calls biz.counter NOT NULL,
-    successes biz.counter NOT NULL,
-    failures biz.counter NOT NULL,
-    tokens_in biz.counter NOT NULL,
-    tokens_out biz.counter NOT NULL,
-    tokens biz.counter NOT NULL,
-    cost biz.counter NOT NULL,
-    unpriced_calls biz.counter NOT NULL
-)
-WITH (fillfactor='50');
-COMMENT ON TABLE biz.ai_usage_details IS 'Counters by site, user, day, bot and model, updated in the statement that ends a run. The sums over users, bots and models are those of ai_usage_daily since this table exists';
-COMMENT ON COLUMN biz.ai_usage_details.user_id IS 'Null: runs of jobs; not a foreign key, because the row must outlive its user';
-COMMENT ON COLUMN biz.ai_usage_details.bot_id IS 'Null: runs without a bot';
-COMMENT ON COLUMN biz.ai_usage_details.model_id IS 'Null: DashScope did not report a model. A run with several models counts as a call of the one that used most tokens';
-COMMENT ON COLUMN biz.ai_usage_details.tokens IS 'Charged tokens, as in ai_usage_daily';
-COMMENT ON COLUMN biz.ai_usage_details.cost IS 'Sum of the known costs of runs, each split by model, in millionths of a yuan';
+CREATE TABLE biz.app_types (
+    name text NOT NULL,
+    comment text NOT NULL
+);
+COMMENT ON TABLE biz.app_types IS 'The apps: values of app_type and cache_type. Parlor''s code has the same list';
+COMMENT ON COLUMN biz.app_types.comment IS 'What the app makes';
 CREATE TABLE biz.bot_grants (
     bot_id uuid NOT NULL,
     user_id bigint NOT NULL,
@@ -780,6 +752,109 @@ CREATE TABLE biz.function_schemas (
 );
 COMMENT ON TABLE biz.function_schemas IS 'Schemas of functions, one per deployed build; the sweep drops old ones';
 COMMENT ON COLUMN biz.function_schemas.loaded_at IS 'When db-migrate last deployed the build';
+CREATE TABLE biz.moderation_words (
+    id bigint NOT NULL,
+    site_id bigint,
+    word text NOT NULL,
+    normal text NOT NULL,
+    created_by bigint NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT moderation_words_normal_length CHECK (((char_length(normal) >= 1) AND (char_length(normal) <= 64)))
+);
+COMMENT ON TABLE biz.moderation_words IS 'Words that block a message or a reply that contains them';
+COMMENT ON COLUMN biz.moderation_words.site_id IS 'Null: in force at all sites';
+COMMENT ON COLUMN biz.moderation_words.normal IS 'The word as texts are compared: NFKC, folded case, no spaces and no punctuation';
+COMMENT ON COLUMN biz.moderation_words.created_by IS 'The admin; not a foreign key, because the row must outlive its user';
+ALTER TABLE biz.moderation_words ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME biz.moderation_words_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+CREATE TABLE biz.notification_channels (
+    id bigint NOT NULL,
+    site_id bigint NOT NULL,
+    kind biz.channel_kind NOT NULL,
+    name text NOT NULL,
+    url text,
+    secret text,
+    level biz.notification_level NOT NULL,
+    hourly_cap integer NOT NULL,
+    muted_until timestamp with time zone,
+    enabled boolean NOT NULL,
+    version bigint DEFAULT 1 NOT NULL,
+    CONSTRAINT notification_channels_hourly_cap_bounded CHECK (((hourly_cap >= 1) AND (hourly_cap <= 1000)))
+);
+COMMENT ON TABLE biz.notification_channels IS 'Robots and webhooks that receive the notifications of a site';
+COMMENT ON COLUMN biz.notification_channels.url IS 'Address with its token: a secret. Null: nothing is sent';
+COMMENT ON COLUMN biz.notification_channels.secret IS 'Key of the signature; null: unsigned';
+COMMENT ON COLUMN biz.notification_channels.level IS 'The least urgent level that is sent';
+COMMENT ON COLUMN biz.notification_channels.hourly_cap IS 'Most notifications in 60 minutes; those beyond are counted in a summary';
+COMMENT ON COLUMN biz.notification_channels.version IS 'Increases with each change by an admin, for ETag';
+ALTER TABLE biz.notification_channels ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME biz.notification_channels_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+CREATE TABLE biz.notification_deliveries (
+    id bigint NOT NULL,
+    site_id bigint NOT NULL,
+    channel_id bigint NOT NULL,
+    incident_id bigint,
+    event biz.delivery_event NOT NULL,
+    held bigint,
+    state biz.delivery_state DEFAULT 'pending'::text NOT NULL,
+    tries integer DEFAULT 0 NOT NULL,
+    next_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    tried_at timestamp with time zone,
+    ok boolean,
+    detail text,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT notification_deliveries_about_incident CHECK (((incident_id IS NOT NULL) = ((event)::text = ANY (ARRAY['opened'::text, 'recovered'::text])))),
+    CONSTRAINT notification_deliveries_summary_counts CHECK (((held IS NOT NULL) = ((event)::text = 'summary'::text)))
+);
+COMMENT ON TABLE biz.notification_deliveries IS 'Outbox of notifications: one row per channel and message';
+COMMENT ON COLUMN biz.notification_deliveries.held IS 'Only for summaries: number of notifications that were not sent';
+COMMENT ON COLUMN biz.notification_deliveries.tries IS 'Tries so far. A result is stored only if it names the newest try';
+COMMENT ON COLUMN biz.notification_deliveries.next_at IS 'When the next try is due; while a function sends it, the end of its lease';
+COMMENT ON COLUMN biz.notification_deliveries.detail IS 'Result of the last try, in Chinese, without anything that the receiver sent';
+ALTER TABLE biz.notification_deliveries ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME biz.notification_deliveries_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+CREATE TABLE biz.notification_incidents (
+    id bigint NOT NULL,
+    site_id bigint NOT NULL,
+    kind biz.incident_kind NOT NULL,
+    cause text NOT NULL,
+    level biz.notification_level NOT NULL,
+    details jsonb NOT NULL,
+    began_at timestamp with time zone NOT NULL,
+    last_at timestamp with time zone NOT NULL,
+    occurrences bigint NOT NULL,
+    ended_at timestamp with time zone
+);
+COMMENT ON TABLE biz.notification_incidents IS 'Causes of notifications: an alert, a circuit, a budget, an overdue report';
+COMMENT ON COLUMN biz.notification_incidents.cause IS 'Identifies the cause within site and kind, such as app3_clue/failed/upstream_error';
+COMMENT ON COLUMN biz.notification_incidents.details IS 'What the text says, by kind; no prompt, answer or text of a user';
+COMMENT ON COLUMN biz.notification_incidents.last_at IS 'When the cause was last observed';
+ALTER TABLE biz.notification_incidents ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME biz.notification_incidents_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
 CREATE TABLE biz.openers (
     id bigint NOT NULL,
     site_id bigint,
@@ -859,16 +934,18 @@ CREATE TABLE biz.users (
     listed_conversations bigint DEFAULT 0 NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     listed_sessions bigint DEFAULT 0 NOT NULL,
+    openid text,
     CONSTRAINT users_admin_has_no_site CHECK (((role = 'admin'::text) = (site_id IS NULL))),
     CONSTRAINT users_listed_conversations_counted CHECK ((listed_conversations >= 0)),
     CONSTRAINT users_listed_sessions_counted CHECK ((listed_sessions >= 0)),
-    CONSTRAINT users_role_known CHECK ((role = ANY (ARRAY['coach'::text, 'staff'::text, 'manager'::text, 'site_admin'::text, 'admin'::text]))),
+    CONSTRAINT users_role_known CHECK ((role = ANY (ARRAY['viewer'::text, 'coach'::text, 'staff'::text, 'manager'::text, 'site_admin'::text, 'admin'::text]))),
     CONSTRAINT users_status_known CHECK ((status = ANY (ARRAY['pending'::text, 'approved'::text, 'disabled'::text])))
 );
 COMMENT ON TABLE biz.users IS 'Staff of one site; a platform admin has no site';
 COMMENT ON COLUMN biz.users.status IS 'Only approved users may call the API';
 COMMENT ON COLUMN biz.users.listed_conversations IS 'Number of conversations with at least one message: the total of the history list, which therefore does not count rows';
 COMMENT ON COLUMN biz.users.listed_sessions IS 'Number of conversations with a bot: the total of the list of sessions, which therefore does not count rows';
+COMMENT ON COLUMN biz.users.openid IS 'Id of the user in the mini-program, for the moderation by WeChat; null: not checked there';
 ALTER TABLE biz.users ALTER COLUMN id ADD GENERATED BY DEFAULT AS IDENTITY (
     SEQUENCE NAME biz.users_id_seq
     START WITH 1
@@ -877,6 +954,15 @@ ALTER TABLE biz.users ALTER COLUMN id ADD GENERATED BY DEFAULT AS IDENTITY (
     NO MAXVALUE
     CACHE 1
 );
+CREATE TABLE biz.wechat_tokens (
+    app_id text NOT NULL,
+    access_token text,
+    expires_at timestamp with time zone,
+    fetching_until timestamp with time zone NOT NULL
+);
+COMMENT ON TABLE biz.wechat_tokens IS 'Access tokens of the WeChat API, shared by all function instances';
+COMMENT ON COLUMN biz.wechat_tokens.expires_at IS 'A minute before WeChat rejects the token';
+COMMENT ON COLUMN biz.wechat_tokens.fetching_until IS 'Until then, one instance fetches a token, and the others wait for it';
 CREATE TABLE dws.coach_daily (
     site_id bigint NOT NULL,
     coach_id bigint NOT NULL,
@@ -998,8 +1084,8 @@ ALTER TABLE ONLY biz.ai_messages
     ADD CONSTRAINT ai_messages_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY biz.ai_messages
     ADD CONSTRAINT ai_messages_seq_key UNIQUE (conversation_id, seq);
-ALTER TABLE ONLY biz.ai_prices
-    ADD CONSTRAINT ai_prices_pkey PRIMARY KEY (model, valid_from);
+ALTER TABLE ONLY biz.ai_notices
+    ADD CONSTRAINT ai_notices_pkey PRIMARY KEY (site_id);
 ALTER TABLE ONLY biz.ai_refusals
     ADD CONSTRAINT ai_refusals_pkey PRIMARY KEY (user_id, reason, app_id);
 ALTER TABLE ONLY biz.ai_reply_readers
@@ -1020,14 +1106,24 @@ ALTER TABLE ONLY biz.ai_usage_daily
     ADD CONSTRAINT ai_usage_daily_pkey PRIMARY KEY (site_id, day, app_type);
 ALTER TABLE ONLY biz.ai_usage_days
     ADD CONSTRAINT ai_usage_days_pkey PRIMARY KEY (site_id, day);
-ALTER TABLE ONLY biz.ai_usage_details
-    ADD CONSTRAINT ai_usage_details_key UNIQUE NULLS NOT DISTINCT (site_id, user_id, day, bot_id, model_id);
+ALTER TABLE ONLY biz.app_types
+    ADD CONSTRAINT app_types_pkey PRIMARY KEY (name);
 ALTER TABLE ONLY biz.bot_grants
     ADD CONSTRAINT bot_grants_pkey PRIMARY KEY (bot_id, user_id);
 ALTER TABLE ONLY biz.bots
     ADD CONSTRAINT bots_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY biz.function_schemas
     ADD CONSTRAINT function_schemas_pkey PRIMARY KEY (name);
+ALTER TABLE ONLY biz.moderation_words
+    ADD CONSTRAINT moderation_words_normal_key UNIQUE NULLS NOT DISTINCT (normal, site_id);
+ALTER TABLE ONLY biz.moderation_words
+    ADD CONSTRAINT moderation_words_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY biz.notification_channels
+    ADD CONSTRAINT notification_channels_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY biz.notification_deliveries
+    ADD CONSTRAINT notification_deliveries_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY biz.notification_incidents
+    ADD CONSTRAINT notification_incidents_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY biz.openers
     ADD CONSTRAINT openers_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY biz.openers
@@ -1038,6 +1134,8 @@ ALTER TABLE ONLY biz.user_data_deletions
     ADD CONSTRAINT user_data_deletions_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY biz.users
     ADD CONSTRAINT users_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY biz.wechat_tokens
+    ADD CONSTRAINT wechat_tokens_pkey PRIMARY KEY (app_id);
 ALTER TABLE ONLY dws.coach_daily
     ADD CONSTRAINT coach_daily_pkey PRIMARY KEY (site_id, coach_id, business_date);
 ALTER TABLE ONLY dws.coach_task
@@ -1050,6 +1148,7 @@ ALTER TABLE ONLY dws.member_note
     ADD CONSTRAINT member_note_pkey PRIMARY KEY (site_id, note_id);
 ALTER TABLE ONLY dws.member_profile
     ADD CONSTRAINT member_profile_pkey PRIMARY KEY (site_id, member_id);
+CREATE INDEX ai_admin_audit_all_sites_idx ON biz.ai_admin_audit USING btree (created_at DESC, id DESC) WHERE (site_id IS NULL);
 CREATE INDEX ai_admin_audit_created_idx ON biz.ai_admin_audit USING btree (created_at DESC, id DESC);
 CREATE INDEX ai_admin_audit_site_idx ON biz.ai_admin_audit USING btree (site_id, created_at DESC, id DESC);
 CREATE INDEX ai_batches_site_idx ON biz.ai_batches USING btree (site_id, created_at DESC, id DESC);
@@ -1097,6 +1196,8 @@ CREATE INDEX ai_run_logs_default_site_id_app_type_status_trigger_type_cr_idx ON 
 CREATE INDEX ai_run_logs_site_idx ON ONLY biz.ai_run_logs USING btree (site_id, created_at DESC, id DESC);
 CREATE INDEX ai_run_logs_default_site_id_created_at_id_idx ON biz.ai_run_logs_default USING btree (site_id, created_at DESC, id DESC);
 CREATE INDEX ai_run_logs_default_site_id_created_at_id_idx1 ON biz.ai_run_logs_default USING btree (site_id, created_at DESC, id DESC) WHERE (alert_status IS NOT NULL);
+CREATE INDEX ai_run_logs_user_idx ON ONLY biz.ai_run_logs USING btree (user_id, local_day DESC) WHERE (user_id IS NOT NULL);
+CREATE INDEX ai_run_logs_default_user_id_local_day_idx ON biz.ai_run_logs_default USING btree (user_id, local_day DESC) WHERE (user_id IS NOT NULL);
 CREATE INDEX ai_trigger_jobs_batch_idx ON biz.ai_trigger_jobs USING btree (batch_id) WHERE (batch_id IS NOT NULL);
 CREATE INDEX ai_trigger_jobs_conversation_idx ON biz.ai_trigger_jobs USING btree (conversation_id, message_id) WHERE ((conversation_id IS NOT NULL) AND (status = ANY (ARRAY['pending'::text, 'running'::text])));
 CREATE UNIQUE INDEX ai_trigger_jobs_dedup_key ON biz.ai_trigger_jobs USING btree (site_id, dedup_key) WHERE ((NOT is_forced) AND ((status = ANY (ARRAY['pending'::text, 'running'::text])) OR ((status = 'succeeded'::text) AND (event_type <> ALL (ARRAY['prewarm'::text, 'insight.refresh'::text])))));
@@ -1110,8 +1211,18 @@ CREATE INDEX ai_trigger_jobs_site_idx ON biz.ai_trigger_jobs USING btree (site_i
 CREATE INDEX ai_trigger_jobs_skipped_idx ON biz.ai_trigger_jobs USING btree (created_at, site_id) WHERE (status = 'skipped_duplicate'::text);
 CREATE INDEX ai_trigger_jobs_waiting_idx ON biz.ai_trigger_jobs USING btree (waits_for, site_id, id) WHERE ((status = 'pending'::text) AND (waits_for IS NOT NULL));
 CREATE INDEX ai_usage_daily_app_idx ON biz.ai_usage_daily USING btree (site_id, app_type, day DESC);
-CREATE INDEX ai_usage_details_day_idx ON biz.ai_usage_details USING btree (site_id, day);
 CREATE INDEX bots_site_id_idx ON biz.bots USING btree (site_id);
+CREATE INDEX moderation_words_list_idx ON biz.moderation_words USING btree (COALESCE(site_id, (0)::bigint), created_at DESC, id DESC);
+CREATE INDEX notification_channels_site_idx ON biz.notification_channels USING btree (site_id, id);
+CREATE INDEX notification_deliveries_created_idx ON biz.notification_deliveries USING btree (created_at);
+CREATE INDEX notification_deliveries_due_idx ON biz.notification_deliveries USING btree (channel_id, next_at) WHERE ((state)::text = 'pending'::text);
+CREATE INDEX notification_deliveries_held_idx ON biz.notification_deliveries USING btree (channel_id) WHERE ((state)::text = 'held'::text);
+CREATE UNIQUE INDEX notification_deliveries_incident_key ON biz.notification_deliveries USING btree (incident_id, channel_id, event) WHERE (incident_id IS NOT NULL);
+CREATE UNIQUE INDEX notification_deliveries_test_key ON biz.notification_deliveries USING btree (channel_id) WHERE (((event)::text = 'test'::text) AND ((state)::text = 'pending'::text));
+CREATE INDEX notification_deliveries_tried_idx ON biz.notification_deliveries USING btree (channel_id, tried_at DESC);
+CREATE INDEX notification_incidents_cause_idx ON biz.notification_incidents USING btree (site_id, kind, cause, last_at DESC);
+CREATE INDEX notification_incidents_ended_idx ON biz.notification_incidents USING btree (ended_at) WHERE (ended_at IS NOT NULL);
+CREATE UNIQUE INDEX notification_incidents_open_key ON biz.notification_incidents USING btree (site_id, kind, cause) WHERE (ended_at IS NULL);
 CREATE UNIQUE INDEX user_data_deletions_open_key ON biz.user_data_deletions USING btree (user_id) WHERE (done_at IS NULL);
 CREATE INDEX users_site_id_idx ON biz.users USING btree (site_id);
 CREATE INDEX coach_daily_date_idx ON dws.coach_daily USING btree (site_id, business_date);
@@ -1128,16 +1239,21 @@ ALTER INDEX biz.ai_run_logs_causes_idx ATTACH PARTITION biz.ai_run_logs_default_
 ALTER INDEX biz.ai_run_logs_filter_idx ATTACH PARTITION biz.ai_run_logs_default_site_id_app_type_status_trigger_type_cr_idx;
 ALTER INDEX biz.ai_run_logs_site_idx ATTACH PARTITION biz.ai_run_logs_default_site_id_created_at_id_idx;
 ALTER INDEX biz.ai_run_logs_alerts_idx ATTACH PARTITION biz.ai_run_logs_default_site_id_created_at_id_idx1;
+ALTER INDEX biz.ai_run_logs_user_idx ATTACH PARTITION biz.ai_run_logs_default_user_id_local_day_idx;
 CREATE TRIGGER count_deleted AFTER DELETE ON biz.ai_cache REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION biz.count_cache_entries();
 CREATE TRIGGER count_inserted AFTER INSERT ON biz.ai_cache REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION biz.count_cache_entries();
 ALTER TABLE ONLY biz.ai_admin_audit
     ADD CONSTRAINT ai_admin_audit_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
+ALTER TABLE ONLY biz.ai_apps
+    ADD CONSTRAINT ai_apps_app_type_fkey FOREIGN KEY (app_type) REFERENCES biz.app_types(name);
 ALTER TABLE ONLY biz.ai_apps
     ADD CONSTRAINT ai_apps_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
 ALTER TABLE ONLY biz.ai_batches
     ADD CONSTRAINT ai_batches_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
 ALTER TABLE ONLY biz.ai_budgets
     ADD CONSTRAINT ai_budgets_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
+ALTER TABLE ONLY biz.ai_cache
+    ADD CONSTRAINT ai_cache_cache_type_fkey FOREIGN KEY (cache_type) REFERENCES biz.app_types(name);
 ALTER TABLE ONLY biz.ai_cache
     ADD CONSTRAINT ai_cache_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
 ALTER TABLE ONLY biz.ai_cache_sizes
@@ -1162,6 +1278,8 @@ ALTER TABLE ONLY biz.ai_job_turns
     ADD CONSTRAINT ai_job_turns_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
 ALTER TABLE ONLY biz.ai_messages
     ADD CONSTRAINT ai_messages_conversation_id_fkey FOREIGN KEY (conversation_id) REFERENCES biz.ai_conversations(id);
+ALTER TABLE ONLY biz.ai_notices
+    ADD CONSTRAINT ai_notices_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
 ALTER TABLE ONLY biz.ai_refusals
     ADD CONSTRAINT ai_refusals_user_id_fkey FOREIGN KEY (user_id) REFERENCES biz.users(id);
 ALTER TABLE ONLY biz.ai_reply_readers
@@ -1184,8 +1302,6 @@ ALTER TABLE ONLY biz.ai_usage_daily
     ADD CONSTRAINT ai_usage_daily_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
 ALTER TABLE ONLY biz.ai_usage_days
     ADD CONSTRAINT ai_usage_days_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
-ALTER TABLE ONLY biz.ai_usage_details
-    ADD CONSTRAINT ai_usage_details_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
 ALTER TABLE ONLY biz.bot_grants
     ADD CONSTRAINT bot_grants_bot_id_fkey FOREIGN KEY (bot_id) REFERENCES biz.bots(id);
 ALTER TABLE ONLY biz.bot_grants
@@ -1194,6 +1310,18 @@ ALTER TABLE ONLY biz.bots
     ADD CONSTRAINT bots_agent_id_fkey FOREIGN KEY (agent_id) REFERENCES biz.agents(id);
 ALTER TABLE ONLY biz.bots
     ADD CONSTRAINT bots_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
+ALTER TABLE ONLY biz.moderation_words
+    ADD CONSTRAINT moderation_words_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
+ALTER TABLE ONLY biz.notification_channels
+    ADD CONSTRAINT notification_channels_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
+ALTER TABLE ONLY biz.notification_deliveries
+    ADD CONSTRAINT notification_deliveries_channel_id_fkey FOREIGN KEY (channel_id) REFERENCES biz.notification_channels(id) ON DELETE CASCADE;
+ALTER TABLE ONLY biz.notification_deliveries
+    ADD CONSTRAINT notification_deliveries_incident_id_fkey FOREIGN KEY (incident_id) REFERENCES biz.notification_incidents(id) ON DELETE CASCADE;
+ALTER TABLE ONLY biz.notification_deliveries
+    ADD CONSTRAINT notification_deliveries_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
+ALTER TABLE ONLY biz.notification_incidents
+    ADD CONSTRAINT notification_incidents_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
 ALTER TABLE ONLY biz.openers
     ADD CONSTRAINT openers_bot_id_fkey FOREIGN KEY (bot_id) REFERENCES biz.bots(id);
 ALTER TABLE ONLY biz.openers

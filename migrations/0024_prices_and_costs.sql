@@ -6,8 +6,8 @@ create table biz.ai_prices (
     model text not null,
     valid_from date not null,
     up_to_input_tokens bigint[] not null,
-    input_per_million numeric(12, 6)[] not null,
-    output_per_million numeric(12, 6)[] not null,
+    input_per_million bigint[] not null,
+    output_per_million bigint[] not null,
     updated_at timestamptz not null default now(),
     constraint ai_prices_pkey primary key (model, valid_from),
     constraint ai_prices_tiers_whole check (
@@ -15,26 +15,30 @@ create table biz.ai_prices (
         and cardinality(output_per_million) = cardinality(input_per_million))
 );
 comment on table biz.ai_prices is
-    'Prices of models, in yuan per million tokens. The newest price that is not after the day of a '
-    'run applies';
+    'Prices of models. The newest price that is not after the day of a run applies';
 comment on column biz.ai_prices.model is 'As DashScope reports it in usage.models[].model_id';
 comment on column biz.ai_prices.up_to_input_tokens is
     'Upper bounds of the tiers but the last, ascending and inclusive: input tokens of the model in '
     'one run';
-comment on column biz.ai_prices.input_per_million is 'One element for each tier';
-comment on column biz.ai_prices.output_per_million is 'One element for each tier';
+comment on column biz.ai_prices.input_per_million is
+    'In millionths of a yuan per million input tokens. One element for each tier';
+comment on column biz.ai_prices.output_per_million is
+    'In millionths of a yuan per million output tokens. One element for each tier';
 
 alter table biz.ai_run_logs
     add column bot_id uuid,
     add column models jsonb,
+    add column model_costs bigint[],
     add column model_id text,
     add column finish_reason text,
     add column cost bigint;
 comment on column biz.ai_run_logs.bot_id is
     'Bot of the chat or session; null for other runs and in older rows';
 comment on column biz.ai_run_logs.models is
-    'Tokens and cost of each model, most tokens first: a list of model_usage; null while the run is '
+    'Tokens of each model, most tokens first: a list of ModelUsage in Rust; null while the run is '
     'running and in older rows';
+comment on column biz.ai_run_logs.model_costs is
+    'Cost of each element of models, in millionths of a yuan; null if the model has no price';
 comment on column biz.ai_run_logs.model_id is 'The model that used most tokens';
 comment on column biz.ai_run_logs.finish_reason is
     'Why DashScope ended the answer, such as stop; null if it did not end';
@@ -60,8 +64,8 @@ comment on column biz.ai_usage_days.cost is 'Sum of the known costs, in milliont
 -- Nearly every run updates a row. With free space in the page, such an update is heap-only (HOT).
 create table biz.ai_usage_details (
     site_id bigint not null constraint ai_usage_details_site_id_fkey references biz.sites (id),
-    user_id bigint,
     day date not null,
+    user_id bigint,
     bot_id uuid,
     model_id text,
     calls biz.counter not null,
@@ -73,11 +77,10 @@ create table biz.ai_usage_details (
     cost biz.counter not null,
     unpriced_calls biz.counter not null,
     constraint ai_usage_details_key
-        unique nulls not distinct (site_id, user_id, day, bot_id, model_id)
+        unique nulls not distinct (site_id, day, user_id, bot_id, model_id)
 ) with (fillfactor = 50);
-create index ai_usage_details_day_idx on biz.ai_usage_details (site_id, day);
 comment on table biz.ai_usage_details is
-    'Counters by site, user, day, bot and model, updated in the statement that ends a run. The sums '
+    'Counters by site, day, user, bot and model, updated in the statement that ends a run. The sums '
     'over users, bots and models are those of ai_usage_daily since this table exists';
 comment on column biz.ai_usage_details.user_id is
     'Null: runs of jobs; not a foreign key, because the row must outlive its user';
@@ -102,7 +105,3 @@ comment on column biz.ai_budgets.daily_cap is
     'The highest daily_limit that may be set, which only platform admins change; null: any';
 comment on column biz.ai_budgets.monthly_cap is
     'The highest monthly_limit that may be set, which only platform admins change; null: any';
-
--- The price list belongs to no site.
-alter table biz.ai_admin_audit alter column site_id drop not null;
-comment on column biz.ai_admin_audit.site_id is 'Null: a change for all sites';

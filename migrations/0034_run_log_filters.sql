@@ -9,7 +9,7 @@ create index ai_run_logs_error_idx on biz.ai_run_logs
 create index ai_run_logs_member_idx on biz.ai_run_logs
     (site_id, member_id, created_at desc nulls last, id desc nulls last)
     where member_id is not null;
-create index ai_run_logs_user_at_idx on biz.ai_run_logs
+create index ai_run_logs_user_idx on biz.ai_run_logs
     (site_id, user_id, created_at desc nulls last, id desc nulls last)
     where user_id is not null;
 create index ai_run_logs_bot_idx on biz.ai_run_logs

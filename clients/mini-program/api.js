@@ -18,8 +18,11 @@ function createApi(call) {
     messages: (chatId, query) =>
       get(`/chat/${chatId}/messages`, { order: 'desc', page_size: 50, ...query }),
 
-    /** `change`: `title` (1–100 characters), `pinned`. Returns the changed conversation. */
-    change: (chatId, change) => call('PATCH', at(`/chat/${chatId}`), { body: change }),
+    /**
+     * `change`: `title` (1–100 characters), `pinned`. Returns the changed conversation. `PUT` is
+     * the same as `PATCH`, which `wx.request` lacks.
+     */
+    change: (chatId, change) => put(`/chat/${chatId}`, change),
 
     /** Deletes a conversation and its messages. */
     remove: (chatId) =>

@@ -62,12 +62,17 @@ function createChat(options) {
     begin({ kept, messageId: kept.messageId, text: '' }, use);
   }
 
-  /** Replaces the last reply with a new one. `use` may have the callbacks of `send`. */
+  /**
+   * Replaces the last reply with a new one. `use` may have the callbacks of `send`, `sourcePage`
+   * and `pageContext`.
+   */
   function regenerate(chatId, use = {}) {
+    const { sourcePage, pageContext } = use;
     const path = `${PATH}/${chatId}/regenerate`;
     let kept = recall(chatId);
     if (!kept || kept.path !== path) {
-      kept = { at: Date.now(), chatId, path, body: { clientMessageId: newId() } };
+      const body = { sourcePage, pageContext, clientMessageId: newId() };
+      kept = { at: Date.now(), chatId, path, body };
       storage.set(keyOf(chatId), kept);
     }
     begin({ kept, messageId: kept.messageId, text: '' }, use);

@@ -43,17 +43,6 @@ function pageText(sourcePage, { period, area, contextId } = {}) {
   return [PAGES[sourcePage] || sourcePage, contextId, name, areaName].filter(Boolean).join(' · ');
 }
 
-const APPS = {
-  app2_finance: '经营洞察',
-  app2a_finance_area: '区域对比',
-  app3_clue: '消费线索',
-  app4_analysis: '任务分析',
-  app5_tactics: '沟通话术',
-  app6_note_analysis: '备注分析',
-  app7_customer_analysis: '客户分析',
-  app8_clue_consolidated: '线索汇总',
-};
-
 /** The members of a result that are lists, and which members of an entry are title and body. */
 const LISTS = [
   ['insights', 'title', 'body'],
@@ -83,13 +72,14 @@ function sectionsOf(result) {
 
 /** An insight as the template `insight` shows it. */
 function insightView(insight) {
-  const { id, app, state, stale, result, detail, feedback } = insight;
+  const { id, app, title, state, stale, result, detail, feedback } = insight;
   return {
     id,
     app,
     state,
     stale: stale === true,
-    title: APPS[app] || app,
+    // Only an older server sends no title.
+    title: title || app,
     sections: result ? sectionsOf(result) : [],
     detail: detail || '',
     generatedAt: insight.generatedAt,

@@ -38,6 +38,29 @@ for (const kind of KINDS) {
       assert.deepEqual([tokens, end.text], [['好'], '好']);
     });
 
+    test('the callbacks get the label, the reason of the end and the card', async (t) => {
+      const label = '内容由 AI 生成，请核实';
+      const card = { type: 'insight', title: '周末邀约', summary: '稳定客户', data: { insightId: 5, app: 'app7_customer_analysis', target: { type: 'member', id: 1 } } };
+      const labelled = ([id, event, data], more) => [id, event, { ...data, label, ...more }];
+      const { chat } = await setUp(t, kind, {
+        'POST /chat/stream': () => streamed(labelled(start), ['2-1', 'message', { token: '好' }], labelled(done, { finishReason: 'length', referenceCard: card })),
+      });
+      const { starts, done: end } = await ask(chat, 7, '你好');
+      assert.deepEqual([starts[0].label, end.label, end.finishReason], [label, label, 'length']);
+      assert.deepEqual(JSON.parse(JSON.stringify(end.referenceCard)), card);
+    });
+
+    test('a new reply is about the page of its question', async (t) => {
+      const { server, chat } = await setUp(t, kind, {
+        'POST /chat/7/regenerate': () => streamed(start, ['2-1', 'message', { token: '好' }], done),
+      });
+      const { use, ended } = listen();
+      chat.regenerate(7, { ...use, sourcePage: 'customer-detail', pageContext: { contextId: 1 } });
+      await ended;
+      const [{ body }] = server.sent('POST /chat/7/regenerate');
+      assert.deepEqual([body.sourcePage, body.pageContext], ['customer-detail', { contextId: 1 }]);
+    });
+
     test('an edited question is another message than the same text without an edit', async (t) => {
       const { server, chat } = await setUp(t, kind, { 'POST /chat/stream': () => refused(401, 'unauthorized', '请重新登录') });
       const sent = (edits) => ask(chat, 7, '你好').then(() => new Promise((resolve) => chat.send(7, '你好', { edits, onError: resolve })));

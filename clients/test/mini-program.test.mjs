@@ -108,7 +108,7 @@ test('conversations are pinned, renamed and deleted', async (t) => {
   let items = [conversation(7)];
   const { server, phone } = await setUp(t, {
     'GET /chat/history': () => list(items),
-    'PATCH /chat/7': ({ body }) => {
+    'PUT /chat/7': ({ body }) => {
       items = [{ ...items[0], ...body }];
       return items[0];
     },
@@ -130,7 +130,7 @@ test('conversations are pinned, renamed and deleted', async (t) => {
   assert.equal(page.data.items[0].pinned, false);
   await more(1, { content: ' 周报 ' });
   assert.equal(page.data.items[0].title, '周报');
-  assert.deepEqual(server.sent('PATCH /chat/7').map(({ body }) => body), [{ pinned: true }, { pinned: false }, { title: '周报' }]);
+  assert.deepEqual(server.sent('PUT /chat/7').map(({ body }) => body), [{ pinned: true }, { pinned: false }, { title: '周报' }]);
   await more(2, {});
   assert.equal(page.data.hint, '正在回复，请稍后再试');
   await page.tap('more', { id: 7 });
@@ -399,9 +399,11 @@ test('a report is sent once, and shows when it will be answered', async (t) => {
 
 // Insights
 
+const TITLES = { app2_finance: '经营洞察', app2a_finance_area: '区域对比' };
 const insight = (app, state, more) => ({
   id: null,
   app,
+  title: TITLES[app],
   target: { type: 'finance', id: 'this_month:all', period: 'this_month', area: 'all' },
   state,
   stale: false,

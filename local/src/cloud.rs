@@ -15,15 +15,32 @@ use crate::{
 /// As in `template.yaml`: memory of functions that users wait for, or that run many calls at once.
 const MEMORY_MB: u32 = 512;
 /// As in `template.yaml`: memory of background functions that mostly wait for PostgreSQL.
-const SMALL: (u32, [&str; 4]) = (256, ["db-migrate", "prewarm", "sweep", "trigger-dispatch"]);
+const SMALL: (u32, [&str; 5]) = (
+    256,
+    [
+        "db-migrate",
+        "notify",
+        "prewarm",
+        "sweep",
+        "trigger-dispatch",
+    ],
+);
 /// Most processes of one function at once.
 const MAX_INSTANCES: usize = 10;
 /// Variables that the functions get from this process. The template sets the same ones. The
 /// functions also get each app's id.
 const FORWARDED: &[&str] = &[
+    "AI_AGREEMENT_URL",
+    "AI_LABEL",
+    "AI_MODELS",
+    "AI_PROVIDER",
     "CHAT_MAX_STREAMS",
     "CHAT_RATE_PER_MINUTE",
     "CHAT_RESERVED_TOKENS",
+    "COMPLAINT_DAYS",
+    "COMPLAINT_EMAIL",
+    "COMPLAINT_PHONE",
+    "COMPLAINT_URL",
     "CORS_ALLOWED_ORIGINS",
     "DASHSCOPE_API_KEY",
     "DASHSCOPE_BASE_URL",
@@ -49,10 +66,11 @@ const FORWARDED: &[&str] = &[
 ];
 
 /// Name and timeout of each function, as in `template.yaml`.
-pub const FUNCTIONS: [(&str, Duration); 14] = [
+pub const FUNCTIONS: [(&str, Duration); 16] = [
     ("admin-dashboard", Duration::from_secs(29)),
     ("admin-jobs", Duration::from_secs(29)),
     ("admin-runs", Duration::from_secs(300)),
+    ("admin-settings", Duration::from_secs(29)),
     ("cache-invalidate", Duration::from_secs(29)),
     ("chat-history", Duration::from_secs(29)),
     ("chat-messages", Duration::from_secs(150)),
@@ -61,6 +79,7 @@ pub const FUNCTIONS: [(&str, Duration); 14] = [
     ("db-migrate", Duration::from_secs(300)),
     ("insights", Duration::from_secs(29)),
     ("job-worker", Duration::from_secs(900)),
+    ("notify", Duration::from_secs(50)),
     ("prewarm", Duration::from_secs(300)),
     ("sweep", Duration::from_secs(30)),
     ("trigger-dispatch", Duration::from_secs(30)),
@@ -97,9 +116,12 @@ pub fn specs(
 ) -> Vec<FunctionSpec> {
     let mut variables: Vec<(String, String)> = FORWARDED
         .iter()
-        .copied()
+        .map(|name| (*name).to_owned())
         .chain(App::ALL.map(App::variable))
-        .filter_map(|name| Some((name.to_owned(), env.text(name)?.to_owned())))
+        .filter_map(|name| {
+            let value = env.text(&name)?.to_owned();
+            Some((name, value))
+        })
         .collect();
     variables.push((
         "DATABASE_URL".to_owned(),

@@ -15,12 +15,14 @@ use common::{
         replies::{ChatLimits, Replies},
     },
     dashscope::{self, DashScope},
-    governance::{apps::AppIds, auth::JwtSecrets, reports::ReportRules},
+    governance::{apps::AppIds, auth::JwtSecrets, notice::Notice, reports::ReportRules},
     insights::{insight::Insights, jobs::JobLimits},
+    moderation::Moderation,
     platform::{
         db::{self, DatabaseConfig},
         env::Env,
         migrations,
+        public_client::PublicClient,
         sqs::JobQueue,
         telemetry,
     },
@@ -237,7 +239,13 @@ pub fn idle_state() -> Result<gateway::AppState, AnyError> {
     let dashscope = DashScope::new(dashscope::Config::new(secret))?;
     let nothing = Env::from_pairs::<&str, &str>([]);
     let limits = ChatLimits::from_env(&nothing)?;
-    let replies = Replies::new(db.clone(), dashscope, AppIds::default(), limits);
+    let replies = Replies::new(
+        db.clone(),
+        dashscope,
+        AppIds::default(),
+        limits,
+        Moderation::default(),
+    );
     let jobs = JobLimits::reserved_tokens(&nothing)?;
     let insights = Insights::new(db.clone(), AppIds::default(), jobs, JobQueue::none());
     Ok(gateway::AppState {
@@ -247,7 +255,11 @@ pub fn idle_state() -> Result<gateway::AppState, AnyError> {
         insights,
         queue: JobQueue::none(),
         limits: SendLimits::from_env(&nothing)?,
+        moderation: Moderation::default(),
         reports: ReportRules::from_env(&nothing)?,
+        client: PublicClient::default(),
+        ids: AppIds::default(),
+        notice: Notice::from_env(&nothing)?,
         cors: Cors::closed(),
     })
 }

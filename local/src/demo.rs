@@ -17,13 +17,14 @@ pub use bulk::fill;
 const TOKEN_VALID_FOR: Duration = Duration::from_secs(12 * 3600);
 
 /// The demo users: id, site, nickname, role and status.
-const USERS: [(i64, Option<i64>, &str, Role, &str); 9] = [
+const USERS: [(i64, Option<i64>, &str, Role, &str); 10] = [
     (1001, Some(1), "阿杰", Role::Coach, "approved"),
     (1002, Some(1), "小雅", Role::Staff, "approved"),
     (1003, Some(1), "王店长", Role::Manager, "approved"),
     (1004, Some(1), "陈管理", Role::SiteAdmin, "approved"),
     (1005, Some(1), "新来的教练", Role::Coach, "pending"),
     (1006, Some(1), "离职员工", Role::Staff, "disabled"),
+    (1007, Some(1), "周督导", Role::Viewer, "approved"),
     (2001, Some(2), "阿豪", Role::Coach, "approved"),
     (2004, Some(2), "李管理", Role::SiteAdmin, "approved"),
     (9001, None, "平台管理员", Role::Admin, "approved"),

@@ -4,11 +4,14 @@ use axum::{Router, routing::get};
 use common::{
     chat::{messages::SendLimits, replies::Replies},
     governance::{
+        apps::AppIds,
         auth::{Callers, JwtSecrets},
+        notice::Notice,
         reports::ReportRules,
     },
-    insights::insight::Insights,
-    platform::{db::Db, sqs::JobQueue},
+    insights::{insight::Insights, jobs::PrewarmSchedule},
+    moderation::Moderation,
+    platform::{db::Db, public_client::PublicClient, sqs::JobQueue},
     web::{self, Cors},
 };
 use utoipa::openapi::{
@@ -29,8 +32,16 @@ pub struct AppState {
     pub queue: JobQueue,
     /// Limits of messages to a bot.
     pub limits: SendLimits,
+    /// Checks of the messages to a bot.
+    pub moderation: Moderation,
     /// Time limit of answers to reports.
     pub reports: ReportRules,
+    /// Resolves the hosts of notification channels.
+    pub client: PublicClient,
+    /// Application ids of the environment.
+    pub ids: AppIds,
+    /// What is published about the AI.
+    pub notice: Notice,
     pub cors: Cors,
 }
 
@@ -43,7 +54,11 @@ pub fn functions(state: &AppState) -> Vec<(&'static str, OpenApiRouter)> {
         insights,
         queue,
         limits,
+        moderation,
         reports,
+        client,
+        ids,
+        notice,
         cors: _,
     } = state.clone();
     let callers = Callers::new(secrets, db.clone());
@@ -54,11 +69,20 @@ pub fn functions(state: &AppState) -> Vec<(&'static str, OpenApiRouter)> {
         ),
         (
             "admin-jobs",
-            admin_jobs::router(db.clone(), callers.clone(), queue.clone()),
+            admin_jobs::router(
+                db.clone(),
+                callers.clone(),
+                queue.clone(),
+                PrewarmSchedule::default(),
+            ),
         ),
         (
             "admin-runs",
-            admin_runs::router(db.clone(), callers.clone()),
+            admin_runs::router(db.clone(), callers.clone(), notice.label.clone()),
+        ),
+        (
+            "admin-settings",
+            admin_settings::router(db.clone(), callers.clone(), ids, client),
         ),
         (
             "cache-invalidate",
@@ -66,7 +90,7 @@ pub fn functions(state: &AppState) -> Vec<(&'static str, OpenApiRouter)> {
         ),
         (
             "chat-history",
-            chat_history::router(db.clone(), callers.clone(), reports),
+            chat_history::router(db.clone(), callers.clone(), reports, notice.clone()),
         ),
         (
             "chat-messages",
@@ -74,9 +98,12 @@ pub fn functions(state: &AppState) -> Vec<(&'static str, OpenApiRouter)> {
         ),
         (
             "chat-sessions",
-            chat_sessions::router(db, callers.clone(), queue, limits),
+            chat_sessions::router(db, callers.clone(), queue, limits, moderation),
         ),
-        ("chat-stream", chat_stream::router(callers.clone(), replies)),
+        (
+            "chat-stream",
+            chat_stream::router(callers.clone(), replies, notice.label.clone()),
+        ),
         ("insights", insights::router(callers, insights)),
     ]
 }

@@ -7,6 +7,7 @@ pub mod demo;
 pub mod emulator;
 pub mod gateway;
 pub mod postgres;
+pub mod robots;
 pub mod schedules;
 pub mod simulator;
 

@@ -7,6 +7,7 @@ use common::{
     chat::session_replies,
     governance::apps,
     insights::jobs::{self, Connector, JobLimits, Prewarmed, Worker},
+    moderation::Moderation,
     platform::{db::Db, env::Env, sqs::JobQueue},
 };
 use indicatif::{ProgressBar, ProgressStyle};
@@ -68,7 +69,14 @@ async fn prewarm(options: &Options, env: &Env, url: SecretString) -> Result<(), 
     let (dashscope, app_ids) = apps::dashscope_from_env(&env).await?;
     let limits = JobLimits::from_env(&env)?;
     let queue = JobQueue::from_env(&env);
-    let worker = session_replies::worker(db.clone(), dashscope, app_ids, limits, queue);
+    let worker = session_replies::worker(
+        db.clone(),
+        dashscope,
+        app_ids,
+        limits,
+        queue,
+        Moderation::from_env(&env, &db).await?,
+    );
     let waiting = work(&db, &worker).await?;
     console::print_line(if waiting == 0 {
         "all missing insights were generated, except failed ones".to_owned()

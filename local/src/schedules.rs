@@ -10,7 +10,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::emulator::{Emulator, Outcome};
 
-/// Interval of the sweep, as in `template.yaml`.
+/// Interval of sweep and notifications, as in `template.yaml`.
 pub const EVERY_MINUTE: Duration = Duration::from_secs(60);
 /// Interval of the job worker. It replaces the SQS messages that wake the worker for a new job.
 const EVERY_SECOND: Duration = Duration::from_secs(1);
@@ -19,10 +19,12 @@ pub const PREWARM_AT: NaiveTime = NaiveTime::from_hms_opt(5, 30, 0).expect("a ti
 const SHANGHAI: FixedOffset = FixedOffset::east_opt(8 * 3600).expect("an offset");
 
 /// Where the scheduled functions run.
+#[expect(clippy::large_enum_variant, reason = "there is one value per process")]
 pub(crate) enum Workers {
     /// In this process.
     Own {
         sweep: sweep::AppState,
+        notify: notify::AppState,
         prewarm: prewarm::AppState,
         worker: Worker,
     },
@@ -35,6 +37,7 @@ pub(crate) enum Workers {
 pub(crate) async fn drive(workers: Workers) {
     tokio::join!(
         repeat(EVERY_MINUTE, async || workers.sweep().await),
+        repeat(EVERY_MINUTE, async || workers.notify().await),
         repeat(EVERY_SECOND, async || workers.work().await),
         daily(async || workers.prewarm().await),
     );
@@ -84,6 +87,16 @@ impl Workers {
                 sweep::sweep(sweep.clone(), invocation).await.ok();
             }
             Self::Emulated(emulator) => invoke(emulator, "sweep").await,
+        }
+    }
+
+    async fn notify(&self) {
+        match self {
+            Self::Own { notify, .. } => {
+                let invocation = by_schedule(notify::Request::default());
+                notify::notify(notify.clone(), invocation).await.ok();
+            }
+            Self::Emulated(emulator) => invoke(emulator, "notify").await,
         }
     }
 

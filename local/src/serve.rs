@@ -13,6 +13,7 @@ use common::{
     governance::{
         apps::{self, App},
         auth::JwtSecrets,
+        notice::Notice,
         reports::ReportRules,
         runs::Retention,
     },
@@ -20,7 +21,8 @@ use common::{
         insight::Insights,
         jobs::{JobLimits, Worker},
     },
-    platform::{db::Db, env::Env, sqs::JobQueue},
+    moderation::Moderation,
+    platform::{db::Db, env::Env, public_client::PublicClient, sqs::JobQueue},
     web::Cors,
 };
 use secrecy::{ExposeSecret as _, SecretString};
@@ -32,6 +34,7 @@ use crate::{
     console, data_dir, database,
     gateway::{self, AppState},
     postgres,
+    robots::Robots,
     schedules::{self, Workers},
     simulator::{self, Simulator},
 };
@@ -134,15 +137,21 @@ async fn serve(
     let port = listener.local_addr()?.port();
     let db = database::prepare(&url, MAX_CONNECTIONS).await?;
     let (env, simulator) = with_upstream(env).await?;
+    // Notifications reach only these stand-ins, which log them. Real functions have no such client.
+    let robots = Robots::start().await?;
     let (router, workers) = if options.lambda {
         let emulator = cloud::start(&env, &url, secret).await?;
         (cloud::app(&emulator)?, Workers::Emulated(emulator))
     } else {
-        let (state, worker) = build_state(db.clone(), secret, &env).await?;
+        let (state, worker) = build_state(db.clone(), secret, &env, &robots.client).await?;
         let workers = Workers::Own {
             sweep: sweep::AppState {
                 db: db.clone(),
                 retention: Retention::from_env(&env)?,
+            },
+            notify: notify::AppState {
+                db: db.clone(),
+                client: robots.client.clone(),
             },
             prewarm: prewarm::AppState {
                 db: db.clone(),
@@ -165,16 +174,19 @@ async fn build_state(
     db: Db,
     secret: &SecretString,
     env: &Env,
+    client: &PublicClient,
 ) -> Result<(AppState, Worker), AnyError> {
     let secrets = JwtSecrets::new(secret, None)?;
     let (dashscope, app_ids) = apps::dashscope_from_env(env).await?;
     let queue = JobQueue::from_env(env);
+    let moderation = Moderation::from_env(env, &db).await?;
     let worker = session_replies::worker(
         db.clone(),
         dashscope.clone(),
         app_ids.clone(),
         JobLimits::from_env(env)?,
         queue.clone(),
+        moderation.clone(),
     );
     let insights = Insights::new(
         db.clone(),
@@ -182,7 +194,9 @@ async fn build_state(
         JobLimits::reserved_tokens(env)?,
         queue.clone(),
     );
-    let replies = Replies::new(db.clone(), dashscope, app_ids, ChatLimits::from_env(env)?);
+    let limits = ChatLimits::from_env(env)?;
+    let ids = app_ids.clone();
+    let replies = Replies::new(db.clone(), dashscope, ids, limits, moderation.clone());
     let state = AppState {
         db,
         secrets,
@@ -190,7 +204,11 @@ async fn build_state(
         insights,
         queue,
         limits: SendLimits::from_env(env)?,
+        moderation,
         reports: ReportRules::from_env(env)?,
+        client: client.clone(),
+        ids: app_ids,
+        notice: Notice::from_env(env)?,
         cors: Cors::from_env(env)?,
     };
     Ok((state, worker))
@@ -208,7 +226,7 @@ pub(crate) async fn with_upstream(env: &Env) -> Result<(Env, Option<Simulator>),
         .with("DASHSCOPE_BASE_URL", &simulator.base_url());
     let env = App::ALL
         .into_iter()
-        .fold(env, |env, app| env.with(app.variable(), app.name()));
+        .fold(env, |env, app| env.with(&app.variable(), app.name()));
     Ok((env, Some(simulator)))
 }
 

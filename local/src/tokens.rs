@@ -22,7 +22,7 @@ use crate::{
 pub struct Options {
     /// Id of a demo user or of a user in the database.
     user_id: Option<i64>,
-    /// Take a user with this role: `coach`, `staff`, `manager`, `site_admin` or `admin`.
+    /// Take a user with this role: `viewer`, `coach`, `staff`, `manager`, `site_admin` or `admin`.
     #[arg(long, value_parser = parse_role, conflicts_with = "user_id")]
     role: Option<Role>,
     /// Take a user of this site. An admin has no site.

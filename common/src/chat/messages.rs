@@ -172,7 +172,7 @@ pub async fn list(
         select c.user_id as owner, c.message_count as total,
                m.id as "id?", m.seq as "seq?", m.role as "role?", visible_text(m.content, m.blocked_at) as "content?",
                m.blocked_at is not null as "blocked!", m.state as "state?",
-               m.reference_card,
+               case when m.blocked_at is null then m.reference_card end as reference_card,
                case when m.blocked_at is null then m.doc_references end as "references?: Json<Vec<Reference>>", m.created_at as "created_at?",
                (select f.rating::text from biz.ai_feedback f
                 where f.site_id = $1 and f.user_id = $3 and f.subject_type = 'message' and f.subject_id = m.id) as rating

@@ -33,7 +33,9 @@ pub async fn create(
     let id = report.subject.id;
     match report.subject.kind {
         SubjectType::Message => messages::check_owner(&mut tx, caller, id).await?,
-        SubjectType::Insight => results::check_reader(&mut tx, caller, id).await?,
+        SubjectType::Insight => {
+            results::find_readable(&mut tx, caller, id).await?;
+        }
     }
     let created = reports::create(&mut tx, caller, report, rules).await?;
     tx.commit().await?;

@@ -11,7 +11,7 @@ use crate::{
         apps::{App, Application},
         runs::{self, Run, RunEnd},
     },
-    insights::apps::app1_chat::{self, PageFacts, Turn},
+    insights::apps::app1_chat::{self, PageContext, Turn},
     platform::{
         db::{Db, StatementTimeout},
         error::Result,
@@ -59,8 +59,8 @@ pub(super) struct Question<'a> {
     pub role: &'a str,
     pub nickname: &'a str,
     pub content: &'a str,
-    /// The facts of the page on which the question is asked.
-    pub page: Option<PageFacts<'a>>,
+    /// The page on which the question is asked.
+    pub page: Option<PageContext<'a>>,
 }
 
 impl SessionOrHistory {

@@ -5,7 +5,10 @@ mod store;
 use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
-use futures_util::{FutureExt as _, future::BoxFuture};
+use futures_util::{
+    FutureExt as _,
+    future::{self, BoxFuture},
+};
 use tokio::time::Instant;
 
 use self::store::Prepared;
@@ -23,6 +26,7 @@ use crate::{
             StepError, Worker,
         },
     },
+    moderation::{ExchangeVerdicts, Moderation, QuestionCheck},
     platform::{
         clock,
         db::{self, DatabaseConfig, Db},
@@ -32,6 +36,9 @@ use crate::{
         sqs::JobQueue,
     },
 };
+
+/// The code of a blocked message or reply, as in the SQL functions.
+const CONTENT_BLOCKED: &str = "content_blocked";
 
 /// Longest delay of a reply whose run is refused, for example by a budget or an open circuit.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
@@ -43,6 +50,7 @@ pub fn worker(
     app_ids: AppIds,
     limits: JobLimits,
     queue: JobQueue,
+    moderation: Moderation,
 ) -> Worker {
     let context = JobContext {
         db,
@@ -51,7 +59,7 @@ pub fn worker(
         limits,
         queue,
     };
-    Worker::new(context, Arc::new(SessionReplies))
+    Worker::new(context, Arc::new(SessionReplies { moderation }))
 }
 
 /// Builds the worker from the environment.
@@ -64,16 +72,21 @@ pub async fn worker_from_env(env: &Env) -> Result<Worker, ConfigError> {
         Box::pin(DatabaseConfig::from_env(env)),
         Box::pin(apps::dashscope_from_env(env))
     )?;
+    let db = db::connect_lazy(&database)?;
+    let moderation = Box::pin(Moderation::from_env(env, &db)).await?;
     Ok(worker(
-        db::connect_lazy(&database)?,
+        db,
         dashscope,
         app_ids,
         JobLimits::from_env(env)?,
         JobQueue::from_env(env),
+        moderation,
     ))
 }
 
-struct SessionReplies;
+struct SessionReplies {
+    moderation: Moderation,
+}
 
 impl jobs::SessionReplies for SessionReplies {
     fn reply<'a>(
@@ -81,12 +94,17 @@ impl jobs::SessionReplies for SessionReplies {
         context: &'a JobContext,
         job: &'a Job,
     ) -> BoxFuture<'a, Result<SessionReplyOutcome>> {
-        reply(context, job).boxed()
+        reply(context, job, &self.moderation).boxed()
     }
 }
 
-async fn reply(context: &JobContext, job: &Job) -> Result<SessionReplyOutcome> {
-    let error = match ask_bot(context, job).await {
+async fn reply(
+    context: &JobContext,
+    job: &Job,
+    moderation: &Moderation,
+) -> Result<SessionReplyOutcome> {
+    let mut verdicts = None;
+    let error = match ask_bot(context, job, moderation, &mut verdicts).await {
         Ok(()) => return Ok(SessionReplyOutcome::Replied),
         Err(error) => error,
     };
@@ -94,21 +112,51 @@ async fn reply(context: &JobContext, job: &Job) -> Result<SessionReplyOutcome> {
         return Ok(SessionReplyOutcome::Later(error));
     }
     let (code, message) = error.reason().unwrap_or_default();
-    store::give_up(&context.db, job, code, &message).await?;
+    store::give_up(&context.db, job, code, &message, verdicts.as_ref()).await?;
     tracing::warn!(job_id = job.id, error_code = code, "bot reply failed");
     Ok(SessionReplyOutcome::GaveUp)
 }
 
 /// Calls the bot's application once. The answer is stored together with the end of the job.
-async fn ask_bot(context: &JobContext, job: &Job) -> Result<(), StepError> {
+/// Moderation checks the message during the call, and the answer after it.
+async fn ask_bot(
+    context: &JobContext,
+    job: &Job,
+    moderation: &Moderation,
+    verdicts: &mut Option<ExchangeVerdicts>,
+) -> Result<(), StepError> {
     let mut prepared = store::begin(context, job).await?;
     let began = Instant::now();
-    let (answer, mut end, asked) = call_dashscope(context, job, &mut prepared, began).await;
+    let (user_id, message) = (prepared.user_id, prepared.content.clone());
+    let mut question = moderation
+        .check_question(job.site_id, user_id, &message)
+        .await;
+    let ((answer, mut end, asked), ()) = future::join(
+        call_dashscope(context, job, &mut prepared, began),
+        QuestionCheck::finish(&mut question),
+    )
+    .await;
+    let mut guard = moderation.guard(job.site_id, user_id);
+    let mut is_blocked = question.as_ref().is_some_and(QuestionCheck::is_blocked);
+    if let (false, Some(guard), Some(text)) = (is_blocked, &mut guard, &end.response) {
+        is_blocked = guard.blocks(0, text).await;
+    }
+    *verdicts = ExchangeVerdicts::of(question.as_ref(), guard.as_deref());
+    if is_blocked {
+        end.response = None;
+        end.doc_references.clear();
+        end.fail(
+            CONTENT_BLOCKED,
+            "moderation blocked the message or its reply",
+        );
+    }
     end.latency_ms = clock::millis(began.elapsed());
     prepared.before.end_session(&mut end);
     end.prompt_version = Some(app1_chat::PROMPT_VERSION);
-    let circuit =
-        jobs::retry_storing(|| store::finish(&context.db, job, prepared.run, &end)).await?;
+    let circuit = jobs::retry_storing(|| {
+        store::finish(&context.db, job, prepared.run, &end, verdicts.as_ref())
+    })
+    .await?;
     end.report(App::Chat, prepared.run.reserved_tokens, circuit.as_deref());
     tracing::info!(
         job_id = job.id,
@@ -122,6 +170,10 @@ async fn ask_bot(context: &JobContext, job: &Job) -> Result<(), StepError> {
     );
     match (answer, end.error_code) {
         (None, _) => Err(StepError::Lost),
+        _ if is_blocked => {
+            let message = end.error_message.unwrap_or_default();
+            Err(StepError::Permanent(CONTENT_BLOCKED, message))
+        }
         (Some(Err(err)), _) => Err(jobs::step_error(&err)),
         (Some(Ok(_)), None) => Ok(()),
         (Some(Ok(_)), Some(code)) => {

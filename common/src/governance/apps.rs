@@ -2,9 +2,13 @@
 //!
 //! A row of `biz.ai_apps` decides, else the environment. `application_of.sql` reads both.
 
+mod settings;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use serde::Deserialize;
+
+pub use settings::{AppChange, AppSettings, FlowStreamMode, list, set};
 
 use crate::{
     dashscope::{self, Call, CallOptions, DashScope},
@@ -50,19 +54,11 @@ impl App {
         )
     }
 
-    /// The environment variable of the application id.
-    pub const fn variable(self) -> &'static str {
-        match self {
-            Self::Chat => "DASHSCOPE_APP_ID_1_CHAT",
-            Self::Finance => "DASHSCOPE_APP_ID_2_FINANCE",
-            Self::FinanceArea => "DASHSCOPE_APP_ID_2A_FINANCE_AREA",
-            Self::Clue => "DASHSCOPE_APP_ID_3_CLUE",
-            Self::Analysis => "DASHSCOPE_APP_ID_4_ANALYSIS",
-            Self::Tactics => "DASHSCOPE_APP_ID_5_TACTICS",
-            Self::NoteAnalysis => "DASHSCOPE_APP_ID_6_NOTE_ANALYSIS",
-            Self::CustomerAnalysis => "DASHSCOPE_APP_ID_7_CUSTOMER_ANALYSIS",
-            Self::ClueConsolidated => "DASHSCOPE_APP_ID_8_CLUE_CONSOLIDATED",
-        }
+    /// The environment variable of the application id: `DASHSCOPE_APP_ID_2A_FINANCE_AREA` of
+    /// `app2a_finance_area`.
+    pub fn variable(self) -> String {
+        let name = self.name().trim_start_matches("app");
+        format!("DASHSCOPE_APP_ID_{}", name.to_uppercase())
     }
 }
 
@@ -76,7 +72,7 @@ impl AppIds {
     pub fn from_env(env: &Env) -> Self {
         let ids = App::ALL
             .into_iter()
-            .filter_map(|app| Some((app, env.text(app.variable())?.to_owned())));
+            .filter_map(|app| Some((app, env.text(&app.variable())?.to_owned())));
         Self(ids.collect())
     }
 

@@ -26,6 +26,9 @@ words! {
         RetryTriggerJob = "trigger_job.retry",
         CancelTriggerJob = "trigger_job.cancel",
         RunTriggerJobNow = "trigger_job.run_now",
+        RetryTriggerJobs = "trigger_jobs.retry",
+        CancelTriggerJobs = "trigger_jobs.cancel",
+        Prewarm = "prewarm.queue",
         EstimateBatch = "batch.estimate",
         ConfirmBatch = "batch.confirm",
         CancelBatch = "batch.cancel",
@@ -34,7 +37,24 @@ words! {
         UnblockMessage = "message.unblock",
         ResolveReport = "report.resolve",
         SetPrice = "price.set",
+        CreateChannel = "notification_channel.create",
+        SetChannel = "notification_channel.set",
+        DeleteChannel = "notification_channel.delete",
+        TestChannel = "notification_channel.test",
+        ReadRun = "run.read",
+        ExportRuns = "run_logs.export",
+        ExportFeedback = "feedback.export",
         DeleteUserData = "user_data.delete",
+        SetUser = "user.set",
+        SetApp = "app.set",
+        CreateAgent = "agent.create",
+        SetAgent = "agent.set",
+        DeleteAgent = "agent.delete",
+        CreateBot = "bot.create",
+        SetBot = "bot.set",
+        SetOpeners = "openers.set",
+        CreateModerationWord = "moderation_word.create",
+        DeleteModerationWord = "moderation_word.delete",
     }
 }
 
@@ -58,6 +78,29 @@ pub(crate) async fn record(
         details,
     )
     .execute(tx)
+    .with_statement_timeout()
+    .await?;
+    Ok(())
+}
+
+/// Writes that a user exported a list: one row for each site in the table, so that the admin of the
+/// site sees it.
+pub(crate) async fn record_export(
+    db: &Db,
+    action: Action,
+    scope: SiteScope,
+    user_id: i64,
+    details: Value,
+) -> Result<()> {
+    sqlx::query!(
+        "insert into biz.ai_admin_audit (site_id, user_id, action, details)
+         select s.id, $2, $3, $4 from biz.sites s where $1::bigint is null or s.id = $1 order by s.id",
+        scope.site_id(),
+        user_id,
+        action.name(),
+        details,
+    )
+    .execute(db)
     .with_statement_timeout()
     .await?;
     Ok(())

@@ -20,6 +20,7 @@ use crate::platform::{
     words::words,
 };
 
+pub(crate) use admin::Reader;
 pub use admin::{Admin, PlatformAdmin, SITE_ID, SiteScope};
 pub use tokens::{Claims, JwtSecrets, SecretTooShort, sign};
 
@@ -31,6 +32,8 @@ const CACHED_USERS: NonZeroUsize = NonZeroUsize::new(10_000).expect("not zero");
 words! {
     /// The role of a user, as in the column `role`.
     pub enum Role {
+        /// Chats like `staff`, and reads the desk of its site without texts.
+        Viewer = "viewer",
         Coach = "coach",
         Staff = "staff",
         Manager = "manager",

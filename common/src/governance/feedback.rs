@@ -1,7 +1,7 @@
 //! Feedback of users on AI texts: a thumb, reasons and a comment.
 //!
 //! A text is a [`Subject`]: a reply in a chat or a result of an app. The noun of the subject checks
-//! that the user may read it, and then calls [`set`].
+//! that the user may read it, and then calls `set`.
 
 mod list;
 

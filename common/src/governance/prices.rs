@@ -1,5 +1,4 @@
-//! Prices of models, in yuan per million tokens. `costs_of_models.sql` applies them when a run
-//! ends.
+//! Prices of models, in yuan per million tokens. `finish_run.sql` applies them when a run ends.
 
 use std::fmt;
 
@@ -46,14 +45,6 @@ impl Yuan {
             return Err(Error::invalid(field, Reason::OutOfRange(0, most)));
         }
         Ok(Self(amount))
-    }
-
-    /// An amount that a `numeric` column returned as text.
-    fn from_sql(text: &str) -> Result<Self> {
-        let amount = millionths(text);
-        amount
-            .map(Self)
-            .ok_or_else(|| Error::internal("a price is not an amount"))
     }
 
     /// Without zeros at the end, such as `0.0008`.
@@ -167,9 +158,8 @@ impl Price {
         bounds.flatten().collect()
     }
 
-    fn amounts(&self, amount: fn(&Tier) -> Yuan) -> Vec<String> {
-        let amounts = self.tiers.iter().map(amount);
-        amounts.map(|amount| amount.to_string()).collect()
+    fn amounts(&self, amount: fn(&Tier) -> Yuan) -> Vec<i64> {
+        self.tiers.iter().map(|tier| amount(tier).0).collect()
     }
 
     fn details(&self) -> impl Serialize {
@@ -218,28 +208,24 @@ struct Row {
     model: String,
     valid_from: NaiveDate,
     bounds: Vec<i64>,
-    input: Vec<String>,
-    output: Vec<String>,
+    input: Vec<i64>,
+    output: Vec<i64>,
 }
 
-impl TryFrom<Row> for Price {
-    type Error = Error;
-
-    fn try_from(row: Row) -> Result<Self> {
+impl From<Row> for Price {
+    fn from(row: Row) -> Self {
         let bounds = row.bounds.into_iter().map(Some).chain([None]);
-        let prices = row.input.iter().zip(&row.output);
-        let tiers = bounds.zip(prices).map(|(bound, (input, output))| {
-            Ok(Tier {
-                up_to_input_tokens: bound,
-                input_per_million: Yuan::from_sql(input)?,
-                output_per_million: Yuan::from_sql(output)?,
-            })
+        let prices = row.input.into_iter().zip(row.output);
+        let tiers = bounds.zip(prices).map(|(bound, (input, output))| Tier {
+            up_to_input_tokens: bound,
+            input_per_million: Yuan(input),
+            output_per_million: Yuan(output),
         });
-        Ok(Self {
+        Self {
             model: row.model,
             valid_from: row.valid_from,
-            tiers: tiers.collect::<Result<_>>()?,
-        })
+            tiers: tiers.collect(),
+        }
     }
 }
 
@@ -248,23 +234,23 @@ pub async fn list(db: &Db) -> Result<Vec<Price>> {
     let rows = sqlx::query_as!(
         Row,
         r#"
-        select model, valid_from, up_to_input_tokens as bounds, input_per_million::text[] as "input!",
-               output_per_million::text[] as "output!"
+        select model, valid_from, up_to_input_tokens as bounds, input_per_million as input,
+               output_per_million as output
         from biz.ai_prices order by model, valid_from desc
         "#
     )
     .fetch_all(db)
     .with_statement_timeout()
     .await?;
-    rows.into_iter().map(Price::try_from).collect()
+    Ok(rows.into_iter().map(Price::from).collect())
 }
 
 async fn lock(tx: &mut PgConnection, key: &Price) -> Result<Option<Price>> {
     let row = sqlx::query_as!(
         Row,
         r#"
-        select model, valid_from, up_to_input_tokens as bounds, input_per_million::text[] as "input!",
-               output_per_million::text[] as "output!"
+        select model, valid_from, up_to_input_tokens as bounds, input_per_million as input,
+               output_per_million as output
         from biz.ai_prices where model = $1 and valid_from = $2 for update
         "#,
         key.model,
@@ -273,7 +259,7 @@ async fn lock(tx: &mut PgConnection, key: &Price) -> Result<Option<Price>> {
     .fetch_optional(tx)
     .with_statement_timeout()
     .await?;
-    row.map(Price::try_from).transpose()
+    Ok(row.map(Price::from))
 }
 
 /// Sets or removes a price, if `may_replace` accepts the version of the current one, or `None` if
@@ -304,7 +290,7 @@ pub async fn set(
     } else {
         sqlx::query!(
             "insert into biz.ai_prices (model, valid_from, up_to_input_tokens, input_per_million, output_per_million)
-             values ($1, $2, $3, $4::text[]::numeric[], $5::text[]::numeric[])
+             values ($1, $2, $3, $4, $5)
              on conflict on constraint ai_prices_pkey do update set
                  up_to_input_tokens = excluded.up_to_input_tokens, input_per_million = excluded.input_per_million,
                  output_per_million = excluded.output_per_million, updated_at = excluded.updated_at",

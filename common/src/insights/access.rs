@@ -1,10 +1,7 @@
 //! Who may read which results and figures. The same rules apply to insights, to the facts of a page
 //! and to the results in a prompt.
 
-use crate::governance::{
-    apps::App,
-    auth::{Caller, Role},
-};
+use crate::governance::auth::{Caller, Role};
 
 /// What a result or a page is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,23 +30,7 @@ impl Role {
     pub(crate) const fn is_manager(self) -> bool {
         match self {
             Self::Manager | Self::SiteAdmin | Self::Admin => true,
-            Self::Coach | Self::Staff => false,
-        }
-    }
-}
-
-impl App {
-    /// What its results are about.
-    pub(crate) const fn subject(self) -> Subject {
-        match self {
-            Self::Finance | Self::FinanceArea => Subject::Finance,
-            Self::Chat
-            | Self::Clue
-            | Self::Analysis
-            | Self::Tactics
-            | Self::NoteAnalysis
-            | Self::CustomerAnalysis
-            | Self::ClueConsolidated => Subject::Member,
+            Self::Viewer | Self::Coach | Self::Staff => false,
         }
     }
 }

@@ -17,20 +17,14 @@ use crate::{
         audit::{self, Action},
         auth::SiteScope,
     },
+    insights::apps,
     platform::{
         db::{self, Db, SWEEP_LIMIT, StatementTimeout, SweptRows},
         error::{Error, Reason, Result},
+        paging::{self, MAX_COUNTED, Page, PageStart, Paging},
     },
 };
 
-/// Applications whose prompt needs only a member. Each is after the ones whose results it reads.
-const APPS: [App; 5] = [
-    App::Clue,
-    App::ClueConsolidated,
-    App::CustomerAnalysis,
-    App::Analysis,
-    App::Tactics,
-];
 /// Largest number of members in a batch.
 pub const MAX_MEMBERS: usize = 2_000;
 /// How long an estimate can be confirmed.
@@ -60,19 +54,17 @@ impl NewBatch {
         if app_types.is_empty() {
             return Err(Error::invalid("app_types", Reason::Empty));
         }
-        let position = |name: &String| APPS.iter().position(|app| app.name() == name);
-        let mut chosen: Vec<usize> = app_types
-            .iter()
-            .map(|name| position(name).ok_or(Error::invalid("app_types", Reason::Unknown)))
-            .collect::<Result<_>>()?;
-        chosen.sort_unstable();
-        if chosen.is_sorted_by(|a, b| a < b) {
-            check_members(&member_ids)?;
-            let apps = chosen.into_iter().map(|position| APPS[position]).collect();
-            Ok(Self { apps, member_ids })
-        } else {
-            Err(Error::invalid("app_types", Reason::Repeated))
+        let unknown = |name: &String| apps::in_batches().all(|app| app.name() != name);
+        if app_types.iter().any(unknown) {
+            return Err(Error::invalid("app_types", Reason::Unknown));
         }
+        let is_chosen = |app: &App| app_types.iter().any(|name| name == app.name());
+        let apps: Vec<App> = apps::in_batches().filter(is_chosen).collect();
+        if apps.len() < app_types.len() {
+            return Err(Error::invalid("app_types", Reason::Repeated));
+        }
+        check_members(&member_ids)?;
+        Ok(Self { apps, member_ids })
     }
 }
 
@@ -359,12 +351,7 @@ pub async fn find(db: &Db, scope: SiteScope, id: Uuid) -> Result<Batch> {
         select b.id, b.site_id, batch_status(b) as "status!", b.app_types, b.estimated_calls, b.estimated_tokens,
                progress.done as "done!", progress.failed as "failed!", progress.cancelled as "cancelled!",
                b.expires_at, b.confirmed_at, b.created_by, b.created_at
-        from biz.ai_batches b cross join lateral (
-            select coalesce(sum(j.step), 0) as done,
-                   coalesce(sum(cardinality(j.app_chain) - j.step) filter (where j.status = 'failed'), 0) as failed,
-                   coalesce(sum(cardinality(j.app_chain) - j.step) filter (where j.status = 'cancelled'), 0) as cancelled
-            from biz.ai_trigger_jobs j where j.batch_id = b.id and j.site_id = b.site_id
-        ) progress
+        from biz.ai_batches b cross join batch_progress(b) progress
         where b.id = $2 and ($1::bigint is null or b.site_id = $1)
         "#,
         scope.site_id(),
@@ -374,6 +361,80 @@ pub async fn find(db: &Db, scope: SiteScope, id: Uuid) -> Result<Batch> {
     .with_statement_timeout()
     .await?;
     batch.ok_or(Error::NotFound)
+}
+
+/// The sort key of the list: microseconds since 1970, and id.
+pub type BatchKey = (i64, Uuid);
+
+/// The scope of cursors of the list of batches. A cursor is valid only in its own scope.
+pub fn cursor_scope(scope: SiteScope) -> String {
+    format!("batches/{scope:?}")
+}
+
+/// Lists batches, newest first.
+pub async fn list(db: &Db, scope: SiteScope, requested: &Paging<BatchKey>) -> Result<Page<Batch>> {
+    let (offset, before, before_id) = match requested.from {
+        PageStart::Offset(offset) => (offset, None, None),
+        PageStart::Key((micros, id)) => (0, Some(paging::time(micros)), Some(id)),
+    };
+    let rows = sqlx::query!(
+        r#"
+        with sites (id) as materialized (
+            select s.id from biz.sites s where $1::bigint is null or s.id = $1
+        ), counted (total) as (
+            select count_batches($1, $2::bigint + 1)
+        ), page as (
+            select each.id from sites s cross join lateral (
+                select b.id, b.created_at from biz.ai_batches b
+                where b.site_id = s.id
+                  and (b.created_at, b.id) < (coalesce($3, 'infinity'::timestamptz), coalesce($4, '00000000-0000-0000-0000-000000000000'::uuid))
+                order by b.created_at desc, b.id desc limit $5::bigint + $6::bigint
+            ) each
+            order by each.created_at desc, each.id desc limit $5 offset $6
+        )
+        select counted.total as "total!", b.id as "id?", b.site_id as "site_id?", batch_status(b.batch) as status, b.app_types as "app_types?",
+               b.estimated_calls as "estimated_calls?", b.estimated_tokens as "estimated_tokens?",
+               progress.done, progress.failed, progress.cancelled,
+               b.expires_at as "expires_at?", b.confirmed_at, b.created_by as "created_by?", b.created_at as "created_at?"
+        from counted left join (page cross join lateral (select b.*, b as batch from biz.ai_batches b where b.id = page.id limit 1) b) on true
+             left join lateral batch_progress(b.batch) progress on true
+        order by b.created_at desc, b.id desc
+        "#,
+        scope.site_id(),
+        MAX_COUNTED,
+        before,
+        before_id,
+        requested.size + 1,
+        offset,
+    )
+    .fetch_all(db)
+    .with_statement_timeout()
+    .await?;
+    let total = rows.first().map_or(0, |row| row.total);
+    let batches = rows.into_iter().filter_map(|row| {
+        let batch = Batch {
+            id: row.id?,
+            site_id: row.site_id?,
+            status: row.status?,
+            app_types: row.app_types?,
+            estimated_calls: row.estimated_calls?,
+            estimated_tokens: row.estimated_tokens?,
+            done: row.done?,
+            failed: row.failed?,
+            cancelled: row.cancelled?,
+            expires_at: row.expires_at?,
+            confirmed_at: row.confirmed_at,
+            created_by: row.created_by?,
+            created_at: row.created_at?,
+        };
+        Some(((batch.created_at.timestamp_micros(), batch.id), batch))
+    });
+    Ok(Page::counted(
+        total,
+        batches,
+        requested.size,
+        &cursor_scope(scope),
+    ))
 }
 
 /// Result of cancelling a batch.
@@ -503,9 +564,9 @@ mod tests {
 
     #[test]
     fn apps_are_sorted_after_those_whose_results_they_read() {
-        let mut backwards = APPS;
-        backwards.reverse();
-        assert_eq!(parse(&backwards, &[7]).unwrap().apps, APPS);
+        let apps: Vec<App> = apps::in_batches().collect();
+        let backwards: Vec<App> = apps.iter().rev().copied().collect();
+        assert_eq!(parse(&backwards, &[7]).unwrap().apps, apps);
         let two = parse(&[App::Tactics, App::Clue], &[9, 7]).unwrap();
         assert_eq!(two.apps, [App::Clue, App::Tactics]);
         assert_eq!(two.member_ids, [9, 7]);

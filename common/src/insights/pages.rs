@@ -124,17 +124,17 @@ impl PageRequest {
         }
     }
 
-    fn period(&self) -> Period {
+    pub(super) fn period(&self) -> Period {
         let name = self.context["period"].as_str();
         name.and_then(Period::parse).unwrap_or(Period::ThisMonth)
     }
 
-    fn area(&self) -> Option<&str> {
+    pub(super) fn area(&self) -> Option<&str> {
         self.context["area"].as_str().filter(|area| *area != "all")
     }
 
     /// Clients send the id as a number or as text.
-    fn context_id(&self) -> Result<i64> {
+    pub(super) fn context_id(&self) -> Result<i64> {
         let id = &self.context["contextId"];
         let id = id.as_i64().or_else(|| id.as_str()?.parse().ok());
         id.ok_or(Error::NotFound)

@@ -6,6 +6,7 @@
 
 use chrono::{DateTime, Utc};
 use futures_util::FutureExt as _;
+use serde::Serialize;
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 
@@ -15,7 +16,10 @@ use crate::{
         audit::{self, Action},
         auth::{Caller, SiteScope},
     },
-    insights::{access::may_read, facts::Period},
+    insights::{
+        access::{Subject, may_read},
+        facts::Period,
+    },
     platform::{
         db::{self, Db, SWEEP_LIMIT, StatementTimeout, SweptRows},
         error::{Error, Result},
@@ -63,6 +67,14 @@ impl Target {
 }
 
 impl Target {
+    /// Whose figures it shows, for the rules of access.
+    pub(crate) const fn subject(&self) -> Subject {
+        match self {
+            Self::Filter { .. } | Self::Areas(_) => Subject::Finance,
+            Self::Member(_) | Self::Task(_) | Self::Note(_) => Subject::Member,
+        }
+    }
+
     /// Reads the column `target_id` of a result of an application.
     ///
     /// # Errors
@@ -80,6 +92,46 @@ impl Target {
             }),
         };
         target.ok_or_else(|| Error::internal(format!("a result of {} has no target", app.name())))
+    }
+}
+
+/// A target as the API shows it.
+#[derive(Clone, Debug, Serialize)]
+#[expect(missing_docs, reason = "plain data")]
+pub struct TargetView {
+    /// `member`, `task`, `note` or `finance`.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// Id of the member, task or note.
+    pub id: Option<i64>,
+    pub period: Option<&'static str>,
+    /// Area of finance, or `all`. `None` for the comparison of areas.
+    pub area: Option<String>,
+}
+
+impl From<&Target> for TargetView {
+    fn from(target: &Target) -> Self {
+        let about = |kind, id: &i64| Self {
+            kind,
+            id: Some(*id),
+            period: None,
+            area: None,
+        };
+        let finance = |period: &Period, area: Option<&str>| Self {
+            kind: "finance",
+            id: None,
+            period: Some(period.name()),
+            area: area.map(str::to_owned),
+        };
+        match target {
+            Target::Member(id) => about("member", id),
+            Target::Task(id) => about("task", id),
+            Target::Note(id) => about("note", id),
+            Target::Filter { period, area } => {
+                finance(period, Some(area.as_deref().unwrap_or(ALL_AREAS)))
+            }
+            Target::Areas(period) => finance(period, None),
+        }
     }
 }
 
@@ -232,12 +284,10 @@ pub async fn invalidate(
     Ok(i64::try_from(affected).unwrap_or(i64::MAX))
 }
 
-/// The names of the applications with stored results, or only the name of `app`.
+/// The name of `app`, or the names of all applications.
 fn names(app: Option<App>) -> Vec<String> {
-    apps()
-        .filter(|kept| app.is_none_or(|app| app == *kept))
-        .map(|app| app.name().to_owned())
-        .collect()
+    let apps = app.map_or(App::ALL.to_vec(), |app| vec![app]);
+    apps.iter().map(|app| app.name().to_owned()).collect()
 }
 
 /// Ends the leases on such results. Another job may take them immediately.
@@ -309,11 +359,6 @@ words! {
     }
 }
 
-/// The applications whose results are stored.
-pub fn apps() -> impl Iterator<Item = App> {
-    App::ALL.into_iter().filter(|app| app.validity().is_some())
-}
-
 /// Filter of a list of results.
 #[derive(Clone, Debug)]
 #[expect(missing_docs, reason = "plain data")]
@@ -339,15 +384,31 @@ impl ResultQuery {
     }
 }
 
-/// Checks that the caller's role may read a result, and keeps the result from being deleted until
-/// the transaction ends.
+/// A result on which the caller gives feedback or makes a report.
+#[derive(Debug)]
+pub(crate) struct ReadableResult {
+    pub app: App,
+    pub prompt_version: Option<String>,
+    /// The run that made it.
+    pub run_id: Option<i64>,
+}
+
+/// Finds a result that the caller's role may read, and keeps it from being deleted until the
+/// transaction ends.
 ///
 /// # Errors
 /// [`Error::NotFound`], also for a result of another site. [`Error::Forbidden`] for figures of the
 /// site, which only managers may read.
-pub(crate) async fn check_reader(tx: &mut PgConnection, caller: &Caller, id: i64) -> Result<()> {
-    let app = sqlx::query_scalar!(
-        r#"select cache_type::text as "app!" from biz.ai_cache where id = $2 and site_id = $1 for key share"#,
+pub(crate) async fn find_readable(
+    tx: &mut PgConnection,
+    caller: &Caller,
+    id: i64,
+) -> Result<ReadableResult> {
+    let row = sqlx::query!(
+        r#"
+        select cache_type::text as "app!", target_id, prompt_version, run_id from biz.ai_cache
+        where id = $2 and site_id = $1 and result_json is not null for key share
+        "#,
         caller.site_id,
         id,
     )
@@ -355,12 +416,15 @@ pub(crate) async fn check_reader(tx: &mut PgConnection, caller: &Caller, id: i64
     .with_statement_timeout()
     .await?
     .ok_or(Error::NotFound)?;
-    let app = App::from_sql(&app, "biz.ai_cache")?;
-    if may_read(caller, app.subject()) {
-        Ok(())
-    } else {
-        Err(Error::Forbidden)
+    let app = App::from_sql(&row.app, "biz.ai_cache")?;
+    if !may_read(caller, Target::parse(app, &row.target_id)?.subject()) {
+        return Err(Error::Forbidden);
     }
+    Ok(ReadableResult {
+        app,
+        prompt_version: row.prompt_version,
+        run_id: row.run_id,
+    })
 }
 
 /// A result in the list for admins.

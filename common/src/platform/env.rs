@@ -15,18 +15,17 @@
 //! | `DASHSCOPE_WORKSPACE` | a workspace other than the default | none |
 //! | `DASHSCOPE_FIRST_TOKEN_SECONDS` | seconds until the first text of a stream, at most 600 | 60 |
 //! | `DASHSCOPE_MAX_ANSWER_BYTES` | longest text of an answer, in bytes | 2097152 |
-//! | `DASHSCOPE_APP_ID_1_CHAT` | app1; without it the chat reports that it is unavailable | none |
-//! | `DASHSCOPE_APP_ID_2_FINANCE` | app2; without its id an app is off, also below | none |
-//! | `DASHSCOPE_APP_ID_2A_FINANCE_AREA` | app2a | none |
-//! | `DASHSCOPE_APP_ID_3_CLUE` | app3 | none |
-//! | `DASHSCOPE_APP_ID_4_ANALYSIS` | app4 | none |
-//! | `DASHSCOPE_APP_ID_5_TACTICS` | app5 | none |
-//! | `DASHSCOPE_APP_ID_6_NOTE_ANALYSIS` | app6 | none |
-//! | `DASHSCOPE_APP_ID_7_CUSTOMER_ANALYSIS` | app7 | none |
-//! | `DASHSCOPE_APP_ID_8_CLUE_CONSOLIDATED` | app8 | none |
+//! | `DASHSCOPE_APP_ID_…` | id of the application of an app; without it, the app is off | none |
 //! | `CHAT_RATE_PER_MINUTE` | messages per user and minute, to the chat and to bots | 20 |
 //! | `CHAT_MAX_STREAMS` | replies in progress per user | 2 |
 //! | `CHAT_RESERVED_TOKENS` | tokens reserved from the budget per message | 2000 |
+//! | `MODERATION` | chat; `none`, or a list of `words`, `wechat` and `http` | `none` |
+//! | `MODERATION_ON_TIMEOUT` | `allow` or `block`: a text without a verdict | `allow` |
+//! | `MODERATION_HTTP_URL` | the operator's moderation service | required for `http` |
+//! | `MODERATION_HTTP_SECRET` or `…_ARN` | signs requests to it | required for `http` |
+//! | `WECHAT_APP_ID` | the mini-program | required for `wechat` |
+//! | `WECHAT_APP_SECRET` or `…_ARN` | the mini-program's AppSecret | required for `wechat` |
+//! | `WECHAT_BASE_URL` | address of WeChat, for tests | `https://api.weixin.qq.com` |
 //! | `JOB_QUEUE_URL` | SQS queue that wakes the job worker; without it, the schedule does | none |
 //! | `JOB_CONCURRENCY` | concurrent app calls of a worker | 8 |
 //! | `JOB_RESERVED_TOKENS` | tokens reserved from the budget per call of a job | 2000 |

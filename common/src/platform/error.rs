@@ -59,6 +59,12 @@ pub enum Error {
     /// The state of the object does not allow this.
     #[error("conflict: {0}")]
     Conflict(&'static str),
+    /// Another number of objects matches than the caller expected.
+    #[error("{matching} objects match")]
+    OtherNumber {
+        /// The actual number.
+        matching: i64,
+    },
     /// The client changes another version of the object than the stored one.
     #[error("outdated")]
     Outdated,
@@ -74,6 +80,9 @@ pub enum Error {
         /// Seconds.
         retry_after: i32,
     },
+    /// The text contains a word that is blocked.
+    #[error("content blocked")]
+    ContentBlocked,
     /// The site's token budget is used up.
     #[error("budget exceeded")]
     BudgetExceeded {
@@ -151,6 +160,12 @@ pub enum Reason {
     NoAgent,
     /// Not a message of this session.
     NotOfThisSession,
+    /// Not HTTPS, or with a port or credentials.
+    NotHttps,
+    /// Another host than those of the service.
+    NotOfService,
+    /// Not an address of the public internet, or a name that cannot be resolved.
+    NotPublic,
     /// The session is closed.
     Closed,
     /// The session is paused.

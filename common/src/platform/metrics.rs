@@ -37,6 +37,10 @@ pub(crate) const NAMESPACE: &str = "Parlor";
 /// The fields that become dimensions.
 const DIMENSIONS: [&str; 2] = ["app", "what"];
 
+/// Metrics that CloudWatch also counts without dimensions, for an alarm on all apps together. An
+/// alarm can neither search for apps nor list more than ten.
+const TOTALS: [&str; 1] = ["UpstreamErrors"];
+
 /// The `code` of an upstream answer without text.
 pub(crate) const EMPTY: &str = "empty";
 
@@ -47,8 +51,8 @@ pub(crate) fn first_token(app: &str, took_ms: i64) {
     );
 }
 
-/// One call of an app: `UpstreamLatency` by `app`, and `UpstreamErrors` if DashScope failed. The
-/// log line has the `code` of the failure.
+/// One call of an app: `UpstreamLatency` by `app`, and `UpstreamErrors` by `app` and in total if
+/// DashScope failed. The log line has the `code` of the failure.
 pub(crate) fn upstream(app: &str, took: Duration, failure: Option<&str>) {
     tracing::info!(
         target: TARGET, metric = "UpstreamLatency", unit = "Milliseconds", value = clock::millis(took), app
@@ -83,6 +87,12 @@ pub fn swept(what: &str, count: u64) {
     if count > 0 {
         tracing::info!(target: TARGET, metric = "Swept", unit = "Count", value = count, what, "swept");
     }
+}
+
+/// `ModerationBlocked`, `ModerationFailed` or `ModerationSkipped` by `what`: a check of moderation
+/// that blocked a text, gave no verdict, or could not check the user.
+pub(crate) fn moderation(name: &str, what: &str) {
+    tracing::info!(target: TARGET, metric = name, unit = "Count", value = 1_u64, what);
 }
 
 /// Current values over all sites, for alarms.
@@ -150,7 +160,10 @@ impl Fields {
         let value = self.0.remove("value");
         let metric = self.0.remove("metric").unwrap_or_default();
         let dimensions = DIMENSIONS.map(|name| self.0.contains_key(name).then_some(name));
-        let dimensions: Vec<_> = dimensions.into_iter().flatten().collect();
+        let mut sets: Vec<Vec<_>> = vec![dimensions.into_iter().flatten().collect()];
+        if metric.as_str().is_some_and(|name| TOTALS.contains(&name)) {
+            sets.push(Vec::new());
+        }
         let mut line = self.0;
         if let (Some(name), Some(value)) = (metric.as_str(), value) {
             line.insert(name.to_owned(), value);
@@ -161,7 +174,7 @@ impl Fields {
                 "Timestamp": timestamp,
                 "CloudWatchMetrics": [{
                     "Namespace": namespace,
-                    "Dimensions": [dimensions],
+                    "Dimensions": sets,
                     "Metrics": [{ "Name": metric, "Unit": unit }],
                 }],
             }),
@@ -243,7 +256,7 @@ mod tests {
         json!({
             "CloudWatchMetrics": [{
                 "Namespace": "Parlor/test",
-                "Dimensions": [dimensions],
+                "Dimensions": dimensions,
                 "Metrics": [{ "Name": name, "Unit": unit }],
             }],
         })
@@ -254,7 +267,7 @@ mod tests {
         assert_eq!(
             lines(|| circuit("app1_chat", Some("opened"))),
             [json!({
-                "_aws": embedded("CircuitOpened", "Count", &json!(["app"])),
+                "_aws": embedded("CircuitOpened", "Count", &json!([["app"]])),
                 "app": "app1_chat",
                 "CircuitOpened": 1,
                 "message": "circuit opened",
@@ -270,12 +283,12 @@ mod tests {
             failed,
             [
                 json!({
-                    "_aws": embedded("UpstreamLatency", "Milliseconds", &json!(["app"])),
+                    "_aws": embedded("UpstreamLatency", "Milliseconds", &json!([["app"]])),
                     "app": "app3_clue",
                     "UpstreamLatency": 7,
                 }),
                 json!({
-                    "_aws": embedded("UpstreamErrors", "Count", &json!(["app"])),
+                    "_aws": embedded("UpstreamErrors", "Count", &json!([["app"], []])),
                     "app": "app3_clue",
                     "code": "throttled",
                     "UpstreamErrors": 1,
@@ -296,7 +309,7 @@ mod tests {
             budget_used: 12.5,
             site_id: Some(7),
         };
-        let none = json!([]);
+        let none = json!([[]]);
         assert_eq!(
             lines(|| gauges(&idle)),
             [

@@ -12,6 +12,7 @@ pub mod http_client;
 pub mod metrics;
 pub mod migrations;
 pub mod paging;
+pub mod public_client;
 pub mod request_context;
 pub mod secrets;
 pub mod sqs;

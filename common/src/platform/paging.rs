@@ -74,13 +74,16 @@ impl Start {
             },
             PageStart::Key((micros, id)) => Self {
                 offset: 0,
-                before: Some(
-                    DateTime::from_timestamp_micros(micros.clamp(0, YEAR_9999)).unwrap_or_default(),
-                ),
+                before: Some(time(micros)),
                 before_id: Some(id),
             },
         }
     }
+}
+
+/// The time of a key, in microseconds since 1970. A time out of range is clamped.
+pub fn time(micros: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp_micros(micros.clamp(0, YEAR_9999)).unwrap_or_default()
 }
 
 /// Cuts `fetched` to one page, and returns the cursor of the next page if there is one.
@@ -112,6 +115,16 @@ pub struct Page<T> {
 }
 
 impl<T> Page<T> {
+    /// The same page with other items.
+    pub fn map<R>(self, change: impl FnMut(T) -> R) -> Page<R> {
+        Page {
+            items: self.items.into_iter().map(change).collect(),
+            total: self.total,
+            total_is_estimate: self.total_is_estimate,
+            next_cursor: self.next_cursor,
+        }
+    }
+
     /// Builds a page with [`page`]. `total` was counted up to `MAX_COUNTED + 1`.
     pub fn counted<K: Serialize>(
         total: i64,

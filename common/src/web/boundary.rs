@@ -15,7 +15,10 @@ use http::{HeaderName, HeaderValue};
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
-use super::error_response::ErrorFormat;
+use super::{
+    error_response::ErrorFormat,
+    viewer::{HiddenTexts, without_texts},
+};
 use crate::platform::{
     clock,
     error::Error,
@@ -61,6 +64,8 @@ pub async fn boundary(mut request: Request, next: Next) -> Response {
         .remove::<RequestId>()
         .unwrap_or_else(|| RequestId(clock::request_id().into()));
     request.extensions_mut().insert(id.clone());
+    let texts = HiddenTexts::default();
+    request.extensions_mut().insert(texts.clone());
     let trace = request.extensions_mut().remove::<Trace>();
     let trace = trace.or_else(|| Trace::of(request.headers()));
     let origin = RequestContext::new(&id.0, trace);
@@ -84,6 +89,11 @@ pub async fn boundary(mut request: Request, next: Next) -> Response {
         .instrument(span.clone())
         .await;
     let mut response = outcome.unwrap_or_else(|_| Error::internal("panicked").into_response());
+    if texts.are_hidden() {
+        response = without_texts(response)
+            .await
+            .unwrap_or_else(Error::into_response);
+    }
 
     let _entered = span.enter();
     let error = response.extensions_mut().remove::<Arc<Error>>();

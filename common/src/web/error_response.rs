@@ -74,6 +74,9 @@ impl ErrorFormat {
                     json!(message_id),
                 );
             }
+            Error::OtherNumber { matching } => {
+                body.insert("matching".into(), json!(matching));
+            }
             _ => {}
         }
         let retry_after = retry_after(error);
@@ -125,12 +128,13 @@ impl ErrorFormat {
             Error::Invalid { .. } | Error::KeyReused => {
                 (StatusCode::UNPROCESSABLE_ENTITY, "invalid_request")
             }
+            Error::ContentBlocked => (StatusCode::UNPROCESSABLE_ENTITY, "content_blocked"),
             Error::PayloadTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large"),
             Error::UnsupportedMediaType => {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type")
             }
             Error::Busy { .. } => (StatusCode::CONFLICT, "busy"),
-            Error::Conflict(_) => (StatusCode::CONFLICT, "conflict"),
+            Error::Conflict(_) | Error::OtherNumber { .. } => (StatusCode::CONFLICT, "conflict"),
             Error::Outdated => (StatusCode::PRECONDITION_FAILED, "conflict"),
             Error::Gone => (StatusCode::GONE, "gone"),
             Error::RateLimited { .. } => (StatusCode::TOO_MANY_REQUESTS, "rate_limited"),
@@ -156,7 +160,7 @@ fn retry_after(error: &Error) -> Option<i32> {
     }
 }
 
-/// What users read if DashScope blocked their question, or its reply.
+/// What users read if their question or its reply was blocked.
 pub const CONTENT_BLOCKED: &str = "内容未通过安全检查，请换个说法";
 
 fn chinese(error: &Error) -> String {
@@ -170,10 +174,12 @@ fn chinese(error: &Error) -> String {
         Error::MethodNotAllowed => "不支持的请求方法".into(),
         Error::InvalidJson => "请求内容不是有效的 JSON".into(),
         Error::Invalid { field, reason } => invalid_in_chinese(field, *reason),
+        Error::ContentBlocked => CONTENT_BLOCKED.into(),
         Error::PayloadTooLarge => "请求内容过大".into(),
         Error::UnsupportedMediaType => "请求内容必须是 JSON".into(),
         Error::Busy { .. } => "上一条回复还在生成，请稍候".into(),
         Error::Conflict(_) => "当前状态不允许此操作".into(),
+        Error::OtherNumber { matching } => format!("符合条件的有 {matching} 条，与预期不符"),
         Error::Outdated => "内容已被他人修改，请刷新后重试".into(),
         Error::Gone => "已过期，请重新操作".into(),
         Error::KeyReused => "幂等键已用于其他内容".into(),
@@ -213,6 +219,10 @@ fn invalid_in_chinese(field: &str, reason: Reason) -> String {
         Reason::NotABot => "该会话不是与机器人的会话".into(),
         Reason::NoAgent => "该机器人没有可用的应用".into(),
         Reason::NotOfThisSession => format!("参数 {field} 不是本会话的消息"),
+        Reason::NotHttps => format!("参数 {field} 必须是 https 地址，不能带端口、账号或密码"),
+        Reason::NotOfService => format!("参数 {field} 必须是该服务的官方地址"),
+        // One text for all, so that a test of a channel is no port scanner.
+        Reason::NotPublic => format!("参数 {field} 不是公网地址，或域名无法解析"),
         Reason::Closed => "会话已关闭".into(),
         Reason::Paused => "会话已暂停".into(),
         Reason::NotAnAmount => format!("参数 {field} 必须是非负小数，最多 6 位小数"),
@@ -231,10 +241,12 @@ fn english(error: &Error) -> String {
         Error::MethodNotAllowed => "Method not allowed".into(),
         Error::InvalidJson => "Body is not valid JSON".into(),
         Error::Invalid { field, reason } => invalid_in_english(field, *reason),
+        Error::ContentBlocked => "The content is not allowed. Please rephrase it".into(),
         Error::PayloadTooLarge => "Body is too large".into(),
         Error::UnsupportedMediaType => "Body must be JSON".into(),
         Error::Busy { .. } => "A reply is in progress".into(),
         Error::Conflict(what) => (*what).into(),
+        Error::OtherNumber { matching } => format!("{matching} objects match"),
         Error::Outdated => "The stored version is another one".into(),
         Error::Gone => "Gone".into(),
         Error::KeyReused => "Idempotency-Key was used with another body".into(),
@@ -272,6 +284,9 @@ fn invalid_in_english(field: &str, reason: Reason) -> String {
         Reason::NotABot => "Not a conversation with a bot".into(),
         Reason::NoAgent => "The bot has no agent".into(),
         Reason::NotOfThisSession => format!("{field} is not a message of this session"),
+        Reason::NotHttps => format!("{field} must be https, without port and credentials"),
+        Reason::NotOfService => format!("{field} must be an official address of the service"),
+        Reason::NotPublic => format!("{field} is not public, or its host cannot be resolved"),
         Reason::Closed => "Session is closed".into(),
         Reason::Paused => "Session is paused".into(),
         Reason::NotAnAmount => format!("{field} must be a decimal number with at most 6 decimals"),

@@ -7,8 +7,9 @@ use http::{
 };
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
+use utoipa::ToSchema;
 
-use super::HeaderText;
+use super::{HeaderText, Json};
 use crate::platform::error::{Error, Result};
 
 /// Renders JSON with a strong `ETag`, or 304 if the client has this version. Clients must ask each
@@ -37,6 +38,36 @@ pub fn json_with_etag(body: &impl Serialize, headers: &HeaderText) -> Result<Res
     })
 }
 
+/// An item of a list with its version, for `If-Match`.
+#[derive(Serialize, ToSchema)]
+pub struct Versioned<T> {
+    #[serde(flatten)]
+    item: T,
+    /// As in the header `ETag`.
+    etag: String,
+}
+
+impl<T: Serialize> Versioned<T> {
+    /// Adds the version.
+    pub fn new(item: T) -> Self {
+        let etag = format!("\"{}\"", version_of(&item));
+        Self { item, etag }
+    }
+}
+
+/// The version of an object. It differs if any member differs.
+fn version_of(object: &impl Serialize) -> String {
+    // Writing plain data to a Vec cannot fail.
+    let json = serde_json::to_vec(object).unwrap_or_default();
+    format!("{:x}", Sha256::digest(json))
+}
+
+/// Renders an object that was changed or created, with its version as `ETag`.
+pub fn json_with_version(object: &impl Serialize) -> Response {
+    let etag = format!("\"{}\"", version_of(object));
+    ([(ETAG, etag)], Json(object)).into_response()
+}
+
 /// The header `If-Match` of a request that changes an object.
 #[derive(Debug)]
 pub struct IfMatch(Option<Vec<u8>>);
@@ -46,6 +77,11 @@ impl IfMatch {
     /// [`Error::Invalid`] if the header occurs twice.
     pub fn of(headers: &HeaderText) -> Result<Self> {
         Ok(Self(headers.once("if-match")?.map(<[u8]>::to_vec)))
+    }
+
+    /// True if the client may replace this stored object. Without the header, it may.
+    pub fn allows_object(&self, stored: &impl Serialize) -> bool {
+        self.0.is_none() || self.allows(Some(&version_of(stored)))
     }
 
     /// True if the client may replace the stored version. `None`: nothing is stored.

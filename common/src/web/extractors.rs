@@ -3,9 +3,11 @@
 use axum::extract::{FromRef, FromRequestParts};
 use http::{header::AUTHORIZATION, request::Parts};
 
-use super::QueryText;
+use super::{QueryText, viewer::HiddenTexts};
 use crate::{
-    governance::auth::{Admin, Caller, Callers, PlatformAdmin, SITE_ID, SiteScope, User},
+    governance::auth::{
+        Admin, Caller, Callers, PlatformAdmin, Reader, Role, SITE_ID, SiteScope, User,
+    },
     platform::error::{Error, Result},
 };
 
@@ -16,6 +18,14 @@ impl Admin {
     /// As [`Admin::site`], and [`Error::Invalid`] if `site_id` is not a positive integer.
     pub fn site_in(&self, query: &QueryText) -> Result<i64> {
         self.site(site_id(query)?)
+    }
+
+    /// The site of a request with a body: from the body, or else from the query.
+    ///
+    /// # Errors
+    /// As [`Admin::site_in`].
+    pub fn site_of(&self, body: Option<i64>, query: &QueryText) -> Result<i64> {
+        self.site(body.or(site_id(query)?))
     }
 }
 
@@ -105,9 +115,76 @@ where
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
-        let admin = Admin::from_request_parts(parts, state).await?;
+        let (reader, _) = reader(parts, state).await?;
         let Ok(query) = QueryText::from_request_parts(parts, state).await;
-        admin.scope(site_id(&query)?)
+        reader.scope(site_id(&query)?)
+    }
+}
+
+/// An admin, or a viewer of a site, who may read like an admin. The response to a viewer gets no
+/// texts.
+async fn reader<S>(parts: &Parts, state: &S) -> Result<(Reader, Texts)>
+where
+    Callers: FromRef<S>,
+{
+    let user = identified(parts, state).await?;
+    let reader = Reader::of(&user)?;
+    if let Some(site_id) = user.site_id {
+        tracing::Span::current().record("site_id", site_id);
+    }
+    let are_hidden = user.role == Role::Viewer;
+    if are_hidden {
+        let hidden = parts.extensions.get::<HiddenTexts>();
+        hidden.ok_or(Error::internal("no boundary"))?.hide();
+    }
+    let user_id = user.id;
+    Ok((
+        reader,
+        Texts {
+            user_id,
+            are_hidden,
+        },
+    ))
+}
+
+/// Whether the caller sees prompts, answers and other texts, for tables and for the audit log. JSON
+/// responses to a viewer lose their texts without it.
+#[derive(Clone, Copy, Debug)]
+pub struct Texts {
+    /// The reader, for the audit log.
+    pub user_id: i64,
+    are_hidden: bool,
+}
+
+impl Texts {
+    /// True for a viewer.
+    pub const fn are_hidden(self) -> bool {
+        self.are_hidden
+    }
+
+    /// The user, if it sees texts.
+    pub fn seen_by(self) -> Option<i64> {
+        (!self.are_hidden).then_some(self.user_id)
+    }
+
+    /// Requires that the caller sees texts.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`] for a viewer.
+    pub fn require(self) -> Result<()> {
+        self.seen_by().map(drop).ok_or(Error::Forbidden)
+    }
+}
+
+impl<S> FromRequestParts<S> for Texts
+where
+    S: Send + Sync,
+    Callers: FromRef<S>,
+{
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
+        Ok(reader(parts, state).await?.1)
     }
 }
 

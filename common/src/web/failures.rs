@@ -50,6 +50,8 @@ pub struct AdminProblem {
     request_id: String,
     /// The invalid field.
     field: Option<String>,
+    /// The number of jobs that match, if it is not the expected one.
+    matching: Option<i64>,
     /// Seconds to wait before a retry.
     retry_after: Option<i32>,
 }

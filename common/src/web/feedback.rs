@@ -58,3 +58,10 @@ impl From<Option<Feedback>> for GivenFeedback {
         }
     }
 }
+
+/// The caller's rating of an AI text, in a list.
+#[derive(Serialize, ToSchema)]
+pub struct GivenRating {
+    /// `up` or `down`.
+    pub rating: String,
+}

@@ -2,7 +2,7 @@
 
 mod accept;
 mod admin_lists;
-mod ai_label;
+mod app_words;
 mod boundary;
 mod cors;
 mod error_response;
@@ -14,19 +14,21 @@ mod json;
 mod paging;
 mod query;
 mod references;
+mod viewer;
 
 pub use accept::ListFormat;
 pub use admin_lists::alert_group;
-pub use ai_label::AI_LABEL;
+pub use app_words::{AnyApp, AppInBatches, AppWithResults};
 pub use boundary::{Deadline, RequestId, boundary, method_not_allowed, not_found};
 pub use cors::{Cors, hide_rules};
 pub use error_response::{CONTENT_BLOCKED, ErrorFormat};
-pub use etag::{IfMatch, json_with_etag};
+pub use etag::{IfMatch, Versioned, json_with_etag, json_with_version};
+pub use extractors::Texts;
 pub use failures::{
     AdminProblem, BodyFailures, ErrorBody, Failures, ItemFailures, Problem, QueryFailures,
     SessionProblem, error_schemas,
 };
-pub use feedback::{FeedbackBody, GivenFeedback};
+pub use feedback::{FeedbackBody, GivenFeedback, GivenRating};
 pub use json::{Json, given};
 pub use paging::AdminPage;
 pub use query::{HeaderText, PathText, QueryText, uuid};

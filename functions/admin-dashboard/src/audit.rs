@@ -23,15 +23,12 @@ const PAGE_SIZE: i64 = 20;
 #[schema(as = AuditEntry)]
 pub(crate) struct EntryView {
     id: i64,
-    /// Null: a change for all sites.
+    /// Null for a change for all sites, which only platform admins see.
     #[schema(required)]
     site_id: Option<i64>,
     /// The admin.
     user_id: i64,
-    /// `budget.set`, `runtime_context.set`, `alert.acknowledge`, `alert.ignore`,
-    /// `trigger_job.create`, `trigger_job.retry`, `trigger_job.cancel`, `trigger_job.run_now`,
-    /// `batch.estimate`, `batch.confirm`, `batch.cancel`, `cache.invalidate`, `message.block`,
-    /// `message.unblock`, `report.resolve`, `user_data.delete` or `price.set`.
+    /// What the admin did: a noun and a verb, such as `budget.set` or `message.block`.
     action: String,
     /// Id of the changed object, such as a run or a message, if the action has one.
     #[schema(required)]

@@ -10,7 +10,7 @@ use common::{
         usage::{self, DayOfApp, LatencyQuery},
     },
     platform::{dates::DateRange, db::Db},
-    web::{AdminProblem, ItemFailures, Json, QueryText},
+    web::{AdminProblem, AnyApp, ItemFailures, Json, QueryText},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -70,7 +70,7 @@ impl From<DayOfApp> for LatencyItem {
     get, path = "/api/admin/ai/latency", tag = "admin", security(("bearer" = [])),
     params(
         ("site_id" = Option<i64>, Query, description = "Default: all sites of the admin together", minimum = 1),
-        ("app_type" = Option<String>, Query, description = "`app1_chat` to `app8_clue_consolidated`. Default: all apps that had a call in the range"),
+        ("app_type" = inline(Option<AnyApp>), Query, description = "Default: all apps that had a call in the range"),
         ("date_from" = Option<String>, Query, description = "First day (`YYYY-MM-DD` in the site's time zone) or an RFC 3339 instant of it. Default: six days before the last day"),
         ("date_to" = Option<String>, Query, description = "Last day (`YYYY-MM-DD` in the site's time zone) or an RFC 3339 instant of it. Default: today. At most 400 days"),
     ),

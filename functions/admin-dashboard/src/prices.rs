@@ -9,7 +9,7 @@ use chrono::NaiveDate;
 use common::{
     Result,
     governance::{
-        auth::{Admin, PlatformAdmin},
+        auth::{PlatformAdmin, SiteScope},
         prices::{self, NewTier, Price, Tier},
     },
     platform::db::Db,
@@ -80,7 +80,7 @@ impl From<&Tier> for TierView {
         Failures<AdminProblem>,
     ),
 )]
-pub(crate) async fn list_prices(State(db): State<Db>, _admin: Admin) -> Result<Json<Prices>> {
+pub(crate) async fn list_prices(State(db): State<Db>, _scope: SiteScope) -> Result<Json<Prices>> {
     let found = prices::list(&db).await?;
     Ok(Json(Prices {
         items: found.iter().map(PriceView::from).collect(),

@@ -6,23 +6,26 @@ use common::{
     Error, Result,
     governance::auth::{Admin, SiteScope},
     insights::batches::{self, Batch, Estimate, NewBatch},
-    platform::{db::Db, error::Reason, sqs::JobQueue},
-    web::{AdminProblem, BodyFailures, ItemFailures, Json, PathText, QueryText},
+    platform::{db::Db, error::Reason, paging::Paging, sqs::JobQueue},
+    web::{
+        AdminPage, AdminProblem, AppInBatches, BodyFailures, ItemFailures, Json, PathText,
+        QueryFailures, QueryText,
+    },
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-/// The most workers that are woken for a batch. Each runs until no job is due, and the schedule
-/// starts another every minute.
-const MAX_WOKEN: u32 = 10;
+use crate::MAX_WOKEN;
+
+/// Batches on a page, unless the client requests another number.
+const PAGE_SIZE: i64 = 20;
 
 #[derive(Deserialize, ToSchema)]
 #[schema(as = EstimateBatchBody)]
 pub(crate) struct Body {
-    /// Any of `app3_clue`, `app4_analysis`, `app5_tactics`, `app7_customer_analysis` and
-    /// `app8_clue_consolidated`.
-    #[schema(required)]
+    /// The apps, in any order.
+    #[schema(required, inline, value_type = Option<Vec<AppInBatches>>)]
     app_types: Option<Vec<String>>,
     /// Members of the site, at most 2,000.
     #[schema(required)]
@@ -128,6 +131,48 @@ pub(crate) async fn confirm_batch(
         jobs,
     };
     Ok((StatusCode::ACCEPTED, Json(confirmed)))
+}
+
+/// A batch in a list.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct BatchItem {
+    /// The same as `batch_id`.
+    id: Uuid,
+    #[serde(flatten)]
+    batch: BatchState,
+}
+
+impl From<Batch> for BatchItem {
+    fn from(batch: Batch) -> Self {
+        Self {
+            id: batch.id,
+            batch: batch.into(),
+        }
+    }
+}
+
+/// Lists batches, newest first.
+#[utoipa::path(
+    get, path = "/api/admin/ai/batches", tag = "admin", security(("bearer" = [])),
+    params(
+        ("site_id" = Option<i64>, Query, description = "Default: all sites of the admin", minimum = 1),
+        ("page" = Option<i64>, Query, description = "From 1, up to the 10,000th item", minimum = 1),
+        ("page_size" = Option<i64>, Query, minimum = 1, maximum = 100),
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of the previous page; not with `page`"),
+    ),
+    responses(
+        (status = 200, body = AdminPage<BatchItem>),
+        QueryFailures<AdminProblem>,
+    ),
+)]
+pub(crate) async fn list_batches(
+    State(db): State<Db>,
+    scope: SiteScope,
+    query: QueryText,
+) -> Result<Json<AdminPage<BatchItem>>> {
+    let paging = Paging::parse_bounded(&query, PAGE_SIZE, &batches::cursor_scope(scope))?;
+    let found = batches::list(&db, scope, &paging).await?;
+    Ok(Json(AdminPage::of(found, &paging)?))
 }
 
 /// The state of a batch.

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use common::{
     Result,
     governance::auth::SiteScope,
-    insights::jobs::{self, EventType, JobQuery, JobWithRuns, RunOfJob, Status},
+    insights::jobs::{self, EventType, JobQuery, JobWithRuns, RunOfJob, Status, WaitingFor},
     platform::{dates::DateRange, db::Db, paging::Paging},
     web::{AdminPage, AdminProblem, ItemFailures, Json, PathText, QueryFailures, QueryText},
 };
@@ -34,14 +34,17 @@ pub(crate) struct JobItem {
     started_at: Option<DateTime<Utc>>,
     #[schema(required)]
     finished_at: Option<DateTime<Utc>>,
-    /// What a pending job waits for: `budget`, `circuit`, `result` (another job generates it),
-    /// `reply` (a streamed reply of its conversation) or `retry`. Null if it waits for a worker.
-    #[schema(required)]
-    waits_for: Option<String>,
-    /// When it is tried again at the latest. It is tried earlier if the budget is raised or the
+    /// True if an admin cancelled the running job. It ends after its step.
+    cancel_requested: bool,
+    /// When a worker may run the pending job. It runs earlier if the budget is raised or the
     /// circuit closes.
     #[schema(required)]
-    waits_until: Option<DateTime<Utc>>,
+    run_after: Option<DateTime<Utc>>,
+    /// What a pending job waits for: `budget`, `circuit`, `generator` (another function generates
+    /// the result, or a reply in its conversation), `facts` (not loaded yet) or `backoff`. Null if
+    /// it waits for a worker.
+    #[schema(required)]
+    waiting_for: Option<&'static str>,
     created_at: DateTime<Utc>,
 }
 
@@ -57,8 +60,9 @@ impl From<jobs::JobItem> for JobItem {
             site_id: job.site_id,
             started_at: job.started_at,
             finished_at: job.finished_at,
-            waits_for: job.waits_for,
-            waits_until: job.waits_until,
+            cancel_requested: job.cancel_requested,
+            run_after: job.run_after,
+            waiting_for: job.waiting_for.map(WaitingFor::name),
             created_at: job.created_at,
         }
     }

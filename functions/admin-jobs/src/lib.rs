@@ -1,15 +1,18 @@
-//! Trigger jobs (`/api/admin/ai/trigger-jobs`) and batches of jobs (`/api/admin/ai/batches`), for
-//! the admin web and the business backend.
+//! Trigger jobs (`/api/admin/ai/trigger-jobs`), batches of jobs (`/api/admin/ai/batches`) and the
+//! prewarm, for the admin web and the business backend.
 
 mod batches;
+mod bulk;
 mod create;
 mod jobs;
+mod prewarm;
 mod retry;
 mod waiting;
 
 use axum::extract::FromRef;
 use common::{
     governance::auth::{Callers, JwtSecrets},
+    insights::jobs::PrewarmSchedule,
     platform::{
         db::{self, DatabaseConfig, Db},
         env::{ConfigError, Env},
@@ -18,26 +21,45 @@ use common::{
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
+/// The most workers that one request wakes. Each runs until no job is due, and the schedule starts
+/// another every minute.
+const MAX_WOKEN: u32 = 10;
+
 #[derive(Clone, FromRef)]
 struct AppState {
     db: Db,
     callers: Callers,
     queue: JobQueue,
+    schedule: PrewarmSchedule,
 }
 
 /// The function's routes.
-pub fn router(db: Db, callers: Callers, queue: JobQueue) -> OpenApiRouter {
+pub fn router(
+    db: Db,
+    callers: Callers,
+    queue: JobQueue,
+    schedule: PrewarmSchedule,
+) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(jobs::list_jobs, create::create_job))
         .routes(routes!(jobs::find_job))
         .routes(routes!(retry::retry_job))
         .routes(routes!(waiting::cancel_job))
         .routes(routes!(waiting::run_job_now))
+        .routes(routes!(bulk::retry_jobs))
+        .routes(routes!(bulk::cancel_jobs))
+        .routes(routes!(prewarm::show_prewarm, prewarm::start_prewarm))
+        .routes(routes!(batches::list_batches))
         .routes(routes!(batches::estimate_batch))
         .routes(routes!(batches::find_batch))
         .routes(routes!(batches::confirm_batch))
         .routes(routes!(batches::cancel_batch))
-        .with_state(AppState { db, callers, queue })
+        .with_state(AppState {
+            db,
+            callers,
+            queue,
+            schedule,
+        })
 }
 
 /// Builds the routes, configured by the environment.
@@ -49,5 +71,6 @@ pub async fn from_env(env: Env) -> Result<OpenApiRouter, ConfigError> {
         db.clone(),
         Callers::new(secrets, db),
         JobQueue::from_env(&env),
+        PrewarmSchedule::from_env(&env)?,
     ))
 }

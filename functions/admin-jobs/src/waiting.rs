@@ -1,16 +1,40 @@
-//! `POST /api/admin/ai/trigger-jobs/{id}/cancel` and `…/run-now`: what an admin does with a pending
-//! job.
+//! `POST /api/admin/ai/trigger-jobs/{id}/cancel` and `…/run-now`: what an admin does with a job
+//! that has not ended.
 
 use axum::{extract::State, http::StatusCode};
 use common::{
     Result,
     governance::auth::Admin,
-    insights::jobs,
+    insights::jobs::{self, Status},
     platform::{db::Db, sqs::JobQueue},
-    web::{AdminProblem, ItemFailures, PathText, QueryText},
+    web::{AdminProblem, ItemFailures, Json, PathText, QueryText},
 };
+use serde::Serialize;
+use utoipa::ToSchema;
 
-/// Cancels a pending job. It never runs. A reply to a message of a session cannot be cancelled.
+/// A job that an admin changed.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ChangedJob {
+    id: i64,
+    /// `cancelled`, `pending`, or `running` if the job ends after its step.
+    status: &'static str,
+    /// True if the running job ends after its step.
+    cancel_requested: bool,
+}
+
+impl ChangedJob {
+    fn new(id: i64, status: Status) -> (StatusCode, Json<Self>) {
+        let changed = Self {
+            id,
+            status: status.name(),
+            cancel_requested: status == Status::Running,
+        };
+        (StatusCode::ACCEPTED, Json(changed))
+    }
+}
+
+/// Cancels a job: a pending one at once, a running one after its step. A reply to a message of a
+/// session cannot be cancelled.
 #[utoipa::path(
     post, path = "/api/admin/ai/trigger-jobs/{id}/cancel", tag = "admin", security(("bearer" = [])),
     params(
@@ -18,7 +42,7 @@ use common::{
         ("site_id" = Option<i64>, Query, description = "Default: the site admin's own site; required for a platform admin", minimum = 1),
     ),
     responses(
-        (status = 204),
+        (status = 202, body = ChangedJob),
         ItemFailures<AdminProblem>, (status = 409, body = AdminProblem),
     ),
 )]
@@ -27,14 +51,15 @@ pub(crate) async fn cancel_job(
     admin: Admin,
     path: PathText,
     query: QueryText,
-) -> Result<StatusCode> {
+) -> Result<(StatusCode, Json<ChangedJob>)> {
     let site_id = admin.site_in(&query)?;
-    jobs::cancel(&db, site_id, admin.user_id, path.id("id")?).await?;
-    Ok(StatusCode::NO_CONTENT)
+    let id = path.id("id")?;
+    let status = jobs::cancel(&db, site_id, admin.user_id, id).await?;
+    Ok(ChangedJob::new(id, status))
 }
 
-/// Runs a pending job without waiting until `waits_until`. If the budget or the circuit still
-/// refuses it, it waits again.
+/// Runs a pending job without waiting until `run_after`. If the budget or the circuit still refuses
+/// it, it waits again.
 #[utoipa::path(
     post, path = "/api/admin/ai/trigger-jobs/{id}/run-now", tag = "admin", security(("bearer" = [])),
     params(
@@ -42,7 +67,7 @@ pub(crate) async fn cancel_job(
         ("site_id" = Option<i64>, Query, description = "Default: the site admin's own site; required for a platform admin", minimum = 1),
     ),
     responses(
-        (status = 204),
+        (status = 202, body = ChangedJob),
         ItemFailures<AdminProblem>, (status = 409, body = AdminProblem),
     ),
 )]
@@ -52,9 +77,10 @@ pub(crate) async fn run_job_now(
     admin: Admin,
     path: PathText,
     query: QueryText,
-) -> Result<StatusCode> {
+) -> Result<(StatusCode, Json<ChangedJob>)> {
     let site_id = admin.site_in(&query)?;
-    jobs::run_now(&db, site_id, admin.user_id, path.id("id")?).await?;
+    let id = path.id("id")?;
+    jobs::run_now(&db, site_id, admin.user_id, id).await?;
     queue.notify_workers(1).await;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(ChangedJob::new(id, Status::Pending))
 }

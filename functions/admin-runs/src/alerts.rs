@@ -10,7 +10,7 @@ use common::{
     },
     platform::{db::Db, paging::Paging},
     web::{
-        AdminPage, AdminProblem, ItemFailures, Json, PathText, QueryFailures, QueryText,
+        AdminPage, AdminProblem, AnyApp, ItemFailures, Json, PathText, QueryFailures, QueryText,
         alert_group,
     },
 };
@@ -78,7 +78,7 @@ pub(crate) struct SettledAlert {
     params(
         ("site_id" = Option<i64>, Query, description = "Default: all sites of the admin", minimum = 1),
         ("alert_status" = Option<String>, Query, description = "`pending`, `acknowledged` or `ignored`"),
-        ("app_type" = Option<String>, Query, description = "`app1_chat` to `app8_clue_consolidated`"),
+        ("app_type" = inline(Option<AnyApp>), Query),
         ("date_from" = Option<String>, Query, description = "First day (`YYYY-MM-DD` in the site's time zone) or RFC 3339 instant, inclusive"),
         ("date_to" = Option<String>, Query, description = "Last day (`YYYY-MM-DD` in the site's time zone) or RFC 3339 instant, inclusive"),
         ("group" = Option<bool>, Query, description = "Group runs with the same cause"),

@@ -6,11 +6,10 @@ use common::{
     Result,
     governance::{
         auth::SiteScope,
-        prices::Yuan,
         runs::{self, LoggedRun, ModelCost},
     },
     platform::db::Db,
-    web::{AdminProblem, ItemFailures, Json, PathText},
+    web::{AdminProblem, ItemFailures, Json, PathText, Texts},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -73,7 +72,7 @@ impl From<ModelCost> for ModelView {
             model_id: model.model_id,
             input_tokens: model.input_tokens,
             output_tokens: model.output_tokens,
-            cost: model.cost.map(|cost| Yuan(cost).to_string()),
+            cost: model.cost.map(|cost| cost.to_string()),
         }
     }
 }
@@ -115,8 +114,9 @@ impl From<LoggedRun> for RunDetails {
 pub(crate) async fn show_run(
     State(db): State<Db>,
     scope: SiteScope,
+    texts: Texts,
     path: PathText,
 ) -> Result<Json<RunDetails>> {
-    let details = runs::find(&db, scope, path.id("id")?).await?;
+    let details = runs::find(&db, scope, path.id("id")?, texts.seen_by()).await?;
     Ok(Json(details.into()))
 }

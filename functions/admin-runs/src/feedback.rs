@@ -11,10 +11,12 @@ use common::{
     governance::{
         auth::SiteScope,
         feedback::{self, Entry, FeedbackQuery},
+        notice::AiLabel,
     },
     platform::{db::Db, paging::Paging},
-    web::{AI_LABEL, AdminPage, AdminProblem, Json, ListFormat, QueryFailures, QueryText},
+    web::{AdminPage, AdminProblem, AnyApp, Json, ListFormat, QueryFailures, QueryText, Texts},
 };
+use futures_util::{Stream, TryStreamExt as _};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -85,7 +87,7 @@ impl From<Entry> for FeedbackItem {
     params(
         ("site_id" = Option<i64>, Query, description = "Default: all sites of the admin", minimum = 1),
         ("rating" = Option<String>, Query, description = "`up` or `down`"),
-        ("app_type" = Option<String>, Query, description = "`app1_chat` to `app8_clue_consolidated`"),
+        ("app_type" = inline(Option<AnyApp>), Query),
         ("prompt_version" = Option<String>, Query, description = "Such as `app1_chat/1`"),
         ("date_from" = Option<String>, Query, description = "First day (`YYYY-MM-DD` in the site's time zone) or RFC 3339 instant, inclusive"),
         ("date_to" = Option<String>, Query, description = "Last day (`YYYY-MM-DD` in the site's time zone) or RFC 3339 instant, inclusive"),
@@ -100,14 +102,20 @@ impl From<Entry> for FeedbackItem {
 )]
 pub(crate) async fn list_feedback(
     State(db): State<Db>,
+    State(label): State<AiLabel>,
     scope: SiteScope,
     query: QueryText,
     format: ListFormat,
+    texts: Texts,
 ) -> Result<Response> {
+    if format == ListFormat::Csv {
+        texts.require()?;
+    }
     let list = FeedbackQuery::parse(scope, &query)?;
     if format == ListFormat::Csv {
         table::check(&query)?;
-        return Ok(table::respond(feedback::export(db, list).await?));
+        let pages = feedback::export(db, list, texts.user_id).await?;
+        return Ok(table::respond(labelled(pages, label)));
     }
     let paging = Paging::parse_bounded(&query, PAGE_SIZE, &list.cursor_scope())?;
     let found = feedback::list(&db, &list, &paging).await?;
@@ -115,7 +123,22 @@ pub(crate) async fn list_feedback(
     Ok(([(VARY, "accept")], Json(page)).into_response())
 }
 
-impl Row for Entry {
+/// A row of the table with its label.
+struct Labelled(Entry, AiLabel);
+
+fn labelled(
+    pages: impl Stream<Item = Result<Vec<Entry>>> + Send + 'static,
+    label: AiLabel,
+) -> impl Stream<Item = Result<Vec<Labelled>>> + Send + 'static {
+    pages.map_ok(move |page| {
+        let entries = page.into_iter();
+        entries
+            .map(|entry| Labelled(entry, label.clone()))
+            .collect()
+    })
+}
+
+impl Row for Labelled {
     const FILE: &'static str = "feedback.csv";
     const COLUMNS: &'static [&'static str] = &[
         "id",
@@ -136,22 +159,23 @@ impl Row for Entry {
     ];
 
     fn cells(&self) -> Vec<String> {
+        let Self(entry, label) = self;
         vec![
-            self.id.to_string(),
-            self.site_id.to_string(),
-            self.subject_type.clone(),
-            self.subject_id.to_string(),
-            self.rating.clone(),
-            self.reasons.join(" "),
-            text(self.comment.as_deref()),
-            self.user_id.to_string(),
-            self.app_type.clone(),
-            text(self.prompt_version.as_deref()),
-            text(self.question.as_deref()),
-            text(self.answer.as_deref()),
-            number(self.run_id),
-            instant(self.created_at),
-            AI_LABEL.to_owned(),
+            entry.id.to_string(),
+            entry.site_id.to_string(),
+            entry.subject_type.clone(),
+            entry.subject_id.to_string(),
+            entry.rating.clone(),
+            entry.reasons.join(" "),
+            text(entry.comment.as_deref()),
+            entry.user_id.to_string(),
+            entry.app_type.clone(),
+            text(entry.prompt_version.as_deref()),
+            text(entry.question.as_deref()),
+            text(entry.answer.as_deref()),
+            number(entry.run_id),
+            instant(entry.created_at),
+            label.as_str().to_owned(),
         ]
     }
 }

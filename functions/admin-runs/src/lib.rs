@@ -1,8 +1,7 @@
 //! Runs, usage, alerts, feedback and reports for the admin web, below `/api/admin/ai`: `GET
 //! run-logs` (JSON pages or CSV), `GET run-logs/{id}`, `GET usage` (JSON or CSV), `GET alerts`,
 //! `POST alerts/{id}/ack` and `…/ignore`, `GET feedback` (JSON pages or CSV), `GET reports`,
-//! `POST reports/{id}/resolve`, `POST messages/{id}/block` and `…/unblock`,
-//! `DELETE users/{id}/data`.
+//! `POST reports/{id}/resolve`, `POST messages/{id}/block` and `…/unblock`.
 
 mod alerts;
 mod details;
@@ -12,12 +11,14 @@ mod messages;
 mod reports;
 mod table;
 mod usage;
-mod user_data;
 
 use axum::extract::FromRef;
 use common::{
     Result,
-    governance::auth::{Callers, JwtSecrets},
+    governance::{
+        auth::{Callers, JwtSecrets},
+        notice::AiLabel,
+    },
     platform::{
         db::{self, DatabaseConfig, Db},
         env::{ConfigError, Env},
@@ -32,10 +33,11 @@ const PAGE_SIZE: i64 = 20;
 struct AppState {
     db: Db,
     callers: Callers,
+    label: AiLabel,
 }
 
 /// The function's routes.
-pub fn router(db: Db, callers: Callers) -> OpenApiRouter {
+pub fn router(db: Db, callers: Callers, label: AiLabel) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(alerts::list_alerts))
         .routes(routes!(alerts::acknowledge_alert))
@@ -45,11 +47,10 @@ pub fn router(db: Db, callers: Callers) -> OpenApiRouter {
         .routes(routes!(reports::resolve_report))
         .routes(routes!(messages::block_message))
         .routes(routes!(messages::unblock_message))
-        .routes(routes!(user_data::delete_user_data))
         .routes(routes!(list::list_runs))
         .routes(routes!(details::show_run))
         .routes(routes!(usage::show_usage))
-        .with_state(AppState { db, callers })
+        .with_state(AppState { db, callers, label })
 }
 
 /// Builds the routes, configured by the environment.
@@ -57,5 +58,6 @@ pub async fn from_env(env: Env) -> Result<OpenApiRouter, ConfigError> {
     let (database, secrets) =
         tokio::try_join!(DatabaseConfig::from_env(&env), JwtSecrets::from_env(&env))?;
     let db = db::connect_lazy(&database)?;
-    Ok(router(db.clone(), Callers::new(secrets, db)))
+    let callers = Callers::new(secrets, db.clone());
+    Ok(router(db, callers, AiLabel::from_env(&env)))
 }

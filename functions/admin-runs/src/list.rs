@@ -13,8 +13,9 @@ use common::{
         runs::{self, Entry, RunQuery},
     },
     platform::{db::Db, paging::Paging},
-    web::{AdminPage, AdminProblem, Json, ListFormat, QueryFailures, QueryText},
+    web::{AdminPage, AdminProblem, AnyApp, Json, ListFormat, QueryFailures, QueryText, Texts},
 };
+use futures_util::TryStreamExt as _;
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -101,7 +102,7 @@ impl From<Entry> for RunItem {
     get, path = "/api/admin/ai/run-logs", tag = "admin", security(("bearer" = [])),
     params(
         ("site_id" = Option<i64>, Query, description = "Default: all sites of the admin", minimum = 1),
-        ("app_type" = Option<String>, Query, description = "`app1_chat` to `app8_clue_consolidated`"),
+        ("app_type" = inline(Option<AnyApp>), Query),
         ("status" = Option<String>, Query, description = "`running`, `success`, `failed`, `timeout`, `circuit_open`, `budget_exceeded` or `stopped`"),
         ("trigger_type" = Option<String>, Query, description = "`chat`, `session`, `event`, `prewarm`, `batch` or `manual`"),
         ("user_id" = Option<i64>, Query, description = "The user who made the call", minimum = 1),
@@ -127,12 +128,23 @@ pub(crate) async fn list_runs(
     scope: SiteScope,
     query: QueryText,
     format: ListFormat,
+    texts: Texts,
 ) -> Result<Response> {
     let list = RunQuery::parse(scope, &query)?;
     if format == ListFormat::Csv {
         table::check(&query)?;
         list.dates.at_most(runs::MAX_DAYS)?;
-        return Ok(table::respond(runs::export(db, list).await?));
+        let pages = runs::export(db, list, texts.user_id)
+            .await?
+            .map_ok(move |mut page| {
+                if texts.are_hidden() {
+                    for run in &mut page {
+                        run.error_message = None;
+                    }
+                }
+                page
+            });
+        return Ok(table::respond(pages));
     }
     let paging = Paging::parse_bounded(&query, PAGE_SIZE, &list.cursor_scope())?;
     let found = runs::list(&db, &list, &paging).await?;

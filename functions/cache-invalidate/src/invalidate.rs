@@ -4,9 +4,9 @@ use axum::extract::State;
 use common::{
     Error, Result,
     governance::{apps::App, auth::Admin},
-    insights::results,
+    insights::{apps, results},
     platform::{db::Db, error::Reason},
-    web::{AdminProblem, BodyFailures, Json},
+    web::{AdminProblem, AppWithResults, BodyFailures, Json},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -17,6 +17,7 @@ pub(crate) struct Body {
     /// Default: the site admin's own site. Required for a platform admin.
     site_id: Option<i64>,
     /// Only results of this app.
+    #[schema(inline, value_type = Option<AppWithResults>)]
     app_type: Option<String>,
     /// Only results about this member.
     #[schema(minimum = 1)]
@@ -55,7 +56,7 @@ pub(crate) async fn invalidate_cache(
 
 /// Parses the name of an app whose results are cached.
 fn cached_app(name: &str) -> Result<App> {
-    results::apps()
+    apps::background()
         .find(|app| app.name() == name)
         .ok_or(Error::invalid("app_type", Reason::Unknown))
 }

@@ -5,9 +5,12 @@ use chrono::{DateTime, Utc};
 use common::{
     Result,
     governance::auth::SiteScope,
-    insights::results::{self, ResultItem, ResultQuery, Status},
+    insights::{
+        apps,
+        results::{self, ResultItem, ResultQuery, Status},
+    },
     platform::{db::Db, paging::Paging},
-    web::{AdminPage, AdminProblem, Json, QueryFailures, QueryText},
+    web::{AdminPage, AdminProblem, AppWithResults, Json, QueryFailures, QueryText},
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -60,7 +63,7 @@ impl From<ResultItem> for CacheItem {
     get, path = "/api/admin/ai/cache", tag = "admin", security(("bearer" = [])),
     params(
         ("site_id" = Option<i64>, Query, description = "Default: all sites of the admin", minimum = 1),
-        ("app_type" = Option<String>, Query),
+        ("app_type" = inline(Option<AppWithResults>), Query),
         ("target_id" = Option<String>, Query, description = "Such as `member:7`"),
         ("status" = Option<String>, Query, description = "`generating`, `valid`, `expired` or `invalidated`"),
         ("page" = Option<i64>, Query, description = "From 1", minimum = 1),
@@ -80,7 +83,7 @@ pub(crate) async fn list_cache(
     let list = ResultQuery {
         scope,
         app: query.one_of("app_type", |word| {
-            results::apps().find(|app| app.name() == word)
+            apps::background().find(|app| app.name() == word)
         })?,
         target_id: query.text("target_id")?.map(str::to_owned),
         status: query.one_of("status", Status::parse)?,

@@ -1,4 +1,4 @@
-//! `PATCH` and `DELETE /api/xcx/chat/{chatId}`.
+//! `PATCH`, `PUT` and `DELETE /api/xcx/chat/{chatId}`.
 
 use axum::{extract::State, http::StatusCode};
 use common::{
@@ -57,6 +57,25 @@ pub(crate) async fn change_chat(
     let chat_id = path.id("chatId")?;
     let conversation = conversations::change(&db, &caller, chat_id, &body.parse()?).await?;
     Ok(Json(conversation.into()))
+}
+
+/// The same as `PATCH`, for clients whose HTTP library lacks that method, such as `wx.request`.
+#[utoipa::path(
+    put, path = "/api/xcx/chat/{chatId}", tag = "chat", security(("bearer" = [])),
+    params(("chatId" = i64, Path, minimum = 1, example = 1)),
+    request_body = Body,
+    responses(
+        (status = 200, body = HistoryItem),
+        BodyFailures<Problem>,
+    ),
+)]
+pub(crate) async fn put_chat(
+    db: State<Db>,
+    caller: Caller,
+    path: PathText,
+    body: Json<Body>,
+) -> Result<Json<HistoryItem>> {
+    change_chat(db, caller, path, body).await
 }
 
 /// Deletes one of the caller's conversations with its messages.

@@ -14,9 +14,12 @@ use chrono::{DateTime, Utc};
 use common::{
     Error, Result,
     chat::conversations::{self, ExportedConversation, ExportedMessage, Part},
-    governance::auth::Caller,
+    governance::{
+        auth::Caller,
+        notice::{AiLabel, Notice},
+    },
     platform::db::Db,
-    web::{AI_LABEL, Failures, Problem},
+    web::{Failures, Problem},
 };
 use futures_util::StreamExt as _;
 use serde::Serialize;
@@ -62,14 +65,14 @@ struct MessageView {
     status: String,
     /// The label of AI text, for messages of the assistant.
     #[serde(skip_serializing_if = "Option::is_none")]
-    label: Option<&'static str>,
+    label: Option<String>,
 }
 
-impl From<ExportedMessage> for MessageView {
-    fn from(message: ExportedMessage) -> Self {
+impl MessageView {
+    fn new(message: ExportedMessage, label: &AiLabel) -> Self {
         Self {
             id: message.id,
-            label: (message.role == "assistant").then_some(AI_LABEL),
+            label: (message.role == "assistant").then(|| label.as_str().to_owned()),
             role: message.role,
             content: message.content,
             created_at: message.created_at,
@@ -86,10 +89,14 @@ impl From<ExportedMessage> for MessageView {
         Failures<Problem>,
     ),
 )]
-pub(crate) async fn export_chats(State(db): State<Db>, caller: Caller) -> Result<Response> {
+pub(crate) async fn export_chats(
+    State(db): State<Db>,
+    State(notice): State<Notice>,
+    caller: Caller,
+) -> Result<Response> {
     let parts = conversations::export(db, caller).await?;
-    let lines = parts.scan(false, |follows, part| {
-        let written = part.and_then(|part| write(part, follows));
+    let lines = parts.scan(false, move |follows, part| {
+        let written = part.and_then(|part| write(part, follows, &notice.label));
         std::future::ready(Some(written))
     });
     let headers = [
@@ -100,7 +107,7 @@ pub(crate) async fn export_chats(State(db): State<Db>, caller: Caller) -> Result
 }
 
 /// Writes a part of a line. `follows` is true if a message is not the first of its conversation.
-fn write(part: Part, follows: &mut bool) -> Result<Bytes> {
+fn write(part: Part, follows: &mut bool, label: &AiLabel) -> Result<Bytes> {
     let mut line = Vec::new();
     match part {
         Part::Conversation(conversation) => {
@@ -115,7 +122,7 @@ fn write(part: Part, follows: &mut bool) -> Result<Bytes> {
                 if std::mem::replace(follows, true) {
                     line.push(b',');
                 }
-                line.append(&mut json(&MessageView::from(message))?);
+                line.append(&mut json(&MessageView::new(message, label))?);
             }
         }
         Part::End => line.extend_from_slice(b"]}\n"),

@@ -1,10 +1,11 @@
 //! What users do with their conversations besides talking: the history (CHAT-1), search, export,
-//! rename, pin, delete, feedback, reports, bots and openers. Also `GET /api/xcx/runtime-clock`
-//! and `GET /api/xcx/usage`.
+//! rename, pin, delete, feedback, reports, bots and openers. Also `GET /api/xcx/runtime-clock`,
+//! `GET /api/xcx/ai-notice` and `GET /api/xcx/usage`.
 
 mod chat;
 mod export;
 mod feedback;
+mod notice;
 mod openers;
 mod reports;
 mod runtime_clock;
@@ -18,6 +19,7 @@ use common::{
     chat::conversations::{self, Conversation},
     governance::{
         auth::{Caller, Callers, JwtSecrets},
+        notice::Notice,
         reports::ReportRules,
     },
     platform::{
@@ -40,13 +42,18 @@ struct AppState {
     db: Db,
     callers: Callers,
     reports: ReportRules,
+    notice: Notice,
 }
 
 /// The function's routes.
-pub fn router(db: Db, callers: Callers, reports: ReportRules) -> OpenApiRouter {
+pub fn router(db: Db, callers: Callers, reports: ReportRules, notice: Notice) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(list_history))
-        .routes(routes!(chat::change_chat, chat::delete_chat))
+        .routes(routes!(
+            chat::change_chat,
+            chat::put_chat,
+            chat::delete_chat
+        ))
         .routes(routes!(search::search_chats))
         .routes(routes!(export::export_chats))
         .routes(routes!(openers::list_bots))
@@ -55,10 +62,12 @@ pub fn router(db: Db, callers: Callers, reports: ReportRules) -> OpenApiRouter {
         .routes(routes!(reports::create_report, reports::list_own_reports))
         .routes(routes!(runtime_clock::runtime_clock))
         .routes(routes!(usage::show_usage))
+        .routes(routes!(notice::show_notice))
         .with_state(AppState {
             db,
             callers,
             reports,
+            notice,
         })
 }
 
@@ -68,7 +77,9 @@ pub async fn from_env(env: Env) -> Result<OpenApiRouter, ConfigError> {
         tokio::try_join!(DatabaseConfig::from_env(&env), JwtSecrets::from_env(&env))?;
     let db = db::connect_lazy(&database)?;
     let reports = ReportRules::from_env(&env)?;
-    Ok(router(db.clone(), Callers::new(secrets, db), reports))
+    let notice = Notice::from_env(&env)?;
+    let callers = Callers::new(secrets, db.clone());
+    Ok(router(db, callers, reports, notice))
 }
 
 /// Lists the caller's conversations that have messages: pinned ones first, then newest activity

@@ -8,9 +8,10 @@ use common::{
     Result,
     chat::{
         messages::{ClientMessageId, Content},
-        replies::{Asked, Failure, NewMessage, Replies, Reply, State as ReplyState},
+        replies::{Asked, Failure, FinishReason, NewMessage, Replies, Reply, State as ReplyState},
     },
     governance::auth::Caller,
+    insights::insight::ReferenceCard,
     web::{BodyFailures, CONTENT_BLOCKED, Deadline, Json, PathText, Problem, Reference},
 };
 use serde::{Deserialize, Serialize};
@@ -61,6 +62,16 @@ struct AiReply {
     /// The cited documents, sorted by index.
     #[schema(max_items = 20)]
     references: Vec<Reference>,
+    /// Always true.
+    ai_generated: bool,
+    /// `stop`, or `length` if the model reached its length limit. Null if the reply did not end by
+    /// itself.
+    #[schema(required)]
+    finish_reason: Option<&'static str>,
+    /// As in lists of messages. Only a repeat of a message that was asked on a page has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    reference_card: Option<ReferenceCard>,
 }
 
 /// Sends a message and waits for its reply. If the AI fails, the reply has the status `failed`.
@@ -117,6 +128,9 @@ impl AiReply {
             created_at,
             status: reply.state.name(),
             references: Reference::all(reply.references),
+            ai_generated: true,
+            finish_reason: reply.finish_reason.map(FinishReason::name),
+            reference_card: reply.card,
         }
     }
 }

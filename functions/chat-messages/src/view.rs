@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use common::{
     chat::messages::{Message, Messages},
     platform::paging::Paging,
-    web::Reference,
+    web::{GivenRating, Reference},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -37,7 +37,10 @@ struct MessageItem {
     created_at: DateTime<Utc>,
     /// `complete`, `streaming`, `stopped`, `interrupted` or `failed`.
     status: String,
-    /// `{type, title, summary, data}`.
+    /// True for messages of the assistant.
+    ai_generated: bool,
+    /// The insight that the prompt of the reply contained: `{type, title, summary, data}`. Missing
+    /// if there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     reference_card: Option<serde_json::Value>,
@@ -46,13 +49,7 @@ struct MessageItem {
     references: Vec<Reference>,
     /// The caller's feedback on the message.
     #[schema(required)]
-    feedback: Option<GivenFeedback>,
-}
-
-#[derive(Serialize, ToSchema)]
-struct GivenFeedback {
-    /// `up` or `down`.
-    rating: String,
+    feedback: Option<GivenRating>,
 }
 
 impl MessagesPage {
@@ -72,6 +69,7 @@ impl From<Message> for MessageItem {
     fn from(message: Message) -> Self {
         Self {
             id: message.id,
+            ai_generated: message.role == "assistant",
             role: message.role,
             content: message.content,
             blocked: message.blocked,
@@ -79,7 +77,7 @@ impl From<Message> for MessageItem {
             status: message.state,
             reference_card: message.reference_card,
             references: Reference::all(message.references),
-            feedback: message.rating.map(|rating| GivenFeedback { rating }),
+            feedback: message.rating.map(|rating| GivenRating { rating }),
         }
     }
 }

@@ -16,6 +16,7 @@ use axum::extract::FromRef;
 use common::{
     chat::messages::SendLimits,
     governance::auth::{Callers, JwtSecrets},
+    moderation::Moderation,
     platform::{
         db::{self, DatabaseConfig, Db},
         env::{ConfigError, Env},
@@ -30,10 +31,17 @@ struct AppState {
     callers: Callers,
     queue: JobQueue,
     limits: SendLimits,
+    moderation: Moderation,
 }
 
 /// The function's routes.
-pub fn router(db: Db, callers: Callers, queue: JobQueue, limits: SendLimits) -> OpenApiRouter {
+pub fn router(
+    db: Db,
+    callers: Callers,
+    queue: JobQueue,
+    limits: SendLimits,
+    moderation: Moderation,
+) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(sessions::list_sessions, sessions::create_session))
         .routes(routes!(
@@ -52,6 +60,7 @@ pub fn router(db: Db, callers: Callers, queue: JobQueue, limits: SendLimits) -> 
             callers,
             queue,
             limits,
+            moderation,
         })
 }
 
@@ -61,10 +70,12 @@ pub async fn from_env(env: Env) -> Result<OpenApiRouter, ConfigError> {
     let (database, secrets) =
         tokio::try_join!(DatabaseConfig::from_env(&env), JwtSecrets::from_env(&env))?;
     let db = db::connect_lazy(&database)?;
+    let moderation = Moderation::words_from_env(&env, &db).await?;
     Ok(router(
         db.clone(),
         Callers::new(secrets, db),
         JobQueue::from_env(&env),
         limits,
+        moderation,
     ))
 }

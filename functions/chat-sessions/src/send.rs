@@ -4,18 +4,18 @@ use axum::{extract::State, http::StatusCode};
 use common::{
     Error, Result,
     chat::{
-        messages::{Content, SendLimits},
+        messages::Content,
         sessions::{self, ContentType, IdempotencyKey, NewSessionMessage},
     },
     governance::auth::Caller,
-    platform::{db::Db, error::Reason, sqs::JobQueue},
+    platform::error::Reason,
     web::{BodyFailures, HeaderText, Json, PathText, SessionProblem},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::view::MessageItem;
+use crate::{AppState, view::MessageItem};
 
 #[derive(Deserialize, ToSchema)]
 #[schema(as = SendSessionMessageBody)]
@@ -71,9 +71,7 @@ pub(crate) struct Stored {
     ),
 )]
 pub(crate) async fn send_session_message(
-    State(db): State<Db>,
-    State(queue): State<JobQueue>,
-    State(limits): State<SendLimits>,
+    State(state): State<AppState>,
     caller: Caller,
     path: PathText,
     headers: HeaderText,
@@ -81,7 +79,14 @@ pub(crate) async fn send_session_message(
 ) -> Result<(StatusCode, Json<Stored>)> {
     let session_id = path.uuid("id")?;
     let message = body.parse(&headers)?;
-    let sent = sessions::send(&db, &caller, session_id, &message, limits).await?;
+    let AppState {
+        db,
+        queue,
+        limits,
+        moderation,
+        ..
+    } = state;
+    let sent = sessions::send(&db, &caller, session_id, &message, limits, &moderation).await?;
     if sent.is_new {
         queue.notify_workers(1).await;
     }

@@ -13,7 +13,9 @@ use axum::response::{
 use chrono::{DateTime, Utc};
 use common::{
     Result,
-    chat::replies::{Event, EventId, Failure, ReplyHeader, ReplyStream},
+    chat::replies::{Event, EventId, Failure, FinishReason, ReplyHeader, ReplyStream},
+    governance::notice::AiLabel,
+    insights::insight::ReferenceCard,
     web::{CONTENT_BLOCKED, QueryText, Reference},
 };
 use futures_util::stream;
@@ -74,20 +76,22 @@ pub(crate) struct StreamEvent {
     id: String,
     /// `start`, `progress`, `message`, `references`, `done` or `error`.
     event: String,
-    /// JSON. `start`: `{chatId, userMessageId, messageId, createdAt}`. `progress`: `{kind, name}`.
-    /// `message`: `{token}`. `references`: `{items: [{index, title, url, page}]}`.
-    /// `done`: `{messageId, createdAt, tokensUsed, status}`.
+    /// JSON. `start`: `{chatId, userMessageId, messageId, createdAt, label}`.
+    /// `progress`: `{kind, name}`. `message`: `{token}`.
+    /// `references`: `{items: [{index, title, url, page}]}`.
+    /// `done`: `{messageId, createdAt, tokensUsed, status, label, finishReason, referenceCard?}`.
     /// `error`: `{message, code, retryable, messageId}`.
     data: String,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct StartData {
+struct StartData<'a> {
     chat_id: i64,
     user_message_id: Option<i64>,
     message_id: i64,
     created_at: DateTime<Utc>,
+    label: &'a str,
 }
 
 #[derive(Serialize)]
@@ -108,11 +112,15 @@ struct ReferencesData {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct DoneData {
+struct DoneData<'a> {
     message_id: i64,
     created_at: DateTime<Utc>,
     tokens_used: Option<i64>,
     status: &'static str,
+    label: &'a str,
+    finish_reason: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reference_card: Option<ReferenceCard>,
 }
 
 #[derive(Serialize)]
@@ -125,10 +133,16 @@ struct ErrorData {
 }
 
 /// Builds the response: `start`, then the events of the reply. Each event is sent immediately.
-pub(crate) fn respond(head: ReplyHeader, watch: ReplyStream, encoding: Encoding) -> Response {
-    let events = stream::unfold((watch, false), move |(mut watch, started)| async move {
+pub(crate) fn respond(
+    head: ReplyHeader,
+    watch: ReplyStream,
+    encoding: Encoding,
+    label: AiLabel,
+) -> Response {
+    let state = (watch, label, false);
+    let events = stream::unfold(state, move |(mut watch, label, started)| async move {
         let (name, data, chars) = if started {
-            let (name, data) = render(head, watch.next().await?, encoding);
+            let (name, data) = render(head, watch.next().await?, encoding, &label);
             (name, data, watch.chars())
         } else {
             let data = StartData {
@@ -136,13 +150,14 @@ pub(crate) fn respond(head: ReplyHeader, watch: ReplyStream, encoding: Encoding)
                 user_message_id: head.user_message_id,
                 message_id: head.message_id,
                 created_at: head.created_at,
+                label: label.as_str(),
             };
             ("start", encoding.write(&data), 0)
         };
         let message_id = head.message_id;
         let id = EventId { message_id, chars }.to_string();
         let event = SseEvent::default().event(name).id(id).data(data);
-        Some((Ok::<_, Infallible>(event), (watch, true)))
+        Some((Ok::<_, Infallible>(event), (watch, label, true)))
     });
     let ping = KeepAlive::new().interval(PING_AFTER).text("ping");
     let mut response = Sse::new(events).keep_alive(ping).into_response();
@@ -163,7 +178,12 @@ pub(crate) fn respond(head: ReplyHeader, watch: ReplyStream, encoding: Encoding)
     response
 }
 
-fn render(head: ReplyHeader, event: Event, encoding: Encoding) -> (&'static str, String) {
+fn render(
+    head: ReplyHeader,
+    event: Event,
+    encoding: Encoding,
+    label: &AiLabel,
+) -> (&'static str, String) {
     match event {
         Event::Progress(progress) => {
             let data = ProgressData {
@@ -177,12 +197,20 @@ fn render(head: ReplyHeader, event: Event, encoding: Encoding) -> (&'static str,
             let items = Reference::all(references);
             ("references", encoding.write(&ReferencesData { items }))
         }
-        Event::Done { state, tokens_used } => {
+        Event::Done {
+            state,
+            tokens_used,
+            finish_reason,
+            card,
+        } => {
             let data = DoneData {
                 message_id: head.message_id,
                 created_at: head.created_at,
                 tokens_used,
                 status: state.name(),
+                label: label.as_str(),
+                finish_reason: finish_reason.map(FinishReason::name),
+                reference_card: card,
             };
             ("done", encoding.write(&data))
         }

@@ -11,7 +11,7 @@ use axum::extract::FromRef;
 use common::{
     Result,
     chat::replies::Replies,
-    governance::auth::Callers,
+    governance::{auth::Callers, notice::AiLabel},
     platform::env::{ConfigError, Env},
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -20,20 +20,25 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 struct AppState {
     callers: Callers,
     replies: Replies,
+    label: AiLabel,
 }
 
 /// The function's routes.
-pub fn router(callers: Callers, replies: Replies) -> OpenApiRouter {
+pub fn router(callers: Callers, replies: Replies, label: AiLabel) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(send::stream_reply))
         .routes(routes!(regenerate::regenerate_reply))
         .routes(routes!(resume::resume_reply))
         .routes(routes!(stop::stop_reply))
-        .with_state(AppState { callers, replies })
+        .with_state(AppState {
+            callers,
+            replies,
+            label,
+        })
 }
 
 /// Builds the routes, configured by the environment.
 pub async fn from_env(env: Env) -> Result<OpenApiRouter, ConfigError> {
     let (_, callers, replies) = Replies::from_env(&env).await?;
-    Ok(router(callers, replies))
+    Ok(router(callers, replies, AiLabel::from_env(&env)))
 }

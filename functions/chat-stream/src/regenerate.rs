@@ -7,7 +7,8 @@ use common::{
         messages::ClientMessageId,
         replies::{Asked, NewMessage, Replies, ReplyHeader},
     },
-    governance::auth::Caller,
+    governance::{auth::Caller, notice::AiLabel},
+    insights::pages::PageRequest,
     web::{BodyFailures, Deadline, Json, PathText, Problem, QueryText},
 };
 use serde::Deserialize;
@@ -22,6 +23,11 @@ pub(crate) struct Body {
     /// Idempotency key. A request with the same id resumes the reply of the first request.
     #[schema(min_length = 1, max_length = 64)]
     client_message_id: Option<String>,
+    /// The page of the mini-program, as in `POST /api/xcx/chat/stream`.
+    source_page: Option<String>,
+    /// The filters of that page, including `contextId`. At most 4 KiB.
+    #[schema(value_type = Option<Object>)]
+    page_context: Option<serde_json::Value>,
 }
 
 /// Asks the last question again, and streams the new reply. It replaces the old one, which is in
@@ -40,6 +46,7 @@ pub(crate) struct Body {
 )]
 pub(crate) async fn regenerate_reply(
     State(replies): State<Replies>,
+    State(label): State<AiLabel>,
     caller: Caller,
     path: PathText,
     query: QueryText,
@@ -51,9 +58,14 @@ pub(crate) async fn regenerate_reply(
         conversation_id: path.id("chatId")?,
         asked: Asked::Again,
         client_message_id: ClientMessageId::parse(body.client_message_id)?,
-        page: None,
+        page: PageRequest::parse(body.source_page.as_deref(), body.page_context)?,
     };
     let killed_at = deadline.map(|Extension(Deadline(at))| at);
     let (start, watch) = replies.send(&caller, message, killed_at, None).await?;
-    Ok(events::respond(ReplyHeader::from(&start), watch, encoding))
+    Ok(events::respond(
+        ReplyHeader::from(&start),
+        watch,
+        encoding,
+        label,
+    ))
 }

@@ -9,7 +9,7 @@ use axum::{
 use common::{
     Result,
     chat::replies::{Replies, ResumePoint},
-    governance::auth::Caller,
+    governance::{auth::Caller, notice::AiLabel},
     web::{Deadline, ItemFailures, PathText, Problem, QueryText},
 };
 
@@ -31,6 +31,7 @@ use crate::events::{self, Encoding, StreamEvent};
 )]
 pub(crate) async fn resume_reply(
     State(replies): State<Replies>,
+    State(label): State<AiLabel>,
     caller: Caller,
     path: PathText,
     query: QueryText,
@@ -43,5 +44,5 @@ pub(crate) async fn resume_reply(
     let point = ResumePoint::parse(path.id("messageId")?, last_event_id, after)?;
     let killed_at = deadline.map(|Extension(Deadline(at))| at);
     let (head, watch) = replies.resume(&caller, point, killed_at).await?;
-    Ok(events::respond(head, watch, encoding))
+    Ok(events::respond(head, watch, encoding, label))
 }

@@ -7,7 +7,7 @@ use common::{
         messages::{ClientMessageId, Content},
         replies::{Asked, NewMessage, Replies, ReplyHeader},
     },
-    governance::auth::Caller,
+    governance::{auth::Caller, notice::AiLabel},
     insights::pages::PageRequest,
     platform::error::{Error, Reason},
     web::{BodyFailures, Deadline, Json, Problem, QueryText},
@@ -75,6 +75,7 @@ impl Body {
 )]
 pub(crate) async fn stream_reply(
     State(replies): State<Replies>,
+    State(label): State<AiLabel>,
     caller: Caller,
     query: QueryText,
     deadline: Option<Extension<Deadline>>,
@@ -85,5 +86,10 @@ pub(crate) async fn stream_reply(
     let (start, watch) = replies
         .send(&caller, body.parse()?, killed_at, None)
         .await?;
-    Ok(events::respond(ReplyHeader::from(&start), watch, encoding))
+    Ok(events::respond(
+        ReplyHeader::from(&start),
+        watch,
+        encoding,
+        label,
+    ))
 }

@@ -1,5 +1,7 @@
-//! Insights: staff read the results of the background applications, and request missing ones.
+//! Insights: staff read the results of the background applications, rate them, and request missing
+//! ones.
 
+mod feedback;
 mod history;
 mod list;
 mod refresh;
@@ -25,6 +27,7 @@ pub fn router(callers: Callers, insights: Insights) -> OpenApiRouter {
         .routes(routes!(list::list_insights))
         .routes(routes!(refresh::refresh_insights))
         .routes(routes!(history::list_history))
+        .routes(routes!(feedback::set_feedback))
         .with_state(AppState { callers, insights })
 }
 

@@ -10,7 +10,7 @@ use common::{
         pages::Page,
     },
     platform::error::{Error, Reason},
-    web::{HeaderText, Problem, QueryFailures, QueryText, json_with_etag},
+    web::{AppWithResults, HeaderText, Problem, QueryFailures, QueryText, json_with_etag},
 };
 
 use crate::view::InsightList;
@@ -22,7 +22,7 @@ use crate::view::InsightList;
     params(
         ("sourcePage" = Option<String>, Query, description = "`board-finance`, `customer-detail` or `task-detail`; other pages have no insights"),
         ("contextId" = Option<i64>, Query, description = "Id of the member or task of the page", minimum = 1),
-        ("app" = Option<String>, Query, description = "Instead of `sourcePage`: name of an app", example = "app7_customer_analysis"),
+        ("app" = inline(Option<AppWithResults>), Query, description = "Instead of `sourcePage`: name of an app", example = "app7_customer_analysis"),
         ("memberId" = Option<i64>, Query, description = "With `app`", minimum = 1, example = 10001),
         ("taskId" = Option<i64>, Query, description = "With `app`", minimum = 1),
         ("noteId" = Option<i64>, Query, description = "With `app`", minimum = 1),

@@ -10,7 +10,7 @@ use common::{
         pages::Page,
     },
     platform::error::{Error, Reason},
-    web::{BodyFailures, Json, Problem},
+    web::{AppWithResults, BodyFailures, Json, Problem},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -26,6 +26,7 @@ pub(crate) struct Body {
     source_page: Option<String>,
     #[schema(minimum = 1)]
     context_id: Option<i64>,
+    #[schema(inline, value_type = Option<AppWithResults>)]
     app: Option<String>,
     #[schema(minimum = 1)]
     member_id: Option<i64>,

@@ -1,9 +1,12 @@
 //! Insights as the API shows them.
 
 use chrono::{DateTime, Utc};
-use common::insights::{
-    insight::{Insight, State},
-    results::{ALL_AREAS, Target},
+use common::{
+    insights::{
+        insight::{Insight, State},
+        results::{Target, TargetView},
+    },
+    web::GivenRating,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -32,6 +35,8 @@ pub(crate) struct InsightItem {
     id: Option<i64>,
     /// Name of the app, such as `app2_finance`.
     app: &'static str,
+    /// Name of the app for users, in Chinese.
+    title: &'static str,
     target: InsightTarget,
     /// `ready`, `generating`, `missing`, `disabled` or `failed`.
     state: &'static str,
@@ -52,6 +57,9 @@ pub(crate) struct InsightItem {
     prompt_version: Option<String>,
     /// Always true.
     ai_generated: bool,
+    /// The caller's feedback on the result.
+    #[schema(required)]
+    feedback: Option<GivenRating>,
     /// A sentence for the user, if the state is `failed` or `disabled`.
     #[schema(required)]
     detail: Option<&'static str>,
@@ -62,7 +70,8 @@ impl From<Insight> for InsightItem {
         Self {
             id: insight.id,
             app: insight.app.name(),
-            target: InsightTarget::from(insight.target),
+            title: insight.app.title(),
+            target: InsightTarget::from(&insight.target),
             state: insight.state.name(),
             stale: insight.stale,
             result: insight.result,
@@ -71,6 +80,7 @@ impl From<Insight> for InsightItem {
             expires_at: insight.expires_at,
             prompt_version: insight.prompt_version,
             ai_generated: true,
+            feedback: insight.rating.map(|rating| GivenRating { rating }),
             detail: detail(insight.state),
         }
     }
@@ -100,30 +110,19 @@ pub(crate) struct InsightTarget {
     area: Option<String>,
 }
 
-impl From<Target> for InsightTarget {
-    fn from(target: Target) -> Self {
-        let about = |r#type, id| Self {
-            r#type,
-            id: Some(id),
-            period: None,
-            area: None,
-        };
-        match target {
-            Target::Member(id) => about("member", id),
-            Target::Task(id) => about("task", id),
-            Target::Note(id) => about("note", id),
-            Target::Filter { period, area } => Self {
-                r#type: "finance",
-                id: None,
-                period: Some(period.name()),
-                area: Some(area.unwrap_or_else(|| ALL_AREAS.to_owned())),
-            },
-            Target::Areas(period) => Self {
-                r#type: "finance",
-                id: None,
-                period: Some(period.name()),
-                area: None,
-            },
+impl From<&Target> for InsightTarget {
+    fn from(target: &Target) -> Self {
+        let TargetView {
+            kind,
+            id,
+            period,
+            area,
+        } = target.into();
+        Self {
+            r#type: kind,
+            id,
+            period,
+            area,
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Dashboard, run log with its filters, and alerts, with few and with many runs.
+//! Dashboard, run log with its filters, alerts, feedback, and lists of staff, with few and with
+//! many rows.
 
 use std::time::Instant;
 
@@ -26,7 +27,7 @@ const ADMIN: i64 = 1004;
 const DEEP: usize = 200;
 
 /// Name in the report, path, and target of the 99th percentile in milliseconds.
-const CALLS: [(&str, &str, Option<f64>); 10] = [
+const CALLS: &[(&str, &str, Option<f64>)] = &[
     ("dashboard", "/api/admin/ai/dashboard", Some(10.0)),
     ("budget", "/api/admin/ai/budget", Some(5.0)),
     ("run log, no filter", "/api/admin/ai/run-logs", Some(5.0)),
@@ -60,8 +61,24 @@ const CALLS: [(&str, &str, Option<f64>); 10] = [
         "/api/admin/ai/alerts?alert_status=pending&group=true",
         None,
     ),
+    ("feedback", "/api/admin/ai/feedback", Some(5.0)),
+    ("reports", "/api/admin/ai/reports", Some(5.0)),
     ("history of a coach", "/api/xcx/chat/history", Some(5.0)),
+    (
+        "insights of a member's page",
+        "/api/xcx/insights?sourcePage=customer-detail&contextId=10001",
+        Some(5.0),
+    ),
+    // A search reads up to 20,000 messages. No message has this text.
+    (
+        "search without a match",
+        "/api/xcx/chat/search?q=%E9%B2%B8%E9%B1%BC",
+        None,
+    ),
 ];
+
+/// Results per app and site: as many as the sweep keeps.
+const RESULTS: i64 = 20_000;
 
 pub async fn measure(postgres: &Binaries, most: i64) -> Result<Section> {
     let bench = BenchDatabase::new(postgres, false)?;
@@ -74,6 +91,7 @@ pub async fn measure(postgres: &Binaries, most: i64) -> Result<Section> {
         ));
         let began = Instant::now();
         demo::fill(&url.as_str().into(), rows, rows).await?;
+        add_results_and_feedback(&db, RESULTS.min(rows), rows / 100).await?;
         notes.push(format!(
             "{rows} runs and {rows} messages were generated in {:.0} s. The run log has {}.",
             began.elapsed().as_secs_f64(),
@@ -85,7 +103,7 @@ pub async fn measure(postgres: &Binaries, most: i64) -> Result<Section> {
         })?;
         let client = AdminClient::new(&parlor)?;
         progress(format!("admin-lists, {rows} runs"));
-        for (what, path, target) in CALLS {
+        for &(what, path, target) in CALLS {
             let path = path.replace("TODAY", &today(&db).await?);
             let served = sampler.run(async || client.measure(&path).await).await?;
             let what = format!("{what}, {rows} runs");
@@ -112,7 +130,8 @@ pub async fn measure(postgres: &Binaries, most: i64) -> Result<Section> {
         conditions: format!(
             "An admin of one site, and a coach for the history, send {REQUESTS} requests each over a \
              kept connection, one at a time, after {WARM_UP} for warm-up. The runs come from \
-             `cargo run -- demo`: two sites, nine apps, 90 days, about 3 % not successful. The floor \
+             `cargo run -- demo`: two sites, nine apps, 90 days, about 3 % not successful. One message \
+             of a hundred has feedback and a report. A site has up to {RESULTS} results of an app. The floor \
              of the dashboard is its three SQL statements."
         ),
         figures,
@@ -193,6 +212,31 @@ async fn floor(db: &Db) -> Result<Samples> {
         }
     }
     Ok(samples)
+}
+
+/// Adds `results` results of each app and site, and `rated` messages with feedback and a report.
+async fn add_results_and_feedback(db: &Db, results: i64, rated: i64) -> Result<()> {
+    let statements = [
+        "insert into biz.ai_cache (site_id, cache_type, target_id, member_id, status, result_json, triggered_by,
+                                   business_date, valid_days, created_at, finished_at, expires_at)
+         select s.id, app, 'member:' || 10000 + n % 5000, 10000 + n % 5000,
+                case when n <= 5000 then 'valid' else 'expired' end, '{\"points\": [\"近期到店减少\"]}', 'event',
+                current_date, 7, now() - n * interval '1 minute', now() - n * interval '1 minute', now() + interval '7 days'
+         from biz.sites s, unnest('{app3_clue,app7_customer_analysis,app8_clue_consolidated}'::text[]) app,
+              generate_series(1, $1) n
+         where s.id <= 2",
+        "insert into biz.ai_feedback (site_id, user_id, subject_type, subject_id, app_type, rating)
+         select site_id, user_id, 'message', id, 'app1_chat', 'up' from biz.ai_messages
+         where role = 'assistant' limit $1",
+        "insert into biz.ai_reports (site_id, user_id, subject_type, subject_id, reason, due_at)
+         select site_id, user_id, 'message', id, 'other', now() + interval '15 days' from biz.ai_messages
+         where role = 'assistant' limit $1",
+    ];
+    for (statement, rows) in statements.into_iter().zip([results, rated, rated]) {
+        sqlx::query(statement).bind(rows).execute(db).await?;
+    }
+    sqlx::raw_sql("vacuum analyze").execute(db).await?;
+    Ok(())
 }
 
 async fn today(db: &Db) -> Result<String> {

@@ -21,12 +21,15 @@ use common::{
     governance::{
         apps::{App, AppIds},
         auth::JwtSecrets,
+        notice::Notice,
         reports::ReportRules,
     },
     insights::{insight::Insights, jobs::JobLimits},
+    moderation::Moderation,
     platform::{
         db::{self, DatabaseConfig},
         env::Env,
+        public_client::PublicClient,
         sqs::JobQueue,
         telemetry,
     },
@@ -238,7 +241,13 @@ pub fn tools(database_url: &str, upstream: String) -> Result<AppState> {
     let limits = ChatLimits::from_env(&nothing)?;
     let jobs = JobLimits::reserved_tokens(&nothing)?;
     let insights = Insights::new(db.clone(), app_ids.clone(), jobs, JobQueue::none());
-    let replies = Replies::new(db.clone(), DashScope::new(client)?, app_ids, limits);
+    let replies = Replies::new(
+        db.clone(),
+        DashScope::new(client)?,
+        app_ids,
+        limits,
+        Moderation::default(),
+    );
     let secrets = JwtSecrets::new(&bench_database::SECRET.into(), None)?;
     Ok(AppState {
         db,
@@ -247,7 +256,11 @@ pub fn tools(database_url: &str, upstream: String) -> Result<AppState> {
         insights,
         queue: JobQueue::none(),
         limits: SendLimits::from_env(&nothing)?,
+        moderation: Moderation::default(),
         reports: ReportRules::from_env(&nothing)?,
+        client: PublicClient::default(),
+        ids: AppIds::default(),
+        notice: Notice::from_env(&nothing)?,
         cors: Cors::closed(),
     })
 }

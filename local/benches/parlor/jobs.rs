@@ -7,6 +7,7 @@ use common::{
     dashscope::{self, DashScope},
     governance::apps::{App, AppIds},
     insights::jobs::{self, Connector, JobLimits, NewEvent, Worked, Worker},
+    moderation::Moderation,
     platform::{db::Db, env::Env, sqs::JobQueue},
 };
 use futures_util::future::try_join_all;
@@ -118,6 +119,7 @@ fn worker(url: &str, upstream: String) -> Result<Worker> {
         AppIds::from_env(&env),
         JobLimits::from_env(&env)?,
         JobQueue::none(),
+        Moderation::default(),
     ))
 }
 

@@ -125,7 +125,8 @@ impl Functions {
         let service = [
             ("DASHSCOPE_API_KEY", "sk-benchmark"),
             ("DASHSCOPE_BASE_URL", upstream),
-        ];
+        ]
+        .map(|(name, value)| (name.to_owned(), value));
         let env = Env::from_pairs(apps.into_iter().chain(service));
         let specs = cloud::specs(
             directory,

@@ -178,6 +178,8 @@ impl Times {
                     .bind("complete")
                     .bind(i32::try_from(PIECE)?)
                     .bind("")
+                    .bind(false)
+                    .bind(None::<serde_json::Value>)
                     .bind(&end)
                     .execute(db)
                     .await?;

@@ -21,8 +21,8 @@ on conflict do nothing;
 
 -- Invented prices of the models that the simulator reports.
 insert into biz.ai_prices (model, valid_from, up_to_input_tokens, input_per_million, output_per_million)
-values ('qwen-plus', '2026-01-01', '{128000}', '{0.8, 2.4}', '{2, 20}'),
-       ('qwen-turbo', '2026-01-01', '{}', '{0.3}', '{0.6}')
+values ('qwen-plus', '2026-01-01', '{128000}', '{800000, 2400000}', '{2000000, 20000000}'),
+       ('qwen-turbo', '2026-01-01', '{}', '{300000}', '{600000}')
 on conflict do nothing;
 
 -- since: data of earlier days is not changed.

@@ -11,6 +11,7 @@ const RECORDINGS: &[(&str, &str)] = &[
         "cumulative-though-incremental",
         include_str!("recordings/cumulative-though-incremental.sse"),
     ),
+    ("length-limit", include_str!("recordings/length-limit.sse")),
     ("references", include_str!("recordings/references.sse")),
     (
         "refusal-long-code",

@@ -1,6 +1,9 @@
 //! The results of the apps for admins: list, filters and invalidation.
 
-use common::insights::results::{self, Status};
+use common::{
+    governance::apps::App,
+    insights::{apps, results::Status},
+};
 use serde_json::{Value, json};
 
 use crate::harness::{
@@ -15,23 +18,30 @@ const INVALIDATE: &str = "/api/admin/ai/cache/invalidate";
 /// site 2. Expired entries exist twice.
 async fn parlor() -> Parlor {
     let parlor = Parlor::start().await;
-    parlor
-        .execute(
-            "insert into biz.ai_cache (site_id, cache_type, target_id, member_id, status, triggered_by, business_date, valid_days,
+    let apps: Vec<&str> = apps::background().map(App::name).collect();
+    sqlx::query(
+        "insert into biz.ai_cache (site_id, cache_type, target_id, member_id, status, triggered_by, business_date, valid_days,
                                        result_json, score, expires_at, lease_until)
              select s, a, 'member:' || m, m, t, 'event', current_date, 7,
                     case when t <> 'generating' then jsonb_build_object('n', n) end, case when t <> 'generating' then 80 end,
                     case when t <> 'generating' then now() + interval '1 day' end,
                     case when t = 'generating' then now() + interval '1 hour' end
              from generate_series(1, 2) s
-             cross join unnest(array['app2_finance', 'app2a_finance_area', 'app3_clue', 'app4_analysis', 'app5_tactics',
-                                     'app6_note_analysis', 'app7_customer_analysis', 'app8_clue_consolidated']) a
+             cross join unnest($1::text[]) a
              cross join unnest(array['generating', 'valid', 'expired', 'invalidated']) t
              cross join lateral generate_series(1, 2 + s) m
              cross join lateral generate_series(1, case t when 'expired' then 2 else 1 end) n",
-        )
-        .await;
+    )
+    .bind(apps)
+    .execute(&parlor.db)
+    .await
+    .unwrap();
     parlor
+}
+
+/// The number of apps with results.
+fn apps_count() -> i64 {
+    i64::try_from(apps::background().count()).unwrap()
 }
 
 impl Parlor {
@@ -63,18 +73,27 @@ impl Parlor {
 async fn filters_of_results_combine() {
     let parlor = parlor().await;
     for (user, members) in [(SITE_ADMIN, 3), (OTHER_SITE_ADMIN, 4), (PLATFORM_ADMIN, 7)] {
-        assert_eq!(parlor.cached_total(user, "").await, members * 8 * 5);
-        for app in results::apps() {
+        assert_eq!(
+            parlor.cached_total(user, "").await,
+            members * apps_count() * 5
+        );
+        for app in apps::background() {
             let query = format!("app_type={}", app.name());
             assert_eq!(parlor.cached_total(user, &query).await, members * 5);
         }
         for status in Status::ALL.map(Status::name) {
             let times = if status == "expired" { 2 } else { 1 };
             let query = format!("status={status}");
-            assert_eq!(parlor.cached_total(user, &query).await, members * 8 * times);
+            assert_eq!(
+                parlor.cached_total(user, &query).await,
+                members * apps_count() * times
+            );
             let sites = if user == PLATFORM_ADMIN { 2 } else { 1 };
             let query = format!("status={status}&target_id=member%3A1");
-            assert_eq!(parlor.cached_total(user, &query).await, sites * 8 * times);
+            assert_eq!(
+                parlor.cached_total(user, &query).await,
+                sites * apps_count() * times
+            );
             let query = format!("status={status}&target_id=member%3A1&app_type=app3_clue");
             assert_eq!(parlor.cached_total(user, &query).await, sites * times);
         }
@@ -105,12 +124,13 @@ async fn filters_of_results_combine() {
 #[tokio::test]
 async fn paging_lists_each_result_once_newest_first() {
     let parlor = parlor().await;
+    let apps = apps::background().count();
     for (user, query, entries) in [
-        (SITE_ADMIN, "", 120),
-        (PLATFORM_ADMIN, "", 280),
-        (PLATFORM_ADMIN, "status=expired", 112),
-        (SITE_ADMIN, "app_type=app3_clue", 15),
-        (PLATFORM_ADMIN, "target_id=member%3A1", 80),
+        (SITE_ADMIN, "", apps * 3 * 5),
+        (PLATFORM_ADMIN, "", apps * 7 * 5),
+        (PLATFORM_ADMIN, "status=expired", apps * 7 * 2),
+        (SITE_ADMIN, "app_type=app3_clue", 3 * 5),
+        (PLATFORM_ADMIN, "target_id=member%3A1", apps * 2 * 5),
     ] {
         let mut ids: Vec<i64> = Vec::new();
         let mut cursor = String::new();
@@ -159,8 +179,11 @@ async fn results_of_other_sites_are_neither_listed_nor_changed() {
         .await
         .refused_at(CACHE, 404, "not_found");
     let invalidated = parlor.invalidate(SITE_ADMIN, &json!({})).await;
-    assert_eq!(invalidated.ok(), &json!({ "affected": 24 }));
-    assert_eq!((parlor.valid(1).await, parlor.valid(2).await), (0, 32));
+    assert_eq!(invalidated.ok(), &json!({ "affected": apps_count() * 3 }));
+    assert_eq!(
+        (parlor.valid(1).await, parlor.valid(2).await),
+        (0, apps_count() * 4)
+    );
     let page = parlor.cached(SITE_ADMIN, "page_size=100").await;
     let items = page.ok()["items"].as_array().unwrap();
     assert!(items.iter().all(|item| item["site_id"] == 1));
@@ -169,13 +192,14 @@ async fn results_of_other_sites_are_neither_listed_nor_changed() {
 #[tokio::test]
 async fn invalidation_is_counted_exactly_and_audited() {
     let parlor = parlor().await;
+    let apps = apps_count();
     for (body, affected) in [
         (json!({ "app_type": "app3_clue", "member_id": 1 }), 1),
         (json!({ "app_type": "app3_clue", "member_id": 1 }), 0),
         (json!({ "app_type": "app3_clue" }), 2),
-        (json!({ "member_id": 1 }), 7),
+        (json!({ "member_id": 1 }), apps - 1),
         (json!({ "member_id": 4_711 }), 0),
-        (json!({ "site_id": 1 }), 24 - 10),
+        (json!({ "site_id": 1 }), (apps - 1) * 2),
     ] {
         let before = parlor.valid(1).await;
         let invalidated = parlor.invalidate(SITE_ADMIN, &body).await;
@@ -200,7 +224,7 @@ async fn invalidation_is_counted_exactly_and_audited() {
             )
         );
     }
-    assert_eq!(parlor.valid(2).await, 32);
+    assert_eq!(parlor.valid(2).await, apps * 4);
 }
 
 #[tokio::test]
@@ -227,5 +251,5 @@ async fn an_invalid_filter_of_results_is_refused_by_field() {
         let error = refused.refused_at(CACHE, 422, "invalid_request");
         assert_eq!(error["field"], field, "{body}");
     }
-    assert_eq!(parlor.valid(1).await, 24);
+    assert_eq!(parlor.valid(1).await, apps_count() * 3);
 }

@@ -136,17 +136,18 @@ async fn filters_of_jobs_combine() {
         .collect();
     let documented = [
         "app_chain",
+        "cancel_requested",
         "created_at",
         "event_type",
         "finished_at",
         "id",
         "is_forced",
         "member_id",
+        "run_after",
         "site_id",
         "started_at",
         "status",
-        "waits_for",
-        "waits_until",
+        "waiting_for",
     ];
     assert_eq!(members, BTreeSet::from(documented));
 }
@@ -577,7 +578,7 @@ impl Parlor {
     async fn shown_wait(&self, job: i64) -> (Value, Value) {
         let detail = self.get(SITE_ADMIN, &format!("{TRIGGER}/{job}")).await;
         let list = self.get(SITE_ADMIN, TRIGGER).await;
-        let wait = |shown: &Value| (shown["waits_for"].clone(), shown["waits_until"].clone());
+        let wait = |shown: &Value| (shown["waiting_for"].clone(), shown["run_after"].clone());
         assert_eq!(wait(detail.ok()), wait(&list.ok()["items"][0]));
         wait(detail.ok())
     }
@@ -593,7 +594,7 @@ async fn a_job_says_that_it_waits_for_the_budget_and_runs_when_it_is_raised() {
     let parlor = parlor().await;
     parlor.set_monthly_budget(10).await;
     let job = parlor.member_paid(MEMBER, 1).await;
-    assert_eq!(parlor.shown_wait(job).await, (Value::Null, Value::Null));
+    assert_eq!(parlor.shown_wait(job).await.0, Value::Null);
     parlor.work().await;
     let next_month: String = sqlx::query_scalar(
         "select to_char(date_trunc('month', now() at time zone 'Asia/Shanghai') + interval '1 month' - interval '8 hours',
@@ -624,12 +625,19 @@ async fn a_waiting_job_can_be_cancelled_or_run_now_once() {
         parlor.member_paid(MEMBER + 1, 2).await,
     );
     parlor.work().await;
-    assert_eq!(parlor.change(cancelled, "cancel").await.status, 204);
+    let answer = parlor.change(cancelled, "cancel").await;
+    assert_eq!(
+        (answer.status.as_u16(), answer.body),
+        (
+            202,
+            json!({ "id": cancelled, "status": "cancelled", "cancel_requested": false })
+        )
+    );
     assert_eq!(parlor.job(cancelled).await["status"], "cancelled");
     // The event may come again.
     parlor.member_paid(MEMBER, 1).await;
 
-    assert_eq!(parlor.change(run, "run-now").await.status, 204);
+    assert_eq!(parlor.change(run, "run-now").await.status, 202);
     // The budget still has no room, so the job waits again.
     parlor.work().await;
     assert_eq!(parlor.job(run).await["waits_for"], "budget");

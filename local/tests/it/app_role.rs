@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use common::{
+    governance::notifications,
     insights::jobs::{self, Connector},
     platform::{db::Db, env::Env},
 };
@@ -86,6 +87,14 @@ async fn chats_jobs_prewarming_and_admin_changes_need_no_ddl() {
     ] {
         parlor.get(SITE_ADMIN, path).await.ok();
     }
+    let channel = json!({ "kind": "webhook", "name": "ops", "url": "https://hooks.example/" });
+    let channels = "/api/admin/ai/notification-channels";
+    let created = parlor.post(SITE_ADMIN, channels, &channel).await;
+    let test = format!("{channels}/{}/test", created.created()["id"]);
+    let queued = answer(parlor.request_as(SITE_ADMIN, "POST", &test)).await;
+    assert_eq!(queued.status, 202, "{}", queued.body);
+    let sent = notifications::run(&parlor.tools.db, &parlor.robots.client).await;
+    assert_eq!(sent.unwrap().sent, 1);
     let all = json!({ "site_id": 1 });
     let invalidated = parlor
         .post(SITE_ADMIN, "/api/admin/ai/cache/invalidate", &all)

@@ -27,7 +27,7 @@ async fn each_function_starts_and_serves_the_event_that_it_is_for() {
     for (function, _) in local::cloud::FUNCTIONS {
         let event = match function {
             "db-migrate" => json!({}),
-            "job-worker" | "prewarm" | "sweep" => recorded("schedule"),
+            "job-worker" | "notify" | "prewarm" | "sweep" => recorded("schedule"),
             "trigger-dispatch" => recorded("eventbridge"),
             function => recorded(function),
         };
@@ -210,6 +210,7 @@ async fn a_missing_variable_is_named_and_no_secret_is_logged() {
         ("admin-dashboard", "JWT_SECRET"),
         ("admin-jobs", "JWT_SECRET"),
         ("admin-runs", "JWT_SECRET"),
+        ("admin-settings", "JWT_SECRET"),
         ("cache-invalidate", "JWT_SECRET"),
         ("job-worker", "DASHSCOPE_API_KEY"),
         ("prewarm", "DATABASE_URL"),

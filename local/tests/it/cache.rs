@@ -5,6 +5,7 @@ use chrono::{DateTime, Utc};
 use common::{
     governance::apps::App,
     insights::{
+        apps::Validity,
         facts::Period,
         results::{self, Entry, Target},
     },
@@ -35,10 +36,9 @@ impl Parlor {
     }
 
     async fn begin(&self, site: i64, app: App, target: &Target) -> (i64, i32) {
-        let days = match app {
-            App::Finance | App::FinanceArea => 0,
-            App::NoteAnalysis => 30,
-            _ => 7,
+        let days = match app.definition().unwrap().validity {
+            Validity::Day => 0,
+            Validity::Days(days) => days,
         };
         sqlx::query_as(
             "select entry_id, generation from begin_generating($1, $2, $3, $4, $5, 'event', null, 30)",

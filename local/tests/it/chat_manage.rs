@@ -65,6 +65,31 @@ pub async fn tables_with(parlor: &Parlor, text: &str) -> Vec<String> {
 }
 
 #[tokio::test]
+async fn put_changes_a_conversation_like_patch() {
+    let parlor = Parlor::start().await;
+    let chat = parlor.open(COACH, "t").await;
+    parlor.send(COACH, chat, "你好").await.ok();
+    let path = format!("/api/xcx/chat/{chat}");
+    let put = async |user: i64, body: Value| parlor.call(user, "PUT", &path, &body).await;
+
+    let changed = put(COACH, json!({ "title": "回访" })).await;
+    assert_eq!(changed.ok()["title"], "回访");
+    let changed = put(COACH, json!({ "pinned": true })).await;
+    // A member that is left out is not changed, as with PATCH.
+    assert_eq!(
+        (&changed.ok()["title"], &changed.ok()["pinned"]),
+        (&json!("回访"), &json!(true))
+    );
+    put(COACH, json!({})).await.refused(422, "invalid_request");
+    put(STAFF, json!({ "pinned": false }))
+        .await
+        .refused(403, "not_owner");
+    put(OTHER_SITE, json!({ "pinned": false }))
+        .await
+        .refused(404, "not_found");
+}
+
+#[tokio::test]
 async fn a_conversation_is_renamed_and_pinned() {
     let parlor = Parlor::start().await;
     let mut chats = Vec::new();

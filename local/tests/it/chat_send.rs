@@ -197,7 +197,7 @@ async fn a_run_records_prompt_response_and_cost() {
     assert_eq!(run["request_prompt"], "你好");
     assert_eq!(run["response_text"], answer.body["aiReply"]["content"]);
     assert_eq!(run["message_id"], answer.body["aiReply"]["id"]);
-    assert_eq!(run["prompt_version"], "app1_chat/3");
+    assert_eq!(run["prompt_version"], "app1_chat/4");
     assert_eq!(
         run["tokens_used"].as_i64(),
         Some(run["tokens_in"].as_i64().unwrap() + run["tokens_out"].as_i64().unwrap())

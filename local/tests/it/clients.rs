@@ -54,7 +54,8 @@ async fn the_clients_show_the_stored_text_on_a_bad_network() {
     let (messages, calls): (i64, i64) = sqlx::query_as(
         "select (select count(*) from biz.ai_messages m join biz.ai_conversations c on c.id = m.conversation_id
                  where m.role = 'user' and c.bot_id is null),
-                (select count(*) from biz.ai_run_logs where trigger_type = 'chat')",
+                (select count(*) from biz.ai_run_logs r where trigger_type = 'chat'
+                   and exists (select from biz.ai_conversations c where c.id = r.conversation_id))",
     )
     .fetch_one(&parlor.db)
     .await

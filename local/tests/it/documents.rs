@@ -5,9 +5,18 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::OsStr,
+    fmt::Write as _,
     fs,
     path::Path,
 };
+
+use common::{
+    governance::apps::App,
+    insights::apps::{self, Definition, TargetKind, Validity},
+};
+use serde_json::{Value, json};
+
+use crate::template::parameter_of;
 
 #[test]
 fn a_translation_has_the_headings_code_and_tables_of_its_original() {
@@ -36,6 +45,97 @@ fn a_relative_link_leads_to_a_file_and_a_heading_that_exist() {
     let documents = documents();
     let found = broken_links(&documents, |path| root.join(path).exists());
     assert!(found.is_empty(), "\n{}", found.join("\n"));
+}
+
+#[test]
+fn the_document_of_apps_has_the_definitions_of_the_code() {
+    let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/apps.md");
+    let made = apps_document();
+    if fs::read_to_string(document).unwrap_or_default() != made {
+        let new = Path::new(env!("CARGO_TARGET_TMPDIR")).join("apps.md");
+        fs::write(&new, made).unwrap();
+        panic!("docs/apps.md is stale: cp {} docs/apps.md", new.display());
+    }
+}
+
+/// `docs/apps.md`, in both languages.
+fn apps_document() -> String {
+    let mut text = "\
+<!-- Made by the test `the_document_of_apps_has_the_definitions_of_the_code`. -->
+
+# Apps · 应用
+
+The applications that Parlor calls. [Your data](your-data.md#5-create-the-applications) explains how
+to create them, and [system-prompts.md](system-prompts.md) has samples. An app without an
+application id is off.
+
+Parlor 调用的应用。创建方法见[接入你的数据](zh/your-data.md#5-创建应用)，
+系统提示词见[示例](system-prompts.md)。没有应用 ID 的应用不启用。
+
+| app | name · 名称 | variable · 环境变量 | parameter · 部署参数 | target · 对象 | valid · 有效期 |
+|---|---|---|---|---|---|
+"
+    .to_owned();
+    for app in App::ALL {
+        let (target, validity) = match app.definition() {
+            None => ("conversation · 会话", "–".to_owned()),
+            Some(definition) => (target(definition.target), validity(definition.validity)),
+        };
+        let (name, title) = (app.name(), app.title());
+        let (variable, parameter) = (app.variable(), parameter_of(app));
+        writeln!(
+            text,
+            "| `{name}` | {title} | `{variable}` | `{parameter}` | {target} | {validity} |"
+        )
+        .unwrap();
+    }
+    text += "
+## Answers · 返回的 JSON
+
+All lists need at least one item, except those in the last column.
+
+列表至少要有一项，最后一列中的列表可以为空。
+
+| app | example · 示例 | may be empty · 可以为空 |
+|---|---|---|
+";
+    for definition in App::ALL.into_iter().filter_map(App::definition) {
+        let lists = match lists_that_may_be_empty(definition) {
+            lists if lists.is_empty() => "–".to_owned(),
+            lists => lists.join(", "),
+        };
+        let (name, example) = (definition.app.name(), definition.example());
+        writeln!(text, "| `{name}` | `{example}` | {lists} |").unwrap();
+    }
+    text
+}
+
+fn target(kind: TargetKind) -> &'static str {
+    match kind {
+        TargetKind::Member => "member · 会员",
+        TargetKind::MemberOrTask => "member or task · 会员或任务",
+        TargetKind::Note => "note · 备注",
+        TargetKind::PeriodAndArea => "period and area · 周期和区域",
+        TargetKind::Period => "period · 周期",
+    }
+}
+
+fn validity(validity: Validity) -> String {
+    match validity {
+        Validity::Day => "until the end of the site's day · 到门店当天结束".to_owned(),
+        Validity::Days(days) => format!("{days} days · {days} 天"),
+    }
+}
+
+fn lists_that_may_be_empty(definition: &Definition) -> Vec<String> {
+    let example: Value = serde_json::from_str(definition.example()).unwrap();
+    let members = example.as_object().unwrap();
+    let lists = members.iter().filter(|(name, value)| {
+        let mut answer = example.clone();
+        answer[*name] = json!([]);
+        value.is_array() && apps::check(definition.app, &answer.to_string()).is_ok()
+    });
+    lists.map(|(name, _)| format!("`{name}`")).collect()
 }
 
 #[test]

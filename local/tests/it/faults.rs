@@ -436,7 +436,11 @@ impl Case {
         let ends = rest
             .iter()
             .filter(|event| matches!(&*event.name, "done" | "error"));
-        assert_eq!(ends.count(), 1, "{rest:?}");
+        let ends: Vec<_> = ends.collect();
+        assert_eq!(ends.len(), 1, "{rest:?}");
+        if outcome == Outcome::Whole {
+            assert_eq!(ends[0].data["finishReason"], "stop");
+        }
         if content.len() >= read.len() {
             assert_eq!(&(read + &text(&rest)), content);
         }

@@ -1,5 +1,6 @@
 //! Insights: which roles read which results, their states, and requests for missing ones.
 
+use common::governance::apps::App;
 use futures_util::future::join_all;
 use reqwest::{StatusCode, header::ETAG};
 use serde_json::{Value, json};
@@ -82,6 +83,7 @@ async fn a_manager_requests_missing_finance_and_reads_it() {
         finance_insight["target"],
         json!({ "type": "finance", "id": null, "period": "this_month", "area": "all" })
     );
+    assert_eq!(finance_insight["title"], "经营洞察");
     assert_eq!(finance_insight["aiGenerated"], true);
     assert_eq!(finance_insight["promptVersion"], "app2_finance/1");
     assert!(finance_insight["result"]["insights"][0]["title"].is_string());
@@ -207,7 +209,7 @@ async fn a_failed_job_is_shown_until_the_insight_is_requested_again() {
 #[tokio::test]
 async fn an_app_without_an_application_id_is_disabled() {
     let parlor = Parlor::with_business(Setup {
-        app_ids: vec![("DASHSCOPE_APP_ID_1_CHAT", "app1_chat")],
+        app_ids: vec![(App::Chat.variable(), "app1_chat")],
         ..Setup::default()
     })
     .await;

@@ -332,8 +332,8 @@ impl Working {
                 value.clone_from(&wire.url);
             }
         }
-        let ids = common::governance::apps::App::ALL
-            .map(|app| (app.variable().to_owned(), app.name().to_owned()));
+        let ids =
+            common::governance::apps::App::ALL.map(|app| (app.variable(), app.name().to_owned()));
         specs[0].env.extend(ids);
         let emulator = Arc::new(Emulator::start(specs).unwrap());
         let idle = serde_json::to_vec(&Worked::IDLE).unwrap();

@@ -11,10 +11,11 @@ use std::{
 };
 
 /// From the bottom up. A module may use its own layer and the layers below.
-const LAYERS: [&str; 6] = [
+const LAYERS: [&str; 7] = [
     "platform",
     "dashscope",
     "governance",
+    "moderation",
     "insights",
     "chat",
     "web",

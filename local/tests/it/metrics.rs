@@ -40,7 +40,7 @@ fn assert_found(line: &Value, namespace: &str, unit: &str, dimensions: &Value) {
             &found["Metrics"][0]["Unit"],
             &found["Dimensions"]
         ),
-        (&json!(namespace), &json!(unit), &json!([dimensions])),
+        (&json!(namespace), &json!(unit), dimensions),
         "{line}"
     );
     assert!(line["_aws"]["Timestamp"].is_i64(), "{line}");
@@ -72,7 +72,7 @@ async fn a_reply_writes_its_metrics_at_any_log_level() {
             ("Tokens", "Count"),
         ] {
             let line = counted(&cloud, function, metric).await;
-            assert_found(&line, "Parlor/test", unit, &json!(["app"]));
+            assert_found(&line, "Parlor/test", unit, &json!([["app"]]));
             assert_eq!(line["app"], "app1_chat", "{line}");
             assert!(line[metric].is_u64(), "{line}");
             assert_eq!(count(&cloud, function, metric), 1, "{metric}");
@@ -90,7 +90,7 @@ async fn dashscope_failures_are_counted_with_code_and_possible_cost() {
     let chat = cloud.parlor.open(COACH, "t").await;
     send(&cloud, chat, "[[sim:inspection]]你好").await;
     let failed = counted(&cloud, "chat-messages", "UpstreamErrors").await;
-    assert_found(&failed, "Parlor", "Count", &json!(["app"]));
+    assert_found(&failed, "Parlor", "Count", &json!([["app"], []]));
     assert_eq!(
         (&failed["app"], &failed["code"], &failed["UpstreamErrors"]),
         (&json!("app1_chat"), &json!("content_blocked"), &json!(1))
@@ -113,7 +113,7 @@ async fn each_sweep_reports_the_vitals() {
         ("BudgetUsed", "Percent"),
     ] {
         let line = counted(&cloud, "sweep", metric).await;
-        assert_found(&line, "Parlor", unit, &json!([]));
+        assert_found(&line, "Parlor", unit, &json!([[]]));
         assert_eq!(line[metric].as_f64(), Some(0.0), "{line}");
     }
 

@@ -119,12 +119,13 @@ async fn only_a_text_that_the_caller_may_read_is_reported() {
         .report(OTHER_SITE, &reply, "x")
         .await
         .refused(404, "not_found");
-    for app in ["app3_clue", "app2_finance"] {
+    for (app, target) in [("app3_clue", "member:10001"), ("app2_finance", "today:all")] {
         let id: i64 = sqlx::query_scalar(
             "insert into biz.ai_cache (site_id, cache_type, target_id, status, triggered_by, business_date, valid_days, result_json, expires_at)
-             values (1, $1, 'x', 'valid', 'event', current_date, 7, '{}', now() + interval '1 day') returning id",
+             values (1, $1, $2, 'valid', 'event', current_date, 7, '{}', now() + interval '1 day') returning id",
         )
         .bind(app)
+        .bind(target)
         .fetch_one(&parlor.db)
         .await
         .unwrap();

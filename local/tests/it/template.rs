@@ -50,10 +50,15 @@ const SECRETS: [(&str, &str, &str, &str); 3] = [
 /// Variables that a function validates when it starts. A function reads a variable if it fails to
 /// start with [`NONSENSE`] in it.
 const CHECKED: &[&str] = &[
+    "AI_AGREEMENT_URL",
+    "AI_MODELS",
     "CHAT_MAX_STREAMS",
     "CHAT_RATE_PER_MINUTE",
     "CHAT_RESERVED_TOKENS",
     "COMPLAINT_DAYS",
+    "COMPLAINT_EMAIL",
+    "COMPLAINT_PHONE",
+    "COMPLAINT_URL",
     "CORS_ALLOWED_ORIGINS",
     "DASHSCOPE_BASE_URL",
     "DASHSCOPE_FIRST_TOKEN_SECONDS",
@@ -64,9 +69,27 @@ const CHECKED: &[&str] = &[
     "JOB_CONCURRENCY",
     "JOB_RESERVED_TOKENS",
     "LOG_RETENTION_DAYS",
+    "MODERATION",
+    "MODERATION_ON_TIMEOUT",
+    "PREWARM_SCHEDULE",
     "RUN_LOG_RETENTION_DAYS",
 ];
 const NONSENSE: &str = "neither a number nor a URL";
+
+/// Variables of moderation services, which are read only if `MODERATION` names the service. A
+/// secret has the parameter with its ARN, and the condition that the parameter is not empty.
+const SERVICES: [(&str, Option<(&str, &str)>); 4] = [
+    ("MODERATION_HTTP_URL", None),
+    (
+        "MODERATION_HTTP_SECRET_ARN",
+        Some(("ModerationHttpSecretArn", "ModerationAsksHttp")),
+    ),
+    ("WECHAT_APP_ID", None),
+    (
+        "WECHAT_APP_SECRET_ARN",
+        Some(("WechatAppSecretArn", "ModerationAsksWechat")),
+    ),
+];
 
 /// Variables that every function has but does not read through `Env`.
 const OF_THE_PROCESS: [&str; 3] = [
@@ -74,6 +97,9 @@ const OF_THE_PROCESS: [&str; 3] = [
     "METRICS_NAMESPACE",
     "RUST_LOG",
 ];
+
+/// The functions that label AI texts.
+const LABELS: [&str; 3] = ["admin-runs", "chat-history", "chat-stream"];
 
 /// The functions that wake job workers.
 const WAKE: [&str; 6] = [
@@ -255,6 +281,7 @@ async fn start(function: &str, env: Env) -> Result<(), ConfigError> {
         "admin-dashboard" => http(admin_dashboard::from_env, env).await,
         "admin-jobs" => http(admin_jobs::from_env, env).await,
         "admin-runs" => http(admin_runs::from_env, env).await,
+        "admin-settings" => http(admin_settings::from_env, env).await,
         "cache-invalidate" => http(cache_invalidate::from_env, env).await,
         "chat-history" => http(chat_history::from_env, env).await,
         "chat-messages" => http(chat_messages::from_env, env).await,
@@ -263,6 +290,7 @@ async fn start(function: &str, env: Env) -> Result<(), ConfigError> {
         "db-migrate" => db_migrate::open(&env).await.map(drop),
         "insights" => http(insights::from_env, env).await,
         "job-worker" => Box::pin(job_worker::from_env(env)).await.map(drop),
+        "notify" => notify::from_env(env).await.map(drop),
         "prewarm" => prewarm::from_env(env).await.map(drop),
         "sweep" => sweep::from_env(env).await.map(drop),
         "trigger-dispatch" => trigger_dispatch::from_env(env).await.map(drop),
@@ -295,7 +323,18 @@ async fn each_function_has_exactly_the_secrets_it_needs() {
         let granted = granted(function, "secretsmanager:GetSecretValue");
         let needed = given.iter();
         let needed = needed.map(|(_, _, parameter, _)| json!({"Ref": parameter}).to_string());
-        assert_eq!(granted, needed.collect(), "{function}'s policy");
+        let optional = SERVICES.iter().filter_map(|(name, secret)| {
+            let given = &variables(function)[*name];
+            let (parameter, condition) = secret.filter(|_| !given.is_null())?;
+            assert_eq!(*given, json!({"Ref": parameter}), "{function}'s {name}");
+            let none = json!({"Ref": "AWS::NoValue"});
+            Some(json!({"Fn::If": [condition, {"Ref": parameter}, none]}).to_string())
+        });
+        assert_eq!(
+            granted,
+            needed.chain(optional).collect(),
+            "{function}'s policy"
+        );
     }
 }
 
@@ -374,18 +413,22 @@ async fn each_function_has_exactly_the_variables_it_reads() {
     for (function, _) in cloud::FUNCTIONS {
         let secrets = given_secrets(function);
         let env = Env::from_pairs(secrets.iter().map(|(name, _, _, value)| (*name, *value)));
-        let mut read: BTreeSet<&str> = OF_THE_PROCESS.into();
-        read.extend(secrets.iter().map(|(_, arn_name, ..)| *arn_name));
+        let mut read: BTreeSet<String> = OF_THE_PROCESS.map(str::to_owned).into();
+        read.extend(
+            secrets
+                .iter()
+                .map(|(_, arn_name, ..)| (*arn_name).to_owned()),
+        );
         for &name in CHECKED {
             match start(function, env.with(name, NONSENSE)).await {
                 Err(ConfigError::Invalid { name: wrong, .. }) if wrong == name => {
-                    read.insert(name);
+                    read.insert(name.to_owned());
                 }
                 started => assert!(started.is_ok(), "{function}: {:?}", started.err()),
             }
         }
         if read.contains("DASHSCOPE_BASE_URL") {
-            read.insert("DASHSCOPE_WORKSPACE");
+            read.insert("DASHSCOPE_WORKSPACE".to_owned());
             // Functions that make replies call only the chat app.
             if read.contains("CHAT_MAX_STREAMS") {
                 read.insert(App::Chat.variable());
@@ -393,26 +436,66 @@ async fn each_function_has_exactly_the_variables_it_reads() {
                 read.extend(App::ALL.map(App::variable));
             }
         }
-        if function == "insights" {
-            // Apps without an application id are shown as disabled.
+        if read.contains("MODERATION_ON_TIMEOUT") {
+            read.extend(SERVICES.map(|(name, _)| name.to_owned()));
+        }
+        if ["chat-stream", "insights"].contains(&function) {
+            // Results of apps without an application id are shown as disabled, or not used.
             let apps = App::ALL.into_iter().filter(|app| *app != App::Chat);
             read.extend(apps.map(App::variable));
         }
+        if function == "admin-settings" {
+            read.extend(App::ALL.map(App::variable));
+        }
+        if LABELS.contains(&function) {
+            read.insert("AI_LABEL".to_owned());
+        }
+        if read.contains("AI_MODELS") {
+            read.insert("AI_PROVIDER".to_owned());
+        }
         if WAKE.contains(&function) {
-            read.insert("JOB_QUEUE_URL");
+            read.insert("JOB_QUEUE_URL".to_owned());
+        }
+        if read.contains("PREWARM_SCHEDULE") {
+            read.insert("PREWARM_TIMEZONE".to_owned());
         }
         if function == "db-migrate" {
-            read.insert("DATABASE_APP_ROLE");
+            read.insert("DATABASE_APP_ROLE".to_owned());
         }
         // The secret may lack the host and the database name.
         if read.contains("DATABASE_URL_SECRET_ARN") {
-            read.extend(["DATABASE_HOST", "DATABASE_NAME"]);
+            read.extend(["DATABASE_HOST", "DATABASE_NAME"].map(str::to_owned));
         }
         let given = variables(function).as_object().expect("variables");
         assert_eq!(
-            given.keys().map(String::as_str).collect::<BTreeSet<_>>(),
+            given.keys().cloned().collect::<BTreeSet<_>>(),
             read,
             "{function}"
+        );
+    }
+}
+
+/// `DashScopeAppId2aFinanceArea` of `app2a_finance_area`.
+pub(crate) fn parameter_of(app: App) -> String {
+    let capital = |part: &str| part[..1].to_uppercase() + &part[1..];
+    let parts = app.name().trim_start_matches("app").split('_');
+    format!("DashScopeAppId{}", parts.map(capital).collect::<String>())
+}
+
+#[test]
+fn each_app_has_a_parameter_for_its_application() {
+    let metadata = &transformed()["Metadata"]["AWS::CloudFormation::Interface"];
+    let groups = list(&metadata["ParameterGroups"]).into_iter();
+    let grouped: Vec<_> = groups
+        .flat_map(|group| list(&group["Parameters"]))
+        .collect();
+    for app in App::ALL {
+        let parameter = parameter_of(app);
+        let variable = &variables("job-worker")[app.variable()];
+        assert_eq!(*variable, json!({"Ref": parameter}), "{app:?}");
+        assert!(
+            grouped.contains(&&json!(parameter)),
+            "{parameter} is in no group"
         );
     }
 }
@@ -448,7 +531,7 @@ async fn parameter_defaults_equal_the_defaults_in_the_code() {
         retention.run_log_days
     );
     for app in App::ALL {
-        assert_eq!(number("job-worker", app.variable()), "", "{app:?}");
+        assert_eq!(number("job-worker", &app.variable()), "", "{app:?}");
     }
     // The default allows no other origin.
     for function in deployed::that_serve_http() {
@@ -647,7 +730,7 @@ fn schedule_of(function: &str) -> &'static Value {
 #[test]
 fn schedules_are_the_same_locally_and_in_the_cloud() {
     assert_eq!(schedules::EVERY_MINUTE.as_secs(), 60);
-    for function in ["job-worker", "sweep"] {
+    for function in ["job-worker", "notify", "sweep"] {
         let schedule = schedule_of(function);
         assert_eq!(
             schedule["ScheduleExpression"], "rate(1 minute)",

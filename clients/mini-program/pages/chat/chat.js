@@ -141,7 +141,7 @@ Page({
     if (this.data.busy) return;
     this.begin();
     this.sent = '';
-    this.chat.regenerate(this.chatId, this.callbacks());
+    this.chat.regenerate(this.chatId, { ...this.callbacks(), ...this.about });
   },
 
   readOn(reply) {

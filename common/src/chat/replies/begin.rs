@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::types::Json;
 
-use super::{LEASE, State, page::EXPECTED_FACTS_CHARS};
+use super::{LEASE, State, page::expected_chars};
 use crate::{
     chat::{
         messages::{ClientMessageId, Content},
@@ -36,7 +36,8 @@ pub enum Asked {
 }
 
 impl Asked {
-    fn content(&self) -> Option<&str> {
+    /// The text. `None` for the last question again, which the database has.
+    pub(super) fn content(&self) -> Option<&str> {
         match self {
             Self::New(content) | Self::Edit(content, _) => Some(content.as_str()),
             Self::Again => None,
@@ -159,7 +160,8 @@ pub(super) async fn begin(
     app_id: Option<&str>,
     limits: ChatLimits,
 ) -> Result<BeginOutcome> {
-    let page_chars = message.page.as_ref().map_or(0, |_| EXPECTED_FACTS_CHARS);
+    let page_chars = message.page.as_ref().map_or(0, expected_chars);
+    let page_chars = i64::try_from(page_chars).unwrap_or(i64::MAX);
     let begun = async {
         let (mut connection, until) = db.acquire_in_time().await?;
         sqlx::query!(

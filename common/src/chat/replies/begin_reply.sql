@@ -58,7 +58,6 @@ declare
     v_session text;
     v_turns turns;
     v_message bigint;
-    v_message_at timestamptz;
     v_content text;
     v_retry_at timestamptz;
     v_streams bigint;
@@ -81,8 +80,8 @@ begin
 
     -- A repeated message returns the existing reply. It is neither refused nor counted.
     if p_message.client_message_id is not null then
-        select a.id, a.created_at, a.content, a.reply_to
-        into v_message, v_message_at, v_content, v_reply
+        select a.id, a.content, a.reply_to
+        into v_message, v_content, v_reply
         from biz.ai_messages a
         where a.conversation_id = p_conversation and a.site_id = p_site
           and a.client_message_id = p_message.client_message_id;

@@ -74,6 +74,9 @@ impl Sender {
     pub fn end(self, references: Vec<Reference>, event: Event) {
         if let Some(channel) = self.0.upgrade() {
             let mut pending = channel.pending();
+            if event.is_blocked() {
+                pending.text.clear();
+            }
             pending.references = references;
             pending.end = Some(event);
         }
@@ -134,6 +137,8 @@ mod tests {
         Event::Done {
             state: State::Complete,
             tokens_used: None,
+            finish_reason: None,
+            card: None,
         }
     }
 

@@ -4,9 +4,12 @@ use futures_util::future::BoxFuture;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use super::{CHECKPOINT_EVERY, LEASE};
-use crate::platform::{
-    db::{Db, StatementTimeout},
-    error::Result,
+use crate::{
+    moderation::Guard,
+    platform::{
+        db::{Db, StatementTimeout},
+        error::Result,
+    },
 };
 
 /// Bytes of text that may wait to be stored. When this is reached, the relay stops reading from
@@ -21,6 +24,8 @@ enum Checkpoint {
     StopRequested,
     /// Another session has ended the reply, because its lease had expired.
     Lost,
+    /// Moderation blocked the text. It was not stored.
+    Blocked,
 }
 
 /// Stores `unsaved` after the first `saved` characters, and renews the lease. Idempotent, because
@@ -66,12 +71,15 @@ pub(super) enum Progress {
     Stop,
     /// Another session has ended the reply.
     Lost,
+    /// Moderation blocked the text.
+    Blocked,
 }
 
 struct InFlight {
     bytes: usize,
     chars: usize,
-    write: BoxFuture<'static, Result<Checkpoint>>,
+    /// Gives the guard back.
+    write: BoxFuture<'static, (Option<Box<Guard>>, Result<Checkpoint>)>,
 }
 
 /// The text of a reply that is not stored yet. Of the stored text, only the length is kept.
@@ -83,10 +91,12 @@ pub(super) struct CheckpointWriter {
     unsaved: String,
     tick: Interval,
     in_flight: Option<InFlight>,
+    /// Checks text before it is stored, if moderation is configured.
+    guard: Option<Box<Guard>>,
 }
 
 impl CheckpointWriter {
-    pub fn new(db: Db, site_id: i64, message_id: i64) -> Self {
+    pub fn new(db: Db, site_id: i64, message_id: i64, guard: Option<Box<Guard>>) -> Self {
         let mut tick = interval_at(Instant::now() + CHECKPOINT_EVERY, CHECKPOINT_EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
@@ -97,6 +107,7 @@ impl CheckpointWriter {
             unsaved: String::new(),
             tick,
             in_flight: None,
+            guard,
         }
     }
 
@@ -132,6 +143,7 @@ impl CheckpointWriter {
         match self.finish_write().await {
             Some(Checkpoint::StopRequested) => Some(Progress::Stop),
             Some(Checkpoint::Lost) => Some(Progress::Lost),
+            Some(Checkpoint::Blocked) => Some(Progress::Blocked),
             // If the write failed, the next one sends the same text again, at the same position.
             Some(Checkpoint::Saved) | None => None,
         }
@@ -145,21 +157,33 @@ impl CheckpointWriter {
             self.saved_chars,
         );
         let text = self.unsaved.clone();
+        let mut guard = self.guard.take();
         self.in_flight = Some(InFlight {
             bytes: text.len(),
             chars: text.chars().count(),
-            write: Box::pin(
-                async move { checkpoint(&db, site_id, message_id, saved, &text).await },
-            ),
+            write: Box::pin(async move {
+                let is_blocked = match &mut guard {
+                    Some(guard) => guard.blocks(saved, &text).await,
+                    None => false,
+                };
+                let result = if is_blocked {
+                    Ok(Checkpoint::Blocked)
+                } else {
+                    checkpoint(&db, site_id, message_id, saved, &text).await
+                };
+                (guard, result)
+            }),
         });
     }
 
     /// Waits for the write in progress, if there is one.
     async fn finish_write(&mut self) -> Option<Checkpoint> {
         let in_flight = self.in_flight.as_mut()?;
-        let result = (&mut in_flight.write).await;
+        let (guard, result) = (&mut in_flight.write).await;
         let InFlight { bytes, chars, .. } = self.in_flight.take()?;
+        self.guard = guard;
         match result {
+            Ok(Checkpoint::Blocked) => Some(Checkpoint::Blocked),
             Ok(checkpoint) => {
                 self.saved_chars += chars;
                 self.unsaved.drain(..bytes);
@@ -170,6 +194,22 @@ impl CheckpointWriter {
                 None
             }
         }
+    }
+
+    /// Checks the text that no checkpoint has stored. Returns true if moderation blocks it.
+    pub async fn is_rest_blocked(&mut self) -> bool {
+        if self.finish_write().await == Some(Checkpoint::Blocked) {
+            return true;
+        }
+        match &mut self.guard {
+            Some(guard) => guard.blocks(self.saved_chars, &self.unsaved).await,
+            None => false,
+        }
+    }
+
+    /// The guard with its verdicts.
+    pub fn guard(&self) -> Option<&Guard> {
+        self.guard.as_deref()
     }
 
     /// Returns the text that is not stored, and the number of stored characters before it.

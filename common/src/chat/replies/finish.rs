@@ -2,9 +2,11 @@
 
 use sqlx::types::Json;
 
-use super::State;
+use super::{FinishReason, State};
 use crate::{
     governance::runs::{Run, RunEnd},
+    insights::insight::ReferenceCard,
+    moderation::ExchangeVerdicts,
     platform::{
         db::{Db, StatementTimeout},
         error::Result,
@@ -19,6 +21,12 @@ pub(super) struct ReplyEnd {
     pub saved: usize,
     /// The text after these characters.
     pub unsaved: String,
+    /// `None` if the reply did not end by itself.
+    pub finish_reason: Option<FinishReason>,
+    /// The insight that the prompt contained.
+    pub card: Option<ReferenceCard>,
+    /// What moderation says about the question and the reply.
+    pub verdicts: Option<ExchangeVerdicts>,
     pub run: RunEnd,
 }
 
@@ -44,7 +52,7 @@ pub(super) async fn finish(
     let row = sqlx::query!(
         r#"
         select applied as "applied!", state as "state!", circuit
-        from finish_reply($1, $2, $3, $4, $5, $6, $7, $8)
+        from finish_reply($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
         "#,
         site_id,
         message_id,
@@ -53,7 +61,10 @@ pub(super) async fn finish(
         end.state.name(),
         i32::try_from(end.saved).unwrap_or(i32::MAX),
         end.unsaved,
+        end.finish_reason.map(FinishReason::is_cut),
+        end.card.as_ref().map(Json) as _,
         Json(&end.run) as _,
+        end.verdicts.as_ref().map(Json) as _,
     )
     .fetch_one(db)
     .with_statement_timeout()

@@ -28,7 +28,8 @@ begin
     return (finish_reply(
         p_site => m.site_id, p_message => m.id, p_run => l.id, p_run_at => l.created_at,
         p_state => case m.content when '' then 'failed' else 'interrupted' end,
-        p_saved_chars => char_length(m.content), p_unsaved => '', p_end => to_jsonb(e))).applied;
+        p_saved_chars => char_length(m.content), p_unsaved => '', p_is_cut => null,
+        p_card => null, p_end => to_jsonb(e))).applied;
 end $$;
 
 comment on function finish_orphaned_reply is

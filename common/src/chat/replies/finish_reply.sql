@@ -18,7 +18,10 @@ create function finish_reply(
     p_state text,
     p_saved_chars integer,
     p_unsaved text,
-    p_end jsonb
+    p_is_cut boolean,
+    p_card jsonb,
+    p_end jsonb,
+    p_verdicts jsonb default null
 ) returns finished_reply language plpgsql as $$
 declare
     e run_end := jsonb_populate_record(null::run_end, p_end);
@@ -37,6 +40,9 @@ begin
         state = p_state,
         tokens_used = e.tokens_in + e.tokens_out,
         doc_references = nullif(e.doc_references, '[]'),
+        is_cut = p_is_cut,
+        reference_card = p_card,
+        moderation = nullif(p_verdicts -> 'reply', 'null'),
         error_code = case when p_state in ('failed', 'interrupted') then e.error_code end,
         lease_until = null,
         finished_at = v_now
@@ -79,9 +85,8 @@ begin
         end
     where c.id = v_conversation and c.site_id = p_site;
 
-    if e.error_code = 'content_blocked' then
-        update biz.ai_messages q set error_code = e.error_code
-        where q.id = v_question and q.site_id = p_site;
+    if e.error_code = 'content_blocked' or p_verdicts -> 'question' <> 'null' then
+        perform mark_question(p_site, v_question, e.error_code, p_verdicts);
     end if;
 
     e.response := v_content;

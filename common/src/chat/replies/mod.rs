@@ -39,6 +39,7 @@ use crate::{
         apps::{self, App, AppIds},
         auth::{Caller, Callers, JwtSecrets},
     },
+    moderation::Moderation,
     platform::{
         db::{self, DatabaseConfig, Db, StatementTimeout, SweptRows},
         env::{ConfigError, Env},
@@ -85,6 +86,25 @@ words! {
     }
 }
 
+words! {
+    /// Why a complete reply ended, as in the API.
+    pub enum FinishReason {
+        Stop = "stop",
+        /// At the length limit of the model. The column `is_cut` is true.
+        Length = "length",
+    }
+}
+
+impl FinishReason {
+    const fn is_cut(self) -> bool {
+        matches!(self, Self::Length)
+    }
+
+    const fn of_column(is_cut: bool) -> Self {
+        if is_cut { Self::Length } else { Self::Stop }
+    }
+}
+
 /// Cause of an early end, for the `error` event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
@@ -95,7 +115,7 @@ pub enum Failure {
         /// Whether a retry may succeed.
         retryable: bool,
     },
-    /// The content inspection of DashScope blocked the question or the reply.
+    /// The content inspection of DashScope, or moderation, blocked the question or the reply.
     ContentBlocked,
     /// The function was about to reach its time limit.
     Deadline,
@@ -161,16 +181,24 @@ struct ReplyContext {
     dashscope: DashScope,
     app_ids: AppIds,
     limits: ChatLimits,
+    moderation: Moderation,
 }
 
 impl Replies {
     /// Does not connect to anything yet.
-    pub fn new(db: Db, dashscope: DashScope, app_ids: AppIds, limits: ChatLimits) -> Self {
+    pub fn new(
+        db: Db,
+        dashscope: DashScope,
+        app_ids: AppIds,
+        limits: ChatLimits,
+        moderation: Moderation,
+    ) -> Self {
         Self(Arc::new(ReplyContext {
             db,
             dashscope,
             app_ids,
             limits,
+            moderation,
         }))
     }
 
@@ -187,7 +215,9 @@ impl Replies {
         )?;
         let db = db::connect_lazy(&database)?;
         let (dashscope, app_ids) = dashscope;
-        let replies = Self::new(db.clone(), dashscope, app_ids, ChatLimits::from_env(env)?);
+        let moderation = Box::pin(Moderation::from_env(env, &db)).await?;
+        let limits = ChatLimits::from_env(env)?;
+        let replies = Self::new(db.clone(), dashscope, app_ids, limits, moderation);
         Ok((db.clone(), Callers::new(secrets, db), replies))
     }
 
@@ -216,7 +246,11 @@ impl Replies {
         .unwrap_or(began);
         let (context, owner) = (Arc::clone(&self.0), caller.clone());
         let (start, receiver) = relay::run_detached(async move {
-            let mut page = Page::of(message.page.as_ref(), &context.db, &owner);
+            let mut page = Page::of(message.page.as_ref(), &context, &owner);
+            if let Some(content) = message.asked.content() {
+                let moderation = &context.moderation;
+                moderation.check_words(owner.site_id, content).await?;
+            }
             let app_id = context.app_ids.find(App::Chat);
             let storing = begin::begin(&context.db, &owner, &message, app_id, context.limits);
             match page.fetch_during(storing).await? {

@@ -17,6 +17,8 @@ pub(super) enum Outcome {
     Deadline,
     /// DashScope finished without any text.
     Empty,
+    /// Moderation blocked the question or the text.
+    Blocked,
     Failed(dashscope::Error),
 }
 
@@ -25,6 +27,7 @@ impl From<Progress> for Outcome {
         match progress {
             Progress::Stop => Self::Stopped,
             Progress::Lost => Self::Lost,
+            Progress::Blocked => Self::Blocked,
         }
     }
 }
@@ -40,6 +43,7 @@ impl Outcome {
             | Self::Stopped
             | Self::Lost
             | Self::Deadline
+            | Self::Blocked
             | Self::Failed(
                 dashscope::Error::SessionExpired { .. }
                 | dashscope::Error::Timeout {
@@ -80,6 +84,13 @@ impl Outcome {
             Self::Empty => {
                 let failure = Failure::Upstream { retryable: true };
                 (failure, "the answer has no text".to_owned())
+            }
+            Self::Blocked => {
+                if has_text {
+                    end.circuit = "success";
+                }
+                let message = "moderation blocked the question or the reply".to_owned();
+                (Failure::ContentBlocked, message)
             }
             Self::Failed(err) => {
                 if err.counts_for_circuit() {
@@ -133,6 +144,7 @@ mod tests {
             (Outcome::Stopped, None),
             (Outcome::Lost, None),
             (Outcome::Deadline, None),
+            (Outcome::Blocked, None),
             (timeout(TimeoutKind::Deadline), None),
             (timeout(TimeoutKind::Idle), Some("timeout_idle")),
             (Outcome::Empty, Some("empty")),

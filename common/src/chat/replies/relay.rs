@@ -7,7 +7,7 @@ use futures_util::FutureExt as _;
 use tokio::time::{Instant, sleep_until};
 
 use super::{
-    DEADLINE_MARGIN, Event, Failure, ReplyContext, State,
+    DEADLINE_MARGIN, Event, Failure, FinishReason, ReplyContext, State,
     begin::PreparedReply,
     channel::Sender,
     checkpoint_writer::CheckpointWriter,
@@ -21,6 +21,7 @@ use crate::{
     dashscope::{self, AnswerStream, Call, Spent},
     governance::{apps::App, auth::Caller, runs::RunEnd},
     insights::apps::app1_chat,
+    moderation::{ExchangeVerdicts, QuestionCheck},
     platform::{
         clock, db,
         error::{Error, Result},
@@ -56,17 +57,25 @@ pub(super) fn spawn(
     client: Sender,
     until: Instant,
 ) {
-    let writer = CheckpointWriter::new(context.db.clone(), caller.site_id, prepared.message_id);
+    let guard = context.moderation.guard(caller.site_id, caller.user_id);
+    let writer = CheckpointWriter::new(
+        context.db.clone(),
+        caller.site_id,
+        prepared.message_id,
+        guard,
+    );
     let relay = Relay {
         context,
         caller,
         page,
         prepared,
+        question: None,
         writer,
         client,
         progress: ProgressEvents::new(),
         until,
         end: RunEnd::default(),
+        finish_reason: None,
         upstream_time: None,
     };
     #[expect(
@@ -81,12 +90,16 @@ struct Relay {
     caller: Caller,
     page: Page,
     prepared: PreparedReply,
+    /// The check of the question, if moderation is configured.
+    question: Option<QuestionCheck>,
     writer: CheckpointWriter,
     client: Sender,
     progress: ProgressEvents,
     until: Instant,
     /// The end of the run, filled step by step.
     end: RunEnd,
+    /// Why the answer ended, if it ended by itself.
+    finish_reason: Option<FinishReason>,
     /// Duration of all DashScope calls together. `None` if there was no call.
     upstream_time: Option<Duration>,
 }
@@ -94,7 +107,7 @@ struct Relay {
 impl Relay {
     async fn run(mut self) {
         let began = Instant::now();
-        let outcome = self.call_dashscope(began).await;
+        let mut outcome = self.call_dashscope(began).await;
         if let Outcome::Lost = outcome {
             tracing::warn!(
                 message_id = self.prepared.message_id,
@@ -102,11 +115,29 @@ impl Relay {
             );
             return;
         }
+        if self.writer.is_rest_blocked().await {
+            outcome = Outcome::Blocked;
+            self.finish_reason = None;
+        }
         self.finish(&outcome, began.elapsed()).await;
     }
 
     async fn call_dashscope(&mut self, began: Instant) -> Outcome {
         self.page.wait().await;
+        let Caller {
+            site_id, user_id, ..
+        } = self.caller;
+        let moderation = &self.context.moderation;
+        self.question = moderation
+            .check_question(site_id, user_id, &self.prepared.content)
+            .await;
+        if self
+            .question
+            .as_ref()
+            .is_some_and(QuestionCheck::is_blocked)
+        {
+            return Outcome::Blocked;
+        }
         loop {
             let call = self.prepared.before.call(Question {
                 application: &self.prepared.application,
@@ -114,7 +145,7 @@ impl Relay {
                 role: self.caller.role.name(),
                 nickname: &self.caller.nickname,
                 content: &self.prepared.content,
-                page: self.page.facts(),
+                page: self.page.context(),
             });
             let outcome = self.ask(&call, began).await;
             let repeat = match &outcome {
@@ -168,6 +199,10 @@ impl Relay {
                     }
                 },
                 now = self.progress.next() => self.client.progress(now),
+                () = QuestionCheck::blocks(&mut self.question) => {
+                    self.end.add_spent(Spent::CANCELLED);
+                    return Outcome::Blocked;
+                }
                 progress = self.writer.watch() => {
                     self.end.add_spent(Spent::CANCELLED);
                     return progress.into();
@@ -182,12 +217,13 @@ impl Relay {
         if let Some(now) = self.progress.next().now_or_never() {
             self.client.progress(now);
         }
-        let outcome = self.relay(&mut stream, began).await;
-        if let Outcome::Stopped | Outcome::Deadline = outcome {
-            let text = stream.take_text();
-            if !text.is_empty() {
-                self.pass_on(&text, began);
-            }
+        let outcome = match self.hold_back().await {
+            Some(outcome) => outcome,
+            None => self.relay(&mut stream, began).await,
+        };
+        if let Outcome::Complete = outcome {
+            let reason = stream.finish_reason().and_then(FinishReason::parse);
+            self.finish_reason = Some(reason.unwrap_or(FinishReason::Stop));
         }
         self.end.doc_references = stream.references().to_vec();
         self.end.add_spent(stream.spent());
@@ -198,7 +234,29 @@ impl Relay {
         outcome
     }
 
+    /// Waits for the verdict on the question before the first text is passed on. Returns the
+    /// outcome if the reply ends here.
+    async fn hold_back(&mut self) -> Option<Outcome> {
+        let question = self.question.as_mut()?;
+        tokio::select! {
+            blocked = question.settle() => blocked.then_some(Outcome::Blocked),
+            progress = self.writer.watch() => Some(progress.into()),
+            () = sleep_until(self.until) => Some(Outcome::Deadline),
+        }
+    }
+
     async fn relay(&mut self, stream: &mut AnswerStream, began: Instant) -> Outcome {
+        let outcome = self.relay_pieces(stream, began).await;
+        if let Outcome::Stopped | Outcome::Deadline = outcome {
+            let text = stream.take_text();
+            if !text.is_empty() {
+                self.pass_on(&text, began);
+            }
+        }
+        outcome
+    }
+
+    async fn relay_pieces(&mut self, stream: &mut AnswerStream, began: Instant) -> Outcome {
         loop {
             tokio::select! {
                 biased;
@@ -237,6 +295,8 @@ impl Relay {
             Some(Failure::ContentBlocked) => (0, String::new()),
             _ => (saved, unsaved),
         };
+        let card = self.page.card();
+        let card = card.filter(|_| saved > 0 || !unsaved.is_empty());
         if saved == 0 && unsaved.is_empty() {
             self.end.doc_references.clear();
         }
@@ -251,6 +311,9 @@ impl Relay {
             state,
             saved,
             unsaved,
+            finish_reason: self.finish_reason,
+            card,
+            verdicts: ExchangeVerdicts::of(self.question.as_ref(), self.writer.guard()),
             run: std::mem::take(&mut self.end),
         };
         // Retry until shortly before the function ends, because the text exists only in memory.
@@ -297,6 +360,8 @@ impl Relay {
             (Ok(_), None) => Event::Done {
                 state: end.state,
                 tokens_used: end.run.tokens(),
+                finish_reason: end.finish_reason,
+                card: end.card.clone(),
             },
             (Ok(_), Some(failure)) => Event::Broken {
                 state: end.state,

@@ -6,12 +6,13 @@ use sqlx::types::Json;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::{
-    CHECKPOINT_EVERY, DEADLINE_MARGIN, Failure, LEASE, State, channel::Receiver,
+    CHECKPOINT_EVERY, DEADLINE_MARGIN, Failure, FinishReason, LEASE, State, channel::Receiver,
     readers::READER_LEASE,
 };
 use crate::{
     dashscope::{Progress, Reference},
     governance::auth::Caller,
+    insights::insight::ReferenceCard,
     platform::{
         db::{Db, StatementTimeout},
         error::{Error, Result},
@@ -42,6 +43,10 @@ pub enum Event {
         state: State,
         /// From DashScope, if it reported usage.
         tokens_used: Option<i64>,
+        /// `None` if the reply was stopped, or if an older version stored it.
+        finish_reason: Option<FinishReason>,
+        /// The insight that the prompt contained.
+        card: Option<ReferenceCard>,
     },
     /// The end of a reply that failed or was interrupted.
     Broken {
@@ -52,12 +57,27 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// True for the end of a reply whose text was blocked.
+    pub(super) fn is_blocked(&self) -> bool {
+        matches!(
+            self,
+            Self::Broken {
+                failure: Failure::ContentBlocked,
+                ..
+            }
+        )
+    }
+}
+
 /// A reply as one text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "plain data")]
 pub struct Reply {
     pub text: String,
     pub references: Vec<Reference>,
+    pub card: Option<ReferenceCard>,
+    pub finish_reason: Option<FinishReason>,
     /// `Streaming` if the reply has not ended yet.
     pub state: State,
     pub failure: Option<Failure>,
@@ -163,6 +183,8 @@ impl ReplyStream {
         let mut reply = Reply {
             text: String::new(),
             references: Vec::new(),
+            card: None,
+            finish_reason: None,
             state: State::Streaming,
             failure: None,
         };
@@ -171,7 +193,16 @@ impl ReplyStream {
                 Event::Progress(_) => {}
                 Event::Text(more) => reply.text.push_str(&more),
                 Event::References(references) => reply.references = references,
-                Event::Done { state, .. } => reply.state = state,
+                Event::Done {
+                    state,
+                    finish_reason,
+                    card,
+                    ..
+                } => {
+                    reply.state = state;
+                    reply.finish_reason = finish_reason;
+                    reply.card = card;
+                }
                 Event::Broken { state, failure } => {
                     reply.state = state;
                     reply.failure = Some(failure);
@@ -188,11 +219,7 @@ impl ReplyStream {
 
     fn end(&mut self, event: Event) -> Event {
         // Blocked text is not stored. The position tells clients to remove what they have shown.
-        if let Event::Broken {
-            failure: Failure::ContentBlocked,
-            ..
-        } = event
-        {
+        if event.is_blocked() {
             self.chars = 0;
         }
         self.source = Source::Ended;
@@ -281,6 +308,7 @@ impl ReplyStream {
             select $6::bigint is not null and not exists (select from reader) as "is_replaced!",
                    state, error_code, tokens_used, t.text as "text!",
                    case when blocked_at is null then doc_references end as "references: Json<Vec<Reference>>",
+                   case when blocked_at is null then reference_card end as "card: Json<ReferenceCard>", is_cut,
                    -- Counting a long text takes as long as cutting it, so it is counted only if there is
                    -- nothing new. `offset 0` keeps the planner from cutting the text twice.
                    case t.text when '' then char_length(visible_text(content, blocked_at)) end as chars,
@@ -322,6 +350,8 @@ impl ReplyStream {
             state @ (State::Complete | State::Stopped) => Some(Event::Done {
                 state,
                 tokens_used: row.tokens_used,
+                finish_reason: row.is_cut.map(FinishReason::of_column),
+                card: row.card.map(|Json(card)| card),
             }),
             state @ (State::Interrupted | State::Failed) => Some(Event::Broken { state, failure }),
         };

@@ -10,7 +10,8 @@ create function end_session_reply(
     p_session_lost boolean,
     p_error_code text,
     p_error_message text,
-    p_references jsonb default null
+    p_references jsonb default null,
+    p_verdicts jsonb default null
 ) returns boolean language plpgsql as $$
 declare
     c biz.ai_conversations;
@@ -37,14 +38,14 @@ begin
     if c.id is null and v_conversation is not null then return true; end if;
     insert into biz.ai_messages (
         conversation_id, site_id, user_id, seq, role, content, state, reply_to, tokens_used,
-        doc_references, error_code, created_at, finished_at)
+        doc_references, error_code, moderation, created_at, finished_at)
     values (
         c.id, p_site, c.user_id, c.message_count + 1, 'assistant', p_content, p_state, v_message,
-        p_tokens, p_references, case p_state when 'failed' then p_error_code end, v_now, v_now)
+        p_tokens, p_references, case p_state when 'failed' then p_error_code end,
+        nullif(p_verdicts -> 'reply', 'null'), v_now, v_now)
     returning id into v_reply;
-    if p_error_code = 'content_blocked' then
-        update biz.ai_messages q set error_code = p_error_code
-        where q.id = v_message and q.site_id = p_site;
+    if p_error_code = 'content_blocked' or p_verdicts -> 'question' <> 'null' then
+        perform mark_question(p_site, v_message, p_error_code, p_verdicts);
     end if;
     perform count_messages(p_site, c.id, 1, v_reply, 'assistant', p_content, v_now, 1, false);
     if p_session_id is not null or p_session_lost then

@@ -4,7 +4,8 @@ create function finish_session_reply(
     p_claim integer,
     p_run bigint,
     p_run_at timestamptz,
-    p_end jsonb
+    p_end jsonb,
+    p_verdicts jsonb default null
 ) returns finished_run language plpgsql as $$
 declare
     e run_end := jsonb_populate_record(null::run_end, p_end);
@@ -17,7 +18,7 @@ begin
             p_content => e.response, p_tokens => e.tokens_in + e.tokens_out,
             p_session_id => e.session_id, p_session_lost => e.session_lost,
             p_error_code => null, p_error_message => null,
-            p_references => nullif(e.doc_references, '[]'));
+            p_references => nullif(e.doc_references, '[]'), p_verdicts => p_verdicts);
     else
         -- It is unknown what DashScope stored of an unfinished turn. So the next try sends the
         -- history.

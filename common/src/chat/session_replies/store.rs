@@ -13,6 +13,7 @@ use crate::{
         apps::MAX_PROMPT_CHARS,
         jobs::{Job, JobContext, LEASE, StepError},
     },
+    moderation::ExchangeVerdicts,
     platform::{
         db::{Db, StatementTimeout},
         error::Result,
@@ -147,15 +148,22 @@ fn left_out() -> StepError {
 /// Settles the run. If it succeeded, also stores the reply and ends the job. Idempotent.
 ///
 /// Returns the change of the circuit: `opened`, `closed` or nothing.
-pub(super) async fn finish(db: &Db, job: &Job, run: Run, end: &RunEnd) -> Result<Option<String>> {
+pub(super) async fn finish(
+    db: &Db,
+    job: &Job,
+    run: Run,
+    end: &RunEnd,
+    verdicts: Option<&ExchangeVerdicts>,
+) -> Result<Option<String>> {
     sqlx::query_scalar!(
-        "select circuit from finish_session_reply($1, $2, $3, $4, $5, $6)",
+        "select circuit from finish_session_reply($1, $2, $3, $4, $5, $6, $7)",
         job.site_id,
         job.id,
         job.fence,
         run.id,
         run.created_at,
         Json(end) as _,
+        verdicts.map(Json) as _,
     )
     .fetch_one(db)
     .with_statement_timeout()
@@ -163,17 +171,24 @@ pub(super) async fn finish(db: &Db, job: &Job, run: Run, end: &RunEnd) -> Result
 }
 
 /// Ends the job with the message of `no_reply`. Returns false if another worker has the job.
-pub(super) async fn give_up(db: &Db, job: &Job, code: &str, message: &str) -> Result<bool> {
+pub(super) async fn give_up(
+    db: &Db,
+    job: &Job,
+    code: &str,
+    message: &str,
+    verdicts: Option<&ExchangeVerdicts>,
+) -> Result<bool> {
     sqlx::query_scalar!(
         r#"
         select end_session_reply(
-            $1, $2, $3, 'failed', no_reply(), null, null, false, $4, $5) as "ended!"
+            $1, $2, $3, 'failed', no_reply(), null, null, false, $4, $5, null, $6) as "ended!"
         "#,
         job.site_id,
         job.id,
         job.fence,
         code,
         message,
+        verdicts.map(Json) as _,
     )
     .fetch_one(db)
     .with_statement_timeout()

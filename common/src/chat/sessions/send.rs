@@ -9,6 +9,7 @@ use crate::{
     chat::messages::{Content, SendLimits},
     governance::{auth::Caller, budgets::TOKENS_PER_CHAR},
     insights::apps::MAX_PROMPT_CHARS,
+    moderation::Moderation,
     platform::{
         db::{self, Db, SWEEP_LIMIT, StatementTimeout},
         error::{Error, Reason, Result},
@@ -106,18 +107,21 @@ words! {
     }
 }
 
-/// Stores a message and queues its reply, in one statement.
+/// Checks a message by the moderation words, then stores it and queues its reply, in one statement.
 ///
 /// The errors of [`super::find`]. [`Error::Invalid`] also if the session is paused or closed, or if
 /// `reply_to` is not in this session. [`Error::KeyReused`] for a different message with the same
-/// key. [`Error::RateLimited`] and [`Error::BudgetExceeded`].
+/// key. [`Error::ContentBlocked`], [`Error::RateLimited`] and [`Error::BudgetExceeded`].
 pub async fn send(
     db: &Db,
     caller: &Caller,
     id: Uuid,
     message: &NewSessionMessage,
     limits: SendLimits,
+    moderation: &Moderation,
 ) -> Result<Sent> {
+    let content = message.content.as_str();
+    moderation.check_words(caller.site_id, content).await?;
     let stored = async {
         let (mut connection, until) = db.acquire_in_time().await?;
         sqlx::query!(
@@ -130,7 +134,7 @@ pub async fn send(
             caller.site_id,
             caller.user_id,
             id,
-            message.content.as_str(),
+            content,
             message.content_type.name(),
             message.reply_to,
             message.key.as_ref().map(IdempotencyKey::as_str),

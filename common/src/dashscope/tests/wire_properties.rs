@@ -52,6 +52,8 @@ fn without(mut payload: Payload, name: &str) -> Payload {
             return Payload {
                 has_output: false,
                 text: Piece::default(),
+                source: Source::default(),
+                ends_node: false,
                 progress: None,
                 references: Vec::new(),
                 session_id: None,
@@ -62,6 +64,8 @@ fn without(mut payload: Payload, name: &str) -> Payload {
         "text" => payload.text = Piece::default(),
         "session_id" => payload.session_id = None,
         "finish_reason" => payload.finish_reason = None,
+        "thoughts" => payload.progress = None,
+        "doc_references" => payload.references = Vec::new(),
         "usage" => payload.usage = None,
         "request_id" => payload.request_id = None,
         "code" => payload.code = None,
@@ -173,7 +177,7 @@ proptest! {
             changed[name] = value;
         }
         let affected = match (within, name) {
-            (true, "text" | "session_id" | "finish_reason")
+            (true, "text" | "session_id" | "finish_reason" | "thoughts" | "doc_references")
             | (false, "output" | "usage" | "request_id" | "code" | "message") => name,
             _ => "nothing",
         };

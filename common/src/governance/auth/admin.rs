@@ -54,6 +54,42 @@ impl SiteScope {
             Self::All => None,
         }
     }
+
+    /// The sites that a request reads: the requested site, or all sites of this scope.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`] if the requested site is not in this scope.
+    fn narrow(self, requested: Option<i64>) -> Result<Self> {
+        match (self, requested) {
+            (reach, None) => Ok(reach),
+            (Self::One(own), Some(requested)) if own != requested => Err(Error::Forbidden),
+            (_, Some(requested)) => Ok(Self::One(requested)),
+        }
+    }
+}
+
+/// A user who may read the desk: an approved admin, or a viewer of a site.
+pub(crate) struct Reader {
+    reach: SiteScope,
+}
+
+impl Reader {
+    /// Makes a `Reader` of a user.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`] for other users.
+    pub fn of(user: &User) -> Result<Self> {
+        let reach = match (user.role, user.site_id) {
+            (Role::Viewer, Some(site_id)) => SiteScope::One(site_id),
+            _ => Admin::of(user)?.reach,
+        };
+        Ok(Self { reach })
+    }
+
+    /// As [`SiteScope::narrow`].
+    pub fn scope(&self, requested: Option<i64>) -> Result<SiteScope> {
+        self.reach.narrow(requested)
+    }
 }
 
 impl Admin {
@@ -70,16 +106,31 @@ impl Admin {
         }
     }
 
-    /// The sites that a request reads: the requested site, or all sites of this admin.
+    /// The sites that a request changes: one, as [`Admin::site`], or all sites if the request
+    /// names null.
+    ///
+    /// # Errors
+    /// Those of [`Admin::site`]. [`Error::Forbidden`] if a site admin requests all sites.
+    pub fn site_or_all(&self, requested: Option<Option<i64>>) -> Result<SiteScope> {
+        match requested {
+            Some(None) if self.is_of_platform() => Ok(SiteScope::All),
+            Some(None) => Err(Error::Forbidden),
+            Some(site_id) => self.site(site_id).map(SiteScope::One),
+            None => self.site(None).map(SiteScope::One),
+        }
+    }
+
+    /// True for a platform admin.
+    pub(crate) fn is_of_platform(&self) -> bool {
+        self.reach == SiteScope::All
+    }
+
+    /// As [`SiteScope::narrow`].
     ///
     /// # Errors
     /// [`Error::Forbidden`] if a site admin requests another site.
     pub fn scope(&self, requested: Option<i64>) -> Result<SiteScope> {
-        match (self.reach, requested) {
-            (reach, None) => Ok(reach),
-            (SiteScope::One(own), Some(requested)) if own != requested => Err(Error::Forbidden),
-            (_, Some(requested)) => Ok(SiteScope::One(requested)),
-        }
+        self.reach.narrow(requested)
     }
 
     /// Makes an `Admin` of a user.
@@ -123,7 +174,7 @@ mod tests {
 
     #[test]
     fn only_a_site_admin_with_a_site_or_a_platform_admin_without_one_is_an_admin() {
-        for role in [Role::Coach, Role::Staff, Role::Manager] {
+        for role in [Role::Viewer, Role::Coach, Role::Staff, Role::Manager] {
             for site_id in [None, Some(1)] {
                 let refused = Admin::of(&user(role, site_id));
                 assert!(matches!(refused, Err(Error::Forbidden)), "{role:?}");
@@ -150,6 +201,23 @@ mod tests {
                 Err(Error::Forbidden)
             ));
         }
+    }
+
+    #[test]
+    fn only_a_platform_admin_changes_all_sites_at_once() {
+        let (own, of_platform) = (site_admin(), platform_admin());
+        assert_eq!(own.site_or_all(None).unwrap(), SiteScope::One(1));
+        assert!(matches!(own.site_or_all(Some(None)), Err(Error::Forbidden)));
+        assert!(matches!(
+            own.site_or_all(Some(Some(2))),
+            Err(Error::Forbidden)
+        ));
+        assert_eq!(of_platform.site_or_all(Some(None)).unwrap(), SiteScope::All);
+        assert_eq!(
+            of_platform.site_or_all(Some(Some(2))).unwrap(),
+            SiteScope::One(2)
+        );
+        assert!(of_platform.site_or_all(None).is_err());
     }
 
     #[test]

@@ -2,10 +2,15 @@
 
 use chrono::{DateTime, Utc};
 use futures_util::Stream;
+use serde_json::json;
 
 use super::Rating;
 use crate::{
-    governance::{apps::App, auth::SiteScope},
+    governance::{
+        apps::App,
+        audit::{self, Action},
+        auth::SiteScope,
+    },
     platform::{
         dates::DateRange,
         db::{Db, StatementTimeout},
@@ -90,11 +95,17 @@ pub async fn list(db: &Db, query: &FeedbackQuery, paging: &Paging<TimeKey>) -> R
 }
 
 /// Exports all feedback of `query`, newest first. Feedback that is given during the export is not
-/// included.
+/// included. The audit log records the user.
 pub async fn export(
     db: Db,
     query: FeedbackQuery,
+    user_id: i64,
 ) -> Result<impl Stream<Item = Result<Vec<Entry>>> + Send> {
+    let (action, details) = (
+        Action::ExportFeedback,
+        json!({ "dates": query.dates.to_string() }),
+    );
+    audit::record_export(&db, action, query.scope, user_id, details).await?;
     let next = move |start| {
         let (db, query) = (db.clone(), query.clone());
         async move {

@@ -2,11 +2,16 @@
 
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
+use serde_json::json;
 use sqlx::types::Json;
 
 use super::Entry;
 use crate::{
-    governance::{auth::SiteScope, prices::Yuan},
+    governance::{
+        audit::{self, Action},
+        auth::SiteScope,
+        prices::Yuan,
+    },
     platform::{
         db::{Db, StatementTimeout},
         error::{Error, Result},
@@ -46,30 +51,42 @@ pub struct ModelCost {
     pub model_id: Option<String>,
     pub input_tokens: i64,
     pub output_tokens: i64,
-    /// In millionths of a yuan. `None` if the model has no price.
-    pub cost: Option<i64>,
+    /// `None` if the model has no price.
+    #[serde(skip)]
+    pub cost: Option<Yuan>,
 }
 
-/// Returns a run by its id.
+/// Returns a run by its id. If a user sees its prompt and response, the audit log records it.
 ///
 /// # Errors
 /// [`Error::NotFound`] if the run does not exist or is of a site outside `scope`.
-pub async fn find(db: &Db, scope: SiteScope, id: i64) -> Result<LoggedRun> {
+pub async fn find(db: &Db, scope: SiteScope, id: i64, seen_by: Option<i64>) -> Result<LoggedRun> {
+    let mut tx = db.transaction().await?;
     let row = sqlx::query!(
         r#"
         select id, site_id, app_type, trigger_type, member_id, status, tokens_used,
                coalesce(tokens_charged, tokens_used, case when tokens_estimated then reserved_tokens else 0 end) as "tokens_charged!", latency_ms, first_token_ms, error_code, error_message,
-               refusals, created_at, user_id, bot_id, model_id, finish_reason, cost, models as "models: Json<Vec<ModelCost>>", job_id, message_id, request_prompt, prompt_version, response_text, tokens_in, tokens_out, attempts,
+               refusals, created_at, user_id, bot_id, model_id, finish_reason, cost, models as "models: Json<Vec<ModelCost>>", model_costs as "model_costs: Vec<Option<i64>>", job_id, message_id, request_prompt, prompt_version, response_text, tokens_in, tokens_out, attempts,
                session_id, upstream_request_id, finished_at
         from biz.ai_run_logs where id = $2 and ($1::bigint is null or site_id = $1)
         "#,
         scope.site_id(),
         id,
     )
-    .fetch_optional(db)
+    .fetch_optional(&mut *tx)
     .with_statement_timeout()
     .await?
     .ok_or(Error::NotFound)?;
+    if let Some(user_id) = seen_by {
+        let (action, object_id) = (Action::ReadRun, row.id.to_string());
+        let object_id = Some(&*object_id);
+        audit::record(&mut tx, action, row.site_id, user_id, object_id, json!({})).await?;
+        tx.commit().await?;
+    }
+    let mut models = row.models.map_or_else(Vec::new, |models| models.0);
+    for (model, cost) in models.iter_mut().zip(row.model_costs.unwrap_or_default()) {
+        model.cost = cost.map(Yuan);
+    }
     Ok(LoggedRun {
         entry: Entry {
             id: row.id,
@@ -99,7 +116,7 @@ pub async fn find(db: &Db, scope: SiteScope, id: i64) -> Result<LoggedRun> {
         response_text: row.response_text,
         tokens_in: row.tokens_in,
         tokens_out: row.tokens_out,
-        models: row.models.map(|models| models.0).unwrap_or_default(),
+        models,
         attempts: row.attempts,
         session_id: row.session_id,
         upstream_request_id: row.upstream_request_id,

@@ -12,7 +12,7 @@ create type run_end as (
     response text,
     tokens_in bigint,
     tokens_out bigint,
-    models model_usage[],
+    models jsonb,
     unknown_tries integer,
     usage_implausible boolean,
     session_id text,
@@ -47,14 +47,42 @@ declare
     v_rest bigint;
     v_user bigint;
     v_bot uuid;
-    c run_cost := costs_of_models(p_site, p_run_at, e.models);
-    m model_usage;
+    v_models integer := coalesce(jsonb_array_length(e.models), 0);
+    v_input bigint;
+    v_output bigint;
+    v_exact bigint;
+    v_sum bigint := 0;
+    v_costs bigint[] := '{}';
+    v_cost bigint;
     v_unpriced integer;
+    m jsonb;
     v_ok integer := (e.status in ('success', 'stopped'))::integer;
     v_bucket integer := latency_bucket(e.latency_ms);
 begin
-    if e.unknown_tries > 0 then c.cost := null; end if;
-    v_unpriced := (c.cost is null)::integer;
+    e.unknown_tries := coalesce(e.unknown_tries, 0);
+    -- Tokens times a price is in millionths of a millionth of a yuan. The sum is rounded once, half
+    -- up. Each model gets the increase of the rounded sum, so that their costs add up to v_cost. The
+    -- tier is the number of bounds below the input tokens, and one. This is not a function of its
+    -- own, because the call would make the end of each reply a few percent slower.
+    v_cost := case e.unknown_tries when 0 then 0 end;
+    for v_place in 1..v_models loop
+        m := e.models -> (v_place - 1);
+        v_input := (m -> 'input_tokens')::bigint;
+        v_output := (m -> 'output_tokens')::bigint;
+        v_exact := (
+            select v_input * p.input_per_million[t.tier] + v_output * p.output_per_million[t.tier]
+            from biz.ai_prices p
+            cross join lateral (
+                select width_bucket(v_input - 1, p.up_to_input_tokens) + 1 as tier
+            ) t
+            where p.model = m ->> 'model_id' and p.valid_from <= (
+                select local_day(s.timezone, p_run_at) from biz.sites s where s.id = p_site)
+            order by p.valid_from desc limit 1);
+        v_costs[v_place] := (v_sum + v_exact + 500000) / 1000000 - (v_sum + 500000) / 1000000;
+        v_sum := v_sum + coalesce(v_exact, 0);
+        v_cost := v_cost + v_costs[v_place];
+    end loop;
+    v_unpriced := (v_cost is null)::integer;
     update biz.ai_run_logs l set
         status = e.status,
         -- Blocked content is no problem of the service.
@@ -68,13 +96,14 @@ begin
         tokens_in = e.tokens_in,
         tokens_out = e.tokens_out,
         tokens_used = e.tokens_in + e.tokens_out,
-        models = to_jsonb(c.models),
-        model_id = c.models[1].model_id,
-        cost = c.cost,
+        models = e.models,
+        model_costs = v_costs,
+        model_id = e.models -> 0 ->> 'model_id',
+        cost = v_cost,
         finish_reason = e.finish_reason,
-        tokens_estimated = coalesce(e.unknown_tries, 0) > 0,
+        tokens_estimated = e.unknown_tries > 0,
         tokens_charged = coalesce(e.tokens_in + e.tokens_out, 0)
-            + coalesce(e.unknown_tries, 0) * l.reserved_tokens,
+            + e.unknown_tries * l.reserved_tokens,
         first_token_ms = e.first_token_ms,
         latency_ms = e.latency_ms,
         attempts = e.attempts,
@@ -100,7 +129,7 @@ begin
     -- Replaces the reservation by the charge.
     update biz.ai_usage_days d set
         tokens = d.tokens + v_charge - v_reserved,
-        cost = d.cost + coalesce(c.cost, 0)
+        cost = d.cost + coalesce(v_cost, 0)
     where d.site_id = p_site and d.day = v_day;
     update biz.ai_usage_daily u set
         calls = u.calls + 1,
@@ -109,7 +138,7 @@ begin
         tokens = u.tokens + v_charge,
         tokens_in = u.tokens_in + coalesce(e.tokens_in, 0),
         tokens_out = u.tokens_out + coalesce(e.tokens_out, 0),
-        cost = u.cost + coalesce(c.cost, 0),
+        cost = u.cost + coalesce(v_cost, 0),
         unpriced_calls = u.unpriced_calls + v_unpriced,
         rest_tokens = u.rest_tokens + coalesce(v_rest, 0),
         rest_calls = u.rest_calls + (v_rest is not null)::integer,
@@ -125,18 +154,19 @@ begin
         latency_histogram[v_bucket] = u.latency_histogram[v_bucket] + 1
     where u.site_id = p_site and u.day = v_day and u.app_type = v_app;
     -- The first model counts the run. After the models: what is charged for tries of unknown usage.
-    for v_place in 1..greatest(1, cardinality(c.models) + (e.unknown_tries > 0)::integer) loop
-        m := c.models[v_place];
+    for v_place in 1..greatest(1, v_models + (e.unknown_tries > 0)::integer) loop
+        m := e.models -> (v_place - 1);
+        v_input := (m -> 'input_tokens')::bigint;
+        v_output := (m -> 'output_tokens')::bigint;
         insert into biz.ai_usage_details as u (
-            site_id, user_id, day, bot_id, model_id, calls, successes, failures, tokens_in,
+            site_id, day, user_id, bot_id, model_id, calls, successes, failures, tokens_in,
             tokens_out, tokens, cost, unpriced_calls)
         values (
-            p_site, v_user, v_day, v_bot, m.model_id, (v_place = 1)::integer,
+            p_site, v_day, v_user, v_bot, m ->> 'model_id', (v_place = 1)::integer,
             case v_place when 1 then v_ok else 0 end, case v_place when 1 then 1 - v_ok else 0 end,
-            coalesce(m.input_tokens, 0), coalesce(m.output_tokens, 0),
-            coalesce(m.input_tokens + m.output_tokens,
-                     v_charge - coalesce(e.tokens_in + e.tokens_out, 0)),
-            case v_unpriced when 0 then coalesce(m.cost, 0) else 0 end,
+            coalesce(v_input, 0), coalesce(v_output, 0),
+            coalesce(v_input + v_output, v_charge - coalesce(e.tokens_in + e.tokens_out, 0)),
+            case v_unpriced when 0 then coalesce(v_costs[v_place], 0) else 0 end,
             case v_place when 1 then v_unpriced else 0 end)
         on conflict on constraint ai_usage_details_key do update set
             calls = u.calls + excluded.calls,

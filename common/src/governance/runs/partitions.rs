@@ -21,7 +21,7 @@ pub struct Retention {
 impl Retention {
     /// Reads `RUN_LOG_RETENTION_DAYS`; default 180. The minimum is 31, because the runs of the
     /// current month are still counted and charged. Warns if this or `LOG_RETENTION_DAYS`, the
-    /// retention of the CloudWatch logs, is shorter than [`SIX_MONTHS`].
+    /// retention of the CloudWatch logs, is shorter than `SIX_MONTHS`.
     ///
     /// # Errors
     /// Names the variable if its value is invalid.

@@ -119,26 +119,30 @@ pub async fn by(db: &Db, query: UsageQuery) -> Result<Vec<Item>> {
     Ok(items.collect())
 }
 
-/// Tokens of one user, charged to the budget, by the site's calendar.
+/// Tokens of a user, of the calls that have ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "plain data")]
 pub struct OwnUsage {
     pub today: i64,
+    /// With today.
     pub this_month: i64,
 }
 
-/// Returns what the caller used. Running calls do not count yet.
+/// Returns the tokens of the caller on the site's calendar day and in its month. Also those of
+/// conversations that were deleted since.
 pub async fn own(db: &Db, caller: &Caller) -> Result<OwnUsage> {
     let used = sqlx::query_as!(
         OwnUsage,
         r#"
-        with today (day) as materialized (
-            select local_day(zone_of($1))
+        with today as materialized (
+            select d, date_trunc('month', d) as first_of_month from local_day(zone_of($1)) d
         )
-        select coalesce(sum(u.tokens) filter (where u.day = today.day), 0)::bigint as "today!",
+        select coalesce(sum(u.tokens) filter (where u.day = t.d), 0)::bigint as "today!",
                coalesce(sum(u.tokens), 0)::bigint as "this_month!"
-        from today left join biz.ai_usage_details u
-            on u.site_id = $1 and u.user_id = $2 and u.day between date_trunc('month', today.day)::date and today.day
+        from today t
+        cross join generate_series(t.first_of_month, t.d, '1 day') of_month
+        left join biz.ai_usage_details u
+            on u.site_id = $1 and u.day = of_month::date and u.user_id = $2
         "#,
         caller.site_id,
         caller.user_id,

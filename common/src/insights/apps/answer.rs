@@ -3,10 +3,6 @@
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{
-    app2_finance, app2a_finance_area, app3_clue, app4_analysis, app5_tactics, app6_note_analysis,
-    app7_customer_analysis, app8_clue_consolidated,
-};
 use crate::governance::apps::App;
 
 /// Size limit of an answer, in bytes.
@@ -75,6 +71,33 @@ pub(super) trait Answer: DeserializeOwned {
     fn score(&self) -> Option<i32> {
         None
     }
+
+    /// The answer as text for people, most important first.
+    fn sections(&self) -> Vec<Section>;
+}
+
+/// A part of an answer as text.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Section {
+    /// One line. May be empty.
+    pub title: String,
+    /// Text of any length.
+    pub body: String,
+}
+
+impl Section {
+    pub(super) fn new(title: &str, body: &str) -> Self {
+        Self {
+            title: title.to_owned(),
+            body: body.to_owned(),
+        }
+    }
+}
+
+/// The `sections` of a definition: those of a stored result. Empty if it has another structure,
+/// which an older release may have stored.
+pub(super) fn sections<A: Answer>(result: &Value) -> Vec<Section> {
+    A::deserialize(result).map_or_else(|_| Vec::new(), |answer| answer.sections())
 }
 
 /// Parses and checks an answer of an application.
@@ -82,20 +105,12 @@ pub(super) trait Answer: DeserializeOwned {
 /// # Errors
 /// [`BadAnswer`], if the answer is invalid.
 pub fn check(app: App, text: &str) -> Result<Checked, BadAnswer> {
-    match app {
-        App::Chat => Err(BadAnswer::Text),
-        App::Finance => read::<app2_finance::Answer>(text),
-        App::FinanceArea => read::<app2a_finance_area::Answer>(text),
-        App::Clue => read::<app3_clue::Answer>(text),
-        App::Analysis => read::<app4_analysis::Answer>(text),
-        App::Tactics => read::<app5_tactics::Answer>(text),
-        App::NoteAnalysis => read::<app6_note_analysis::Answer>(text),
-        App::CustomerAnalysis => read::<app7_customer_analysis::Answer>(text),
-        App::ClueConsolidated => read::<app8_clue_consolidated::Answer>(text),
-    }
+    let definition = app.definition().ok_or(BadAnswer::Text)?;
+    (definition.check)(text)
 }
 
-fn read<A: Answer>(text: &str) -> Result<Checked, BadAnswer> {
+/// The `check` of a definition.
+pub(super) fn read<A: Answer>(text: &str) -> Result<Checked, BadAnswer> {
     if text.len() > MAX_ANSWER {
         return Err(BadAnswer::TooLong);
     }

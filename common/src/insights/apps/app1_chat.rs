@@ -1,4 +1,4 @@
-//! The prompt of the chat: the page's facts, the history, and the message.
+//! The prompt of the chat: the page's facts and results, the history, and the message.
 
 use std::borrow::Cow;
 
@@ -6,8 +6,11 @@ use serde_json::{Value, json};
 
 use super::prompt::MAX_PROMPT_CHARS;
 
+/// The name for users.
+pub(super) const TITLE: &str = "聊天";
+
 /// Stored in the run log, so that reports can compare versions of the prompt.
-pub const PROMPT_VERSION: &str = "app1_chat/3";
+pub const PROMPT_VERSION: &str = "app1_chat/4";
 
 /// A message of the history.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,37 +21,47 @@ pub struct Turn {
     pub content: String,
 }
 
-/// The page on which a question is asked, and its facts.
+/// The page on which a question is asked.
 #[derive(Clone, Copy, Debug)]
-pub struct PageFacts<'a> {
+pub struct PageContext<'a> {
     /// The name of the page in the API.
     pub page: &'a str,
-    /// The facts as JSON.
-    pub facts: &'a str,
+    /// The facts as JSON. `None` if they could not be read.
+    pub facts: Option<&'a str>,
+    /// The text of the results that the page shows. No line of it starts with a label or heading.
+    /// Empty if there are none.
+    pub results: &'a str,
 }
 
 const PAGE: &str = "[页面上下文: ";
+const RESULTS: &str = "[分析结果]\n";
 const HISTORY: &str = "[历史对话]\n";
 const QUESTION: &str = "[当前问题]\n";
 const USER: &str = "用户: ";
 const AI: &str = "AI: ";
 
-/// Builds the prompt: the page's facts, then the history, then the message. If it is too long, the
-/// oldest turns are omitted first. The facts are omitted if they do not fit next to the message
-/// alone. The message is never cut. Without facts and history, the prompt is only the message.
+/// Builds the prompt: the page's facts, its results, the history, and the message. If it is too
+/// long, the oldest turns are omitted first. The facts are omitted if they do not fit next to the
+/// results and the message. The message is never cut. A message alone has no heading.
 ///
 /// A text cannot forge a label or heading, because these start a line:
 /// - In the history, the further lines of a turn are indented.
 /// - All text after the first `[当前问题]` is the message. A message whose lines start with a label
 ///   or heading gets this heading even if it is alone.
-pub fn prompt(page: Option<PageFacts<'_>>, history: &[Turn], message: &str) -> String {
+pub fn prompt(page: Option<PageContext<'_>>, history: &[Turn], message: &str) -> String {
     let mut left =
         MAX_PROMPT_CHARS.saturating_sub(message.chars().count() + QUESTION.chars().count());
-    let page = page.map(|PageFacts { page, facts }| format!("{PAGE}{page}]\n{facts}\n\n"));
-    let page = page
-        .filter(|page| page.chars().count() <= left)
-        .unwrap_or_default();
-    left -= page.chars().count();
+    let results = page.map(|page| page.results).unwrap_or_default();
+    let results = match results {
+        "" => String::new(),
+        results => format!("{RESULTS}{results}\n\n"),
+    };
+    left = left.saturating_sub(results.chars().count());
+    let facts = page.and_then(|page| Some(format!("{PAGE}{}]\n{}\n\n", page.page, page.facts?)));
+    let facts = facts.filter(|facts| facts.chars().count() <= left);
+    let facts = facts.unwrap_or_default();
+    left -= facts.chars().count();
+    let page = facts + &results;
 
     let mut lines: Vec<String> = Vec::new();
     // The heading and the empty line after the history.
@@ -92,7 +105,7 @@ fn indented(text: &str) -> Cow<'_, str> {
 
 /// True if a line starts with a label or heading of the prompt.
 fn has_label(message: &str) -> bool {
-    let labels = [PAGE, HISTORY, QUESTION, USER, AI].map(str::trim_end);
+    let labels = [PAGE, RESULTS, HISTORY, QUESTION, USER, AI].map(str::trim_end);
     let mut lines = message.split(['\n', '\r']);
     lines.any(|line| labels.iter().any(|label| line.starts_with(label)))
 }
@@ -203,9 +216,10 @@ mod tests {
 
     #[test]
     fn the_facts_of_the_page_are_first() {
-        let page = Some(PageFacts {
+        let page = Some(PageContext {
             page: "board-finance",
-            facts: r#"{"营收":8000}"#,
+            facts: Some(r#"{"营收":8000}"#),
+            results: "",
         });
         assert_eq!(
             prompt(page, &[], "怎么样?"),
@@ -220,12 +234,30 @@ mod tests {
     #[test]
     fn facts_that_are_too_long_are_omitted_but_never_the_message() {
         let facts = "多".repeat(29_000);
-        let page = Some(PageFacts {
+        let page = Some(PageContext {
             page: "board-coach",
-            facts: &facts,
+            facts: Some(&facts),
+            results: "",
         });
         let message = "问".repeat(8_000);
         assert_eq!(prompt(page, &[], &message), message);
+    }
+
+    #[test]
+    fn the_results_of_the_page_are_behind_its_facts() {
+        let page = |facts| {
+            Some(PageContext {
+                page: "board-finance",
+                facts,
+                results: "【经营洞察】\n- 营收：上升",
+            })
+        };
+        let results = "[分析结果]\n【经营洞察】\n- 营收：上升\n\n[当前问题]\n怎么样?";
+        assert_eq!(
+            prompt(page(Some("{}")), &[], "怎么样?"),
+            format!("[页面上下文: board-finance]\n{{}}\n\n{results}")
+        );
+        assert_eq!(prompt(page(None), &[], "怎么样?"), results);
     }
 
     #[test]

@@ -1,16 +1,33 @@
 //! app8: one list of clues, merged from consumption and notes.
 
+use futures_util::FutureExt as _;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    answer::{self, BadAnswer, filled},
+    Definition, TargetKind, Validity,
+    answer::{self, BadAnswer, Section, filled},
     prompt::{Prompt, Reference},
+    sources::Sources,
 };
-use crate::governance::apps::App;
+use crate::{governance::apps::App, insights::results, platform::error::Result};
 
-/// Must change with the wording of the prompt.
-pub const PROMPT_VERSION: &str = "app8_clue_consolidated/1";
+/// Number of notes whose clues are consolidated.
+const NOTES: i64 = 20;
+
+pub(super) const DEFINITION: Definition = Definition {
+    app: App::ClueConsolidated,
+    title: "线索汇总",
+    target: TargetKind::Member,
+    validity: Validity::Days(7),
+    in_batches: true,
+    prompt_version: "app8_clue_consolidated/1",
+    task: TASK,
+    read_prompt: |sources| read_prompt(sources).boxed(),
+    check: answer::read::<Answer>,
+    sections: answer::sections::<Answer>,
+    place: 2,
+};
 
 const TASK: &str = "把“事实”中各来源的线索去重、合并成一份，providers 写明每条来自哪些来源，没有就给空列表；\
     只输出 JSON：{\"clues\": [{\"category\": \"类别\", \"summary\": \"要点\", \"detail\": \"依据\", \"providers\": [\"来源\"]}]}";
@@ -43,11 +60,7 @@ struct Source<'a> {
 
 /// The prompt with the facts as JSON, at most `MAX_PROMPT_CHARS` long.
 pub fn prompt(facts: &Facts<'_>, references: &[Reference]) -> String {
-    let prompt = Prompt {
-        app: App::ClueConsolidated,
-        task: TASK,
-        references,
-    };
+    let prompt = Prompt::new(&DEFINITION, references);
     let sources = facts.sources.iter().map(|&(app, result)| Source {
         label: label(app),
         clues: result.get("clues").unwrap_or(result),
@@ -65,6 +78,32 @@ fn label(app: App) -> &'static str {
         App::NoteAnalysis => "备注线索",
         other => other.name(),
     }
+}
+
+/// Reads the input of the prompt.
+async fn read_prompt(sources: Sources<'_>) -> Result<String> {
+    let member_id = sources.target_member()?;
+    let (member, of_visits, of_notes, references) = tokio::try_join!(
+        sources.member(member_id, 0),
+        sources.latest(App::Clue),
+        results::about_member(
+            sources.db,
+            sources.site_id,
+            App::NoteAnalysis,
+            member_id,
+            NOTES
+        ),
+        sources.references(),
+    )?;
+    let of_visits = of_visits.iter().map(|result| (App::Clue, result));
+    let of_notes = of_notes.iter();
+    let of_notes = of_notes.map(|entry| (App::NoteAnalysis, &entry.result));
+    let sources: Vec<(App, &Value)> = of_visits.chain(of_notes).collect();
+    let facts = Facts {
+        name: member.name(),
+        sources: &sources,
+    };
+    Ok(prompt(&facts, &references))
 }
 
 /// The answer of the application.
@@ -92,5 +131,30 @@ impl answer::Answer for Answer {
         self.clues
             .iter()
             .try_for_each(|clue| filled("providers", &clue.providers))
+    }
+
+    fn sections(&self) -> Vec<Section> {
+        let clues = self.clues.iter();
+        clues
+            .map(|clue| Section::new(&clue.summary, &clue.detail))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use super::*;
+    use crate::insights::apps::samples;
+
+    #[test]
+    fn a_changed_wording_needs_a_new_version_and_snapshot() {
+        let (member, clues) = (samples::member(2), samples::clues());
+        let facts = Facts {
+            name: member.name(),
+            sources: &[(App::Clue, &clues), (App::NoteAnalysis, &clues["clues"])],
+        };
+        assert_snapshot!("app8_clue_consolidated", prompt(&facts, &[]));
     }
 }

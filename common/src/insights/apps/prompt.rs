@@ -4,7 +4,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Serialize, Serializer};
 use serde_json::{Value, value::RawValue};
 
-use crate::governance::apps::App;
+use super::Definition;
 use crate::insights::facts::MemberFacts;
 
 /// Length limit of a prompt, in characters.
@@ -31,11 +31,8 @@ fn to_the_second<S: Serializer>(time: &DateTime<Utc>, serializer: S) -> Result<S
 
 /// A prompt without its facts.
 pub(super) struct Prompt<'a> {
-    pub app: App,
-    /// The instructions, including the format of the answer.
-    pub task: &'static str,
-    /// Newest first.
-    pub references: &'a [Reference],
+    definition: &'static Definition,
+    references: &'a [Reference],
 }
 
 #[derive(Serialize)]
@@ -50,7 +47,15 @@ struct Written<'a> {
     references: &'a [Reference],
 }
 
-impl Prompt<'_> {
+impl<'a> Prompt<'a> {
+    /// The references are newest first.
+    pub fn new(definition: &'static Definition, references: &'a [Reference]) -> Self {
+        Self {
+            definition,
+            references,
+        }
+    }
+
     /// The prompt with facts that cannot have fewer rows.
     pub fn of(&self, facts: &impl Serialize) -> String {
         self.shortened_to_fit(0, |_| raw(facts))
@@ -106,8 +111,8 @@ impl Prompt<'_> {
 
     fn written(&self, facts: Option<&RawValue>, references: usize) -> String {
         let written = Written {
-            app: self.app.name(),
-            task: self.task,
+            app: self.definition.app.name(),
+            task: self.definition.task,
             facts,
             references: &self.references[..references],
         };

@@ -5,7 +5,10 @@ use serde_json::Value;
 use sqlx::PgExecutor;
 
 use crate::{
-    governance::apps::{App, AppIds},
+    governance::{
+        apps::{App, AppIds},
+        auth::Caller,
+    },
     insights::results::Target,
     platform::{
         db::StatementTimeout,
@@ -49,14 +52,16 @@ pub struct Insight {
     pub generated_at: Option<DateTime<Utc>>,
     pub expires_at: Option<DateTime<Utc>>,
     pub prompt_version: Option<String>,
+    /// The caller's rating: `up` or `down`.
+    pub rating: Option<String>,
     /// The job that generates the next result.
     pub(super) job_id: Option<i64>,
 }
 
-/// The insights of a site, in the order of `items`.
+/// The insights of the caller's site, in the order of `items`.
 pub(super) async fn list(
     db: impl PgExecutor<'_>,
-    site_id: i64,
+    caller: &Caller,
     items: &[(App, Target)],
     app_ids: &AppIds,
 ) -> Result<Vec<Insight>> {
@@ -66,7 +71,9 @@ pub(super) async fn list(
         Row,
         r#"
         select (application_of($1, asked.app, asked.app_id)).app_id is null as "is_disabled!", making.job_id, making.is_leased as "is_leased!", failed.job_id is not null as "is_failed!",
-               shown.id as "id?", shown.result_json as result, shown.score, shown.created_at as "created_at?", shown.expires_at, shown.prompt_version
+               shown.id as "id?", shown.result_json as result, shown.score, shown.created_at as "created_at?", shown.expires_at, shown.prompt_version,
+               (select f.rating::text from biz.ai_feedback f
+                where f.site_id = $1 and f.user_id = $5 and f.subject_type = 'insight' and f.subject_id = shown.id) as rating
         from unnest($2::text[], $3::text[], $4::text[]) with ordinality asked (app, target, app_id, n)
         cross join lateral (
             select max(g.job_id) as job_id, count(*) > 0 as is_leased from biz.ai_cache g
@@ -86,10 +93,11 @@ pub(super) async fn list(
             on failed.site_id = $1 and failed.cache_type = asked.app and failed.target_id = asked.target
         order by asked.n
         "#,
-        site_id,
+        caller.site_id,
         &apps,
         &targets,
         &app_ids as _,
+        caller.user_id,
     )
     .fetch_all(db)
     .with_statement_timeout()
@@ -118,6 +126,7 @@ struct Row {
     created_at: Option<DateTime<Utc>>,
     expires_at: Option<DateTime<Utc>>,
     prompt_version: Option<String>,
+    rating: Option<String>,
     job_id: Option<i64>,
     is_disabled: bool,
     is_leased: bool,
@@ -148,6 +157,7 @@ impl Row {
             generated_at: self.created_at,
             expires_at: self.expires_at,
             prompt_version: self.prompt_version,
+            rating: self.rating,
             job_id: self.job_id,
         }
     }

@@ -1,14 +1,19 @@
 //! Insights: results of the applications as staff read them.
 //!
 //! - `selection` parses what a client asks for: the insights of a page, or one insight.
+//! - `card` takes the ready results of a page into a prompt and onto a card.
 //! - `list` reads them. `history` reads earlier results of the same target.
 //! - `refresh` queues a job for missing ones.
 
+mod card;
+mod feedback;
 mod history;
 mod list;
 mod refresh;
 mod selection;
 
+pub(crate) use card::MAX_TEXT as MAX_RESULTS_CHARS;
+pub use card::{PageResults, ReferenceCard};
 pub use list::{Insight, State};
 pub use refresh::{Refresh, Refreshed};
 pub use selection::{Filters, Selection};
@@ -17,6 +22,7 @@ use crate::{
     governance::{
         apps::AppIds,
         auth::{Caller, Callers, JwtSecrets},
+        feedback::Feedback,
     },
     insights::jobs::JobLimits,
     platform::{
@@ -71,7 +77,7 @@ impl Insights {
     /// [`crate::Error::Forbidden`] if the caller asks for one insight by name and may not read it.
     pub async fn list(&self, caller: &Caller, selection: &Selection) -> Result<Vec<Insight>> {
         let items = selection.readable_by(caller)?;
-        list::list(&self.db, caller.site_id, &items, &self.app_ids).await
+        list::list(&self.db, caller, &items, &self.app_ids).await
     }
 
     /// The last results of the target of an insight, newest first. Managers only.
@@ -80,6 +86,19 @@ impl Insights {
     /// [`crate::Error::Forbidden`], and [`crate::Error::NotFound`], also for another site.
     pub async fn history(&self, caller: &Caller, id: i64) -> Result<Vec<Insight>> {
         history::history(&self.db, caller, id).await
+    }
+
+    /// Stores the caller's feedback on a result, replaces it, or removes it (`None`). Idempotent.
+    ///
+    /// # Errors
+    /// [`crate::Error::Forbidden`], and [`crate::Error::NotFound`], also for another site.
+    pub async fn set_feedback(
+        &self,
+        caller: &Caller,
+        id: i64,
+        feedback: Option<&Feedback>,
+    ) -> Result<()> {
+        feedback::set(&self.db, caller, id, feedback).await
     }
 
     /// Queues a job for the selected insights that are missing or expired, or for all of them if

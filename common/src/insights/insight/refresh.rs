@@ -54,7 +54,7 @@ pub(super) async fn refresh(
     let items = request.selection.readable_by(caller)?;
     let mut tx = db.transaction().await?;
     lock_user(&mut tx, caller.user_id).await?;
-    let insights = list::list(&mut *tx, caller.site_id, &items, app_ids).await?;
+    let insights = list::list(&mut *tx, caller, &items, app_ids).await?;
     let wanted = match wanted(insights, request.is_forced) {
         Wanted::Nothing(done) => return Ok(done),
         Wanted::Generate(wanted) => wanted,

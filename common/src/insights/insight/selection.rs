@@ -6,6 +6,7 @@ use crate::{
     governance::{apps::App, auth::Caller},
     insights::{
         access,
+        apps::TargetKind,
         facts::Period,
         pages::Page,
         results::{ALL_AREAS, Target},
@@ -86,30 +87,24 @@ impl Selection {
     pub fn of_app(app: App, filters: &Filters) -> Result<Self> {
         let missing = |name: &'static str| Error::invalid(name, Reason::Missing);
         let member = || filters.member_id.map(Target::Member);
-        let target = match app {
-            App::Chat => return Err(Error::invalid("app", Reason::Unknown)),
-            App::Finance | App::FinanceArea => {
-                let period = filters.period.ok_or(missing("period"))?;
-                if app == App::Finance {
-                    filters.finance(period)?
-                } else {
-                    Target::Areas(period)
-                }
-            }
-            App::NoteAnalysis => {
+        let period = || filters.period.ok_or(missing("period"));
+        let definition = app.definition();
+        let definition = definition.ok_or(Error::invalid("app", Reason::Unknown))?;
+        let target = match definition.target {
+            TargetKind::PeriodAndArea => filters.finance(period()?)?,
+            TargetKind::Period => Target::Areas(period()?),
+            TargetKind::Note => {
                 let note = filters.note_id.map(Target::Note);
                 note.ok_or(missing("noteId"))?
             }
-            App::Analysis | App::Tactics => match (filters.task_id, member()) {
+            TargetKind::MemberOrTask => match (filters.task_id, member()) {
                 (Some(_), Some(_)) => {
                     return Err(Error::invalid("memberId", Reason::Exclusive("taskId")));
                 }
                 (Some(task), None) => Target::Task(task),
                 (None, member) => member.ok_or(missing("memberId"))?,
             },
-            App::Clue | App::CustomerAnalysis | App::ClueConsolidated => {
-                member().ok_or(missing("memberId"))?
-            }
+            TargetKind::Member => member().ok_or(missing("memberId"))?,
         };
         Ok(Self {
             items: vec![(app, target)],
@@ -122,7 +117,7 @@ impl Selection {
     /// # Errors
     /// [`Error::Forbidden`] if the client named an application that the caller may not read.
     pub(super) fn readable_by(&self, caller: &Caller) -> Result<Vec<(App, Target)>> {
-        let may_read = |(app, _): &&(App, Target)| access::may_read(caller, app.subject());
+        let may_read = |(_, target): &&(App, Target)| access::may_read(caller, target.subject());
         let items: Vec<_> = self.items.iter().filter(may_read).cloned().collect();
         if self.is_named && items.is_empty() {
             return Err(Error::Forbidden);

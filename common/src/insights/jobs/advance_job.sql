@@ -7,7 +7,8 @@ create type advanced_job as (
 );
 
 comment on type advanced_job is
-    'outcome: generate (fill the entry, for the step), succeeded (no step was left), wait (another '
+    'outcome: generate (fill the entry, for the step), succeeded (no step was left), cancelled (an '
+    'admin cancelled the job), wait (another '
     'job generates for the target, or the circuit is open; this job is pending until retry_at), '
     'app_disabled (the app of the step has no application), or lost (the caller no longer owns the '
     'job)';
@@ -51,6 +52,13 @@ begin
         r.outcome := 'succeeded';
         update biz.ai_trigger_jobs set status = 'succeeded', step = r.step, lease_until = null, finished_at = clock_timestamp(),
             error_code = null, error_message = null
+        where id = j.id;
+        return r;
+    end if;
+
+    if j.cancel_requested_at is not null then
+        r.outcome := 'cancelled';
+        update biz.ai_trigger_jobs set status = 'cancelled', step = r.step, lease_until = null, finished_at = clock_timestamp()
         where id = j.id;
         return r;
     end if;

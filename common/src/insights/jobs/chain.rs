@@ -6,6 +6,7 @@ use super::event::EventType;
 use crate::{
     governance::apps::App,
     insights::{
+        apps::TargetKind,
         facts::Period,
         results::{ALL_AREAS, Target},
     },
@@ -34,20 +35,19 @@ pub(super) fn of(event: EventType, payload: &Value) -> Vec<App> {
 /// The target of an application. `None` if the payload lacks a field; [`super::NewEvent`] prevents
 /// that.
 pub(super) fn target(app: App, member_id: Option<i64>, payload: &Value) -> Option<Target> {
-    match app {
-        App::Chat => None,
-        App::Finance => Some(Target::Filter {
+    match app.definition()?.target {
+        TargetKind::PeriodAndArea => Some(Target::Filter {
             period: period(payload)?,
             area: text(payload, "area")
                 .filter(|area| *area != ALL_AREAS)
                 .map(str::to_owned),
         }),
-        App::FinanceArea => Some(Target::Areas(period(payload)?)),
-        App::NoteAnalysis => id(payload, "note_id").map(Target::Note),
-        App::Analysis | App::Tactics => id(payload, "task_id")
+        TargetKind::Period => Some(Target::Areas(period(payload)?)),
+        TargetKind::Note => id(payload, "note_id").map(Target::Note),
+        TargetKind::MemberOrTask => id(payload, "task_id")
             .map(Target::Task)
             .or(member_id.map(Target::Member)),
-        App::Clue | App::CustomerAnalysis | App::ClueConsolidated => member_id.map(Target::Member),
+        TargetKind::Member => member_id.map(Target::Member),
     }
 }
 

@@ -5,7 +5,7 @@ use serde_json::Value;
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use super::list::JobItem;
+use super::list::{JobItem, WaitingFor};
 use crate::{
     governance::auth::SiteScope,
     platform::{
@@ -60,8 +60,9 @@ pub async fn find(db: &Db, scope: SiteScope, id: i64) -> Result<JobWithRuns> {
         r#"
         select j.id, j.site_id, j.event_type, j.member_id, j.status, j.app_chain, j.is_forced, j.started_at, j.finished_at, j.created_at,
                j.payload, j.step, j.attempts, j.error_code, j.error_message, j.connector_type, j.retry_of, j.batch_id, j.duplicate_of,
+               j.cancel_requested_at is not null and j.status = 'running' as "cancel_requested!",
+               case j.status when 'pending' then j.run_after end as run_after,
                case when j.status = 'pending' and j.run_after > now() then j.waits_for::text end as waits_for,
-               case when j.status = 'pending' and j.run_after > now() and j.waits_for is not null then j.run_after end as waits_until,
                asked.runs as "runs!: Json<Vec<RunOfJob>>"
         from biz.ai_trigger_jobs j cross join lateral (
             select coalesce(jsonb_agg(jsonb_build_object('app_type', r.app_type, 'run_id', r.id, 'status', r.status)
@@ -93,8 +94,9 @@ pub async fn find(db: &Db, scope: SiteScope, id: i64) -> Result<JobWithRuns> {
             is_forced: row.is_forced,
             started_at: row.started_at,
             finished_at: row.finished_at,
-            waits_for: row.waits_for,
-            waits_until: row.waits_until,
+            cancel_requested: row.cancel_requested,
+            run_after: row.run_after,
+            waiting_for: WaitingFor::of(row.waits_for.as_deref(), row.error_code.as_deref()),
             created_at: row.created_at,
         },
         payload: row.payload,

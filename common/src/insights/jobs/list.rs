@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::event::EventType;
+use super::{event::EventType, queue::WaitsFor, step::FACTS_MISSING};
 use crate::{
     governance::auth::SiteScope,
     platform::{
@@ -24,8 +24,37 @@ words! {
         Failed = "failed",
         /// The same event came earlier on the same business date.
         SkippedDuplicate = "skipped_duplicate",
-        /// Cancelled before it started.
+        /// Cancelled by an admin, before it started or after a step.
         Cancelled = "cancelled",
+    }
+}
+
+words! {
+    /// What a pending job waits for, as in the API.
+    pub enum WaitingFor {
+        /// Room in the budget of its site.
+        Budget = "budget",
+        /// The circuit of the application that it calls next.
+        Circuit = "circuit",
+        /// Another function that generates the same result, or a reply in its conversation.
+        Generator = "generator",
+        /// Facts that are not loaded yet.
+        Facts = "facts",
+        /// The pause before its next try.
+        Backoff = "backoff",
+    }
+}
+
+impl WaitingFor {
+    /// Converts the columns `waits_for` and `error_code`.
+    pub(super) fn of(waits_for: Option<&str>, error_code: Option<&str>) -> Option<Self> {
+        Some(match WaitsFor::parse(waits_for?)? {
+            WaitsFor::Budget => Self::Budget,
+            WaitsFor::Circuit => Self::Circuit,
+            WaitsFor::Result | WaitsFor::Reply => Self::Generator,
+            WaitsFor::Retry if error_code == Some(FACTS_MISSING) => Self::Facts,
+            WaitsFor::Retry => Self::Backoff,
+        })
     }
 }
 
@@ -47,10 +76,12 @@ pub struct JobItem {
     /// When a worker first claimed it.
     pub started_at: Option<DateTime<Utc>>,
     pub finished_at: Option<DateTime<Utc>>,
-    /// A word of [`super::WaitsFor`], while a pending job must wait.
-    pub waits_for: Option<String>,
-    /// The latest end of that wait.
-    pub waits_until: Option<DateTime<Utc>>,
+    /// True if an admin cancelled the running job. It ends after its step.
+    pub cancel_requested: bool,
+    /// When a worker may claim the pending job.
+    pub run_after: Option<DateTime<Utc>>,
+    /// Why that time is in the future.
+    pub waiting_for: Option<WaitingFor>,
     pub created_at: DateTime<Utc>,
 }
 
@@ -84,15 +115,20 @@ impl JobQuery {
         if self.event_type.is_none() && self.status.is_none() {
             return (Vec::new(), Vec::new());
         }
-        let events = EventType::ALL.into_iter();
-        let events = events.filter(|event| self.event_type.is_none_or(|asked| asked == *event));
         let statuses = Status::ALL.into_iter();
         let statuses = statuses.filter(|status| self.status.is_none_or(|asked| asked == *status));
         (
-            events.map(|event| event.name().to_owned()).collect(),
+            event_names(self.event_type),
             statuses.map(|status| status.name().to_owned()).collect(),
         )
     }
+}
+
+/// The name of an event type, or of all event types.
+pub(super) fn event_names(only: Option<EventType>) -> Vec<String> {
+    let events = EventType::ALL.into_iter();
+    let events = events.filter(|event| only.is_none_or(|only| only == *event));
+    events.map(|event| event.name().to_owned()).collect()
 }
 
 /// A page of jobs, with a counter.
@@ -106,6 +142,7 @@ pub struct JobPage {
 }
 
 /// Lists jobs, newest first.
+#[expect(clippy::too_many_lines, reason = "one statement and its row")]
 pub async fn list(db: &Db, query: &JobQuery, paging: &Paging<TimeKey>) -> Result<JobPage> {
     let (events, statuses) = query.kinds();
     let start = Start::of(paging.from);
@@ -162,10 +199,12 @@ pub async fn list(db: &Db, query: &JobQuery, paging: &Paging<TimeKey>) -> Result
         )
         select counted.total as "total!", skipped.today as "skipped!", j.id as "id?", j.site_id as "site_id?", j.event_type as "event_type?",
                j.member_id, j.status as "status?", j.app_chain as "app_chain?", j.is_forced as "is_forced?", j.started_at, j.finished_at,
-               j.waiting::text as "waits_for?", case when j.waiting is not null then j.run_after end as "waits_until?", j.created_at as "created_at?"
+               j.cancel_requested_at is not null and j.status = 'running' as "cancel_requested?",
+               case j.status when 'pending' then j.run_after end as "run_after?",
+               case when j.status = 'pending' and j.run_after > now() then j.waits_for::text end as "waits_for?", j.error_code,
+               j.created_at as "created_at?"
         from counted cross join skipped left join (
-            select each.*, case when each.status = 'pending' and each.run_after > now() then each.waits_for end as waiting
-            from page cross join lateral (select * from biz.ai_trigger_jobs j where j.id = page.id and j.site_id = page.site_id limit 1) each
+            select each.* from page cross join lateral (select * from biz.ai_trigger_jobs j where j.id = page.id and j.site_id = page.site_id limit 1) each
         ) j on true
         order by j.created_at desc, j.id desc
         "#,
@@ -197,8 +236,9 @@ pub async fn list(db: &Db, query: &JobQuery, paging: &Paging<TimeKey>) -> Result
             is_forced: row.is_forced?,
             started_at: row.started_at,
             finished_at: row.finished_at,
-            waits_for: row.waits_for,
-            waits_until: row.waits_until,
+            cancel_requested: row.cancel_requested?,
+            run_after: row.run_after,
+            waiting_for: WaitingFor::of(row.waits_for.as_deref(), row.error_code.as_deref()),
             created_at: row.created_at?,
         };
         Some(((job.created_at.timestamp_micros(), job.id), job))

@@ -4,18 +4,17 @@
 //! - `event` parses events. `chain` lists the applications that follow.
 //! - `queue` has the table of jobs and its transitions.
 //! - `worker` runs jobs. `step` calls one application. `run` opens and settles the run of a call.
-//! - `prompt_input` reads the input of a prompt.
 //! - `prewarm` queues jobs for results before users need them.
-//! - `list` and `detail` show jobs to admins. `retry` queues a job again, and
-//!   `waiting` cancels a pending job or runs it now.
+//! - `list` and `detail` show jobs to admins. `retry` queues a job again, and `waiting` cancels a
+//!   job or runs it now. `bulk` retries or cancels all jobs that match a filter.
 //! - `SessionReplies` makes the reply to a message of a session.
 
+mod bulk;
 mod chain;
 mod detail;
 mod event;
 mod list;
 mod prewarm;
-mod prompt_input;
 mod queue;
 mod retry;
 mod run;
@@ -23,11 +22,14 @@ mod step;
 mod waiting;
 mod worker;
 
+pub use bulk::{JobFilter, cancel_all, retry_all};
 pub use detail::{JobWithRuns, RunOfJob, find};
 pub use event::{EventType, NewEvent};
-pub use list::{JobItem, JobPage, JobQuery, Status, list};
-pub use prewarm::{Prewarmed, prewarm};
-pub use queue::{Connector, Enqueued, SweptJobs, WaitsFor, enqueue, sweep};
+pub use list::{JobItem, JobPage, JobQuery, Status, WaitingFor, list};
+pub use prewarm::{
+    FilterState, PrewarmItem, PrewarmSchedule, Prewarmed, prewarm, prewarm_matrix, prewarm_site,
+};
+pub use queue::{Connector, Enqueued, SweptJobs, enqueue, sweep};
 pub(crate) use queue::{Job, LEASE};
 pub use retry::retry;
 pub(crate) use step::{PATIENCE, StepError, lease_lost, retry_storing, step_error};

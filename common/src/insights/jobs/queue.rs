@@ -270,6 +270,8 @@ pub(super) enum Next {
     Disabled(usize),
     /// The job has succeeded.
     Nothing,
+    /// An admin cancelled the job.
+    Cancelled,
     /// Another worker has the job.
     Lost,
 }
@@ -281,6 +283,7 @@ words! {
         Wait = "wait",
         AppDisabled = "app_disabled",
         Succeeded = "succeeded",
+        Cancelled = "cancelled",
         Lost = "lost",
     }
 }
@@ -315,6 +318,7 @@ pub(super) async fn advance(
     let step = usize::try_from(row.step.unwrap_or_default()).unwrap_or_default();
     Ok(match Advanced::from_sql(&row.outcome, "advance_job")? {
         Advanced::Succeeded => Next::Nothing,
+        Advanced::Cancelled => Next::Cancelled,
         Advanced::Lost => Next::Lost,
         Advanced::Wait => Next::Wait(row.retry_at.unwrap_or_default()),
         Advanced::AppDisabled => Next::Disabled(step),
@@ -335,7 +339,7 @@ pub(super) async fn advance(
 
 /// The value of the column `valid_days`. 0 means the business date only.
 fn valid_days(app: App) -> i32 {
-    match app.validity() {
+    match app.definition().map(|definition| definition.validity) {
         Some(Validity::Days(days)) => days,
         Some(Validity::Day) | None => 0,
     }
@@ -396,8 +400,8 @@ pub(super) enum Release {
 }
 
 words! {
-    /// What a pending job waits for, as in the API and the column `waits_for`.
-    pub enum WaitsFor {
+    /// What a pending job waits for, as in the column `waits_for`.
+    pub(super) enum WaitsFor {
         /// Room in the budget of its site.
         Budget = "budget",
         /// The circuit of the application that it calls next.
@@ -462,8 +466,8 @@ pub(super) async fn wake(db: &Db) -> Result<()> {
 }
 
 /// Releases a job and deletes the entry that it did not finish. Returns the new status,
-/// [`Status::Pending`] or [`Status::Failed`], and the time of the next try. Returns `None` if
-/// another worker has the job.
+/// [`Status::Pending`], [`Status::Failed`] or [`Status::Cancelled`], and the time of the next try.
+/// Returns `None` if another worker has the job.
 pub(super) async fn release(
     db: &Db,
     job: &Job,
@@ -480,21 +484,23 @@ pub(super) async fn release(
     let row = sqlx::query!(
         r#"
         with moved as (
-            select id, $4 = 'fail' or ($4 = 'retry' and attempts >= $8) as over,
+            select id,
+                   case when $4 = 'fail' or ($4 = 'retry' and attempts >= $8) then 'failed'
+                        when cancel_requested_at is not null then 'cancelled' else 'pending' end as status,
                    case $4 when 'wait' then coalesce($5, clock_timestamp())
                            else clock_timestamp() + make_interval(secs => least(600, 10 * 2 ^ (attempts - 1)) * (1 + 0.5 * random())) end as due
             from biz.ai_trigger_jobs
             where id = $2 and site_id = $1 and claims = $3 and status = 'running' for no key update
         ), job as (
             update biz.ai_trigger_jobs j set
-                status = case when moved.over then 'failed' else 'pending' end,
+                status = moved.status,
                 attempts = j.attempts - case $4 when 'wait' then 1 else 0 end,
                 run_after = moved.due,
-                waits_for = case when not moved.over then $9::text end,
+                waits_for = case moved.status when 'pending' then $9::text end,
                 lease_until = null,
                 error_code = $6,
                 error_message = $7,
-                finished_at = case when moved.over then clock_timestamp() end
+                finished_at = case when moved.status <> 'pending' then clock_timestamp() end
             from moved where j.id = moved.id
             returning j.id, j.status, j.run_after
         ), abandoned as (

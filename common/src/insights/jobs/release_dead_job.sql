@@ -3,6 +3,9 @@ create function release_dead_job(
     p_tries integer,
     p_reply_tries integer
 ) returns void language plpgsql as $$
+declare
+    v_status text := case when j.cancel_requested_at is not null then 'cancelled'
+                          when j.attempts < p_tries then 'pending' else 'failed' end;
 begin
     if j.message_id is not null and j.attempts >= p_reply_tries then
         perform end_session_reply(
@@ -13,10 +16,10 @@ begin
     end if;
     -- A try whose worker was killed counts.
     update biz.ai_trigger_jobs set
-        status = case when j.attempts < p_tries then 'pending' else 'failed' end,
+        status = v_status,
         lease_until = null, run_after = clock_timestamp(), error_code = 'interrupted',
         error_message = 'its worker was killed',
-        finished_at = case when j.attempts < p_tries then null else clock_timestamp() end
+        finished_at = case when v_status <> 'pending' then clock_timestamp() end
     where id = j.id and status = 'running';
     with abandoned as (
         delete from biz.ai_cache
@@ -25,10 +28,11 @@ begin
     )
     insert into biz.ai_result_failures as f (site_id, cache_type, target_id, job_id, error_code)
     select j.site_id, a.cache_type, a.target_id, j.id, 'interrupted' from abandoned a
-    where j.attempts >= p_tries
+    where v_status = 'failed'
     on conflict on constraint ai_result_failures_pkey do update set
         job_id = excluded.job_id, error_code = excluded.error_code, failed_at = excluded.failed_at;
 end $$;
 
 comment on function release_dead_job is
-    'Releases a job whose worker was killed: pending again, or failed after the last try';
+    'Releases a job whose worker was killed: pending again, failed after the last try, or cancelled '
+    'if an admin requested it';

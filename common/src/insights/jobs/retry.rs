@@ -75,15 +75,17 @@ async fn lock_first(tx: &mut PgConnection, site_id: i64, id: i64) -> Result<i64>
     .with_statement_timeout()
     .await?
     .ok_or(Error::NotFound)?;
-    sqlx::query_scalar!(
-        "select id from biz.ai_trigger_jobs where id = $2 and site_id = $1 for no key update",
+    // A bulk retry locks only the job itself.
+    sqlx::query!(
+        "select from biz.ai_trigger_jobs where site_id = $1 and id in ($2, $3) order by id for no key update",
         site_id,
         first,
+        id,
     )
-    .fetch_optional(tx)
+    .fetch_all(tx)
     .with_statement_timeout()
-    .await?
-    .ok_or(Error::NotFound)
+    .await?;
+    Ok(first)
 }
 
 /// Inserts the new job, and returns its id and first step. Steps before it are skipped while their

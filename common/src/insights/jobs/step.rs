@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use super::{
-    prompt_input,
+    chain::id,
     queue::{self, Job, LEASE},
     run::{self, BeginRun, NewRun},
     worker::JobContext,
@@ -19,12 +19,14 @@ use crate::{
         runs::{self, Run, RunEnd},
     },
     insights::{
-        apps::{self, Checked},
+        apps::{self, Checked, Sources},
         results::{Lease, Target},
     },
     platform::{clock, db, error::Error, metrics},
 };
 
+/// Code of a step whose target has no facts. They may be loaded after the event.
+pub(super) const FACTS_MISSING: &str = "not_found";
 /// Number of calls per step while the answers are invalid.
 const ASKED_AT_MOST: u32 = 3;
 /// Time limit of one call.
@@ -83,7 +85,7 @@ impl From<Error> for StepError {
         match err {
             // The facts may be loaded after the event.
             Error::NotFound => Self::Retryable(
-                "not_found",
+                FACTS_MISSING,
                 "the target of the event does not exist in the site".to_owned(),
             ),
             err => Self::Retryable("unavailable", err.to_string()),
@@ -100,7 +102,18 @@ pub(super) async fn generate(
     lease: Lease,
     ends_at: Option<Instant>,
 ) -> Result<(), StepError> {
-    let prompt = prompt_input::of(&context.db, job, app, target).await?;
+    let definition = app
+        .definition()
+        .ok_or(Error::internal("the chat is not a step"))?;
+    let prompt = (definition.read_prompt)(Sources {
+        db: &context.db,
+        site_id: job.site_id,
+        app,
+        target,
+        member_id: job.member_id,
+        coach_id: id(&job.payload, "coach_id"),
+    })
+    .await?;
     let mut bad = String::new();
     for _ in 0..ASKED_AT_MOST {
         if !time_is_left(ends_at) {

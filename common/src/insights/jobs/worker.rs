@@ -122,7 +122,7 @@ pub struct Worked {
     pub succeeded: u32,
     /// Jobs that will not be retried.
     pub failed: u32,
-    /// Jobs that were released, to be continued later or by another worker.
+    /// Jobs that were cancelled, or released to be continued later or by another worker.
     pub given_back: u32,
     /// True if no due job was left. False if time ran out or jobs could not be claimed.
     pub drained: bool,
@@ -263,6 +263,10 @@ impl Worker {
                         tracing::info!(job_id = job.id, "job succeeded");
                         return Ok(Outcome::Succeeded);
                     }
+                    Next::Cancelled => {
+                        tracing::info!(job_id = job.id, "job cancelled");
+                        return Ok(Outcome::GivenBack);
+                    }
                     Next::Wait(until) => {
                         self.wake_at(until).await;
                         return Ok(Outcome::GivenBack);
@@ -315,6 +319,10 @@ impl Worker {
         if status == Status::Failed {
             tracing::warn!(job_id = job.id, error_code = code, "job failed");
             return Ok(Outcome::Failed);
+        }
+        if status == Status::Cancelled {
+            tracing::info!(job_id = job.id, error_code = code, "job cancelled");
+            return Ok(Outcome::GivenBack);
         }
         tracing::info!(job_id = job.id, error_code = code, run_after = %due, "job released");
         self.wake_at(due).await;

@@ -10,44 +10,69 @@ use serde_json::Value;
 use super::{facts, question};
 
 /// An app that returns JSON.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum App {
-    Finance,
-    FinanceArea,
-    Clue,
-    Analysis,
-    Tactics,
-    NoteAnalysis,
-    CustomerAnalysis,
-    ClueConsolidated,
+#[derive(Clone, Copy)]
+pub(super) struct App {
+    /// An application with this part in its id is the app.
+    number: &'static str,
+    /// An application without any app's number in its id, but with this word, is the app.
+    word: &'static str,
+    /// The answer from the facts in a prompt, and from the prompt.
+    answer: fn(&Value, &str) -> Value,
 }
 
-/// Parts of app ids. The first match wins, so that `app8_clue_consolidated` is not `clue`.
-const APPS: [(&str, App); 16] = [
-    ("app8", App::ClueConsolidated),
-    ("app7", App::CustomerAnalysis),
-    ("app6", App::NoteAnalysis),
-    ("app5", App::Tactics),
-    ("app4", App::Analysis),
-    ("app3", App::Clue),
-    ("app2a", App::FinanceArea),
-    ("app2", App::Finance),
-    ("consolidated", App::ClueConsolidated),
-    ("customer", App::CustomerAnalysis),
-    ("note", App::NoteAnalysis),
-    ("tactics", App::Tactics),
-    ("finance_area", App::FinanceArea),
-    ("finance", App::Finance),
-    ("analysis", App::Analysis),
-    ("clue", App::Clue),
+/// The first match wins, so that `app2a_finance_area` is not app2.
+const APPS: &[App] = &[
+    App {
+        number: "app8",
+        word: "consolidated",
+        answer: |facts, _| clues::consolidated(facts),
+    },
+    App {
+        number: "app7",
+        word: "customer",
+        answer: |facts, _| member::strategies(facts),
+    },
+    App {
+        number: "app6",
+        word: "note",
+        answer: |facts, _| clues::of_note(facts),
+    },
+    App {
+        number: "app5",
+        word: "tactics",
+        answer: |facts, _| coach::tactics(facts),
+    },
+    App {
+        number: "app2a",
+        word: "finance_area",
+        answer: |facts, _| finance::areas(facts),
+    },
+    App {
+        number: "app2",
+        word: "finance",
+        answer: |facts, prompt| match &facts["财务"] {
+            Value::Null => finance::figures(&facts::find(prompt)),
+            _ => finance::insights(facts),
+        },
+    },
+    App {
+        number: "app4",
+        word: "analysis",
+        answer: |facts, _| coach::analysis(facts),
+    },
+    App {
+        number: "app3",
+        word: "clue",
+        answer: |facts, _| clues::of_consumption(facts),
+    },
 ];
 
 impl App {
     /// The app with this id. `None` for a chat app.
     pub fn of(app_id: &str) -> Option<Self> {
-        APPS.iter()
-            .find(|(part, _)| app_id.contains(part))
-            .map(|(_, app)| *app)
+        let by_number = APPS.iter().find(|app| app_id.contains(app.number));
+        let by_word = || APPS.iter().find(|app| app_id.contains(app.word));
+        by_number.or_else(by_word).copied()
     }
 
     /// A valid result for the prompt.
@@ -58,17 +83,7 @@ impl App {
             Some(facts) => facts.take(),
             None => json,
         };
-        match self {
-            Self::Finance if facts["财务"].is_null() => finance::figures(&facts::find(prompt)),
-            Self::Finance => finance::insights(&facts),
-            Self::FinanceArea => finance::areas(&facts),
-            Self::Clue => clues::of_consumption(&facts),
-            Self::Analysis => coach::analysis(&facts),
-            Self::Tactics => coach::tactics(&facts),
-            Self::NoteAnalysis => clues::of_note(&facts),
-            Self::CustomerAnalysis => member::strategies(&facts),
-            Self::ClueConsolidated => clues::consolidated(&facts),
-        }
+        (self.answer)(&facts, prompt)
     }
 }
 

@@ -114,7 +114,7 @@ pub async fn specs(parlor: &Parlor) -> Vec<FunctionSpec> {
     ]);
     let env = App::ALL
         .into_iter()
-        .fold(env, |env, app| env.with(app.variable(), app.name()));
+        .fold(env, |env, app| env.with(&app.variable(), app.name()));
     // `.ci/artifacts` sets `PARLOR_ARTIFACTS` to test the output of `sam build`.
     let process = Env::from_process();
     let artifacts = process.text("PARLOR_ARTIFACTS").map(Path::new);

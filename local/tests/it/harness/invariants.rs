@@ -12,7 +12,7 @@ use super::{
 };
 
 /// Invariants of the conversation `$1`. Each query returns the rows that violate the rule.
-const OF_A_CONVERSATION: [(&str, &str); 7] = [
+const OF_A_CONVERSATION: [(&str, &str); 8] = [
     (
         "a superseded message has its negative id as its number",
         "select to_jsonb(m) from biz.ai_messages m
@@ -42,6 +42,12 @@ const OF_A_CONVERSATION: [(&str, &str); 7] = [
          where conversation_id = $1 and role = 'assistant'
            and ((content = '') is distinct from (state = 'failed') and state <> 'stopped'
                 or (error_code is not null) is distinct from (state in ('failed', 'interrupted')))",
+    ),
+    (
+        "only a complete reply has a reason of its end, and only a reply with text has a card",
+        "select to_jsonb(m) from biz.ai_messages m
+         where conversation_id = $1
+           and (is_cut is not null and state <> 'complete' or reference_card is not null and content = '')",
     ),
     (
         "a reply has one run with the same end",
@@ -131,7 +137,8 @@ const OF_THE_BOOKS: [(&str, &str); 8] = [
         "with models as (
              select r.site_id, r.local_day as day, m.model_id, m.input_tokens + m.output_tokens as tokens,
                     case when r.cost is null then 0 else m.cost end as cost
-             from biz.ai_run_logs r cross join jsonb_populate_recordset(null::model_usage, r.models) m
+             from biz.ai_run_logs r cross join rows from (
+                 jsonb_to_recordset(r.models) as (model_id text, input_tokens bigint, output_tokens bigint), unnest(r.model_costs)) m (model_id, input_tokens, output_tokens, cost)
              union all
              select r.site_id, r.local_day, null, r.tokens_charged - coalesce(r.tokens_used, 0), 0 from biz.ai_run_logs r
              where r.status not in ('running', 'circuit_open', 'budget_exceeded')

@@ -18,12 +18,14 @@ use common::{
     governance::{
         apps::{App, AppIds},
         auth::{JwtSecrets, User},
+        notice::Notice,
         reports::ReportRules,
     },
     insights::{
         insight::Insights,
         jobs::{JobLimits, Worked, Worker},
     },
+    moderation::Moderation,
     platform::{
         db::{self, DatabaseConfig, Db},
         env::Env,
@@ -36,6 +38,7 @@ use http_body_util::BodyExt as _;
 use local::{
     demo,
     gateway::{self, AppState},
+    robots::Robots,
     simulator::{self, Simulator},
 };
 use reqwest::{Method, RequestBuilder};
@@ -71,6 +74,8 @@ pub struct Parlor {
     /// Runs jobs only when a test calls it.
     pub worker: Worker,
     pub simulator: Simulator,
+    /// What the channels of notifications reach.
+    pub robots: Robots,
     pub db: Db,
     pub database: Arc<TestDatabase>,
     http: reqwest::Client,
@@ -98,7 +103,7 @@ pub struct Setup {
     pub behind_proxy: bool,
     pub timeouts: dashscope::Timeouts,
     pub retries: dashscope::Retries,
-    pub app_ids: Vec<(&'static str, &'static str)>,
+    pub app_ids: Vec<(String, &'static str)>,
 }
 
 impl Default for Setup {
@@ -178,12 +183,14 @@ impl Parlor {
         let env = Env::from_pairs(env);
         let dashscope = DashScope::new(client).unwrap();
         let app_ids = AppIds::from_env(&Env::from_pairs(setup.app_ids));
+        let moderation = Moderation::from_env(&env, &db).await.unwrap();
         let worker = session_replies::worker(
             db.clone(),
             dashscope.clone(),
             app_ids.clone(),
             JobLimits::from_env(&env).unwrap(),
             JobQueue::none(),
+            moderation.clone(),
         );
         let limits = ChatLimits::from_env(&env).unwrap();
         let insights = Insights::new(
@@ -192,8 +199,10 @@ impl Parlor {
             JobLimits::reserved_tokens(&env).unwrap(),
             JobQueue::none(),
         );
-        let replies = Replies::new(db.clone(), dashscope, app_ids, limits);
+        let ids = app_ids.clone();
+        let replies = Replies::new(db.clone(), dashscope, ids, limits, moderation.clone());
         let secrets = JwtSecrets::new(&SECRET.into(), Some(&PREVIOUS_SECRET.into())).unwrap();
+        let robots = Robots::start().await.unwrap();
         let tools = AppState {
             db,
             secrets,
@@ -201,7 +210,11 @@ impl Parlor {
             insights,
             queue: JobQueue::none(),
             limits: SendLimits::from_env(&env).unwrap(),
+            moderation,
             reports: ReportRules::from_env(&env).unwrap(),
+            client: robots.client.clone(),
+            ids: app_ids,
+            notice: Notice::from_env(&env).unwrap(),
             cors: Cors::from_env(&env).unwrap(),
         };
         let app = gateway::app(&tools);
@@ -215,6 +228,7 @@ impl Parlor {
             tools,
             worker,
             simulator,
+            robots,
             db: own,
             database,
             http: reqwest::Client::new(),

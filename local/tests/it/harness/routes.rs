@@ -13,6 +13,8 @@ use super::{
 pub const MANAGER: i64 = 1003;
 /// The admin of site 1.
 pub const SITE_ADMIN: i64 = 1004;
+/// A viewer of site 1.
+pub const VIEWER: i64 = 1007;
 /// The admin of site 2.
 pub const OTHER_SITE_ADMIN: i64 = 2004;
 /// The platform admin, of all sites.
@@ -23,8 +25,8 @@ const ADMIN: &str = "/api/admin/";
 
 /// Optional parameters and fields that requests still set. The admin of another site is refused
 /// only if the site is named. A session update that changes nothing is invalid. Insights are those
-/// of a page or of an app.
-const OPTIONAL: [&str; 3] = ["site_id", "sourcePage", "title"];
+/// of a page or of an app. A new notification channel needs an address.
+const OPTIONAL: [&str; 4] = ["site_id", "sourcePage", "title", "url"];
 
 /// A route with a valid request. It is about site 1; admin routes name the site.
 #[derive(Clone, Debug)]
@@ -109,11 +111,15 @@ impl Route {
     /// Users with a valid account who may not call the route.
     pub fn strangers(&self) -> Vec<i64> {
         if self.is_for_platform_admins() {
-            vec![COACH, STAFF, MANAGER, SITE_ADMIN, OTHER_SITE_ADMIN]
+            vec![COACH, STAFF, MANAGER, SITE_ADMIN, OTHER_SITE_ADMIN, VIEWER]
         } else if self.is_for_all_sites() {
             vec![COACH, STAFF, MANAGER]
         } else if self.is_for_admins() {
-            vec![COACH, STAFF, MANAGER, OTHER_SITE_ADMIN]
+            let mut strangers = vec![COACH, STAFF, MANAGER, OTHER_SITE_ADMIN];
+            if self.method != "GET" {
+                strangers.push(VIEWER);
+            }
+            strangers
         } else if self.is_for_managers() {
             vec![COACH, STAFF, PLATFORM_ADMIN]
         } else {
@@ -161,6 +167,12 @@ fn body(document: &Value, schema: &Value) -> Value {
 /// A valid value of a parameter or field, by its name or else by its type.
 fn value(name: &str, schema: &Value) -> Value {
     match name {
+        "role" => json!("staff"),
+        "kind" => json!("webhook"),
+        "name" => json!("ops"),
+        "url" => json!("https://hooks.example/"),
+        "status" => json!("approved"),
+        "app_type" => json!("app1_chat"),
         "app_types" => json!(["app3_clue"]),
         "bot_id" => json!(BOT),
         "content" | "title" | "q" => json!("你好"),
@@ -176,8 +188,11 @@ fn value(name: &str, schema: &Value) -> Value {
         "sourcePage" => json!("board-customer"),
         "monthly_limit" => json!(20_000_000),
         "answer" => json!("已处理"),
+        "expected" => json!(1),
+        "filter" => json!({}),
         "rating" => json!("up"),
         "reason" => json!("other"),
+        "word" => json!("违禁词"),
         "subjectType" => json!("message"),
         _ if schema["format"] == "uuid" => json!("00000000-0000-4000-8000-00000000abcd"),
         _ if schema["type"].to_string().contains("integer") => json!(1),

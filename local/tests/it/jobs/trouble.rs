@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use common::governance::apps::App;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -168,7 +169,7 @@ async fn a_permanent_error_ends_the_job() {
 #[tokio::test]
 async fn an_unconfigured_app_fails_only_its_own_jobs() {
     let parlor = Parlor::with_business(Setup {
-        app_ids: vec![("DASHSCOPE_APP_ID_3_CLUE", "app3_clue")],
+        app_ids: vec![(App::Clue.variable(), "app3_clue")],
         ..Setup::default()
     })
     .await;

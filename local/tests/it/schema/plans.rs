@@ -92,6 +92,18 @@ const DATA: &str = "
     select 2 + n % 19, 1, 'message', n, 'other', now() + interval '15 days', now() - n * interval '1 second' from generate_series(1, 20000) n;
     insert into biz.ai_feedback (site_id, user_id, subject_type, subject_id, app_type, rating, created_at)
     select 2 + n % 19, 1, 'insight', n, 'app3_clue', 'up', now() - n * interval '1 second' from generate_series(1, 40000) n;
+    insert into biz.notification_channels (site_id, kind, name, url, level, hourly_cap, enabled)
+    select n % 500 + 1, 'webhook', 'x', 'https://hooks.example/', 'info', 20, true from generate_series(1, 1000) n;
+    insert into biz.notification_incidents (site_id, kind, cause, level, details, began_at, last_at, occurrences, ended_at)
+    select n % 500 + 1, 'alert', 'cause-' || n, 'warning', '{}', now(), now(), 1, now() from generate_series(1, 20000) n;
+    insert into biz.notification_deliveries (site_id, channel_id, incident_id, event, state, tried_at, ok)
+    select i.site_id, c.id, i.id, 'opened', 'sent', now() - interval '1 day', true
+    from biz.notification_incidents i join biz.notification_channels c on c.site_id = i.site_id;
+    insert into biz.ai_usage_details (site_id, day, user_id, model_id, calls, successes, failures, tokens_in, tokens_out,
+                                      tokens, cost, unpriced_calls)
+    select 1, current_date - n / 200, 1 + n % 200, 'qwen-plus', 1, 1, 0, 1, 1, 2, 0, 1 from generate_series(0, 11999) n;
+    insert into biz.moderation_words (site_id, word, normal, created_by)
+    select nullif(n % 20, 0), n, n, 7 from generate_series(1, 20000) n;
     alter table biz.ai_conversations alter column id restart with 4000000;
     analyze";
 
@@ -102,12 +114,26 @@ const MODES: [&str; 2] = ["force_custom_plan", "force_generic_plan"];
 /// months, are excluded, because a sequential scan is best for them.
 const SCANNED: &str = "
     select relname::text from pg_stat_xact_user_tables
-    where relname ~ '^ai_(messages|conversations|run_logs|cache$|trigger_jobs|idempotency_keys|admin_audit|usage_da(ily|ys)|batches|apps|feedback|reports)'
+    where relname ~ '^ai_(messages|conversations|run_logs|cache$|trigger_jobs|idempotency_keys|admin_audit|usage_d(aily|ays|etails)|batches|apps|feedback|reports)|^moderation_words|^notification_(incidents|deliveries)'
       and seq_scan > 0 and seq_tup_read > 0";
 
 /// A text that only one statement contains, and the parameters for it.
 const EXAMPLES: &[(&str, &str)] = &[
     ("grant_to_app_role($1)", "current_user"),
+    ("from unnest(array[0, $1::bigint]) list (id)", "1, 5000"),
+    (
+        "with lists (id) as materialized",
+        "1, 10001, null, null, 21, 0",
+    ),
+    ("select id from biz.sites where id = $1 for key share", "1"),
+    ("coalesce(site_id, 0) = coalesce($1::bigint, 0)", "1"),
+    ("insert into biz.moderation_words", "1, '词', '词', 7"),
+    ("select site_id, word from biz.moderation_words", "7"),
+    ("delete from biz.moderation_words", "7"),
+    ("select openid from biz.users", "1, 7"),
+    ("from biz.wechat_tokens where app_id", "'wx'"),
+    ("insert into biz.wechat_tokens", "'wx', 3, null"),
+    ("update biz.wechat_tokens", "'wx', 'token', 7200"),
     ("select retry_at from budget_room($1, $2)", "1, 2000"),
     (
         "and dedup_key = concat_ws('/', site_today($1), $2::text, $3::text)",
@@ -115,7 +141,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ),
     (
         "making.job_id, making.is_leased",
-        "1, '{app3_clue,app8_clue_consolidated}', '{member:7,member:7}', '{clue,null}'",
+        "1, '{app3_clue,app8_clue_consolidated}', '{member:7,member:7}', '{clue,null}', 7",
     ),
     (
         "is_forced, urgency, requested_by, dedup_key)",
@@ -130,7 +156,7 @@ const EXAMPLES: &[(&str, &str)] = &[
         "delete from biz.ai_result_failures f using unnest",
         "1, '{app3_clue}', '{member:7}'",
     ),
-    ("from biz.ai_cache asked", "1, 7, 10"),
+    ("from biz.ai_cache asked", "1, 7, 10, 7"),
     ("left(content, $3) || $4", "1, 1000000, 0, '你好', 30"),
     ("where r.site_id = s.id and r.alert_status is not null", "1"),
     ("from budget_of($1)\n", "1"),
@@ -138,11 +164,11 @@ const EXAMPLES: &[(&str, &str)] = &[
         "insert into biz.ai_budgets",
         "1, 1000, 10000, 500000, null, null, null, 7",
     ),
+    ("generate_series(t.first_of_month, t.d, '1 day')", "1, 7"),
     (
         "usage_by($1, $6, days.first_day, days.last_day)",
         "1, null, null, null, null, 'user', 400",
     ),
-    ("u.site_id = $1 and u.user_id = $2", "1, 7"),
     ("biz.ai_prices order by model", ""),
     (
         "from biz.ai_prices where model = $1 and valid_from = $2 for update",
@@ -154,7 +180,7 @@ const EXAMPLES: &[(&str, &str)] = &[
         "'qwen-plus', '2026-01-01', '{128000}', '{0.8,2.4}', '{2,20}'",
     ),
     (
-        "insert into biz.ai_admin_audit",
+        "(site_id, user_id, action, object_id, details)",
         "1, 7, 'budget.set', null, '{}'",
     ),
     ("select from biz.sites where id", "1"),
@@ -228,12 +254,43 @@ const EXAMPLES: &[(&str, &str)] = &[
         "1, 1000000, 100",
     ),
     ("with recursive earlier (id, retry_of)", "1, 1"),
-    (
-        "from biz.ai_trigger_jobs where id = $2 and site_id = $1 for no key update",
-        "1, 1",
-    ),
     ("with recursive family (id, status)", "1, 1, 1"),
-    ("case j.status when 'failed' then j.step else 0 end", "1, 1"),
+    ("true, j.id\n", "1, 1"),
+    ("true, j.id, -1", "1, '{1}'"),
+    (
+        "and id in ($2, $3) order by id for no key update",
+        "1, 1, 1",
+    ),
+    (
+        "select matching as \"matching!\"",
+        "1, null, null, null, null, '{consumption.settled}', '{pending,running}', false, 100000, 1000",
+    ),
+    (
+        "status <> 'running')\n         order by id for no key update skip locked",
+        "1, '{1,2}', '{pending,running}'",
+    ),
+    ("returning status", "1, 1"),
+    (
+        "end\n         where id = any ($2) and site_id = $1",
+        "1, '{1}'",
+    ),
+    (
+        "select s.id, $2, $3, $4 from biz.sites s",
+        "1, 7, 'run_logs.export', '{}'",
+    ),
+    (
+        "), judged as (",
+        "0, 1, 50, '{today}', 'app2_finance', 'app2a_finance_area', 'all', false, 'prewarm', null, 'schedule', false",
+    ),
+    (
+        "with page (last_site) as",
+        "0, 1, 50, '{today}', 'app2_finance', 'app2a_finance_area', 'all', 'prewarm'",
+    ),
+    ("biz.is_timezone($2)", "'05:30', 'Asia/Shanghai'"),
+    (
+        "select b.id, b.created_at from biz.ai_batches b",
+        "1, 10000, null, null, 21, 0",
+    ),
     ("with oldest (due) as", ""),
     ("), turns as (", "8, 30"),
     (
@@ -248,7 +305,6 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("set status = 'succeeded', lease_until", "1, 1000000, 1"),
     ("with waiting as materialized", "100"),
     ("is_reply!\", waits_for::text", "1, 1"),
-    ("set finished_at = clock_timestamp(), status", "1, 1"),
     ("set run_after = least(run_after, now())", "1, 1"),
     (
         "begin_job_run(",
@@ -259,10 +315,6 @@ const EXAMPLES: &[(&str, &str)] = &[
         "1, 1000000, 1, 1000000, 1, 1000000, date_trunc('month', now()), \
          '{\"status\": \"success\", \"tokens_in\": 10, \"tokens_out\": 20, \"unknown_tries\": 1, \"usage_implausible\": false, \"session_lost\": false, \
          \"latency_ms\": 900, \"attempts\": 1, \"circuit\": \"success\"}', '{}', null",
-    ),
-    (
-        "with page as",
-        "0, null, 50, '{today}', 'app2_finance', 'app2a_finance_area', 'all', false, 'prewarm', null, 'schedule', false",
     ),
     (
         "from fall_back(",
@@ -277,9 +329,12 @@ const EXAMPLES: &[(&str, &str)] = &[
         "finish_session_reply(",
         "1, 1000000, 1, 1000000, date_trunc('month', now()), \
          '{\"status\": \"failed\", \"tokens_in\": 10, \"tokens_out\": 20, \"unknown_tries\": 1, \"usage_implausible\": false, \"session_lost\": false, \
-         \"latency_ms\": 900, \"attempts\": 1, \"circuit\": \"failure\"}'",
+         \"latency_ms\": 900, \"attempts\": 1, \"circuit\": \"failure\"}', null",
     ),
-    ("end_session_reply(", "1, 2, 1, 'upstream_error', 'x'"),
+    (
+        "end_session_reply(",
+        "1, 2, 1, 'content_blocked', 'x', '{\"question\":[],\"reply\":[]}'",
+    ),
     ("set_config('search_path'", "'biz'"),
     ("insert into biz.function_schemas", "'parlor_00000000'"),
     ("to_regnamespace($1)", "'parlor_00000000'"),
@@ -311,9 +366,10 @@ const EXAMPLES: &[(&str, &str)] = &[
     ),
     (
         "from finish_reply(",
-        "1, 1000000, 1000000, date_trunc('month', now()), 'complete', 0, '你好', \
+        "1, 1000000, 1000000, date_trunc('month', now()), 'complete', 0, '你好', false, null, \
          '{\"status\": \"success\", \"tokens_in\": 10, \"tokens_out\": 20, \"unknown_tries\": 1, \"usage_implausible\": false, \"session_lost\": false, \
-         \"latency_ms\": 900, \"attempts\": 1, \"circuit\": \"success\"}'",
+         \"latency_ms\": 900, \"attempts\": 1, \"circuit\": \"success\"}', \
+         '{\"question\":[{\"service\":\"http\"}],\"reply\":null}'",
     ),
     ("make_run_log_partitions(", ""),
     ("open_conversation(", "1, 7, 'task', 'task-6', 1800, 50"),
@@ -411,7 +467,36 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("where message_count = 0 and last_active_at", "86400, 1000"),
     ("delete from biz.ai_conversations", "'{2147483647}'"),
     ("remove_empty_conversations(", "1, 1, 50"),
+    (
+        "cache_type::text as \"app!\", target_id, prompt_version",
+        "1, 1",
+    ),
     ("insert into biz.user_data_deletions", "1, 3, 1, false"),
+    (
+        "select id, name, timezone, runtime_mode as mode from biz.sites",
+        "1",
+    ),
+    (
+        "u.nickname as \"nickname?\", u.role as \"role?\"",
+        "1, 10000, 0, 21, 0",
+    ),
+    (
+        "from biz.users\n         where site_id = $1 and id = $2 for no key update",
+        "1, 3",
+    ),
+    ("update biz.users set role", "1, 3, 'coach', 'approved'"),
+    (
+        "right(a.application_id, 4) as application_id_hint",
+        "1, false, true, '{app1_chat}', '{null}'",
+    ),
+    (
+        "insert into biz.ai_apps (site_id, app_type)",
+        "1, 'app1_chat'",
+    ),
+    (
+        "update biz.ai_apps set",
+        "1, false, null, false, null, true, null, null, null, null, 50",
+    ),
     (
         "select id, site_id, user_id from biz.user_data_deletions",
         "10, 30",
@@ -448,9 +533,9 @@ const EXAMPLES: &[(&str, &str)] = &[
         "1, 1, '00000000-0000-4000-8000-0000000000b1'",
     ),
     ("from biz.openers", "1, 'board-finance', null"),
+    ("from biz.ai_notices", "1"),
     ("block_message(", "1, 5, true"),
     ("select user_id from biz.ai_messages", "1, 5"),
-    ("select cache_type::text", "1, 7"),
     (
         "insert into biz.ai_reports",
         "1, 7, 'message', 5, 'other', 'x', 15",
@@ -485,6 +570,31 @@ const EXAMPLES: &[(&str, &str)] = &[
     ),
     ("delete from biz.ai_feedback", "1, 7, 'message', 6"),
     ("for key share of m", "1, 1000000"),
+    ("open_incidents(", "'{app1_chat,app3_clue}'"),
+    ("end_incidents(", ""),
+    ("with old as (", ""),
+    ("claim_deliveries(", "20, 60, 6"),
+    (
+        "state = $4::text, ok = $5",
+        "1, 1000, 1, 'sent', true, 'HTTP 200', 60",
+    ),
+    ("(c.site_id, c.id) > ($3, $4)", "1, 10000, 0, 0, 21, 0"),
+    (
+        "insert into biz.notification_channels",
+        "1, 'webhook', 'x', 'https://hooks.example/', null, 'info', 20, null, true, 50",
+    ),
+    (
+        "from biz.notification_channels where id = $2 and site_id = $1 for",
+        "1, 7",
+    ),
+    (
+        "update biz.notification_channels",
+        "1, 7, 'webhook', 'x', 'https://hooks.example/', null, 'info', 20, null, true",
+    ),
+    ("delete from biz.notification_channels", "1, 7"),
+    ("coalesce(detail, '') as \"detail!\"", "1, 7"),
+    ("select kind as \"kind: String\", url, enabled", "1, 7"),
+    ("insert into biz.notification_deliveries", "1, 7"),
     (
         "coalesce(question.content",
         "1, null, null, null, null, 'up', 'app1_chat', null, 10001, null, null, 21, 0",

@@ -1,63 +1,70 @@
 //! Property tests: any accepted answer can be stored.
 
+use std::sync::LazyLock;
+
 use proptest::{prelude::*, sample::select};
 
+use super::tests::good as example;
 use super::*;
+use crate::insights::apps::background;
 use crate::properties::{cases, json, text};
 
-const NAMES: &[&str] = &[
-    "insights",
-    "seq",
-    "title",
-    "body",
-    "clues",
-    "category",
-    "summary",
-    "detail",
-    "providers",
-    "task_description",
-    "action_suggestions",
-    "one_line_summary",
-    "tactics",
-    "strategies",
-    "score",
-];
+/// The fields of the examples of all apps.
+static NAMES: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
+    let mut names = Vec::new();
+    for app in background() {
+        collect_names(&example(app), &mut names);
+    }
+    names
+});
+
+fn collect_names(value: &Value, names: &mut Vec<&'static str>) {
+    match value {
+        Value::Array(items) => items.iter().for_each(|item| collect_names(item, names)),
+        Value::Object(members) => {
+            for (name, value) in members {
+                names.push(name.clone().leak());
+                collect_names(value, names);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// An example with its texts and the score replaced.
+fn rewritten(value: Value, text: &str, score: i64) -> Value {
+    match value {
+        Value::String(_) => text.into(),
+        Value::Number(_) => score.into(),
+        Value::Array(items) => items
+            .into_iter()
+            .map(|item| rewritten(item, text, score))
+            .collect(),
+        Value::Object(members) => members
+            .into_iter()
+            .map(|(name, value)| (name, rewritten(value, text, score)))
+            .collect(),
+        other => other,
+    }
+}
 
 /// JSON with the fields of a valid answer, some of them with invalid values.
 fn likely() -> impl Strategy<Value = Value> {
-    let list = prop_oneof![
-        Just(serde_json::json!([])),
-        text().prop_map(|text| {
-            let item = |name: &str| (name.to_owned(), Value::from(text.clone()));
-            let mut item = Value::from_iter(
-                [
-                    "title", "body", "category", "summary", "detail", "scenario", "script",
-                    "content",
-                ]
-                .map(item),
-            );
-            item["seq"] = Value::from(1);
-            item["providers"] = Value::from_iter([text.as_str()]);
-            Value::from_iter([item])
-        }),
-        json(NAMES),
-    ];
-    let lists = ["insights", "clues", "tactics", "strategies"];
-    (list, 0..12_i64, text(), json(NAMES)).prop_map(move |(list, score, text, other)| {
-        let mut answer = Value::from_iter(lists.map(|name| (name, list.clone())));
-        answer["score"] = Value::from(score);
-        answer["summary"] = Value::from(text.as_str());
-        answer["task_description"] = Value::from(text.as_str());
-        answer["one_line_summary"] = Value::from(text.as_str());
-        answer["action_suggestions"] = Value::from_iter([text.as_str()]);
-        answer[&text] = other;
+    let app = select(background().collect::<Vec<_>>());
+    let member = (select(NAMES.clone()), 0..4, json(&NAMES));
+    (app, 0..12_i64, text(), member).prop_map(|(app, score, text, (name, replace, other))| {
+        let mut answer = rewritten(example(app), &text, score);
+        answer[&text] = other.clone();
+        if replace == 0 {
+            answer[name] = other;
+        }
         answer
     })
 }
 
 /// The JSON in formats that models use, sometimes truncated.
 fn written() -> impl Strategy<Value = String> {
-    let value = prop_oneof![3 => likely(), 1 => json(NAMES)];
+    let value = prop_oneof![3 => likely(), 1 => json(&NAMES)];
     let form = select(vec![
         "{}",
         "```json\n{}\n```",
@@ -88,7 +95,7 @@ proptest! {
 
     #[test]
     fn every_accepted_answer_can_be_stored(
-        app in select(App::ALL.to_vec()),
+        app in select(background().collect::<Vec<_>>()),
         text in prop_oneof![4 => written(), 1 => text()],
     ) {
         match check(app, &text) {
@@ -98,7 +105,7 @@ proptest! {
                 // Without escaped backslashes, `\u0000` can only be a NUL.
                 prop_assert!(!stored.replace("\\\\", "").contains("\\u0000"), "{}", stored);
                 prop_assert!(serde_json::from_str::<Value>(&stored).is_ok());
-                prop_assert_eq!(score.is_some(), app == App::NoteAnalysis);
+                prop_assert_eq!(score.is_some(), example(app).get("score").is_some());
                 prop_assert!(score.is_none_or(|score| (1..=10).contains(&score)));
                 // A stored answer is accepted again.
                 prop_assert_eq!(check(app, &stored).map(|again| again.score), Ok(score));

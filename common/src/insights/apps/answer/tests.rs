@@ -3,40 +3,20 @@
 use serde_json::json;
 
 use super::*;
+use crate::insights::apps::background;
 
 const INSIGHT: &str =
     r#"{"insights": [{"seq": 1, "title": "营收上升", "body": "比上期多一成。"}]}"#;
 const CLUE: &str = r#"{"category": "消费习惯", "summary": "常打斯诺克", "detail": "近90天14次"}"#;
 
-/// A valid answer of each application.
-fn good(app: App) -> Value {
-    let clue: Value = serde_json::from_str(CLUE).unwrap();
-    let mut consolidated = clue.clone();
-    consolidated["providers"] = json!(["消费线索"]);
-    match app {
-        App::Chat => json!("您好"),
-        App::Finance | App::FinanceArea => serde_json::from_str(INSIGHT).unwrap(),
-        App::Clue => json!({ "clues": [clue] }),
-        App::Analysis => {
-            json!({ "task_description": "回访", "action_suggestions": ["打电话"], "one_line_summary": "跟进" })
-        }
-        App::Tactics => json!({ "tactics": [{ "scenario": "问候", "script": "您好" }] }),
-        App::NoteAnalysis => json!({ "score": 7, "clues": [clue] }),
-        App::CustomerAnalysis => {
-            json!({ "strategies": [{ "title": "关怀", "content": "电话" }], "summary": "常客" })
-        }
-        App::ClueConsolidated => json!({ "clues": [consolidated] }),
-    }
+/// The example of an answer in the instructions of the app, which must be valid.
+pub(super) fn good(app: App) -> Value {
+    serde_json::from_str(app.definition().unwrap().example()).unwrap()
 }
-
-const ANALYSING: [App; 8] = {
-    let [_, rest @ ..] = App::ALL;
-    rest
-};
 
 #[test]
 fn a_valid_answer_is_accepted_with_its_unknown_fields() {
-    for app in ANALYSING {
+    for app in background() {
         let mut answer = good(app);
         answer["note"] = json!({ "model": "qwen", "list": [1, null, 2.5] });
         for text in [
@@ -48,7 +28,7 @@ fn a_valid_answer_is_accepted_with_its_unknown_fields() {
         ] {
             let checked = check(app, &text).unwrap_or_else(|err| panic!("{err}: {text}"));
             assert_eq!(checked.json, answer);
-            assert_eq!(checked.score, (app == App::NoteAnalysis).then_some(7));
+            assert_eq!(checked.score.map(Value::from), answer.get("score").cloned());
         }
     }
 }
@@ -105,7 +85,7 @@ fn an_answer_that_is_not_json_is_rejected() {
 #[test]
 fn an_error_names_the_wrong_field_but_contains_nothing_of_the_answer() {
     let error_of = |app, text: &str| check(app, text).unwrap_err().to_string();
-    for app in ANALYSING {
+    for app in background() {
         assert!(error_of(app, "{}").starts_with("the answer lacks a field: "));
         for field in good(app).as_object().unwrap().keys() {
             let mut answer = good(app);
@@ -134,14 +114,14 @@ fn an_error_names_the_wrong_field_but_contains_nothing_of_the_answer() {
 
 #[test]
 fn only_lists_of_clues_may_be_empty() {
-    for app in ANALYSING {
+    for app in background() {
         let mut answer = good(app);
         let lists = answer.as_object_mut().unwrap().values_mut();
         for list in lists.filter(|value| value.is_array()) {
             *list = json!([]);
         }
         let checked = check(app, &answer.to_string());
-        let may_be = matches!(app, App::Clue | App::NoteAnalysis | App::ClueConsolidated);
+        let may_be = answer.get("clues").is_some();
         assert_eq!(checked.is_ok(), may_be, "{app:?}: {checked:?}");
     }
     let mut answer = good(App::ClueConsolidated);
