@@ -196,9 +196,17 @@ CREATE TABLE biz.ai_budgets (
     monthly_limit bigint DEFAULT 2000000 NOT NULL,
     updated_by bigint,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    daily_cost_limit bigint,
+    monthly_cost_limit bigint,
+    daily_cap bigint,
+    monthly_cap bigint,
     CONSTRAINT ai_budgets_limits_counted CHECK (((daily_limit >= 0) AND (monthly_limit >= 0)))
 );
-COMMENT ON TABLE biz.ai_budgets IS 'Token limits per site; the row without a site is the default for all others';
+COMMENT ON TABLE biz.ai_budgets IS 'Limits per site, in tokens and in yuan; the row without a site is the default for all others';
+COMMENT ON COLUMN biz.ai_budgets.daily_cost_limit IS 'In millionths of a yuan; null: none';
+COMMENT ON COLUMN biz.ai_budgets.monthly_cost_limit IS 'In millionths of a yuan; null: none';
+COMMENT ON COLUMN biz.ai_budgets.daily_cap IS 'The highest daily_limit that may be set, which only platform admins change; null: any';
+COMMENT ON COLUMN biz.ai_budgets.monthly_cap IS 'The highest monthly_limit that may be set, which only platform admins change; null: any';
 ALTER TABLE biz.ai_budgets ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME biz.ai_budgets_id_seq
     START WITH 1
@@ -439,6 +447,20 @@ CREATE TABLE biz.ai_notices (
 );
 COMMENT ON TABLE biz.ai_notices IS 'What a site tells its users about the AI; null means the value of the deployment';
 COMMENT ON COLUMN biz.ai_notices.models IS 'List of {"name", "filing_number"}; the number is optional';
+CREATE TABLE biz.ai_prices (
+    model text NOT NULL,
+    valid_from date NOT NULL,
+    up_to_input_tokens bigint[] NOT NULL,
+    input_per_million bigint[] NOT NULL,
+    output_per_million bigint[] NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT ai_prices_tiers_whole CHECK (((cardinality(input_per_million) = (cardinality(up_to_input_tokens) + 1)) AND (cardinality(output_per_million) = cardinality(input_per_million))))
+);
+COMMENT ON TABLE biz.ai_prices IS 'Prices of models. The newest price that is not after the day of a run applies';
+COMMENT ON COLUMN biz.ai_prices.model IS 'As DashScope reports it in usage.models[].model_id';
+COMMENT ON COLUMN biz.ai_prices.up_to_input_tokens IS 'Upper bounds of the tiers but the last, ascending and inclusive: input tokens of the model in one run';
+COMMENT ON COLUMN biz.ai_prices.input_per_million IS 'In millionths of a yuan per million input tokens. One element for each tier';
+COMMENT ON COLUMN biz.ai_prices.output_per_million IS 'In millionths of a yuan per million output tokens. One element for each tier';
 CREATE TABLE biz.ai_refusals (
     user_id bigint NOT NULL,
     reason biz.run_status NOT NULL,
@@ -544,7 +566,13 @@ CREATE TABLE biz.ai_run_logs (
     tokens_charged bigint,
     refusals bigint,
     prompt_tokens bigint,
-    conversation_id bigint
+    conversation_id bigint,
+    bot_id uuid,
+    models jsonb,
+    model_costs bigint[],
+    model_id text,
+    finish_reason text,
+    cost bigint
 )
 PARTITION BY RANGE (created_at);
 COMMENT ON TABLE biz.ai_run_logs IS 'Calls of applications, also refused and failed ones';
@@ -559,6 +587,12 @@ COMMENT ON COLUMN biz.ai_run_logs.tokens_charged IS 'Charged to the budget: the 
 COMMENT ON COLUMN biz.ai_run_logs.refusals IS 'Only for refused runs: number of refusals that this row counts. Those of a user within a minute, or those of a job; finished_at is the last one';
 COMMENT ON COLUMN biz.ai_run_logs.prompt_tokens IS 'Estimated tokens of the prompt, part of the reservation; null in older rows';
 COMMENT ON COLUMN biz.ai_run_logs.conversation_id IS 'Conversation of the chat or session; null for other runs and in older rows';
+COMMENT ON COLUMN biz.ai_run_logs.bot_id IS 'Bot of the chat or session; null for other runs and in older rows';
+COMMENT ON COLUMN biz.ai_run_logs.models IS 'Tokens of each model, most tokens first: a list of ModelUsage in Rust; null while the run is running and in older rows';
+COMMENT ON COLUMN biz.ai_run_logs.model_costs IS 'Cost of each element of models, in millionths of a yuan; null if the model has no price';
+COMMENT ON COLUMN biz.ai_run_logs.model_id IS 'The model that used most tokens';
+COMMENT ON COLUMN biz.ai_run_logs.finish_reason IS 'Why DashScope ended the answer, such as stop; null if it did not end';
+COMMENT ON COLUMN biz.ai_run_logs.cost IS 'In millionths of a yuan; null if a model has no price or the usage of a try is unknown';
 CREATE SEQUENCE biz.ai_run_logs_id_seq
     START WITH 1
     INCREMENT BY 1
@@ -599,7 +633,13 @@ CREATE TABLE biz.ai_run_logs_default (
     tokens_charged bigint,
     refusals bigint,
     prompt_tokens bigint,
-    conversation_id bigint
+    conversation_id bigint,
+    bot_id uuid,
+    models jsonb,
+    model_costs bigint[],
+    model_id text,
+    finish_reason text,
+    cost bigint
 );
 COMMENT ON TABLE biz.ai_run_logs_default IS 'Runs of months without a partition; normally empty';
 CREATE TABLE biz.ai_trigger_jobs (
@@ -695,7 +735,11 @@ CREATE TABLE biz.ai_usage_daily (
     latency_max_ms bigint DEFAULT 0 NOT NULL,
     latency_buckets biz.latency_buckets DEFAULT '{}'::bigint[] NOT NULL,
     first_token_max_ms bigint DEFAULT 0 NOT NULL,
-    first_token_buckets biz.latency_buckets DEFAULT '{}'::bigint[] NOT NULL
+    first_token_buckets biz.latency_buckets DEFAULT '{}'::bigint[] NOT NULL,
+    tokens_in biz.counter DEFAULT 0 NOT NULL,
+    tokens_out biz.counter DEFAULT 0 NOT NULL,
+    cost biz.counter DEFAULT 0 NOT NULL,
+    unpriced_calls biz.counter DEFAULT 0 NOT NULL
 )
 WITH (fillfactor='50');
 COMMENT ON TABLE biz.ai_usage_daily IS 'Counters by site, day and app, updated in the statement that ends a run; the dashboard reads only this table';
@@ -709,14 +753,42 @@ COMMENT ON COLUMN biz.ai_usage_daily.rest_calls IS 'Number of calls in rest_toke
 COMMENT ON COLUMN biz.ai_usage_daily.latency_max_ms IS 'The slowest run. In rows that are older than this column, a lower bound of it';
 COMMENT ON COLUMN biz.ai_usage_daily.first_token_max_ms IS 'The longest time to the first token';
 COMMENT ON COLUMN biz.ai_usage_daily.first_token_buckets IS 'Of runs that are chats and produced text; empty in rows that are older than this column';
+COMMENT ON COLUMN biz.ai_usage_daily.tokens_in IS 'Input tokens that DashScope reported; 0 in rows that are older than this column';
+COMMENT ON COLUMN biz.ai_usage_daily.tokens_out IS 'Output tokens that DashScope reported; 0 in rows that are older than this column';
+COMMENT ON COLUMN biz.ai_usage_daily.cost IS 'Sum of the known costs, in millionths of a yuan';
+COMMENT ON COLUMN biz.ai_usage_daily.unpriced_calls IS 'Calls whose cost is not known';
 CREATE TABLE biz.ai_usage_days (
     site_id bigint NOT NULL,
     day date NOT NULL,
-    tokens biz.counter NOT NULL
+    tokens biz.counter NOT NULL,
+    cost biz.counter DEFAULT 0 NOT NULL
 )
 WITH (fillfactor='50');
 COMMENT ON TABLE biz.ai_usage_days IS 'Usage of a site''s budgets by day: the sum of biz.ai_usage_daily over all apps';
 COMMENT ON COLUMN biz.ai_usage_days.tokens IS 'Charged, or reserved by runs that have not ended';
+COMMENT ON COLUMN biz.ai_usage_days.cost IS 'Sum of the known costs, in millionths of a yuan';
+CREATE TABLE biz.ai_usage_details (
+    site_id bigint NOT NULL,
+    day date NOT NULL,
+    user_id bigint,
+    bot_id uuid,
+    model_id text,
+    calls biz.counter NOT NULL,
+    successes biz.counter NOT NULL,
+    failures biz.counter NOT NULL,
+    tokens_in biz.counter NOT NULL,
+    tokens_out biz.counter NOT NULL,
+    tokens biz.counter NOT NULL,
+    cost biz.counter NOT NULL,
+    unpriced_calls biz.counter NOT NULL
+)
+WITH (fillfactor='50');
+COMMENT ON TABLE biz.ai_usage_details IS 'Counters by site, day, user, bot and model, updated in the statement that ends a run. The sums over users, bots and models are those of ai_usage_daily since this table exists';
+COMMENT ON COLUMN biz.ai_usage_details.user_id IS 'Null: runs of jobs; not a foreign key, because the row must outlive its user';
+COMMENT ON COLUMN biz.ai_usage_details.bot_id IS 'Null: runs without a bot';
+COMMENT ON COLUMN biz.ai_usage_details.model_id IS 'Null: DashScope did not report a model. A run with several models counts as a call of the one that used most tokens';
+COMMENT ON COLUMN biz.ai_usage_details.tokens IS 'Charged tokens, as in ai_usage_daily';
+COMMENT ON COLUMN biz.ai_usage_details.cost IS 'Sum of the known costs of runs, each split by model, in millionths of a yuan';
 CREATE TABLE biz.app_types (
     name text NOT NULL,
     comment text NOT NULL
@@ -1086,6 +1158,8 @@ ALTER TABLE ONLY biz.ai_messages
     ADD CONSTRAINT ai_messages_seq_key UNIQUE (conversation_id, seq);
 ALTER TABLE ONLY biz.ai_notices
     ADD CONSTRAINT ai_notices_pkey PRIMARY KEY (site_id);
+ALTER TABLE ONLY biz.ai_prices
+    ADD CONSTRAINT ai_prices_pkey PRIMARY KEY (model, valid_from);
 ALTER TABLE ONLY biz.ai_refusals
     ADD CONSTRAINT ai_refusals_pkey PRIMARY KEY (user_id, reason, app_id);
 ALTER TABLE ONLY biz.ai_reply_readers
@@ -1106,6 +1180,8 @@ ALTER TABLE ONLY biz.ai_usage_daily
     ADD CONSTRAINT ai_usage_daily_pkey PRIMARY KEY (site_id, day, app_type);
 ALTER TABLE ONLY biz.ai_usage_days
     ADD CONSTRAINT ai_usage_days_pkey PRIMARY KEY (site_id, day);
+ALTER TABLE ONLY biz.ai_usage_details
+    ADD CONSTRAINT ai_usage_details_key UNIQUE NULLS NOT DISTINCT (site_id, day, user_id, bot_id, model_id);
 ALTER TABLE ONLY biz.app_types
     ADD CONSTRAINT app_types_pkey PRIMARY KEY (name);
 ALTER TABLE ONLY biz.bot_grants
@@ -1183,6 +1259,7 @@ CREATE INDEX ai_reports_open_idx ON biz.ai_reports USING btree (site_id, due_at)
 CREATE INDEX ai_reports_site_idx ON biz.ai_reports USING btree (site_id, created_at DESC, id DESC);
 CREATE INDEX ai_reports_user_idx ON biz.ai_reports USING btree (user_id, created_at DESC, id DESC);
 CREATE INDEX ai_run_logs_alerts_idx ON ONLY biz.ai_run_logs USING btree (site_id, created_at DESC, id DESC) WHERE (alert_status IS NOT NULL);
+CREATE INDEX ai_run_logs_bot_idx ON ONLY biz.ai_run_logs USING btree (site_id, bot_id, created_at DESC NULLS LAST, id DESC NULLS LAST) WHERE (bot_id IS NOT NULL);
 CREATE INDEX ai_run_logs_causes_idx ON ONLY biz.ai_run_logs USING btree (site_id, app_type, alert_status, created_at DESC, id DESC) INCLUDE (status, error_code) WHERE (alert_status IS NOT NULL);
 CREATE INDEX ai_run_logs_conversation_idx ON ONLY biz.ai_run_logs USING btree (conversation_id, created_at DESC) WHERE (conversation_id IS NOT NULL);
 CREATE INDEX ai_run_logs_default_conversation_id_created_at_idx ON biz.ai_run_logs_default USING btree (conversation_id, created_at DESC) WHERE (conversation_id IS NOT NULL);
@@ -1193,11 +1270,22 @@ CREATE INDEX ai_run_logs_default_job_id_created_at_id_idx ON biz.ai_run_logs_def
 CREATE INDEX ai_run_logs_default_site_id_app_type_alert_status_created_a_idx ON biz.ai_run_logs_default USING btree (site_id, app_type, alert_status, created_at DESC, id DESC) INCLUDE (status, error_code) WHERE (alert_status IS NOT NULL);
 CREATE INDEX ai_run_logs_filter_idx ON ONLY biz.ai_run_logs USING btree (site_id, app_type, status, trigger_type, created_at DESC, id DESC);
 CREATE INDEX ai_run_logs_default_site_id_app_type_status_trigger_type_cr_idx ON biz.ai_run_logs_default USING btree (site_id, app_type, status, trigger_type, created_at DESC, id DESC);
+CREATE INDEX ai_run_logs_default_site_id_bot_id_created_at_id_idx ON biz.ai_run_logs_default USING btree (site_id, bot_id, created_at DESC NULLS LAST, id DESC NULLS LAST) WHERE (bot_id IS NOT NULL);
 CREATE INDEX ai_run_logs_site_idx ON ONLY biz.ai_run_logs USING btree (site_id, created_at DESC, id DESC);
 CREATE INDEX ai_run_logs_default_site_id_created_at_id_idx ON biz.ai_run_logs_default USING btree (site_id, created_at DESC, id DESC);
 CREATE INDEX ai_run_logs_default_site_id_created_at_id_idx1 ON biz.ai_run_logs_default USING btree (site_id, created_at DESC, id DESC) WHERE (alert_status IS NOT NULL);
-CREATE INDEX ai_run_logs_user_idx ON ONLY biz.ai_run_logs USING btree (user_id, local_day DESC) WHERE (user_id IS NOT NULL);
-CREATE INDEX ai_run_logs_default_user_id_local_day_idx ON biz.ai_run_logs_default USING btree (user_id, local_day DESC) WHERE (user_id IS NOT NULL);
+CREATE INDEX ai_run_logs_slow_idx ON ONLY biz.ai_run_logs USING btree (site_id, created_at DESC NULLS LAST, id DESC NULLS LAST) WHERE (latency_ms >= 10000);
+CREATE INDEX ai_run_logs_default_site_id_created_at_id_idx2 ON biz.ai_run_logs_default USING btree (site_id, created_at DESC NULLS LAST, id DESC NULLS LAST) WHERE (latency_ms >= 10000);
+CREATE INDEX ai_run_logs_error_idx ON ONLY biz.ai_run_logs USING btree (site_id, error_code, created_at DESC NULLS LAST, id DESC NULLS LAST) WHERE (error_code IS NOT NULL);
+CREATE INDEX ai_run_logs_default_site_id_error_code_created_at_id_idx ON biz.ai_run_logs_default USING btree (site_id, error_code, created_at DESC NULLS LAST, id DESC NULLS LAST) WHERE (error_code IS NOT NULL);
+CREATE INDEX ai_run_logs_member_idx ON ONLY biz.ai_run_logs USING btree (site_id, member_id, created_at DESC NULLS LAST, id DESC NULLS LAST) WHERE (member_id IS NOT NULL);
+CREATE INDEX ai_run_logs_default_site_id_member_id_created_at_id_idx ON biz.ai_run_logs_default USING btree (site_id, member_id, created_at DESC NULLS LAST, id DESC NULLS LAST) WHERE (member_id IS NOT NULL);
+CREATE INDEX ai_run_logs_model_idx ON ONLY biz.ai_run_logs USING btree (site_id, model_id, created_at DESC NULLS LAST, id DESC NULLS LAST) WHERE (model_id IS NOT NULL);
+CREATE INDEX ai_run_logs_default_site_id_model_id_created_at_id_idx ON biz.ai_run_logs_default USING btree (site_id, model_id, created_at DESC NULLS LAST, id DESC NULLS LAST) WHERE (model_id IS NOT NULL);
+CREATE INDEX ai_run_logs_prompt_idx ON ONLY biz.ai_run_logs USING btree (site_id, prompt_version, created_at DESC NULLS LAST, id DESC NULLS LAST) WHERE (prompt_version IS NOT NULL);
+CREATE INDEX ai_run_logs_default_site_id_prompt_version_created_at_id_idx ON biz.ai_run_logs_default USING btree (site_id, prompt_version, created_at DESC NULLS LAST, id DESC NULLS LAST) WHERE (prompt_version IS NOT NULL);
+CREATE INDEX ai_run_logs_user_idx ON ONLY biz.ai_run_logs USING btree (site_id, user_id, created_at DESC NULLS LAST, id DESC NULLS LAST) WHERE (user_id IS NOT NULL);
+CREATE INDEX ai_run_logs_default_site_id_user_id_created_at_id_idx ON biz.ai_run_logs_default USING btree (site_id, user_id, created_at DESC NULLS LAST, id DESC NULLS LAST) WHERE (user_id IS NOT NULL);
 CREATE INDEX ai_trigger_jobs_batch_idx ON biz.ai_trigger_jobs USING btree (batch_id) WHERE (batch_id IS NOT NULL);
 CREATE INDEX ai_trigger_jobs_conversation_idx ON biz.ai_trigger_jobs USING btree (conversation_id, message_id) WHERE ((conversation_id IS NOT NULL) AND (status = ANY (ARRAY['pending'::text, 'running'::text])));
 CREATE UNIQUE INDEX ai_trigger_jobs_dedup_key ON biz.ai_trigger_jobs USING btree (site_id, dedup_key) WHERE ((NOT is_forced) AND ((status = ANY (ARRAY['pending'::text, 'running'::text])) OR ((status = 'succeeded'::text) AND (event_type <> ALL (ARRAY['prewarm'::text, 'insight.refresh'::text])))));
@@ -1237,9 +1325,15 @@ ALTER INDEX biz.ai_run_logs_job_idx ATTACH PARTITION biz.ai_run_logs_default_job
 ALTER INDEX biz.ai_run_logs_pkey ATTACH PARTITION biz.ai_run_logs_default_pkey;
 ALTER INDEX biz.ai_run_logs_causes_idx ATTACH PARTITION biz.ai_run_logs_default_site_id_app_type_alert_status_created_a_idx;
 ALTER INDEX biz.ai_run_logs_filter_idx ATTACH PARTITION biz.ai_run_logs_default_site_id_app_type_status_trigger_type_cr_idx;
+ALTER INDEX biz.ai_run_logs_bot_idx ATTACH PARTITION biz.ai_run_logs_default_site_id_bot_id_created_at_id_idx;
 ALTER INDEX biz.ai_run_logs_site_idx ATTACH PARTITION biz.ai_run_logs_default_site_id_created_at_id_idx;
 ALTER INDEX biz.ai_run_logs_alerts_idx ATTACH PARTITION biz.ai_run_logs_default_site_id_created_at_id_idx1;
-ALTER INDEX biz.ai_run_logs_user_idx ATTACH PARTITION biz.ai_run_logs_default_user_id_local_day_idx;
+ALTER INDEX biz.ai_run_logs_slow_idx ATTACH PARTITION biz.ai_run_logs_default_site_id_created_at_id_idx2;
+ALTER INDEX biz.ai_run_logs_error_idx ATTACH PARTITION biz.ai_run_logs_default_site_id_error_code_created_at_id_idx;
+ALTER INDEX biz.ai_run_logs_member_idx ATTACH PARTITION biz.ai_run_logs_default_site_id_member_id_created_at_id_idx;
+ALTER INDEX biz.ai_run_logs_model_idx ATTACH PARTITION biz.ai_run_logs_default_site_id_model_id_created_at_id_idx;
+ALTER INDEX biz.ai_run_logs_prompt_idx ATTACH PARTITION biz.ai_run_logs_default_site_id_prompt_version_created_at_id_idx;
+ALTER INDEX biz.ai_run_logs_user_idx ATTACH PARTITION biz.ai_run_logs_default_site_id_user_id_created_at_id_idx;
 CREATE TRIGGER count_deleted AFTER DELETE ON biz.ai_cache REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION biz.count_cache_entries();
 CREATE TRIGGER count_inserted AFTER INSERT ON biz.ai_cache REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION biz.count_cache_entries();
 ALTER TABLE ONLY biz.ai_admin_audit
@@ -1302,6 +1396,8 @@ ALTER TABLE ONLY biz.ai_usage_daily
     ADD CONSTRAINT ai_usage_daily_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
 ALTER TABLE ONLY biz.ai_usage_days
     ADD CONSTRAINT ai_usage_days_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
+ALTER TABLE ONLY biz.ai_usage_details
+    ADD CONSTRAINT ai_usage_details_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
 ALTER TABLE ONLY biz.bot_grants
     ADD CONSTRAINT bot_grants_bot_id_fkey FOREIGN KEY (bot_id) REFERENCES biz.bots(id);
 ALTER TABLE ONLY biz.bot_grants

@@ -1,11 +1,11 @@
-create type run_key as (
+create type found_run as (
     site_id bigint,
     created_at timestamptz,
     id bigint,
     is_end boolean
 );
 
-comment on type run_key is
+comment on type found_run is
     'Finds a run in its partition by one index lookup. is_end: not a result; the search ended after '
     'this run without a full page, and may continue there';
 
@@ -19,7 +19,7 @@ create function find_runs(
     p_most bigint,
     p_skip bigint,
     p_read bigint
-) returns setof run_key language plpgsql stable
+) returns setof found_run language plpgsql stable
 set enable_sort = off set enable_seqscan = off set enable_bitmapscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
 declare
     v_wanted bigint := p_skip + p_most;
