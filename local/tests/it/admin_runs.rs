@@ -624,7 +624,8 @@ async fn run_details_have_prompt_and_response() {
         let details = answer.ok().as_object().unwrap();
         assert_eq!(details.len(), 31);
         assert_eq!(details["tokens_charged"], run["tokens_used"]);
-        let stored = |name: &str| !name.ends_with("_at") && name != "tokens_charged";
+        let stored =
+            |name: &str| !name.ends_with("_at") && !["tokens_charged", "models"].contains(&name);
         for (name, value) in details.iter().filter(|(name, _)| stored(name)) {
             assert_eq!(value, &run[name], "{name}");
         }
@@ -636,6 +637,9 @@ async fn run_details_have_prompt_and_response() {
         );
         assert!(details["response_text"].as_str().unwrap().contains("张三"));
         assert!(details["finished_at"].as_str() >= details["created_at"].as_str());
+        let mut models = run["models"].clone();
+        models[0]["cost"] = Value::Null;
+        assert_eq!(details["models"], models);
         assert_eq!(details["user_id"], COACH);
         assert!(details["tokens_in"].is_i64() && details["upstream_request_id"].is_string());
     }

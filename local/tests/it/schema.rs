@@ -60,7 +60,7 @@ const ROWS: &[(&str, &str)] = &[
     (
         "ai_prices",
         "insert into biz.ai_prices (model, valid_from, up_to_input_tokens, input_per_million, output_per_million) \
-         values ('model ' || $n, '2026-01-01', '{}', '{0.8}', '{2}')",
+         values ('model ' || $n, '2026-01-01', '{}', '{800000}', '{2000000}')",
     ),
     (
         "ai_budgets",

@@ -101,7 +101,7 @@ const DATA: &str = "
     from biz.notification_incidents i join biz.notification_channels c on c.site_id = i.site_id;
     insert into biz.ai_usage_details (site_id, day, user_id, model_id, calls, successes, failures, tokens_in, tokens_out,
                                       tokens, cost, unpriced_calls)
-    select 1, current_date - n / 200, 1 + n % 200, 'qwen-plus', 1, 1, 0, 1, 1, 2, 0, 1 from generate_series(0, 11999) n;
+    select 1 + n % 20, current_date - n / 80, n % 80, 'qwen-plus', 1, 1, 0, 1, 1, 2, 0, 1 from generate_series(0, 23999) n;
     insert into biz.moderation_words (site_id, word, normal, created_by)
     select nullif(n % 20, 0), n, n, 7 from generate_series(1, 20000) n;
     alter table biz.ai_conversations alter column id restart with 4000000;
@@ -177,7 +177,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("delete from biz.ai_prices", "'qwen-plus', '2026-01-01'"),
     (
         "insert into biz.ai_prices",
-        "'qwen-plus', '2026-01-01', '{128000}', '{0.8,2.4}', '{2,20}'",
+        "'qwen-plus', '2026-01-01', '{128000}', '{800000,2400000}', '{2000000,20000000}'",
     ),
     (
         "(site_id, user_id, action, object_id, details)",
