@@ -1274,16 +1274,12 @@ CREATE INDEX ai_run_logs_default_site_id_bot_id_created_at_id_idx ON biz.ai_run_
 CREATE INDEX ai_run_logs_site_idx ON ONLY biz.ai_run_logs USING btree (site_id, created_at DESC, id DESC);
 CREATE INDEX ai_run_logs_default_site_id_created_at_id_idx ON biz.ai_run_logs_default USING btree (site_id, created_at DESC, id DESC);
 CREATE INDEX ai_run_logs_default_site_id_created_at_id_idx1 ON biz.ai_run_logs_default USING btree (site_id, created_at DESC, id DESC) WHERE (alert_status IS NOT NULL);
-CREATE INDEX ai_run_logs_slow_idx ON ONLY biz.ai_run_logs USING btree (site_id, created_at DESC NULLS LAST, id DESC NULLS LAST) WHERE (latency_ms >= 10000);
-CREATE INDEX ai_run_logs_default_site_id_created_at_id_idx2 ON biz.ai_run_logs_default USING btree (site_id, created_at DESC NULLS LAST, id DESC NULLS LAST) WHERE (latency_ms >= 10000);
 CREATE INDEX ai_run_logs_error_idx ON ONLY biz.ai_run_logs USING btree (site_id, error_code, created_at DESC NULLS LAST, id DESC NULLS LAST) WHERE (error_code IS NOT NULL);
 CREATE INDEX ai_run_logs_default_site_id_error_code_created_at_id_idx ON biz.ai_run_logs_default USING btree (site_id, error_code, created_at DESC NULLS LAST, id DESC NULLS LAST) WHERE (error_code IS NOT NULL);
 CREATE INDEX ai_run_logs_member_idx ON ONLY biz.ai_run_logs USING btree (site_id, member_id, created_at DESC NULLS LAST, id DESC NULLS LAST) WHERE (member_id IS NOT NULL);
 CREATE INDEX ai_run_logs_default_site_id_member_id_created_at_id_idx ON biz.ai_run_logs_default USING btree (site_id, member_id, created_at DESC NULLS LAST, id DESC NULLS LAST) WHERE (member_id IS NOT NULL);
 CREATE INDEX ai_run_logs_model_idx ON ONLY biz.ai_run_logs USING btree (site_id, model_id, created_at DESC NULLS LAST, id DESC NULLS LAST) WHERE (model_id IS NOT NULL);
 CREATE INDEX ai_run_logs_default_site_id_model_id_created_at_id_idx ON biz.ai_run_logs_default USING btree (site_id, model_id, created_at DESC NULLS LAST, id DESC NULLS LAST) WHERE (model_id IS NOT NULL);
-CREATE INDEX ai_run_logs_prompt_idx ON ONLY biz.ai_run_logs USING btree (site_id, prompt_version, created_at DESC NULLS LAST, id DESC NULLS LAST) WHERE (prompt_version IS NOT NULL);
-CREATE INDEX ai_run_logs_default_site_id_prompt_version_created_at_id_idx ON biz.ai_run_logs_default USING btree (site_id, prompt_version, created_at DESC NULLS LAST, id DESC NULLS LAST) WHERE (prompt_version IS NOT NULL);
 CREATE INDEX ai_run_logs_user_idx ON ONLY biz.ai_run_logs USING btree (site_id, user_id, created_at DESC NULLS LAST, id DESC NULLS LAST) WHERE (user_id IS NOT NULL);
 CREATE INDEX ai_run_logs_default_site_id_user_id_created_at_id_idx ON biz.ai_run_logs_default USING btree (site_id, user_id, created_at DESC NULLS LAST, id DESC NULLS LAST) WHERE (user_id IS NOT NULL);
 CREATE INDEX ai_trigger_jobs_batch_idx ON biz.ai_trigger_jobs USING btree (batch_id) WHERE (batch_id IS NOT NULL);
@@ -1328,11 +1324,9 @@ ALTER INDEX biz.ai_run_logs_filter_idx ATTACH PARTITION biz.ai_run_logs_default_
 ALTER INDEX biz.ai_run_logs_bot_idx ATTACH PARTITION biz.ai_run_logs_default_site_id_bot_id_created_at_id_idx;
 ALTER INDEX biz.ai_run_logs_site_idx ATTACH PARTITION biz.ai_run_logs_default_site_id_created_at_id_idx;
 ALTER INDEX biz.ai_run_logs_alerts_idx ATTACH PARTITION biz.ai_run_logs_default_site_id_created_at_id_idx1;
-ALTER INDEX biz.ai_run_logs_slow_idx ATTACH PARTITION biz.ai_run_logs_default_site_id_created_at_id_idx2;
 ALTER INDEX biz.ai_run_logs_error_idx ATTACH PARTITION biz.ai_run_logs_default_site_id_error_code_created_at_id_idx;
 ALTER INDEX biz.ai_run_logs_member_idx ATTACH PARTITION biz.ai_run_logs_default_site_id_member_id_created_at_id_idx;
 ALTER INDEX biz.ai_run_logs_model_idx ATTACH PARTITION biz.ai_run_logs_default_site_id_model_id_created_at_id_idx;
-ALTER INDEX biz.ai_run_logs_prompt_idx ATTACH PARTITION biz.ai_run_logs_default_site_id_prompt_version_created_at_id_idx;
 ALTER INDEX biz.ai_run_logs_user_idx ATTACH PARTITION biz.ai_run_logs_default_site_id_user_id_created_at_id_idx;
 CREATE TRIGGER count_deleted AFTER DELETE ON biz.ai_cache REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION biz.count_cache_entries();
 CREATE TRIGGER count_inserted AFTER INSERT ON biz.ai_cache REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION biz.count_cache_entries();

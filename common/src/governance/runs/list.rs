@@ -113,7 +113,7 @@ pub struct RunFilters {
 }
 
 impl RunFilters {
-    /// The SQL type `run_filters` as JSON. A column of words without a filter gets all of its words.
+    /// The SQL type `run_filters` as JSON. A column of words without a filter gets all its words.
     fn to_json(&self) -> Value {
         let only = |word: Option<&'static str>, all: &[&'static str]| {
             word.map_or_else(|| all.to_vec(), |word| vec![word])

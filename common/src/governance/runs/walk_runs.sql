@@ -13,7 +13,7 @@ create type run_filters as (
 
 comment on type run_filters is
     'Filters of the run log; null matches every run. A list has the one word to match, or all words '
-    'of the column. Same fields as FiltersOfSql in Rust, which sends it as JSON';
+    'of the column. RunFilters in Rust sends it as JSON';
 
 create type walked_run as (
     created_at timestamptz,
@@ -64,24 +64,10 @@ begin
           and r.created_at between p_began and p_before
           and (r.created_at, r.id) < (p_before, p_before_id)
         order by r.created_at desc nulls last, r.id desc nulls last limit p_most;
-    elsif f.prompt_version is not null then
-        return query
-        select r.created_at, r.id, is_run(r, f) from biz.ai_run_logs r
-        where r.site_id = p_site and r.prompt_version = f.prompt_version
-          and r.created_at between p_began and p_before
-          and (r.created_at, r.id) < (p_before, p_before_id)
-        order by r.created_at desc nulls last, r.id desc nulls last limit p_most;
     elsif f.model_id is not null then
         return query
         select r.created_at, r.id, is_run(r, f) from biz.ai_run_logs r
         where r.site_id = p_site and r.model_id = f.model_id
-          and r.created_at between p_began and p_before
-          and (r.created_at, r.id) < (p_before, p_before_id)
-        order by r.created_at desc nulls last, r.id desc nulls last limit p_most;
-    elsif f.min_latency_ms >= 10000 then
-        return query
-        select r.created_at, r.id, is_run(r, f) from biz.ai_run_logs r
-        where r.site_id = p_site and r.latency_ms >= 10000
           and r.created_at between p_began and p_before
           and (r.created_at, r.id) < (p_before, p_before_id)
         order by r.created_at desc nulls last, r.id desc nulls last limit p_most;

@@ -762,9 +762,7 @@ async fn a_filter_of_runs_reads_only_runs_of_its_index() {
         r#""member_id":9999"#,
         r#""bot_id":"00000000-0000-4000-8000-0000000000b1""#,
         r#""error_code":"rare""#,
-        r#""prompt_version":"rare""#,
         r#""model_id":"rare""#,
-        r#""min_latency_ms":10000"#,
     ] {
         let all = r#""apps":["a","b"],"statuses":["a","b"],"triggers":["a","b"]"#;
         let call = format!(
