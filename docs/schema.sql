@@ -1261,6 +1261,7 @@ CREATE INDEX ai_reports_open_idx ON biz.ai_reports USING btree (site_id, due_at)
 CREATE INDEX ai_reports_site_idx ON biz.ai_reports USING btree (site_id, created_at DESC, id DESC);
 CREATE INDEX ai_reports_user_idx ON biz.ai_reports USING btree (user_id, created_at DESC, id DESC);
 CREATE INDEX ai_run_logs_alerts_idx ON ONLY biz.ai_run_logs USING btree (site_id, created_at DESC, id DESC) WHERE (alert_status IS NOT NULL);
+CREATE INDEX ai_run_logs_bot_idx ON ONLY biz.ai_run_logs USING btree (site_id, bot_id, created_at DESC NULLS LAST, id DESC NULLS LAST) WHERE (bot_id IS NOT NULL);
 CREATE INDEX ai_run_logs_causes_idx ON ONLY biz.ai_run_logs USING btree (site_id, app_type, alert_status, created_at DESC, id DESC) INCLUDE (status, error_code) WHERE (alert_status IS NOT NULL);
 CREATE INDEX ai_run_logs_conversation_idx ON ONLY biz.ai_run_logs USING btree (conversation_id, created_at DESC) WHERE (conversation_id IS NOT NULL);
 CREATE INDEX ai_run_logs_default_conversation_id_created_at_idx ON biz.ai_run_logs_default USING btree (conversation_id, created_at DESC) WHERE (conversation_id IS NOT NULL);
@@ -1271,9 +1272,18 @@ CREATE INDEX ai_run_logs_default_job_id_created_at_id_idx ON biz.ai_run_logs_def
 CREATE INDEX ai_run_logs_default_site_id_app_type_alert_status_created_a_idx ON biz.ai_run_logs_default USING btree (site_id, app_type, alert_status, created_at DESC, id DESC) INCLUDE (status, error_code) WHERE (alert_status IS NOT NULL);
 CREATE INDEX ai_run_logs_filter_idx ON ONLY biz.ai_run_logs USING btree (site_id, app_type, status, trigger_type, created_at DESC, id DESC);
 CREATE INDEX ai_run_logs_default_site_id_app_type_status_trigger_type_cr_idx ON biz.ai_run_logs_default USING btree (site_id, app_type, status, trigger_type, created_at DESC, id DESC);
+CREATE INDEX ai_run_logs_default_site_id_bot_id_created_at_id_idx ON biz.ai_run_logs_default USING btree (site_id, bot_id, created_at DESC NULLS LAST, id DESC NULLS LAST) WHERE (bot_id IS NOT NULL);
 CREATE INDEX ai_run_logs_site_idx ON ONLY biz.ai_run_logs USING btree (site_id, created_at DESC, id DESC);
 CREATE INDEX ai_run_logs_default_site_id_created_at_id_idx ON biz.ai_run_logs_default USING btree (site_id, created_at DESC, id DESC);
 CREATE INDEX ai_run_logs_default_site_id_created_at_id_idx1 ON biz.ai_run_logs_default USING btree (site_id, created_at DESC, id DESC) WHERE (alert_status IS NOT NULL);
+CREATE INDEX ai_run_logs_error_idx ON ONLY biz.ai_run_logs USING btree (site_id, error_code, created_at DESC NULLS LAST, id DESC NULLS LAST) WHERE (error_code IS NOT NULL);
+CREATE INDEX ai_run_logs_default_site_id_error_code_created_at_id_idx ON biz.ai_run_logs_default USING btree (site_id, error_code, created_at DESC NULLS LAST, id DESC NULLS LAST) WHERE (error_code IS NOT NULL);
+CREATE INDEX ai_run_logs_member_idx ON ONLY biz.ai_run_logs USING btree (site_id, member_id, created_at DESC NULLS LAST, id DESC NULLS LAST) WHERE (member_id IS NOT NULL);
+CREATE INDEX ai_run_logs_default_site_id_member_id_created_at_id_idx ON biz.ai_run_logs_default USING btree (site_id, member_id, created_at DESC NULLS LAST, id DESC NULLS LAST) WHERE (member_id IS NOT NULL);
+CREATE INDEX ai_run_logs_model_idx ON ONLY biz.ai_run_logs USING btree (site_id, model_id, created_at DESC NULLS LAST, id DESC NULLS LAST) WHERE (model_id IS NOT NULL);
+CREATE INDEX ai_run_logs_default_site_id_model_id_created_at_id_idx ON biz.ai_run_logs_default USING btree (site_id, model_id, created_at DESC NULLS LAST, id DESC NULLS LAST) WHERE (model_id IS NOT NULL);
+CREATE INDEX ai_run_logs_user_idx ON ONLY biz.ai_run_logs USING btree (site_id, user_id, created_at DESC NULLS LAST, id DESC NULLS LAST) WHERE (user_id IS NOT NULL);
+CREATE INDEX ai_run_logs_default_site_id_user_id_created_at_id_idx ON biz.ai_run_logs_default USING btree (site_id, user_id, created_at DESC NULLS LAST, id DESC NULLS LAST) WHERE (user_id IS NOT NULL);
 CREATE INDEX ai_trigger_jobs_batch_idx ON biz.ai_trigger_jobs USING btree (batch_id) WHERE (batch_id IS NOT NULL);
 CREATE INDEX ai_trigger_jobs_conversation_idx ON biz.ai_trigger_jobs USING btree (conversation_id, message_id) WHERE ((conversation_id IS NOT NULL) AND (status = ANY (ARRAY['pending'::text, 'running'::text])));
 CREATE UNIQUE INDEX ai_trigger_jobs_dedup_key ON biz.ai_trigger_jobs USING btree (site_id, dedup_key) WHERE ((NOT is_forced) AND ((status = ANY (ARRAY['pending'::text, 'running'::text])) OR ((status = 'succeeded'::text) AND (event_type <> ALL (ARRAY['prewarm'::text, 'insight.refresh'::text])))));
@@ -1313,8 +1323,13 @@ ALTER INDEX biz.ai_run_logs_job_idx ATTACH PARTITION biz.ai_run_logs_default_job
 ALTER INDEX biz.ai_run_logs_pkey ATTACH PARTITION biz.ai_run_logs_default_pkey;
 ALTER INDEX biz.ai_run_logs_causes_idx ATTACH PARTITION biz.ai_run_logs_default_site_id_app_type_alert_status_created_a_idx;
 ALTER INDEX biz.ai_run_logs_filter_idx ATTACH PARTITION biz.ai_run_logs_default_site_id_app_type_status_trigger_type_cr_idx;
+ALTER INDEX biz.ai_run_logs_bot_idx ATTACH PARTITION biz.ai_run_logs_default_site_id_bot_id_created_at_id_idx;
 ALTER INDEX biz.ai_run_logs_site_idx ATTACH PARTITION biz.ai_run_logs_default_site_id_created_at_id_idx;
 ALTER INDEX biz.ai_run_logs_alerts_idx ATTACH PARTITION biz.ai_run_logs_default_site_id_created_at_id_idx1;
+ALTER INDEX biz.ai_run_logs_error_idx ATTACH PARTITION biz.ai_run_logs_default_site_id_error_code_created_at_id_idx;
+ALTER INDEX biz.ai_run_logs_member_idx ATTACH PARTITION biz.ai_run_logs_default_site_id_member_id_created_at_id_idx;
+ALTER INDEX biz.ai_run_logs_model_idx ATTACH PARTITION biz.ai_run_logs_default_site_id_model_id_created_at_id_idx;
+ALTER INDEX biz.ai_run_logs_user_idx ATTACH PARTITION biz.ai_run_logs_default_site_id_user_id_created_at_id_idx;
 CREATE TRIGGER count_deleted AFTER DELETE ON biz.ai_cache REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION biz.count_cache_entries();
 CREATE TRIGGER count_inserted AFTER INSERT ON biz.ai_cache REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION biz.count_cache_entries();
 ALTER TABLE ONLY biz.ai_admin_audit

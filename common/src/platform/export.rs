@@ -11,41 +11,57 @@ use super::{
     telemetry,
 };
 
+/// A page of a list.
+pub(crate) struct Rows<T> {
+    rows: Vec<T>,
+    next: Option<TimeKey>,
+}
+
+impl<T> Rows<T> {
+    /// Ends the export if there are fewer than `size` rows. `key` is the key of a row.
+    pub(crate) fn of(rows: Vec<T>, size: i64, key: fn(&T) -> TimeKey) -> Self {
+        let is_full = i64::try_from(rows.len()).is_ok_and(|rows| rows == size);
+        let next = rows.last().filter(|_| is_full).map(key);
+        Self { rows, next }
+    }
+
+    /// Continues after `next` even if the page is not full.
+    pub(crate) fn or_next(self, next: Option<TimeKey>) -> Self {
+        let next = self.next.or(next);
+        Self { next, ..self }
+    }
+}
+
 /// The next step of the stream.
 enum Step<T> {
-    Read(Vec<T>),
+    Read(Rows<T>),
     After(TimeKey),
     End,
 }
 
-/// Reads a list with `read`, which returns at most `size` rows from a start. `key` is the key of a
-/// row. Only one page is in memory.
+/// Reads a list with `read`, which returns a page from a start. Only one page is in memory.
 ///
 /// The first page is read before this returns, so that an error still becomes an error response.
 /// Each further page is read when it is needed. No database connection is held between pages. Rows
 /// that are added during the export are not included. The stream ends after its first error.
-pub(crate) async fn pages<T, Read, Rows>(
-    size: i64,
+pub(crate) async fn pages<T, Read, Reading>(
     read: Read,
-    key: fn(&T) -> TimeKey,
 ) -> Result<impl Stream<Item = Result<Vec<T>>> + Send>
 where
     T: Send,
-    Read: Fn(Start) -> Rows + Clone + Send,
-    Rows: Future<Output = Result<Vec<T>>> + Send,
+    Read: Fn(Start) -> Reading + Clone + Send,
+    Reading: Future<Output = Result<Rows<T>>> + Send,
 {
     let first = read(Start::of(PageStart::Offset(0))).await?;
     Ok(parts(Step::Read(first), move |step| {
         let read = read.clone();
         async move {
-            let rows = match step {
-                Step::Read(rows) => rows,
+            let page = match step {
+                Step::Read(page) => page,
                 Step::After(key) => read(Start::of(PageStart::Key(key))).await?,
                 Step::End => return Ok(None),
             };
-            let is_full = i64::try_from(rows.len()).is_ok_and(|rows| rows == size);
-            let after = rows.last().filter(|_| is_full).map(key);
-            Ok(Some((rows, after.map_or(Step::End, Step::After))))
+            Ok(Some((page.rows, page.next.map_or(Step::End, Step::After))))
         }
     }))
 }

@@ -120,7 +120,7 @@ pub struct Page<T> {
     pub items: Vec<T>,
     /// Number of items in the whole list, counted or estimated.
     pub total: i64,
-    /// True if there are more than [`MAX_COUNTED`] items.
+    /// True if `total` is not exact. There may be more items.
     pub total_is_estimate: bool,
     /// The cursor of the next page, if there is one.
     pub next_cursor: Option<String>,

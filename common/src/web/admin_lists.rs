@@ -9,7 +9,10 @@ use crate::{
         feedback::{FeedbackQuery, Rating},
         runs::{self, RunFilters, RunQuery},
     },
-    platform::{dates::DateRange, error::Result},
+    platform::{
+        dates::DateRange,
+        error::{Error, Reason, Result},
+    },
 };
 
 impl DateRange {
@@ -58,13 +61,30 @@ impl FeedbackQuery {
 }
 
 impl RunFilters {
-    /// Reads `app_type`, `status` and `trigger_type`.
     fn parse(query: &QueryText) -> Result<Self> {
+        let id = |name| query.integer(name, 1, i64::MAX);
         Ok(Self {
             app: query.one_of("app_type", App::parse)?,
             status: query.one_of("status", runs::Status::parse)?,
             trigger: query.one_of("trigger_type", runs::Trigger::parse)?,
+            user_id: id("user_id")?,
+            member_id: id("member_id")?,
+            bot_id: query.uuid("bot_id")?,
+            error_code: label(query, "error_code")?,
+            prompt_version: label(query, "prompt_version")?,
+            model_id: label(query, "model_id")?,
+            min_latency_ms: query.integer("min_latency_ms", 0, i64::MAX)?,
         })
+    }
+}
+
+/// Reads a text of 1 to 100 characters, if present.
+fn label(query: &QueryText, name: &'static str) -> Result<Option<String>> {
+    const MAX: usize = 100;
+    match query.text(name)? {
+        Some("") => Err(Error::invalid(name, Reason::Empty)),
+        Some(text) if text.chars().count() > MAX => Err(Error::invalid(name, Reason::TooLong(MAX))),
+        text => Ok(text.map(str::to_owned)),
     }
 }
 

@@ -114,9 +114,9 @@ fn key<K: DeserializeOwned>(text: &str, scope: &str) -> Result<K> {
 pub struct AdminPage<T> {
     /// Newest first.
     pub items: Vec<T>,
-    /// Number of items in the whole list; exact up to 10,000.
+    /// Number of items in the whole list; exact up to 10,000, in the run log up to 1,000.
     pub total: i64,
-    /// True if there are more items than `total`.
+    /// True if `total` is not exact. There may be more items.
     pub total_is_estimate: bool,
     /// Page number from 1; 1 with a cursor.
     pub page: i64,

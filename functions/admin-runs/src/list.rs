@@ -93,6 +93,9 @@ impl From<Entry> for RunItem {
 
 /// Lists runs, newest first.
 ///
+/// Filters combine. A request reads a bounded number of runs. So with several filters a page may
+/// have fewer items than `page_size`, or none, although `next_cursor` is not null.
+///
 /// With `Accept: text/csv`, returns all runs of at most 31 days as CSV. The columns are the fields
 /// of an item, `error_code` and `error_message`.
 #[utoipa::path(
@@ -102,6 +105,13 @@ impl From<Entry> for RunItem {
         ("app_type" = inline(Option<AnyApp>), Query),
         ("status" = Option<String>, Query, description = "`running`, `success`, `failed`, `timeout`, `circuit_open`, `budget_exceeded` or `stopped`"),
         ("trigger_type" = Option<String>, Query, description = "`chat`, `session`, `event`, `prewarm`, `batch` or `manual`"),
+        ("user_id" = Option<i64>, Query, description = "The user who made the call", minimum = 1),
+        ("member_id" = Option<i64>, Query, description = "The member that the call is about", minimum = 1),
+        ("bot_id" = Option<Uuid>, Query, description = "The bot of the chat or session"),
+        ("error_code" = Option<String>, Query, description = "Such as `upstream_timeout`", min_length = 1, max_length = 100),
+        ("prompt_version" = Option<String>, Query, description = "Such as `app1_chat/1`", min_length = 1, max_length = 100),
+        ("model_id" = Option<String>, Query, description = "The model that used most tokens, such as `qwen-plus`", min_length = 1, max_length = 100),
+        ("min_latency_ms" = Option<i64>, Query, description = "Only calls that took at least so long; not those that are running", minimum = 0),
         ("date_from" = Option<String>, Query, description = "First day (`YYYY-MM-DD` in the site's time zone) or RFC 3339 instant, inclusive; required for CSV"),
         ("date_to" = Option<String>, Query, description = "Last day (`YYYY-MM-DD` in the site's time zone) or RFC 3339 instant, inclusive; required for CSV"),
         ("page" = Option<i64>, Query, description = "From 1, up to the 10,000th item; not with CSV", minimum = 1),

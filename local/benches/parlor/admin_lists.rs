@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use common::{
-    governance::{alerts, auth::SiteScope, usage},
+    governance::{alerts, apps::App, auth::SiteScope, usage},
     platform::db::Db,
 };
 use local::{demo, postgres::Binaries};
@@ -49,6 +49,56 @@ const CALLS: &[(&str, &str, Option<f64>)] = &[
     (
         "run log, a combination that no run has",
         "/api/admin/ai/run-logs?app_type=app2_finance&trigger_type=chat",
+        Some(5.0),
+    ),
+    (
+        "run log, one user",
+        "/api/admin/ai/run-logs?user_id=1001",
+        Some(5.0),
+    ),
+    (
+        "run log, one member",
+        "/api/admin/ai/run-logs?member_id=10007",
+        Some(5.0),
+    ),
+    (
+        "run log, one bot",
+        "/api/admin/ai/run-logs?bot_id=00000000-0000-4000-8000-000000000001",
+        Some(5.0),
+    ),
+    (
+        "run log, one error code",
+        "/api/admin/ai/run-logs?error_code=upstream_timeout",
+        Some(5.0),
+    ),
+    (
+        "run log, one prompt version",
+        "/api/admin/ai/run-logs?prompt_version=PROMPT",
+        Some(5.0),
+    ),
+    (
+        "run log, one model",
+        "/api/admin/ai/run-logs?model_id=qwen-max",
+        Some(5.0),
+    ),
+    (
+        "run log, one model, up to a month ago",
+        "/api/admin/ai/run-logs?model_id=qwen-max&date_to=MONTH_AGO",
+        Some(5.0),
+    ),
+    (
+        "run log, latency from 3 s",
+        "/api/admin/ai/run-logs?min_latency_ms=3000",
+        Some(5.0),
+    ),
+    (
+        "run log, one user and status",
+        "/api/admin/ai/run-logs?user_id=1001&status=failed",
+        Some(5.0),
+    ),
+    (
+        "run log, a user without runs and a model",
+        "/api/admin/ai/run-logs?user_id=1002&model_id=qwen-max",
         Some(5.0),
     ),
     (
@@ -105,7 +155,10 @@ pub async fn measure(postgres: &Binaries, most: i64) -> Result<Section> {
         let client = AdminClient::new(&parlor)?;
         progress(format!("admin-lists, {rows} runs"));
         for &(what, path, target) in CALLS {
-            let path = path.replace("TODAY", &today(&db).await?);
+            let path = path
+                .replace("TODAY", &day(&db, 0).await?)
+                .replace("MONTH_AGO", &day(&db, 30).await?)
+                .replace("PROMPT", App::Chat.prompt_version());
             let served = sampler.run(async || client.measure(&path).await).await?;
             let what = format!("{what}, {rows} runs");
             let mut p99 = Figure::new(format!("{what}, p99"), served.at(0.99), "ms");
@@ -119,11 +172,13 @@ pub async fn measure(postgres: &Binaries, most: i64) -> Result<Section> {
             }
             figures.extend([p50, p99]);
         }
-        let deep = client.deep_page().await?;
-        let served = sampler.run(async || client.measure(&deep).await).await?;
-        let what = format!("run log, cursor page {DEEP}, {rows} runs");
-        figures.push(Figure::new(format!("{what}, p50"), served.median(), "ms"));
-        figures.push(Figure::new(format!("{what}, p99"), served.at(0.99), "ms").target(5.0));
+        for (which, filter) in [("", ""), (", one model", "&model_id=qwen-plus")] {
+            let deep = client.deep_page(filter).await?;
+            let served = sampler.run(async || client.measure(&deep).await).await?;
+            let what = format!("run log{which}, cursor page {DEEP}, {rows} runs");
+            figures.push(Figure::new(format!("{what}, p50"), served.median(), "ms"));
+            figures.push(Figure::new(format!("{what}, p99"), served.at(0.99), "ms").target(5.0));
+        }
     }
     notes.push(sampler.note());
     Ok(Section {
@@ -187,14 +242,14 @@ impl AdminClient {
     }
 
     /// The path of page [`DEEP`] of the run log.
-    async fn deep_page(&self) -> Result<String> {
-        let mut path = "/api/admin/ai/run-logs?page_size=100".to_owned();
+    async fn deep_page(&self, filter: &str) -> Result<String> {
+        let mut path = format!("/api/admin/ai/run-logs?page_size=100{filter}");
         for _ in 1..DEEP {
             let page: serde_json::Value = serde_json::from_slice(&self.get(&path).await?)?;
             let Some(cursor) = page["next_cursor"].as_str() else {
                 break;
             };
-            path = format!("/api/admin/ai/run-logs?page_size=100&cursor={cursor}");
+            path = format!("/api/admin/ai/run-logs?page_size=100{filter}&cursor={cursor}");
         }
         Ok(path)
     }
@@ -240,9 +295,11 @@ async fn add_results_and_feedback(db: &Db, results: i64, rated: i64) -> Result<(
     Ok(())
 }
 
-async fn today(db: &Db) -> Result<String> {
+/// The day so many days ago.
+async fn day(db: &Db, days_ago: i32) -> Result<String> {
     Ok(
-        sqlx::query_scalar("select local_day('Asia/Shanghai')::text")
+        sqlx::query_scalar("select (local_day('Asia/Shanghai') - $1)::text")
+            .bind(days_ago)
             .fetch_one(db)
             .await?,
     )

@@ -33,6 +33,10 @@ const DAYS: i64 = 90;
 /// Bytes per `COPY` message.
 const CHUNK: usize = 1 << 20;
 
+/// The bot of half of the sessions, and the model of most runs.
+const BOT: &str = "00000000-0000-4000-8000-000000000001";
+const MODEL: &str = "qwen-plus";
+
 const QUESTION: &str = "今天店里生意怎么样？";
 const ANSWER: &str = "比上周同期高一成，主要来自晚间的包厢。";
 
@@ -334,7 +338,7 @@ async fn log(
         session,
         "copy biz.ai_run_logs (site_id, user_id, app_type, trigger_type, member_id, status, alert_status, prompt_version, request_prompt,
                                response_text, tokens_in, tokens_out, tokens_used, local_day, first_token_ms, latency_ms, attempts,
-                               error_code, error_message, refusals, created_at, finished_at) from stdin",
+                               error_code, error_message, refusals, bot_id, model_id, created_at, finished_at) from stdin",
     )
     .await?;
     // A fixed seed: the same runs on every machine.
@@ -399,6 +403,16 @@ async fn log(
             &run.error_code(),
             if run.is_success() { &NULL } else { &"made up" },
             if run.was_sent() { &NULL } else { &1 },
+            if run.trigger == "session" && n % 2 == 0 {
+                &BOT
+            } else {
+                &NULL
+            },
+            match n % 10 {
+                _ if !run.is_success() => &NULL,
+                0 => &"qwen-max",
+                _ => &MODEL,
+            },
             &at.to_rfc3339(),
             &ended.to_rfc3339(),
         ])

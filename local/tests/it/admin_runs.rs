@@ -133,6 +133,125 @@ async fn filters_of_runs_combine() {
     }
 }
 
+/// Inserts runs with the ids 1 to 8, a second apart. The seventh is of site 2.
+async fn varied(parlor: &Parlor) {
+    sqlx::query(
+        "insert into biz.ai_run_logs (id, site_id, app_type, status, trigger_type, local_day, created_at, user_id, member_id, bot_id,
+                                      error_code, prompt_version, model_id, latency_ms)
+         select id, site, app, status, via, date '2026-03-05', timestamptz '2026-03-05T01:00:00Z' + id * interval '1 second',
+                person, member, bot, error, prompt, model, ms
+         from (values
+             (1, 1, 'app1_chat', 'success', 'chat', 1001, null::bigint, null::uuid, null, 'app1_chat/1', 'qwen-plus', 900),
+             (2, 1, 'app1_chat', 'success', 'session', 1001, null, $1, null, 'app1_chat/2', 'qwen-max', 12000),
+             (3, 1, 'app1_chat', 'failed', 'session', 1002, null, $1, 'upstream_error', 'app1_chat/2', null, 30000),
+             (4, 1, 'app3_clue', 'failed', 'event', null, 10001, null, 'upstream_error', 'app3_clue/1', null, 50),
+             (5, 1, 'app3_clue', 'timeout', 'batch', null, 10002, null, 'upstream_timeout', 'app3_clue/1', 'qwen-plus', 60000),
+             (6, 1, 'app1_chat', 'running', 'chat', 1002, 10001, null, null, 'app1_chat/2', null, null),
+             (7, 2, 'app1_chat', 'success', 'chat', 1001, 10001, $1, 'upstream_error', 'app1_chat/2', 'qwen-max', 60000),
+             (8, 1, 'app1_chat', 'stopped', 'chat', 1001, 10002, null, null, 'app1_chat/2', 'qwen-plus', 9999)
+         ) r (id, site, app, status, via, person, member, bot, error, prompt, model, ms)",
+    )
+    .bind(uuid::Uuid::from_u128(7))
+    .execute(&parlor.db)
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn each_filter_selects_its_runs_alone_and_with_others() {
+    let parlor = Parlor::start().await;
+    varied(&parlor).await;
+    let bot = uuid::Uuid::from_u128(7);
+    let cases: [(String, &[i64], &[i64]); 18] = [
+        // Runs of site 1, and those that an admin of all sites sees besides.
+        ("user_id=1001".into(), &[8, 2, 1], &[7]),
+        ("user_id=1".into(), &[], &[]),
+        ("member_id=10001".into(), &[6, 4], &[7]),
+        (format!("bot_id={bot}"), &[3, 2], &[7]),
+        ("error_code=upstream_error".into(), &[4, 3], &[7]),
+        ("error_code=UPSTREAM_ERROR".into(), &[], &[]),
+        ("prompt_version=app1_chat/2".into(), &[8, 6, 3, 2], &[7]),
+        ("prompt_version=app1_chat%2F1".into(), &[1], &[]),
+        ("model_id=qwen-max".into(), &[2], &[7]),
+        ("min_latency_ms=0".into(), &[8, 5, 4, 3, 2, 1], &[7]),
+        ("min_latency_ms=9999".into(), &[8, 5, 3, 2], &[7]),
+        ("min_latency_ms=10000".into(), &[5, 3, 2], &[7]),
+        ("min_latency_ms=30001&app_type=app3_clue".into(), &[5], &[]),
+        (
+            "user_id=1001&model_id=qwen-plus&status=stopped".into(),
+            &[8],
+            &[],
+        ),
+        (
+            format!("bot_id={bot}&error_code=upstream_error&prompt_version=app1_chat/2"),
+            &[3],
+            &[7],
+        ),
+        ("member_id=10002&trigger_type=batch".into(), &[5], &[]),
+        ("member_id=10001&date_from=2026-03-06".into(), &[], &[]),
+        ("user_id=1001&date_to=2026-03-05".into(), &[8, 2, 1], &[7]),
+    ];
+    for (query, own, others) in &cases {
+        for user in [SITE_ADMIN, PLATFORM_ADMIN] {
+            let mut expected = own.to_vec();
+            if user == PLATFORM_ADMIN {
+                expected.extend(*others);
+                expected.sort_unstable_by(|a, b| b.cmp(a));
+            }
+            let page = list(&parlor, user, query).await;
+            assert_eq!(ids(&page), expected, "{user} {query}");
+            assert_eq!(page["total"], expected.len(), "{user} {query}");
+            assert_eq!(page["total_is_estimate"], false, "{user} {query}");
+            assert_eq!(page["next_cursor"], Value::Null, "{user} {query}");
+            assert_eq!(
+                walk(&parlor, user, &format!("{query}&page_size=1")).await,
+                expected,
+                "{user} {query}"
+            );
+        }
+    }
+    let csv = format!("bot_id={bot}&min_latency_ms=20000&date_from=2026-03-05&date_to=2026-03-05");
+    let (_, csv) = table(&parlor, PLATFORM_ADMIN, &csv).await;
+    let found: Vec<String> = rows(&csv).iter().map(|row| row["id"].clone()).collect();
+    assert_eq!(found, ["7", "3"]);
+}
+
+#[tokio::test]
+async fn a_rare_combination_is_found_by_cursor_after_pages_without_runs() {
+    let parlor = Parlor::start().await;
+    // More runs of the user than a page of the list and of the CSV reads. Three match.
+    sqlx::query(
+        "insert into biz.ai_run_logs (site_id, user_id, app_type, status, trigger_type, local_day, created_at)
+         select 1 + n % 2, 1001, 'app1_chat', case when n in (3, 4, 24999) then 'failed' else 'success' end, 'chat', '2026-03-05',
+                timestamptz '2026-03-05T01:00:00Z' + n * interval '1 second'
+         from generate_series(1, 25000) n",
+    )
+    .execute(&parlor.db)
+    .await
+    .unwrap();
+    let query = "user_id=1001&status=failed";
+    let order = "select array_agg(id order by created_at desc) from biz.ai_run_logs where status = 'failed' and ($1 is null or site_id = $1)";
+    for (user, site, newest) in [(SITE_ADMIN, Some(1_i64), 0), (PLATFORM_ADMIN, None, 1)] {
+        let expected: Vec<i64> = sqlx::query_scalar(order)
+            .bind(site)
+            .fetch_one(&parlor.db)
+            .await
+            .unwrap();
+        let first = list(&parlor, user, query).await;
+        assert_eq!(ids(&first), expected[..newest]);
+        assert_eq!(first["total"], newest);
+        assert_eq!(first["total_is_estimate"], true);
+        assert!(first["next_cursor"].is_string());
+        assert_eq!(walk(&parlor, user, query).await, expected);
+        let (_, csv) = table(&parlor, user, &format!("{query}&{MARCH}")).await;
+        let found: Vec<i64> = rows(&csv)
+            .iter()
+            .map(|row| row["id"].parse().unwrap())
+            .collect();
+        assert_eq!(found, expected);
+    }
+}
+
 #[tokio::test]
 async fn an_item_has_the_documented_fields_and_no_text() {
     let parlor = Parlor::start().await;
@@ -236,30 +355,70 @@ async fn a_full_last_page_has_no_next_one() {
 }
 
 #[tokio::test]
-async fn more_than_ten_thousand_runs_are_estimated_and_need_a_cursor() {
+async fn totals_above_a_thousand_come_from_counters_or_are_bounded() {
     let parlor = Parlor::start().await;
-    chats(&parlor, 1, 10_000, "2026-03-05T01:00:00Z", "1 second").await;
-    chats(&parlor, 1, 50, "2026-03-06T01:00:00Z", "1 second").await;
-    sqlx::query("analyze biz.ai_run_logs")
-        .execute(&parlor.db)
-        .await
-        .unwrap();
-    for (query, exact) in [
-        ("date_to=2026-03-05", Some(10_000)),
-        ("status=success&date_to=2026-03-05", Some(10_000)),
-        ("", None),
-        ("status=success", None),
-        ("trigger_type=chat&app_type=app1_chat", None),
+    let bot = uuid::Uuid::from_u128(7);
+    sqlx::query(
+        "insert into biz.ai_run_logs (site_id, user_id, bot_id, model_id, app_type, status, trigger_type, local_day, created_at)
+         select 1, 1001, $1, 'qwen-plus', 'app1_chat', 'success', 'session', '2026-03-05', timestamptz '2026-03-05T01:00:00Z' + n * interval '1 second'
+         from generate_series(1, 1001) n",
+    )
+    .bind(bot)
+    .execute(&parlor.db)
+    .await
+    .unwrap();
+    sqlx::query(
+        "insert into biz.ai_usage_daily (site_id, day, app_type, calls, successes)
+         select 1, date '2026-03-05' + n, app, 1500, 1200 from generate_series(0, 1) n, unnest('{app1_chat,app3_clue}'::text[]) app",
+    )
+    .execute(&parlor.db)
+    .await
+    .unwrap();
+    sqlx::query(
+        "insert into biz.ai_usage_details (site_id, user_id, day, bot_id, model_id, calls, successes, failures, tokens_in, tokens_out, tokens, cost, unpriced_calls)
+         select 1, person, date '2026-03-05' + n, $1, model, 600, 0, 0, 0, 0, 0, 0, 0
+         from generate_series(0, 1) n, unnest('{1001,1002}'::bigint[]) person, unnest('{qwen-plus,qwen-max}'::text[]) model",
+    )
+    .bind(bot)
+    .execute(&parlor.db)
+    .await
+    .unwrap();
+    for (query, total) in [
+        (String::new(), 6_000),
+        ("app_type=app1_chat".into(), 3_000),
+        ("app_type=app1_chat&status=success".into(), 2_400),
+        ("app_type=app1_chat&date_to=2026-03-05".into(), 1_500),
+        ("user_id=1001".into(), 2_400),
+        ("user_id=1001&date_to=2026-03-05".into(), 1_200),
+        (format!("bot_id={bot}"), 4_800),
+        ("model_id=qwen-plus".into(), 2_400),
+        (
+            format!("user_id=1001&bot_id={bot}&model_id=qwen-plus"),
+            1_200,
+        ),
+        // The counters have no triggers, and no parts of a day.
+        ("trigger_type=session".into(), 1_000),
+        (
+            "app_type=app1_chat&date_from=2026-03-05T01:00:00Z".into(),
+            1_000,
+        ),
+        ("user_id=1001&status=success".into(), 1_000),
     ] {
-        let page = list(&parlor, SITE_ADMIN, query).await;
-        let total = page["total"].as_i64().unwrap();
-        assert_eq!(page["total_is_estimate"], exact.is_none(), "{query}");
-        match exact {
-            Some(exact) => assert_eq!(total, exact),
-            // The statistics are fresh, so the estimate is close.
-            None => assert!((10_001..=10_100).contains(&total), "{query}: {total}"),
-        }
+        let page = list(&parlor, SITE_ADMIN, &query).await;
+        assert_eq!(page["total"], total, "{query}");
+        assert_eq!(page["total_is_estimate"], true, "{query}");
     }
+    let page = list(&parlor, SITE_ADMIN, "date_from=2026-03-05T01:00:02Z").await;
+    assert_eq!(
+        (&page["total"], &page["total_is_estimate"]),
+        (&json!(1_000), &json!(false))
+    );
+}
+
+#[tokio::test]
+async fn pages_after_ten_thousand_runs_need_a_cursor() {
+    let parlor = Parlor::start().await;
+    chats(&parlor, 1, 10_050, "2026-03-05T01:00:00Z", "1 second").await;
     let all: Vec<i64> =
         sqlx::query_scalar("select id from biz.ai_run_logs order by created_at desc, id desc")
             .fetch_all(&parlor.db)
@@ -368,6 +527,16 @@ async fn unknown_filters_are_refused_by_field() {
         ("status=complete", "status"),
         ("status=failed&status=failed", "status"),
         ("trigger_type=%00", "trigger_type"),
+        ("user_id=0", "user_id"),
+        ("user_id=1001&user_id=1001", "user_id"),
+        ("member_id=x", "member_id"),
+        ("bot_id=7", "bot_id"),
+        ("error_code=", "error_code"),
+        ("prompt_version=%FF", "prompt_version"),
+        ("model_id=%00", "model_id"),
+        (&format!("model_id={}", "x".repeat(101)), "model_id"),
+        ("min_latency_ms=-1", "min_latency_ms"),
+        ("min_latency_ms=1.5", "min_latency_ms"),
         ("site_id=x", "site_id"),
         ("date_from=yesterday", "date_from"),
         ("date_from=2026-03-05&date_to=2026-03-04", "date_to"),
@@ -392,6 +561,13 @@ async fn unknown_filters_are_refused_by_field() {
         "trigger_type=chat",
         "app_type=app1_chat",
         "date_from=2026-03-05",
+        "user_id=1",
+        "member_id=1",
+        "bot_id=00000000-0000-0000-0000-000000000007",
+        "error_code=x",
+        "prompt_version=x",
+        "model_id=x",
+        "min_latency_ms=1",
     ] {
         let refused = parlor
             .get(SITE_ADMIN, &format!("{PATH}?{query}&cursor={cursor}"))

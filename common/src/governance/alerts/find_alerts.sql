@@ -1,3 +1,11 @@
+create type run_key as (
+    site_id bigint,
+    created_at timestamptz,
+    id bigint
+);
+
+comment on type run_key is 'Finds a run in its partition by one index lookup';
+
 create function find_alerts(
     p_site bigint,
     p_began timestamptz,

@@ -15,7 +15,7 @@ use crate::{
         dates::DateRange,
         db::{Db, StatementTimeout},
         error::Result,
-        export,
+        export::{self, Rows},
         paging::{MAX_COUNTED, Page, Paging, Start, TimeKey},
     },
 };
@@ -110,10 +110,10 @@ pub async fn export(
         let (db, query) = (db.clone(), query.clone());
         async move {
             let (_, entries) = read(&db, &query, &start, PAGE, 0).await?;
-            Ok(entries)
+            Ok(Rows::of(entries, PAGE, Entry::key))
         }
     };
-    export::pages(PAGE, next, Entry::key).await
+    export::pages(next).await
 }
 
 /// Reads at most `limit` rows from `start`, and counts at most `max_counted` matching rows.

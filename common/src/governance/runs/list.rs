@@ -1,7 +1,7 @@
 //! The list of runs, newest first.
 
 use chrono::{DateTime, Utc};
-use serde_json::Value;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
         dates::DateRange,
         db::{Db, StatementTimeout},
         error::Result,
-        paging::{MAX_COUNTED, Page, Paging, Start, TimeKey, page},
+        paging::{Page, Paging, Start, TimeKey, page, write_cursor},
         words::words,
     },
 };
@@ -40,12 +40,12 @@ words! {
     }
 }
 
-/// Asks PostgreSQL for the estimated number of rows of a list. The planner knows the values of the
-/// parameters, so it ignores the conditions of null parameters.
-const ESTIMATE: &str = "explain (format json) select from biz.ai_run_logs r \
-    where ($1::bigint is null or r.site_id = $1) and ($2::text is null or r.app_type = $2) \
-      and ($3::text is null or r.status = $3) and ($4::text is null or r.trigger_type = $4) \
-      and ($5::timestamptz is null or r.created_at >= $5) and ($6::timestamptz is null or r.created_at < $6)";
+/// The most runs that are counted. Above that, the total comes from the usage counters or is this
+/// number.
+const COUNTED: i64 = 1_000;
+
+/// The most runs that one page reads, if no index has all filters.
+const READ: i64 = 1_000;
 
 /// A run, without its prompt and response.
 #[derive(Clone, Debug)]
@@ -96,35 +96,45 @@ impl Entry {
 }
 
 /// Filters by column. `None` matches every value.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 #[expect(missing_docs, reason = "plain data")]
 pub struct RunFilters {
     pub app: Option<App>,
     pub status: Option<Status>,
     pub trigger: Option<Trigger>,
+    pub user_id: Option<i64>,
+    pub member_id: Option<i64>,
+    pub bot_id: Option<Uuid>,
+    pub error_code: Option<String>,
+    pub prompt_version: Option<String>,
+    /// The model that used most tokens.
+    pub model_id: Option<String>,
+    pub min_latency_ms: Option<i64>,
 }
 
 impl RunFilters {
-    /// The words to match in each of the three columns. A column without a filter gets all of its
-    /// words. Returns `None` if no column has a filter.
-    fn words(self) -> Option<[Vec<&'static str>; 3]> {
-        let app = self.app.map(App::name);
-        let status = self.status.map(Status::name);
-        let trigger = self.trigger.map(Trigger::name);
-        app.or(status).or(trigger)?;
+    /// The SQL type `run_filters` as JSON. A column of words without a filter gets all its words.
+    fn to_json(&self) -> Value {
         let only = |word: Option<&'static str>, all: &[&'static str]| {
             word.map_or_else(|| all.to_vec(), |word| vec![word])
         };
-        Some([
-            only(app, &App::ALL.map(App::name)),
-            only(status, &Status::ALL.map(Status::name)),
-            only(trigger, &Trigger::ALL.map(Trigger::name)),
-        ])
+        json!({
+            "apps": only(self.app.map(App::name), &App::ALL.map(App::name)),
+            "statuses": only(self.status.map(Status::name), &Status::ALL.map(Status::name)),
+            "triggers": only(self.trigger.map(Trigger::name), &Trigger::ALL.map(Trigger::name)),
+            "user_id": self.user_id,
+            "member_id": self.member_id,
+            "bot_id": self.bot_id,
+            "error_code": self.error_code,
+            "prompt_version": self.prompt_version,
+            "model_id": self.model_id,
+            "min_latency_ms": self.min_latency_ms,
+        })
     }
 }
 
 /// Selects the runs of a list.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 #[expect(missing_docs, reason = "plain data")]
 pub struct RunQuery {
     pub scope: SiteScope,
@@ -147,75 +157,73 @@ impl RunQuery {
 
 /// Lists runs. The cost does not depend on the number of runs, nor on how few of them match.
 ///
-/// Up to [`MAX_COUNTED`] runs are counted. Above that, the total is PostgreSQL's estimate.
+/// If no index has all filters, a page reads a bounded number of runs. It may then have fewer runs
+/// than its size, or none, and a cursor to continue.
 pub async fn list(db: &Db, query: &RunQuery, paging: &Paging<TimeKey>) -> Result<Page<Entry>> {
     let start = Start::of(paging.from);
-    let found = read(db, query, &start, paging.size + 1, MAX_COUNTED + 1).await?;
-    let total_is_estimate = found.counted > MAX_COUNTED;
-    let total = if total_is_estimate {
-        estimate(db, query, &found).await?.max(found.counted)
-    } else {
-        found.counted
-    };
+    let found = read(db, query, &start, paging.size + 1, READ, COUNTED).await?;
     let entries = found.entries.into_iter().map(|entry| (entry.key(), entry));
-    let (items, next_cursor) = page(entries, paging.size, &query.cursor_scope());
+    let scope = query.cursor_scope();
+    let (items, next_cursor) = page(entries, paging.size, &scope);
     Ok(Page {
         items,
-        total,
-        total_is_estimate,
-        next_cursor,
+        total: found.total,
+        total_is_estimate: found.total_is_estimate,
+        next_cursor: next_cursor.or_else(|| write_cursor(&found.end?, &scope)),
     })
 }
 
 /// The result of one round trip.
 pub(super) struct Found {
     pub entries: Vec<Entry>,
-    /// Number of matching runs, counted up to the limit.
-    pub counted: i64,
-    /// The dates of the query as instants, in the site's time zone. `None` means open.
-    began_at: Option<DateTime<Utc>>,
-    ended_at: Option<DateTime<Utc>>,
+    /// The last run that was read, if the search ended there with too few entries.
+    pub end: Option<TimeKey>,
+    /// Number of matching runs.
+    total: i64,
+    /// There may be more than `total`.
+    total_is_estimate: bool,
 }
 
-/// Reads at most `limit` runs from `start`, and counts at most `max_counted` matching runs.
+/// Returns at most `limit` runs from `start`, of at most `max_read` that it reads. Counts at most
+/// `max_counted` matching runs.
 pub(super) async fn read(
     db: &Db,
     query: &RunQuery,
     start: &Start,
     limit: i64,
+    max_read: i64,
     max_counted: i64,
 ) -> Result<Found> {
-    let words = query.filters.words();
-    let words = |column: usize| words.as_ref().map(|words| words[column].clone());
     // The left join returns one row with the total even if the page is empty.
     let rows = sqlx::query!(
         r#"
         with days as materialized (
-            select began_at, ended_at from date_range($1, $2, $3, $4, $5)
+            select began_at, ended_at, f from date_range($1, $2, $3, $4, $5), jsonb_populate_record(null::run_filters, $6) f
         )
-        select counted.total as "total!", nullif(days.began_at, '-infinity') as began_at, nullif(days.ended_at, 'infinity') as ended_at,
+        select counted.total as "total!", counted.is_estimate as "total_is_estimate!", r.is_end as "is_end?",
                r.id as "id?", r.site_id as "site_id?", r.app_type as "app_type?", r.trigger_type as "trigger_type?", r.member_id,
                r.status as "status?", r.tokens_used,
                coalesce(r.tokens_charged, r.tokens_used, case when r.tokens_estimated then r.reserved_tokens else 0 end) as "tokens_charged!",
                r.latency_ms, r.first_token_ms, r.error_code, r.error_message, r.refusals, r.user_id, r.bot_id, r.model_id, r.finish_reason, r.cost, r.created_at as "created_at?"
-        from days cross join count_runs($1, days.began_at, days.ended_at, $6, $7, $8, $9) counted (total) left join lateral (
-            select r.* from find_runs(
-                $1, days.began_at, days.ended_at, $6, $7, $8, coalesce($10, 'infinity'::timestamptz), coalesce($11::bigint, 0), $12, $13
+        from days cross join count_runs(
+            $1, days.began_at, days.ended_at, case when $3 is null and $5 is null then daterange($2, $4, '[]') end, days.f, $7, $8
+        ) counted left join lateral (
+            select k.is_end, r.* from find_runs(
+                $1, days.began_at, days.ended_at, days.f, coalesce($9, 'infinity'::timestamptz), coalesce($10::bigint, 0), $11, $12, $8
             ) k, lateral (
                 select * from biz.ai_run_logs r where r.site_id = k.site_id and r.created_at = k.created_at and r.id = k.id limit 1
             ) r
         ) r on true
-        order by r.created_at desc, r.id desc
+        order by r.is_end, r.created_at desc, r.id desc
         "#,
         query.scope.site_id(),
         query.dates.from_day(),
         query.dates.from_at(),
         query.dates.to_day(),
         query.dates.to_at(),
-        words(0) as _,
-        words(1) as _,
-        words(2) as _,
+        query.filters.to_json(),
         max_counted,
+        max_read,
         start.before,
         start.before_id,
         limit,
@@ -224,9 +232,10 @@ pub(super) async fn read(
     .fetch_all(db)
     .with_statement_timeout()
     .await?;
-    let first = rows.first();
-    let (began_at, ended_at) = first.map_or((None, None), |row| (row.began_at, row.ended_at));
-    let counted = first.map_or(0, |row| row.total);
+    let (total, total_is_estimate) = rows
+        .first()
+        .map_or((0, false), |row| (row.total, row.total_is_estimate));
+    let has_end = rows.last().is_some_and(|row| row.is_end == Some(true));
     let entries = rows.into_iter().filter_map(|row| {
         Some(Entry {
             id: row.id?,
@@ -250,28 +259,14 @@ pub(super) async fn read(
             created_at: row.created_at?,
         })
     });
+    let mut entries: Vec<Entry> = entries.collect();
+    let end = entries.pop_if(|_| has_end).map(|entry| entry.key());
     Ok(Found {
-        entries: entries.collect(),
-        counted,
-        began_at,
-        ended_at,
+        entries,
+        end,
+        total,
+        total_is_estimate,
     })
-}
-
-/// Estimates the number of matching runs. PostgreSQL only plans the statement and reads no run.
-async fn estimate(db: &Db, query: &RunQuery, found: &Found) -> Result<i64> {
-    // Not checked at compile time, because PostgreSQL cannot describe `explain`.
-    let plan: Value = sqlx::query_scalar(ESTIMATE)
-        .bind(query.scope.site_id())
-        .bind(query.filters.app.map(App::name))
-        .bind(query.filters.status.map(Status::name))
-        .bind(query.filters.trigger.map(Trigger::name))
-        .bind(found.began_at)
-        .bind(found.ended_at)
-        .fetch_one(db)
-        .with_statement_timeout()
-        .await?;
-    Ok(plan[0]["Plan"]["Plan Rows"].as_i64().unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -280,14 +275,14 @@ mod tests {
 
     #[test]
     fn a_column_without_a_filter_matches_all_words() {
-        assert!(RunFilters::default().words().is_none());
         let filters = RunFilters {
             status: Some(Status::Failed),
             ..RunFilters::default()
         };
-        let [apps, statuses, triggers] = filters.words().unwrap();
-        assert_eq!(apps, App::ALL.map(App::name));
-        assert_eq!(statuses, ["failed"]);
-        assert_eq!(triggers, Trigger::ALL.map(Trigger::name));
+        let json = filters.to_json();
+        assert_eq!(json["apps"], json!(App::ALL.map(App::name)));
+        assert_eq!(json["statuses"], json!(["failed"]));
+        assert_eq!(json["triggers"], json!(Trigger::ALL.map(Trigger::name)));
+        assert!(json["user_id"].is_null());
     }
 }

@@ -206,7 +206,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ),
     (
         "count_runs(",
-        "1, null, null, null, null, '{app3_clue}', '{failed}', '{event}', 10001, null, null, 21, 0",
+        "1, null, null, null, null, '{\"apps\":[\"app3_clue\"],\"statuses\":[\"failed\"],\"triggers\":[\"event\"]}', 1000, 2000, null, null, 21, 0",
     ),
     (
         "group_alerts(",
@@ -794,6 +794,53 @@ async fn generic_plans_cost_little_more_than_custom_plans() {
             "{for_these} blocks with a custom plan, {for_any} with a generic one: {}",
             statement.query
         );
+    }
+}
+
+/// Runs that the session has read through indexes.
+const FETCHED: &str = "
+    select coalesce(sum(idx_tup_fetch), 0)::bigint from pg_stat_xact_user_tables where relname ~ '^ai_run_logs'";
+
+#[tokio::test]
+async fn a_filter_of_runs_reads_only_runs_of_its_index() {
+    let database = TestDatabase::new().await;
+    let mut connection = database.pool().await.acquire().await.unwrap().detach();
+    connection.execute(DATA).await.unwrap();
+    let statements = statements();
+    let list = statements
+        .iter()
+        .find(|statement| statement.query.contains("count_runs("))
+        .unwrap();
+    // No run matches. With another index, the runs of the site would be read.
+    for filter in [
+        r#""user_id":9999"#,
+        r#""member_id":9999"#,
+        r#""bot_id":"00000000-0000-4000-8000-0000000000b1""#,
+        r#""error_code":"rare""#,
+        r#""model_id":"rare""#,
+    ] {
+        let all = r#""apps":["a","b"],"statuses":["a","b"],"triggers":["a","b"]"#;
+        let call = format!(
+            "execute statement(null, null, null, null, null, '{{{all},{filter}}}', 1000, 2000, null, null, 21, 0)"
+        );
+        connection
+            .execute(AssertSqlSafe(list.begin()))
+            .await
+            .unwrap();
+        let fetched = async |connection: &mut PgConnection| -> i64 {
+            sqlx::query_scalar(FETCHED)
+                .fetch_one(connection)
+                .await
+                .unwrap()
+        };
+        let before = fetched(&mut connection).await;
+        connection.execute(AssertSqlSafe(call)).await.unwrap();
+        let after = fetched(&mut connection).await;
+        assert_eq!(after - before, 0, "{filter}");
+        connection
+            .execute("rollback; deallocate statement")
+            .await
+            .unwrap();
     }
 }
 
