@@ -53,6 +53,11 @@ impl<T: Serialize> Versioned<T> {
         let etag = format!("\"{}\"", version_of(&item));
         Self { item, etag }
     }
+
+    /// The version, as in the header `ETag`.
+    pub fn etag(&self) -> &str {
+        &self.etag
+    }
 }
 
 /// The version of an object. It differs if any member differs.

@@ -100,7 +100,7 @@ impl From<Entry> for RunItem {
     params(
         ("site_id" = Option<i64>, Query, description = "Default: all sites of the admin", minimum = 1),
         ("app_type" = inline(Option<AnyApp>), Query),
-        ("status" = Option<String>, Query, description = "`running`, `success`, `failed`, `timeout`, `circuit_open`, `budget_exceeded` or `stopped`"),
+        ("status" = Option<String>, Query, description = "`running`, `success`, `failed`, `timeout`, `circuit_open`, `budget_exceeded`, `quota_exceeded` or `stopped`"),
         ("trigger_type" = Option<String>, Query, description = "`chat`, `session`, `event`, `prewarm`, `batch` or `manual`"),
         ("date_from" = Option<String>, Query, description = "First day (`YYYY-MM-DD` in the site's time zone) or RFC 3339 instant, inclusive; required for CSV"),
         ("date_to" = Option<String>, Query, description = "Last day (`YYYY-MM-DD` in the site's time zone) or RFC 3339 instant, inclusive; required for CSV"),
