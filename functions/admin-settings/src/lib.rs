@@ -1,9 +1,10 @@
-//! What admins set up, below `/api/admin/ai`: sites, users and their data, apps, notification
-//! channels. A `PUT` has the whole object; with `If-Match`, it replaces only the version that the
-//! client has seen.
+//! What admins set up, below `/api/admin/ai`: sites, users and their data, apps, quotas,
+//! notification channels. A `PUT` has the whole object; with `If-Match`, it replaces only the
+//! version that the client has seen.
 
 mod apps;
 mod notification_channels;
+mod quotas;
 mod sites;
 mod user_data;
 mod users;
@@ -56,6 +57,7 @@ pub fn router(db: Db, callers: Callers, ids: AppIds, client: PublicClient) -> Op
             notification_channels::delete_channel
         ))
         .routes(routes!(notification_channels::test_channel))
+        .routes(routes!(quotas::list_quotas, quotas::set_quota))
         .with_state(AppState {
             db,
             callers,
