@@ -58,6 +58,9 @@ COMMENT ON DOMAIN biz.message_state IS 'streaming while the reply is made; the o
 CREATE DOMAIN biz.notification_level AS text
 	CONSTRAINT notification_level_known CHECK ((VALUE = ANY (ARRAY['info'::text, 'warning'::text, 'critical'::text])));
 COMMENT ON DOMAIN biz.notification_level IS 'How urgent a notification is';
+CREATE DOMAIN biz.quota_subject AS text
+	CONSTRAINT quota_subject_known CHECK ((VALUE = ANY (ARRAY['user'::text, 'role'::text, 'bot'::text])));
+COMMENT ON DOMAIN biz.quota_subject IS 'Whose tokens a quota limits. role: those of each user of the role';
 CREATE DOMAIN biz.rating AS text
 	CONSTRAINT rating_known CHECK ((VALUE = ANY (ARRAY['up'::text, 'down'::text])));
 COMMENT ON DOMAIN biz.rating IS 'Thumb of a user';
@@ -65,7 +68,7 @@ CREATE DOMAIN biz.report_reason AS text
 	CONSTRAINT report_reason_known CHECK ((VALUE = ANY (ARRAY['inaccurate'::text, 'unhelpful'::text, 'unsafe'::text, 'illegal'::text, 'privacy'::text, 'other'::text])));
 COMMENT ON DOMAIN biz.report_reason IS 'What a user reports about an AI text';
 CREATE DOMAIN biz.run_status AS text
-	CONSTRAINT run_status_known CHECK ((VALUE = ANY (ARRAY['running'::text, 'success'::text, 'failed'::text, 'timeout'::text, 'circuit_open'::text, 'budget_exceeded'::text, 'stopped'::text])));
+	CONSTRAINT run_status_known CHECK ((VALUE = ANY (ARRAY['running'::text, 'success'::text, 'failed'::text, 'timeout'::text, 'circuit_open'::text, 'budget_exceeded'::text, 'quota_exceeded'::text, 'stopped'::text])));
 COMMENT ON DOMAIN biz.run_status IS 'running until the run ends; the others are final';
 CREATE DOMAIN biz.run_trigger AS text
 	CONSTRAINT run_trigger_known CHECK ((VALUE = ANY (ARRAY['chat'::text, 'session'::text, 'event'::text, 'prewarm'::text, 'batch'::text, 'manual'::text])));
@@ -461,6 +464,19 @@ COMMENT ON COLUMN biz.ai_prices.model IS 'As DashScope reports it in usage.model
 COMMENT ON COLUMN biz.ai_prices.up_to_input_tokens IS 'Upper bounds of the tiers but the last, ascending and inclusive: input tokens of the model in one run';
 COMMENT ON COLUMN biz.ai_prices.input_per_million IS 'In millionths of a yuan per million input tokens. One element for each tier';
 COMMENT ON COLUMN biz.ai_prices.output_per_million IS 'In millionths of a yuan per million output tokens. One element for each tier';
+CREATE TABLE biz.ai_quotas (
+    site_id bigint NOT NULL,
+    subject_type biz.quota_subject NOT NULL,
+    subject_id text NOT NULL,
+    daily_limit bigint,
+    monthly_limit bigint,
+    CONSTRAINT ai_quotas_limited CHECK (((daily_limit IS NOT NULL) OR (monthly_limit IS NOT NULL))),
+    CONSTRAINT ai_quotas_limits_counted CHECK (((daily_limit >= 0) AND (monthly_limit >= 0)))
+);
+COMMENT ON TABLE biz.ai_quotas IS 'Token limits for the calls of users, besides the budget of the site. What has been used is in biz.ai_usage_details, what is reserved in the running rows of biz.ai_run_logs';
+COMMENT ON COLUMN biz.ai_quotas.subject_id IS 'The id of the user or bot, or the role. No foreign key: it has three targets';
+COMMENT ON COLUMN biz.ai_quotas.daily_limit IS 'Null: none';
+COMMENT ON COLUMN biz.ai_quotas.monthly_limit IS 'Null: none';
 CREATE TABLE biz.ai_refusals (
     user_id bigint NOT NULL,
     reason biz.run_status NOT NULL,
@@ -1162,6 +1178,8 @@ ALTER TABLE ONLY biz.ai_notices
     ADD CONSTRAINT ai_notices_pkey PRIMARY KEY (site_id);
 ALTER TABLE ONLY biz.ai_prices
     ADD CONSTRAINT ai_prices_pkey PRIMARY KEY (model, valid_from);
+ALTER TABLE ONLY biz.ai_quotas
+    ADD CONSTRAINT ai_quotas_pkey PRIMARY KEY (site_id, subject_type, subject_id);
 ALTER TABLE ONLY biz.ai_refusals
     ADD CONSTRAINT ai_refusals_pkey PRIMARY KEY (user_id, reason, app_id);
 ALTER TABLE ONLY biz.ai_reply_readers
@@ -1297,6 +1315,7 @@ CREATE INDEX ai_trigger_jobs_site_idx ON biz.ai_trigger_jobs USING btree (site_i
 CREATE INDEX ai_trigger_jobs_skipped_idx ON biz.ai_trigger_jobs USING btree (created_at, site_id) WHERE (status = 'skipped_duplicate'::text);
 CREATE INDEX ai_trigger_jobs_waiting_idx ON biz.ai_trigger_jobs USING btree (waits_for, site_id, id) WHERE ((status = 'pending'::text) AND (waits_for IS NOT NULL));
 CREATE INDEX ai_usage_daily_app_idx ON biz.ai_usage_daily USING btree (site_id, app_type, day DESC);
+CREATE INDEX ai_usage_details_bot_idx ON biz.ai_usage_details USING btree (site_id, bot_id, day) WHERE (bot_id IS NOT NULL);
 CREATE INDEX bots_site_id_idx ON biz.bots USING btree (site_id);
 CREATE INDEX moderation_words_list_idx ON biz.moderation_words USING btree (COALESCE(site_id, (0)::bigint), created_at DESC, id DESC);
 CREATE INDEX notification_channels_site_idx ON biz.notification_channels USING btree (site_id, id);
@@ -1370,6 +1389,8 @@ ALTER TABLE ONLY biz.ai_messages
     ADD CONSTRAINT ai_messages_conversation_id_fkey FOREIGN KEY (conversation_id) REFERENCES biz.ai_conversations(id);
 ALTER TABLE ONLY biz.ai_notices
     ADD CONSTRAINT ai_notices_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
+ALTER TABLE ONLY biz.ai_quotas
+    ADD CONSTRAINT ai_quotas_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
 ALTER TABLE ONLY biz.ai_refusals
     ADD CONSTRAINT ai_refusals_user_id_fkey FOREIGN KEY (user_id) REFERENCES biz.users(id);
 ALTER TABLE ONLY biz.ai_reply_readers

@@ -19,6 +19,7 @@ words! {
     /// What an admin did, as in the API and the column `action`.
     pub enum Action {
         SetBudget = "budget.set",
+        SetQuota = "quota.set",
         SetRuntimeContext = "runtime_context.set",
         AcknowledgeAlert = "alert.acknowledge",
         IgnoreAlert = "alert.ignore",

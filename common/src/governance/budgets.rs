@@ -124,6 +124,14 @@ impl Limits {
     }
 }
 
+/// Checks a limit of tokens.
+///
+/// # Errors
+/// [`Error::Invalid`] with the field.
+pub(super) fn check_tokens(field: &'static str, tokens: i64) -> Result<i64> {
+    within(field, tokens, MAX_LIMIT)
+}
+
 fn within(field: &'static str, tokens: i64, most: i64) -> Result<i64> {
     if (0..=most).contains(&tokens) {
         Ok(tokens)

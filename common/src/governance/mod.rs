@@ -1,4 +1,4 @@
-//! Access control, token budgets, prices, run logs, alerts, usage figures,
+//! Access control, token budgets, quotas, prices, run logs, alerts, usage figures,
 //! feedback and the audit log.
 
 pub mod alerts;
@@ -12,6 +12,7 @@ pub mod gauges;
 pub mod notice;
 pub mod notifications;
 pub mod prices;
+pub mod quotas;
 pub mod reports;
 pub mod runs;
 pub mod runtime_context;

@@ -4,6 +4,9 @@
 
 use std::borrow::Cow;
 
+use serde::Deserialize;
+use sqlx::types::Json;
+
 use super::functions;
 
 /// A result with [`Error`] by default.
@@ -89,6 +92,14 @@ pub enum Error {
         /// Seconds until the next local midnight or month.
         retry_after: i32,
     },
+    /// A quota of the user, of its role or of the bot is used up.
+    #[error("quota exceeded")]
+    QuotaExceeded {
+        /// Seconds until the next local midnight or month.
+        retry_after: i32,
+        /// The quota.
+        quota: ExceededQuota,
+    },
     /// The app failed too often, so calls to it are paused.
     #[error("circuit open")]
     CircuitOpen {
@@ -107,6 +118,17 @@ pub enum Error {
         Cow<'static, str>,
         #[source] Option<Box<dyn std::error::Error + Send + Sync>>,
     ),
+}
+
+/// A quota that is used up.
+#[derive(Clone, Debug, Deserialize)]
+pub struct ExceededQuota {
+    /// `user`, `role` or `bot`.
+    pub subject_type: String,
+    /// The id of the user or bot, or the role.
+    pub subject_id: String,
+    /// `day` or `month`.
+    pub period: String,
 }
 
 /// What is wrong with a field.
@@ -184,6 +206,14 @@ impl Error {
         Self::Invalid {
             field: field.into(),
             reason,
+        }
+    }
+
+    /// An [`Error::QuotaExceeded`] with the quota that a statement returned.
+    pub(crate) fn quota_exceeded(retry_after: i32, quota: Option<Json<ExceededQuota>>) -> Self {
+        match quota {
+            Some(Json(quota)) => Self::QuotaExceeded { retry_after, quota },
+            None => Self::internal("a refusal by quota without the quota"),
         }
     }
 

@@ -10,7 +10,7 @@ use http::{
 use serde_json::{Map, Value, json};
 
 use super::Json;
-use crate::platform::error::{Error, Reason};
+use crate::platform::error::{Error, ExceededQuota, Reason};
 
 /// The error format of an API. The path decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +77,14 @@ impl ErrorFormat {
             Error::OtherNumber { matching } => {
                 body.insert("matching".into(), json!(matching));
             }
+            Error::QuotaExceeded { quota, .. } => {
+                let quota = json!({
+                    (self.spell("subjectType", "subject_type")): quota.subject_type,
+                    (self.spell("subjectId", "subject_id")): quota.subject_id,
+                    "period": quota.period,
+                });
+                body.insert("quota".into(), quota);
+            }
             _ => {}
         }
         let retry_after = retry_after(error);
@@ -139,6 +147,7 @@ impl ErrorFormat {
             Error::Gone => (StatusCode::GONE, "gone"),
             Error::RateLimited { .. } => (StatusCode::TOO_MANY_REQUESTS, "rate_limited"),
             Error::BudgetExceeded { .. } => (StatusCode::TOO_MANY_REQUESTS, "budget_exceeded"),
+            Error::QuotaExceeded { .. } => (StatusCode::TOO_MANY_REQUESTS, "quota_exceeded"),
             Error::CircuitOpen { .. } => (StatusCode::SERVICE_UNAVAILABLE, "circuit_open"),
             Error::AppDisabled(_) | Error::Unavailable(_) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "unavailable")
@@ -152,6 +161,7 @@ fn retry_after(error: &Error) -> Option<i32> {
     match error {
         Error::RateLimited { retry_after }
         | Error::BudgetExceeded { retry_after }
+        | Error::QuotaExceeded { retry_after, .. }
         | Error::CircuitOpen { retry_after } => Some(*retry_after),
         // An admin may enable it at any time, and the next message is sent to it at once.
         Error::AppDisabled(_) => Some(60),
@@ -185,10 +195,25 @@ fn chinese(error: &Error) -> String {
         Error::KeyReused => "幂等键已用于其他内容".into(),
         Error::RateLimited { .. } => "发送过于频繁，请稍后再试".into(),
         Error::BudgetExceeded { .. } => "AI 用量已达上限，请稍后再试".into(),
+        Error::QuotaExceeded { quota, .. } => quota_in_chinese(quota),
         Error::CircuitOpen { .. } | Error::AppDisabled(_) => "AI 服务暂时不可用，请稍后再试".into(),
         Error::Unavailable(_) => "服务暂时不可用，请稍后再试".into(),
         Error::Internal(..) => "服务器内部错误".into(),
     }
+}
+
+fn quota_in_chinese(quota: &ExceededQuota) -> String {
+    let whose = if quota.subject_type == "bot" {
+        "该机器人"
+    } else {
+        "您"
+    };
+    let (period, next) = if quota.period == "day" {
+        ("今天", "明天")
+    } else {
+        ("本月", "下月")
+    };
+    format!("{whose}{period}的 AI 用量已达上限，请{next}再试")
 }
 
 fn invalid_in_chinese(field: &str, reason: Reason) -> String {
@@ -253,10 +278,20 @@ fn english(error: &Error) -> String {
         Error::KeyReused => "Idempotency-Key was used with another body".into(),
         Error::RateLimited { .. } => "Too many requests".into(),
         Error::BudgetExceeded { .. } => "AI budget is used up".into(),
+        Error::QuotaExceeded { quota, .. } => quota_in_english(quota),
         Error::CircuitOpen { .. } | Error::AppDisabled(_) => "AI is unavailable".into(),
         Error::Unavailable(_) => "Service is unavailable".into(),
         Error::Internal(..) => "Internal server error".into(),
     }
+}
+
+fn quota_in_english(quota: &ExceededQuota) -> String {
+    let whose = if quota.subject_type == "bot" {
+        "The bot's"
+    } else {
+        "Your"
+    };
+    format!("{whose} AI quota of the {} is used up", quota.period)
 }
 
 fn invalid_in_english(field: &str, reason: Reason) -> String {

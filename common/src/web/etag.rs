@@ -53,6 +53,11 @@ impl<T: Serialize> Versioned<T> {
         let etag = quoted(&version_of_object(&item));
         Self { item, etag }
     }
+
+    /// The version, as in the header `ETag`.
+    pub fn etag(&self) -> &str {
+        &self.etag
+    }
 }
 
 /// The version of a text. It differs if any byte differs.

@@ -30,8 +30,25 @@ pub struct Problem {
     field: Option<String>,
     /// The reply in progress.
     messageId: Option<i64>,
+    /// The quota that is used up.
+    #[schema(inline)]
+    quota: Option<ProblemQuota>,
     /// Seconds to wait before a retry.
     retryAfter: Option<i32>,
+}
+
+#[derive(ToSchema)]
+#[expect(
+    dead_code,
+    non_snake_case,
+    reason = "it only describes the body in the OpenAPI document"
+)]
+struct ProblemQuota {
+    /// `user`, `role` or `bot`.
+    subjectType: String,
+    subjectId: String,
+    /// `day` or `month`.
+    period: String,
 }
 
 /// The error body of the admin API.
@@ -56,6 +73,19 @@ pub struct AdminProblem {
     retry_after: Option<i32>,
 }
 
+#[derive(ToSchema)]
+#[expect(
+    dead_code,
+    reason = "it only describes the body in the OpenAPI document"
+)]
+struct SessionProblemQuota {
+    /// `user`, `role` or `bot`.
+    subject_type: String,
+    subject_id: String,
+    /// `day` or `month`.
+    period: String,
+}
+
 /// The error body of the session API.
 #[derive(ToSchema)]
 #[schema(as = SessionProblem)]
@@ -72,6 +102,9 @@ pub struct SessionProblem {
     request_id: String,
     /// The invalid field.
     field: Option<String>,
+    /// The quota that is used up.
+    #[schema(inline)]
+    quota: Option<SessionProblemQuota>,
     /// Seconds to wait before a retry.
     retry_after: Option<i32>,
 }

@@ -103,7 +103,7 @@ impl From<Entry> for RunItem {
     params(
         ("site_id" = Option<i64>, Query, description = "Default: all sites of the admin", minimum = 1),
         ("app_type" = inline(Option<AnyApp>), Query),
-        ("status" = Option<String>, Query, description = "`running`, `success`, `failed`, `timeout`, `circuit_open`, `budget_exceeded` or `stopped`"),
+        ("status" = Option<String>, Query, description = "`running`, `success`, `failed`, `timeout`, `circuit_open`, `budget_exceeded`, `quota_exceeded` or `stopped`"),
         ("trigger_type" = Option<String>, Query, description = "`chat`, `session`, `event`, `prewarm`, `batch` or `manual`"),
         ("user_id" = Option<i64>, Query, description = "The user who made the call", minimum = 1),
         ("member_id" = Option<i64>, Query, description = "The member that the call is about", minimum = 1),

@@ -1,6 +1,6 @@
 //! What admins set up, below `/api/admin/ai`: sites, users and their data, apps, bots, agents,
-//! openers, machine keys, moderation words, notification channels. A `PUT` has the whole object;
-//! with `If-Match`, it replaces only the version that the client has seen.
+//! openers, quotas, machine keys, moderation words, notification channels. A `PUT` has the whole
+//! object; with `If-Match`, it replaces only the version that the client has seen.
 
 mod agents;
 mod api_keys;
@@ -9,6 +9,7 @@ mod bots;
 mod moderation_words;
 mod notification_channels;
 mod openers;
+mod quotas;
 mod sites;
 mod user_data;
 mod users;
@@ -73,6 +74,7 @@ pub fn router(db: Db, callers: Callers, ids: AppIds, client: PublicClient) -> Op
             notification_channels::delete_channel
         ))
         .routes(routes!(notification_channels::test_channel))
+        .routes(routes!(quotas::list_quotas, quotas::set_quota))
         .with_state(AppState {
             db,
             callers,

@@ -26,20 +26,17 @@ pub(crate) struct UsageView {
 struct PeriodView {
     /// Of the calls that have ended.
     tokens: i64,
-    /// Null: no limit.
+    /// Of the quotas of the caller and of its role, the lower one. Null: no limit.
     #[schema(required)]
     limit: Option<i64>,
 }
 
 impl From<OwnUsage> for UsageView {
     fn from(used: OwnUsage) -> Self {
-        let period = |tokens| PeriodView {
-            tokens,
-            limit: None,
-        };
+        let period = |tokens, limit| PeriodView { tokens, limit };
         Self {
-            day: period(used.today),
-            month: period(used.this_month),
+            day: period(used.today, used.daily_limit),
+            month: period(used.this_month, used.monthly_limit),
         }
     }
 }

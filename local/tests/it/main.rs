@@ -76,6 +76,7 @@ mod pages;
 mod pgbouncer;
 mod prewarm;
 mod queue;
+mod quotas;
 mod readers;
 mod readme;
 mod recorded;

@@ -67,6 +67,10 @@ const ROWS: &[(&str, &str)] = &[
         "insert into biz.ai_budgets (site_id) values ($n)",
     ),
     (
+        "ai_quotas",
+        "insert into biz.ai_quotas (site_id, subject_type, subject_id, daily_limit) values ($n, 'user', $n, 1)",
+    ),
+    (
         "ai_cache",
         "insert into biz.ai_cache (site_id, cache_type, target_id, triggered_by, business_date, valid_days, lease_until) \
          values ($n, 'app3_clue', 'member:7', 'event', current_date, 7, now())",

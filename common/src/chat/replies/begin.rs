@@ -19,7 +19,7 @@ use crate::{
     insights::{apps::MAX_PROMPT_CHARS, pages::PageRequest},
     platform::{
         db::{Db, StatementTimeout},
-        error::{Error, Reason, Result},
+        error::{Error, ExceededQuota, Reason, Result},
         words::words,
     },
 };
@@ -120,13 +120,19 @@ words! {
         AppDisabled = "app_disabled",
         RateLimited = "rate_limited",
         BudgetExceeded = "budget_exceeded",
+        QuotaExceeded = "quota_exceeded",
         CircuitOpen = "circuit_open",
     }
 }
 
 impl Outcome {
     /// The error for the client. `message_id` is the reply in progress, for `busy`.
-    fn refusal(self, message_id: Option<i64>, retry_after: i32) -> Result<()> {
+    fn refusal(
+        self,
+        message_id: Option<i64>,
+        retry_after: i32,
+        quota: Option<Json<ExceededQuota>>,
+    ) -> Result<()> {
         Err(match self {
             Self::Begun | Self::Repeat => return Ok(()),
             Self::NotFound => Error::NotFound,
@@ -142,6 +148,7 @@ impl Outcome {
             Self::AppDisabled => Error::AppDisabled(App::Chat.disabled()),
             Self::RateLimited => Error::RateLimited { retry_after },
             Self::BudgetExceeded => Error::BudgetExceeded { retry_after },
+            Self::QuotaExceeded => Error::quota_exceeded(retry_after, quota),
             Self::CircuitOpen => Error::CircuitOpen { retry_after },
         })
     }
@@ -151,8 +158,8 @@ impl Outcome {
 /// chat's application in the environment.
 ///
 /// # Errors
-/// The refusal that applies. Then the message is not stored. A refusal by budget or circuit is
-/// logged as a run.
+/// The refusal that applies. Then the message is not stored. A refusal by budget, quota or circuit
+/// is logged as a run.
 pub(super) async fn begin(
     db: &Db,
     caller: &Caller,
@@ -167,7 +174,7 @@ pub(super) async fn begin(
         sqlx::query!(
             r#"
         select outcome as "outcome!", user_message_id, user_message_at, message_id, message_at, message_state, run_id, run_at,
-               reserved_tokens, session_id, history_roles, history_texts, application as "application: Json<Application>", retry_after, content
+               reserved_tokens, session_id, history_roles, history_texts, application as "application: Json<Application>", retry_after, content, quota as "quota: Json<ExceededQuota>"
         from begin_reply($1, $2, $3, row($4, $5, $18)::new_message, $6, row($15, $16, $17, $7)::token_rule, $8, $9, $10,
                          row($12, $13, $14)::history_limits, $11)
         "#,
@@ -196,7 +203,7 @@ pub(super) async fn begin(
     let row = begun.with_statement_timeout().await?;
 
     let outcome = Outcome::from_sql(&row.outcome, "begin_reply")?;
-    outcome.refusal(row.message_id, row.retry_after.unwrap_or(1))?;
+    outcome.refusal(row.message_id, row.retry_after.unwrap_or(1), row.quota)?;
     let (Some(user_message_id), Some(user_message_at), Some(message_id), Some(created_at)) = (
         row.user_message_id,
         row.user_message_at,

@@ -23,12 +23,14 @@ create type begun_reply as (
     history_texts text[],
     retry_after integer,
     application jsonb,
-    content text
+    content text,
+    quota jsonb
 );
 
 comment on type begun_reply is
     'outcome: begun, repeat, or the refusal. history: newest turn first, null if there is a '
-    'session_id. application: the application to call. content: the question';
+    'session_id. application: the application to call. content: the question. quota: the one '
+    'that refuses, with subject_type, subject_id and period';
 
 -- Locks, always in this order: conversation, user, site, circuit or calls, usage. finish_reply
 -- takes message, conversation, circuit, usage; finish_orphaned_reply waits for neither message nor
@@ -181,6 +183,7 @@ begin
     if l.status is distinct from 'running' then
         r.outcome := coalesce(l.status, 'rate_limited');
         r.retry_after := retry_after(l);
+        if l.status = 'quota_exceeded' then r.quota := l.error_message::jsonb; end if;
         return r;
     end if;
 

@@ -17,8 +17,8 @@ create type begun_session_reply as (
 
 comment on type begun_session_reply is
     'outcome: running, lost if another worker has the job, or why there is no run: busy, '
-    'budget_exceeded, circuit_open, rate_limited, agent_gone, bot_disabled, not_granted, unknown (the bot), '
-    'user_disabled, deleted (the conversation). history: newest turn first, null if there is a session_id. '
+    'budget_exceeded, quota_exceeded, circuit_open, rate_limited, agent_gone, bot_disabled, '
+    'not_granted, unknown (the bot), user_disabled, deleted (the conversation). history: newest turn first, null if there is a session_id. '
     'application: the application to call';
 
 -- Locks: job, conversation, site, circuit, usage.

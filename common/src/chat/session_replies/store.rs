@@ -46,6 +46,7 @@ words! {
         UserDisabled = "user_disabled",
         Deleted = "deleted",
         BudgetExceeded = "budget_exceeded",
+        QuotaExceeded = "quota_exceeded",
         CircuitOpen = "circuit_open",
         RateLimited = "rate_limited",
         Busy = "busy",
@@ -97,7 +98,11 @@ pub(super) async fn begin(context: &JobContext, job: &Job) -> Result<Prepared, S
         (Outcome::Deleted, _) => return Err(refused(outcome, "the conversation was deleted")),
         (Outcome::UserDisabled, _) => return Err(refused(outcome, "the user is disabled")),
         (
-            Outcome::BudgetExceeded | Outcome::CircuitOpen | Outcome::RateLimited | Outcome::Busy,
+            Outcome::BudgetExceeded
+            | Outcome::QuotaExceeded
+            | Outcome::CircuitOpen
+            | Outcome::RateLimited
+            | Outcome::Busy,
             Some(at),
         ) => {
             return Err(StepError::NotBefore(at, outcome.name()));

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use sqlx::types::Json;
 use uuid::Uuid;
 
 use crate::{
@@ -12,7 +13,7 @@ use crate::{
     moderation::Moderation,
     platform::{
         db::{self, Db, SWEEP_LIMIT, StatementTimeout},
-        error::{Error, Reason, Result},
+        error::{Error, ExceededQuota, Reason, Result},
         words::words,
     },
 };
@@ -104,6 +105,7 @@ words! {
         KeyReused = "key_reused",
         RateLimited = "rate_limited",
         BudgetExceeded = "budget_exceeded",
+        QuotaExceeded = "quota_exceeded",
     }
 }
 
@@ -111,7 +113,8 @@ words! {
 ///
 /// The errors of [`super::find`]. [`Error::Invalid`] also if the session is paused or closed, or if
 /// `reply_to` is not in this session. [`Error::KeyReused`] for a different message with the same
-/// key. [`Error::ContentBlocked`], [`Error::RateLimited`] and [`Error::BudgetExceeded`].
+/// key. [`Error::ContentBlocked`], [`Error::RateLimited`], [`Error::BudgetExceeded`] and
+/// [`Error::QuotaExceeded`].
 pub async fn send(
     db: &Db,
     caller: &Caller,
@@ -126,7 +129,7 @@ pub async fn send(
         let (mut connection, until) = db.acquire_in_time().await?;
         sqlx::query!(
             r#"
-            select s.outcome as "outcome!", s.message_id, s.message_at, s.retry_after, c.bot_id as "bot_id?"
+            select s.outcome as "outcome!", s.message_id, s.message_at, s.retry_after, s.quota as "quota: Json<ExceededQuota>", c.bot_id as "bot_id?"
             from send_session_message($1, $2, $3, $4, $5, $6, $7, $8, $9,
                                       row($12, $13, 0, $10)::token_rule, $11) s
             left join biz.ai_conversations c on c.id = s.conversation_id and c.site_id = $1
@@ -164,6 +167,7 @@ pub async fn send(
         Outcome::KeyReused => return Err(Error::KeyReused),
         Outcome::RateLimited => return Err(Error::RateLimited { retry_after }),
         Outcome::BudgetExceeded => return Err(Error::BudgetExceeded { retry_after }),
+        Outcome::QuotaExceeded => return Err(Error::quota_exceeded(retry_after, row.quota)),
     };
     let (Some(id), Some(created_at)) = (row.message_id, row.message_at) else {
         return Err(Error::internal("send_session_message returned no message"));

@@ -3,13 +3,15 @@ create type sent_message as (
     conversation_id bigint,
     message_id bigint,
     message_at timestamptz,
-    retry_after integer
+    retry_after integer,
+    quota jsonb
 );
 
 comment on type sent_message is
     'outcome: sent or repeat, with the message; else not_found, not_owner, not_a_bot, '
     'bot_disabled, not_granted, unknown (the bot), closed, '
-    'paused, reply_to, key_reused, rate_limited or budget_exceeded';
+    'paused, reply_to, key_reused, rate_limited, budget_exceeded or quota_exceeded. quota: as in '
+    'begun_reply';
 
 -- Locks: conversation, user, site, as in begin_reply. The job row has the id of its conversation.
 create function send_session_message(
@@ -31,6 +33,7 @@ declare
     m biz.ai_messages;
     l biz.ai_run_logs;
     v_room budget_room;
+    v_quota exceeded_quota;
     v_now timestamptz;
     v_retry_at timestamptz;
 begin
@@ -72,25 +75,34 @@ begin
     if v_retry_at is not null then
         r.outcome := 'rate_limited';
     else
-        v_room := budget_room(
-            p_site,
-            prompt_tokens(p_rule, char_length(p_content))
-                + rest_tokens(p_site, 'app1_chat', p_rule.rest));
-        v_retry_at := v_room.retry_at;
-    end if;
-    if v_room.retry_at is not null then
-        r.outcome := 'budget_exceeded';
-        l.id := nextval('biz.ai_run_logs_id_seq');
         l.site_id := p_site;
         l.user_id := p_user;
         l.bot_id := c.bot_id;
+        l.reserved_tokens := prompt_tokens(p_rule, char_length(p_content))
+            + rest_tokens(p_site, 'app1_chat', p_rule.rest);
+        v_room := budget_room(p_site, l.reserved_tokens);
+        l.local_day := v_room.day;
+        l.created_at := v_room.at;
+        v_retry_at := v_room.retry_at;
+        if v_retry_at is not null then
+            l.status := 'budget_exceeded';
+        else
+            v_quota := exceeded_quota(l);
+            v_retry_at := v_quota.retry_at;
+            if v_retry_at is not null then
+                l.status := 'quota_exceeded';
+                l.error_message := v_quota.quota::text;
+                r.quota := v_quota.quota;
+            end if;
+        end if;
+    end if;
+    if l.status is not null then
+        r.outcome := l.status;
+        l.id := nextval('biz.ai_run_logs_id_seq');
         l.app_type := 'app1_chat';
         l.app_id := coalesce(
             (select a.app_id from biz.agents a where a.id = c.agent_id), l.app_type);
         l.trigger_type := 'session';
-        l.status := r.outcome;
-        l.local_day := v_room.day;
-        l.created_at := v_room.at;
         perform log_refusal(l);
     end if;
     v_now := clock_timestamp();

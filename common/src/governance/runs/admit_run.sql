@@ -1,8 +1,9 @@
 -- l is the run to admit: site, app, trigger and all other known columns. It is returned with id,
 -- day, time, reservation, app_id and status. Day and time are those when the budget was read.
 -- An admitted run has the status running and is not stored yet (see open_run). A refused run has
--- the status budget_exceeded or circuit_open. It is logged, unless it is a job that waits for a
--- circuit. In the returned row of a refused run, finished_at is the time to retry.
+-- the status budget_exceeded, quota_exceeded or circuit_open. It is logged, unless it is a job that
+-- waits for a circuit. In the returned row of a refused run, finished_at is the time to retry. With
+-- quota_exceeded, error_message is the quota as JSON.
 -- The status is null if the application has no call left in this second. That is not a run.
 -- If the circuit of the application is open and that of its fallback is not, the run is admitted
 -- with the fallback as its app_id.
@@ -14,6 +15,7 @@ create function admit_run(
 ) returns biz.ai_run_logs language plpgsql as $$
 declare
     v_room budget_room;
+    v_quota exceeded_quota;
     v_circuit text;
     v_due due_circuit;
 begin
@@ -24,12 +26,17 @@ begin
     l.created_at := v_room.at;
     l.local_day := v_room.day;
     l.app_id := p_app.app_id;
+    if v_room.retry_at is null then v_quota := exceeded_quota(l); end if;
     if v_room.retry_at is not null then
         l.status := 'budget_exceeded';
         if l.job_id is not null then
             update biz.ai_trigger_jobs set waits_tokens = l.reserved_tokens
             where id = l.job_id and site_id = l.site_id;
         end if;
+    elsif v_quota.retry_at is not null then
+        l.status := 'quota_exceeded';
+        l.error_message := v_quota.quota::text;
+        v_room.retry_at := v_quota.retry_at;
     else
         v_circuit := try_acquire_circuit(l.app_id, l.id);
         if v_circuit = 'circuit_open' and p_app.fallback_app_id is not null then
@@ -72,5 +79,6 @@ begin
 end $$;
 
 comment on function admit_run is
-    'Checks by budget, circuit and calls per second whether a run may begin. p_chars: length of its '
-    'prompt. Logs a run that budget or circuit refuses; its returned finished_at is when to retry';
+    'Checks by budget, quotas, circuit and calls per second whether a run may begin. p_chars: length '
+    'of its prompt. Logs a run that budget, quota or circuit refuses; its returned finished_at is '
+    'when to retry';

@@ -24,6 +24,7 @@ words! {
         Timeout = "timeout",
         CircuitOpen = "circuit_open",
         BudgetExceeded = "budget_exceeded",
+        QuotaExceeded = "quota_exceeded",
         Stopped = "stopped",
     }
 }

@@ -25,8 +25,8 @@ begin
     if found then return; end if;
     insert into biz.ai_run_logs (
         id, site_id, user_id, app_type, app_id, trigger_type, member_id, job_id, bot_id,
-        status, alert_status, prompt_version, local_day, latency_ms, error_code, refusals, created_at,
-        finished_at)
+        status, alert_status, prompt_version, local_day, latency_ms, error_code, error_message,
+        refusals, created_at, finished_at)
     values (
         l.id, l.site_id, l.user_id, l.app_type, l.app_id, l.trigger_type, l.member_id, l.job_id,
         l.bot_id, l.status,
@@ -36,7 +36,9 @@ begin
                 on r.site_id = l.site_id and r.alert_status is not null
                 and r.created_at >= k.opened_at and r.app_id = k.app_id and r.status = l.status
             where k.app_id = l.app_id) then 'pending' end,
-        l.prompt_version, l.local_day, 0, l.status, 1, l.created_at, l.created_at);
+        l.prompt_version, l.local_day, 0, l.status, l.error_message, 1, l.created_at, l.created_at);
+    -- A quota concerns one user or one bot, and says nothing about the app.
+    if l.status = 'quota_exceeded' then return; end if;
     -- A refusal is no call, so it changes no rate. The dashboard shows it as the last status.
     insert into biz.ai_usage_daily as u (site_id, day, app_type, last_status, last_call_at)
     values (l.site_id, l.local_day, l.app_type, l.status, l.created_at)
@@ -45,5 +47,6 @@ begin
 end $$;
 
 comment on function log_refusal is
-    'Logs a run that budget or circuit refused, without its prompt: once a minute per user, reason '
-    'and application, once per job, step and reason. Further refusals are counted in the same row';
+    'Logs a run that budget, quota or circuit refused, without its prompt: once a minute per user, '
+    'reason and application, once per job, step and reason. Further refusals are counted in the same '
+    'row';

@@ -119,13 +119,16 @@ pub async fn by(db: &Db, query: UsageQuery) -> Result<Vec<Item>> {
     Ok(items.collect())
 }
 
-/// Tokens of a user, of the calls that have ended.
+/// Tokens of a user, of the calls that have ended. The limits are the lower ones of the quotas of
+/// the user and of its role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "plain data")]
 pub struct OwnUsage {
     pub today: i64,
+    pub daily_limit: Option<i64>,
     /// With today.
     pub this_month: i64,
+    pub monthly_limit: Option<i64>,
 }
 
 /// Returns the tokens of the caller on the site's calendar day and in its month. Also those of
@@ -138,11 +141,16 @@ pub async fn own(db: &Db, caller: &Caller) -> Result<OwnUsage> {
             select d, date_trunc('month', d) as first_of_month from local_day(zone_of($1)) d
         )
         select coalesce(sum(u.tokens) filter (where u.day = t.d), 0)::bigint as "today!",
-               coalesce(sum(u.tokens), 0)::bigint as "this_month!"
+               coalesce(sum(u.tokens), 0)::bigint as "this_month!", most.daily as daily_limit, most.monthly as monthly_limit
         from today t
+        cross join user_limits($1, $2) most
         cross join generate_series(t.first_of_month, t.d, '1 day') of_month
-        left join biz.ai_usage_details u
-            on u.site_id = $1 and u.day = of_month::date and u.user_id = $2
+        -- The limit, which a day never reaches, makes the plan use the index for each day.
+        left join lateral (
+            select d.day, d.tokens from biz.ai_usage_details d
+            where d.site_id = $1 and d.day = of_month::date and d.user_id = $2 limit 10000
+        ) u on true
+        group by most.daily, most.monthly
         "#,
         caller.site_id,
         caller.user_id,

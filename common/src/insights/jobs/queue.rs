@@ -422,7 +422,9 @@ impl WaitsFor {
             (Release::Wait(_), "budget_exceeded") => Some(Self::Budget),
             (Release::Wait(_), "circuit_open") => Some(Self::Circuit),
             (Release::Wait(_), "busy") => Some(Self::Reply),
-            (Release::Wait(_), "rate_limited") | (Release::Retry, _) => Some(Self::Retry),
+            (Release::Wait(_), "rate_limited" | "quota_exceeded") | (Release::Retry, _) => {
+                Some(Self::Retry)
+            }
             _ => None,
         }
     }

@@ -42,6 +42,7 @@ fn documented(error: &Error) -> (u16, &'static str, &'static [&'static str]) {
         Error::KeyReused => (422, "invalid_request", &[]),
         Error::RateLimited { .. } => (429, "rate_limited", &["retryAfter"]),
         Error::BudgetExceeded { .. } => (429, "budget_exceeded", &["retryAfter"]),
+        Error::QuotaExceeded { .. } => (429, "quota_exceeded", &["quota", "retryAfter"]),
         Error::CircuitOpen { .. } => (503, "circuit_open", &["retryAfter"]),
         Error::AppDisabled(_) | Error::Unavailable(_) => (503, "unavailable", &["retryAfter"]),
         Error::Internal(..) => (500, "internal", &[]),
@@ -79,6 +80,14 @@ fn errors(inner: &str, number: i64, seconds: i32, reason: Reason) -> Vec<Error> 
         },
         Error::BudgetExceeded {
             retry_after: seconds,
+        },
+        Error::QuotaExceeded {
+            retry_after: seconds,
+            quota: ExceededQuota {
+                subject_type: "bot".into(),
+                subject_id: "1".into(),
+                period: "month".into(),
+            },
         },
         Error::CircuitOpen {
             retry_after: seconds,
@@ -190,6 +199,7 @@ proptest! {
                     Error::Busy { message_id: Some(id) } => prop_assert_eq!(&body[&spelt("messageId")], *id),
                     Error::RateLimited { retry_after }
                     | Error::BudgetExceeded { retry_after }
+                    | Error::QuotaExceeded { retry_after, .. }
                     | Error::CircuitOpen { retry_after } => {
                         prop_assert_eq!(&body[&spelt("retryAfter")], *retry_after);
                         prop_assert_eq!(&headers[RETRY_AFTER], &*retry_after.to_string());

@@ -5,7 +5,7 @@ use reqwest::header::HeaderMap;
 use serde_json::Value;
 
 /// Status and code of every documented error. `internal` is missing because it indicates a bug.
-pub const DOCUMENTED: [(u16, &str); 18] = [
+pub const DOCUMENTED: [(u16, &str); 19] = [
     (400, "invalid_json"),
     (400, "invalid_request"),
     (401, "unauthorized"),
@@ -21,6 +21,7 @@ pub const DOCUMENTED: [(u16, &str); 18] = [
     (415, "unsupported_media_type"),
     (422, "invalid_request"),
     (429, "budget_exceeded"),
+    (429, "quota_exceeded"),
     (429, "rate_limited"),
     (503, "circuit_open"),
     (503, "unavailable"),

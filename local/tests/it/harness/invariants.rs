@@ -87,7 +87,7 @@ const OF_THE_BOOKS: [(&str, &str); 8] = [
                     sum(latency_ms)::bigint as latency, max(latency_ms) as slowest,
                     count(first_token_ms) as first_tokens, max(first_token_ms) as slowest_token
              from biz.ai_run_logs
-             where status not in ('running', 'circuit_open', 'budget_exceeded') group by 1, 2, 3
+             where status not in ('running', 'circuit_open', 'budget_exceeded', 'quota_exceeded') group by 1, 2, 3
          )
          select jsonb_build_array(to_jsonb(runs), to_jsonb(u))
          from runs full join biz.ai_usage_daily u using (site_id, day, app_type)
@@ -118,7 +118,7 @@ const OF_THE_BOOKS: [(&str, &str); 8] = [
                     sum(tokens_out) as tokens_out, sum(tokens_charged) as tokens, sum(cost) as cost,
                     count(*) - count(cost) as unpriced
              from biz.ai_run_logs
-             where status not in ('running', 'circuit_open', 'budget_exceeded') group by 1, 2, 3, 4
+             where status not in ('running', 'circuit_open', 'budget_exceeded', 'quota_exceeded') group by 1, 2, 3, 4
          ), used as (
              select site_id, day, user_id, bot_id, sum(calls) as calls, sum(successes) as successes, sum(failures) as failures,
                     sum(tokens_in) as tokens_in, sum(tokens_out) as tokens_out, sum(tokens) as tokens, sum(cost) as cost,
@@ -141,7 +141,7 @@ const OF_THE_BOOKS: [(&str, &str); 8] = [
                  jsonb_to_recordset(r.models) as (model_id text, input_tokens bigint, output_tokens bigint), unnest(r.model_costs)) m (model_id, input_tokens, output_tokens, cost)
              union all
              select r.site_id, r.local_day, null, r.tokens_charged - coalesce(r.tokens_used, 0), 0 from biz.ai_run_logs r
-             where r.status not in ('running', 'circuit_open', 'budget_exceeded')
+             where r.status not in ('running', 'circuit_open', 'budget_exceeded', 'quota_exceeded')
          ), runs as (
              select site_id, day, model_id, sum(tokens) as tokens, sum(cost) as cost from models group by 1, 2, 3
          ), used as (
@@ -391,7 +391,7 @@ pub async fn check_books(parlor: &Parlor) {
     // A maker that died did not record its attempts. It had made at most one call.
     let known: i64 = sqlx::query_scalar(
         "select coalesce(sum(greatest(1, attempts)), 0)::bigint from biz.ai_run_logs
-         where status not in ('circuit_open', 'budget_exceeded')",
+         where status not in ('circuit_open', 'budget_exceeded', 'quota_exceeded')",
     )
     .fetch_one(&parlor.db)
     .await

@@ -179,6 +179,8 @@ fn value(name: &str, schema: &Value) -> Value {
         "contextId" => json!("7"),
         "contextType" => json!("task"),
         "daily_limit" => json!(1_000_000),
+        "subject_type" => json!("role"),
+        "subject_id" => json!("coach"),
         "event_type" => json!("etl.finished"),
         "member_ids" => json!([10_001]),
         "texts" => json!(["你好"]),

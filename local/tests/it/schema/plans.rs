@@ -64,6 +64,9 @@ const DATA: &str = "
     insert into biz.ai_usage_daily (site_id, day, app_type, calls, last_status, last_call_at)
     select 1, current_date - n, 'app1_chat', 1, 'success', now() - n * interval '1 day' from generate_series(0, 3000) n;
     insert into biz.ai_usage_days (site_id, day, tokens) select 1, current_date - n, 1 from generate_series(0, 3000) n;
+    insert into biz.ai_usage_details (site_id, day, user_id, bot_id, calls, successes, failures, tokens_in, tokens_out,
+                                      tokens, cost, unpriced_calls)
+    select 1, current_date - n / 20, 1 + n % 20, '00000000-0000-4000-8000-0000000000b1', 1, 1, 0, 1, 1, 2, 0, 1 from generate_series(0, 1199) n;
     insert into biz.ai_admin_audit (site_id, user_id, action, created_at)
     select 1, 7, 'budget.set', now() - n * interval '1 minute' from generate_series(1, 5000) n;
     insert into biz.ai_batches (site_id, app_types, member_ids, estimated_calls, estimated_tokens, expires_at, created_by)
@@ -86,6 +89,11 @@ const DATA: &str = "
     from generate_series(1, 20000) n;
     insert into biz.ai_admin_audit (site_id, user_id, action, created_at)
     select 2 + n % 19, 7, 'budget.set', now() - n * interval '1 second' from generate_series(1, 50000) n;
+    insert into biz.ai_quotas (site_id, subject_type, subject_id, daily_limit, monthly_limit)
+    select n, subject_type, subject_id, 1000000000, 1000000000
+    from generate_series(1, 500) n, (values ('user', '1'), ('role', 'coach'), ('bot', '00000000-0000-4000-8000-0000000000b1')) s (subject_type, subject_id);
+    insert into biz.ai_quotas (site_id, subject_type, subject_id, daily_limit)
+    select 2 + n % 19, 'user', (1000 + n)::text, 1 from generate_series(1, 20000) n;
     insert into biz.ai_apps (site_id, app_type)
     select n, app from generate_series(1, 500) n, unnest('{app1_chat,app3_clue,app4_analysis,app5_tactics}'::text[]) app;
     insert into biz.ai_reports (site_id, user_id, subject_type, subject_id, reason, due_at, created_at)
@@ -114,7 +122,7 @@ const MODES: [&str; 2] = ["force_custom_plan", "force_generic_plan"];
 /// months, are excluded, because a sequential scan is best for them.
 const SCANNED: &str = "
     select relname::text from pg_stat_xact_user_tables
-    where relname ~ '^ai_(messages|conversations|run_logs|cache$|trigger_jobs|idempotency_keys|admin_audit|usage_d(aily|ays|etails)|batches|apps|feedback|reports)|^moderation_words|^notification_(incidents|deliveries)'
+    where relname ~ '^ai_(messages|conversations|run_logs|cache$|trigger_jobs|idempotency_keys|admin_audit|usage_d(aily|ays|etails)|quotas|batches|apps|feedback|reports)|^moderation_words|^notification_(incidents|deliveries)'
       and seq_scan > 0 and seq_tup_read > 0";
 
 /// A text that only one statement contains, and the parameters for it.
@@ -164,11 +172,19 @@ const EXAMPLES: &[(&str, &str)] = &[
         "insert into biz.ai_budgets",
         "1, 1000, 10000, 500000, null, null, null, 7",
     ),
-    ("generate_series(t.first_of_month, t.d, '1 day')", "1, 7"),
     (
         "usage_by($1, $6, days.first_day, days.last_day)",
         "1, null, null, null, null, 'user', 400",
     ),
+    ("cross join user_limits($1, $2)", "1, 1"),
+    ("left join lateral quota_use(s.id, q.subject_type", "1"),
+    (
+        "cross join lateral quota_use(s.id, $2, $3",
+        "1, 'bot', '00000000-0000-4000-8000-0000000000b1'",
+    ),
+    ("and coalesce(b.site_id, s.id) = s.id", "1, 1, null"),
+    ("delete from biz.ai_quotas", "1, 'user', '1'"),
+    ("insert into biz.ai_quotas", "1, 'user', '2', 5, null"),
     ("biz.ai_prices order by model", ""),
     (
         "from biz.ai_prices where model = $1 and valid_from = $2 for update",
