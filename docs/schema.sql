@@ -728,11 +728,13 @@ ALTER TABLE biz.ai_trigger_jobs ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY
 CREATE TABLE biz.ai_usage_before (
     site_id bigint NOT NULL,
     day date NOT NULL,
-    tokens bigint NOT NULL
+    tokens bigint NOT NULL,
+    cost bigint DEFAULT 0 NOT NULL
 )
 WITH (fillfactor='50');
-COMMENT ON TABLE biz.ai_usage_before IS 'Tokens that a site had used of its month at the start of a day, so that they are not added up every minute';
+COMMENT ON TABLE biz.ai_usage_before IS 'Tokens and cost that a site had used of its month at the start of a day, so that they are not added up every minute';
 COMMENT ON COLUMN biz.ai_usage_before.tokens IS 'Includes the reservations of runs that had not ended at that time';
+COMMENT ON COLUMN biz.ai_usage_before.cost IS 'In millionths of a yuan';
 CREATE TABLE biz.ai_usage_daily (
     site_id bigint NOT NULL,
     day date NOT NULL,

@@ -61,6 +61,12 @@ update biz.ai_usage_daily set unpriced_calls = calls where calls > 0;
 alter table biz.ai_usage_days add column cost biz.counter not null default 0;
 comment on column biz.ai_usage_days.cost is 'Sum of the known costs, in millionths of a yuan';
 
+alter table biz.ai_usage_before add column cost bigint not null default 0;
+comment on table biz.ai_usage_before is
+    'Tokens and cost that a site had used of its month at the start of a day, so that they are not '
+    'added up every minute';
+comment on column biz.ai_usage_before.cost is 'In millionths of a yuan';
+
 -- Nearly every run updates a row. With free space in the page, such an update is heap-only (HOT).
 create table biz.ai_usage_details (
     site_id bigint not null constraint ai_usage_details_site_id_fkey references biz.sites (id),

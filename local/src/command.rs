@@ -15,7 +15,7 @@ use common::{
         replies::{ChatLimits, Replies},
     },
     dashscope::{self, DashScope},
-    governance::{apps::AppIds, auth::JwtSecrets, notice::Notice, reports::ReportRules},
+    governance::{apps::AppIds, auth::JwtSecrets, notice::Notice},
     insights::{insight::Insights, jobs::JobLimits},
     moderation::Moderation,
     platform::{
@@ -256,7 +256,6 @@ pub fn idle_state() -> Result<gateway::AppState, AnyError> {
         queue: JobQueue::none(),
         limits: SendLimits::from_env(&nothing)?,
         moderation: Moderation::default(),
-        reports: ReportRules::from_env(&nothing)?,
         client: PublicClient::default(),
         ids: AppIds::default(),
         notice: Notice::from_env(&nothing)?,

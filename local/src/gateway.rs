@@ -7,7 +7,6 @@ use common::{
         apps::AppIds,
         auth::{Callers, JwtSecrets},
         notice::Notice,
-        reports::ReportRules,
     },
     insights::{insight::Insights, jobs::PrewarmSchedule},
     moderation::Moderation,
@@ -34,8 +33,6 @@ pub struct AppState {
     pub limits: SendLimits,
     /// Checks of the messages to a bot.
     pub moderation: Moderation,
-    /// Time limit of answers to reports.
-    pub reports: ReportRules,
     /// Resolves the hosts of notification channels.
     pub client: PublicClient,
     /// Application ids of the environment.
@@ -55,7 +52,6 @@ pub fn functions(state: &AppState) -> Vec<(&'static str, OpenApiRouter)> {
         queue,
         limits,
         moderation,
-        reports,
         client,
         ids,
         notice,
@@ -90,7 +86,7 @@ pub fn functions(state: &AppState) -> Vec<(&'static str, OpenApiRouter)> {
         ),
         (
             "chat-history",
-            chat_history::router(db.clone(), callers.clone(), reports, notice.clone()),
+            chat_history::router(db.clone(), callers.clone(), notice.clone()),
         ),
         (
             "chat-messages",

@@ -14,7 +14,6 @@ use common::{
         apps::{self, App},
         auth::JwtSecrets,
         notice::Notice,
-        reports::ReportRules,
         runs::Retention,
     },
     insights::{
@@ -205,7 +204,6 @@ async fn build_state(
         queue,
         limits: SendLimits::from_env(env)?,
         moderation,
-        reports: ReportRules::from_env(env)?,
         client: client.clone(),
         ids: app_ids,
         notice: Notice::from_env(env)?,

@@ -23,7 +23,7 @@ use crate::{
     platform::{
         db::{self, Db, SWEEP_LIMIT, StatementTimeout, SweptRows},
         error::{Error, Reason, Result},
-        paging::{PageStart, Paging, Start, page},
+        paging::{GroupedKey, Paging, Start, page},
         words::words,
     },
 };
@@ -96,9 +96,7 @@ impl Context {
             id: id.to_owned(),
         })
     }
-}
 
-impl Context {
     /// The bot, if the conversation is with a bot.
     ///
     /// # Errors
@@ -203,25 +201,15 @@ pub struct Conversations {
     pub next_cursor: Option<String>,
 }
 
-/// The key of this list: pinned, time of the newest activity in microseconds since 1970, and id.
-pub type ListKey = (bool, i64, i64);
-
 /// The scope of cursors of this list. A cursor is valid only in its own scope.
 pub fn list_scope(caller: &Caller) -> String {
     format!("history/{}", caller.user_id)
 }
 
-/// Lists the caller's conversations that have a message.
-pub async fn list(db: &Db, caller: &Caller, paging: &Paging<ListKey>) -> Result<Conversations> {
-    let (pinned, start) = match paging.from {
-        PageStart::Offset(offset) => (true, PageStart::Offset(offset)),
-        PageStart::Key((pinned, at, id)) => (pinned, PageStart::Key((at, id))),
-    };
-    let Start {
-        offset,
-        before,
-        before_id,
-    } = Start::of(start);
+/// Lists the caller's conversations that have a message: pinned ones first, each group by its
+/// newest activity.
+pub async fn list(db: &Db, caller: &Caller, paging: &Paging<GroupedKey>) -> Result<Conversations> {
+    let (pinned, start) = Start::of_grouped(paging.from);
     // The total is a counter of the user, because counting rows becomes slower with each
     // conversation. The join is lateral so that an empty page still has the total. The query reads
     // one row more than the page to find out whether there is a next page.
@@ -247,10 +235,10 @@ pub async fn list(db: &Db, caller: &Caller, paging: &Paging<ListKey>) -> Result<
         "#,
         caller.site_id,
         caller.user_id,
-        before,
-        before_id,
+        start.before,
+        start.before_id,
         paging.size + 1,
-        offset,
+        start.offset,
         pinned,
     )
     .fetch_all(db)

@@ -56,8 +56,8 @@ pub struct Notice {
     pub phone: Option<String>,
     pub email: Option<String>,
     pub url: Option<String>,
-    /// Days until an answer to a complaint is due.
-    pub days: i32,
+    /// When an answer to a complaint is due.
+    pub reports: ReportRules,
 }
 
 impl Notice {
@@ -74,7 +74,7 @@ impl Notice {
             phone: checked(env, "COMPLAINT_PHONE", "a phone number", is_phone)?,
             email: checked(env, "COMPLAINT_EMAIL", "an email address", is_email)?,
             url: checked(env, "COMPLAINT_URL", "an http or https URL", is_url)?,
-            days: ReportRules::from_env(env)?.days,
+            reports: ReportRules::from_env(env)?,
         })
     }
 

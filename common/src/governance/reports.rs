@@ -14,7 +14,7 @@ use crate::{
         db::{Db, StatementTimeout},
         env::{ConfigError, Env},
         error::{Error, Reason, Result},
-        paging::{MAX_COUNTED, Page, PageStart, Paging, Start, TimeKey, page},
+        paging::{GroupedKey, MAX_COUNTED, Page, Paging, Start, TimeKey, page},
         words::words,
     },
 };
@@ -243,9 +243,6 @@ pub struct ReportQuery {
     pub state: Option<State>,
 }
 
-/// The key of the admins' list: overdue, time of the report in microseconds since 1970, and id.
-pub type ReportKey = (bool, i64, i64);
-
 impl ReportQuery {
     /// The scope of cursors of this list. A cursor is valid only in its own scope.
     pub fn cursor_scope(&self) -> String {
@@ -257,13 +254,9 @@ impl ReportQuery {
 pub async fn list(
     db: &Db,
     query: &ReportQuery,
-    paging: &Paging<ReportKey>,
+    paging: &Paging<GroupedKey>,
 ) -> Result<Page<ReportedText>> {
-    let (overdue, start) = match paging.from {
-        PageStart::Offset(offset) => (true, PageStart::Offset(offset)),
-        PageStart::Key((overdue, at, id)) => (overdue, PageStart::Key((at, id))),
-    };
-    let start = Start::of(start);
+    let (overdue, start) = Start::of_grouped(paging.from);
     // The left join returns one row with the total even if the page is empty. The limits of 1 make
     // the plan look up the texts of the page by their keys.
     let rows = sqlx::query!(

@@ -97,7 +97,8 @@ pub struct Estimate {
     pub estimated_calls: i64,
     /// From the average tokens per call of each application in the last 30 days at the site.
     pub estimated_tokens: i64,
-    /// Tokens left of the daily or the monthly budget, the smaller of both.
+    /// Tokens left of the daily or the monthly budget, the smaller of both, without those that
+    /// confirmed batches have still to use.
     pub budget_left: i64,
     /// The estimate can be confirmed until then.
     pub expires_at: DateTime<Utc>,
@@ -196,7 +197,7 @@ async fn estimate_cost(
     sqlx::query_as!(
         Cost,
         r#"
-        select sum(ceil($4::bigint * coalesce(recent.average, $6::bigint)))::bigint as "tokens!", tokens_left($1) as "left!"
+        select sum(ceil($4::bigint * coalesce(recent.average, $6::bigint)))::bigint as "tokens!", greatest(0, tokens_left($1) - tokens_of_batches($1)) as "left!"
         from unnest($3::text[]) app (name) cross join lateral (
             select nullif(sum(u.tokens), 0) / nullif(sum(u.successes), 0) as average from biz.ai_usage_daily u
             where u.site_id = $1 and u.app_type = app.name and u.day > $2::date - $5::integer and u.day <= $2
@@ -233,9 +234,17 @@ pub async fn confirm(db: &Db, site_id: i64, user_id: i64, id: Uuid) -> Result<i6
     .with_statement_timeout()
     .await?
     .ok_or(Error::NotFound)?;
-    // A separate statement after the lock, because waiting for the lock may have taken time.
+    // Two batches of a site that are confirmed at once see each other's tokens.
+    sqlx::query!(
+        "select pg_advisory_xact_lock(hashtextextended(format('batches/%s', $1::bigint), 0))",
+        site_id,
+    )
+    .execute(&mut *tx)
+    .with_statement_timeout()
+    .await?;
+    // A separate statement after the locks, because waiting for them may have taken time.
     let now = sqlx::query!(
-        r#"select $2 <= clock_timestamp() as "is_expired!", tokens_left($1) as tokens_left"#,
+        r#"select $2 <= clock_timestamp() as "is_expired!", tokens_left($1) - tokens_of_batches($1) as tokens_left"#,
         site_id,
         batch.expires_at,
     )

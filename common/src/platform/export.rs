@@ -1,6 +1,9 @@
-//! Exports a whole list, page by page.
+//! Exports of a whole list, page by page or in other parts.
 
-use futures_util::stream::{self, Stream};
+use futures_util::{
+    TryStreamExt as _,
+    stream::{self, Stream},
+};
 
 use super::{
     error::Result,
@@ -32,20 +35,12 @@ where
     Rows: Future<Output = Result<Vec<T>>> + Send,
 {
     let first = read(Start::of(PageStart::Offset(0))).await?;
-    let span = tracing::Span::current();
-    Ok(stream::try_unfold(Step::Read(first), move |step| {
-        let (read, span) = (read.clone(), span.clone());
+    Ok(parts(Step::Read(first), move |step| {
+        let read = read.clone();
         async move {
             let rows = match step {
                 Step::Read(rows) => rows,
-                Step::After(key) => {
-                    read(Start::of(PageStart::Key(key)))
-                        .await
-                        .inspect_err(|err| {
-                            let cause = telemetry::chain(err);
-                            span.in_scope(|| tracing::error!(cause, "export aborted"));
-                        })?
-                }
+                Step::After(key) => read(Start::of(PageStart::Key(key))).await?,
                 Step::End => return Ok(None),
             };
             let is_full = i64::try_from(rows.len()).is_ok_and(|rows| rows == size);
@@ -53,4 +48,23 @@ where
             Ok(Some((rows, after.map_or(Step::End, Step::After))))
         }
     }))
+}
+
+/// The parts of an export. `next` returns a part and the position of the next one, or `None` at
+/// the end. Logs the error that aborts the export, because its response has already begun.
+pub(crate) fn parts<Position, Part, Next, Found>(
+    start: Position,
+    next: Next,
+) -> impl Stream<Item = Result<Part>> + Send
+where
+    Position: Send,
+    Part: Send,
+    Next: Fn(Position) -> Found + Send,
+    Found: Future<Output = Result<Option<(Part, Position)>>> + Send,
+{
+    let span = tracing::Span::current();
+    stream::try_unfold(start, next).inspect_err(move |err| {
+        let cause = telemetry::chain(err);
+        span.in_scope(|| tracing::error!(cause, "export aborted"));
+    })
 }

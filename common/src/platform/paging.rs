@@ -52,6 +52,10 @@ pub struct Slice<K> {
 /// The key of a list that is sorted by time and then by id: microseconds since 1970, and id.
 pub type TimeKey = (i64, i64);
 
+/// The key of a list in two groups, each of which is sorted as [`TimeKey`]: true for the group that
+/// comes first, microseconds since 1970, and id.
+pub type GroupedKey = (bool, i64, i64);
+
 /// The start of a page as SQL parameters, for lists sorted by time and id, newest first.
 #[derive(Clone, Copy, Debug)]
 pub struct Start {
@@ -77,6 +81,14 @@ impl Start {
                 before: Some(time(micros)),
                 before_id: Some(id),
             },
+        }
+    }
+
+    /// As [`Self::of`], for a list in two groups. True if the page starts in the first group.
+    pub fn of_grouped(from: PageStart<GroupedKey>) -> (bool, Self) {
+        match from {
+            PageStart::Offset(offset) => (true, Self::of(PageStart::Offset(offset))),
+            PageStart::Key((first, micros, id)) => (first, Self::of(PageStart::Key((micros, id)))),
         }
     }
 }

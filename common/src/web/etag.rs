@@ -21,7 +21,7 @@ pub fn json_with_etag(body: &impl Serialize, headers: &HeaderText) -> Result<Res
     let body = serde_json::to_vec(body).map_err(|err| {
         Error::Internal("the response cannot be serialized".into(), Some(err.into()))
     })?;
-    let etag = format!("\"{:x}\"", Sha256::digest(&body));
+    let etag = quoted(&version_of(&body));
     let known = headers.once("if-none-match")?;
     let is_known = known.is_some_and(|known| matches(known, etag.as_bytes()));
     let tag = HeaderValue::try_from(etag)
@@ -50,7 +50,7 @@ pub struct Versioned<T> {
 impl<T: Serialize> Versioned<T> {
     /// Adds the version.
     pub fn new(item: T) -> Self {
-        let etag = format!("\"{}\"", version_of(&item));
+        let etag = quoted(&version_of_object(&item));
         Self { item, etag }
     }
 
@@ -60,16 +60,25 @@ impl<T: Serialize> Versioned<T> {
     }
 }
 
+/// The version of a text. It differs if any byte differs.
+fn version_of(text: &[u8]) -> String {
+    format!("{:x}", Sha256::digest(text))
+}
+
 /// The version of an object. It differs if any member differs.
-fn version_of(object: &impl Serialize) -> String {
+fn version_of_object(object: &impl Serialize) -> String {
     // Writing plain data to a Vec cannot fail.
-    let json = serde_json::to_vec(object).unwrap_or_default();
-    format!("{:x}", Sha256::digest(json))
+    version_of(&serde_json::to_vec(object).unwrap_or_default())
+}
+
+/// The tag of a version.
+fn quoted(version: &str) -> String {
+    format!("\"{version}\"")
 }
 
 /// Renders an object that was changed or created, with its version as `ETag`.
 pub fn json_with_version(object: &impl Serialize) -> Response {
-    let etag = format!("\"{}\"", version_of(object));
+    let etag = quoted(&version_of_object(object));
     ([(ETAG, etag)], Json(object)).into_response()
 }
 
@@ -86,14 +95,14 @@ impl IfMatch {
 
     /// True if the client may replace this stored object. Without the header, it may.
     pub fn allows_object(&self, stored: &impl Serialize) -> bool {
-        self.0.is_none() || self.allows(Some(&version_of(stored)))
+        self.0.is_none() || self.allows(Some(&version_of_object(stored)))
     }
 
     /// True if the client may replace the stored version. `None`: nothing is stored.
     pub fn allows(&self, version: Option<&str>) -> bool {
         match (&self.0, version) {
             (None, _) => true,
-            (Some(list), Some(version)) => matches(list, format!("\"{version}\"").as_bytes()),
+            (Some(list), Some(version)) => matches(list, quoted(version).as_bytes()),
             (Some(_), None) => false,
         }
     }

@@ -1,12 +1,10 @@
-//! Routes of the admin web: dashboard, latency, budget, prices, runtime context, moderation words
-//! and audit log (`/api/admin/ai/dashboard`, `latency`, `budget`, `prices`, `runtime-context`,
-//! `moderation-words`, `audit`).
+//! Routes of the admin web: dashboard, latency, budget, prices, runtime context and audit log
+//! (`/api/admin/ai/dashboard`, `latency`, `budget`, `prices`, `runtime-context`, `audit`).
 
 mod audit;
 mod budget;
 mod dashboard;
 mod latency;
-mod moderation_words;
 mod prices;
 mod runtime_context;
 
@@ -35,11 +33,6 @@ pub fn router(db: Db, callers: Callers) -> OpenApiRouter {
             runtime_context::show_runtime_context,
             runtime_context::set_runtime_context
         ))
-        .routes(routes!(
-            moderation_words::list_moderation_words,
-            moderation_words::create_moderation_word
-        ))
-        .routes(routes!(moderation_words::delete_moderation_word))
         .routes(routes!(latency::show_latency))
         .routes(routes!(prices::list_prices, prices::set_price))
         .routes(routes!(audit::list_audit))

@@ -15,8 +15,8 @@ use common::{
         error::{Error, Reason},
     },
     web::{
-        AdminProblem, BodyFailures, HeaderText, IfMatch, Json, QueryFailures, Versioned, given,
-        json_with_version,
+        AdminProblem, AnyApp, BodyFailures, HeaderText, IfMatch, Json, QueryFailures, Versioned,
+        given, json_with_version,
     },
 };
 use serde::{Deserialize, Serialize};
@@ -31,6 +31,7 @@ pub(crate) struct AppView {
     /// Null: the default of all sites.
     #[schema(required)]
     site_id: Option<i64>,
+    #[schema(value_type = AnyApp, inline)]
     app_type: String,
     /// The last 4 characters.
     #[schema(required)]
@@ -128,7 +129,7 @@ pub(crate) async fn list_apps(
 pub(crate) struct Body {
     /// Default: a site admin's own site. For a platform admin, null means the default of all sites.
     site_id: Option<i64>,
-    #[schema(required)]
+    #[schema(required, value_type = Option<AnyApp>, inline)]
     app_type: Option<String>,
     /// Id in the DashScope console. Left out: unchanged. Null: removed.
     #[serde(default, deserialize_with = "given")]

@@ -1,8 +1,9 @@
-//! What admins set up, below `/api/admin/ai`: sites, users and their data, apps, quotas,
-//! notification channels. A `PUT` has the whole object; with `If-Match`, it replaces only the
-//! version that the client has seen.
+//! What admins set up, below `/api/admin/ai`: sites, users and their data, apps, quotas, moderation
+//! words, notification channels. A `PUT` has the whole object; with `If-Match`, it replaces only
+//! the version that the client has seen.
 
 mod apps;
+mod moderation_words;
 mod notification_channels;
 mod quotas;
 mod sites;
@@ -48,6 +49,11 @@ pub fn router(db: Db, callers: Callers, ids: AppIds, client: PublicClient) -> Op
         .routes(routes!(users::set_user))
         .routes(routes!(user_data::delete_user_data))
         .routes(routes!(apps::list_apps, apps::set_app))
+        .routes(routes!(
+            moderation_words::list_moderation_words,
+            moderation_words::create_moderation_word
+        ))
+        .routes(routes!(moderation_words::delete_moderation_word))
         .routes(routes!(
             notification_channels::list_channels,
             notification_channels::create_channel

@@ -20,7 +20,6 @@ use common::{
     governance::{
         auth::{Caller, Callers, JwtSecrets},
         notice::Notice,
-        reports::ReportRules,
     },
     platform::{
         db::{self, DatabaseConfig, Db},
@@ -41,12 +40,11 @@ const PAGE_SIZE: i64 = 20;
 struct AppState {
     db: Db,
     callers: Callers,
-    reports: ReportRules,
     notice: Notice,
 }
 
 /// The function's routes.
-pub fn router(db: Db, callers: Callers, reports: ReportRules, notice: Notice) -> OpenApiRouter {
+pub fn router(db: Db, callers: Callers, notice: Notice) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(list_history))
         .routes(routes!(
@@ -66,7 +64,6 @@ pub fn router(db: Db, callers: Callers, reports: ReportRules, notice: Notice) ->
         .with_state(AppState {
             db,
             callers,
-            reports,
             notice,
         })
 }
@@ -76,10 +73,9 @@ pub async fn from_env(env: Env) -> Result<OpenApiRouter, ConfigError> {
     let (database, secrets) =
         tokio::try_join!(DatabaseConfig::from_env(&env), JwtSecrets::from_env(&env))?;
     let db = db::connect_lazy(&database)?;
-    let reports = ReportRules::from_env(&env)?;
     let notice = Notice::from_env(&env)?;
     let callers = Callers::new(secrets, db.clone());
-    Ok(router(db, callers, reports, notice))
+    Ok(router(db, callers, notice))
 }
 
 /// Lists the caller's conversations that have messages: pinned ones first, then newest activity

@@ -69,7 +69,7 @@ impl From<Notice> for AiNotice {
                 phone: notice.phone,
                 email: notice.email,
                 url: notice.url,
-                days: notice.days,
+                days: notice.reports.days,
             },
         }
     }

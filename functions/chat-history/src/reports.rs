@@ -6,7 +6,8 @@ use common::{
     Result, chat,
     governance::{
         auth::Caller,
-        reports::{self, NewReport, Report, ReportRules},
+        notice::Notice,
+        reports::{self, NewReport, Report},
     },
     platform::{db::Db, paging::Paging},
     web::{BodyFailures, Json, Problem, QueryFailures, QueryText},
@@ -63,11 +64,11 @@ pub(crate) struct CreatedReport {
 )]
 pub(crate) async fn create_report(
     State(db): State<Db>,
-    State(rules): State<ReportRules>,
+    State(notice): State<Notice>,
     caller: Caller,
     Json(body): Json<Body>,
 ) -> Result<(StatusCode, Json<CreatedReport>)> {
-    let created = chat::reports::create(&db, &caller, &body.parse()?, rules).await?;
+    let created = chat::reports::create(&db, &caller, &body.parse()?, notice.reports).await?;
     let view = CreatedReport {
         report_id: created.id,
         due_at: created.due_at,

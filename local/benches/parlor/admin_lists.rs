@@ -100,6 +100,7 @@ pub async fn measure(postgres: &Binaries, most: i64) -> Result<Section> {
         let parlor = Child::start(&Role::Parlor {
             database_url: url,
             upstream: "http://127.0.0.1:1/api/v1".to_owned(),
+            moderation: "none".to_owned(),
         })?;
         let client = AdminClient::new(&parlor)?;
         progress(format!("admin-lists, {rows} runs"));

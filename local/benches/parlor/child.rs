@@ -22,7 +22,6 @@ use common::{
         apps::{App, AppIds},
         auth::JwtSecrets,
         notice::Notice,
-        reports::ReportRules,
     },
     insights::{insight::Insights, jobs::JobLimits},
     moderation::Moderation,
@@ -52,6 +51,8 @@ pub enum Role {
     Parlor {
         database_url: String,
         upstream: String,
+        /// What checks the texts: `none` or `words`.
+        moderation: String,
     },
     /// Parlor as `cargo run` serves it. It is configured by environment variables.
     Local { database_url: String },
@@ -206,11 +207,12 @@ async fn serve(role: Role) -> Result<()> {
         Role::Parlor {
             database_url,
             upstream,
+            moderation,
         } => {
             telemetry::start(&Env::from_process());
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
             announce(&format!("http://{}", listener.local_addr()?))?;
-            let app = gateway::app(&tools(&database_url, upstream)?);
+            let app = gateway::app(&tools(&database_url, upstream, &moderation).await?);
             let listener = listener.tap_io(|connection| {
                 connection.set_nodelay(true).ok();
             });
@@ -227,8 +229,8 @@ fn announce(url: &str) -> io::Result<()> {
     output.flush()
 }
 
-/// The state of a function with default settings.
-pub fn tools(database_url: &str, upstream: String) -> Result<AppState> {
+/// The state of a function with default settings but for moderation.
+async fn tools(database_url: &str, upstream: String, moderation: &str) -> Result<AppState> {
     let db = db::connect_lazy(&DatabaseConfig {
         url: secrecy::SecretString::from(database_url).into(),
         max_connections: 4,
@@ -241,12 +243,14 @@ pub fn tools(database_url: &str, upstream: String) -> Result<AppState> {
     let limits = ChatLimits::from_env(&nothing)?;
     let jobs = JobLimits::reserved_tokens(&nothing)?;
     let insights = Insights::new(db.clone(), app_ids.clone(), jobs, JobQueue::none());
+    let moderation = Env::from_pairs([("MODERATION", moderation)]);
+    let moderation = Moderation::from_env(&moderation, &db).await?;
     let replies = Replies::new(
         db.clone(),
         DashScope::new(client)?,
         app_ids,
         limits,
-        Moderation::default(),
+        moderation.clone(),
     );
     let secrets = JwtSecrets::new(&bench_database::SECRET.into(), None)?;
     Ok(AppState {
@@ -256,8 +260,7 @@ pub fn tools(database_url: &str, upstream: String) -> Result<AppState> {
         insights,
         queue: JobQueue::none(),
         limits: SendLimits::from_env(&nothing)?,
-        moderation: Moderation::default(),
-        reports: ReportRules::from_env(&nothing)?,
+        moderation,
         client: PublicClient::default(),
         ids: AppIds::default(),
         notice: Notice::from_env(&nothing)?,

@@ -32,8 +32,9 @@ pub async fn measure(postgres: &Binaries) -> Result<Section> {
         progress(format!("first-token, {what}"));
         let bench = BenchDatabase::new(postgres, durable)?;
         let (url, db) = bench.create("first_token").await?;
-        let people = bench_database::people(&db, PEOPLE * 2 + 1).await?;
+        let people = bench_database::people(&db, PEOPLE * 3 + 1).await?;
         let (over_http, rest) = people.split_at(PEOPLE);
+        let (moderated, rest) = rest.split_at(PEOPLE);
         let (counted, bare) = rest.split_first().ok_or("no users")?;
         if durable {
             let statements = statements_before_asking(&url, counted).await?;
@@ -47,7 +48,7 @@ pub async fn measure(postgres: &Binaries) -> Result<Section> {
                 .target(1.0),
             );
         }
-        let Added { parlor, direct } = added(&url, over_http).await?;
+        let Added { parlor, direct } = added(&url, over_http, "none").await?;
         let added = parlor.minus(direct.median());
         let mut median = Figure::new(format!("added, p50, {what}"), added.median(), "ms");
         let mut slowest = Figure::new(format!("added, p99, {what}"), added.at(0.99), "ms");
@@ -59,6 +60,13 @@ pub async fn measure(postgres: &Binaries) -> Result<Section> {
         let floor = &costs.begin_reply;
         figures.push(median.floor(floor.median()));
         figures.push(slowest.floor(floor.at(0.99)));
+        let checked = self::added(&url, moderated, "words").await?;
+        let checked = checked.parlor.minus(checked.direct.median());
+        figures.push(Figure::new(
+            format!("added, p50, {what}, moderation by words"),
+            checked.median(),
+            "ms",
+        ));
         notes.push(format!(
             "{what}, medians of {} requests: the first token takes {:.2} ms through Parlor and \
              {:.2} ms directly from the simulator. `begin_reply` on a warm connection takes \
@@ -80,7 +88,7 @@ pub async fn measure(postgres: &Binaries) -> Result<Section> {
             the median time of the same request to the simulator, which adds no delay. One request at \
             a time over a kept connection, with default limits, a warm caller cache, and sessions \
             instead of history. Parlor, simulator, client and PostgreSQL are separate processes on one \
-            machine. The floor is `begin_reply` in a loop."
+            machine. The floor is `begin_reply` in a loop. Moderation is off, except where it is named."
             .into(),
         figures,
         notes,
@@ -92,13 +100,14 @@ struct Added {
     direct: Samples,
 }
 
-async fn added(url: &str, people: &[Person]) -> Result<Added> {
+async fn added(url: &str, people: &[Person], moderation: &str) -> Result<Added> {
     let simulator = Child::start(&Role::Simulator {
         tokens_per_second: None,
     })?;
     let parlor = Child::start(&Role::Parlor {
         database_url: url.to_owned(),
         upstream: simulator.url.clone(),
+        moderation: moderation.to_owned(),
     })?;
     let http = reqwest::Client::new();
     let mut times = Added {
@@ -139,6 +148,7 @@ async fn statements_before_asking(url: &str, person: &Person) -> Result<usize> {
     let parlor = Child::start(&Role::Parlor {
         database_url: counter.url.clone(),
         upstream: simulator.base_url(),
+        moderation: "none".to_owned(),
     })?;
     let http = reqwest::Client::new();
     let ask = async || {

@@ -4,14 +4,14 @@ use std::time::{Duration, Instant};
 
 use common::{
     chat::{
-        conversations::{self, ListKey},
+        conversations,
         messages::{self, Order},
         sessions::{self, SessionQuery},
     },
     governance::auth::{Caller, Role as UserRole},
     platform::{
         db::Db,
-        paging::{MAX_PAGE_SIZE, PageStart, Paging, TimeKey, write_cursor},
+        paging::{GroupedKey, MAX_PAGE_SIZE, PageStart, Paging, TimeKey, write_cursor},
     },
 };
 use local::postgres::Binaries;
@@ -54,6 +54,7 @@ pub async fn measure(postgres: &Binaries, most: i64, seconds: u64) -> Result<Sec
         let parlor = Child::start(&Role::Parlor {
             database_url: url,
             upstream,
+            moderation: "none".to_owned(),
         })?;
         for page in data.pages(&db).await? {
             let (served, floor) = sampler
@@ -115,7 +116,7 @@ struct Page {
 }
 
 enum List {
-    History(Paging<ListKey>),
+    History(Paging<GroupedKey>),
     Messages(i64, Paging<i64>),
     Sessions(SessionQuery),
 }
@@ -224,7 +225,7 @@ impl Data {
         }];
 
         let page = DEEP.min(self.own_conversations / HISTORY_PAGE - 1);
-        let key: ListKey = sqlx::query_as(
+        let key: GroupedKey = sqlx::query_as(
             "select pinned, (extract(epoch from last_active_at) * 1000000)::bigint, id from biz.ai_conversations
              where site_id = $1 and user_id = $2 and message_count > 0
              order by pinned desc, last_active_at desc, id desc offset $3 limit 1",

@@ -142,6 +142,7 @@ fn pair(url: &str) -> Result<(Child, Child)> {
     let parlor = Child::start(&Role::Parlor {
         database_url: url.to_owned(),
         upstream: simulator.url.clone(),
+        moderation: "none".to_owned(),
     })?;
     Ok((simulator, parlor))
 }

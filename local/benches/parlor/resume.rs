@@ -34,6 +34,7 @@ pub async fn measure(postgres: &Binaries) -> Result<Section> {
     let parlor = Child::start(&Role::Parlor {
         database_url: url,
         upstream: "http://127.0.0.1:9/api/v1".into(),
+        moderation: "none".to_owned(),
     })?;
     let reply = format!("{}/api/xcx/chat/stream/{message_id}", parlor.url);
     let http = reqwest::Client::new();

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::harness::{
-    parlor::{COACH, Parlor, STAFF, answer, serve, token, token_of},
+    parlor::{COACH, Parlor, STAFF, answer, client, serve, token, token_of},
     routes::{OTHER_SITE_ADMIN, PLATFORM_ADMIN, SITE_ADMIN},
 };
 
@@ -46,7 +46,7 @@ async fn start() -> (Parlor, AdminWeb) {
         .with_state(Callers::new(tools.secrets, tools.db));
     let web = AdminWeb {
         address: serve(lambda::app(router, &Cors::closed())).await,
-        http: reqwest::Client::new(),
+        http: client(),
     };
     (parlor, web)
 }

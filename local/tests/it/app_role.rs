@@ -27,7 +27,7 @@ use crate::{
 /// Parlor whose functions use a role of their own, which `db-migrate` has granted its rights.
 /// `parlor.db` belongs to the owner.
 async fn with_app_role() -> Parlor {
-    let database = Arc::new(TestDatabase::new().await);
+    let database = Arc::new(TestDatabase::with_business().await);
     let mut url = reqwest::Url::parse(database.url()).unwrap();
     // Roles belong to the server, which other tests share.
     let role = format!("app_of_{}", &url.path()[1..]);
@@ -45,7 +45,7 @@ async fn with_app_role() -> Parlor {
     db_migrate::migrate(env, invocation).await.unwrap();
     url.set_username(&role).unwrap();
     url.set_password(Some("app")).unwrap();
-    Parlor::with_business(Setup {
+    Parlor::start_with(Setup {
         database_url: Some(url.to_string()),
         database: Some(database),
         ..Setup::default()

@@ -14,19 +14,16 @@ use common::{
         facts::{self, MemberFacts, NoteFacts, Period},
     },
 };
-use local::demo;
 use serde_json::{Value, json};
 use sqlx::types::Json;
 use tokio::time::Instant;
 
-use crate::harness::parlor::{COACH, Parlor};
+use crate::harness::parlor::{COACH, Parlor, Setup};
 
 const SITE: i64 = 1;
 
 async fn parlor() -> Parlor {
-    let parlor = Parlor::start().await;
-    demo::load_business(&parlor.db).await.unwrap();
-    parlor
+    Parlor::with_business(Setup::default()).await
 }
 
 impl Parlor {

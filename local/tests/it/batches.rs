@@ -299,6 +299,37 @@ async fn twenty_concurrent_confirmations_run_a_batch_once() {
 }
 
 #[tokio::test]
+async fn confirmed_batches_count_in_the_budget() {
+    let parlor = parlor().await;
+    parlor
+        .execute("update biz.ai_budgets set daily_limit = 10000 where site_id = 1")
+        .await;
+    let clue = &["app3_clue"][..];
+    let members = [10_001, 10_002, 10_003];
+    // Each costs 6,000 tokens.
+    let ids = [
+        parlor.estimated(clue, &members).await,
+        parlor.estimated(clue, &members).await,
+    ];
+    let answers = join_all(ids.iter().map(|id| parlor.confirm(id))).await;
+    let mut statuses: Vec<_> = answers
+        .iter()
+        .map(|answer| answer.status.as_u16())
+        .collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses, [202, 409]);
+    let left = async || parlor.estimate(&batch(clue, &members)).await.ok()["budget_left"].clone();
+    assert_eq!(left().await, 4_000);
+    parlor.work_until_done().await;
+    let used: i64 =
+        sqlx::query_scalar("select tokens::bigint from biz.ai_usage_days where site_id = 1")
+            .fetch_one(&parlor.db)
+            .await
+            .unwrap();
+    assert_eq!(left().await, 10_000 - used);
+}
+
+#[tokio::test]
 async fn an_expired_estimate_is_a_410() {
     let parlor = parlor().await;
     let id = parlor.estimated(&["app3_clue"], &[10_001]).await;

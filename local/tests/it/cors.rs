@@ -6,7 +6,7 @@ use reqwest::{RequestBuilder, header::HeaderMap};
 
 use crate::harness::{
     cloud::Cloud,
-    parlor::{Answer, COACH, Parlor, Setup, answer, serve},
+    parlor::{Answer, COACH, Parlor, Setup, answer, client, serve},
     routes,
 };
 
@@ -210,7 +210,7 @@ async fn cors_is_the_same_behind_the_gateway() {
     .await;
     let routes = local::cloud::routes().unwrap();
     let twin = serve(cloud.emulator.router(routes).unwrap()).await;
-    let http = reqwest::Client::new();
+    let http = client();
     let history = format!("{twin}/api/xcx/chat/history");
     let ask = |method: &str, origin: &'static str| {
         let request = http.request(method.parse().unwrap(), &history);
@@ -238,7 +238,7 @@ async fn every_function_allows_the_same_origins() {
     let parlor = Parlor::start().await;
     for (function, router) in gateway::functions(&parlor.tools) {
         let address = serve(lambda::app(router, &cors)).await;
-        let request = reqwest::Client::new().get(format!("{address}/api/xcx/nowhere"));
+        let request = client().get(format!("{address}/api/xcx/nowhere"));
         let refused = answer(request.header("origin", DESK)).await;
         assert_eq!(refused.status, 404, "{function}");
         readable_by(DESK, &refused);

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{
     cloud::Cloud,
-    parlor::{Answer, COACH, STAFF, answer, serve, token},
+    parlor::{Answer, COACH, STAFF, answer, client, serve, token},
     routes::SITE_ADMIN,
     sessions::{BOT, SESSIONS},
 };
@@ -49,7 +49,7 @@ async fn compare(
     body: Option<&Value>,
     status: u16,
 ) {
-    let http = reqwest::Client::new();
+    let http = client();
     let ask = async |address: &str| {
         let mut request = http.request(method.parse().unwrap(), format!("{address}{path}"));
         if let Some(user) = user {

@@ -18,6 +18,7 @@ use tempfile::TempDir;
 use crate::harness::{
     child::{self, Program, gone},
     database::{self, TestDatabase},
+    parlor::client,
 };
 
 /// A home that the PostgreSQL of root, which runs as another user, can reach.
@@ -147,10 +148,14 @@ async fn printed_commands_work_as_pasted_and_ctrl_c_stops_everything() {
 }
 
 async fn reqwest_text(url: &str) -> String {
-    rustls::crypto::ring::default_provider()
-        .install_default()
-        .ok();
-    reqwest::get(url).await.unwrap().text().await.unwrap()
+    client()
+        .get(url)
+        .send()
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap()
 }
 
 #[tokio::test]
@@ -415,10 +420,7 @@ async fn the_simulator_prints_its_url_and_responds() {
     let mut simulator = Program::start(command);
     let base = simulator.line(|line| Some(line.to_owned())).await;
     let url = format!("{base}/apps/app1_chat/completion");
-    rustls::crypto::ring::default_provider()
-        .install_default()
-        .ok();
-    let request = reqwest::Client::new().post(url).bearer_auth("sk-x");
+    let request = client().post(url).bearer_auth("sk-x");
     let body = serde_json::json!({ "input": { "prompt": "[[sim:echo]]你好" }, "parameters": {} });
     let answer: Value = request
         .json(&body)

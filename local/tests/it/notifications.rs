@@ -364,6 +364,27 @@ async fn a_budget_is_reported_at_80_and_at_100_percent_once() {
         texts[0]
     );
     assert!(texts[1].contains("100%"), "{}", texts[1]);
+
+    // A limit of cost is a cause of its own.
+    let limits =
+        json!({ "daily_limit": 10_000, "monthly_limit": 1_000_000, "daily_cost_limit": "2.5" });
+    let request = parlor.request_as(SITE_ADMIN, "PUT", "/api/admin/ai/budget");
+    answer(request.json(&limits)).await.ok();
+    for cost in [1_999_999, 2_000_000, 2_100_000] {
+        sqlx::query("update biz.ai_usage_days set cost = $1 where site_id = 1")
+            .bind(cost)
+            .execute(&parlor.db)
+            .await
+            .unwrap();
+        parlor.notify().await;
+    }
+    let messages = parlor.messages_to("one.example");
+    assert_eq!(messages.len(), 3);
+    let text = &messages[2].text;
+    assert!(
+        text.contains("80%") && text.contains("今日费用：2 / 2.5 元"),
+        "{text}"
+    );
 }
 
 #[tokio::test]

@@ -1,6 +1,5 @@
 //! A question from a page is sent with the page's facts, only from the user's own site.
 
-use local::demo;
 use serde_json::{Value, json};
 
 use crate::harness::{
@@ -14,9 +13,7 @@ use crate::harness::{
 const MEMBERS: [i64; 2] = [10_001, 20_001];
 
 async fn parlor() -> Parlor {
-    let parlor = Parlor::start().await;
-    demo::load_business(&parlor.db).await.unwrap();
-    parlor
+    Parlor::with_business(Setup::default()).await
 }
 
 impl Parlor {
@@ -222,8 +219,7 @@ async fn a_sandbox_shows_facts_of_its_date() {
 
 #[tokio::test]
 async fn a_message_is_sent_without_facts_that_time_out() {
-    let database = Parlor::start().await;
-    demo::load_business(&database.db).await.unwrap();
+    let database = Parlor::with_business(Setup::default()).await;
     let wire = Wire::before(database.database.url()).await;
     let parlor = Parlor::start_with(Setup {
         database: Some(database.database.clone()),

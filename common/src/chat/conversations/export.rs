@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use chrono::{DateTime, Utc};
-use futures_util::stream::{self, Stream};
+use futures_util::Stream;
 use uuid::Uuid;
 
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
     platform::{
         db::{Db, StatementTimeout},
         error::Result,
-        telemetry,
+        export::parts,
     },
 };
 
@@ -79,14 +79,10 @@ pub async fn export(db: Db, caller: Caller) -> Result<impl Stream<Item = Result<
         current: None,
     };
     start.read_conversations(&db, &caller).await?;
-    let span = tracing::Span::current();
-    Ok(stream::try_unfold(start, move |mut position| {
-        let (db, caller, span) = (db.clone(), caller.clone(), span.clone());
+    Ok(parts(start, move |mut position| {
+        let (db, caller) = (db.clone(), caller.clone());
         async move {
-            let part = position.next(&db, &caller).await.inspect_err(|err| {
-                let cause = telemetry::chain(err);
-                span.in_scope(|| tracing::error!(cause, "export aborted"));
-            })?;
+            let part = position.next(&db, &caller).await?;
             Ok(part.map(|part| (part, position)))
         }
     }))

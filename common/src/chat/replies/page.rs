@@ -1,7 +1,7 @@
 //! The facts and the ready results of the page on which a question is asked. Both are read while
 //! the message is stored. The call waits for them 800 ms at most.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::future::{BoxFuture, MaybeDone, maybe_done};
 use tokio::time::timeout;
@@ -48,7 +48,7 @@ pub(super) struct Page {
 impl Page {
     /// The queries start at the first `await` of `fetch_during` or `wait`. A page that the caller
     /// may not read is ignored.
-    pub fn of(request: Option<&PageRequest>, context: &ReplyContext, caller: &Caller) -> Self {
+    pub fn of(request: Option<&PageRequest>, context: &Arc<ReplyContext>, caller: &Caller) -> Self {
         let request = request.filter(|request| request.is_readable_by(caller));
         let Some(request) = request.cloned() else {
             let none: BoxFuture<_> = Box::pin(std::future::ready(Read::default()));
@@ -58,10 +58,10 @@ impl Page {
             };
         };
         let name = request.page.name();
-        let (db, app_ids, caller) = (context.db.clone(), context.app_ids.clone(), caller.clone());
+        let (context, caller) = (Arc::clone(context), caller.clone());
         let read: BoxFuture<_> = Box::pin(async move {
-            let facts = request.facts(&db, &caller);
-            let results = PageResults::read(&db, &caller, &request, &app_ids);
+            let facts = request.facts(&context.db, &caller);
+            let results = PageResults::read(&context.db, &caller, &request, &context.app_ids);
             let (facts, results) = tokio::join!(
                 in_time(name, "facts", facts),
                 in_time(name, "results", results)

@@ -82,11 +82,13 @@ impl Message {
                 } else {
                     "本月"
                 };
-                lines.push(format!(
-                    "{period}用量：{} / {} tokens",
-                    field("used"),
-                    field("limit")
-                ));
+                let (what, unit) = if self.details["unit"] == "yuan" {
+                    ("费用", "元")
+                } else {
+                    ("用量", "tokens")
+                };
+                let (used, limit) = (field("used"), field("limit"));
+                lines.push(format!("{period}{what}：{used} / {limit} {unit}"));
             }
             Some("report") => {
                 lines.push(format!("投诉编号：{}", field("report_id")));

@@ -30,16 +30,18 @@ const MAX_SUMMARY: usize = 200;
 pub struct ReferenceCard(Value);
 
 impl ReferenceCard {
-    fn of(insight: &Insight, result: &Value) -> Self {
-        let (title, summary) = headline(insight.app, result);
-        let title = match title.as_str() {
-            "" => insight.app.title(),
-            title => title,
+    /// Title and summary are the first of each that is not empty.
+    fn of(insight: &Insight, sections: &[Section]) -> Self {
+        let first = |part: fn(&Section) -> &str| {
+            let mut parts = sections.iter().map(part);
+            parts.find(|part| !part.is_empty())
         };
+        let title = first(|section| &section.title).unwrap_or(insight.app.title());
+        let summary = first(|section| &section.body).unwrap_or_default();
         Self(json!({
             "type": "insight",
             "title": cut(title, MAX_TITLE),
-            "summary": cut(&summary, MAX_SUMMARY),
+            "summary": cut(summary, MAX_SUMMARY),
             "data": {
                 "insightId": insight.id,
                 "app": insight.app.name(),
@@ -97,18 +99,18 @@ impl PageResults {
     fn of(mut insights: Vec<Insight>) -> Self {
         insights.sort_by_key(|insight| insight.app.definition().map(|app| app.place));
         let ready = insights.iter().filter(|it| it.state == State::Ready);
-        let mut ready = ready
-            .filter_map(|it| Some((it, it.result.as_ref()?)))
-            .peekable();
-        let card = ready
-            .peek()
-            .map(|(insight, result)| ReferenceCard::of(insight, result));
+        let ready: Vec<_> = ready
+            .filter_map(|it| Some((it, sections(it.app, it.result.as_ref()?))))
+            .collect();
         let text: Vec<_> = ready
-            .map(|(insight, result)| text(insight.app, result))
+            .iter()
+            .map(|(insight, sections)| text(insight.app, sections))
             .collect();
         Self {
             text: cut(&text.join("\n"), MAX_TEXT),
-            card,
+            card: ready
+                .first()
+                .map(|(insight, sections)| ReferenceCard::of(insight, sections)),
         }
     }
 }
@@ -126,30 +128,17 @@ fn sections(app: App, result: &Value) -> Vec<Section> {
     sections.collect()
 }
 
-fn text(app: App, result: &Value) -> String {
+fn text(app: App, sections: &[Section]) -> String {
     let mut text = format!("【{}】", app.title());
-    for Section { title, body } in sections(app, result) {
+    for Section { title, body } in sections {
         text.push_str("\n- ");
-        text.push_str(&title);
+        text.push_str(title);
         if !title.is_empty() && !body.is_empty() {
             text.push('：');
         }
-        text.push_str(&body);
+        text.push_str(body);
     }
     text
-}
-
-/// Title and summary of a card: the first of each that is not empty.
-fn headline(app: App, result: &Value) -> (String, String) {
-    let sections = sections(app, result);
-    let first = |part: fn(&Section) -> &String| {
-        let mut parts = sections.iter().map(part);
-        parts.find(|part| !part.is_empty()).cloned()
-    };
-    (
-        first(|section| &section.title).unwrap_or_default(),
-        first(|section| &section.body).unwrap_or_default(),
-    )
 }
 
 /// Without line ends, so that no line of a result can look like a heading of the prompt.

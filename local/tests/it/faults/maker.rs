@@ -12,7 +12,7 @@ use crate::{
     harness::{
         child::{self, Program},
         cloud::specs,
-        parlor::{Parlor, SECRET, Setup, serve, token},
+        parlor::{Parlor, SECRET, Setup, client, serve, token},
     },
     laptop::{address, home, isolated, program},
 };
@@ -59,7 +59,7 @@ impl Maker {
         Self {
             address,
             process,
-            http: reqwest::Client::new(),
+            http: client(),
         }
     }
 

@@ -13,22 +13,34 @@ use std::{
     thread,
 };
 
-use common::platform::{db::Db, functions::SEARCH_PATH, migrations};
-use local::postgres::{Binaries, Cluster, ClusterOptions};
+use chrono::{FixedOffset, NaiveDate};
+use common::platform::{clock, db::Db, functions::SEARCH_PATH, migrations};
+use local::{
+    demo,
+    postgres::{Binaries, Cluster, ClusterOptions},
+};
 use rustix::process::{Pid, Signal, kill_process};
 use sqlx::{
     AssertSqlSafe, Connection as _, Executor as _, PgConnection, PgPool, postgres::PgConnectOptions,
 };
+use tokio::sync::OnceCell;
 
 use super::child;
 
-/// The template database that the tests' databases are copied from.
+/// The template database with the schema.
 const TEMPLATE: &str = "parlor_template";
+/// A template database with the schema and the demo's sites, users and bots.
+const DEMO: &str = "parlor_demo";
+/// A template database with the demo's business data, too. Copying it is much faster than inserting
+/// the data.
+const BUSINESS: &str = "parlor_business";
 
 /// A test's database with the schema. It is dropped when this value is dropped.
 pub struct TestDatabase {
     name: String,
     url: String,
+    /// True if [`demo::load`] need not be called.
+    pub has_demo_data: bool,
     /// Sends the name to the thread that drops databases. `None` on an [`OwnServer`], whose data is
     /// deleted as a whole.
     finished: Option<mpsc::Sender<String>>,
@@ -49,6 +61,34 @@ impl TestDatabase {
     pub async fn new() -> Self {
         let server = server();
         Self::copied_from(server, TEMPLATE).await
+    }
+
+    /// A database with the demo's sites, users and bots.
+    pub async fn with_demo() -> Self {
+        let mut database = Self::copied_from(server(), DEMO).await;
+        database.has_demo_data = true;
+        database
+    }
+
+    /// A database with all demo data.
+    pub async fn with_business() -> Self {
+        static MADE_ON: OnceCell<NaiveDate> = OnceCell::const_new();
+        let server = server();
+        let made_on = MADE_ON.get_or_init(async || {
+            let today = today();
+            make_business_template(&server.cluster).await;
+            today
+        });
+        let made_on = *made_on.await;
+        let mut database = Self::copied_from(server, BUSINESS).await;
+        database.has_demo_data = true;
+        // Tests expect data of today and yesterday, also if a new day has begun since.
+        if made_on != today() {
+            let db = Db::from(database.pool().await);
+            demo::load_business(&db).await.unwrap();
+            db.close().await;
+        }
+        database
     }
 
     /// A database without the schema.
@@ -74,6 +114,7 @@ impl TestDatabase {
         Self {
             url: cluster.url(&name),
             name,
+            has_demo_data: false,
             finished: None,
         }
     }
@@ -194,6 +235,34 @@ async fn make_template(url: &str, template_url: &str) -> PgConnection {
     admin
 }
 
+/// Creates the template database with the demo's sites, users and bots.
+async fn make_demo_template(admin: &mut PgConnection, demo_url: &str) {
+    let create = format!("create database {DEMO} template {TEMPLATE} strategy file_copy");
+    admin.execute(AssertSqlSafe(create)).await.unwrap();
+    let db = Db::from(PgPool::connect(demo_url).await.unwrap());
+    demo::load(&db).await.unwrap();
+    db.close().await;
+}
+
+async fn make_business_template(cluster: &Cluster) {
+    let mut admin = PgConnection::connect(&cluster.url("postgres"))
+        .await
+        .unwrap();
+    let create = format!("create database {BUSINESS} template {DEMO} strategy file_copy");
+    admin.execute(AssertSqlSafe(create)).await.unwrap();
+    let url: PgConnectOptions = cluster.url(BUSINESS).parse().unwrap();
+    let options = url.options([("search_path", SEARCH_PATH)]);
+    let db = Db::from(PgPool::connect_with(options).await.unwrap());
+    demo::load_business(&db).await.unwrap();
+    db.close().await;
+}
+
+/// The day at the sites of the demo.
+fn today() -> NaiveDate {
+    let shanghai = FixedOffset::east_opt(8 * 3600).unwrap();
+    clock::now().with_timezone(&shanghai).date_naive()
+}
+
 /// `PARLOR_TEST_PG_BIN` selects another PostgreSQL, so that the suite can run on each version.
 pub fn binaries() -> Binaries {
     #[expect(clippy::disallowed_methods, reason = "a test has no configuration")]
@@ -223,6 +292,7 @@ fn server() -> &'static Server {
         let cluster = Cluster::start(&binaries(), &options(directory)).unwrap();
         let (finished, names) = mpsc::channel::<String>();
         let (url, template_url) = (cluster.url("postgres"), cluster.url(TEMPLATE));
+        let demo_url = cluster.url(DEMO);
         // Its own runtime, because each test's runtime ends with that test.
         let (ready, wait) = mpsc::channel();
         thread::spawn(move || {
@@ -232,6 +302,7 @@ fn server() -> &'static Server {
                 .unwrap();
             runtime.block_on(async {
                 let mut admin = make_template(&url, &template_url).await;
+                make_demo_template(&mut admin, &demo_url).await;
                 ready.send(()).unwrap();
                 for name in names {
                     admin

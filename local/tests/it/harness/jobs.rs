@@ -2,10 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "test helpers")]
 
-use super::sweep;
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
-use super::parlor::{Answer, Parlor, Setup};
+use super::{
+    database::TestDatabase,
+    parlor::{Answer, Parlor, Setup},
+    sweep,
+};
 
 pub const SITE_ADMIN: i64 = 1004;
 pub const OTHER_SITE_ADMIN: i64 = 2004;
@@ -16,9 +21,11 @@ pub const TRIGGER: &str = "/api/admin/ai/trigger-jobs";
 impl Parlor {
     /// Starts with the demo's business data, so that the apps have facts to work on.
     pub async fn with_business(setup: Setup) -> Self {
-        let parlor = Self::start_with(setup).await;
-        local::demo::load_business(&parlor.db).await.unwrap();
-        parlor
+        Self::start_with(Setup {
+            database: Some(Arc::new(TestDatabase::with_business().await)),
+            ..setup
+        })
+        .await
     }
 
     /// Sends an event of site 1.

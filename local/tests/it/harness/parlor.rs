@@ -19,7 +19,6 @@ use common::{
         apps::{App, AppIds},
         auth::{JwtSecrets, User},
         notice::Notice,
-        reports::ReportRules,
     },
     insights::{
         insight::Insights,
@@ -29,6 +28,7 @@ use common::{
     platform::{
         db::{self, DatabaseConfig, Db},
         env::Env,
+        http_client,
         secrets::RotatingSecret,
         sqs::JobQueue,
     },
@@ -133,7 +133,7 @@ impl Parlor {
 
     /// Starts Parlor with a [`Wire`] between it and its database.
     pub async fn wired(setup: Setup) -> (Self, Wire) {
-        let database = Arc::new(TestDatabase::new().await);
+        let database = Arc::new(TestDatabase::with_demo().await);
         let wire = Wire::before(database.url()).await;
         let parlor = Self::start_with(Setup {
             database_url: Some(wire.url.clone()),
@@ -147,7 +147,7 @@ impl Parlor {
     pub async fn start_with(setup: Setup) -> Self {
         let database = match setup.database {
             Some(database) => database,
-            None => Arc::new(TestDatabase::new().await),
+            None => Arc::new(TestDatabase::with_demo().await),
         };
         let simulator = Simulator::start(
             (Ipv4Addr::LOCALHOST, 0).into(),
@@ -168,7 +168,9 @@ impl Parlor {
         })
         .unwrap();
         let own = Db::from(database.pool().await);
-        demo::load(&own).await.unwrap();
+        if !database.has_demo_data {
+            demo::load(&own).await.unwrap();
+        }
 
         let mut client = dashscope::Config::new("sk-test".into());
         client.base_url = setup.dashscope_url.unwrap_or_else(|| simulator.base_url());
@@ -211,7 +213,6 @@ impl Parlor {
             queue: JobQueue::none(),
             limits: SendLimits::from_env(&env).unwrap(),
             moderation,
-            reports: ReportRules::from_env(&env).unwrap(),
             client: robots.client.clone(),
             ids: app_ids,
             notice: Notice::from_env(&env).unwrap(),
@@ -219,10 +220,6 @@ impl Parlor {
         };
         let app = gateway::app(&tools);
         let address = serve(app).await;
-        // The tests use plain HTTP, but reqwest needs a TLS provider.
-        rustls::crypto::ring::default_provider()
-            .install_default()
-            .ok();
         Self {
             address,
             tools,
@@ -231,7 +228,7 @@ impl Parlor {
             robots,
             db: own,
             database,
-            http: reqwest::Client::new(),
+            http: self::client(),
         }
     }
 
@@ -445,6 +442,11 @@ impl Answer {
         faces::check(path, &self.headers, &self.body);
         &self.body
     }
+}
+
+/// An HTTP client. `reqwest::Client::new` would read the root certificates of the system.
+pub fn client() -> reqwest::Client {
+    http_client::client().unwrap().build().unwrap()
 }
 
 /// Serves `app` until the test ends. Returns its URL.

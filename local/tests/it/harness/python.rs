@@ -32,6 +32,8 @@ pub fn packages(name: &str, requirements: &[&str]) -> PathBuf {
             "install",
             "--quiet",
             "--disable-pip-version-check",
+            // Most modules are never imported. Python compiles the others at their first import.
+            "--no-compile",
         ])
         .args(["--root-user-action", "ignore", "--target"])
         .arg(&directory)
@@ -54,7 +56,6 @@ pub async fn run(packages: &Path, script: &Path, arguments: &[&str]) {
         .arg(script)
         .args(arguments)
         .env("PYTHONPATH", packages)
-        .env("PYTHONDONTWRITEBYTECODE", "1")
         // Requests between local processes must not use a proxy.
         .env("NO_PROXY", "127.0.0.1")
         .kill_on_drop(true)

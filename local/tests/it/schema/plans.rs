@@ -445,7 +445,8 @@ const EXAMPLES: &[(&str, &str)] = &[
         "select confirmed_at, cancelled_at",
         "1, '00000000-0000-4000-8000-0000000000ba'",
     ),
-    ("tokens_left($1) as tokens_left", "1, now()"),
+    ("hashtextextended(format('batches", "1"),
+    ("tokens_of_batches($1) as tokens_left", "1, now()"),
     (
         "set confirmed_at = clock_timestamp()",
         "1, '00000000-0000-4000-8000-0000000000ba'",
@@ -541,7 +542,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ),
     ("set listed_sessions = listed_sessions + 1", "1, 1"),
     (
-        "hashtextextended(format(",
+        "hashtextextended(format('conversation",
         "1, 1, '00000000-0000-4000-8000-0000000000b1'",
     ),
     (

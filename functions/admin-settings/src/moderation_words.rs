@@ -15,8 +15,7 @@ use common::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// Words on a page, unless the client requests another number.
-const PAGE_SIZE: i64 = 20;
+use crate::PAGE_SIZE;
 
 /// A word that blocks questions and replies.
 #[derive(Serialize, ToSchema)]
