@@ -7,6 +7,9 @@ COMMENT ON DOMAIN biz.ai_subject IS 'Kind of an AI text: a reply in a chat, or a
 CREATE DOMAIN biz.alert_status AS text
 	CONSTRAINT alert_status_known CHECK ((VALUE = ANY (ARRAY['pending'::text, 'acknowledged'::text, 'ignored'::text])));
 COMMENT ON DOMAIN biz.alert_status IS 'Verdict of an admin on a failed run';
+CREATE DOMAIN biz.api_key_scope AS text
+	CONSTRAINT api_key_scope_known CHECK ((VALUE = ANY (ARRAY['jobs:write'::text, 'usage:read'::text])));
+COMMENT ON DOMAIN biz.api_key_scope IS 'What a machine key may call';
 CREATE DOMAIN biz.app_type AS text
 	CONSTRAINT app_type_named CHECK ((VALUE ~~ 'app%'::text));
 COMMENT ON DOMAIN biz.app_type IS 'Name of an app in app_types';
@@ -98,7 +101,7 @@ COMMENT ON FUNCTION biz.is_timezone(zone text) IS 'True if PostgreSQL knows the 
 CREATE TABLE biz.agents (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
     name text NOT NULL,
-    app_id text NOT NULL,
+    app_id text,
     deleted_at timestamp with time zone,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     fallback_application_id text,
@@ -106,7 +109,7 @@ CREATE TABLE biz.agents (
     CONSTRAINT agents_fallback_given CHECK ((fallback_application_id <> ''::text))
 );
 COMMENT ON TABLE biz.agents IS 'DashScope applications of bots';
-COMMENT ON COLUMN biz.agents.app_id IS 'Application id in the DashScope console';
+COMMENT ON COLUMN biz.agents.app_id IS 'Application id in the DashScope console; null: bots with this agent do not reply';
 COMMENT ON COLUMN biz.agents.deleted_at IS 'Time of deletion; the row and its conversations remain';
 COMMENT ON COLUMN biz.agents.fallback_application_id IS 'Called once, with the history, if the circuit of app_id is open or if it throttles';
 CREATE TABLE biz.ai_admin_audit (
@@ -117,6 +120,7 @@ CREATE TABLE biz.ai_admin_audit (
     object_id text,
     details jsonb DEFAULT '{}'::jsonb NOT NULL,
     created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    api_key_id bigint,
     CONSTRAINT ai_admin_audit_action_form CHECK ((action ~ '^[a-z_]+\.[a-z_]+$'::text))
 );
 COMMENT ON TABLE biz.ai_admin_audit IS 'Changes by admins, written in the transaction of the change';
@@ -124,6 +128,7 @@ COMMENT ON COLUMN biz.ai_admin_audit.site_id IS 'Null: a change that concerns al
 COMMENT ON COLUMN biz.ai_admin_audit.user_id IS 'The admin; not a foreign key, because the row must outlive its user';
 COMMENT ON COLUMN biz.ai_admin_audit.object_id IS 'The run, job or batch that was changed, if there is one';
 COMMENT ON COLUMN biz.ai_admin_audit.details IS 'Parameters and result of the change';
+COMMENT ON COLUMN biz.ai_admin_audit.api_key_id IS 'The machine key that made the change; user_id is then the admin who created the key. Not a foreign key, because the row must outlive its key';
 ALTER TABLE biz.ai_admin_audit ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME biz.ai_admin_audit_id_seq
     START WITH 1
@@ -807,6 +812,34 @@ COMMENT ON COLUMN biz.ai_usage_details.bot_id IS 'Null: runs without a bot';
 COMMENT ON COLUMN biz.ai_usage_details.model_id IS 'Null: DashScope did not report a model. A run with several models counts as a call of the one that used most tokens';
 COMMENT ON COLUMN biz.ai_usage_details.tokens IS 'Charged tokens, as in ai_usage_daily';
 COMMENT ON COLUMN biz.ai_usage_details.cost IS 'Sum of the known costs of runs, each split by model, in millionths of a yuan';
+CREATE TABLE biz.api_keys (
+    id bigint NOT NULL,
+    site_id bigint,
+    name text NOT NULL,
+    scopes biz.api_key_scope[] NOT NULL,
+    hash bytea NOT NULL,
+    hint text NOT NULL,
+    created_by bigint NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    expires_at timestamp with time zone,
+    last_used_at timestamp with time zone,
+    CONSTRAINT api_keys_hash_long CHECK ((octet_length(hash) = 32)),
+    CONSTRAINT api_keys_scopes_given CHECK ((cardinality(scopes) > 0))
+);
+COMMENT ON TABLE biz.api_keys IS 'Keys of programs, for a few admin routes. A revoked key has no row';
+COMMENT ON COLUMN biz.api_keys.site_id IS 'Null: all sites';
+COMMENT ON COLUMN biz.api_keys.hash IS 'SHA-256 of the whole key. The key itself is not stored (docs/decisions/0029)';
+COMMENT ON COLUMN biz.api_keys.hint IS 'The last 4 characters of the key';
+COMMENT ON COLUMN biz.api_keys.created_by IS 'The admin; not a foreign key, because the key may outlive its user';
+COMMENT ON COLUMN biz.api_keys.last_used_at IS 'Updated at most once a minute';
+ALTER TABLE biz.api_keys ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME biz.api_keys_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
 CREATE TABLE biz.app_types (
     name text NOT NULL,
     comment text NOT NULL
@@ -829,12 +862,14 @@ CREATE TABLE biz.bots (
     access text DEFAULT 'public'::text NOT NULL,
     agent_id uuid,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
+    deleted_at timestamp with time zone,
     CONSTRAINT bots_access_known CHECK ((access = ANY (ARRAY['public'::text, 'granted'::text]))),
     CONSTRAINT bots_status_known CHECK ((status = ANY (ARRAY['active'::text, 'disabled'::text])))
 );
 COMMENT ON TABLE biz.bots IS 'Bots of the session API';
 COMMENT ON COLUMN biz.bots.site_id IS 'Null if the bot is available to all sites';
 COMMENT ON COLUMN biz.bots.access IS 'public: all users of its site may use it; granted: only users in bot_grants';
+COMMENT ON COLUMN biz.bots.deleted_at IS 'Time of deletion; the row and its conversations remain';
 CREATE TABLE biz.function_schemas (
     name text NOT NULL,
     loaded_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
@@ -1202,6 +1237,10 @@ ALTER TABLE ONLY biz.ai_usage_days
     ADD CONSTRAINT ai_usage_days_pkey PRIMARY KEY (site_id, day);
 ALTER TABLE ONLY biz.ai_usage_details
     ADD CONSTRAINT ai_usage_details_key UNIQUE NULLS NOT DISTINCT (site_id, day, user_id, bot_id, model_id);
+ALTER TABLE ONLY biz.api_keys
+    ADD CONSTRAINT api_keys_hash_key UNIQUE (hash);
+ALTER TABLE ONLY biz.api_keys
+    ADD CONSTRAINT api_keys_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY biz.app_types
     ADD CONSTRAINT app_types_pkey PRIMARY KEY (name);
 ALTER TABLE ONLY biz.bot_grants
@@ -1316,6 +1355,7 @@ CREATE INDEX ai_trigger_jobs_skipped_idx ON biz.ai_trigger_jobs USING btree (cre
 CREATE INDEX ai_trigger_jobs_waiting_idx ON biz.ai_trigger_jobs USING btree (waits_for, site_id, id) WHERE ((status = 'pending'::text) AND (waits_for IS NOT NULL));
 CREATE INDEX ai_usage_daily_app_idx ON biz.ai_usage_daily USING btree (site_id, app_type, day DESC);
 CREATE INDEX ai_usage_details_bot_idx ON biz.ai_usage_details USING btree (site_id, bot_id, day) WHERE (bot_id IS NOT NULL);
+CREATE INDEX api_keys_site_idx ON biz.api_keys USING btree (site_id, id DESC);
 CREATE INDEX bots_site_id_idx ON biz.bots USING btree (site_id);
 CREATE INDEX moderation_words_list_idx ON biz.moderation_words USING btree (COALESCE(site_id, (0)::bigint), created_at DESC, id DESC);
 CREATE INDEX notification_channels_site_idx ON biz.notification_channels USING btree (site_id, id);
@@ -1415,6 +1455,8 @@ ALTER TABLE ONLY biz.ai_usage_days
     ADD CONSTRAINT ai_usage_days_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
 ALTER TABLE ONLY biz.ai_usage_details
     ADD CONSTRAINT ai_usage_details_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
+ALTER TABLE ONLY biz.api_keys
+    ADD CONSTRAINT api_keys_site_id_fkey FOREIGN KEY (site_id) REFERENCES biz.sites(id);
 ALTER TABLE ONLY biz.bot_grants
     ADD CONSTRAINT bot_grants_bot_id_fkey FOREIGN KEY (bot_id) REFERENCES biz.bots(id);
 ALTER TABLE ONLY biz.bot_grants
