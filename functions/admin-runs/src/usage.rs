@@ -72,8 +72,8 @@ impl From<Item> for UsageItem {
 /// Lists usage by day (ascending), app, user, bot or model (most tokens first).
 ///
 /// Days are calendar days in the site's time zone, also in the sandbox. For all sites together they
-/// are days in Shanghai. With `Accept: text/csv`, the columns are the fields of an item. Machine keys
-/// need the scope `usage:read`.
+/// are days in Shanghai. With `Accept: text/csv`, the columns are the fields of an item. Machine
+/// keys need the scope `usage:read`.
 #[utoipa::path(
     get, path = "/api/admin/ai/usage", tag = "admin", security(("bearer" = [])),
     params(
