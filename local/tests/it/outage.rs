@@ -6,6 +6,7 @@ use common::{
     chat::replies::{Event, Failure, State},
     governance::auth::{Caller, Role},
 };
+use futures_util::{StreamExt as _, stream};
 use serde_json::json;
 use sqlx::Executor as _;
 use tokio::time::{Instant, timeout};
@@ -57,14 +58,19 @@ async fn every_route_returns_503_and_recovers(go: fn(&Wire)) {
     let all = futures_util::future::join_all((0..8).map(|_| parlor.tools.db.acquire())).await;
     drop(all);
     go(&wire);
-    for route in routes::all() {
-        // The approval of one user is cached. The other one must be looked up.
-        for user in route.users() {
-            let refused = in_time(&route, &parlor, user).await;
+    let all = routes::all();
+    // The approval of one user is cached. The other one must be looked up.
+    let calls = all
+        .iter()
+        .flat_map(|route| route.users().into_iter().map(move |user| (route, user)));
+    // Eight at once, because each waits for its time limit.
+    stream::iter(calls)
+        .for_each_concurrent(8, async |(route, user)| {
+            let refused = in_time(route, &parlor, user).await;
             refused.refused_at(&route.path, 503, "unavailable");
             assert_eq!(refused.headers["retry-after"], "1", "{route:?}");
-        }
-    }
+        })
+        .await;
     assert_eq!(parlor.simulator.calls_count(), 0);
     wire.restore();
     for route in routes::all() {
