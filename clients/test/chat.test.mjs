@@ -113,8 +113,8 @@ for (const kind of KINDS) {
     });
 
     test('after the background it goes on where it was', async () => {
-      // Before `start`, in the middle, and after the end. Two at once: each may have two readers for
-      // a moment, and a sixth reader of a user replaces the oldest one.
+      // Before `start`, in the middle, and after the end. Two at once: each may have two readers
+      // for a moment, and a sixth reader of a user replaces the oldest one.
       await each([0, 1, 6, 30], 2, async (tokens) => {
         const content = '[[sim:slow:2]]先去忙一下';
         const client = createClient(kind);

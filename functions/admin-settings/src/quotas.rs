@@ -102,10 +102,10 @@ pub(crate) struct Body {
     /// The id of the user or bot, or the role. The id of a user may also be a number.
     #[schema(required, value_type = Option<String>, example = "coach")]
     subject_id: Option<Value>,
-    /// Null: no limit. Both limits null: removes the quota.
-    #[schema(required, minimum = 0)]
+    /// Null or left out: no limit. Without both limits, the quota is removed.
+    #[schema(minimum = 0)]
     daily_limit: Option<i64>,
-    #[schema(required, minimum = 0)]
+    #[schema(minimum = 0)]
     monthly_limit: Option<i64>,
 }
 
