@@ -52,7 +52,7 @@ declare
     v_output bigint;
     v_exact bigint;
     v_sum bigint := 0;
-    v_costs bigint[] := '{}';
+    v_costs bigint[] := array[]::bigint[];
     v_cost bigint;
     v_unpriced integer;
     m jsonb;
@@ -64,7 +64,7 @@ begin
     -- up. Each model gets the increase of the rounded sum, so that their costs add up to v_cost.
     -- The tier is the number of bounds below the input tokens, and one. This is not a function of
     -- its own, because the call would make the end of each reply a few percent slower.
-    v_cost := case e.unknown_tries when 0 then 0::bigint end;
+    v_cost := case e.unknown_tries when 0 then 0 end;
     for v_place in 1..v_models loop
         m := e.models -> (v_place - 1);
         v_input := (m -> 'input_tokens')::bigint;
