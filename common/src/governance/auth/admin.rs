@@ -106,7 +106,7 @@ impl Reader {
         Ok(Self { reach })
     }
 
-    /// As [`SiteScope::narrow`].
+    /// The sites that a request reads: the requested site, or all sites of this user.
     pub fn scope(&self, requested: Option<i64>) -> Result<SiteScope> {
         self.reach.narrow(requested)
     }
@@ -145,7 +145,7 @@ impl Admin {
         self.reach == SiteScope::All
     }
 
-    /// As [`SiteScope::narrow`].
+    /// The sites that a request reads: the requested site, or all sites of this user.
     ///
     /// # Errors
     /// [`Error::Forbidden`] if a site admin requests another site.
