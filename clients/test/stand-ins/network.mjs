@@ -30,10 +30,13 @@ export function atRandom(bytes) {
  */
 export function createNetwork({ cut = whole, trouble = () => undefined } = {}) {
   const network = { requests: [], bytes: [], busy: 0 };
-  /** The number of requests, without those that got 503 because the machine is busy. */
+  /**
+   * The number of requests, without those that a busy machine refused: with 503, or with 429 because
+   * it has not noticed yet that an earlier reader is gone.
+   */
   network.served = () => network.requests.length - network.busy;
   network.answered = (status) => {
-    if (status === 503) network.busy += 1;
+    if (status === 503 || status === 429) network.busy += 1;
   };
   network.begin = (request) => {
     const n = network.requests.push(request) - 1;

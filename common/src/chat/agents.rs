@@ -12,7 +12,7 @@ use crate::{
     platform::{
         db::{Db, StatementTimeout},
         error::{Error, Reason, Result},
-        paging::{MAX_COUNTED, Page, PageStart, Paging, time},
+        paging::{MAX_COUNTED, Page, Paging, Start},
         text,
     },
 };
@@ -74,11 +74,7 @@ impl AgentChange {
 
 /// Lists agents, newest first.
 pub async fn list(db: &Db, paging: &Paging<(i64, Uuid)>) -> Result<Page<Agent>> {
-    let (offset, before) = match paging.from {
-        PageStart::Offset(offset) => (offset, None),
-        PageStart::Key((micros, id)) => (0, Some((time(micros), id))),
-    };
-    let (before, before_id) = before.unzip();
+    let start = Start::of(paging.from);
     // The left join returns one row with the total even if the page is empty.
     let rows = sqlx::query!(
         r#"
@@ -95,10 +91,10 @@ pub async fn list(db: &Db, paging: &Paging<(i64, Uuid)>) -> Result<Page<Agent>> 
         order by a.created_at desc, a.id desc
         "#,
         MAX_COUNTED,
-        before,
-        before_id,
+        start.before,
+        start.before_id,
         paging.size + 1,
-        offset,
+        start.offset,
     )
     .fetch_all(db)
     .with_statement_timeout()

@@ -6,7 +6,10 @@ use serde_json::json;
 
 use super::auth::{self, Admin, KeyScope, SiteScope};
 use crate::{
-    governance::audit::{self, Action},
+    governance::{
+        audit::{self, Action},
+        sites,
+    },
     platform::{
         clock,
         db::{Db, StatementTimeout},
@@ -154,14 +157,7 @@ pub async fn create(
     let mut tx = db.transaction().await?;
     if let Some(site_id) = site_id {
         // The lock of the site makes the number of its keys exact.
-        sqlx::query!(
-            "select from biz.sites where id = $1 for no key update",
-            site_id
-        )
-        .fetch_optional(&mut *tx)
-        .with_statement_timeout()
-        .await?
-        .ok_or(Error::NotFound)?;
+        sites::lock(&mut tx, site_id).await?;
     }
     let created = sqlx::query_as!(
         ApiKey,

@@ -11,6 +11,7 @@ use crate::{
         audit::{self, Action},
         auth::{Admin, PlatformAdmin, SiteScope},
         prices::Yuan,
+        sites,
     },
     platform::{
         db::{Db, StatementTimeout},
@@ -175,13 +176,7 @@ pub async fn set(db: &Db, admin: &Admin, site_id: i64, limits: Limits) -> Result
     }
     let mut tx = db.transaction().await?;
     // `budget_room` takes the same lock, so no reservation runs at the same time.
-    sqlx::query!(
-        "select from biz.sites where id = $1 for no key update",
-        site_id
-    )
-    .execute(&mut *tx)
-    .with_statement_timeout()
-    .await?;
+    sites::lock(&mut tx, site_id).await?;
     let before = read(&mut *tx, Some(site_id)).await?;
     let cap = limits.cap.unwrap_or(before.cap);
     limits.check(cap)?;

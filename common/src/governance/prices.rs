@@ -17,6 +17,7 @@ use crate::{
         dates,
         db::{Db, StatementTimeout},
         error::{Error, Reason, Result},
+        text,
     },
 };
 
@@ -116,16 +117,7 @@ impl Price {
     ) -> Result<Self> {
         let missing = |field: &'static str| Error::invalid(field, Reason::Missing);
         let model = model.ok_or_else(|| missing("model"))?.trim();
-        let reason = if model.is_empty() {
-            Some(Reason::Empty)
-        } else if model.chars().count() > MAX_MODEL {
-            Some(Reason::TooLong(MAX_MODEL))
-        } else {
-            model.contains('\0').then_some(Reason::Nul)
-        };
-        if let Some(reason) = reason {
-            return Err(Error::invalid("model", reason));
-        }
+        let model = text::checked("model", model, MAX_MODEL)?;
         let valid_from = valid_from.ok_or_else(|| missing("valid_from"))?;
         let valid_from =
             dates::day(valid_from).ok_or(Error::invalid("valid_from", Reason::NotADate))?;
@@ -141,7 +133,7 @@ impl Price {
             return Err(Error::invalid("tiers", Reason::Tiers));
         }
         Ok(Self {
-            model: model.to_owned(),
+            model,
             valid_from,
             tiers,
         })

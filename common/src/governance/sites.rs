@@ -1,9 +1,11 @@
 //! Sites, as admins see them.
 
+use sqlx::PgConnection;
+
 use super::auth::SiteScope;
 use crate::platform::{
     db::{Db, StatementTimeout},
-    error::Result,
+    error::{Error, Result},
 };
 
 /// A site.
@@ -29,4 +31,36 @@ pub async fn list(db: &Db, scope: SiteScope) -> Result<Vec<Site>> {
     .fetch_all(db)
     .with_statement_timeout()
     .await
+}
+
+/// Locks a site until the end of the transaction. Begins of runs wait: they lock their site, too.
+///
+/// # Errors
+/// [`Error::NotFound`] if the site does not exist.
+pub(crate) async fn lock(tx: &mut PgConnection, site_id: i64) -> Result<()> {
+    sqlx::query!(
+        "select from biz.sites where id = $1 for no key update",
+        site_id
+    )
+    .fetch_optional(tx)
+    .with_statement_timeout()
+    .await?
+    .ok_or(Error::NotFound)?;
+    Ok(())
+}
+
+/// Keeps a site from being deleted until the end of the transaction.
+///
+/// # Errors
+/// [`Error::NotFound`] if the site does not exist.
+pub(crate) async fn keep(tx: &mut PgConnection, site_id: i64) -> Result<()> {
+    sqlx::query!(
+        "select id from biz.sites where id = $1 for key share",
+        site_id
+    )
+    .fetch_optional(tx)
+    .with_statement_timeout()
+    .await?
+    .ok_or(Error::NotFound)?;
+    Ok(())
 }

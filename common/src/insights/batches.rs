@@ -21,7 +21,7 @@ use crate::{
     platform::{
         db::{self, Db, SWEEP_LIMIT, StatementTimeout, SweptRows},
         error::{Error, Reason, Result},
-        paging::{self, MAX_COUNTED, Page, PageStart, Paging},
+        paging::{MAX_COUNTED, Page, Paging, Start},
     },
 };
 
@@ -382,10 +382,7 @@ pub fn cursor_scope(scope: SiteScope) -> String {
 
 /// Lists batches, newest first.
 pub async fn list(db: &Db, scope: SiteScope, requested: &Paging<BatchKey>) -> Result<Page<Batch>> {
-    let (offset, before, before_id) = match requested.from {
-        PageStart::Offset(offset) => (offset, None, None),
-        PageStart::Key((micros, id)) => (0, Some(paging::time(micros)), Some(id)),
-    };
+    let start = Start::of(requested.from);
     let rows = sqlx::query!(
         r#"
         with sites (id) as materialized (
@@ -411,10 +408,10 @@ pub async fn list(db: &Db, scope: SiteScope, requested: &Paging<BatchKey>) -> Re
         "#,
         scope.site_id(),
         MAX_COUNTED,
-        before,
-        before_id,
+        start.before,
+        start.before_id,
         requested.size + 1,
-        offset,
+        start.offset,
     )
     .fetch_all(db)
     .with_statement_timeout()

@@ -8,6 +8,7 @@ use crate::{
     governance::{
         audit::{self, Action},
         auth::{Admin, SiteScope},
+        sites,
     },
     platform::{
         db::{Db, StatementTimeout},
@@ -117,14 +118,7 @@ pub async fn create(db: &Db, admin: &Admin, scope: SiteScope, word: Option<&str>
     let site_id = scope.site_id();
     let mut tx = db.transaction().await?;
     if let Some(site_id) = site_id {
-        sqlx::query!(
-            "select id from biz.sites where id = $1 for key share",
-            site_id
-        )
-        .fetch_optional(&mut *tx)
-        .with_statement_timeout()
-        .await?
-        .ok_or(Error::NotFound)?;
+        sites::keep(&mut tx, site_id).await?;
     }
     let words = sqlx::query_scalar!(
         r#"select count(*) as "words!" from biz.moderation_words where coalesce(site_id, 0) = coalesce($1::bigint, 0)"#,

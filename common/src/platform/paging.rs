@@ -56,20 +56,21 @@ pub type TimeKey = (i64, i64);
 /// comes first, microseconds since 1970, and id.
 pub type GroupedKey = (bool, i64, i64);
 
-/// The start of a page as SQL parameters, for lists sorted by time and id, newest first.
+/// The start of a page as SQL parameters, for lists sorted by time and id, newest first. The time
+/// of a key is in microseconds since 1970.
 #[derive(Clone, Copy, Debug)]
-pub struct Start {
+pub struct Start<Id = i64> {
     /// Number of skipped items.
     pub offset: i64,
     /// The time of the last item of the previous page.
     pub before: Option<DateTime<Utc>>,
     /// The id of that item.
-    pub before_id: Option<i64>,
+    pub before_id: Option<Id>,
 }
 
-impl Start {
+impl<Id> Start<Id> {
     /// Converts the start of a page. A time out of range is clamped.
-    pub fn of(from: PageStart<TimeKey>) -> Self {
+    pub fn of(from: PageStart<(i64, Id)>) -> Self {
         match from {
             PageStart::Offset(offset) => Self {
                 offset,
@@ -83,7 +84,9 @@ impl Start {
             },
         }
     }
+}
 
+impl Start {
     /// As [`Self::of`], for a list in two groups. True if the page starts in the first group.
     pub fn of_grouped(from: PageStart<GroupedKey>) -> (bool, Self) {
         match from {

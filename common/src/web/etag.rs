@@ -21,7 +21,7 @@ pub fn json_with_etag(body: &impl Serialize, headers: &HeaderText) -> Result<Res
     let body = serde_json::to_vec(body).map_err(|err| {
         Error::Internal("the response cannot be serialized".into(), Some(err.into()))
     })?;
-    let etag = quoted(&version_of(&body));
+    let etag = etag_of(&version_of(&body));
     let known = headers.once("if-none-match")?;
     let is_known = known.is_some_and(|known| matches(known, etag.as_bytes()));
     let tag = HeaderValue::try_from(etag)
@@ -50,7 +50,7 @@ pub struct Versioned<T> {
 impl<T: Serialize> Versioned<T> {
     /// Adds the version.
     pub fn new(item: T) -> Self {
-        let etag = quoted(&version_of_object(&item));
+        let etag = etag_of(&version_of_object(&item));
         Self { item, etag }
     }
 
@@ -71,14 +71,14 @@ fn version_of_object(object: &impl Serialize) -> String {
     version_of(&serde_json::to_vec(object).unwrap_or_default())
 }
 
-/// The tag of a version.
-fn quoted(version: &str) -> String {
+/// The tag of a version, for `ETag`.
+pub fn etag_of(version: &str) -> String {
     format!("\"{version}\"")
 }
 
 /// Renders an object that was changed or created, with its version as `ETag`.
 pub fn json_with_version(object: &impl Serialize) -> Response {
-    let etag = quoted(&version_of_object(object));
+    let etag = etag_of(&version_of_object(object));
     ([(ETAG, etag)], Json(object)).into_response()
 }
 
@@ -102,7 +102,7 @@ impl IfMatch {
     pub fn allows(&self, version: Option<&str>) -> bool {
         match (&self.0, version) {
             (None, _) => true,
-            (Some(list), Some(version)) => matches(list, quoted(version).as_bytes()),
+            (Some(list), Some(version)) => matches(list, etag_of(version).as_bytes()),
             (Some(_), None) => false,
         }
     }

@@ -23,7 +23,7 @@ pub use app_words::{AnyApp, AppInBatches, AppWithResults};
 pub use boundary::{Deadline, RequestId, boundary, method_not_allowed, not_found};
 pub use cors::{Cors, hide_rules};
 pub use error_response::{CONTENT_BLOCKED, ErrorFormat};
-pub use etag::{IfMatch, Versioned, json_with_etag, json_with_version};
+pub use etag::{IfMatch, Versioned, etag_of, json_with_etag, json_with_version};
 pub use extractors::Texts;
 pub use failures::{
     AdminProblem, BodyFailures, ErrorBody, Failures, ItemFailures, Problem, QueryFailures,

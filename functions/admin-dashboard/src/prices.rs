@@ -13,7 +13,7 @@ use common::{
         prices::{self, NewTier, Price, Tier},
     },
     platform::db::Db,
-    web::{AdminProblem, BodyFailures, Failures, HeaderText, IfMatch, Json},
+    web::{AdminProblem, BodyFailures, Failures, HeaderText, IfMatch, Json, etag_of},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -57,7 +57,7 @@ impl From<&Price> for PriceView {
             model: price.model.clone(),
             valid_from: price.valid_from,
             tiers: price.tiers.iter().map(TierView::from).collect(),
-            etag: (!price.tiers.is_empty()).then(|| format!("\"{}\"", price.version())),
+            etag: (!price.tiers.is_empty()).then(|| etag_of(&price.version())),
         }
     }
 }

@@ -17,7 +17,7 @@ use common::{
     platform::{db::Db, paging::Paging, public_client::PublicClient},
     web::{
         AdminPage, AdminProblem, BodyFailures, HeaderText, IfMatch, ItemFailures, Json, PathText,
-        QueryFailures, QueryText, given,
+        QueryFailures, QueryText, etag_of, given,
     },
 };
 use http::{StatusCode, header::ETAG};
@@ -84,7 +84,7 @@ impl From<Channel> for ChannelView {
             muted_until: channel.muted_until,
             enabled: channel.enabled,
             last_delivery: channel.last_delivery.map(Into::into),
-            etag: format!("\"{}\"", channel.version),
+            etag: etag_of(&channel.version.to_string()),
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::harness::{
     invariants,
     jobs::{OTHER_SITE_ADMIN, PLATFORM_ADMIN, SITE_ADMIN, TRIGGER, column},
     parlor::{Answer, Parlor, Setup, answer},
+    until,
 };
 
 /// A member of site 1.
@@ -192,9 +193,10 @@ async fn a_running_job_that_is_cancelled_ends_after_its_step() {
     let cancel =
         async || answer(parlor.request_as(SITE_ADMIN, "POST", &format!("{path}/cancel"))).await;
     let (worked, ()) = tokio::join!(parlor.work(), async {
-        while parlor.simulator.calls_count() == 0 {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
+        until("the app is called", async || {
+            (parlor.simulator.calls_count() > 0).then_some(())
+        })
+        .await;
         for _ in 0..2 {
             let cancelled = cancel().await;
             assert_eq!(

@@ -8,11 +8,12 @@ use crate::{
     governance::{
         audit::{self, Action},
         auth::{Admin, SiteScope},
+        sites,
     },
     platform::{
         db::{Db, StatementTimeout},
         error::{Error, Reason, Result},
-        paging::{MAX_COUNTED, Page, PageStart, Paging, time},
+        paging::{MAX_COUNTED, Page, Paging, Start},
         text,
         words::words,
     },
@@ -151,11 +152,7 @@ pub async fn list_settings(
     scope: SiteScope,
     paging: &Paging<(i64, Uuid)>,
 ) -> Result<Page<BotSettings>> {
-    let (offset, before) = match paging.from {
-        PageStart::Offset(offset) => (offset, None),
-        PageStart::Key((micros, id)) => (0, Some((time(micros), id))),
-    };
-    let (before, before_id) = before.unzip();
+    let start = Start::of(paging.from);
     // The left join returns one row with the total even if the page is empty.
     let rows = sqlx::query!(
         r#"
@@ -177,10 +174,10 @@ pub async fn list_settings(
         "#,
         scope.site_id(),
         MAX_COUNTED,
-        before,
-        before_id,
+        start.before,
+        start.before_id,
         paging.size + 1,
-        offset,
+        start.offset,
     )
     .fetch_all(db)
     .with_statement_timeout()
@@ -218,14 +215,7 @@ pub async fn create(
     let site_id = scope.site_id();
     let mut tx = db.transaction().await?;
     if let Some(site_id) = site_id {
-        sqlx::query!(
-            "select id from biz.sites where id = $1 for key share",
-            site_id
-        )
-        .fetch_optional(&mut *tx)
-        .with_statement_timeout()
-        .await?
-        .ok_or(Error::NotFound)?;
+        sites::keep(&mut tx, site_id).await?;
     }
     check_references(&mut tx, site_id, &new).await?;
     let status = new.status.unwrap_or(Status::Active);

@@ -10,6 +10,7 @@ use crate::{
     governance::{
         audit::{self, Action},
         auth::SiteScope,
+        sites,
     },
     platform::{
         db::{Db, StatementTimeout},
@@ -335,14 +336,7 @@ pub async fn create(db: &Db, site_id: i64, user_id: i64, fields: Fields) -> Resu
     let settings = Settings::parse(fields, None, None)?;
     let mut tx = db.transaction().await?;
     // The lock of the site makes the number of its channels exact.
-    sqlx::query!(
-        "select from biz.sites where id = $1 for no key update",
-        site_id
-    )
-    .fetch_optional(&mut *tx)
-    .with_statement_timeout()
-    .await?
-    .ok_or(Error::NotFound)?;
+    sites::lock(&mut tx, site_id).await?;
     let stored = sqlx::query_as!(
         Row,
         r#"

@@ -24,14 +24,7 @@ begin
         return r;
     elsif p_type = 'user' then
         v_user := p_id::bigint;
-        select coalesce(sum(d.tokens) filter (where d.day = p_day), 0), coalesce(sum(d.tokens), 0)
-        into r
-        from generate_series(v_first, p_day, '1 day') of_month
-        -- The limit, which a day never reaches, makes the plan use the index for each day.
-        cross join lateral (
-            select d.day, d.tokens from biz.ai_usage_details d
-            where d.site_id = p_site and d.day = of_month::date and d.user_id = v_user limit 10000
-        ) d;
+        select c.daily, c.monthly into r from charged_to_user(p_site, v_user, p_day) c;
     else
         v_bot := p_id::uuid;
         select coalesce(sum(d.tokens) filter (where d.day = p_day), 0), coalesce(sum(d.tokens), 0)

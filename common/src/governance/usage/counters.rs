@@ -137,20 +137,10 @@ pub async fn own(db: &Db, caller: &Caller) -> Result<OwnUsage> {
     let used = sqlx::query_as!(
         OwnUsage,
         r#"
-        with today as materialized (
-            select d, date_trunc('month', d) as first_of_month from local_day(zone_of($1)) d
-        )
-        select coalesce(sum(u.tokens) filter (where u.day = t.d), 0)::bigint as "today!",
-               coalesce(sum(u.tokens), 0)::bigint as "this_month!", most.daily as daily_limit, most.monthly as monthly_limit
-        from today t
+        select charged.daily as "today!", charged.monthly as "this_month!", most.daily as daily_limit, most.monthly as monthly_limit
+        from local_day(zone_of($1)) today
+        cross join charged_to_user($1, $2, today) charged
         cross join user_limits($1, $2) most
-        cross join generate_series(t.first_of_month, t.d, '1 day') of_month
-        -- The limit, which a day never reaches, makes the plan use the index for each day.
-        left join lateral (
-            select d.day, d.tokens from biz.ai_usage_details d
-            where d.site_id = $1 and d.day = of_month::date and d.user_id = $2 limit 10000
-        ) u on true
-        group by most.daily, most.monthly
         "#,
         caller.site_id,
         caller.user_id,

@@ -16,6 +16,15 @@ async fn parlor() -> Parlor {
     parlor_with(Setup::default()).await
 }
 
+/// Like [`parlor`]. A worker with a job claims no other before it ends.
+async fn parlor_with_busy_workers() -> Parlor {
+    parlor_with(Setup {
+        env: vec![("JOB_CONCURRENCY", "1".into())],
+        ..Setup::default()
+    })
+    .await
+}
+
 async fn parlor_with(setup: Setup) -> Parlor {
     let parlor = Parlor::start_with(setup).await;
     parlor.execute(PROFILE).await;
@@ -50,7 +59,7 @@ async fn valid_result(parlor: &Parlor) -> Value {
 
 #[tokio::test]
 async fn a_late_worker_changes_nothing_and_its_run_is_charged() {
-    let parlor = parlor().await;
+    let parlor = parlor_with_busy_workers().await;
     set_answer(&parlor, "too late", "gate:0+");
     let job = parlor.member_paid(MEMBER, 1).await;
     let first = start_worker(&parlor);
@@ -82,7 +91,7 @@ async fn a_late_worker_changes_nothing_and_its_run_is_charged() {
 
 #[tokio::test]
 async fn only_the_worker_with_the_lease_writes_the_result() {
-    let parlor = parlor().await;
+    let parlor = parlor_with_busy_workers().await;
     set_answer(&parlor, "too late", "gate:0+");
     let job = parlor.member_paid(MEMBER, 1).await;
     let first = start_worker(&parlor);
@@ -101,7 +110,7 @@ async fn only_the_worker_with_the_lease_writes_the_result() {
 
 #[tokio::test]
 async fn a_late_generator_uses_the_result_of_its_successor() {
-    let parlor = parlor().await;
+    let parlor = parlor_with_busy_workers().await;
     set_answer(&parlor, "too late", "gate:0+");
     let first_job = parlor.member_paid(MEMBER, 1).await;
     let first = start_worker(&parlor);
@@ -432,7 +441,7 @@ async fn every_run_of_a_job_is_counted_with_any_outcome() {
 
 #[tokio::test]
 async fn sweeping_a_dead_workers_probe_allows_another_probe() {
-    let parlor = parlor().await;
+    let parlor = parlor_with_busy_workers().await;
     parlor
         .execute(
             "insert into biz.ai_circuits (app_id, app_type, state, failures, opened_at, retry_at)
