@@ -66,7 +66,7 @@ const FORWARDED: &[&str] = &[
 ];
 
 /// Name and timeout of each function, as in `template.yaml`.
-pub const FUNCTIONS: [(&str, Duration); 16] = [
+pub const FUNCTIONS: [(&str, Duration); 17] = [
     ("admin-dashboard", Duration::from_secs(29)),
     ("admin-jobs", Duration::from_secs(29)),
     ("admin-runs", Duration::from_secs(300)),
@@ -76,6 +76,7 @@ pub const FUNCTIONS: [(&str, Duration); 16] = [
     ("chat-messages", Duration::from_secs(150)),
     ("chat-sessions", Duration::from_secs(29)),
     ("chat-stream", Duration::from_secs(320)),
+    ("console", Duration::from_secs(320)),
     ("db-migrate", Duration::from_secs(300)),
     ("insights", Duration::from_secs(29)),
     ("job-worker", Duration::from_secs(900)),
@@ -170,5 +171,23 @@ pub fn routes() -> Result<Vec<Route>, AnyError> {
             }
         }
     }
+    for (method, path) in CONSOLE {
+        routes.push(Route {
+            method: method.parse()?,
+            path: path.to_owned(),
+            function: "console".to_owned(),
+            streaming: true,
+        });
+    }
     Ok(routes)
 }
+
+/// The routes of the console, which is no part of the API's document.
+const CONSOLE: [(&str, &str); 6] = [
+    ("GET", "/console"),
+    ("GET", "/console/{proxy+}"),
+    ("POST", "/console/{proxy+}"),
+    ("PUT", "/console/{proxy+}"),
+    ("PATCH", "/console/{proxy+}"),
+    ("DELETE", "/console/{proxy+}"),
+];

@@ -26,11 +26,12 @@ use common::{
         sqs::JobQueue,
         telemetry,
     },
-    web::Cors,
+    web::{AllowedOrigins, Cors},
 };
+use console::SessionRules;
 use secrecy::SecretString;
 
-use crate::{console, data_dir, database, demo, gateway, prewarming, serve, simulator, tokens};
+use crate::{data_dir, database, demo, gateway, prewarming, serve, simulator, terminal, tokens};
 
 /// The error of a command.
 pub(crate) type AnyError = Box<dyn std::error::Error + Send + Sync>;
@@ -119,7 +120,7 @@ impl Command {
             Self::Prewarm(_) => "warn",
             _ => telemetry::DEFAULT_FILTER,
         };
-        console::start_log(env.text("RUST_LOG").unwrap_or(filter));
+        terminal::start_log(env.text("RUST_LOG").unwrap_or(filter));
         match self {
             Self::Serve(options) => serve::run(&options, data_dir, &env)?,
             Self::Token(options) => block_on(tokens::run(options, data_dir, env))?,
@@ -192,7 +193,7 @@ async fn migrate(env: Env) -> Result<(), AnyError> {
     }
     let db = db::connect_lazy(&DatabaseConfig::from_env(&env).await?)?;
     let done = migrations::apply(&db).await?;
-    console::print_line(format!(
+    terminal::print_line(format!(
         "{} migrations applied; the schema is at version {}",
         done.applied, done.version
     ));
@@ -205,13 +206,13 @@ fn fill(messages: u32, runs: u32, data_dir: &Path, env: &Env) -> Result<(), AnyE
     block_on(async {
         database::prepare(&url, 1).await?.close().await;
         demo::fill(&url, messages.into(), runs.into()).await?;
-        console::print_line(format!("{messages} messages and {runs} runs added"));
+        terminal::print_line(format!("{messages} messages and {runs} runs added"));
         Ok::<_, AnyError>(())
     })
 }
 
 fn print_openapi() -> Result<(), AnyError> {
-    console::print_line(openapi_json()?);
+    terminal::print_line(openapi_json()?);
     Ok(())
 }
 
@@ -260,6 +261,7 @@ pub fn idle_state() -> Result<gateway::AppState, AnyError> {
         ids: AppIds::default(),
         notice: Notice::from_env(&nothing)?,
         cors: Cors::closed(),
+        session: SessionRules::local(AllowedOrigins::default()),
     })
 }
 

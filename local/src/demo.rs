@@ -5,7 +5,11 @@ mod bulk;
 use std::time::Duration;
 
 use common::{
-    governance::auth::{self, Role, User},
+    governance::{
+        apps::App,
+        auth::{self, Role, User},
+    },
+    insights::apps::{Definition, Validity},
     platform::db::Db,
 };
 use secrecy::SecretString;
@@ -209,4 +213,53 @@ pub async fn load_business(db: &Db) -> Result<(), sqlx::Error> {
         .execute(db)
         .await?;
     Ok(())
+}
+
+/// Adds chats, jobs, results and runs of the last 30 days. Does not change a database that has a
+/// chat, a job or a run.
+///
+/// # Errors
+/// If a statement fails.
+pub async fn load_history(db: &Db) -> common::platform::error::Result<()> {
+    let mut tx = db.transaction().await?;
+    let is_used: bool = sqlx::query_scalar(
+        "select exists (select from biz.ai_conversations) or exists (select from biz.ai_trigger_jobs)
+             or exists (select from biz.ai_run_logs)",
+    )
+    .fetch_one(&mut *tx)
+    .await?;
+    if is_used {
+        return Ok(());
+    }
+    // The pool may limit the time of a statement, and a slow computer may need longer.
+    sqlx::raw_sql("set local statement_timeout = 0")
+        .execute(&mut *tx)
+        .await?;
+    sqlx::raw_sql(include_str!("demo/bulk.sql"))
+        .execute(&mut *tx)
+        .await?;
+    sqlx::raw_sql(
+        "create temp table app (name text, prompt_version text, valid_days integer, example text) on commit drop",
+    )
+    .execute(&mut *tx)
+    .await?;
+    for app in App::ALL {
+        let definition = app.definition();
+        sqlx::query("insert into app values ($1, $2, $3, $4)")
+            .bind(app.name())
+            .bind(app.prompt_version())
+            .bind(
+                definition.map_or(0, |definition| match definition.validity {
+                    Validity::Day => 0,
+                    Validity::Days(days) => days,
+                }),
+            )
+            .bind(definition.map(Definition::example))
+            .execute(&mut *tx)
+            .await?;
+    }
+    sqlx::raw_sql(include_str!("demo/history.sql"))
+        .execute(&mut *tx)
+        .await?;
+    tx.commit().await
 }

@@ -13,6 +13,7 @@ use common::{
     platform::{db::Db, public_client::PublicClient, sqs::JobQueue},
     web::{self, Cors},
 };
+use console::SessionRules;
 use utoipa::openapi::{
     InfoBuilder, OpenApi, PathItem,
     security::{Http, HttpAuthScheme, SecurityScheme},
@@ -40,6 +41,8 @@ pub struct AppState {
     /// What is published about the AI.
     pub notice: Notice,
     pub cors: Cors,
+    /// Cookies of the console.
+    pub session: SessionRules,
 }
 
 /// Name and router of each function.
@@ -56,8 +59,21 @@ pub fn functions(state: &AppState) -> Vec<(&'static str, OpenApiRouter)> {
         ids,
         notice,
         cors: _,
+        session,
     } = state.clone();
     let callers = Callers::new(secrets, db.clone());
+    let console = console::router(console::Parts {
+        db: db.clone(),
+        callers: callers.clone(),
+        replies: replies.clone(),
+        insights: insights.clone(),
+        queue: queue.clone(),
+        client: client.clone(),
+        ids: ids.clone(),
+        notice: notice.clone(),
+        schedule: PrewarmSchedule::default(),
+        session,
+    });
     vec![
         (
             "admin-dashboard",
@@ -100,6 +116,7 @@ pub fn functions(state: &AppState) -> Vec<(&'static str, OpenApiRouter)> {
             "chat-stream",
             chat_stream::router(callers.clone(), replies, notice.label.clone()),
         ),
+        ("console", console),
         ("insights", insights::router(callers, insights)),
     ]
 }

@@ -6,14 +6,15 @@ pub mod command;
 pub mod demo;
 pub mod emulator;
 pub mod gateway;
+pub mod landing;
 pub mod postgres;
 pub mod robots;
 pub mod schedules;
 pub mod simulator;
 
-mod console;
 mod data_dir;
 mod database;
 mod prewarming;
 mod serve;
+mod terminal;
 mod tokens;

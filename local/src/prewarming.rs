@@ -16,8 +16,9 @@ use tokio::time::sleep;
 
 use crate::{
     command::AnyError,
-    console, database,
+    database,
     serve::{self, MAX_CONNECTIONS},
+    terminal,
 };
 
 /// How often the jobs are counted and the progress bar is redrawn.
@@ -58,7 +59,7 @@ async fn prewarm(options: &Options, env: &Env, url: SecretString) -> Result<(), 
     } else {
         "queued"
     };
-    console::print_line(format!(
+    terminal::print_line(format!(
         "{sites} active sites: {enqueued} filters {queued}, {valid} have a valid result, \
          {under_way} are in progress"
     ));
@@ -78,7 +79,7 @@ async fn prewarm(options: &Options, env: &Env, url: SecretString) -> Result<(), 
         Moderation::from_env(&env, &db).await?,
     );
     let waiting = work(&db, &worker).await?;
-    console::print_line(if waiting == 0 {
+    terminal::print_line(if waiting == 0 {
         "all missing insights were generated, except failed ones".to_owned()
     } else {
         format!(

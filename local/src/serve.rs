@@ -22,20 +22,23 @@ use common::{
     },
     moderation::Moderation,
     platform::{db::Db, env::Env, public_client::PublicClient, sqs::JobQueue},
-    web::Cors,
+    web::{AllowedOrigins, Cors},
 };
+use console::SessionRules;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::net::TcpListener;
 
 use crate::{
     cloud,
     command::{self, AnyError},
-    console, data_dir, database,
+    data_dir, database, demo,
     gateway::{self, AppState},
+    landing::{self, Landing, SignInCodes},
     postgres,
     robots::Robots,
     schedules::{self, Workers},
     simulator::{self, Simulator},
+    terminal,
 };
 
 /// Database connections of this process, which serves all functions.
@@ -45,6 +48,10 @@ const GRACE: Duration = Duration::from_secs(3);
 
 /// Options of `serve`.
 #[derive(Args, Clone, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is an option of its own"
+)]
 pub struct Options {
     /// The port on 127.0.0.1; 0 selects a free one.
     #[arg(long, default_value_t = 9000)]
@@ -55,6 +62,9 @@ pub struct Options {
     /// Use this database instead of a private PostgreSQL.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     database_url: Option<String>,
+    /// Do not load the demo's chats, jobs and runs of the last 30 days into a new database.
+    #[arg(long)]
+    no_history: bool,
     /// Do not run the schedules (sweep, jobs, prewarm).
     #[arg(long)]
     no_schedules: bool,
@@ -72,6 +82,7 @@ impl Default for Options {
                 port: 9000,
                 fresh: false,
                 database_url: None,
+                no_history: false,
                 no_schedules: false,
                 lambda: false,
             },
@@ -135,6 +146,9 @@ async fn serve(
     let listener = TcpListener::from_std(listener)?;
     let port = listener.local_addr()?.port();
     let db = database::prepare(&url, MAX_CONNECTIONS).await?;
+    if !options.no_history {
+        demo::load_history(&db).await?;
+    }
     let (env, simulator) = with_upstream(env).await?;
     // Notifications reach only these stand-ins, which log them. Real functions have no such client.
     let robots = Robots::start().await?;
@@ -161,7 +175,19 @@ async fn serve(
         (gateway::app(&state), workers)
     };
 
+    let landing = Landing {
+        db,
+        secret: secret.clone(),
+        session: SessionRules::local(AllowedOrigins::from_env(&env)?),
+        codes: SignInCodes::default(),
+        openapi: gateway::openapi(&command::idle_state()?).to_json()?.into(),
+        is_simulated: simulator.is_some(),
+        is_emulated: options.lambda,
+        has_schedules: !options.no_schedules,
+    };
+    print_links(port, &landing.codes);
     print_start(port, place, simulator.is_some());
+    let router = router.merge(landing::router(landing));
     tokio::select! {
         served = serve_until_interrupted(listener, router) => served,
         () = schedules::drive(workers), if !options.no_schedules => Ok(()),
@@ -208,6 +234,7 @@ async fn build_state(
         ids: app_ids,
         notice: Notice::from_env(env)?,
         cors: Cors::from_env(env)?,
+        session: SessionRules::local(AllowedOrigins::from_env(env)?),
     };
     Ok((state, worker))
 }
@@ -228,6 +255,18 @@ pub(crate) async fn with_upstream(env: &Env) -> Result<(Env, Option<Simulator>),
     Ok((env, Some(simulator)))
 }
 
+/// Prints a link for each user who can sign in.
+fn print_links(port: u16, codes: &SignInCodes) {
+    for user in landing::users() {
+        let (id, nickname, role) = (user.id, &user.nickname, user.role.name());
+        let code = codes.make(id);
+        terminal::print_line(format!(
+            "{id} {nickname} {role}: http://127.0.0.1:{port}/console/code/{code}"
+        ));
+    }
+    terminal::print_line(format!("All links: http://127.0.0.1:{port}/"));
+}
+
 fn print_start(port: u16, place: &Place, is_simulated: bool) {
     let Place {
         psql,
@@ -239,7 +278,7 @@ fn print_start(port: u16, place: &Place, is_simulated: bool) {
     } else {
         "from DashScope, with the key in DASHSCOPE_API_KEY"
     };
-    console::print_line(format!(
+    terminal::print_line(format!(
         "Parlor serves on http://127.0.0.1:{port}\n\
          Replies are {replies}\n\
          Data is in {data}\n\

@@ -14,7 +14,7 @@ use secrecy::SecretString;
 
 use crate::{
     command::{self, AnyError},
-    console, data_dir, database, demo,
+    data_dir, database, demo, terminal,
 };
 
 /// Options of `token`.
@@ -52,7 +52,7 @@ pub(crate) async fn run(options: Options, home: Option<&Path>, env: Env) -> Resu
             return Err("name a user: `token 1001`, or `token --site 1 --role coach`".into());
         }
     };
-    console::print_line(demo::token(&secret, &user).ok_or("the token could not be signed")?);
+    terminal::print_line(demo::token(&secret, &user).ok_or("the token could not be signed")?);
     Ok(())
 }
 

@@ -31,8 +31,8 @@ export function atRandom(bytes) {
 export function createNetwork({ cut = whole, trouble = () => undefined } = {}) {
   const network = { requests: [], bytes: [], busy: 0 };
   /**
-   * The number of requests, without those that a busy machine refused: with 503, or with 429 because
-   * it has not noticed yet that an earlier reader is gone.
+   * The number of requests, without those that a busy machine refused: with 503, or with 429
+   * because it has not noticed yet that an earlier reader is gone.
    */
   network.served = () => network.requests.length - network.busy;
   network.answered = (status) => {

@@ -1,16 +1,18 @@
 //! The audit log: which admin changed what, and when.
 
 use chrono::{DateTime, Utc};
+use futures_util::Stream;
 use serde_json::Value;
 use sqlx::PgConnection;
 
 use crate::{
-    governance::auth::{Actor, SiteScope},
+    governance::auth::{Actor, SiteScope, User},
     platform::{
         dates::DateRange,
         db::{Db, StatementTimeout},
         error::Result,
-        paging::{MAX_COUNTED, Page, Paging, Start, TimeKey},
+        export::{self, Rows},
+        paging::{MAX_COUNTED, Page, PageStart, Paging, Start, TimeKey},
         words::words,
     },
 };
@@ -43,6 +45,8 @@ words! {
         DeleteChannel = "notification_channel.delete",
         TestChannel = "notification_channel.test",
         ReadRun = "run.read",
+        SignIn = "console.sign_in",
+        SignOut = "console.sign_out",
         ExportRuns = "run_logs.export",
         ExportFeedback = "feedback.export",
         DeleteUserData = "user_data.delete",
@@ -89,6 +93,20 @@ pub(crate) async fn record(
     Ok(())
 }
 
+/// Writes that a user signed in to the console or out.
+pub async fn record_session(db: &Db, action: Action, user: &User) -> Result<()> {
+    sqlx::query!(
+        "insert into biz.ai_admin_audit (site_id, user_id, action, details) values ($1, $2, $3, '{}')",
+        user.site_id,
+        user.id,
+        action.name(),
+    )
+    .execute(db)
+    .with_statement_timeout()
+    .await?;
+    Ok(())
+}
+
 /// Writes that a user exported a list: one row for each site in the table, so that the admin of the
 /// site sees it.
 pub(crate) async fn record_export(
@@ -130,6 +148,13 @@ pub struct Entry {
     /// The parameters of the action and its effect.
     pub details: Value,
     pub created_at: DateTime<Utc>,
+}
+
+impl Entry {
+    /// The sort key in the list.
+    fn key(&self) -> TimeKey {
+        (self.created_at.timestamp_micros(), self.id)
+    }
 }
 
 /// Filters of the audit log.
@@ -234,7 +259,7 @@ pub async fn list(db: &Db, query: &AuditQuery, paging: &Paging<TimeKey>) -> Resu
             details: row.details?,
             created_at: row.created_at?,
         };
-        Some(((entry.created_at.timestamp_micros(), entry.id), entry))
+        Some((entry.key(), entry))
     });
     Ok(Page::counted(
         total,
@@ -242,4 +267,29 @@ pub async fn list(db: &Db, query: &AuditQuery, paging: &Paging<TimeKey>) -> Resu
         paging.size,
         &query.cursor_scope(),
     ))
+}
+
+/// Rows per page of an export.
+const PAGE: i64 = 1_000;
+
+/// Exports the audit log, newest first. Rows that are added during the export are not included.
+pub async fn export(
+    db: Db,
+    query: AuditQuery,
+) -> Result<impl Stream<Item = Result<Vec<Entry>>> + Send> {
+    let next = move |start: Start| {
+        let db = db.clone();
+        async move {
+            let key = start.before.zip(start.before_id);
+            let key = key.map(|(before, id)| (before.timestamp_micros(), id));
+            let paging = Paging {
+                page: 1,
+                size: PAGE,
+                from: key.map_or(PageStart::Offset(0), PageStart::Key),
+            };
+            let found = list(&db, &query, &paging).await?;
+            Ok(Rows::of(found.items, PAGE, Entry::key))
+        }
+    };
+    export::pages(next).await
 }

@@ -112,9 +112,12 @@ impl Callers {
         }
     }
 
-    /// Returns the approved user of a token. A valid machine key is forbidden: routes for keys call
-    /// `identify_key` first.
-    pub(crate) async fn identify(&self, token: &str) -> Result<User> {
+    /// Returns the approved user of a token.
+    ///
+    /// # Errors
+    /// [`Error::Unauthorized`], [`Error::NotApproved`], and [`Error::Forbidden`] for a valid
+    /// machine key: routes for keys call `identify_key` first.
+    pub async fn identify(&self, token: &str) -> Result<User> {
         if self.identify_key(token).await?.is_some() {
             return Err(Error::Forbidden);
         }

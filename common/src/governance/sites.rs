@@ -1,5 +1,6 @@
 //! Sites, as admins see them.
 
+use chrono::NaiveDate;
 use sqlx::PgConnection;
 
 use super::auth::SiteScope;
@@ -18,13 +19,17 @@ pub struct Site {
     pub timezone: String,
     /// `live` or `sandbox`.
     pub mode: String,
+    /// The business date in the sandbox.
+    pub sandbox_date: Option<NaiveDate>,
 }
 
 /// Lists the sites, ordered by id.
 pub async fn list(db: &Db, scope: SiteScope) -> Result<Vec<Site>> {
     sqlx::query_as!(
         Site,
-        "select id, name, timezone, runtime_mode as mode from biz.sites
+        "select id, name, timezone, runtime_mode as mode,
+                case when runtime_mode = 'sandbox' then sandbox_date end as sandbox_date
+         from biz.sites
          where $1::bigint is null or id = $1 order by id",
         scope.site_id(),
     )

@@ -238,7 +238,8 @@ pub struct Health {
     pub circuit: String,
     /// When the next call is allowed, if the circuit is not closed.
     pub retry_at: Option<DateTime<Utc>>,
-    /// Feedback of users in the last 90 days, by version of the prompt.
+    /// Feedback of users in the last 90 days, by version of the prompt. Only the newest 2,000 of
+    /// each site are counted.
     pub thumbs: Json<Vec<Thumbs>>,
 }
 
@@ -269,7 +270,7 @@ pub async fn health(db: &Db, scope: SiteScope) -> Result<Vec<Health>> {
                     -- The order makes the plan use the index of the site.
                     select f.app_type::text, f.prompt_version, f.rating from biz.ai_feedback f
                     where f.site_id = s.id and f.created_at > now() - interval '90 days'
-                    order by f.created_at desc limit 1000000
+                    order by f.created_at desc limit 2000
                 ) f
                 where $1::bigint is null or s.id = $1
                 group by f.app_type, f.prompt_version

@@ -5,9 +5,11 @@ use crate::{
     governance::{
         alerts::{self, AlertQuery},
         apps::App,
+        audit::{Action, AuditQuery},
         auth::SiteScope,
         feedback::{FeedbackQuery, Rating},
         runs::{self, RunFilters, RunQuery},
+        usage::{GroupBy, UsageQuery},
     },
     platform::{
         dates::DateRange,
@@ -42,6 +44,36 @@ impl AlertQuery {
 pub fn alert_group(query: &QueryText) -> Result<bool> {
     let group = query.one_of("group", |word| word.parse::<bool>().ok())?;
     Ok(group.unwrap_or_default())
+}
+
+impl AuditQuery {
+    /// Reads filters and dates.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`](crate::Error::Invalid).
+    pub fn parse(scope: SiteScope, query: &QueryText) -> Result<Self> {
+        Ok(Self {
+            scope,
+            action: query.one_of("action", Action::parse)?,
+            user_id: query.integer("user_id", 1, i64::MAX)?,
+            dates: DateRange::parse(query)?,
+        })
+    }
+}
+
+impl UsageQuery {
+    /// Reads grouping and dates.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`](crate::Error::Invalid).
+    pub fn parse(scope: SiteScope, query: &QueryText) -> Result<Self> {
+        let group_by = query.one_of("group_by", GroupBy::parse)?;
+        Ok(Self {
+            scope,
+            group_by: group_by.unwrap_or(GroupBy::Day),
+            dates: DateRange::parse(query)?,
+        })
+    }
 }
 
 impl FeedbackQuery {

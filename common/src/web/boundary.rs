@@ -46,6 +46,11 @@ impl IntoResponse for Error {
     }
 }
 
+/// An extension of a response that is an error as a page. [`boundary`] logs the error, and keeps
+/// the response.
+#[derive(Clone, Copy, Debug)]
+pub struct RenderedError;
+
 /// The handler for unknown paths.
 pub async fn not_found() -> Error {
     Error::NotFound
@@ -98,7 +103,13 @@ pub async fn boundary(mut request: Request, next: Next) -> Response {
 
     let _entered = span.enter();
     let error = response.extensions_mut().remove::<Arc<Error>>();
-    if let Some(error) = &error {
+    let is_rendered = response
+        .extensions_mut()
+        .remove::<RenderedError>()
+        .is_some();
+    if let Some(error) = &error
+        && !is_rendered
+    {
         response = format.render(error, &id.0, response.headers());
     }
     if let Ok(value) = HeaderValue::from_str(&id.0) {

@@ -43,6 +43,33 @@ const MAX_AGE: Duration = Duration::from_secs(7200);
 #[derive(Clone, Debug)]
 pub struct Cors(Option<CorsLayer>);
 
+/// The origins whose pages may call the API.
+#[derive(Clone, Debug, Default)]
+pub struct AllowedOrigins(Vec<HeaderValue>);
+
+impl AllowedOrigins {
+    /// Reads `CORS_ALLOWED_ORIGINS`: exact origins, separated by commas. None without it.
+    ///
+    /// # Errors
+    /// The error names the variable if it contains anything but origins.
+    pub fn from_env(env: &Env) -> Result<Self, ConfigError> {
+        let Some(list) = env.text(VARIABLE) else {
+            return Ok(Self::default());
+        };
+        let origins = list.split(',').map(|text| origin(text.trim()));
+        let origins = origins.collect::<Result<_, _>>();
+        origins.map(Self).map_err(|expected| ConfigError::Invalid {
+            name: VARIABLE.to_owned(),
+            expected,
+        })
+    }
+
+    /// True if the header `Origin` is one of them.
+    pub fn contains(&self, origin: &HeaderValue) -> bool {
+        self.0.contains(origin)
+    }
+}
+
 impl Cors {
     /// No page of another origin may call.
     pub fn closed() -> Self {
@@ -54,15 +81,10 @@ impl Cors {
     /// # Errors
     /// The error names the variable if it contains anything but origins.
     pub fn from_env(env: &Env) -> Result<Self, ConfigError> {
-        let Some(list) = env.text(VARIABLE) else {
+        let AllowedOrigins(origins) = AllowedOrigins::from_env(env)?;
+        if origins.is_empty() {
             return Ok(Self::closed());
-        };
-        let origins = list.split(',').map(|text| origin(text.trim()));
-        let origins = origins.collect::<Result<Vec<_>, _>>();
-        let origins = origins.map_err(|expected| ConfigError::Invalid {
-            name: VARIABLE.to_owned(),
-            expected,
-        })?;
+        }
         Ok(Self(Some(
             CorsLayer::new()
                 .allow_origin(AllowOrigin::list(origins))

@@ -30,7 +30,8 @@ impl ErrorFormat {
             path.strip_prefix(prefix)
                 .is_some_and(|rest: &str| rest.is_empty() || rest.starts_with('/'))
         };
-        if below("/api/xcx") {
+        // The console serves the routes of the mini-program, too.
+        if below("/api/xcx") || below("/console/api/xcx") {
             Self::MiniProgram
         } else if below("/api/chat") {
             Self::Session
@@ -153,6 +154,33 @@ impl ErrorFormat {
                 (StatusCode::SERVICE_UNAVAILABLE, "unavailable")
             }
             Error::Internal(..) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+        }
+    }
+}
+
+/// An error for a page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "plain data")]
+pub struct ErrorInWords {
+    pub status: StatusCode,
+    /// The code of the API.
+    pub code: &'static str,
+    /// A sentence for users.
+    pub sentence: String,
+}
+
+impl ErrorInWords {
+    /// Describes an error in English or in Chinese.
+    pub fn of(error: &Error, in_english: bool) -> Self {
+        let (status, code) = ErrorFormat::Admin.status(error);
+        Self {
+            status,
+            code,
+            sentence: if in_english {
+                english(error)
+            } else {
+                chinese(error)
+            },
         }
     }
 }

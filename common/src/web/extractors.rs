@@ -29,6 +29,19 @@ impl Admin {
     }
 }
 
+/// Any approved user. A handler that takes it checks the role itself.
+impl<S> FromRequestParts<S> for User
+where
+    S: Send + Sync,
+    Callers: FromRef<S>,
+{
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
+        identified(parts, state).await
+    }
+}
+
 impl<S> FromRequestParts<S> for Caller
 where
     S: Send + Sync,

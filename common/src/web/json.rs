@@ -80,7 +80,7 @@ pub fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     Deserialize::deserialize(value).map(Some)
 }
 
-async fn read(body: Body) -> Result<bytes::Bytes> {
+pub(super) async fn read(body: Body) -> Result<bytes::Bytes> {
     match Limited::new(body, MAX_BODY).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(err) if err.is::<http_body_util::LengthLimitError>() => Err(Error::PayloadTooLarge),

@@ -89,6 +89,45 @@ fn decoded(text: &str) -> Option<String> {
 }
 
 impl QueryText {
+    /// Reads pairs of `application/x-www-form-urlencoded`. Empty values are dropped.
+    pub(super) fn of_form(text: &str) -> Self {
+        let pairs = text.split('&').filter_map(|pair| {
+            let (name, value) = pair
+                .split_once('=')
+                .filter(|(_, value)| !value.is_empty())?;
+            Some((decoded(name).unwrap_or_default(), decoded(value)))
+        });
+        Self(pairs.collect())
+    }
+
+    /// All parameters in their order, without those that are not UTF-8.
+    pub fn pairs(&self) -> Vec<(String, String)> {
+        let pairs = self.0.iter();
+        pairs
+            .filter(|(name, _)| !name.is_empty())
+            .filter_map(|(name, value)| Some((name.clone(), value.clone()?)))
+            .collect()
+    }
+
+    /// The parameters without one of them.
+    #[must_use]
+    pub fn without(&self, name: &str) -> Self {
+        let others = self.0.iter().filter(|(other, _)| other != name);
+        Self(others.cloned().collect())
+    }
+
+    /// All values of a parameter, which may occur more than once.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if a value is not UTF-8, or contains NUL.
+    pub fn all(&self, name: &'static str) -> Result<Vec<&str>> {
+        let values = self.0.iter().filter(|(key, _)| key == name);
+        let values = values.map(|(_, value)| value.as_deref().filter(|text| !text.contains('\0')));
+        values
+            .map(|text| text.ok_or(Error::invalid(name, Reason::Nul)))
+            .collect()
+    }
+
     /// A parameter, if present.
     ///
     /// # Errors

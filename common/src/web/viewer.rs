@@ -61,7 +61,8 @@ pub(super) async fn without_texts(response: Response) -> Result<Response> {
     Ok(Response::from_parts(parts, Body::from(value.to_string())))
 }
 
-fn hide(value: &mut Value) {
+/// Sets all texts of users and apps to null, at any depth.
+pub fn hide(value: &mut Value) {
     match value {
         Value::Object(members) => {
             for (name, member) in members {

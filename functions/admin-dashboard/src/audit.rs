@@ -5,10 +5,10 @@ use chrono::{DateTime, Utc};
 use common::{
     Result,
     governance::{
-        audit::{self, Action, AuditQuery, Entry},
+        audit::{self, AuditQuery, Entry},
         auth::SiteScope,
     },
-    platform::{dates::DateRange, db::Db, paging::Paging},
+    platform::{db::Db, paging::Paging},
     web::{AdminPage, AdminProblem, Json, QueryFailures, QueryText},
 };
 use serde::Serialize;
@@ -80,12 +80,7 @@ pub(crate) async fn list_audit(
     scope: SiteScope,
     query: QueryText,
 ) -> Result<Json<AdminPage<EntryView>>> {
-    let list = AuditQuery {
-        scope,
-        action: query.one_of("action", Action::parse)?,
-        user_id: query.integer("user_id", 1, i64::MAX)?,
-        dates: DateRange::parse(&query)?,
-    };
+    let list = AuditQuery::parse(scope, &query)?;
     let paging = Paging::parse_bounded(&query, PAGE_SIZE, &list.cursor_scope())?;
     let found = audit::list(&db, &list, &paging).await?;
     Ok(Json(AdminPage::of(found, &paging)?))

@@ -49,7 +49,8 @@ pub(crate) struct Dashboard {
     budget: BudgetView,
     /// The 10 newest alerts of any alert status.
     recent_alerts: Vec<RecentAlert>,
-    /// Feedback of users in the last 90 days, by app and version of its prompt.
+    /// Feedback of users in the last 90 days, by app and version of its prompt. Only the newest
+    /// 2,000 of each site are counted.
     thumbs: Vec<Thumbs>,
 }
 

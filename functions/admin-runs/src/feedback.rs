@@ -14,16 +14,15 @@ use common::{
         notice::AiLabel,
     },
     platform::{db::Db, paging::Paging},
-    web::{AdminPage, AdminProblem, AnyApp, Json, ListFormat, QueryFailures, QueryText, Texts},
+    web::{
+        AdminPage, AdminProblem, AnyApp, Json, LabelledFeedback, ListFormat, QueryFailures,
+        QueryText, Texts, table,
+    },
 };
-use futures_util::{Stream, TryStreamExt as _};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{
-    PAGE_SIZE,
-    table::{self, Row, instant, number, text},
-};
+use crate::PAGE_SIZE;
 
 /// Feedback of a user on an AI text.
 #[derive(Serialize, ToSchema)]
@@ -115,67 +114,10 @@ pub(crate) async fn list_feedback(
     if format == ListFormat::Csv {
         table::check(&query)?;
         let pages = feedback::export(db, list, texts.user_id).await?;
-        return Ok(table::respond(labelled(pages, label)));
+        return Ok(table::respond(LabelledFeedback::all(pages, label)));
     }
     let paging = Paging::parse_bounded(&query, PAGE_SIZE, &list.cursor_scope())?;
     let found = feedback::list(&db, &list, &paging).await?;
     let page: AdminPage<FeedbackItem> = AdminPage::of(found, &paging)?;
     Ok(([(VARY, "accept")], Json(page)).into_response())
-}
-
-/// A row of the table with its label.
-struct Labelled(Entry, AiLabel);
-
-fn labelled(
-    pages: impl Stream<Item = Result<Vec<Entry>>> + Send + 'static,
-    label: AiLabel,
-) -> impl Stream<Item = Result<Vec<Labelled>>> + Send + 'static {
-    pages.map_ok(move |page| {
-        let entries = page.into_iter();
-        entries
-            .map(|entry| Labelled(entry, label.clone()))
-            .collect()
-    })
-}
-
-impl Row for Labelled {
-    const FILE: &'static str = "feedback.csv";
-    const COLUMNS: &'static [&'static str] = &[
-        "id",
-        "site_id",
-        "subject_type",
-        "subject_id",
-        "rating",
-        "reasons",
-        "comment",
-        "user_id",
-        "app_type",
-        "prompt_version",
-        "question",
-        "answer",
-        "run_id",
-        "created_at",
-        "label",
-    ];
-
-    fn cells(&self) -> Vec<String> {
-        let Self(entry, label) = self;
-        vec![
-            entry.id.to_string(),
-            entry.site_id.to_string(),
-            entry.subject_type.clone(),
-            entry.subject_id.to_string(),
-            entry.rating.clone(),
-            entry.reasons.join(" "),
-            text(entry.comment.as_deref()),
-            entry.user_id.to_string(),
-            entry.app_type.clone(),
-            text(entry.prompt_version.as_deref()),
-            text(entry.question.as_deref()),
-            text(entry.answer.as_deref()),
-            number(entry.run_id),
-            instant(entry.created_at),
-            label.as_str().to_owned(),
-        ]
-    }
 }

@@ -9,7 +9,6 @@ mod feedback;
 mod list;
 mod messages;
 mod reports;
-mod table;
 mod usage;
 
 use axum::extract::FromRef;

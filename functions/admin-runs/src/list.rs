@@ -13,17 +13,16 @@ use common::{
         runs::{self, Entry, RunQuery},
     },
     platform::{db::Db, paging::Paging},
-    web::{AdminPage, AdminProblem, AnyApp, Json, ListFormat, QueryFailures, QueryText, Texts},
+    web::{
+        AdminPage, AdminProblem, AnyApp, Json, ListFormat, QueryFailures, QueryText, Texts,
+        runs_as_csv, table,
+    },
 };
-use futures_util::TryStreamExt as _;
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::{
-    PAGE_SIZE,
-    table::{self, Row, instant, number, text},
-};
+use crate::PAGE_SIZE;
 
 /// A run, without its prompt and response.
 #[derive(Serialize, ToSchema)]
@@ -133,70 +132,10 @@ pub(crate) async fn list_runs(
     let list = RunQuery::parse(scope, &query)?;
     if format == ListFormat::Csv {
         table::check(&query)?;
-        list.dates.at_most(runs::MAX_DAYS)?;
-        let pages = runs::export(db, list, texts.user_id)
-            .await?
-            .map_ok(move |mut page| {
-                if texts.are_hidden() {
-                    for run in &mut page {
-                        run.error_message = None;
-                    }
-                }
-                page
-            });
-        return Ok(table::respond(pages));
+        return runs_as_csv(db, list, texts).await;
     }
     let paging = Paging::parse_bounded(&query, PAGE_SIZE, &list.cursor_scope())?;
     let found = runs::list(&db, &list, &paging).await?;
     let page: AdminPage<RunItem> = AdminPage::of(found, &paging)?;
     Ok(([(VARY, "accept")], Json(page)).into_response())
-}
-
-impl Row for Entry {
-    const FILE: &'static str = "run-logs.csv";
-    const COLUMNS: &'static [&'static str] = &[
-        "id",
-        "app_type",
-        "trigger_type",
-        "member_id",
-        "tokens_used",
-        "tokens_charged",
-        "latency_ms",
-        "first_token_ms",
-        "status",
-        "refusals",
-        "site_id",
-        "created_at",
-        "error_code",
-        "error_message",
-        "user_id",
-        "bot_id",
-        "model_id",
-        "finish_reason",
-        "cost",
-    ];
-
-    fn cells(&self) -> Vec<String> {
-        vec![
-            self.id.to_string(),
-            self.app_type.clone(),
-            self.trigger_type.clone(),
-            number(self.member_id),
-            number(self.tokens_used),
-            self.tokens_charged.to_string(),
-            number(self.latency_ms),
-            number(self.first_token_ms),
-            self.status.clone(),
-            number(self.refusals),
-            self.site_id.to_string(),
-            instant(self.created_at),
-            text(self.error_code.as_deref()),
-            text(self.error_message.as_deref()),
-            number(self.user_id),
-            self.bot_id.map_or_else(String::new, |id| id.to_string()),
-            text(self.model_id.as_deref()),
-            text(self.finish_reason.as_deref()),
-            self.cost.map_or_else(String::new, |cost| cost.to_string()),
-        ]
-    }
 }

@@ -9,16 +9,14 @@ use common::{
     Result,
     governance::{
         auth::SiteScope,
-        usage::{self, GroupBy, Item, UsageQuery},
+        usage::{self, Item, UsageQuery},
     },
-    platform::{dates::DateRange, db::Db},
-    web::{AdminProblem, ItemFailures, Json, ListFormat, OrKey, QueryText, UsageRead},
+    platform::db::Db,
+    web::{AdminProblem, ItemFailures, Json, ListFormat, OrKey, QueryText, UsageRead, table},
 };
 use futures_util::stream;
 use serde::Serialize;
 use utoipa::ToSchema;
-
-use crate::table::{self, Row, text};
 
 /// All items. The list has no pages.
 #[derive(Serialize, ToSchema)]
@@ -93,48 +91,11 @@ pub(crate) async fn show_usage(
     query: QueryText,
     format: ListFormat,
 ) -> Result<Response> {
-    let list = UsageQuery {
-        scope,
-        group_by: query
-            .one_of("group_by", GroupBy::parse)?
-            .unwrap_or(GroupBy::Day),
-        dates: DateRange::parse(&query)?,
-    };
+    let list = UsageQuery::parse(scope, &query)?;
     let items = usage::by(&db, list).await?;
-    let items = items.into_iter().map(UsageItem::from).collect();
     if format == ListFormat::Csv {
         return Ok(table::respond(stream::iter([Ok(items)])));
     }
+    let items = items.into_iter().map(UsageItem::from).collect();
     Ok(([(VARY, "accept")], Json(UsageList { items })).into_response())
-}
-
-impl Row for UsageItem {
-    const FILE: &'static str = "usage.csv";
-    const COLUMNS: &'static [&'static str] = &[
-        "key",
-        "label",
-        "calls",
-        "successes",
-        "failures",
-        "tokens_in",
-        "tokens_out",
-        "tokens",
-        "cost",
-        "unpriced_calls",
-    ];
-
-    fn cells(&self) -> Vec<String> {
-        vec![
-            text(self.key.as_deref()),
-            text(self.label.as_deref()),
-            self.calls.to_string(),
-            self.successes.to_string(),
-            self.failures.to_string(),
-            self.tokens_in.to_string(),
-            self.tokens_out.to_string(),
-            self.tokens.to_string(),
-            self.cost.clone(),
-            self.unpriced_calls.to_string(),
-        ]
-    }
 }

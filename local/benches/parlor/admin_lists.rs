@@ -113,6 +113,26 @@ const CALLS: &[(&str, &str, Option<f64>)] = &[
     ),
     ("feedback", "/api/admin/ai/feedback", Some(5.0)),
     ("reports", "/api/admin/ai/reports", Some(5.0)),
+    ("console: dashboard", "/console", Some(50.0)),
+    ("console: runs", "/console/runs", Some(50.0)),
+    (
+        "console: failed runs",
+        "/console/runs?status=failed",
+        Some(50.0),
+    ),
+    ("console: alerts", "/console/alerts", Some(50.0)),
+    ("console: jobs", "/console/jobs", Some(50.0)),
+    ("console: batches", "/console/batches", Some(50.0)),
+    ("console: results", "/console/results", Some(50.0)),
+    ("console: prewarm", "/console/prewarm", Some(50.0)),
+    ("console: budgets", "/console/budgets", Some(50.0)),
+    ("console: usage", "/console/usage", Some(50.0)),
+    ("console: feedback", "/console/feedback", Some(50.0)),
+    ("console: reports", "/console/reports", Some(50.0)),
+    ("console: apps", "/console/apps", Some(50.0)),
+    ("console: bots", "/console/bots", Some(50.0)),
+    ("console: users", "/console/users", Some(50.0)),
+    ("console: audit", "/console/audit", Some(50.0)),
     ("history of a coach", "/api/xcx/chat/history", Some(5.0)),
     (
         "insights of a member's page",
@@ -217,7 +237,7 @@ impl AdminClient {
     }
 
     async fn get(&self, path: &str) -> Result<bytes::Bytes> {
-        let token = if path.starts_with("/api/admin") {
+        let token = if path.starts_with("/api/admin") || path.starts_with("/console") {
             &self.admin
         } else {
             &self.coach

@@ -32,8 +32,9 @@ use common::{
         sqs::JobQueue,
         telemetry,
     },
-    web::Cors,
+    web::{AllowedOrigins, Cors},
 };
+use console::SessionRules;
 use hyper_util::rt::TokioIo;
 use local::{
     gateway::{self, AppState},
@@ -180,6 +181,7 @@ pub fn run(role: &str) -> Result<()> {
                 home,
                 "serve",
                 "--port=0",
+                "--no-history",
                 "--database-url",
             ];
             let arguments = arguments.into_iter().chain([&*database_url]);
@@ -265,6 +267,7 @@ async fn tools(database_url: &str, upstream: String, moderation: &str) -> Result
         ids: AppIds::default(),
         notice: Notice::from_env(&nothing)?,
         cors: Cors::closed(),
+        session: SessionRules::local(AllowedOrigins::default()),
     })
 }
 

@@ -1,12 +1,17 @@
 //! Time that Parlor adds before the first token.
 
-use std::{net::Ipv4Addr, time::Instant};
+use std::{
+    net::Ipv4Addr,
+    time::{Duration, Instant},
+};
 
 use common::platform::db::Db;
 use local::{
     postgres::Binaries,
     simulator::{self, Simulator},
 };
+
+use tokio::time::MissedTickBehavior;
 
 use crate::{
     Result,
@@ -23,6 +28,8 @@ use crate::{
 const MESSAGES_EACH: usize = 18;
 /// So many users send 2,016 messages.
 const PEOPLE: usize = 112;
+/// An application accepts 100 calls per second.
+const BETWEEN_MESSAGES: Duration = Duration::from_millis(11);
 const CONTENT: &str = "今天店里生意怎么样？[[sim:long:20]]";
 
 pub async fn measure(postgres: &Binaries) -> Result<Section> {
@@ -87,7 +94,7 @@ pub async fn measure(postgres: &Binaries) -> Result<Section> {
         conditions: "Time from sending `POST /api/xcx/chat/stream` to the first `message` event, minus \
             the median time of the same request to the simulator, which adds no delay. One request at \
             a time over a kept connection, with default limits, a warm caller cache, and sessions \
-            instead of history. Parlor, simulator, client and PostgreSQL are separate processes on one \
+            instead of history. At most 90 requests per second. Parlor, simulator, client and PostgreSQL are separate processes on one \
             machine. The floor is `begin_reply` in a loop. Moderation is off, except where it is named."
             .into(),
         figures,
@@ -114,6 +121,8 @@ async fn added(url: &str, people: &[Person], moderation: &str) -> Result<Added> 
         parlor: Samples::default(),
         direct: Samples::default(),
     };
+    let mut pace = tokio::time::interval(BETWEEN_MESSAGES);
+    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for person in people {
         let warm = http.get(format!("{}/api/xcx/chat/history", parlor.url));
         warm.bearer_auth(&person.token)
@@ -123,6 +132,7 @@ async fn added(url: &str, people: &[Person], moderation: &str) -> Result<Added> 
             .text()
             .await?;
         for _ in 0..MESSAGES_EACH {
+            pace.tick().await;
             let request = client::ask_parlor(&http, &parlor.url, person, CONTENT);
             times
                 .parlor
@@ -201,7 +211,7 @@ impl Costs {
 
                 let began = Instant::now();
                 let (outcome, message_id): (String, Option<i64>) = sqlx::query_as(
-                    "select outcome, message_id from begin_reply($1, $2, $3, row($4::text, null, null), 'app1_chat', row(0.6, 30000, 0, 2000), 20, 2, 30, row(3000, 50, 20))",
+                    "select outcome, message_id from begin_reply($1, $2, $3, row($4::text, null, null), 'app-' || $2, row(0.6, 30000, 0, 2000), 20, 2, 30, row(3000, 50, 20))",
                 )
                 .bind(bench_database::SITE)
                 .bind(person.id)

@@ -118,7 +118,8 @@ impl Times {
     ) -> Result<Self> {
         let piece = "字".repeat(PIECE);
         let end = serde_json::json!({
-            "status": "success", "tokens_in": 500, "tokens_out": 400, "unknown_tries": 0, "usage_implausible": false,
+            "status": "success", "tokens_in": 500, "tokens_out": 400,
+            "models": [{ "model_id": "qwen-plus", "input_tokens": 500, "output_tokens": 400 }], "unknown_tries": 0, "usage_implausible": false,
             "session_id": session_id, "session_lost": false, "prompt": QUESTION,
             "prompt_version": "benchmark", "first_token_ms": 300, "latency_ms": 2_000,
             "attempts": 1, "circuit": "success",
@@ -134,7 +135,8 @@ impl Times {
                     .bind(person.chat_id)
                     .bind(QUESTION)
                     .bind(format!("message-{message}"))
-                    .bind("app1_chat")
+                    // An application accepts 100 calls per second.
+                    .bind(format!("app-{}", person.id))
                     .bind(2_000_i64)
                     .bind(100_000_i32)
                     .bind(2_i32)
@@ -181,6 +183,7 @@ impl Times {
                     .bind(false)
                     .bind(None::<serde_json::Value>)
                     .bind(&end)
+                    .bind(None::<serde_json::Value>)
                     .execute(db)
                     .await?;
                 let finish = start.elapsed();

@@ -51,7 +51,9 @@ pub fn isolated(mut command: Command, home: &Path) -> Command {
 
 fn launch(home: &Path, arguments: &[&str]) -> Program {
     let mut command = isolated(child::command(program()), home);
-    command.args(["serve", "--port", "0"]).args(arguments);
+    command
+        .args(["serve", "--port", "0", "--no-history"])
+        .args(arguments);
     Program::start(command)
 }
 
@@ -124,7 +126,8 @@ async fn printed_commands_work_as_pasted_and_ctrl_c_stops_everything() {
 
     let lines = curls(&mut parlor).await;
     let printed = parlor.stdout();
-    assert_eq!(printed.lines().count(), 5, "{printed}");
+    // 8 links to sign in, the landing page, and 5 lines about the program.
+    assert_eq!(printed.lines().count(), 14, "{printed}");
     assert!(printed.contains("Replies are simulated"), "{printed}");
     let data = home.path().join("postgres").display().to_string();
     assert!(printed.contains(&format!("Data is in {data}")), "{printed}");

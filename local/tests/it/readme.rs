@@ -206,7 +206,7 @@ async fn run(document: &str, start: &str) {
 
     let home = home();
     let mut server = isolated(child::command(program()), home.path());
-    server.args(["serve", "--port", "0"]);
+    server.args(["serve", "--port", "0", "--no-history"]);
     let mut server = Program::start(server);
     let address = address(&mut server).await;
 

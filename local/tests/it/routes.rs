@@ -48,7 +48,8 @@ fn watched() -> BTreeSet<Route> {
         for entry in entries.as_array().unwrap() {
             found.insert((
                 text(&entry["method"]),
-                path.clone(),
+                // cargo-lambda and API Gateway write a greedy parameter differently.
+                path.replace("{*proxy}", "{proxy+}"),
                 text(&entry["function"]),
             ));
         }

@@ -99,12 +99,13 @@ const OF_THE_PROCESS: [&str; 3] = [
 ];
 
 /// The functions that label AI texts.
-const LABELS: [&str; 3] = ["admin-runs", "chat-history", "chat-stream"];
+const LABELS: [&str; 4] = ["admin-runs", "chat-history", "chat-stream", "console"];
 
 /// The functions that wake job workers.
-const WAKE: [&str; 6] = [
+const WAKE: [&str; 7] = [
     "admin-jobs",
     "chat-sessions",
+    "console",
     "job-worker",
     "prewarm",
     "trigger-dispatch",
@@ -287,6 +288,7 @@ async fn start(function: &str, env: Env) -> Result<(), ConfigError> {
         "chat-messages" => http(chat_messages::from_env, env).await,
         "chat-sessions" => http(chat_sessions::from_env, env).await,
         "chat-stream" => http(chat_stream::from_env, env).await,
+        "console" => http(console::from_env, env).await,
         "db-migrate" => db_migrate::open(&env).await.map(drop),
         "insights" => http(insights::from_env, env).await,
         "job-worker" => Box::pin(job_worker::from_env(env)).await.map(drop),
@@ -439,7 +441,7 @@ async fn each_function_has_exactly_the_variables_it_reads() {
         if read.contains("MODERATION_ON_TIMEOUT") {
             read.extend(SERVICES.map(|(name, _)| name.to_owned()));
         }
-        if ["chat-stream", "insights"].contains(&function) {
+        if ["chat-stream", "console", "insights"].contains(&function) {
             // Results of apps without an application id are shown as disabled, or not used.
             let apps = App::ALL.into_iter().filter(|app| *app != App::Chat);
             read.extend(apps.map(App::variable));

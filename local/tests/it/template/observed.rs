@@ -9,10 +9,12 @@ use serde_json::{Value, json};
 use super::{deployed::that_serve_http, list, one, resource, resources, transformed};
 
 /// Alarms on the sum of a metric over functions.
-const SUMS: [(&str, &str); 4] = [
+const SUMS: [(&str, &str); 6] = [
     ("function-errors", "Errors"),
+    ("desk-errors", "Errors"),
     ("background-errors", "Errors"),
     ("throttles", "Throttles"),
+    ("desk-throttles", "Throttles"),
     ("background-throttles", "Throttles"),
 ];
 const OWN: &str = "Parlor/${AWS::StackName}";

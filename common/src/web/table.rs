@@ -13,9 +13,11 @@ use axum::{
 };
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
-use common::{Error, Result, platform::error::Reason, web::QueryText};
 use csv::{Terminator, Writer, WriterBuilder};
 use futures_util::{Stream, StreamExt as _, stream};
+
+use super::QueryText;
+use crate::platform::error::{Error, Reason, Result};
 
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
@@ -24,7 +26,10 @@ const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 const FORMULAS: [char; 11] = ['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠'];
 
 /// Checks that the query has no paging parameters: a table has all rows.
-pub(crate) fn check(query: &QueryText) -> Result<()> {
+///
+/// # Errors
+/// [`Error::Invalid`] with the parameter.
+pub fn check(query: &QueryText) -> Result<()> {
     for name in ["page", "page_size", "pageSize", "cursor"] {
         if query.text(name)?.is_some() {
             return Err(Error::invalid(name, Reason::Exclusive("text/csv")));
@@ -33,32 +38,34 @@ pub(crate) fn check(query: &QueryText) -> Result<()> {
     Ok(())
 }
 
-/// Columns of a table, and the cells of a row in the same order.
-pub(crate) trait Row {
+/// A row of a table.
+pub trait Row {
+    /// The name of the file that a browser saves.
     const FILE: &'static str;
+    /// The header line.
     const COLUMNS: &'static [&'static str];
+
+    /// The cells, in the order of the columns.
     fn cells(&self) -> Vec<String>;
 }
 
 /// The cell of an optional number.
-pub(crate) fn number(number: Option<i64>) -> String {
+pub fn number(number: Option<i64>) -> String {
     number.map_or_else(String::new, |number| number.to_string())
 }
 
 /// The cell of an optional text.
-pub(crate) fn text(text: Option<&str>) -> String {
+pub fn text(text: Option<&str>) -> String {
     text.unwrap_or_default().to_owned()
 }
 
 /// The cell of an instant.
-pub(crate) fn instant(at: DateTime<Utc>) -> String {
+pub fn instant(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Micros, true)
 }
 
 /// Builds the response. Its body is the header line followed by all pages.
-pub(crate) fn respond<T: Row>(
-    pages: impl Stream<Item = Result<Vec<T>>> + Send + 'static,
-) -> Response {
+pub fn respond<T: Row>(pages: impl Stream<Item = Result<Vec<T>>> + Send + 'static) -> Response {
     let head = stream::once(async {
         write(BYTE_ORDER_MARK.to_vec(), |table| {
             table.write_record(T::COLUMNS)

@@ -1,0 +1,235 @@
+//! `/console/batches`: the same apps for many members, from the estimate to the end.
+
+use askama::Template;
+use axum::{Router, extract::State, response::Response, routing::get};
+use common::{
+    Error, Result,
+    governance::{
+        apps::App,
+        auth::{Admin, SiteScope},
+        budgets,
+        usage::fraction,
+    },
+    insights::{
+        apps,
+        batches::{self, Batch, NewBatch},
+    },
+    platform::{
+        db::Db,
+        error::Reason,
+        paging::{Page, Paging},
+        sqs::JobQueue,
+    },
+    web::{FormText, PathText},
+};
+use uuid::Uuid;
+
+use super::MAX_WOKEN;
+use crate::{
+    Parts,
+    desk::Desk,
+    format::filters,
+    language::Language,
+    session::redirect,
+    texts::{BatchesTexts, CommonTexts},
+};
+
+/// Batches on a page.
+const PAGE_SIZE: i64 = 50;
+
+/// The routes of this place.
+pub(crate) fn routes() -> Router<Parts> {
+    Router::new()
+        .route("/console/batches", get(list).post(estimate))
+        .route("/console/batches/{id}", get(show).post(change))
+}
+
+#[derive(Template)]
+#[template(path = "batches.html")]
+struct BatchesPage<'a> {
+    desk: &'a Desk,
+    language: Language,
+    common: &'static CommonTexts,
+    assets: &'static str,
+    root: &'a str,
+    t: &'static BatchesTexts,
+    found: Page<Batch>,
+    /// Name of each app that a batch may call, and whether it is checked.
+    apps: Vec<(&'static str, bool)>,
+    members: String,
+    most: usize,
+}
+
+async fn list(State(db): State<Db>, desk: Desk) -> Result<Response> {
+    let checked = desk.value("app_type").to_owned();
+    page(&db, &desk, &[&checked], desk.value("members")).await
+}
+
+async fn page(db: &Db, desk: &Desk, checked: &[&str], members: &str) -> Result<Response> {
+    let paging = Paging::parse_bounded(&desk.query, PAGE_SIZE, &batches::cursor_scope(desk.scope))?;
+    let found = batches::list(db, desk.scope, &paging).await?;
+    paging.reaches(&found)?;
+    desk.show(&BatchesPage {
+        language: desk.language,
+        common: desk.common,
+        assets: desk.assets,
+        root: &desk.root,
+        t: BatchesTexts::of(desk.language),
+        found,
+        apps: apps::in_batches()
+            .map(App::name)
+            .map(|app| (app, checked.contains(&app)))
+            .collect(),
+        members: members.to_owned(),
+        most: batches::MAX_MEMBERS,
+        desk,
+    })
+}
+
+/// Estimates a batch, and leads to its page.
+async fn estimate(
+    State(db): State<Db>,
+    mut desk: Desk,
+    admin: Admin,
+    form: FormText,
+) -> Result<Response> {
+    match try_estimate(&db, &desk, &admin, &form).await {
+        Ok(id) => Ok(redirect(&desk.to(format!("batches/{id}")))),
+        Err(error) => {
+            desk.fail(error)?;
+            let members = form.text("members")?.unwrap_or_default();
+            page(&db, &desk, &form.all("app_types")?, members).await
+        }
+    }
+}
+
+async fn try_estimate(db: &Db, desk: &Desk, admin: &Admin, form: &FormText) -> Result<Uuid> {
+    let site_id = admin.site_in(&desk.query)?;
+    let apps: Vec<String> = form
+        .all("app_types")?
+        .into_iter()
+        .map(str::to_owned)
+        .collect();
+    let members = member_ids(form.text("members")?.unwrap_or_default())?;
+    let batch = NewBatch::parse(&apps, members)?;
+    let estimate = batches::estimate(db, site_id, admin.user_id, &batch).await?;
+    Ok(estimate.batch_id)
+}
+
+/// The numbers in a text, with any separators. A number that occurs twice counts once.
+fn member_ids(text: &str) -> Result<Vec<i64>> {
+    let numbers = text.split(|letter: char| !letter.is_ascii_digit());
+    let numbers = numbers.filter(|number| !number.is_empty()).map(str::parse);
+    let mut ids = numbers
+        .collect::<Result<Vec<i64>, _>>()
+        .map_err(|_| Error::invalid("member_ids", Reason::Type))?;
+    ids.sort_unstable();
+    ids.dedup();
+    Ok(ids)
+}
+
+#[derive(Template)]
+#[template(path = "batch.html")]
+struct BatchPage<'a> {
+    desk: &'a Desk,
+    language: Language,
+    common: &'static CommonTexts,
+    assets: &'static str,
+    root: &'a str,
+    t: &'static BatchesTexts,
+    batch: &'a Batch,
+    ended: i64,
+    /// Tokens left in the budget, and the share that the estimate is of them.
+    left: i64,
+    share: f64,
+}
+
+impl BatchPage<'_> {
+    /// Jobs of batches with a status since the day of this batch. The list of jobs has no filter by
+    /// batch.
+    fn jobs(&self, status: &str) -> String {
+        let created = self.desk.time(self.batch.created_at);
+        let day = created.split(' ').next().unwrap_or_default();
+        let page = format!("jobs?event_type=batch&status={status}&date_from={day}");
+        self.desk.to_site(page, self.batch.site_id)
+    }
+}
+
+async fn show(State(db): State<Db>, desk: Desk, path: PathText) -> Result<Response> {
+    batch_page(&db, &desk, path.uuid("id")?).await
+}
+
+async fn batch_page(db: &Db, desk: &Desk, id: Uuid) -> Result<Response> {
+    let batch = batches::find(db, desk.scope, id).await?;
+    let budget = budgets::get(db, SiteScope::One(batch.site_id)).await?;
+    let of_day = budget.daily_limit - budget.daily_used;
+    let left = of_day
+        .min(budget.monthly_limit - budget.monthly_used)
+        .max(0);
+    desk.show(&BatchPage {
+        language: desk.language,
+        common: desk.common,
+        assets: desk.assets,
+        root: &desk.root,
+        t: BatchesTexts::of(desk.language),
+        ended: batch.done + batch.failed + batch.cancelled,
+        left,
+        share: fraction(batch.estimated_tokens, left),
+        batch: &batch,
+        desk,
+    })
+}
+
+/// Confirms a batch, or cancels the rest of it.
+async fn change(
+    State(db): State<Db>,
+    State(queue): State<JobQueue>,
+    mut desk: Desk,
+    admin: Admin,
+    path: PathText,
+    form: FormText,
+) -> Result<Response> {
+    let id = path.uuid("id")?;
+    match try_change(&db, &queue, &desk, &admin, id, &form).await {
+        Ok(()) => Ok(redirect(&desk.to(format!("batches/{id}")))),
+        Err(error) => {
+            desk.fail(error)?;
+            batch_page(&db, &desk, id).await
+        }
+    }
+}
+
+async fn try_change(
+    db: &Db,
+    queue: &JobQueue,
+    desk: &Desk,
+    admin: &Admin,
+    id: Uuid,
+    form: &FormText,
+) -> Result<()> {
+    let site_id = admin.site_in(&desk.query)?;
+    match form.text("do")? {
+        Some("confirm") => {
+            let jobs = batches::confirm(db, site_id, admin.user_id, id).await?;
+            let workers = u32::try_from(jobs).unwrap_or(MAX_WOKEN);
+            queue.notify_workers(workers.min(MAX_WOKEN)).await;
+            Ok(())
+        }
+        Some("cancel") => batches::cancel(db, site_id, admin.user_id, id)
+            .await
+            .map(drop),
+        _ => Err(Error::invalid("do", Reason::Unknown)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_may_be_pasted_with_anything_between_them() {
+        assert_eq!(member_ids("7, 8；9\n10 8").unwrap(), [7, 8, 9, 10]);
+        assert_eq!(member_ids("会员").unwrap(), [0; 0]);
+        assert!(member_ids("99999999999999999999").is_err());
+    }
+}

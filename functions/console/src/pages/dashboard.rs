@@ -1,0 +1,110 @@
+//! `/console`: what today cost, what failed, and what the budget says.
+
+use askama::Template;
+use axum::{Router, extract::State, response::Response, routing::get};
+use chrono::{Datelike as _, NaiveDate};
+use common::{
+    Result,
+    governance::{
+        alerts::{self, Alert},
+        auth::User,
+        budgets::Budget,
+        usage::{self, Calls, Health, Usage, fraction},
+    },
+    platform::db::Db,
+};
+
+use crate::{
+    Parts,
+    chart::{self, Bar},
+    desk::Desk,
+    format::filters,
+    language::Language,
+    session::redirect,
+    texts::{CommonTexts, DashboardTexts},
+};
+
+#[derive(Template)]
+#[template(path = "dashboard.html")]
+struct DashboardPage<'a> {
+    desk: &'a Desk,
+    language: Language,
+    common: &'static CommonTexts,
+    assets: &'static str,
+    root: &'a str,
+    t: &'static DashboardTexts,
+    usage: &'a Usage,
+    today: Calls,
+    health: &'a [Health],
+    alerts: &'a [Alert],
+    calls: Vec<Bar>,
+    meters: Vec<Meter>,
+}
+
+/// A bar of the budget.
+struct Meter {
+    text: &'static str,
+    used: i64,
+    limit: i64,
+    /// Used divided by the limit.
+    share: f64,
+    /// Tokens by the end of the month.
+    forecast: Option<i64>,
+}
+
+fn meters(t: &DashboardTexts, budget: &Budget, today: NaiveDate) -> Vec<Meter> {
+    let meter = |text, used, limit, forecast| Meter {
+        text,
+        used,
+        limit,
+        share: fraction(used, limit),
+        forecast,
+    };
+    let days = i64::from(today.num_days_in_month());
+    let forecast = budget.monthly_used / i64::from(today.day()) * days;
+    vec![
+        meter(t.of_day, budget.daily_used, budget.daily_limit, None),
+        meter(
+            t.of_month,
+            budget.monthly_used,
+            budget.monthly_limit,
+            Some(forecast),
+        ),
+    ]
+}
+
+/// The routes of this place.
+pub(crate) fn routes() -> Router<Parts> {
+    Router::new().route("/console", get(show))
+}
+
+/// Shows the dashboard. Users without access to the desk get the chat.
+async fn show(State(db): State<Db>, user: User, desk: Result<Desk>) -> Result<Response> {
+    if Desk::leads_to_chat(&user) {
+        return Ok(redirect("console/chat"));
+    }
+    let desk = desk?;
+    let usage = usage::last_days(&db, desk.scope).await?;
+    let health = usage::health(&db, desk.scope).await?;
+    let alerts = alerts::newest(&db, desk.scope).await?;
+    let t = DashboardTexts::of(desk.language);
+    let trend: Vec<_> = usage
+        .trend
+        .iter()
+        .map(|(day, calls)| (day.to_string(), calls.count))
+        .collect();
+    desk.show(&DashboardPage {
+        language: desk.language,
+        common: desk.common,
+        assets: desk.assets,
+        root: &desk.root,
+        t,
+        today: usage.of_today(),
+        calls: chart::bars(&trend),
+        meters: meters(t, &usage.budget, usage.today),
+        usage: &usage,
+        health: &health,
+        alerts: &alerts,
+        desk: &desk,
+    })
+}

@@ -1,0 +1,80 @@
+//! `/console/feedback`: feedback of users.
+
+use askama::Template;
+use axum::{Router, extract::State, response::Response, routing::get};
+use common::{
+    Result,
+    governance::{
+        apps::App,
+        feedback::{self, Entry, FeedbackQuery, Rating},
+    },
+    platform::{
+        db::Db,
+        paging::{Page, Paging},
+    },
+};
+
+use crate::{
+    Parts,
+    desk::Desk,
+    format::{Choice, filters},
+    language::Language,
+    pages::{
+        exports,
+        forms::{choices_or, filter_or},
+    },
+    texts::{CommonTexts, FeedbackTexts},
+};
+
+/// Entries on a page. Each has a question and an answer.
+const PAGE_SIZE: i64 = 20;
+
+/// The routes of this place.
+pub(crate) fn routes() -> Router<Parts> {
+    Router::new().route("/console/feedback", get(list))
+}
+
+#[derive(Template)]
+#[template(path = "feedback.html")]
+struct FeedbackPage<'a> {
+    desk: &'a Desk,
+    language: Language,
+    common: &'static CommonTexts,
+    assets: &'static str,
+    root: &'a str,
+    t: &'static FeedbackTexts,
+    ratings: Vec<Choice>,
+    apps: Vec<Choice>,
+    found: Page<Entry>,
+    csv: String,
+}
+
+/// Reads the filters. Without a rating, only thumbs down.
+pub(crate) fn query(desk: &Desk) -> Result<FeedbackQuery> {
+    let rating = filter_or(desk, "rating", Rating::parse, Rating::Down)?;
+    Ok(FeedbackQuery {
+        rating,
+        ..FeedbackQuery::parse(desk.scope, &desk.query.without("rating"))?
+    })
+}
+
+/// Lists feedback, newest first.
+async fn list(State(db): State<Db>, desk: Desk) -> Result<Response> {
+    let list = query(&desk)?;
+    let paging = Paging::parse_bounded(&desk.query, PAGE_SIZE, &list.cursor_scope())?;
+    let found = feedback::list(&db, &list, &paging).await?;
+    paging.reaches(&found)?;
+    let ratings = Rating::ALL.map(Rating::name);
+    desk.show(&FeedbackPage {
+        language: desk.language,
+        common: desk.common,
+        assets: desk.assets,
+        root: &desk.root,
+        t: FeedbackTexts::of(desk.language),
+        ratings: choices_or(&desk, "rating", &ratings, Rating::Down.name()),
+        apps: desk.choices("app_type", App::ALL.map(App::name)),
+        found,
+        csv: exports::link(&desk, "feedback.csv", &[]),
+        desk: &desk,
+    })
+}

@@ -1,0 +1,287 @@
+//! Alerts, jobs, batches, results and prewarm.
+
+use serde_json::json;
+
+use super::{shown, submit};
+use crate::harness::{
+    jobs::{OTHER_SITE_ADMIN, PLATFORM_ADMIN, SITE_ADMIN},
+    parlor::{Parlor, Setup},
+};
+
+const RESULTS: &str = "/console/results";
+const VIEWER: i64 = 1007;
+/// A member of site 1.
+const MEMBER: i64 = 10_001;
+
+/// Sends a form that succeeds. Returns the location.
+async fn changed(parlor: &Parlor, user: i64, path: &str, fields: &[(&str, &str)]) -> String {
+    let (status, location, html) = submit(parlor, user, path, fields).await;
+    assert_eq!(status, 303, "{path} {fields:?}: {html}");
+    location
+}
+
+/// Sends a form that is refused. Returns the page, which is shown again with the reason.
+async fn refused(
+    parlor: &Parlor,
+    user: i64,
+    path: &str,
+    fields: &[(&str, &str)],
+    expected: u16,
+) -> String {
+    let (status, _, html) = submit(parlor, user, path, fields).await;
+    assert_eq!(status, expected, "{path} {fields:?}: {html}");
+    if expected != 403 {
+        assert!(html.contains("role=\"alert\"") || expected == 404, "{html}");
+    }
+    html
+}
+
+async fn count(parlor: &Parlor, statement: &'static str) -> i64 {
+    sqlx::query_scalar(statement)
+        .fetch_one(&parlor.db)
+        .await
+        .unwrap()
+}
+
+#[track_caller]
+fn has(html: &str, texts: &[&str]) {
+    for text in texts {
+        assert!(html.contains(text), "{text} is not in {html}");
+    }
+}
+
+#[tokio::test]
+async fn a_cause_is_acknowledged_on_the_page_of_alerts() {
+    const PENDING: &str = "/console/alerts?alert_status=pending&app_type=app3_clue";
+    let parlor = Parlor::start().await;
+    let ids: Vec<i64> = sqlx::query_scalar(
+        "insert into biz.ai_run_logs (site_id, app_type, status, alert_status, trigger_type, error_code, error_message, local_day)
+         select 1, 'app3_clue', 'failed', 'pending', 'event', 'upstream_refused', 'only for admins', current_date
+         from generate_series(1, 3) returning id",
+    )
+    .fetch_all(&parlor.db)
+    .await
+    .unwrap();
+    let newest = ids.iter().max().unwrap().to_string();
+    let runs = "runs?app_type=app3_clue&#38;status=failed&#38;error_code=upstream%5Frefused";
+    let html = shown(&parlor, SITE_ADMIN, PENDING).await;
+    has(&html, &[runs, ">3</a>", "only for admins", &newest]);
+    let html = shown(&parlor, VIEWER, PENDING).await;
+    has(&html, &[runs]);
+    assert!(!html.contains("only for admins") && !html.contains("Acknowledge"));
+    let path = format!("/console/{}", runs.replace("&#38;", "&"));
+    has(&shown(&parlor, SITE_ADMIN, &path).await, &[&newest]);
+
+    let all = [("do", "acknowledge"), ("id", &*newest), ("all", "1")];
+    refused(&parlor, VIEWER, PENDING, &all, 403).await;
+    refused(&parlor, OTHER_SITE_ADMIN, PENDING, &all, 404).await;
+    refused(&parlor, PLATFORM_ADMIN, PENDING, &all, 422).await;
+    let html = refused(&parlor, SITE_ADMIN, PENDING, &all[..1], 422).await;
+    has(&html, &[">3</a>"]);
+
+    let location = changed(&parlor, SITE_ADMIN, PENDING, &all).await;
+    assert_eq!(location, "alerts?alert_status=pending&app_type=app3%5Fclue");
+    let html = shown(&parlor, SITE_ADMIN, PENDING).await;
+    has(&html, &["There are no alerts"]);
+    let left = "select count(*) from biz.ai_run_logs where alert_status = 'acknowledged'";
+    assert_eq!(count(&parlor, left).await, 3);
+}
+
+#[tokio::test]
+async fn a_job_is_retried_cancelled_and_run_now_on_its_page_and_in_bulk() {
+    let parlor = Parlor::with_business(Setup::default()).await;
+    let job = parlor.member_paid(MEMBER, 1).await;
+    parlor.work_until_done().await;
+    let path = format!("/console/jobs/{job}");
+    let html = shown(&parlor, SITE_ADMIN, &path).await;
+    has(&html, &["status success\">done", "../runs/", "order_id"]);
+    let html = shown(&parlor, VIEWER, &path).await;
+    assert!(!html.contains("order_id") && !html.contains("value=\"retry\""));
+
+    let retry = [("do", "retry")];
+    refused(&parlor, VIEWER, &path, &retry, 403).await;
+    refused(&parlor, OTHER_SITE_ADMIN, &path, &retry, 404).await;
+    refused(&parlor, SITE_ADMIN, &path, &[], 422).await;
+    let location = changed(&parlor, SITE_ADMIN, &path, &retry).await;
+    let new = location.rsplit('/').next().unwrap().to_owned();
+    let new_path = format!("/console/jobs/{new}");
+    has(
+        &shown(&parlor, SITE_ADMIN, &new_path).await,
+        &["Retry of", &format!("jobs/{job}\""), "value=\"run-now\""],
+    );
+    let html = refused(&parlor, SITE_ADMIN, &path, &retry, 409).await;
+    has(&html, &["a retry of it is pending or running"]);
+    changed(&parlor, SITE_ADMIN, &new_path, &[("do", "run-now")]).await;
+    changed(&parlor, SITE_ADMIN, &new_path, &[("do", "cancel")]).await;
+    has(
+        &shown(&parlor, SITE_ADMIN, &new_path).await,
+        &["status cancelled", "value=\"retry\""],
+    );
+
+    let list = "/console/jobs?status=cancelled&event_type=consumption.settled";
+    let html = shown(&parlor, SITE_ADMIN, list).await;
+    has(
+        &html,
+        &[
+            "Retry all jobs of this list (1)",
+            "name=\"expected\" value=\"1\"",
+        ],
+    );
+    let all_sites = shown(&parlor, PLATFORM_ADMIN, list).await;
+    assert!(!all_sites.contains("Retry all jobs"), "needs a site");
+    let wrong = [("do", "retry"), ("expected", "7")];
+    refused(&parlor, VIEWER, list, &wrong, 403).await;
+    let html = refused(&parlor, SITE_ADMIN, list, &wrong, 409).await;
+    has(&html, &["1 objects match", "name=\"expected\" value=\"1\""]);
+    let right = [("do", "retry"), ("expected", "1")];
+    changed(&parlor, SITE_ADMIN, list, &right).await;
+    // The cancelled job is still in the list, but it has a retry.
+    let html = refused(&parlor, SITE_ADMIN, list, &right, 409).await;
+    has(&html, &["0 objects match"]);
+    assert!(
+        !html.contains("name=\"expected\""),
+        "nothing is left to retry"
+    );
+    let pending = "/console/jobs?status=pending";
+    let cancel = [("do", "cancel"), ("expected", "1")];
+    changed(&parlor, SITE_ADMIN, pending, &cancel).await;
+    has(
+        &shown(&parlor, SITE_ADMIN, pending).await,
+        &["There are no jobs"],
+    );
+}
+
+#[tokio::test]
+async fn a_batch_is_estimated_confirmed_once_and_cancelled() {
+    const BATCHES: &str = "/console/batches";
+    let parlor = Parlor::with_business(Setup::default()).await;
+    let html = refused(&parlor, SITE_ADMIN, BATCHES, &[("members", "7、8")], 422).await;
+    has(&html, &["7、8</textarea>", "<details class=\"card\" open>"]);
+    let members = format!("{MEMBER}；{MEMBER}\n");
+    let fields = [
+        ("app_types", "app7_customer_analysis"),
+        ("app_types", "app3_clue"),
+        ("members", &*members),
+    ];
+    refused(&parlor, VIEWER, BATCHES, &fields, 403).await;
+    refused(&parlor, PLATFORM_ADMIN, BATCHES, &fields, 422).await;
+    let location = changed(&parlor, SITE_ADMIN, BATCHES, &fields).await;
+    let path = format!("/console/{}", location.trim_start_matches("./"));
+    let html = shown(&parlor, SITE_ADMIN, &path).await;
+    has(&html, &["Estimated tokens", "in 9 min", "(2)</button>"]);
+    assert_eq!(
+        count(&parlor, "select count(*) from biz.ai_trigger_jobs").await,
+        0
+    );
+
+    let confirm = [("do", "confirm")];
+    refused(&parlor, VIEWER, &path, &confirm, 403).await;
+    refused(&parlor, OTHER_SITE_ADMIN, &path, &confirm, 404).await;
+    changed(&parlor, SITE_ADMIN, &path, &confirm).await;
+    let html = refused(&parlor, SITE_ADMIN, &path, &confirm, 409).await;
+    has(
+        &html,
+        &["already confirmed", "<progress", "Cancel the rest (2)"],
+    );
+    assert_eq!(
+        count(&parlor, "select count(*) from biz.ai_trigger_jobs").await,
+        1
+    );
+    changed(&parlor, SITE_ADMIN, &path, &[("do", "cancel")]).await;
+    has(
+        &shown(&parlor, SITE_ADMIN, &path).await,
+        &["2 cancelled", "status cancelled"],
+    );
+    has(
+        &shown(&parlor, PLATFORM_ADMIN, BATCHES).await,
+        &["status cancelled"],
+    );
+}
+
+#[tokio::test]
+async fn the_prewarm_page_counts_missing_results_before_it_queues_them() {
+    const PREWARM: &str = "/console/prewarm";
+    let parlor = Parlor::with_business(Setup::default()).await;
+    let html = shown(&parlor, SITE_ADMIN, PREWARM).await;
+    has(
+        &html,
+        &[
+            "Next run",
+            "last 6 months",
+            "Generate missing results now (40)",
+        ],
+    );
+    assert_eq!(html.matches("status missing").count(), 40);
+    let queued = "select count(*) from biz.ai_trigger_jobs";
+    let (status, _, html) = submit(&parlor, SITE_ADMIN, PREWARM, &[("do", "dry-run")]).await;
+    assert_eq!((status.as_u16(), count(&parlor, queued).await), (200, 0));
+    has(&html, &["Would be queued: 40"]);
+
+    let run = [("do", "run")];
+    refused(&parlor, VIEWER, PREWARM, &run, 403).await;
+    refused(&parlor, PLATFORM_ADMIN, PREWARM, &run, 422).await;
+    refused(&parlor, SITE_ADMIN, PREWARM, &[], 422).await;
+    changed(&parlor, SITE_ADMIN, PREWARM, &run).await;
+    assert_eq!(count(&parlor, queued).await, 40);
+    let html = shown(&parlor, SITE_ADMIN, PREWARM).await;
+    assert_eq!(html.matches("status generating").count(), 40);
+    assert!(!html.contains("Generate missing results"));
+}
+
+#[tokio::test]
+async fn results_are_compared_with_the_previous_one_and_invalidated_with_their_number() {
+    let parlor = Parlor::start().await;
+    for (site, advice, status) in [
+        (1, "ring", "expired"),
+        (2, "other site", "expired"),
+        (1, "write", "valid"),
+    ] {
+        sqlx::query(
+            "insert into biz.ai_cache (site_id, cache_type, target_id, member_id, status, triggered_by, business_date, valid_days, result_json, expires_at)
+             values ($1, 'app3_clue', 'member:10001', 10001, $2, 'event', current_date, 7, $3, now() + interval '1 day')",
+        )
+        .bind(site)
+        .bind(status)
+        .bind(json!({ "advice": advice, "steps": ["first", "second"] }))
+        .execute(&parlor.db)
+        .await
+        .unwrap();
+    }
+    let history = "/console/results?app_type=app3_clue&target_id=member%3A10001";
+    let html = shown(&parlor, SITE_ADMIN, history).await;
+    has(
+        &html,
+        &[
+            "<pre>advice: write\nsteps:\n  – first",
+            "<del>-   &#34;advice&#34;: &#34;ring&#34;,</del>",
+            "<ins>+   &#34;advice&#34;: &#34;write&#34;,</ins>",
+        ],
+    );
+    let oldest = count(
+        &parlor,
+        "select min(id) from biz.ai_cache where site_id = 1",
+    )
+    .await;
+    let html = shown(&parlor, SITE_ADMIN, &format!("{history}&entry={oldest}")).await;
+    has(&html, &["advice: ring"]);
+    assert!(!html.contains("<del>"), "the oldest has no previous result");
+    let html = shown(&parlor, PLATFORM_ADMIN, history).await;
+    assert!(!html.contains("<del>-   &#34;advice&#34;: &#34;other site"));
+    let html = shown(&parlor, VIEWER, history).await;
+    assert!(!html.contains("advice") && html.contains("member:10001"));
+
+    let html = shown(&parlor, SITE_ADMIN, &format!("{RESULTS}?member_id=10001")).await;
+    has(&html, &["results about member 10001: 1", "of the site: 1"]);
+    let member = [("member_id", "10001")];
+    refused(&parlor, VIEWER, RESULTS, &member, 403).await;
+    refused(&parlor, PLATFORM_ADMIN, RESULTS, &member, 422).await;
+    refused(&parlor, SITE_ADMIN, RESULTS, &[], 422).await;
+    let location = changed(&parlor, SITE_ADMIN, RESULTS, &member).await;
+    has(&location, &["results?status=invalidated"]);
+    let invalidated = "select count(*) from biz.ai_cache where status = 'invalidated'";
+    assert_eq!(count(&parlor, invalidated).await, 1);
+    has(
+        &shown(&parlor, SITE_ADMIN, RESULTS).await,
+        &["no valid results to invalidate"],
+    );
+}
