@@ -50,7 +50,7 @@ impl AuditQuery {
     /// Reads filters and dates.
     ///
     /// # Errors
-    /// [`Error::Invalid`](crate::Error::Invalid).
+    /// [`Error::Invalid`].
     pub fn parse(scope: SiteScope, query: &QueryText) -> Result<Self> {
         Ok(Self {
             scope,
@@ -65,7 +65,7 @@ impl UsageQuery {
     /// Reads grouping and dates.
     ///
     /// # Errors
-    /// [`Error::Invalid`](crate::Error::Invalid).
+    /// [`Error::Invalid`].
     pub fn parse(scope: SiteScope, query: &QueryText) -> Result<Self> {
         let group_by = query.one_of("group_by", GroupBy::parse)?;
         Ok(Self {
@@ -80,7 +80,7 @@ impl FeedbackQuery {
     /// Reads filters and dates.
     ///
     /// # Errors
-    /// [`Error::Invalid`](crate::Error::Invalid).
+    /// [`Error::Invalid`].
     pub fn parse(scope: SiteScope, query: &QueryText) -> Result<Self> {
         Ok(Self {
             scope,
@@ -124,7 +124,7 @@ impl RunQuery {
     /// Reads filters and dates.
     ///
     /// # Errors
-    /// [`Error::Invalid`](crate::Error::Invalid).
+    /// [`Error::Invalid`].
     pub fn parse(scope: SiteScope, query: &QueryText) -> Result<Self> {
         Ok(Self {
             scope,
