@@ -209,9 +209,12 @@ async fn load_bots(db: &Db) -> Result<(), sqlx::Error> {
 /// If a statement fails.
 pub async fn load_business(db: &Db) -> Result<(), sqlx::Error> {
     // Statements that are sent together run in one transaction.
-    sqlx::raw_sql(include_str!("demo/business.sql"))
-        .execute(db)
-        .await?;
+    sqlx::raw_sql(concat!(
+        include_str!("demo/random.sql"),
+        include_str!("demo/business.sql"),
+    ))
+    .execute(db)
+    .await?;
     Ok(())
 }
 
@@ -258,8 +261,11 @@ pub async fn load_history(db: &Db) -> common::platform::error::Result<()> {
             .execute(&mut *tx)
             .await?;
     }
-    sqlx::raw_sql(include_str!("demo/history.sql"))
-        .execute(&mut *tx)
-        .await?;
+    sqlx::raw_sql(concat!(
+        include_str!("demo/random.sql"),
+        include_str!("demo/history.sql"),
+    ))
+    .execute(&mut *tx)
+    .await?;
     tx.commit().await
 }

@@ -27,6 +27,9 @@ use crate::platform::{
     telemetry,
 };
 
+/// The most workers that one request of an admin wakes. The schedule starts another every minute.
+const MAX_WOKEN: u32 = 10;
+
 /// The body of every message.
 const BODY: &str = r#"{"wake":"job-worker"}"#;
 /// The limit of SQS for messages in one request.
@@ -82,6 +85,14 @@ impl JobQueue {
     /// Messages that could not be sent are logged. The schedule finds their jobs.
     pub async fn notify_workers(&self, jobs: u32) {
         self.notify_workers_after(jobs, Duration::ZERO).await;
+    }
+
+    /// As [`Self::notify_workers`], for the jobs of one request of an admin. Wakes at most 10: each
+    /// worker runs jobs until none is due.
+    pub async fn wake_for(&self, jobs: i64) {
+        let most = MAX_WOKEN.into();
+        let jobs = u32::try_from(jobs.clamp(0, most)).unwrap_or(MAX_WOKEN);
+        self.notify_workers(jobs).await;
     }
 
     /// As [`Self::notify_workers`], after a delay. SQS allows at most 15 minutes. If a job is due

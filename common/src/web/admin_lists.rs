@@ -11,6 +11,11 @@ use crate::{
         runs::{self, RunFilters, RunQuery},
         usage::{GroupBy, UsageQuery},
     },
+    insights::{
+        apps,
+        jobs::{self, EventType, JobFilter, JobQuery},
+        results::{self, ResultQuery},
+    },
     platform::{
         dates::DateRange,
         error::{Error, Reason, Result},
@@ -130,6 +135,55 @@ impl RunQuery {
             scope,
             filters: RunFilters::parse(query)?,
             dates: DateRange::parse(query)?,
+        })
+    }
+}
+
+impl JobQuery {
+    /// Reads filters and dates.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`].
+    pub fn parse(scope: SiteScope, query: &QueryText) -> Result<Self> {
+        let JobFilter {
+            event_type,
+            status,
+            dates,
+        } = JobFilter::parse(query)?;
+        Ok(Self {
+            scope,
+            event_type,
+            status,
+            dates,
+        })
+    }
+}
+
+impl JobFilter {
+    /// Reads filters and dates.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`].
+    pub fn parse(query: &QueryText) -> Result<Self> {
+        Ok(Self {
+            event_type: query.one_of("event_type", EventType::parse)?,
+            status: query.one_of("status", jobs::Status::parse)?,
+            dates: DateRange::parse(query)?,
+        })
+    }
+}
+
+impl ResultQuery {
+    /// Reads filters.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`].
+    pub fn parse(scope: SiteScope, query: &QueryText) -> Result<Self> {
+        Ok(Self {
+            scope,
+            app: query.one_of("app_type", apps::find_background)?,
+            target_id: query.text("target_id")?.map(str::to_owned),
+            status: query.one_of("status", results::Status::parse)?,
         })
     }
 }

@@ -128,15 +128,14 @@ where
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
-        let (reader, _) = reader(parts, state).await?;
-        let Ok(query) = QueryText::from_request_parts(parts, state).await;
-        reader.scope(site_id(&query)?)
+        let access = ReadAccess::from_request_parts(parts, state).await?;
+        Ok(access.scope)
     }
 }
 
 /// An admin, or a viewer of a site, who may read like an admin. The response to a viewer gets no
 /// texts.
-async fn reader<S>(parts: &Parts, state: &S) -> Result<(Reader, Texts)>
+async fn reader<S>(parts: &Parts, state: &S) -> Result<(User, Reader, Texts)>
 where
     Callers: FromRef<S>,
 {
@@ -150,14 +149,39 @@ where
         let hidden = parts.extensions.get::<HiddenTexts>();
         hidden.ok_or(Error::internal("no boundary"))?.hide();
     }
-    let user_id = user.id;
-    Ok((
-        reader,
-        Texts {
-            user_id,
-            are_hidden,
-        },
-    ))
+    let texts = Texts {
+        user_id: user.id,
+        are_hidden,
+    };
+    Ok((user, reader, texts))
+}
+
+/// A reader of the desk: an admin, or a viewer of a site.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "plain data")]
+pub struct ReadAccess {
+    pub user: User,
+    /// The sites that the request reads.
+    pub scope: SiteScope,
+    pub texts: Texts,
+}
+
+impl<S> FromRequestParts<S> for ReadAccess
+where
+    S: Send + Sync,
+    Callers: FromRef<S>,
+{
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
+        let (user, reader, texts) = reader(parts, state).await?;
+        let Ok(query) = QueryText::from_request_parts(parts, state).await;
+        Ok(Self {
+            scope: reader.scope(site_id(&query)?)?,
+            user,
+            texts,
+        })
+    }
 }
 
 /// Whether the caller sees prompts, answers and other texts, for tables and for the audit log. JSON
@@ -197,7 +221,7 @@ where
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
-        Ok(reader(parts, state).await?.1)
+        Ok(reader(parts, state).await?.2)
     }
 }
 

@@ -16,8 +16,6 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::MAX_WOKEN;
-
 /// Batches on a page, unless the client requests another number.
 const PAGE_SIZE: i64 = 20;
 
@@ -122,9 +120,7 @@ pub(crate) async fn confirm_batch(
     let site_id = admin.site_in(&query)?;
     let batch_id = path.uuid("batch_id")?;
     let jobs = batches::confirm(&db, site_id, admin.user_id, batch_id).await?;
-    queue
-        .notify_workers(u32::try_from(jobs).unwrap_or(MAX_WOKEN).min(MAX_WOKEN))
-        .await;
+    queue.wake_for(jobs).await;
     let confirmed = ConfirmedBatch {
         batch_id,
         status: "running",

@@ -11,8 +11,6 @@ use common::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::MAX_WOKEN;
-
 /// The most jobs of one request.
 const MAX_JOBS: i64 = 100_000;
 
@@ -103,8 +101,7 @@ pub(crate) async fn retry_jobs(
     let site_id = admin.site_of(body.site_id, &query)?;
     let (filter, expected) = body.parse()?;
     let changed = jobs::retry_all(&db, site_id, admin.user_id, &filter, expected).await?;
-    let workers = u32::try_from(changed).unwrap_or(MAX_WOKEN).min(MAX_WOKEN);
-    queue.notify_workers(workers).await;
+    queue.wake_for(changed).await;
     Ok((StatusCode::ACCEPTED, Json(ChangedJobs { changed })))
 }
 

@@ -5,8 +5,8 @@ use chrono::{DateTime, Utc};
 use common::{
     Result,
     governance::auth::SiteScope,
-    insights::jobs::{self, EventType, JobQuery, JobWithRuns, RunOfJob, Status, WaitingFor},
-    platform::{dates::DateRange, db::Db, paging::Paging},
+    insights::jobs::{self, JobQuery, JobWithRuns, RunOfJob, WaitingFor},
+    platform::{db::Db, paging::Paging},
     web::{AdminPage, AdminProblem, ItemFailures, Json, PathText, QueryFailures, QueryText},
 };
 use serde::Serialize;
@@ -100,12 +100,7 @@ pub(crate) async fn list_jobs(
     scope: SiteScope,
     query: QueryText,
 ) -> Result<Json<JobsPage>> {
-    let list = JobQuery {
-        scope,
-        event_type: query.one_of("event_type", EventType::parse)?,
-        status: query.one_of("status", Status::parse)?,
-        dates: DateRange::parse(&query)?,
-    };
+    let list = JobQuery::parse(scope, &query)?;
     let paging = Paging::parse_bounded(&query, PAGE_SIZE, &list.cursor_scope())?;
     let found = jobs::list(&db, &list, &paging).await?;
     Ok(Json(JobsPage {

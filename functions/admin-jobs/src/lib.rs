@@ -21,10 +21,6 @@ use common::{
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-/// The most workers that one request wakes. Each runs until no job is due, and the schedule starts
-/// another every minute.
-const MAX_WOKEN: u32 = 10;
-
 #[derive(Clone, FromRef)]
 struct AppState {
     db: Db,

@@ -12,8 +12,6 @@ use common::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::MAX_WOKEN;
-
 /// A filter of the finance board and its result.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct PrewarmItem {
@@ -132,7 +130,6 @@ pub(crate) async fn start_prewarm(
     if dry_run {
         return Ok((StatusCode::OK, Json(found.into())));
     }
-    let workers = u32::try_from(found.enqueued).unwrap_or(MAX_WOKEN);
-    queue.notify_workers(workers.min(MAX_WOKEN)).await;
+    queue.wake_for(found.enqueued).await;
     Ok((StatusCode::ACCEPTED, Json(found.into())))
 }

@@ -56,7 +56,5 @@ pub(crate) async fn invalidate_cache(
 
 /// Parses the name of an app whose results are cached.
 fn cached_app(name: &str) -> Result<App> {
-    apps::background()
-        .find(|app| app.name() == name)
-        .ok_or(Error::invalid("app_type", Reason::Unknown))
+    apps::find_background(name).ok_or(Error::invalid("app_type", Reason::Unknown))
 }

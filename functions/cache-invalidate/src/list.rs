@@ -5,10 +5,7 @@ use chrono::{DateTime, Utc};
 use common::{
     Result,
     governance::auth::SiteScope,
-    insights::{
-        apps,
-        results::{self, ResultItem, ResultQuery, Status},
-    },
+    insights::results::{self, ResultItem, ResultQuery},
     platform::{db::Db, paging::Paging},
     web::{AdminPage, AdminProblem, AppWithResults, Json, QueryFailures, QueryText},
 };
@@ -80,14 +77,7 @@ pub(crate) async fn list_cache(
     scope: SiteScope,
     query: QueryText,
 ) -> Result<Json<AdminPage<CacheItem>>> {
-    let list = ResultQuery {
-        scope,
-        app: query.one_of("app_type", |word| {
-            apps::background().find(|app| app.name() == word)
-        })?,
-        target_id: query.text("target_id")?.map(str::to_owned),
-        status: query.one_of("status", Status::parse)?,
-    };
+    let list = ResultQuery::parse(scope, &query)?;
     let paging = Paging::parse_bounded(&query, PAGE_SIZE, &list.cursor_scope())?;
     let found = results::list(&db, &list, &paging).await?;
     Ok(Json(AdminPage::of(found, &paging)?))

@@ -1,6 +1,9 @@
 //! What every page of the desk needs: the user, its sites, the language, links and formats.
 
-use std::fmt::{Display, Write as _};
+use std::{
+    fmt::{Display, Write as _},
+    ops::Deref,
+};
 
 use askama::Template;
 use axum::{
@@ -16,18 +19,16 @@ use common::{
         sites::{self, Site},
     },
     platform::db::Db,
-    web::{ErrorInWords, QueryText, Texts},
+    web::{ErrorInWords, QueryText, ReadAccess, Texts},
 };
 use http::{StatusCode, request::Parts};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::{
-    assets, error_pages,
-    format::{self, Choice, Given},
+    error_pages,
+    format::{self, Choice, Given, in_url},
+    frame::{Frame, below_console},
     language::Language,
-    session,
-    texts::CommonTexts,
-    words,
+    session, words,
 };
 
 /// The zone of pages about all sites.
@@ -41,13 +42,7 @@ pub(crate) struct Desk {
     pub scope: SiteScope,
     pub texts: Texts,
     pub query: QueryText,
-    pub language: Language,
-    /// Texts of the frame.
-    pub common: &'static CommonTexts,
-    /// The folder of the assets.
-    pub assets: &'static str,
-    /// How links begin.
-    pub root: String,
+    pub frame: Frame,
     /// The sites from which a platform admin may choose. Only the own site for others.
     pub sites: Vec<Site>,
     /// The path below `/console`, such as `runs` or `runs/7`. Empty for the dashboard.
@@ -70,16 +65,13 @@ where
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
-        let user = User::from_request_parts(parts, state).await?;
-        let scope = SiteScope::from_request_parts(parts, state).await?;
-        let texts = Texts::from_request_parts(parts, state).await?;
+        let ReadAccess { user, scope, texts } =
+            ReadAccess::from_request_parts(parts, state).await?;
         let Ok(query) = QueryText::from_request_parts(parts, state).await;
         let db = Db::from_ref(state);
         let reach = user.site_id.map_or(SiteScope::All, SiteScope::One);
         let sites = sites::list(&db, reach).await?;
-        let language = Language::of(&parts.headers);
         let path = parts.uri.path();
-        let page = path.split_once("/console").map_or("", |(_, rest)| rest);
         let zone = match scope {
             SiteScope::One(id) => {
                 let site = sites.iter().find(|site| site.id == id);
@@ -90,10 +82,8 @@ where
         Ok(Self {
             zone: zone.parse().unwrap_or(Tz::UTC),
             parameters: query.pairs(),
-            root: error_pages::root(path),
-            page: page.trim_start_matches('/').to_owned(),
-            common: CommonTexts::of(language),
-            assets: assets::hash(),
+            page: below_console(path).trim_start_matches('/').to_owned(),
+            frame: Frame::of(&parts.headers, path),
             now: common::platform::clock::now(),
             problem: None,
             status: StatusCode::OK,
@@ -101,9 +91,16 @@ where
             scope,
             texts,
             query,
-            language,
             sites,
         })
+    }
+}
+
+impl Deref for Desk {
+    type Target = Frame;
+
+    fn deref(&self) -> &Frame {
+        &self.frame
     }
 }
 
@@ -200,7 +197,7 @@ impl Desk {
         let last = if last.is_empty() { "console" } else { last };
         let query: Vec<String> = pairs
             .into_iter()
-            .map(|(name, value)| format!("{name}={}", utf8_percent_encode(value, NON_ALPHANUMERIC)))
+            .map(|(name, value)| format!("{name}={}", in_url(value)))
             .collect();
         if query.is_empty() {
             last.to_owned()

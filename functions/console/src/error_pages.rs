@@ -21,10 +21,11 @@ use http::{
 };
 
 use crate::{
-    assets,
+    format::in_url,
+    frame::{Frame, below_console, root},
     language::Language,
     session::redirect,
-    texts::{CommonTexts, ErrorTexts},
+    texts::ErrorTexts,
 };
 
 /// No script, style or request of another origin, and no frame around a page.
@@ -56,11 +57,8 @@ pub(crate) fn html(status: StatusCode, page: &impl Template) -> Result<Response>
 #[derive(Template)]
 #[template(path = "error.html")]
 struct ErrorPage {
-    language: Language,
-    common: &'static CommonTexts,
+    frame: Frame,
     t: &'static ErrorTexts,
-    assets: &'static str,
-    root: String,
     sentence: String,
     code: &'static str,
     /// True if a form failed.
@@ -93,14 +91,11 @@ pub(crate) async fn render(request: Request, next: Next) -> Response {
 }
 
 fn error_page(error: &Error, headers: &HeaderMap, uri: &Uri, method: &Method) -> Result<Response> {
-    let language = Language::of(headers);
-    let words = ErrorInWords::of(error, language == Language::English);
+    let frame = Frame::of(headers, uri.path());
+    let words = ErrorInWords::of(error, frame.language == Language::English);
     let page = ErrorPage {
-        language,
-        common: CommonTexts::of(language),
-        t: ErrorTexts::of(language),
-        assets: assets::hash(),
-        root: root(uri.path()),
+        t: ErrorTexts::of(frame.language),
+        frame,
         sentence: words.sentence,
         code: words.code,
         is_form: *method == Method::POST,
@@ -110,11 +105,7 @@ fn error_page(error: &Error, headers: &HeaderMap, uri: &Uri, method: &Method) ->
 
 fn sign_in_first(uri: &Uri, method: &Method) -> Response {
     let root = root(uri.path());
-    let page = uri
-        .path()
-        .split_once("/console")
-        .map_or("", |(_, rest)| rest);
-    let page = page.strip_prefix('/').unwrap_or(page);
+    let page = below_console(uri.path()).trim_start_matches('/');
     let mut target = if page.is_empty() {
         "../console".to_owned()
     } else {
@@ -123,34 +114,10 @@ fn sign_in_first(uri: &Uri, method: &Method) -> Response {
     if let Some(query) = uri.query() {
         target = format!("{target}?{query}");
     }
-    let encoded =
-        percent_encoding::utf8_percent_encode(&target, percent_encoding::NON_ALPHANUMERIC);
+    let encoded = in_url(&target);
     if *method == Method::GET {
         redirect(&format!("{root}/sign-in?next={encoded}"))
     } else {
         redirect(&format!("{root}/sign-in"))
-    }
-}
-
-/// The relative path from a page to `/console`, by which its links begin.
-pub(crate) fn root(path: &str) -> String {
-    let below = path.split_once("/console").map_or("", |(_, rest)| rest);
-    match below.matches('/').count() {
-        0 => "console".to_owned(),
-        1 => ".".to_owned(),
-        depth => vec![".."; depth - 1].join("/"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn links_begin_at_the_console_on_every_level() {
-        assert_eq!(root("/console"), "console");
-        assert_eq!(root("/console/runs"), ".");
-        assert_eq!(root("/console/runs/7"), "..");
-        assert_eq!(root("/console/jobs/7/retry"), "../..");
     }
 }

@@ -9,6 +9,7 @@ mod chart;
 mod desk;
 mod error_pages;
 mod format;
+mod frame;
 mod language;
 mod markdown;
 mod pages;

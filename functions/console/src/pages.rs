@@ -26,9 +26,6 @@ use axum::Router;
 
 use crate::Parts;
 
-/// The most job workers that one request wakes.
-const MAX_WOKEN: u32 = 10;
-
 /// The routes of all pages.
 pub(crate) fn router() -> Router<Parts> {
     Router::new()

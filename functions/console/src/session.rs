@@ -25,12 +25,7 @@ use http::{
     header::{AUTHORIZATION, COOKIE, HOST, LOCATION, ORIGIN, SET_COOKIE},
 };
 
-use crate::{
-    assets,
-    error_pages::html,
-    language::Language,
-    texts::{CommonTexts, SignInTexts},
-};
+use crate::{error_pages::html, frame::Frame, language::Language, texts::SignInTexts};
 
 const NAME: &str = "parlor_token";
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -209,38 +204,33 @@ fn without_empty_parameters(uri: &Uri) -> Option<Uri> {
 #[derive(Template)]
 #[template(path = "sign_in.html")]
 struct SignInPage {
-    language: Language,
-    common: &'static CommonTexts,
+    frame: Frame,
     t: &'static SignInTexts,
-    assets: &'static str,
     next: String,
-    /// Where the page is, relative to its own path.
-    root: &'static str,
     /// Why the token was refused.
     problem: Option<String>,
 }
 
 impl SignInPage {
-    fn new(headers: &HeaderMap, next: Option<&str>) -> Self {
-        let language = Language::of(headers);
+    fn new(headers: &HeaderMap, path: &str, next: Option<&str>) -> Self {
+        let frame = Frame::of(headers, path);
         Self {
-            language,
-            common: CommonTexts::of(language),
-            t: SignInTexts::of(language),
-            assets: assets::hash(),
+            t: SignInTexts::of(frame.language),
+            frame,
             next: safe_next(next),
-            root: ".",
             problem: None,
         }
     }
 }
 
 /// `GET /console/sign-in`.
-pub(crate) async fn show_sign_in(query: QueryText, headers: HeaderMap) -> Result<Response> {
-    html(
-        StatusCode::OK,
-        &SignInPage::new(&headers, query.text("next")?),
-    )
+pub(crate) async fn show_sign_in(
+    uri: Uri,
+    query: QueryText,
+    headers: HeaderMap,
+) -> Result<Response> {
+    let page = SignInPage::new(&headers, uri.path(), query.text("next")?);
+    html(StatusCode::OK, &page)
 }
 
 /// `POST /console/session`: signs in with a token, and shows the page of `next`.
@@ -251,6 +241,7 @@ pub(crate) async fn sign_in(
     State(db): State<Db>,
     State(callers): State<Callers>,
     State(rules): State<SessionRules>,
+    uri: Uri,
     headers: HeaderMap,
     form: FormText,
 ) -> Result<Response> {
@@ -258,8 +249,8 @@ pub(crate) async fn sign_in(
     let user = match user_of(&callers, &form).await {
         Ok(user) => user,
         Err(error) => {
-            let mut page = SignInPage::new(&headers, next);
-            let words = ErrorInWords::of(&error, page.language == Language::English);
+            let mut page = SignInPage::new(&headers, uri.path(), next);
+            let words = ErrorInWords::of(&error, page.frame.language == Language::English);
             if words.status.is_server_error() {
                 return Err(error);
             }
@@ -275,14 +266,11 @@ pub(crate) async fn sign_in(
     let token = form.text("token")?.unwrap_or_default().trim();
     let set = [(SET_COOKIE, cookie(&rules, token, None))];
     if is_cross_site(&headers) {
-        let language = Language::of(&headers);
+        let frame = Frame::of(&headers, uri.path());
         let page = ContinuePage {
-            language,
-            common: CommonTexts::of(language),
-            t: SignInTexts::of(language),
-            assets: assets::hash(),
+            t: SignInTexts::of(frame.language),
+            frame,
             next,
-            root: ".",
         };
         return Ok((set, html(StatusCode::OK, &page)?).into_response());
     }
@@ -299,12 +287,9 @@ async fn user_of(callers: &Callers, form: &FormText) -> Result<User> {
 #[derive(Template)]
 #[template(path = "signed_in.html")]
 struct ContinuePage {
-    language: Language,
-    common: &'static CommonTexts,
+    frame: Frame,
     t: &'static SignInTexts,
-    assets: &'static str,
     next: String,
-    root: &'static str,
 }
 
 /// `POST /console/sign-out`.

@@ -1,12 +1,6 @@
 -- Business data of two fictional halls up to now. Weekends are busier, a few members have stopped
 -- coming, and coaches differ in skill. Random values are hashes of names and days, so a day always
 -- gets the same data. Each start adds the data since the previous start.
-create or replace function pg_temp.chance(key text) returns double precision language sql immutable as $$
-    select (hashtextextended(key, 0) & 2147483647) / 2147483648.0
-$$;
-create or replace function pg_temp.choice(key text, choices text[]) returns text language sql immutable as $$
-    select choices[1 + floor(pg_temp.chance(key) * cardinality(choices))::integer]
-$$;
 -- Factor of visits by day of the week.
 create or replace function pg_temp.bustle(day date) returns double precision language sql immutable as $$
     select (array[0.80, 0.78, 0.85, 0.95, 1.20, 1.60, 1.45])[extract(isodow from day)::integer]

@@ -3,12 +3,6 @@
 -- The temporary table `app` has the prompt version, the validity and an example answer of each app.
 set local jit = off;
 
-create or replace function pg_temp.chance(key text) returns double precision language sql immutable as $$
-    select (hashtextextended(key, 0) & 2147483647) / 2147483648.0
-$$;
-create or replace function pg_temp.choice(key text, choices text[]) returns text language sql immutable as $$
-    select choices[1 + floor(pg_temp.chance(key) * cardinality(choices))::integer]
-$$;
 -- One of `values_count` integers, from `least_value` on.
 create or replace function pg_temp.among(key text, least_value integer, values_count integer) returns integer language sql immutable as $$
     select least_value + floor(pg_temp.chance(key) * values_count)::integer

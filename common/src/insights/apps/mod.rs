@@ -112,6 +112,11 @@ pub fn background() -> impl Iterator<Item = App> {
     BACKGROUND.iter().map(|definition| definition.app)
 }
 
+/// The background app with this name.
+pub fn find_background(name: &str) -> Option<App> {
+    background().find(|app| app.name() == name)
+}
+
 /// The apps that admins may request for many members, in the order in which they are asked.
 pub fn in_batches() -> impl Iterator<Item = App> {
     let apps = BACKGROUND.iter().filter(|definition| definition.in_batches);

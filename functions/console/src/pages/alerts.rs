@@ -21,9 +21,9 @@ use crate::{
     Parts,
     desk::Desk,
     format::{self, Choice, filters},
-    language::Language,
+    frame::Frame,
     session::redirect,
-    texts::{AlertsTexts, CommonTexts},
+    texts::AlertsTexts,
 };
 
 /// Causes on a page.
@@ -38,10 +38,7 @@ pub(crate) fn routes() -> Router<Parts> {
 #[template(path = "alerts.html")]
 struct AlertsPage<'a> {
     desk: &'a Desk,
-    language: Language,
-    common: &'static CommonTexts,
-    assets: &'static str,
-    root: &'a str,
+    frame: &'a Frame,
     t: &'static AlertsTexts,
     tabs: Vec<Choice>,
     apps: Vec<Choice>,
@@ -81,10 +78,7 @@ async fn page(db: &Db, desk: &Desk) -> Result<Response> {
     let found = alerts::list(db, &list, &paging).await?;
     paging.reaches(&found)?;
     desk.show(&AlertsPage {
-        language: desk.language,
-        common: desk.common,
-        assets: desk.assets,
-        root: &desk.root,
+        frame: &desk.frame,
         t: AlertsTexts::of(desk.language),
         tabs: desk.choices("alert_status", Status::ALL.map(Status::name)),
         apps: desk.choices("app_type", App::ALL.map(App::name)),

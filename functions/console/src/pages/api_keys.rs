@@ -23,10 +23,10 @@ use crate::{
     Parts,
     desk::Desk,
     format::{Choice, filters},
-    language::Language,
+    frame::Frame,
     pages::forms::{self, Form, Sent},
     session::redirect,
-    texts::{ApiKeysTexts, CommonTexts},
+    texts::ApiKeysTexts,
 };
 
 /// Keys on a page.
@@ -47,10 +47,7 @@ pub(crate) fn routes() -> Router<Parts> {
 #[template(path = "api_keys.html")]
 struct ApiKeysPage<'a> {
     desk: &'a Desk,
-    language: Language,
-    common: &'static CommonTexts,
-    assets: &'static str,
-    root: &'a str,
+    frame: &'a Frame,
     t: &'static ApiKeysTexts,
     found: Page<ApiKey>,
     sent: &'a Sent,
@@ -94,10 +91,7 @@ async fn page(db: &Db, desk: &Desk, sent: &Sent, created: Option<&str>) -> Resul
     let found = api_keys::list(db, desk.scope, &paging).await?;
     paging.reaches(&found)?;
     desk.show(&ApiKeysPage {
-        language: desk.language,
-        common: desk.common,
-        assets: desk.assets,
-        root: &desk.root,
+        frame: &desk.frame,
         t: ApiKeysTexts::of(desk.language),
         found,
         sent,

@@ -19,9 +19,9 @@ use crate::{
     Parts,
     desk::Desk,
     format::{self, filters, in_url},
-    language::Language,
+    frame::Frame,
     session::redirect,
-    texts::{AppsTexts, CommonTexts},
+    texts::AppsTexts,
 };
 
 /// The routes of this place.
@@ -35,10 +35,7 @@ pub(crate) fn routes() -> Router<Parts> {
 #[template(path = "apps.html")]
 struct AppsPage<'a> {
     desk: &'a Desk,
-    language: Language,
-    common: &'static CommonTexts,
-    assets: &'static str,
-    root: &'a str,
+    frame: &'a Frame,
     t: &'static AppsTexts,
     rows: Vec<Row>,
     /// Sites with settings of their own. Only on the page about all sites.
@@ -155,10 +152,7 @@ async fn page(db: &Db, ids: &AppIds, desk: &Desk, form: Option<&QueryText>) -> R
             })
         });
     desk.show(&AppsPage {
-        language: desk.language,
-        common: desk.common,
-        assets: desk.assets,
-        root: &desk.root,
+        frame: &desk.frame,
         t: AppsTexts::of(desk.language),
         rows: rows.collect::<Result<_>>()?,
         own,
@@ -225,10 +219,7 @@ async fn set(db: &Db, ids: &AppIds, desk: &Desk, admin: &Admin, form: &QueryText
 #[template(path = "prices.html")]
 struct PricesPage<'a> {
     desk: &'a Desk,
-    language: Language,
-    common: &'static CommonTexts,
-    assets: &'static str,
-    root: &'a str,
+    frame: &'a Frame,
     t: &'static AppsTexts,
     prices: Vec<PriceRow>,
     /// The form of a new price.
@@ -348,10 +339,7 @@ async fn price_page(db: &Db, desk: &Desk, form: Option<&QueryText>) -> Result<Re
         })
     });
     desk.show(&PricesPage {
-        language: desk.language,
-        common: desk.common,
-        assets: desk.assets,
-        root: &desk.root,
+        frame: &desk.frame,
         t: AppsTexts::of(desk.language),
         prices: rows.collect::<Result<_>>()?,
         new: typed(new)?,

@@ -17,9 +17,9 @@ use crate::{
     Parts,
     desk::Desk,
     format::{Choice, filters},
-    language::Language,
+    frame::Frame,
     pages::exports,
-    texts::{AuditTexts, CommonTexts},
+    texts::AuditTexts,
 };
 
 /// Rows of a page.
@@ -38,10 +38,7 @@ pub(crate) fn routes() -> Router<Parts> {
 #[template(path = "audit.html")]
 struct AuditPage<'a> {
     desk: &'a Desk,
-    language: Language,
-    common: &'static CommonTexts,
-    assets: &'static str,
-    root: &'a str,
+    frame: &'a Frame,
     t: &'static AuditTexts,
     actions: Vec<Choice>,
     found: Page<Row>,
@@ -168,10 +165,7 @@ async fn show(State(db): State<Db>, desk: Desk) -> Result<Response> {
     let found = audit::list(&db, &list, &paging).await?;
     paging.reaches(&found)?;
     desk.show(&AuditPage {
-        language: desk.language,
-        common: desk.common,
-        assets: desk.assets,
-        root: &desk.root,
+        frame: &desk.frame,
         t: AuditTexts::of(desk.language),
         actions: desk.choices("action", Action::ALL.map(Action::name)),
         found: found.map(|entry| Row::of(&desk, entry)),

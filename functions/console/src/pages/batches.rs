@@ -24,14 +24,8 @@ use common::{
 };
 use uuid::Uuid;
 
-use super::MAX_WOKEN;
 use crate::{
-    Parts,
-    desk::Desk,
-    format::filters,
-    language::Language,
-    session::redirect,
-    texts::{BatchesTexts, CommonTexts},
+    Parts, desk::Desk, format::filters, frame::Frame, session::redirect, texts::BatchesTexts,
 };
 
 /// Batches on a page.
@@ -48,10 +42,7 @@ pub(crate) fn routes() -> Router<Parts> {
 #[template(path = "batches.html")]
 struct BatchesPage<'a> {
     desk: &'a Desk,
-    language: Language,
-    common: &'static CommonTexts,
-    assets: &'static str,
-    root: &'a str,
+    frame: &'a Frame,
     t: &'static BatchesTexts,
     found: Page<Batch>,
     /// Name of each app that a batch may call, and whether it is checked.
@@ -70,10 +61,7 @@ async fn page(db: &Db, desk: &Desk, checked: &[&str], members: &str) -> Result<R
     let found = batches::list(db, desk.scope, &paging).await?;
     paging.reaches(&found)?;
     desk.show(&BatchesPage {
-        language: desk.language,
-        common: desk.common,
-        assets: desk.assets,
-        root: &desk.root,
+        frame: &desk.frame,
         t: BatchesTexts::of(desk.language),
         found,
         apps: apps::in_batches()
@@ -132,10 +120,7 @@ fn member_ids(text: &str) -> Result<Vec<i64>> {
 #[template(path = "batch.html")]
 struct BatchPage<'a> {
     desk: &'a Desk,
-    language: Language,
-    common: &'static CommonTexts,
-    assets: &'static str,
-    root: &'a str,
+    frame: &'a Frame,
     t: &'static BatchesTexts,
     batch: &'a Batch,
     ended: i64,
@@ -167,10 +152,7 @@ async fn batch_page(db: &Db, desk: &Desk, id: Uuid) -> Result<Response> {
         .min(budget.monthly_limit - budget.monthly_used)
         .max(0);
     desk.show(&BatchPage {
-        language: desk.language,
-        common: desk.common,
-        assets: desk.assets,
-        root: &desk.root,
+        frame: &desk.frame,
         t: BatchesTexts::of(desk.language),
         ended: batch.done + batch.failed + batch.cancelled,
         left,
@@ -211,8 +193,7 @@ async fn try_change(
     match form.text("do")? {
         Some("confirm") => {
             let jobs = batches::confirm(db, site_id, admin.user_id, id).await?;
-            let workers = u32::try_from(jobs).unwrap_or(MAX_WOKEN);
-            queue.notify_workers(workers.min(MAX_WOKEN)).await;
+            queue.wake_for(jobs).await;
             Ok(())
         }
         Some("cancel") => batches::cancel(db, site_id, admin.user_id, id)

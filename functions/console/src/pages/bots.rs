@@ -20,17 +20,16 @@ use common::{
     },
     web::FormText,
 };
-use serde_json::json;
 use uuid::Uuid;
 
 use crate::{
     Parts,
     desk::{Desk, Place},
-    format::{Choice, filters},
-    language::Language,
+    format::{self, Choice, filters},
+    frame::Frame,
     pages::forms::{self, Form, Sent},
     session::redirect,
-    texts::{BotsTexts, CommonTexts},
+    texts::BotsTexts,
 };
 
 /// Items on a page. Each has a form.
@@ -108,10 +107,7 @@ fn may_change(desk: &Desk, site_id: Option<i64>) -> bool {
 #[template(path = "bots.html")]
 struct BotsPage<'a> {
     desk: &'a Desk,
-    language: Language,
-    common: &'static CommonTexts,
-    assets: &'static str,
-    root: &'a str,
+    frame: &'a Frame,
     t: &'static BotsTexts,
     tabs: Vec<Place>,
     agents: Vec<Agent>,
@@ -173,15 +169,15 @@ impl BotsPage<'_> {
 }
 
 fn version(bot: &BotSettings) -> String {
-    forms::version(json!([
-        bot.name,
-        bot.display_name,
-        bot.avatar,
-        bot.status,
-        bot.access,
-        bot.agent_id,
-        bot.grants,
-    ]))
+    format::version(&(
+        &bot.name,
+        &bot.display_name,
+        &bot.avatar,
+        &bot.status,
+        &bot.access,
+        &bot.agent_id,
+        &bot.grants,
+    ))
 }
 
 /// Lists bots, newest first.
@@ -194,10 +190,7 @@ async fn page(db: &Db, desk: &Desk, sent: &Sent) -> Result<Response> {
     let found = bots::list_settings(db, desk.scope, &paging).await?;
     paging.reaches(&found)?;
     desk.show(&BotsPage {
-        language: desk.language,
-        common: desk.common,
-        assets: desk.assets,
-        root: &desk.root,
+        frame: &desk.frame,
         t: BotsTexts::of(desk.language),
         tabs: tabs(desk, "bots"),
         agents: first_agents(db).await?,

@@ -19,9 +19,9 @@ use crate::{
     Parts,
     desk::Desk,
     format::{self, filters},
-    language::Language,
+    frame::Frame,
     session::redirect,
-    texts::{BudgetsTexts, CommonTexts},
+    texts::BudgetsTexts,
 };
 
 /// The routes of this place.
@@ -33,10 +33,7 @@ pub(crate) fn routes() -> Router<Parts> {
 #[template(path = "budgets.html")]
 struct BudgetsPage<'a> {
     desk: &'a Desk,
-    language: Language,
-    common: &'static CommonTexts,
-    assets: &'static str,
-    root: &'a str,
+    frame: &'a Frame,
     t: &'static BudgetsTexts,
     budget: &'a Budget,
     version: String,
@@ -206,10 +203,7 @@ async fn page(db: &Db, desk: &Desk, form: Option<&QueryText>) -> Result<Response
     let now = desk.time(clock::now());
     let (today, month) = (&now[..10], &now[..7]);
     desk.show(&BudgetsPage {
-        language: desk.language,
-        common: desk.common,
-        assets: desk.assets,
-        root: &desk.root,
+        frame: &desk.frame,
         t,
         version: version_of(&budget),
         periods: [

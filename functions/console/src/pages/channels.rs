@@ -26,10 +26,10 @@ use crate::{
     Parts,
     desk::Desk,
     format::{Choice, filters},
-    language::Language,
+    frame::Frame,
     pages::forms::{self, Form, Sent},
     session::redirect,
-    texts::{ChannelsTexts, CommonTexts},
+    texts::ChannelsTexts,
 };
 
 /// Channels on a page. Each has a form.
@@ -50,10 +50,7 @@ pub(crate) fn routes() -> Router<Parts> {
 #[template(path = "channels.html")]
 struct ChannelsPage<'a> {
     desk: &'a Desk,
-    language: Language,
-    common: &'static CommonTexts,
-    assets: &'static str,
-    root: &'a str,
+    frame: &'a Frame,
     t: &'static ChannelsTexts,
     found: Page<Channel>,
     sent: &'a Sent,
@@ -109,10 +106,7 @@ async fn page(db: &Db, desk: &Desk, sent: &Sent) -> Result<Response> {
     let found = channels::list(db, &list, &paging).await?;
     paging.reaches(&found)?;
     desk.show(&ChannelsPage {
-        language: desk.language,
-        common: desk.common,
-        assets: desk.assets,
-        root: &desk.root,
+        frame: &desk.frame,
         t: ChannelsTexts::of(desk.language),
         found,
         sent,

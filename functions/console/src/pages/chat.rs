@@ -14,17 +14,18 @@ use common::{
         auth::{Caller, User},
         notice::Notice,
     },
+    insights::facts::Period,
     web::Json,
 };
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, StatusCode, Uri};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Parts, assets, error_pages,
-    language::Language,
+    Parts, error_pages,
+    frame::Frame,
     markdown,
     session::{SessionRules, may_read_desk},
-    texts::{ChatTexts, CommonTexts},
+    texts::ChatTexts,
     words,
 };
 
@@ -54,11 +55,8 @@ pub(crate) fn routes() -> Router<Parts> {
 #[derive(Template)]
 #[template(path = "chat.html")]
 struct ChatPage {
-    language: Language,
-    common: &'static CommonTexts,
+    frame: Frame,
     t: &'static ChatTexts,
-    assets: &'static str,
-    root: &'static str,
     nickname: String,
     role: &'static str,
     /// True for users who may see the other pages.
@@ -79,32 +77,23 @@ struct ChatPage {
 async fn show(
     State(rules): State<SessionRules>,
     State(notice): State<Notice>,
+    uri: Uri,
     headers: HeaderMap,
     user: User,
     caller: Caller,
 ) -> Result<Response> {
-    let language = Language::of(&headers);
-    let t = ChatTexts::of(language);
+    let frame = Frame::of(&headers, uri.path());
+    let (language, t) = (frame.language, ChatTexts::of(frame.language));
     let page = ChatPage {
-        language,
-        common: CommonTexts::of(language),
+        frame,
         t,
-        assets: assets::hash(),
-        root: ".",
         nickname: caller.nickname,
         role: words::in_language(language, caller.role.name()),
         has_desk: may_read_desk(&user),
         label: notice.label.as_str().to_owned(),
-        periods: [
-            ("today", t.today),
-            ("yesterday", t.yesterday),
-            ("this_week", t.this_week),
-            ("last_week", t.last_week),
-            ("this_month", t.this_month),
-            ("last_month", t.last_month),
-            ("last_3_months", t.last_3_months),
-            ("last_6_months", t.last_6_months),
-        ],
+        periods: Period::ALL
+            .map(Period::name)
+            .map(|period| (period, words::in_language(language, period))),
         reasons: [
             ("inaccurate", t.inaccurate),
             ("unhelpful", t.unhelpful),

@@ -19,19 +19,16 @@ use crate::{
     chart::{self, Bar},
     desk::Desk,
     format::filters,
-    language::Language,
+    frame::Frame,
     session::redirect,
-    texts::{CommonTexts, DashboardTexts},
+    texts::DashboardTexts,
 };
 
 #[derive(Template)]
 #[template(path = "dashboard.html")]
 struct DashboardPage<'a> {
     desk: &'a Desk,
-    language: Language,
-    common: &'static CommonTexts,
-    assets: &'static str,
-    root: &'a str,
+    frame: &'a Frame,
     t: &'static DashboardTexts,
     usage: &'a Usage,
     today: Calls,
@@ -94,10 +91,7 @@ async fn show(State(db): State<Db>, user: User, desk: Result<Desk>) -> Result<Re
         .map(|(day, calls)| (day.to_string(), calls.count))
         .collect();
     desk.show(&DashboardPage {
-        language: desk.language,
-        common: desk.common,
-        assets: desk.assets,
-        root: &desk.root,
+        frame: &desk.frame,
         t,
         today: usage.of_today(),
         calls: chart::bars(&trend),

@@ -18,12 +18,12 @@ use crate::{
     Parts,
     desk::Desk,
     format::{Choice, filters},
-    language::Language,
+    frame::Frame,
     pages::{
         exports,
         forms::{choices_or, filter_or},
     },
-    texts::{CommonTexts, FeedbackTexts},
+    texts::FeedbackTexts,
 };
 
 /// Entries on a page. Each has a question and an answer.
@@ -38,10 +38,7 @@ pub(crate) fn routes() -> Router<Parts> {
 #[template(path = "feedback.html")]
 struct FeedbackPage<'a> {
     desk: &'a Desk,
-    language: Language,
-    common: &'static CommonTexts,
-    assets: &'static str,
-    root: &'a str,
+    frame: &'a Frame,
     t: &'static FeedbackTexts,
     ratings: Vec<Choice>,
     apps: Vec<Choice>,
@@ -66,10 +63,7 @@ async fn list(State(db): State<Db>, desk: Desk) -> Result<Response> {
     paging.reaches(&found)?;
     let ratings = Rating::ALL.map(Rating::name);
     desk.show(&FeedbackPage {
-        language: desk.language,
-        common: desk.common,
-        assets: desk.assets,
-        root: &desk.root,
+        frame: &desk.frame,
         t: FeedbackTexts::of(desk.language),
         ratings: choices_or(&desk, "rating", &ratings, Rating::Down.name()),
         apps: desk.choices("app_type", App::ALL.map(App::name)),

@@ -8,7 +8,6 @@ use common::{
     platform::error::Reason,
     web::FormText,
 };
-use serde_json::Value;
 
 use crate::{desk::Desk, format::Choice};
 
@@ -90,12 +89,6 @@ impl Form<'_> {
         });
         words.collect()
     }
-}
-
-/// The version of an item, for a hidden field. It differs if the item differs.
-pub(crate) fn version(item: Value) -> String {
-    let versioned = common::web::Versioned::new(item);
-    versioned.etag().trim_matches('"').to_owned()
 }
 
 /// The sites of a change that a platform admin may make for all sites: the chosen site, or all.

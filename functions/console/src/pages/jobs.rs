@@ -9,7 +9,6 @@ use common::{
         self, EventType, JobFilter, JobItem, JobQuery, JobWithRuns, RunOfJob, Status,
     },
     platform::{
-        dates::DateRange,
         db::Db,
         error::Reason,
         paging::{Page, Paging},
@@ -18,14 +17,13 @@ use common::{
     web::{FormText, PathText},
 };
 
-use super::MAX_WOKEN;
 use crate::{
     Parts,
     desk::Desk,
     format::{Choice, filters},
-    language::Language,
+    frame::Frame,
     session::redirect,
-    texts::{CommonTexts, JobsTexts},
+    texts::JobsTexts,
 };
 
 /// Jobs on a page.
@@ -42,10 +40,7 @@ pub(crate) fn routes() -> Router<Parts> {
 #[template(path = "jobs.html")]
 struct JobsPage<'a> {
     desk: &'a Desk,
-    language: Language,
-    common: &'static CommonTexts,
-    assets: &'static str,
-    root: &'a str,
+    frame: &'a Frame,
     t: &'static JobsTexts,
     tabs: Vec<Choice>,
     events: Vec<Choice>,
@@ -70,12 +65,7 @@ async fn list(State(db): State<Db>, desk: Desk) -> Result<Response> {
 /// `matching` is the number of jobs that a refused change would have changed. It differs from the
 /// total of the list, which has also jobs with a retry.
 async fn page(db: &Db, desk: &Desk, matching: Option<i64>) -> Result<Response> {
-    let list = JobQuery {
-        scope: desk.scope,
-        event_type: desk.query.one_of("event_type", EventType::parse)?,
-        status: desk.query.one_of("status", Status::parse)?,
-        dates: DateRange::parse(&desk.query)?,
-    };
+    let list = JobQuery::parse(desk.scope, &desk.query)?;
     let paging = Paging::parse_bounded(&desk.query, PAGE_SIZE, &list.cursor_scope())?;
     let found = jobs::list(db, &list, &paging).await?;
     paging.reaches(&found.jobs)?;
@@ -98,10 +88,7 @@ async fn page(db: &Db, desk: &Desk, matching: Option<i64>) -> Result<Response> {
         number,
     });
     desk.show(&JobsPage {
-        language: desk.language,
-        common: desk.common,
-        assets: desk.assets,
-        root: &desk.root,
+        frame: &desk.frame,
         t,
         tabs: desk.choices("status", Status::ALL.map(Status::name)),
         events: desk.choices("event_type", EventType::ALL.map(EventType::name)),
@@ -141,18 +128,13 @@ async fn try_change_all(
     form: &FormText,
 ) -> Result<()> {
     let site_id = admin.site_in(&desk.query)?;
-    let filter = JobFilter {
-        event_type: desk.query.one_of("event_type", EventType::parse)?,
-        status: desk.query.one_of("status", Status::parse)?,
-        dates: DateRange::parse(&desk.query)?,
-    };
+    let filter = JobFilter::parse(&desk.query)?;
     let expected = form.integer("expected", 1, 100_000)?;
     let expected = expected.ok_or(Error::invalid("expected", Reason::Missing))?;
     match form.text("do")? {
         Some("retry") => {
             let retried = jobs::retry_all(db, site_id, admin.user_id, &filter, expected).await?;
-            let workers = u32::try_from(retried).unwrap_or(MAX_WOKEN);
-            queue.notify_workers(workers.min(MAX_WOKEN)).await;
+            queue.wake_for(retried).await;
             Ok(())
         }
         Some("cancel") => jobs::cancel_all(db, site_id, admin.user_id, &filter, expected)
@@ -166,10 +148,7 @@ async fn try_change_all(
 #[template(path = "job.html")]
 struct JobPage<'a> {
     desk: &'a Desk,
-    language: Language,
-    common: &'static CommonTexts,
-    assets: &'static str,
-    root: &'a str,
+    frame: &'a Frame,
     t: &'static JobsTexts,
     job: &'a JobWithRuns,
     item: &'a JobItem,
@@ -219,10 +198,7 @@ async fn job_page(db: &Db, desk: &Desk, id: i64) -> Result<Response> {
     let t = JobsTexts::of(desk.language);
     let payload = (!desk.texts.are_hidden()).then(|| format!("{:#}", job.payload));
     desk.show(&JobPage {
-        language: desk.language,
-        common: desk.common,
-        assets: desk.assets,
-        root: &desk.root,
+        frame: &desk.frame,
         t,
         steps: steps(t, &job),
         payload,

@@ -15,14 +15,13 @@ use common::{
     web::FormText,
 };
 
-use super::MAX_WOKEN;
 use crate::{
     Parts,
     desk::Desk,
     format::{self, filters},
-    language::Language,
+    frame::Frame,
     session::redirect,
-    texts::{CommonTexts, PrewarmTexts},
+    texts::PrewarmTexts,
 };
 
 /// The routes of this place.
@@ -34,10 +33,7 @@ pub(crate) fn routes() -> Router<Parts> {
 #[template(path = "prewarm.html")]
 struct PrewarmPage<'a> {
     desk: &'a Desk,
-    language: Language,
-    common: &'static CommonTexts,
-    assets: &'static str,
-    root: &'a str,
+    frame: &'a Frame,
     t: &'static PrewarmTexts,
     matrices: Vec<Matrix>,
     next_run: Option<DateTime<Utc>>,
@@ -121,10 +117,7 @@ async fn page(
     let mut sites: Vec<i64> = items.iter().map(|item| item.site_id).collect();
     sites.dedup();
     desk.show(&PrewarmPage {
-        language: desk.language,
-        common: desk.common,
-        assets: desk.assets,
-        root: &desk.root,
+        frame: &desk.frame,
         t: PrewarmTexts::of(desk.language),
         matrices: sites
             .into_iter()
@@ -173,7 +166,6 @@ async fn try_start(
     if dry_run {
         return Ok(Some(counts));
     }
-    let workers = u32::try_from(counts.enqueued).unwrap_or(MAX_WOKEN);
-    queue.notify_workers(workers.min(MAX_WOKEN)).await;
+    queue.wake_for(counts.enqueued).await;
     Ok(None)
 }

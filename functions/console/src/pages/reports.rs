@@ -23,10 +23,10 @@ use crate::{
     Parts,
     desk::Desk,
     format::filters,
-    language::Language,
+    frame::Frame,
     pages::forms::{self, ALL, Sent, filter_or},
     session::redirect,
-    texts::{CommonTexts, ReportsTexts},
+    texts::ReportsTexts,
 };
 
 /// Reports on a page. Each has the text that it is about.
@@ -41,10 +41,7 @@ pub(crate) fn routes() -> Router<Parts> {
 #[template(path = "reports.html")]
 struct ReportsPage<'a> {
     desk: &'a Desk,
-    language: Language,
-    common: &'static CommonTexts,
-    assets: &'static str,
-    root: &'a str,
+    frame: &'a Frame,
     t: &'static ReportsTexts,
     tabs: [Tab; 3],
     found: Page<ReportedText>,
@@ -85,10 +82,7 @@ async fn page(db: &Db, desk: &Desk, sent: &Sent) -> Result<Response> {
         (ALL, desk.common.all),
     ];
     desk.show(&ReportsPage {
-        language: desk.language,
-        common: desk.common,
-        assets: desk.assets,
-        root: &desk.root,
+        frame: &desk.frame,
         t,
         tabs: tabs.map(|(state, text)| Tab {
             state,

@@ -26,9 +26,9 @@ use crate::{
     Parts,
     desk::Desk,
     format::{self, Choice, filters},
-    language::Language,
+    frame::Frame,
     session::redirect,
-    texts::{CommonTexts, ResultsTexts},
+    texts::ResultsTexts,
 };
 
 /// Results on a page.
@@ -43,10 +43,7 @@ pub(crate) fn routes() -> Router<Parts> {
 #[template(path = "results.html")]
 struct ResultsPage<'a> {
     desk: &'a Desk,
-    language: Language,
-    common: &'static CommonTexts,
-    assets: &'static str,
-    root: &'a str,
+    frame: &'a Frame,
     t: &'static ResultsTexts,
     tabs: Vec<Choice>,
     apps: Vec<Choice>,
@@ -143,17 +140,8 @@ async fn show(State(db): State<Db>, desk: Desk) -> Result<Response> {
     page(&db, &desk).await
 }
 
-fn background(word: &str) -> Option<App> {
-    apps::background().find(|app| app.name() == word)
-}
-
 async fn page(db: &Db, desk: &Desk) -> Result<Response> {
-    let list = ResultQuery {
-        scope: desk.scope,
-        app: desk.query.one_of("app_type", background)?,
-        target_id: desk.query.text("target_id")?.map(str::to_owned),
-        status: desk.query.one_of("status", Status::parse)?,
-    };
+    let list = ResultQuery::parse(desk.scope, &desk.query)?;
     let paging = Paging::parse_bounded(&desk.query, PAGE_SIZE, &list.cursor_scope())?;
     let found = results::list(db, &list, &paging).await?;
     paging.reaches(&found)?;
@@ -161,10 +149,7 @@ async fn page(db: &Db, desk: &Desk) -> Result<Response> {
     let is_history = list.app.is_some() && list.target_id.is_some() && !desk.texts.are_hidden();
     let chosen = is_history.then(|| chosen(&found.items, entry)).flatten();
     desk.show(&ResultsPage {
-        language: desk.language,
-        common: desk.common,
-        assets: desk.assets,
-        root: &desk.root,
+        frame: &desk.frame,
         t: ResultsTexts::of(desk.language),
         tabs: desk.choices("status", Status::ALL.map(Status::name)),
         apps: desk.choices("app_type", apps::background().map(App::name)),
@@ -244,7 +229,7 @@ async fn invalidate(
 
 async fn try_invalidate(db: &Db, desk: &Desk, admin: &Admin, form: &FormText) -> Result<()> {
     let site_id = admin.site_in(&desk.query)?;
-    let app = form.one_of("app_type", background)?;
+    let app = form.one_of("app_type", apps::find_background)?;
     let member_id = form.integer("member_id", 1, i64::MAX)?;
     if app.is_none() && member_id.is_none() && form.text("whole_site")?.is_none() {
         return Err(Error::invalid("app_type", Reason::Missing));

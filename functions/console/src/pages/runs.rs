@@ -19,10 +19,10 @@ use crate::{
     Parts,
     desk::Desk,
     format::{Choice, filters},
-    language::Language,
+    frame::Frame,
     markdown,
     pages::exports,
-    texts::{CommonTexts, RunsTexts},
+    texts::RunsTexts,
 };
 
 /// Runs on a page.
@@ -39,10 +39,7 @@ pub(crate) fn routes() -> Router<Parts> {
 #[template(path = "runs.html")]
 struct RunsPage<'a> {
     desk: &'a Desk,
-    language: Language,
-    common: &'static CommonTexts,
-    assets: &'static str,
-    root: &'a str,
+    frame: &'a Frame,
     t: &'static RunsTexts,
     apps: Vec<Choice>,
     statuses: Vec<Choice>,
@@ -59,10 +56,7 @@ async fn list(State(db): State<Db>, desk: Desk) -> Result<Response> {
     let found = runs::list(&db, &list, &paging).await?;
     paging.reaches(&found)?;
     desk.show(&RunsPage {
-        language: desk.language,
-        common: desk.common,
-        assets: desk.assets,
-        root: &desk.root,
+        frame: &desk.frame,
         t: RunsTexts::of(desk.language),
         apps: desk.choices("app_type", App::ALL.map(App::name)),
         statuses: desk.choices("status", Status::ALL.map(Status::name)),
@@ -77,10 +71,7 @@ async fn list(State(db): State<Db>, desk: Desk) -> Result<Response> {
 #[template(path = "run.html")]
 struct RunPage<'a> {
     desk: &'a Desk,
-    language: Language,
-    common: &'static CommonTexts,
-    assets: &'static str,
-    root: &'a str,
+    frame: &'a Frame,
     t: &'static RunsTexts,
     run: &'a LoggedRun,
     entry: &'a Entry,
@@ -111,10 +102,7 @@ async fn show(State(db): State<Db>, desk: Desk, path: PathText) -> Result<Respon
     let is_json = |text: &str| text.trim_start().starts_with(['{', '[']);
     let answer = run.response_text.as_deref().filter(|text| !is_json(text));
     desk.show(&RunPage {
-        language: desk.language,
-        common: desk.common,
-        assets: desk.assets,
-        root: &desk.root,
+        frame: &desk.frame,
         t,
         fault: fault(t, &run.entry),
         answer: answer

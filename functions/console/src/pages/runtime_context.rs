@@ -13,12 +13,7 @@ use common::{
 };
 
 use crate::{
-    Parts,
-    desk::Desk,
-    format::filters,
-    language::Language,
-    session::redirect,
-    texts::{CommonTexts, ContextTexts},
+    Parts, desk::Desk, format::filters, frame::Frame, session::redirect, texts::ContextTexts,
 };
 
 /// The routes of this place.
@@ -30,10 +25,7 @@ pub(crate) fn routes() -> Router<Parts> {
 #[template(path = "runtime_context.html")]
 struct ContextPage<'a> {
     desk: &'a Desk,
-    language: Language,
-    common: &'static CommonTexts,
-    assets: &'static str,
-    root: &'a str,
+    frame: &'a Frame,
     t: &'static ContextTexts,
     rows: Vec<Row>,
 }
@@ -79,10 +71,7 @@ async fn page(db: &Db, desk: &Desk, form: Option<&QueryText>) -> Result<Response
     let contexts = runtime_context::contexts(db, desk.scope).await?;
     let rows = contexts.into_iter().map(|context| Row::of(context, form));
     desk.show(&ContextPage {
-        language: desk.language,
-        common: desk.common,
-        assets: desk.assets,
-        root: &desk.root,
+        frame: &desk.frame,
         t: ContextTexts::of(desk.language),
         rows: rows.collect::<Result<_>>()?,
         desk,

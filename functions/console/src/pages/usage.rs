@@ -16,9 +16,9 @@ use crate::{
     chart::{self, Bar},
     desk::Desk,
     format::{filters, in_url},
-    language::Language,
+    frame::Frame,
     pages::exports,
-    texts::{CommonTexts, UsageTexts},
+    texts::UsageTexts,
 };
 
 /// Rows that are always visible, unless they are days.
@@ -35,10 +35,7 @@ pub(crate) fn routes() -> Router<Parts> {
 #[template(path = "usage.html")]
 struct UsagePage<'a> {
     desk: &'a Desk,
-    language: Language,
-    common: &'static CommonTexts,
-    assets: &'static str,
-    root: &'a str,
+    frame: &'a Frame,
     t: &'static UsageTexts,
     tabs: Vec<Tab>,
     /// The heading of the first column.
@@ -163,10 +160,7 @@ async fn show(State(db): State<Db>, desk: Desk) -> Result<Response> {
     let current = tabs.iter().find(|tab| tab.is_current);
     let (from, to) = days(&desk);
     desk.show(&UsagePage {
-        language: desk.language,
-        common: desk.common,
-        assets: desk.assets,
-        root: &desk.root,
+        frame: &desk.frame,
         t,
         title: current.map_or("", |tab| tab.text),
         tabs: tabs.into(),

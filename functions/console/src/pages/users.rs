@@ -16,16 +16,15 @@ use common::{
     },
     web::FormText,
 };
-use serde_json::json;
 
 use crate::{
     Parts,
     desk::Desk,
-    format::{Choice, filters},
-    language::Language,
+    format::{self, Choice, filters},
+    frame::Frame,
     pages::forms::{self, Form, Sent},
     session::redirect,
-    texts::{CommonTexts, UsersTexts},
+    texts::UsersTexts,
 };
 
 /// Users on a page.
@@ -40,10 +39,7 @@ pub(crate) fn routes() -> Router<Parts> {
 #[template(path = "users.html")]
 struct UsersPage<'a> {
     desk: &'a Desk,
-    language: Language,
-    common: &'static CommonTexts,
-    assets: &'static str,
-    root: &'a str,
+    frame: &'a Frame,
     t: &'static UsersTexts,
     found: Page<User>,
     sent: &'a Sent,
@@ -81,7 +77,7 @@ impl UsersPage<'_> {
 }
 
 fn version(user: &User) -> String {
-    forms::version(json!([user.role, user.status]))
+    format::version(&(&user.role, &user.status))
 }
 
 /// Lists users, ordered by id.
@@ -94,10 +90,7 @@ async fn page(db: &Db, desk: &Desk, sent: &Sent) -> Result<Response> {
     let found = users::list(db, desk.scope, &paging).await?;
     paging.reaches(&found)?;
     desk.show(&UsersPage {
-        language: desk.language,
-        common: desk.common,
-        assets: desk.assets,
-        root: &desk.root,
+        frame: &desk.frame,
         t: UsersTexts::of(desk.language),
         found,
         sent,

@@ -13,26 +13,22 @@ use common::{
     },
     web::FormText,
 };
-use serde_json::json;
 
 use super::{PAGE_SIZE, id, tabs};
 use crate::{
     desk::{Desk, Place},
-    format::filters,
-    language::Language,
+    format::{self, filters},
+    frame::Frame,
     pages::forms::{self, Sent},
     session::redirect,
-    texts::{BotsTexts, CommonTexts},
+    texts::BotsTexts,
 };
 
 #[derive(Template)]
 #[template(path = "agents.html")]
 struct AgentsPage<'a> {
     desk: &'a Desk,
-    language: Language,
-    common: &'static CommonTexts,
-    assets: &'static str,
-    root: &'a str,
+    frame: &'a Frame,
     t: &'static BotsTexts,
     tabs: Vec<Place>,
     found: Page<Agent>,
@@ -47,11 +43,11 @@ impl AgentsPage<'_> {
 }
 
 fn version(agent: &Agent) -> String {
-    forms::version(json!([
-        agent.name,
-        agent.application_id_hint,
-        agent.fallback_hint,
-    ]))
+    format::version(&(
+        &agent.name,
+        &agent.application_id_hint,
+        &agent.fallback_hint,
+    ))
 }
 
 /// Lists agents, newest first.
@@ -64,10 +60,7 @@ async fn page(db: &Db, desk: &Desk, sent: &Sent) -> Result<Response> {
     let found = agents::list(db, &paging).await?;
     paging.reaches(&found)?;
     desk.show(&AgentsPage {
-        language: desk.language,
-        common: desk.common,
-        assets: desk.assets,
-        root: &desk.root,
+        frame: &desk.frame,
         t: BotsTexts::of(desk.language),
         tabs: tabs(desk, "bots/agents"),
         found,

@@ -13,16 +13,15 @@ use common::{
     platform::{db::Db, error::Reason},
     web::{FormText, uuid},
 };
-use serde_json::json;
 
 use super::{action, first_bots, may_change, tabs};
 use crate::{
     desk::{Desk, Place},
-    format::Choice,
-    language::Language,
+    format::{self, Choice},
+    frame::Frame,
     pages::forms::{self, Form, Sent},
     session::redirect,
-    texts::{BotsTexts, CommonTexts},
+    texts::BotsTexts,
 };
 
 /// The value of the choice for chats that begin on no page and with no bot.
@@ -32,10 +31,7 @@ const ANYWHERE: &str = "anywhere";
 #[template(path = "openers.html")]
 struct OpenersPage<'a> {
     desk: &'a Desk,
-    language: Language,
-    common: &'static CommonTexts,
-    assets: &'static str,
-    root: &'a str,
+    frame: &'a Frame,
     t: &'static BotsTexts,
     tabs: Vec<Place>,
     bots: Vec<BotSettings>,
@@ -114,7 +110,7 @@ fn place_of(openers: &Openers) -> String {
 }
 
 fn version(openers: &Openers) -> String {
-    forms::version(json!(openers.texts))
+    format::version(&openers.texts)
 }
 
 /// Lists openers by site and place.
@@ -124,10 +120,7 @@ pub(super) async fn list(State(db): State<Db>, desk: Desk) -> Result<Response> {
 
 async fn page(db: &Db, desk: &Desk, sent: &Sent) -> Result<Response> {
     desk.show(&OpenersPage {
-        language: desk.language,
-        common: desk.common,
-        assets: desk.assets,
-        root: &desk.root,
+        frame: &desk.frame,
         t: BotsTexts::of(desk.language),
         tabs: tabs(desk, "bots/openers"),
         bots: first_bots(db, desk).await?,

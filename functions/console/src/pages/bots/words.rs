@@ -18,10 +18,10 @@ use super::{action, tabs};
 use crate::{
     desk::{Desk, Place},
     format::filters,
-    language::Language,
+    frame::Frame,
     pages::forms::{self, Sent},
     session::redirect,
-    texts::{BotsTexts, CommonTexts},
+    texts::BotsTexts,
 };
 
 /// Words on a page.
@@ -31,10 +31,7 @@ const PAGE_SIZE: i64 = 50;
 #[template(path = "words.html")]
 struct WordsPage<'a> {
     desk: &'a Desk,
-    language: Language,
-    common: &'static CommonTexts,
-    assets: &'static str,
-    root: &'a str,
+    frame: &'a Frame,
     t: &'static BotsTexts,
     tabs: Vec<Place>,
     found: Page<Word>,
@@ -62,10 +59,7 @@ async fn page(db: &Db, desk: &Desk, sent: &Sent) -> Result<Response> {
     let found = moderation::list(db, &list, &paging).await?;
     paging.reaches(&found)?;
     desk.show(&WordsPage {
-        language: desk.language,
-        common: desk.common,
-        assets: desk.assets,
-        root: &desk.root,
+        frame: &desk.frame,
         t: BotsTexts::of(desk.language),
         tabs: tabs(desk, "bots/words"),
         found,
