@@ -189,7 +189,11 @@ mod properties {
 
         #[test]
         fn text_without_a_closing_tag_stays(text in text()) {
-            let text = text.replace(CLOSE, "");
+            let mut text = text;
+            // The text around a removed tag may form another one.
+            while text.contains(CLOSE) {
+                text = text.replace(CLOSE, "");
+            }
             prop_assert_eq!(shown([&*text]), text);
         }
     }
