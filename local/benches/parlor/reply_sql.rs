@@ -7,7 +7,7 @@ use std::{path::Path, time::Instant};
 use common::platform::db::Db;
 use local::{demo, postgres::Binaries};
 use serde::Deserialize;
-use sqlx::{AssertSqlSafe, Row as _};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, Row as _};
 
 use crate::{
     Result,
@@ -41,8 +41,16 @@ pub async fn measure(postgres: &Binaries) -> Result<Section> {
         sqlx::query("select 1").execute(&db).await?;
         empty.push(start.elapsed());
     }
-    let session = Times::of(&db, &statements, with_session, Some("a session")).await?;
-    let history = Times::of(&db, &statements, without, None).await?;
+    let mut uncounted = without_counters(&url, &db).await?;
+    let session = Times::of(
+        &db,
+        &mut uncounted,
+        &statements,
+        with_session,
+        Some("a session"),
+    )
+    .await?;
+    let history = Times::of(&db, &mut uncounted, &statements, without, None).await?;
     let floor = empty.median();
     let figure = |what: &str, times: &Samples| Figure::new(what, times.median(), "ms").floor(floor);
     Ok(Section {
@@ -51,13 +59,18 @@ pub async fn measure(postgres: &Binaries) -> Result<Section> {
             "Median time of each statement on a warm connection from the same machine, with fsync off. \
              The database has {ROWS} messages and {ROWS} runs of 90 days. A checkpoint adds {PIECE} \
              characters, and the finish stores all of them. The floor is an empty round trip \
-             (`select 1`)."
+             (`select 1`). Every second finish runs a copy of `finish_run` without the statement \
+             that changes `ai_usage_details`, so the difference is what these counters cost."
         ),
         figures: vec![
             figure("begin, the service has a session", &session.begin).target(0.5),
             figure("begin, with 20 turns of history", &history.begin),
             figure("checkpoint", &session.checkpoint),
             figure("finish", &session.finish),
+            figure(
+                "finish without the counters by user, bot and model",
+                &session.finish_uncounted,
+            ),
         ],
         notes: vec![
             "Decision 20 replaced checks of word lists by domains. `pgbench` on the same data, old and \
@@ -66,6 +79,37 @@ pub async fn measure(postgres: &Binaries) -> Result<Section> {
                 .to_owned(),
         ],
     })
+}
+
+/// A connection whose `finish_run` does not change the counters by user, bot and model.
+async fn without_counters(url: &str, db: &Db) -> Result<PgConnection> {
+    let row = db
+        .fetch_one(
+            "select current_setting('search_path'), pg_get_functiondef('finish_run'::regproc)",
+        )
+        .await?;
+    let search_path: String = row.try_get(0)?;
+    let source: String = row.try_get(1)?;
+    let (head, rest) = source
+        .split_once("    -- The first model counts the run.")
+        .ok_or("finish_run has other comments")?;
+    let (counters, tail) = rest
+        .rsplit_once("    return r;")
+        .ok_or("finish_run has another end")?;
+    let (_, name) = head.split_once('(').ok_or("finish_run has no parameters")?;
+    if !counters.contains("insert into biz.ai_usage_details") {
+        return Err("finish_run changes the counters elsewhere".into());
+    }
+    let mut connection = PgConnection::connect(url).await?;
+    connection
+        .execute(AssertSqlSafe(format!(
+            "set search_path = {search_path};
+             create schema without_counters;
+             create function without_counters.finish_run({name}    return r;{tail};
+             set search_path = without_counters, {search_path}"
+        )))
+        .await?;
+    Ok(connection)
 }
 
 struct Statements {
@@ -106,12 +150,14 @@ struct Times {
     begin: Samples,
     checkpoint: Samples,
     finish: Samples,
+    finish_uncounted: Samples,
 }
 
 impl Times {
     /// Sends all messages. `session_id` is what the service returns with each reply.
     async fn of(
         db: &Db,
+        uncounted: &mut PgConnection,
         statements: &Statements,
         people: &[Person],
         session_id: Option<&str>,
@@ -172,7 +218,7 @@ impl Times {
                 let checkpoint = start.elapsed();
 
                 let start = Instant::now();
-                sqlx::query(AssertSqlSafe(statements.finish.clone()))
+                let query = sqlx::query(AssertSqlSafe(statements.finish.clone()))
                     .bind(bench_database::SITE)
                     .bind(reply)
                     .bind(run)
@@ -183,15 +229,24 @@ impl Times {
                     .bind(false)
                     .bind(None::<serde_json::Value>)
                     .bind(&end)
-                    .bind(None::<serde_json::Value>)
-                    .execute(db)
-                    .await?;
+                    .bind(None::<serde_json::Value>);
+                let is_counted = message % 2 == 0;
+                if is_counted {
+                    query.execute(db).await?;
+                } else {
+                    query.execute(&mut *uncounted).await?;
+                }
                 let finish = start.elapsed();
                 // The first rounds prepare the statements and have a short history.
                 if message >= 10 {
                     times.begin.push(begin);
                     times.checkpoint.push(checkpoint);
-                    times.finish.push(finish);
+                    let kind = if is_counted {
+                        &mut times.finish
+                    } else {
+                        &mut times.finish_uncounted
+                    };
+                    kind.push(finish);
                 }
             }
         }
