@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, future::try_join_all, stream};
 use local::postgres::Binaries;
+use tokio::time::{Instant, sleep_until};
 
 use crate::{
     Result,
@@ -155,18 +156,19 @@ async fn warm(http: &reqwest::Client, parlor: &Child, people: &[Person]) -> Resu
         .map(drop)
 }
 
-/// Opens a stream for each user, 8 at a time, so that the start does not overload Parlor.
+/// Opens a stream for each user, 8 at a time, so that the start does not overload Parlor, and 90 per
+/// second, because an application accepts 100 calls.
 async fn open(
     http: &reqwest::Client,
     parlor: &Child,
     people: &[Person],
     content: &str,
 ) -> Result<Vec<Stream>> {
-    let requests = people.iter().map(|person| {
-        Stream::open(
-            client::ask_parlor(http, &parlor.url, person, content),
-            Wire::Parlor,
-        )
+    let began = Instant::now();
+    let requests = people.iter().zip(0_u32..).map(async |(person, number)| {
+        sleep_until(began + Duration::from_secs(1) / 90 * number).await;
+        let request = client::ask_parlor(http, &parlor.url, person, content);
+        Stream::open(request, Wire::Parlor).await
     });
     stream::iter(requests).buffered(8).try_collect().await
 }
