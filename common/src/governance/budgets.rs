@@ -165,12 +165,20 @@ async fn read(db: impl PgExecutor<'_>, site_id: Option<i64>) -> Result<Budget> {
     row.try_into()
 }
 
-/// Sets the limits of a site. They apply to the next call; running calls finish.
+/// Sets the limits of a site. They apply to the next call; running calls finish. `may_replace` sees
+/// the stored budget.
 ///
 /// # Errors
 /// [`Error::NotFound`] if the site does not exist. [`Error::Forbidden`] if a site admin sets the
-/// cap. [`Error::Invalid`] if a limit is above it.
-pub async fn set(db: &Db, admin: &Admin, site_id: i64, limits: Limits) -> Result<Budget> {
+/// cap. [`Error::Invalid`] if a limit is above it. [`Error::Outdated`] if `may_replace` returns
+/// false.
+pub async fn set(
+    db: &Db,
+    admin: &Admin,
+    site_id: i64,
+    limits: Limits,
+    may_replace: impl FnOnce(&Budget) -> bool + Send,
+) -> Result<Budget> {
     if limits.cap.is_some() {
         PlatformAdmin::of(admin)?;
     }
@@ -178,6 +186,9 @@ pub async fn set(db: &Db, admin: &Admin, site_id: i64, limits: Limits) -> Result
     // `budget_room` takes the same lock, so no reservation runs at the same time.
     sites::lock(&mut tx, site_id).await?;
     let before = read(&mut *tx, Some(site_id)).await?;
+    if !may_replace(&before) {
+        return Err(Error::Outdated);
+    }
     let cap = limits.cap.unwrap_or(before.cap);
     limits.check(cap)?;
     let daily_cost = limits.daily_cost.unwrap_or(before.daily_cost_limit);

@@ -165,6 +165,8 @@ pub(crate) async fn set_budget(
     let site_id = admin.site(body.site_id)?;
     let limits = Limits::parse(body.into())?;
     Ok(Json(
-        budgets::set(&db, &admin, site_id, limits).await?.into(),
+        budgets::set(&db, &admin, site_id, limits, |_| true)
+            .await?
+            .into(),
     ))
 }

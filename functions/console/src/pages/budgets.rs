@@ -5,7 +5,7 @@ use axum::{Router, extract::State, response::Response, routing::get};
 use common::{
     Error, Result,
     governance::{
-        auth::{Admin, SiteScope},
+        auth::Admin,
         budgets::{self, Budget, Cap, Limits, NewLimits},
         prices::Yuan,
         quotas::{self, Quota, Subject},
@@ -290,11 +290,8 @@ async fn set_budget(db: &Db, desk: &Desk, admin: &Admin, form: &QueryText) -> Re
     })?;
     let site_id = admin.site_in(&desk.query)?;
     let known = form.text("version")?;
-    let stored = budgets::get(db, SiteScope::One(site_id)).await?;
-    if known.is_some_and(|known| known != version_of(&stored)) {
-        return Err(Error::Outdated);
-    }
-    budgets::set(db, admin, site_id, limits).await?;
+    let may_replace = |stored: &Budget| known.is_none_or(|known| known == version_of(stored));
+    budgets::set(db, admin, site_id, limits, may_replace).await?;
     Ok(())
 }
 

@@ -45,6 +45,16 @@ async fn budgets_and_quotas_are_changed_with_the_version_that_was_shown() {
     for shown in ["70,000", "900,000", "12.5", "budget.set&#38;user_id=1004"] {
         assert!(changed.contains(shown), "{shown}: {changed}");
     }
+    // Two admins saved the same version at once: one change is stored, the other one is refused.
+    let version = field(&changed, "value=\"budget\"", "version");
+    let versioned = [limits.as_slice(), &[("version", &*version)]].concat();
+    let (one, other) = tokio::join!(
+        submit(&parlor, SITE_ADMIN, PAGE, &versioned),
+        submit(&parlor, SITE_ADMIN, PAGE, &versioned),
+    );
+    let mut statuses = [one.0.as_u16(), other.0.as_u16()];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [303, 412]);
     let (status, _, html) = submit(
         &parlor,
         SITE_ADMIN,
