@@ -301,19 +301,18 @@ impl Verdict {
 
 /// Acknowledges or ignores an alert, and returns how many alerts changed.
 ///
-/// With `group`, it also settles the pending alerts of the same site, app, status and error code,
-/// at most `MAX_SETTLED`. Repeating a verdict changes nothing. Another verdict replaces the verdict
-/// of the alert itself only.
+/// Repeating a verdict changes nothing. Another verdict replaces the verdict of the alert itself
+/// only.
 ///
 /// # Errors
-/// [`Error::NotFound`] if the site has no such alert.
+/// [`Error::NotFound`] if the site has no such alert. [`Error::OtherNumber`] if another number than
+/// the expected one would change.
 pub async fn settle(
     db: &Db,
     site_id: i64,
     user_id: i64,
     id: i64,
-    verdict: Verdict,
-    group: bool,
+    decision: &Decision,
 ) -> Result<i64> {
     let mut tx = db.transaction().await?;
     let alert = sqlx::query_as!(
@@ -327,12 +326,12 @@ pub async fn settle(
     .with_statement_timeout()
     .await?
     .ok_or(Error::NotFound)?;
-    let limit = if group { MAX_SETTLED } else { 0 };
-    let affected = mark(&mut tx, site_id, &alert, verdict.alert_status(), limit).await?;
+    let affected = mark(&mut tx, site_id, &alert, decision).await?;
+    Error::unless_expected(affected, decision.expected)?;
     if affected > 0 {
-        let (action, object_id) = (verdict.action(), id.to_string());
+        let (action, object_id) = (decision.verdict.action(), id.to_string());
         let details = json!({
-            "group": group,
+            "group": decision.group,
             "affected": affected,
             "app_type": alert.app_type,
             "status": alert.status,
@@ -353,7 +352,8 @@ struct Cause {
     error_code: Option<String>,
 }
 
-/// Marks an alert and at most `limit` pending alerts of the same cause. Returns how many changed.
+/// Marks an alert, and the pending alerts of the same cause if the decision is about them. Returns
+/// how many changed.
 ///
 /// Rows are locked in the order of their ids, so that two requests cannot deadlock. The second
 /// request waits for the first, then finds no pending alert.
@@ -361,18 +361,20 @@ async fn mark(
     tx: &mut PgConnection,
     site_id: i64,
     alert: &Cause,
-    alert_status: Status,
-    limit: i64,
+    decision: &Decision,
 ) -> Result<i64> {
     sqlx::query_scalar!(
         r#"
         with cause (id, created_at) as materialized (
             select $2::bigint, $3::timestamptz
             union
-            (select r.id, r.created_at from biz.ai_run_logs r
-             where r.site_id = $1 and r.app_type = $4 and r.alert_status = 'pending' and r.status = $5
-               and r.error_code is not distinct from $6
-             order by r.created_at desc, r.id desc limit $8)
+            -- Lateral with its own order and limit, so that the plan reads the index backwards and stops.
+            select r.* from date_range($1, $9, $10, $11, $12) days, lateral (
+                select r.id, r.created_at from biz.ai_run_logs r
+                where r.site_id = $1 and r.app_type = $4 and r.alert_status = 'pending' and r.status = $5
+                  and r.error_code is not distinct from $6 and r.created_at >= days.began_at and r.created_at < days.ended_at
+                order by r.created_at desc, r.id desc limit $8
+            ) r
         ), chosen as materialized (
             -- Checked again under the lock: another request may have settled it in the meantime.
             select r.id, r.created_at from cause c join biz.ai_run_logs r on r.id = c.id and r.created_at = c.created_at
@@ -388,13 +390,33 @@ async fn mark(
         site_id,
         alert.id,
         alert.created_at,
+/// What an admin decides about an alert, or about all alerts of its cause.
+#[derive(Clone, Copy, Debug)]
+pub struct Decision {
+    /// Of the alert, and of the others.
+    pub verdict: Verdict,
+    /// Also settles the pending alerts of the same site, app, status and error code, at most
+    /// `MAX_SETTLED`.
+    pub group: bool,
+    /// When the runs of the other alerts began.
+    pub dates: DateRange,
+    /// How many alerts change. `None`: any number.
+    pub expected: Option<i64>,
+}
+
         alert.app_type,
         alert.status,
         alert.error_code,
-        alert_status.name(),
+        decision.verdict.alert_status().name(),
         limit,
     )
     .fetch_one(tx)
     .with_statement_timeout()
     .await
 }
+    let Decision { dates, group, .. } = decision;
+    let limit = if *group { MAX_SETTLED } else { 0 };
+        dates.from_day(),
+        dates.from_at(),
+        dates.to_day(),
+        dates.to_at(),

@@ -246,13 +246,15 @@ pub async fn about_member(
 /// number of valid results that were invalidated.
 ///
 /// # Errors
-/// [`Error::NotFound`] if there is no such site.
+/// [`Error::NotFound`] if there is no such site. [`Error::OtherNumber`] if another number than the
+/// expected one would be invalidated.
 pub async fn invalidate(
     db: &Db,
     site_id: i64,
     user_id: i64,
     app: Option<App>,
     member_id: Option<i64>,
+    expected: Option<i64>,
 ) -> Result<i64> {
     let app_types = names(app);
     let mut tx = db.transaction().await?;
@@ -266,6 +268,8 @@ pub async fn invalidate(
         Some(member_id) => invalidate_about(&mut tx, site_id, &app_types, member_id).await?,
         None => invalidate_all(&mut tx, site_id, &app_types).await?,
     };
+    let affected = i64::try_from(affected).unwrap_or(i64::MAX);
+    Error::unless_expected(affected, expected)?;
     let details = json!({
         "app_type": app.map(App::name),
         "member_id": member_id,
@@ -281,7 +285,65 @@ pub async fn invalidate(
     )
     .await?;
     tx.commit().await?;
-    Ok(i64::try_from(affected).unwrap_or(i64::MAX))
+    Ok(affected)
+}
+
+/// The result that a run made, and the previous one of the same target.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "plain data")]
+pub struct ResultOfRun {
+    /// Name of the application.
+    pub cache_type: String,
+    /// See [`Target::id`].
+    pub target_id: String,
+    pub result: Value,
+    pub previous: Option<Value>,
+    /// The run that made the previous result.
+    pub previous_run_id: Option<i64>,
+}
+
+/// Returns the result that a run made. `None` if it made none, or if the result was deleted.
+pub async fn of_run(db: &Db, site_id: i64, run_id: i64) -> Result<Option<ResultOfRun>> {
+    sqlx::query_as!(
+        ResultOfRun,
+        r#"
+        select c.cache_type, c.target_id, c.result_json as "result!", p.result_json as "previous?", p.run_id as "previous_run_id?"
+        from biz.ai_cache c left join lateral (
+            select p.result_json, p.run_id from biz.ai_cache p
+            where p.site_id = c.site_id and p.cache_type = c.cache_type and p.target_id = c.target_id and p.id < c.id
+              and p.result_json is not null
+            order by p.id desc limit 1
+        ) p on true
+        where c.run_id = $2 and c.site_id = $1 and c.result_json is not null
+        order by c.id desc limit 1
+        "#,
+        site_id,
+        run_id,
+    )
+    .fetch_optional(db)
+    .with_statement_timeout()
+    .await
+}
+
+/// Counts the results about a member that [`invalidate`] would invalidate.
+pub async fn count_about_member(
+    db: &Db,
+    site_id: i64,
+    app: Option<App>,
+    member_id: i64,
+) -> Result<i64> {
+    sqlx::query_scalar!(
+        r#"
+        select count(*) as "count!" from biz.ai_cache
+        where site_id = $1 and member_id = $3 and cache_type = any ($2) and status = 'valid'
+        "#,
+        site_id,
+        &names(app),
+        member_id,
+    )
+    .fetch_one(db)
+    .with_statement_timeout()
+    .await
 }
 
 /// The name of `app`, or the names of all applications.

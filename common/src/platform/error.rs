@@ -209,6 +209,14 @@ impl Error {
         }
     }
 
+    /// Fails if another number of objects matches than the caller expects. `None`: any number.
+    pub(crate) fn unless_expected(matching: i64, expected: Option<i64>) -> Result<()> {
+        match expected {
+            Some(expected) if expected != matching => Err(Self::OtherNumber { matching }),
+            _ => Ok(()),
+        }
+    }
+
     /// An [`Error::QuotaExceeded`] with the quota that a statement returned.
     pub(crate) fn quota_exceeded(retry_after: i32, quota: Option<Json<ExceededQuota>>) -> Self {
         match quota {

@@ -80,6 +80,10 @@ pub(crate) async fn show_prewarm(
 pub(crate) struct Body {
     /// Only counts. Nothing is queued.
     dry_run: Option<bool>,
+    /// How many jobs are queued. With another number, none is: 409 with `matching`. Default: any
+    /// number.
+    #[schema(minimum = 0)]
+    expected: Option<i64>,
     /// Default: the site admin's own site. Required for a platform admin.
     site_id: Option<i64>,
 }
@@ -114,7 +118,7 @@ impl From<Prewarmed> for PrewarmCounts {
     responses(
         (status = 200, body = PrewarmCounts, description = "A dry run"),
         (status = 202, body = PrewarmCounts),
-        BodyFailures<AdminProblem>,
+        BodyFailures<AdminProblem>, (status = 409, body = AdminProblem),
     ),
 )]
 pub(crate) async fn start_prewarm(
@@ -126,7 +130,7 @@ pub(crate) async fn start_prewarm(
 ) -> Result<(StatusCode, Json<PrewarmCounts>)> {
     let site_id = admin.site_of(body.site_id, &query)?;
     let dry_run = body.dry_run.unwrap_or_default();
-    let found = jobs::prewarm_site(&db, site_id, admin.user_id, dry_run).await?;
+    let found = jobs::prewarm_site(&db, site_id, admin.user_id, dry_run, body.expected).await?;
     if dry_run {
         return Ok((StatusCode::OK, Json(found.into())));
     }

@@ -5,10 +5,10 @@ use chrono::{DateTime, Utc};
 use common::{
     Result,
     governance::{
-        alerts::{self, Alert, AlertQuery, Verdict},
+        alerts::{self, Alert, AlertQuery, Decision, Verdict},
         auth::{Admin, SiteScope},
     },
-    platform::{db::Db, paging::Paging},
+    platform::{dates::DateRange, db::Db, paging::Paging},
     web::{
         AdminPage, AdminProblem, AnyApp, ItemFailures, Json, PathText, QueryFailures, QueryText,
         alert_group,
@@ -109,10 +109,11 @@ pub(crate) async fn list_alerts(
         ("id" = i64, Path, minimum = 1),
         ("site_id" = Option<i64>, Query, description = "Default: the site admin's own site; required for a platform admin", minimum = 1),
         ("group" = Option<bool>, Query, description = "Also settle pending alerts of the same cause, at most 5,000 per request"),
+        ("expected" = Option<i64>, Query, description = "How many alerts change. With another number, nothing changes: 409 with `matching`. Default: any number", minimum = 0),
     ),
     responses(
         (status = 200, body = SettledAlert),
-        ItemFailures<AdminProblem>,
+        ItemFailures<AdminProblem>, (status = 409, body = AdminProblem),
     ),
 )]
 pub(crate) async fn acknowledge_alert(
@@ -131,10 +132,11 @@ pub(crate) async fn acknowledge_alert(
         ("id" = i64, Path, minimum = 1),
         ("site_id" = Option<i64>, Query, description = "Default: the site admin's own site; required for a platform admin", minimum = 1),
         ("group" = Option<bool>, Query, description = "Also settle pending alerts of the same cause, at most 5,000 per request"),
+        ("expected" = Option<i64>, Query, description = "How many alerts change. With another number, nothing changes: 409 with `matching`. Default: any number", minimum = 0),
     ),
     responses(
         (status = 200, body = SettledAlert),
-        ItemFailures<AdminProblem>,
+        ItemFailures<AdminProblem>, (status = 409, body = AdminProblem),
     ),
 )]
 pub(crate) async fn ignore_alert(
@@ -154,8 +156,14 @@ async fn settle(
     verdict: Verdict,
 ) -> Result<Json<SettledAlert>> {
     let site_id = admin.site_in(query)?;
-    let (id, group) = (path.id("id")?, alert_group(query)?);
-    let affected = alerts::settle(db, site_id, admin.user_id, id, verdict, group).await?;
+    let id = path.id("id")?;
+    let decision = Decision {
+        verdict,
+        group: alert_group(query)?,
+        dates: DateRange::default(),
+        expected: query.integer("expected", 0, i64::MAX)?,
+    };
+    let affected = alerts::settle(db, site_id, admin.user_id, id, &decision).await?;
     Ok(Json(SettledAlert {
         id,
         alert_status: verdict.alert_status().name(),

@@ -22,6 +22,10 @@ pub(crate) struct Body {
     /// Only results about this member.
     #[schema(minimum = 1)]
     member_id: Option<i64>,
+    /// How many results become invalid. With another number, nothing changes: 409 with `matching`.
+    /// Default: any number.
+    #[schema(minimum = 0)]
+    expected: Option<i64>,
 }
 
 /// The number of invalidated results.
@@ -37,7 +41,7 @@ pub(crate) struct Invalidated {
     request_body = Body,
     responses(
         (status = 200, body = Invalidated),
-        BodyFailures<AdminProblem>,
+        BodyFailures<AdminProblem>, (status = 409, body = AdminProblem),
     ),
 )]
 pub(crate) async fn invalidate_cache(
@@ -50,7 +54,13 @@ pub(crate) async fn invalidate_cache(
     if body.member_id.is_some_and(|id| id < 1) {
         return Err(Error::invalid("member_id", Reason::Type));
     }
-    let affected = results::invalidate(&db, site_id, admin.user_id, app, body.member_id).await?;
+    let Body {
+        member_id,
+        expected,
+        ..
+    } = body;
+    let affected =
+        results::invalidate(&db, site_id, admin.user_id, app, member_id, expected).await?;
     Ok(Json(Invalidated { affected }))
 }
 

@@ -131,6 +131,23 @@ impl Desk {
         Ok(())
     }
 
+    /// As [`Self::fail`], for a form with `expected`, the number that the page showed. If another
+    /// number matches now, the reason has both numbers, and the number of now is returned.
+    ///
+    /// # Errors
+    /// As [`Self::fail`].
+    pub fn fail_expecting(&mut self, error: Error, form: &QueryText) -> Result<Option<i64>> {
+        let Error::OtherNumber { matching } = error else {
+            self.fail(error)?;
+            return Ok(None);
+        };
+        self.fail(error)?;
+        if let Some(shown) = form.integer("expected", 0, i64::MAX)? {
+            self.problem = Some(format::other_number(self.language, shown, matching));
+        }
+        Ok(Some(matching))
+    }
+
     /// True for users who may change something on the desk.
     pub fn may_change(&self) -> bool {
         matches!(self.user.role, Role::SiteAdmin | Role::Admin)

@@ -63,6 +63,19 @@ pub(crate) fn shortened(text: &str) -> String {
     }
 }
 
+/// Why a change was refused: the page showed another number of objects than match now.
+pub(crate) fn other_number(language: Language, shown: i64, matching: i64) -> String {
+    let (shown, matching) = (number(shown), number(matching));
+    match language {
+        Language::English => {
+            format!("The page showed {shown}. Now it would be {matching}. Nothing was changed.")
+        }
+        Language::Chinese => {
+            format!("页面显示的数量是 {shown}，现在是 {matching}，未做任何修改。")
+        }
+    }
+}
+
 /// How long ago, or how far ahead.
 pub(crate) fn distance(language: Language, distance: TimeDelta) -> String {
     let seconds = distance.num_seconds().abs();

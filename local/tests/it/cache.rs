@@ -241,7 +241,8 @@ async fn an_invalidated_result_and_its_predecessors_are_not_shown() {
     let (app, target) = (App::Clue, Target::Member(MEMBER));
     parlor.make(1, app, &target, "replaced").await;
     parlor.make(1, app, &target, "wrong").await;
-    let invalidated = results::invalidate(&parlor.db, 1, SITE_ADMIN, None, Some(MEMBER)).await;
+    let invalidated =
+        results::invalidate(&parlor.db, 1, SITE_ADMIN, None, Some(MEMBER), None).await;
     assert_eq!(invalidated.unwrap(), 1);
     assert_eq!(parlor.latest(1, app, &target).await, None);
     let (entry, generation) = parlor.begin(1, app, &target).await;
@@ -284,7 +285,7 @@ async fn results_of_the_same_target_are_separate_per_site() {
         parlor.begin(2, app, &target).await,
     );
     assert_ne!(ours.0, theirs.0);
-    results::invalidate(&parlor.db, 1, SITE_ADMIN, None, None)
+    results::invalidate(&parlor.db, 1, SITE_ADMIN, None, None, None)
         .await
         .unwrap();
     assert!(!parlor.finalize(1, ours.0, ours.1, "too late").await);

@@ -70,6 +70,7 @@ async fn missing_results_are_queued_once_and_again_after_expiry() {
         SITE_ADMIN,
         Some(common::governance::apps::App::FinanceArea),
         None,
+        None,
     )
     .await
     .unwrap();

@@ -106,8 +106,15 @@ fn periods() -> Vec<String> {
 /// counts.
 ///
 /// # Errors
-/// [`Error::NotFound`] if there is no such site.
-pub async fn prewarm_site(db: &Db, site_id: i64, user_id: i64, dry_run: bool) -> Result<Prewarmed> {
+/// [`Error::NotFound`] if there is no such site. [`Error::OtherNumber`] if another number of jobs
+/// than the expected one would be queued.
+pub async fn prewarm_site(
+    db: &Db,
+    site_id: i64,
+    user_id: i64,
+    dry_run: bool,
+    expected: Option<i64>,
+) -> Result<Prewarmed> {
     let mut tx = db.transaction().await?;
     let selection = Selection {
         after_site: 0,
@@ -120,6 +127,7 @@ pub async fn prewarm_site(db: &Db, site_id: i64, user_id: i64, dry_run: bool) ->
     let (found, site) = enqueue(&mut *tx, &selection).await?;
     site.ok_or(Error::NotFound)?;
     if !dry_run {
+        Error::unless_expected(found.enqueued, expected)?;
         let details = json!({ "queued": found.enqueued, "already_valid": found.valid });
         audit::record(&mut tx, Action::Prewarm, site_id, user_id, None, details).await?;
         tx.commit().await?;

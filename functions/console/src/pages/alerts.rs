@@ -10,6 +10,7 @@ use common::{
         auth::Admin,
     },
     platform::{
+        dates::DateRange,
         db::Db,
         error::Reason,
         paging::{Page, Paging},
@@ -97,7 +98,7 @@ async fn settle(
     match try_settle(&db, &desk, &admin, &form).await {
         Ok(()) => Ok(redirect(&desk.with("", ""))),
         Err(error) => {
-            desk.fail(error)?;
+            desk.fail_expecting(error, &form)?;
             page(&db, &desk).await
         }
     }
@@ -113,8 +114,15 @@ async fn try_settle(db: &Db, desk: &Desk, admin: &Admin, form: &FormText) -> Res
         _ => None,
     })?;
     let verdict = verdict.ok_or(Error::invalid("do", Reason::Missing))?;
-    let all = form.text("all")?.is_some();
-    alerts::settle(db, site_id, admin.user_id, id, verdict, all)
+    let group = form.text("all")?.is_some();
+    let decision = Decision {
+        verdict,
+        group,
+        // The number on the page counts alerts of these dates only.
+        dates: DateRange::parse(&desk.query)?,
+        expected: form.integer("expected", 0, i64::MAX)?.filter(|_| group),
+    };
+    alerts::settle(db, site_id, admin.user_id, id, &decision)
         .await
         .map(drop)
 }

@@ -110,11 +110,7 @@ async fn change_all(
     match try_change_all(&db, &queue, &desk, &admin, &form).await {
         Ok(()) => Ok(redirect(&desk.with("", ""))),
         Err(error) => {
-            let matching = match error {
-                Error::OtherNumber { matching } => Some(matching),
-                _ => None,
-            };
-            desk.fail(error)?;
+            let matching = desk.fail_expecting(error, &form)?;
             page(&db, &desk, matching).await
         }
     }

@@ -39,9 +39,16 @@ struct PrewarmPage<'a> {
     next_run: Option<DateTime<Utc>>,
     /// The counts of a dry run.
     dry_run: Option<Prewarmed>,
+    /// How many jobs a refused form would have queued.
+    matching: Option<i64>,
 }
 
 impl PrewarmPage<'_> {
+    /// How many jobs the form queues.
+    fn number(&self, matrix: &Matrix) -> i64 {
+        self.matching.unwrap_or(matrix.missing)
+    }
+
     /// The page of a result.
     #[expect(clippy::unused_self, reason = "called by the template")]
     fn result(&self, item: &PrewarmItem) -> String {
@@ -60,7 +67,7 @@ struct Matrix {
     /// All areas together, each area, and at last `None` for the comparison of areas.
     areas: Vec<Option<String>>,
     rows: Vec<(&'static str, Vec<Option<PrewarmItem>>)>,
-    missing: usize,
+    missing: i64,
 }
 
 impl Matrix {
@@ -92,8 +99,8 @@ impl Matrix {
             rows: Period::ALL.map(Period::name).into_iter().map(row).collect(),
             missing: items
                 .iter()
-                .filter(|item| item.state == FilterState::Missing)
-                .count(),
+                .map(|item| i64::from(item.state == FilterState::Missing))
+                .sum(),
             areas,
         }
     }
@@ -104,7 +111,7 @@ async fn show(
     State(schedule): State<PrewarmSchedule>,
     desk: Desk,
 ) -> Result<Response> {
-    page(&db, &schedule, &desk, None).await
+    page(&db, &schedule, &desk, None, None).await
 }
 
 async fn page(
@@ -112,6 +119,7 @@ async fn page(
     schedule: &PrewarmSchedule,
     desk: &Desk,
     dry_run: Option<Prewarmed>,
+    matching: Option<i64>,
 ) -> Result<Response> {
     let items = jobs::prewarm_matrix(db, desk.scope).await?;
     let mut sites: Vec<i64> = items.iter().map(|item| item.site_id).collect();
@@ -125,6 +133,7 @@ async fn page(
             .collect(),
         next_run: schedule.next_run(db).await?,
         dry_run,
+        matching,
         desk,
     })
 }
@@ -139,11 +148,11 @@ async fn start(
     form: FormText,
 ) -> Result<Response> {
     match try_start(&db, &queue, &desk, &admin, &form).await {
-        Ok(Some(counts)) => page(&db, &schedule, &desk, Some(counts)).await,
+        Ok(Some(counts)) => page(&db, &schedule, &desk, Some(counts), None).await,
         Ok(None) => Ok(redirect(&desk.to("prewarm"))),
         Err(error) => {
-            desk.fail(error)?;
-            page(&db, &schedule, &desk, None).await
+            let matching = desk.fail_expecting(error, &form)?;
+            page(&db, &schedule, &desk, None, matching).await
         }
     }
 }
@@ -162,7 +171,8 @@ async fn try_start(
         Some("run") => false,
         _ => return Err(Error::invalid("do", Reason::Unknown)),
     };
-    let counts = jobs::prewarm_site(db, site_id, admin.user_id, dry_run).await?;
+    let expected = form.integer("expected", 0, i64::MAX)?;
+    let counts = jobs::prewarm_site(db, site_id, admin.user_id, dry_run, expected).await?;
     if dry_run {
         return Ok(Some(counts));
     }

@@ -15,7 +15,7 @@ use common::{
     platform::{
         db::Db,
         error::Reason,
-        paging::{MAX_COUNTED, Page, PageStart, Paging},
+        paging::{Page, PageStart, Paging},
     },
     web::FormText,
 };
@@ -133,7 +133,7 @@ struct Invalidation {
     number: i64,
     is_estimate: bool,
     /// The member of the page's filter, and its valid results.
-    of_member: Option<(i64, usize)>,
+    of_member: Option<(i64, i64)>,
 }
 
 async fn show(State(db): State<Db>, desk: Desk) -> Result<Response> {
@@ -196,11 +196,7 @@ async fn invalidation(db: &Db, desk: &Desk, list: &ResultQuery) -> Result<Option
     let valid = results::list(db, &valid, &first).await?;
     let mut of_member = None;
     if let Some(member_id) = desk.query.integer("member_id", 1, i64::MAX)? {
-        let mut number = 0;
-        for app in apps::background().filter(|app| list.app.is_none_or(|only| only == *app)) {
-            let found = results::about_member(db, site_id, app, member_id, MAX_COUNTED);
-            number += found.await?.len();
-        }
+        let number = results::count_about_member(db, site_id, list.app, member_id).await?;
         of_member = Some((member_id, number));
     }
     Ok(Some(Invalidation {
@@ -221,7 +217,7 @@ async fn invalidate(
     match try_invalidate(&db, &desk, &admin, &form).await {
         Ok(()) => Ok(redirect(&desk.to("results?status=invalidated"))),
         Err(error) => {
-            desk.fail(error)?;
+            desk.fail_expecting(error, &form)?;
             page(&db, &desk).await
         }
     }
@@ -234,7 +230,8 @@ async fn try_invalidate(db: &Db, desk: &Desk, admin: &Admin, form: &FormText) ->
     if app.is_none() && member_id.is_none() && form.text("whole_site")?.is_none() {
         return Err(Error::invalid("app_type", Reason::Missing));
     }
-    results::invalidate(db, site_id, admin.user_id, app, member_id)
+    let expected = form.integer("expected", 0, i64::MAX)?;
+    results::invalidate(db, site_id, admin.user_id, app, member_id, expected)
         .await
         .map(drop)
 }

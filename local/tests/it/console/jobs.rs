@@ -8,6 +8,7 @@ use crate::harness::{
     parlor::{Parlor, Setup},
 };
 
+const API: &str = "/api/admin/ai";
 const RESULTS: &str = "/console/results";
 const VIEWER: i64 = 1007;
 /// A member of site 1.
@@ -132,12 +133,20 @@ async fn a_job_is_retried_cancelled_and_run_now_on_its_page_and_in_bulk() {
     let wrong = [("do", "retry"), ("expected", "7")];
     refused(&parlor, VIEWER, list, &wrong, 403).await;
     let html = refused(&parlor, SITE_ADMIN, list, &wrong, 409).await;
-    has(&html, &["1 objects match", "name=\"expected\" value=\"1\""]);
+    has(
+        &html,
+        &[
+            "The page showed 7. Now it would be 1.",
+            "name=\"expected\" value=\"1\"",
+            "cancelled · 1</a>",
+            "pending · 0</a>",
+        ],
+    );
     let right = [("do", "retry"), ("expected", "1")];
     changed(&parlor, SITE_ADMIN, list, &right).await;
     // The cancelled job is still in the list, but it has a retry.
     let html = refused(&parlor, SITE_ADMIN, list, &right, 409).await;
-    has(&html, &["0 objects match"]);
+    has(&html, &["Now it would be 0."]);
     assert!(
         !html.contains("name=\"expected\""),
         "nothing is left to retry"
@@ -217,7 +226,19 @@ async fn the_prewarm_page_counts_missing_results_before_it_queues_them() {
     assert_eq!((status.as_u16(), count(&parlor, queued).await), (200, 0));
     has(&html, &["Would be queued: 40"]);
 
-    let run = [("do", "run")];
+    let stale = [("do", "run"), ("expected", "39")];
+    let html = refused(&parlor, SITE_ADMIN, PREWARM, &stale, 409).await;
+    has(
+        &html,
+        &["The page showed 39. Now it would be 40.", "value=\"40\""],
+    );
+    let stale = json!({ "expected": 41 });
+    let answer = parlor
+        .post(SITE_ADMIN, &format!("{API}/prewarm"), &stale)
+        .await;
+    assert_eq!(answer.refused_at(API, 409, "conflict")["matching"], 40);
+    assert_eq!(count(&parlor, queued).await, 0);
+    let run = [("do", "run"), ("expected", "40")];
     refused(&parlor, VIEWER, PREWARM, &run, 403).await;
     refused(&parlor, PLATFORM_ADMIN, PREWARM, &run, 422).await;
     refused(&parlor, SITE_ADMIN, PREWARM, &[], 422).await;
@@ -285,3 +306,19 @@ async fn results_are_compared_with_the_previous_one_and_invalidated_with_their_n
         &["no valid results to invalidate"],
     );
 }
+    let of_member = format!("{RESULTS}?member_id=10001");
+    let stale = [("member_id", "10001"), ("expected", "2")];
+    let html = refused(&parlor, SITE_ADMIN, &of_member, &stale, 409).await;
+    has(
+        &html,
+        &[
+            "The page showed 2. Now it would be 1.",
+            "results about member 10001: 1",
+        ],
+    );
+    let stale = json!({ "member_id": MEMBER, "expected": 0 });
+    let answer = parlor
+        .post(SITE_ADMIN, &format!("{API}/cache/invalidate"), &stale)
+        .await;
+    assert_eq!(answer.refused_at(API, 409, "conflict")["matching"], 1);
+    let member = [("member_id", "10001"), ("expected", "1")];

@@ -140,7 +140,8 @@ async fn a_result_invalidated_during_generation_is_generated_again() {
     let job = parlor.member_paid(MEMBER, 1).await;
     let worker = start_worker(&parlor);
     parlor.simulator.held(1).await;
-    let invalidated = results::invalidate(&parlor.db, 1, SITE_ADMIN, Some(App::Clue), None).await;
+    let invalidated =
+        results::invalidate(&parlor.db, 1, SITE_ADMIN, Some(App::Clue), None, None).await;
     assert_eq!(invalidated.unwrap(), 0);
     set_answer(&parlor, "from what is known now", "");
     parlor.simulator.release();

@@ -239,7 +239,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ),
     (
         "with cause (id, created_at)",
-        "1, 2000000, date_trunc('month', now()), 'app3_clue', 'failed', 'upstream_error', 'acknowledged', 5000",
+        "1, 2000000, date_trunc('month', now()), 'app3_clue', 'failed', 'upstream_error', 'acknowledged', 5000, null, null, null, null",
     ),
     ("from biz.ai_run_logs where id = $2 and (", "1, 2000000"),
     (
