@@ -372,6 +372,18 @@ pub async fn find(db: &Db, scope: SiteScope, id: Uuid) -> Result<Batch> {
     batch.ok_or(Error::NotFound)
 }
 
+/// Tokens that a new batch of the site may cost: the rest of the budget without what the confirmed
+/// batches have still to use. [`confirm`] compares an estimate with this number.
+pub async fn budget_left(db: &Db, site_id: i64) -> Result<i64> {
+    sqlx::query_scalar!(
+        r#"select greatest(0, tokens_left($1) - tokens_of_batches($1)) as "left!""#,
+        site_id,
+    )
+    .fetch_one(db)
+    .with_statement_timeout()
+    .await
+}
+
 /// The sort key of the list: microseconds since 1970, and id.
 pub type BatchKey = (i64, Uuid);
 

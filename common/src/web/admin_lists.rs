@@ -149,12 +149,14 @@ impl JobQuery {
             event_type,
             status,
             dates,
+            batch_id,
         } = JobFilter::parse(query)?;
         Ok(Self {
             scope,
             event_type,
             status,
             dates,
+            batch_id,
         })
     }
 }
@@ -169,6 +171,7 @@ impl JobFilter {
             event_type: query.one_of("event_type", EventType::parse)?,
             status: query.one_of("status", jobs::Status::parse)?,
             dates: DateRange::parse(query)?,
+            batch_id: query.uuid("batch_id")?,
         })
     }
 }

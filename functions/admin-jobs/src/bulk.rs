@@ -6,7 +6,7 @@ use common::{
     governance::auth::Admin,
     insights::jobs::{self, EventType, JobFilter, Status},
     platform::{dates::DateRange, db::Db, error::Reason, sqs::JobQueue},
-    web::{AdminProblem, BodyFailures, Json, QueryText},
+    web::{AdminProblem, BodyFailures, Json, QueryText, uuid},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -36,6 +36,8 @@ pub(crate) struct Filter {
     /// As in the list of jobs. Default: `failed` to retry; `pending` and `running` to cancel.
     status: Option<String>,
     /// As in the list of jobs.
+    batch_id: Option<String>,
+    /// As in the list of jobs.
     date_from: Option<String>,
     /// As in the list of jobs.
     date_to: Option<String>,
@@ -52,6 +54,11 @@ impl Filter {
                 .transpose()?,
             status: status
                 .map(|word| Status::parse(word).ok_or(unknown("status")))
+                .transpose()?,
+            batch_id: self
+                .batch_id
+                .as_deref()
+                .map(|id| uuid("batch_id", id))
                 .transpose()?,
             dates: DateRange::new(self.date_from.as_deref(), self.date_to.as_deref())?,
         })

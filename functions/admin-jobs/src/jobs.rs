@@ -84,6 +84,7 @@ pub(crate) struct JobsPage {
         ("site_id" = Option<i64>, Query, description = "Default: all sites of the admin", minimum = 1),
         ("event_type" = Option<String>, Query, description = "`consumption.settled`, `note.created`, `task.assigned`, `etl.finished`, `prewarm`, `chat.session_message` or `batch`"),
         ("status" = Option<String>, Query, description = "`pending`, `running`, `succeeded`, `failed`, `skipped_duplicate` or `cancelled`"),
+        ("batch_id" = Option<Uuid>, Query, description = "Only jobs of this batch, without their retries"),
         ("date_from" = Option<String>, Query, description = "Day (`YYYY-MM-DD` in the site's time zone) or RFC 3339 instant, inclusive"),
         ("date_to" = Option<String>, Query, description = "Day (`YYYY-MM-DD` in the site's time zone) or RFC 3339 instant, inclusive"),
         ("page" = Option<i64>, Query, description = "From 1", minimum = 1),

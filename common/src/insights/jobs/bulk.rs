@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::{
     event::EventType,
@@ -35,6 +36,8 @@ const TIME: Duration = Duration::from_secs(20);
 pub struct JobFilter {
     pub event_type: Option<EventType>,
     pub status: Option<Status>,
+    /// Only jobs of this batch, without their retries.
+    pub batch_id: Option<Uuid>,
     /// Dates on which the jobs were created.
     pub dates: DateRange,
 }
@@ -144,6 +147,7 @@ fn details(filter: &JobFilter, expected: i64, changed: i64) -> Value {
     json!({
         "event_type": filter.event_type.map(EventType::name),
         "status": filter.status.map(Status::name),
+        "batch_id": filter.batch_id,
         "dates": filter.dates.to_string(),
         "expected": expected,
         "changed": changed,
@@ -165,6 +169,7 @@ async fn select(
                 select j.id from biz.ai_trigger_jobs j
                 where j.site_id = $1 and j.event_type = e.name and j.status = t.name
                   and j.created_at >= days.began_at and j.created_at < days.ended_at
+                  and ($11::uuid is null or j.batch_id = $11)
                   and j.message_id is null and (j.cancel_requested_at is null or $8)
                   and not ($8 and exists (select from biz.ai_trigger_jobs r where r.retry_of = j.id))
                 limit $9::bigint + 1
@@ -185,6 +190,7 @@ async fn select(
         matches!(change, Change::Retry),
         MAX_JOBS,
         expected,
+        filter.batch_id,
     )
     .fetch_one(db)
     .with_statement_timeout()

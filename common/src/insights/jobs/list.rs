@@ -1,6 +1,7 @@
 //! Lists jobs for admins.
 
 use chrono::{DateTime, Utc};
+use uuid::Uuid;
 
 use super::{event::EventType, queue::WaitsFor, step::FACTS_MISSING};
 use crate::{
@@ -93,6 +94,8 @@ pub struct JobQuery {
     pub scope: SiteScope,
     pub event_type: Option<EventType>,
     pub status: Option<Status>,
+    /// Only jobs of this batch, without their retries.
+    pub batch_id: Option<Uuid>,
     /// Dates on which the jobs were created.
     pub dates: DateRange,
 }
@@ -104,15 +107,17 @@ impl JobQuery {
             scope,
             event_type,
             status,
+            batch_id,
             dates,
         } = self;
-        format!("trigger-jobs/{scope:?}/{event_type:?}/{status:?}/{dates}")
+        format!("trigger-jobs/{scope:?}/{event_type:?}/{status:?}/{batch_id:?}/{dates}")
     }
 
     /// All pairs of event type and status that match, for the index on both. Empty without a
-    /// filter; then the query uses another index.
+    /// filter and for a batch; then the query uses another index.
     fn kinds(&self) -> (Vec<String>, Vec<String>) {
-        if self.event_type.is_none() && self.status.is_none() {
+        let is_of_all = self.event_type.is_none() && self.status.is_none();
+        if is_of_all || self.batch_id.is_some() {
             return (Vec::new(), Vec::new());
         }
         let statuses = Status::ALL.into_iter();
@@ -156,14 +161,21 @@ pub async fn list(db: &Db, query: &JobQuery, paging: &Paging<TimeKey>) -> Result
             select s.id from biz.sites s where $1::bigint is null or s.id = $1
         ), kinds (site_id, event_type, status) as materialized (
             select s.id, e.name, t.name from sites s cross join unnest($6::text[]) e (name) cross join unnest($7::text[]) t (name)
+        ), of_batch (site_id, id, created_at) as materialized (
+            -- A batch has at most 2,000 jobs.
+            select j.site_id, j.id, j.created_at from sites s join biz.ai_trigger_jobs j on j.site_id = s.id
+            where j.batch_id = $13 and j.event_type = coalesce($14, j.event_type) and j.status = coalesce($15, j.status)
+              and j.created_at >= (select began_at from days) and j.created_at < (select ended_at from days)
         ), counted (total) as (
             select count(*) from (
                 select 1 from sites s cross join lateral (
                     select from biz.ai_trigger_jobs j
-                    where cardinality($6::text[]) = 0 and j.site_id = s.id
+                    where cardinality($6::text[]) = 0 and $13::uuid is null and j.site_id = s.id
                       and j.created_at >= (select began_at from days) and j.created_at < (select ended_at from days)
                     order by j.created_at desc limit $8::bigint + 1
                 ) each
+                union all
+                select 1 from of_batch
                 union all
                 select 1 from kinds k cross join lateral (
                     select from biz.ai_trigger_jobs j
@@ -177,7 +189,7 @@ pub async fn list(db: &Db, query: &JobQuery, paging: &Paging<TimeKey>) -> Result
             select site_id, id from (
                 select s.id as site_id, each.id, each.created_at from sites s cross join lateral (
                     select j.id, j.created_at from biz.ai_trigger_jobs j
-                    where cardinality($6::text[]) = 0 and j.site_id = s.id
+                    where cardinality($6::text[]) = 0 and $13::uuid is null and j.site_id = s.id
                       and j.created_at >= (select began_at from days) and j.created_at < (select ended_at from days)
                       and (j.created_at, j.id) < (coalesce($9, 'infinity'::timestamptz), coalesce($10::bigint, 0))
                     order by j.created_at desc, j.id desc limit $11::bigint + $12::bigint
@@ -190,6 +202,9 @@ pub async fn list(db: &Db, query: &JobQuery, paging: &Paging<TimeKey>) -> Result
                       and (j.created_at, j.id) < (coalesce($9, 'infinity'::timestamptz), coalesce($10::bigint, 0))
                     order by j.created_at desc, j.id desc limit $11::bigint + $12::bigint
                 ) each
+                union all
+                select b.site_id, b.id, b.created_at from of_batch b
+                where (b.created_at, b.id) < (coalesce($9, 'infinity'::timestamptz), coalesce($10::bigint, 0))
             ) found
             order by created_at desc, id desc limit $11 offset $12
         ), skipped (today) as (
@@ -220,6 +235,9 @@ pub async fn list(db: &Db, query: &JobQuery, paging: &Paging<TimeKey>) -> Result
         start.before_id,
         paging.size + 1,
         start.offset,
+        query.batch_id,
+        query.event_type.map(EventType::name),
+        query.status.map(Status::name),
     )
     .fetch_all(db)
     .with_statement_timeout()
@@ -247,4 +265,55 @@ pub async fn list(db: &Db, query: &JobQuery, paging: &Paging<TimeKey>) -> Result
         jobs: Page::counted(total, jobs, paging.size, &query.cursor_scope()),
         today_skipped_duplicates: skipped,
     })
+}
+
+/// Jobs of a status, counted up to [`MAX_OF_STATUS`].
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "plain data")]
+pub struct JobCount {
+    /// A word of [`Status`].
+    pub status: String,
+    pub count: i64,
+}
+
+/// The most jobs of a status that [`count_by_status`] counts.
+pub const MAX_OF_STATUS: i64 = 1_000;
+
+/// Counts the jobs of each status that match the other filters.
+pub async fn count_by_status(db: &Db, query: &JobQuery) -> Result<Vec<JobCount>> {
+    let statuses = Status::ALL.map(|status| status.name().to_owned());
+    sqlx::query_as!(
+        JobCount,
+        r#"
+        select t.name as "status!", (
+            select count(*) from (
+                select from biz.sites s cross join unnest($6::text[]) e (name) cross join lateral (
+                    select from biz.ai_trigger_jobs j
+                    where $8::uuid is null and j.site_id = s.id and j.event_type = e.name and j.status = t.name
+                      and j.created_at >= days.began_at and j.created_at < days.ended_at
+                    order by j.created_at desc limit $9
+                ) each
+                where $1::bigint is null or s.id = $1
+                union all
+                select from biz.ai_trigger_jobs j
+                where j.batch_id = $8 and j.event_type = any ($6) and j.status = t.name and ($1::bigint is null or j.site_id = $1)
+                  and j.created_at >= days.began_at and j.created_at < days.ended_at
+                limit $9
+            ) few
+        ) as "count!"
+        from date_range($1, $2, $3, $4, $5) days, unnest($7::text[]) t (name)
+        "#,
+        query.scope.site_id(),
+        query.dates.from_day(),
+        query.dates.from_at(),
+        query.dates.to_day(),
+        query.dates.to_at(),
+        &event_names(query.event_type),
+        &statuses[..],
+        query.batch_id,
+        MAX_OF_STATUS,
+    )
+    .fetch_all(db)
+    .with_statement_timeout()
+    .await
 }

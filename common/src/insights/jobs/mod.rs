@@ -25,7 +25,9 @@ mod worker;
 pub use bulk::{JobFilter, cancel_all, retry_all};
 pub use detail::{JobWithRuns, RunOfJob, find};
 pub use event::{EventType, NewEvent};
-pub use list::{JobItem, JobPage, JobQuery, Status, WaitingFor, list};
+pub use list::{
+    JobCount, JobItem, JobPage, JobQuery, MAX_OF_STATUS, Status, WaitingFor, count_by_status, list,
+};
 pub use prewarm::{
     FilterState, PrewarmItem, PrewarmSchedule, Prewarmed, prewarm, prewarm_matrix, prewarm_site,
 };

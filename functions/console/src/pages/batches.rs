@@ -4,12 +4,7 @@ use askama::Template;
 use axum::{Router, extract::State, response::Response, routing::get};
 use common::{
     Error, Result,
-    governance::{
-        apps::App,
-        auth::{Admin, SiteScope},
-        budgets,
-        usage::fraction,
-    },
+    governance::{apps::App, auth::Admin, usage::fraction},
     insights::{
         apps,
         batches::{self, Batch, NewBatch},
@@ -124,18 +119,18 @@ struct BatchPage<'a> {
     t: &'static BatchesTexts,
     batch: &'a Batch,
     ended: i64,
-    /// Tokens left in the budget, and the share that the estimate is of them.
+    /// Tokens left in the budget beside the confirmed batches, and the share of an estimate.
     left: i64,
-    share: f64,
+    share: Option<f64>,
 }
 
 impl BatchPage<'_> {
-    /// Jobs of batches with a status since the day of this batch. The list of jobs has no filter by
-    /// batch.
+    /// The jobs of this batch, with a status unless it is empty.
     fn jobs(&self, status: &str) -> String {
-        let created = self.desk.time(self.batch.created_at);
-        let day = created.split(' ').next().unwrap_or_default();
-        let page = format!("jobs?event_type=batch&status={status}&date_from={day}");
+        let mut page = format!("jobs?batch_id={}", self.batch.id);
+        if !status.is_empty() {
+            page = format!("{page}&status={status}");
+        }
         self.desk.to_site(page, self.batch.site_id)
     }
 }
@@ -146,17 +141,14 @@ async fn show(State(db): State<Db>, desk: Desk, path: PathText) -> Result<Respon
 
 async fn batch_page(db: &Db, desk: &Desk, id: Uuid) -> Result<Response> {
     let batch = batches::find(db, desk.scope, id).await?;
-    let budget = budgets::get(db, SiteScope::One(batch.site_id)).await?;
-    let of_day = budget.daily_limit - budget.daily_used;
-    let left = of_day
-        .min(budget.monthly_limit - budget.monthly_used)
-        .max(0);
+    let left = batches::budget_left(db, batch.site_id).await?;
+    let is_estimate = batch.status == "estimated";
     desk.show(&BatchPage {
         frame: &desk.frame,
         t: BatchesTexts::of(desk.language),
         ended: batch.done + batch.failed + batch.cancelled,
         left,
-        share: fraction(batch.estimated_tokens, left),
+        share: is_estimate.then(|| fraction(batch.estimated_tokens, left)),
         batch: &batch,
         desk,
     })

@@ -6,7 +6,7 @@ use common::{
     Error, Result,
     governance::auth::Admin,
     insights::jobs::{
-        self, EventType, JobFilter, JobItem, JobQuery, JobWithRuns, RunOfJob, Status,
+        self, EventType, JobFilter, JobItem, JobQuery, JobWithRuns, MAX_OF_STATUS, RunOfJob, Status,
     },
     platform::{
         db::Db,
@@ -20,7 +20,7 @@ use common::{
 use crate::{
     Parts,
     desk::Desk,
-    format::{Choice, filters},
+    format::{self, Choice, filters},
     frame::Frame,
     session::redirect,
     texts::JobsTexts,
@@ -42,11 +42,51 @@ struct JobsPage<'a> {
     desk: &'a Desk,
     frame: &'a Frame,
     t: &'static JobsTexts,
-    tabs: Vec<Choice>,
+    tabs: Vec<Tab>,
     events: Vec<Choice>,
     found: Page<JobItem>,
     duplicates: i64,
     bulk: Option<Bulk>,
+}
+
+/// The jobs of a status, or of all.
+struct Tab {
+    choice: Choice,
+    /// Jobs with the other filters of the page.
+    count: String,
+}
+
+/// The tabs with the number of jobs behind each.
+async fn tabs(db: &Db, desk: &Desk, list: &JobQuery, found: &Page<JobItem>) -> Result<Vec<Tab>> {
+    let counts = jobs::count_by_status(db, list).await?;
+    let choices = desk.choices("status", Status::ALL.map(Status::name));
+    let count = |choice: &Choice| {
+        if choice.is_chosen {
+            let least = if found.total_is_estimate { "≥ " } else { "" };
+            return format!("{least}{}", format::number(found.total));
+        }
+        let of_status = counts.iter().find(|count| count.status == choice.value);
+        let (count, most) = match of_status {
+            Some(found) => (found.count, MAX_OF_STATUS),
+            // The first tab has the jobs of all statuses.
+            None => (
+                counts.iter().map(|count| count.count).sum(),
+                counts
+                    .iter()
+                    .map(|count| count.count)
+                    .filter(|count| *count == MAX_OF_STATUS)
+                    .max()
+                    .unwrap_or(i64::MAX),
+            ),
+        };
+        let least = if count >= most { "≥ " } else { "" };
+        format!("{least}{}", format::number(count))
+    };
+    let tabs = choices.into_iter().map(|choice| Tab {
+        count: count(&choice),
+        choice,
+    });
+    Ok(tabs.collect())
 }
 
 /// A change of all jobs of the list.
@@ -90,7 +130,7 @@ async fn page(db: &Db, desk: &Desk, matching: Option<i64>) -> Result<Response> {
     desk.show(&JobsPage {
         frame: &desk.frame,
         t,
-        tabs: desk.choices("status", Status::ALL.map(Status::name)),
+        tabs: tabs(db, desk, &list, &found.jobs).await?,
         events: desk.choices("event_type", EventType::ALL.map(EventType::name)),
         duplicates: found.today_skipped_duplicates,
         bulk: bulk.filter(|bulk| bulk.number > 0),

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{shown, submit};
+use super::{page, shown, submit};
 use crate::harness::{
     jobs::{OTHER_SITE_ADMIN, PLATFORM_ADMIN, SITE_ADMIN},
     parlor::{Parlor, Setup},
@@ -42,6 +42,11 @@ async fn count(parlor: &Parlor, statement: &'static str) -> i64 {
         .fetch_one(&parlor.db)
         .await
         .unwrap()
+}
+
+/// Loads a page with a wrong filter.
+async fn refused_query(parlor: &Parlor, path: &str) {
+    assert_eq!(page(parlor, SITE_ADMIN, path).await.0, 422, "{path}");
 }
 
 #[track_caller]
@@ -199,6 +204,12 @@ async fn a_batch_is_estimated_confirmed_once_and_cancelled() {
     changed(&parlor, SITE_ADMIN, &path, &[("do", "cancel")]).await;
     has(
         &shown(&parlor, SITE_ADMIN, &path).await,
+    let left = |html: &str| {
+        let (_, rest) = html.split_once("for new batches</dt><dd>").unwrap();
+        let left = rest.split('<').next().unwrap().replace(',', "");
+        left.parse::<i64>().unwrap()
+    };
+    let before = left(&html);
         &["2 cancelled", "status cancelled"],
     );
     has(
@@ -213,6 +224,39 @@ async fn the_prewarm_page_counts_missing_results_before_it_queues_them() {
     let parlor = Parlor::with_business(Setup::default()).await;
     let html = shown(&parlor, SITE_ADMIN, PREWARM).await;
     has(
+    // What the confirmed batch has still to use is not left for others.
+    assert_eq!(left(&html), before - 4_000);
+    let id = path.rsplit('/').next().unwrap();
+    has(
+        &html,
+        &[&format!("../jobs?batch_id={id}&#38;status=failed")],
+    );
+    let jobs = shown(&parlor, SITE_ADMIN, &format!("/console/jobs?batch_id={id}")).await;
+    has(
+        &jobs,
+        &["pending · 1</a>", "failed · 0</a>", "Jobs of batch"],
+    );
+    let other = uuid::Uuid::nil();
+    let jobs = shown(
+        &parlor,
+        SITE_ADMIN,
+        &format!("/console/jobs?batch_id={other}"),
+    )
+    .await;
+    has(&jobs, &["There are no jobs", "pending · 0</a>"]);
+    refused_query(&parlor, "/console/jobs?batch_id=7").await;
+    let jobs = parlor
+        .get(
+            SITE_ADMIN,
+            &format!("{API}/trigger-jobs?batch_id={id}&status=pending"),
+        )
+        .await;
+    assert_eq!(jobs.ok()["total"], 1);
+    let retry = json!({ "filter": { "batch_id": id, "status": "failed" }, "expected": 1 });
+    let jobs = parlor
+        .post(SITE_ADMIN, &format!("{API}/trigger-jobs/retry"), &retry)
+        .await;
+    assert_eq!(jobs.refused_at(API, 409, "conflict")["matching"], 0);
         &html,
         &[
             "Next run",

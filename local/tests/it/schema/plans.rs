@@ -264,7 +264,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ),
     (
         "kinds (site_id, event_type",
-        "1, null, null, null, null, '{batch,prewarm}', '{pending,succeeded}', 10000, null, null, 21, 0",
+        "1, null, null, null, null, '{batch,prewarm}', '{pending,succeeded}', 10000, null, null, 21, 0, null, null, null",
     ),
     (
         "cross join lateral (\n            select coalesce(jsonb_agg(",
@@ -280,7 +280,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ),
     (
         "select matching as \"matching!\"",
-        "1, null, null, null, null, '{consumption.settled}', '{pending,running}', false, 100000, 1000",
+        "1, null, null, null, null, '{consumption.settled}', '{pending,running}', false, 100000, 1000, null",
     ),
     (
         "status <> 'running')\n         order by id for no key update skip locked",
@@ -458,6 +458,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ),
     (
         "select from biz.ai_batches where id",
+    ("select greatest(0, tokens_left($1)", "1"),
         "1, '00000000-0000-4000-8000-0000000000bc'",
     ),
     (
