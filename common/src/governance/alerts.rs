@@ -1,6 +1,8 @@
 //! Alerts: runs that failed, timed out or were rejected by an open circuit. An admin acknowledges
 //! or ignores them.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use serde_json::json;
 use sqlx::PgConnection;
@@ -273,6 +275,93 @@ async fn causes(db: &Db, query: &AlertQuery, paging: &Paging<TimeKey>) -> Result
     })
 }
 
+/// Intervals of a [`Timeline`].
+pub const INTERVALS: usize = 24;
+
+/// How often causes occurred in each of [`INTERVALS`] intervals of equal length.
+#[derive(Clone, Debug)]
+pub struct Timeline {
+    /// Begin of the first interval.
+    pub from: DateTime<Utc>,
+    /// End of the last interval.
+    pub to: DateTime<Utc>,
+    counts: HashMap<CauseKey, [i64; INTERVALS]>,
+}
+
+/// Site, app, alert status, status and error code of alerts of one cause.
+type CauseKey = (i64, String, String, String, Option<String>);
+
+impl Timeline {
+    /// The counts of a cause. They add up to less than its occurrences if it occurred before the
+    /// first interval, or if [`MAX_GROUPED`] newer alerts were counted.
+    pub fn of(&self, cause: &Alert) -> [i64; INTERVALS] {
+        let key = (
+            cause.site_id,
+            cause.app_type.clone(),
+            cause.alert_status.clone(),
+            cause.status.clone(),
+            cause.error_code.clone(),
+        );
+        self.counts.get(&key).copied().unwrap_or_default()
+    }
+}
+
+/// Counts alerts of some causes of a list over time: over the dates of the list, or the last 24
+/// hours of them if they have no beginning.
+pub async fn timeline(db: &Db, query: &AlertQuery, causes: &[Alert]) -> Result<Timeline> {
+    let sites: Vec<i64> = causes.iter().map(|cause| cause.site_id).collect();
+    let apps: Vec<String> = causes.iter().map(|cause| cause.app_type.clone()).collect();
+    let statuses: Vec<String> = causes
+        .iter()
+        .map(|cause| cause.alert_status.clone())
+        .collect();
+    // The left join returns one row with the range even if there was no alert.
+    let rows = sqlx::query!(
+        r#"
+        with span as materialized (
+            select case when isfinite(asked.began_at) then asked.began_at else ended.at - interval '24 hours' end as began_at, ended.at as ended_at
+            from date_range($1, $2, $3, $4, $5) asked cross join lateral (select least(asked.ended_at, now()) as at) ended
+        )
+        select span.began_at as "began_at!", span.ended_at as "ended_at!", a.site_id as "site_id?", a.app_type as "app_type?",
+               a.alert_status as "alert_status?", a.status as "status?", a.error_code, a.place as "place?", a.occurrences as "occurrences?"
+        from span left join lateral alerts_over_time($6, $7, $8, span.began_at, span.ended_at, $9, $10) a on true
+        "#,
+        query.scope.site_id(),
+        query.dates.from_day(),
+        query.dates.from_at(),
+        query.dates.to_day(),
+        query.dates.to_at(),
+        &sites,
+        &apps,
+        &statuses,
+        i32::try_from(INTERVALS).unwrap_or(i32::MAX),
+        MAX_GROUPED,
+    )
+    .fetch_all(db)
+    .with_statement_timeout()
+    .await?;
+    let first = rows.first();
+    let (from, to) = first.map_or_else(Default::default, |row| (row.began_at, row.ended_at));
+    let mut counts: HashMap<CauseKey, [i64; INTERVALS]> = HashMap::new();
+    for row in rows {
+        let (Some(site_id), Some(app), Some(alert_status), Some(status), Some(place)) = (
+            row.site_id,
+            row.app_type,
+            row.alert_status,
+            row.status,
+            row.place,
+        ) else {
+            continue;
+        };
+        let key = (site_id, app, alert_status, status, row.error_code);
+        let place = usize::try_from(place - 1).unwrap_or_default();
+        if let Some(count) = counts.entry(key).or_default().get_mut(place) {
+            *count += row.occurrences.unwrap_or_default();
+        }
+    }
+    Ok(Timeline { from, to, counts })
+}
+
 /// An admin's decision about an alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -297,6 +386,20 @@ impl Verdict {
             Self::Ignore => Action::IgnoreAlert,
         }
     }
+}
+
+/// What an admin decides about an alert, or about all alerts of its cause.
+#[derive(Clone, Copy, Debug)]
+pub struct Decision {
+    /// Of the alert, and of the others.
+    pub verdict: Verdict,
+    /// Also settles the pending alerts of the same site, app, status and error code, at most
+    /// `MAX_SETTLED`.
+    pub group: bool,
+    /// When the runs of the other alerts began.
+    pub dates: DateRange,
+    /// How many alerts change. `None`: any number.
+    pub expected: Option<i64>,
 }
 
 /// Acknowledges or ignores an alert, and returns how many alerts changed.
@@ -363,6 +466,8 @@ async fn mark(
     alert: &Cause,
     decision: &Decision,
 ) -> Result<i64> {
+    let Decision { dates, group, .. } = decision;
+    let limit = if *group { MAX_SETTLED } else { 0 };
     sqlx::query_scalar!(
         r#"
         with cause (id, created_at) as materialized (
@@ -390,33 +495,17 @@ async fn mark(
         site_id,
         alert.id,
         alert.created_at,
-/// What an admin decides about an alert, or about all alerts of its cause.
-#[derive(Clone, Copy, Debug)]
-pub struct Decision {
-    /// Of the alert, and of the others.
-    pub verdict: Verdict,
-    /// Also settles the pending alerts of the same site, app, status and error code, at most
-    /// `MAX_SETTLED`.
-    pub group: bool,
-    /// When the runs of the other alerts began.
-    pub dates: DateRange,
-    /// How many alerts change. `None`: any number.
-    pub expected: Option<i64>,
-}
-
         alert.app_type,
         alert.status,
         alert.error_code,
         decision.verdict.alert_status().name(),
         limit,
+        dates.from_day(),
+        dates.from_at(),
+        dates.to_day(),
+        dates.to_at(),
     )
     .fetch_one(tx)
     .with_statement_timeout()
     .await
 }
-    let Decision { dates, group, .. } = decision;
-    let limit = if *group { MAX_SETTLED } else { 0 };
-        dates.from_day(),
-        dates.from_at(),
-        dates.to_day(),
-        dates.to_at(),

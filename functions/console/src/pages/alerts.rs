@@ -5,7 +5,7 @@ use axum::{Router, extract::State, response::Response, routing::get};
 use common::{
     Error, Result,
     governance::{
-        alerts::{self, Alert, AlertQuery, Status, Verdict},
+        alerts::{self, Alert, AlertQuery, Decision, INTERVALS, Status, Timeline, Verdict},
         apps::App,
         auth::Admin,
     },
@@ -20,6 +20,7 @@ use common::{
 
 use crate::{
     Parts,
+    chart::{self, SPARK_HEIGHT},
     desk::Desk,
     format::{self, Choice, filters},
     frame::Frame,
@@ -44,6 +45,7 @@ struct AlertsPage<'a> {
     tabs: Vec<Choice>,
     apps: Vec<Choice>,
     found: Page<Alert>,
+    timeline: Timeline,
 }
 
 impl AlertsPage<'_> {
@@ -54,6 +56,24 @@ impl AlertsPage<'_> {
         let code = code.map_or_else(String::new, |code| format!("&error_code={code}"));
         let page = format!("runs?app_type={app}&status={status}{code}");
         self.desk.to_site(page, alert.site_id)
+    }
+
+    /// The bars of a cause over time.
+    fn spark(&self, alert: &Alert) -> String {
+        chart::spark(&self.timeline.of(alert))
+    }
+
+    /// The same as text: how many, and how many in the worst interval.
+    fn spark_in_words(&self, alert: &Alert) -> String {
+        let counts = self.timeline.of(alert);
+        let sum: i64 = counts.iter().sum();
+        let most = counts.iter().max().copied().unwrap_or_default();
+        let (from, to) = (
+            self.desk.time(self.timeline.from),
+            self.desk.time(self.timeline.to),
+        );
+        let (sum, most) = (format::number(sum), format::number(most));
+        format!("{from} – {to}: {sum}, {} {most}", self.t.at_most)
     }
 
     /// This page with its filters, for the form of an alert.
@@ -78,7 +98,9 @@ async fn page(db: &Db, desk: &Desk) -> Result<Response> {
     let paging = Paging::parse_bounded(&desk.query, PAGE_SIZE, &list.cursor_scope())?;
     let found = alerts::list(db, &list, &paging).await?;
     paging.reaches(&found)?;
+    let timeline = alerts::timeline(db, &list, &found.items).await?;
     desk.show(&AlertsPage {
+        timeline,
         frame: &desk.frame,
         t: AlertsTexts::of(desk.language),
         tabs: desk.choices("alert_status", Status::ALL.map(Status::name)),

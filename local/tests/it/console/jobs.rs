@@ -85,7 +85,28 @@ async fn a_cause_is_acknowledged_on_the_page_of_alerts() {
     let html = refused(&parlor, SITE_ADMIN, PENDING, &all[..1], 422).await;
     has(&html, &[">3</a>"]);
 
-    let location = changed(&parlor, SITE_ADMIN, PENDING, &all).await;
+    // The bars of the cause, and the same in words.
+    has(
+        &html,
+        &[
+            "<path d=\"M23 20v-20h1v20z\"/>",
+            ": 3, per interval at most 3\"",
+        ],
+    );
+
+    // Another alert came after the page was loaded: nothing changes, and both numbers are shown.
+    has(&html, &["name=\"expected\" value=\"3\""]);
+    let expecting = [&all[..], &[("expected", "2")]].concat();
+    let html = refused(&parlor, SITE_ADMIN, PENDING, &expecting, 409).await;
+    has(
+        &html,
+        &["The page showed 2. Now it would be 3.", "value=\"3\""],
+    );
+    let stale = format!("{API}/alerts/{newest}/ack?group=true&expected=4");
+    let answer = parlor.post(SITE_ADMIN, &stale, &json!({})).await;
+    assert_eq!(answer.refused_at(API, 409, "conflict")["matching"], 3);
+    let expecting = [&all[..], &[("expected", "3")]].concat();
+    let location = changed(&parlor, SITE_ADMIN, PENDING, &expecting).await;
     assert_eq!(location, "alerts?alert_status=pending&app_type=app3%5Fclue");
     let html = shown(&parlor, SITE_ADMIN, PENDING).await;
     has(&html, &["There are no alerts"]);
@@ -183,6 +204,12 @@ async fn a_batch_is_estimated_confirmed_once_and_cancelled() {
     let path = format!("/console/{}", location.trim_start_matches("./"));
     let html = shown(&parlor, SITE_ADMIN, &path).await;
     has(&html, &["Estimated tokens", "in 9 min", "(2)</button>"]);
+    let left = |html: &str| {
+        let (_, rest) = html.split_once("for new batches</dt><dd>").unwrap();
+        let left = rest.split('<').next().unwrap().replace(',', "");
+        left.parse::<i64>().unwrap()
+    };
+    let before = left(&html);
     assert_eq!(
         count(&parlor, "select count(*) from biz.ai_trigger_jobs").await,
         0
@@ -197,33 +224,6 @@ async fn a_batch_is_estimated_confirmed_once_and_cancelled() {
         &html,
         &["already confirmed", "<progress", "Cancel the rest (2)"],
     );
-    assert_eq!(
-        count(&parlor, "select count(*) from biz.ai_trigger_jobs").await,
-        1
-    );
-    changed(&parlor, SITE_ADMIN, &path, &[("do", "cancel")]).await;
-    has(
-        &shown(&parlor, SITE_ADMIN, &path).await,
-    let left = |html: &str| {
-        let (_, rest) = html.split_once("for new batches</dt><dd>").unwrap();
-        let left = rest.split('<').next().unwrap().replace(',', "");
-        left.parse::<i64>().unwrap()
-    };
-    let before = left(&html);
-        &["2 cancelled", "status cancelled"],
-    );
-    has(
-        &shown(&parlor, PLATFORM_ADMIN, BATCHES).await,
-        &["status cancelled"],
-    );
-}
-
-#[tokio::test]
-async fn the_prewarm_page_counts_missing_results_before_it_queues_them() {
-    const PREWARM: &str = "/console/prewarm";
-    let parlor = Parlor::with_business(Setup::default()).await;
-    let html = shown(&parlor, SITE_ADMIN, PREWARM).await;
-    has(
     // What the confirmed batch has still to use is not left for others.
     assert_eq!(left(&html), before - 4_000);
     let id = path.rsplit('/').next().unwrap();
@@ -257,6 +257,27 @@ async fn the_prewarm_page_counts_missing_results_before_it_queues_them() {
         .post(SITE_ADMIN, &format!("{API}/trigger-jobs/retry"), &retry)
         .await;
     assert_eq!(jobs.refused_at(API, 409, "conflict")["matching"], 0);
+    assert_eq!(
+        count(&parlor, "select count(*) from biz.ai_trigger_jobs").await,
+        1
+    );
+    changed(&parlor, SITE_ADMIN, &path, &[("do", "cancel")]).await;
+    has(
+        &shown(&parlor, SITE_ADMIN, &path).await,
+        &["2 cancelled", "status cancelled"],
+    );
+    has(
+        &shown(&parlor, PLATFORM_ADMIN, BATCHES).await,
+        &["status cancelled"],
+    );
+}
+
+#[tokio::test]
+async fn the_prewarm_page_counts_missing_results_before_it_queues_them() {
+    const PREWARM: &str = "/console/prewarm";
+    let parlor = Parlor::with_business(Setup::default()).await;
+    let html = shown(&parlor, SITE_ADMIN, PREWARM).await;
+    has(
         &html,
         &[
             "Next run",

@@ -234,6 +234,10 @@ const EXAMPLES: &[(&str, &str)] = &[
         "1, null, null, null, null, '{app3_clue}', '{pending}', 1000, null, null, 21, 0",
     ),
     (
+        "alerts_over_time(",
+        "1, null, null, null, null, '{1}', '{app3_clue}', '{pending}', 24, 1000",
+    ),
+    (
         "select id, created_at, app_type, status, error_code from biz.ai_run_logs",
         "1, 2000000",
     ),
@@ -454,11 +458,11 @@ const EXAMPLES: &[(&str, &str)] = &[
     ),
     (
         "cross join unnest(b.member_ids)",
+    ("select greatest(0, tokens_left($1)", "1"),
         "1, '00000000-0000-4000-8000-0000000000ba', -1",
     ),
     (
         "select from biz.ai_batches where id",
-    ("select greatest(0, tokens_left($1)", "1"),
         "1, '00000000-0000-4000-8000-0000000000bc'",
     ),
     (
