@@ -1295,6 +1295,7 @@ CREATE INDEX ai_cache_kind_idx ON biz.ai_cache USING btree (site_id, cache_type,
 CREATE INDEX ai_cache_lease_idx ON biz.ai_cache USING btree (lease_until) WHERE (status = 'generating'::text);
 CREATE INDEX ai_cache_member_idx ON biz.ai_cache USING btree (site_id, member_id, cache_type) WHERE (status = 'valid'::text);
 CREATE INDEX ai_cache_newest_idx ON biz.ai_cache USING btree (site_id, cache_type, id);
+CREATE INDEX ai_cache_run_idx ON biz.ai_cache USING btree (run_id) WHERE (run_id IS NOT NULL);
 CREATE INDEX ai_cache_sizes_full_idx ON biz.ai_cache_sizes USING btree (entries) WHERE (entries > 20000);
 CREATE INDEX ai_cache_target_idx ON biz.ai_cache USING btree (site_id, cache_type, target_id, id DESC);
 CREATE UNIQUE INDEX ai_cache_valid_key ON biz.ai_cache USING btree (site_id, cache_type, target_id) WHERE (status = 'valid'::text);

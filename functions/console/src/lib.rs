@@ -7,6 +7,7 @@
 mod assets;
 mod chart;
 mod desk;
+mod diff;
 mod error_pages;
 mod format;
 mod frame;

@@ -41,6 +41,8 @@ pub struct LoggedRun {
     /// DashScope's id of the request.
     pub upstream_request_id: Option<String>,
     pub finished_at: Option<DateTime<Utc>>,
+    /// A word of [`crate::governance::alerts::Status`]. `None` if the run is no alert.
+    pub alert_status: Option<String>,
 }
 
 /// What a run used of one model.
@@ -67,7 +69,7 @@ pub async fn find(db: &Db, scope: SiteScope, id: i64, seen_by: Option<i64>) -> R
         select id, site_id, app_type, trigger_type, member_id, status, tokens_used,
                coalesce(tokens_charged, tokens_used, case when tokens_estimated then reserved_tokens else 0 end) as "tokens_charged!", latency_ms, first_token_ms, error_code, error_message,
                refusals, created_at, user_id, bot_id, model_id, finish_reason, cost, models as "models: Json<Vec<ModelCost>>", model_costs as "model_costs: Vec<Option<i64>>", job_id, message_id, request_prompt, prompt_version, response_text, tokens_in, tokens_out, attempts,
-               session_id, upstream_request_id, finished_at
+               session_id, upstream_request_id, finished_at, alert_status
         from biz.ai_run_logs where id = $2 and ($1::bigint is null or site_id = $1)
         "#,
         scope.site_id(),
@@ -121,5 +123,6 @@ pub async fn find(db: &Db, scope: SiteScope, id: i64, seen_by: Option<i64>) -> R
         session_id: row.session_id,
         upstream_request_id: row.upstream_request_id,
         finished_at: row.finished_at,
+        alert_status: row.alert_status,
     })
 }

@@ -126,15 +126,20 @@ async fn settle(
     }
 }
 
+/// The verdict of a button.
+pub(crate) fn verdict(word: &str) -> Option<Verdict> {
+    match word {
+        "acknowledge" => Some(Verdict::Acknowledge),
+        "ignore" => Some(Verdict::Ignore),
+        _ => None,
+    }
+}
+
 async fn try_settle(db: &Db, desk: &Desk, admin: &Admin, form: &FormText) -> Result<()> {
     let site_id = admin.site_in(&desk.query)?;
     let id = form.integer("id", 1, i64::MAX)?;
     let id = id.ok_or(Error::invalid("id", Reason::Missing))?;
-    let verdict = form.one_of("do", |word| match word {
-        "acknowledge" => Some(Verdict::Acknowledge),
-        "ignore" => Some(Verdict::Ignore),
-        _ => None,
-    })?;
+    let verdict = form.one_of("do", verdict)?;
     let verdict = verdict.ok_or(Error::invalid("do", Reason::Missing))?;
     let group = form.text("all")?.is_some();
     let decision = Decision {

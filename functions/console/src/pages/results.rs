@@ -20,11 +20,11 @@ use common::{
     web::FormText,
 };
 use serde_json::Value;
-use similar::{ChangeTag, TextDiff};
 
 use crate::{
     Parts,
     desk::Desk,
+    diff::{self, Line},
     format::{self, Choice, filters},
     frame::Frame,
     session::redirect,
@@ -79,22 +79,6 @@ struct Chosen<'a> {
     json: String,
     /// Compared with the previous result of the target. Empty if there is none.
     lines: Vec<Line>,
-}
-
-/// A line of a result or of the previous one.
-struct Line {
-    change: ChangeTag,
-    text: String,
-}
-
-/// The lines of two results, with those in which they differ.
-fn compare(old: &str, new: &str) -> Vec<Line> {
-    let diff = TextDiff::from_lines(old, new);
-    let lines = diff.iter_all_changes().map(|change| Line {
-        change: change.tag(),
-        text: change.value().trim_end().to_owned(),
-    });
-    lines.collect()
 }
 
 /// A result as text, with a line per field. Items of a list begin with a dash.
@@ -173,7 +157,7 @@ fn chosen(items: &[ResultItem], entry: Option<i64>) -> Option<Chosen<'_>> {
     Some(Chosen {
         item,
         text: plain(result),
-        lines: previous.map_or_else(Vec::new, |old| compare(&format!("{old:#}"), &json)),
+        lines: previous.map_or_else(Vec::new, |old| diff::compare(&format!("{old:#}"), &json)),
         json,
     })
 }
@@ -241,24 +225,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-
-    #[test]
-    fn lines_that_differ_are_marked() {
-        let lines = compare("a\nb\nc\n", "a\nB\nc\n");
-        let lines: Vec<_> = lines
-            .iter()
-            .map(|line| (line.change, &*line.text))
-            .collect();
-        assert_eq!(
-            lines,
-            [
-                (ChangeTag::Equal, "a"),
-                (ChangeTag::Delete, "b"),
-                (ChangeTag::Insert, "B"),
-                (ChangeTag::Equal, "c"),
-            ]
-        );
-    }
 
     #[test]
     fn a_result_is_readable_as_text() {

@@ -3,25 +3,32 @@
 use askama::Template;
 use axum::{Router, extract::State, response::Response, routing::get};
 use common::{
-    Result,
+    Error, Result,
     governance::{
+        alerts::{self, Decision},
         apps::App,
+        auth::Admin,
         runs::{self, Entry, LoggedRun, RunQuery, Status, Trigger},
     },
+    insights::results::{self, ResultOfRun},
     platform::{
+        dates::DateRange,
         db::Db,
+        error::Reason,
         paging::{Page, Paging},
     },
-    web::PathText,
+    web::{FormText, PathText},
 };
 
 use crate::{
     Parts,
     desk::Desk,
-    format::{Choice, filters},
+    diff::{self, Line},
+    format::{self, Choice, filters},
     frame::Frame,
     markdown,
-    pages::exports,
+    pages::{alerts::verdict, exports},
+    session::redirect,
     texts::RunsTexts,
 };
 
@@ -32,7 +39,7 @@ const PAGE_SIZE: i64 = 50;
 pub(crate) fn routes() -> Router<Parts> {
     Router::new()
         .route("/console/runs", get(list))
-        .route("/console/runs/{id}", get(show))
+        .route("/console/runs/{id}", get(show).post(settle))
 }
 
 #[derive(Template)]
@@ -78,6 +85,19 @@ struct RunPage<'a> {
     fault: Option<&'static str>,
     /// The answer as HTML, if it is Markdown.
     answer: Option<String>,
+    /// The result that the run made.
+    result: Option<ResultOfRun>,
+    /// The result compared with the previous one of the same target.
+    lines: Vec<Line>,
+}
+
+impl RunPage<'_> {
+    /// The results of the target of the run.
+    fn results(&self, result: &ResultOfRun) -> String {
+        let target = format::in_url(&result.target_id);
+        let page = format!("results?app_type={}&target_id={target}", result.cache_type);
+        self.desk.to_site(page, self.entry.site_id)
+    }
 }
 
 /// Whose fault a failed run is, as a sentence.
@@ -97,7 +117,17 @@ fn fault(t: &RunsTexts, entry: &Entry) -> Option<&'static str> {
 
 /// Shows a run. The audit log records each reader of a prompt.
 async fn show(State(db): State<Db>, desk: Desk, path: PathText) -> Result<Response> {
-    let run = runs::find(&db, desk.scope, path.id("id")?, desk.texts.seen_by()).await?;
+    run_page(&db, &desk, path.id("id")?).await
+}
+
+async fn run_page(db: &Db, desk: &Desk, id: i64) -> Result<Response> {
+    let run = runs::find(db, desk.scope, id, desk.texts.seen_by()).await?;
+    let result = results::of_run(db, run.entry.site_id, id).await?;
+    let compared = result.as_ref().filter(|_| !desk.texts.are_hidden());
+    let lines = compared.map_or_else(Vec::new, |result| {
+        let compare = |old| diff::compare(&format!("{old:#}"), &format!("{:#}", result.result));
+        result.previous.as_ref().map_or_else(Vec::new, compare)
+    });
     let t = RunsTexts::of(desk.language);
     let is_json = |text: &str| text.trim_start().starts_with(['{', '[']);
     let answer = run.response_text.as_deref().filter(|text| !is_json(text));
@@ -110,6 +140,40 @@ async fn show(State(db): State<Db>, desk: Desk, path: PathText) -> Result<Respon
             .map(markdown::render),
         entry: &run.entry,
         run: &run,
-        desk: &desk,
+        result,
+        lines,
+        desk,
     })
+}
+
+/// Acknowledges or ignores the alert of a run.
+async fn settle(
+    State(db): State<Db>,
+    mut desk: Desk,
+    admin: Admin,
+    path: PathText,
+    form: FormText,
+) -> Result<Response> {
+    let id = path.id("id")?;
+    match try_settle(&db, &desk, &admin, id, &form).await {
+        Ok(()) => Ok(redirect(&desk.to(format!("runs/{id}")))),
+        Err(error) => {
+            desk.fail(error)?;
+            run_page(&db, &desk, id).await
+        }
+    }
+}
+
+async fn try_settle(db: &Db, desk: &Desk, admin: &Admin, id: i64, form: &FormText) -> Result<()> {
+    let site_id = admin.site_in(&desk.query)?;
+    let verdict = form.one_of("do", verdict)?;
+    let decision = Decision {
+        verdict: verdict.ok_or(Error::invalid("do", Reason::Missing))?,
+        group: false,
+        dates: DateRange::default(),
+        expected: None,
+    };
+    alerts::settle(db, site_id, admin.user_id, id, &decision)
+        .await
+        .map(drop)
 }

@@ -31,6 +31,13 @@ texts! {
         fault_own: "The cause is in this system or its settings." / "原因在本系统或其配置。",
         reserved: "charged" / "计费",
         refusals: "refusals in this row" / "次拒绝（合并）",
+        alert: "Alert" / "告警",
+        all_alerts: "alerts of this app" / "该应用的告警",
+        acknowledge: "Acknowledge" / "确认",
+        ignore: "Ignore" / "忽略",
+        target: "Target" / "对象",
+        previous: "Previous run of the target" / "该对象的上一次调用",
+        changed: "Changes since the previous result of the target" / "与该对象上一版结果的差异",
         not_known: "not known" / "未知",
     }
 }
