@@ -26,9 +26,6 @@ use crate::{
     },
 };
 
-/// Days of the trend, including today.
-const DAYS: u64 = 7;
-
 /// Calls of one or more apps on one or more days.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Calls {
@@ -79,14 +76,14 @@ fn average(sum: i64, calls: i64) -> f64 {
     (average * 100.0).round() / 100.0
 }
 
-/// Usage of one site or of all sites together, over the last 7 days.
+/// Usage of one site or of all sites together, over the last days.
 #[derive(Clone, Debug)]
 pub struct Usage {
     /// The calendar day of the site's time zone, or of Shanghai for all sites together.
     pub today: NaiveDate,
-    /// Calls per day, in ascending order. Always 7 days, including days without a call.
+    /// Calls per day, in ascending order, including days without a call.
     pub trend: Vec<(NaiveDate, Calls)>,
-    /// Calls per app over the 7 days, most calls first. Apps without a call are left out.
+    /// Calls per app over these days, most calls first. Apps without a call are left out.
     pub by_app: Vec<(String, Calls)>,
     /// Sum of the latencies of today's calls, in milliseconds.
     latency_sum: i64,
@@ -112,7 +109,7 @@ impl Usage {
         average(self.latency_sum, self.latency.calls())
     }
 
-    /// All calls of the 7 days.
+    /// All calls of these days.
     pub fn of_all_days(&self) -> Calls {
         let mut all = Calls::default();
         for (_, calls) in &self.trend {
@@ -122,11 +119,11 @@ impl Usage {
     }
 }
 
-/// Returns the usage of the last 7 days and the budget.
+/// Returns the usage of the last days and the budget. `days` includes today and is at most 30.
 ///
 /// # Errors
 /// [`crate::Error::NotFound`] if the site does not exist.
-pub async fn last_days(db: &Db, scope: SiteScope) -> Result<Usage> {
+pub async fn last_days(db: &Db, scope: SiteScope, days: u16) -> Result<Usage> {
     // The left join returns one row with the day and the budget even if there was no call.
     let rows = sqlx::query!(
         r#"
@@ -153,7 +150,7 @@ pub async fn last_days(db: &Db, scope: SiteScope) -> Result<Usage> {
         left join latencies($1, null, today.day, today.day) l on l.day = used.day and l.app_type = used.app_type
         "#,
         scope.site_id(),
-        i32::try_from(DAYS).unwrap_or_default(),
+        i32::from(days),
     )
     .fetch_all(db)
     .with_statement_timeout()
@@ -176,9 +173,9 @@ pub async fn last_days(db: &Db, scope: SiteScope) -> Result<Usage> {
     }
     .try_into()?;
 
-    let days = (0..DAYS)
+    let days = (0..days)
         .rev()
-        .filter_map(|ago| today.checked_sub_days(Days::new(ago)));
+        .filter_map(|ago| today.checked_sub_days(Days::new(ago.into())));
     let mut trend: BTreeMap<NaiveDate, Calls> = days.map(|day| (day, Calls::default())).collect();
     let mut by_app: BTreeMap<String, Calls> = BTreeMap::new();
     let mut latency_sum = 0;

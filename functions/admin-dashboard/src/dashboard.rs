@@ -131,7 +131,7 @@ pub(crate) async fn show_dashboard(
     State(db): State<Db>,
     scope: SiteScope,
 ) -> Result<Json<Dashboard>> {
-    let usage = usage::last_days(&db, scope).await?;
+    let usage = usage::last_days(&db, scope, 7).await?;
     let health = usage::health(&db, scope).await?;
     let alerts = alerts::newest(&db, scope).await?;
     Ok(Json(Dashboard::of(usage, health, alerts)))

@@ -280,7 +280,7 @@ async fn floor(db: &Db) -> Result<Samples> {
     let mut samples = Samples::default();
     for round in 0..WARM_UP + REQUESTS {
         let began = Instant::now();
-        usage::last_days(db, SiteScope::One(SITE)).await?;
+        usage::last_days(db, SiteScope::One(SITE), 7).await?;
         usage::health(db, SiteScope::One(SITE)).await?;
         alerts::newest(db, SiteScope::One(SITE)).await?;
         if round >= WARM_UP {

@@ -34,8 +34,22 @@ struct DashboardPage<'a> {
     today: Calls,
     health: &'a [Health],
     alerts: &'a [Alert],
+    /// The number of days of the charts.
+    days: u16,
     calls: Vec<Bar>,
+    tokens: Vec<Bar>,
     meters: Vec<Meter>,
+}
+
+impl DashboardPage<'_> {
+    /// The title of the charts.
+    fn last_days(&self) -> &'static str {
+        if self.days == 7 {
+            self.t.last_7_days
+        } else {
+            self.t.last_30_days
+        }
+    }
 }
 
 /// A bar of the budget.
@@ -81,20 +95,30 @@ async fn show(State(db): State<Db>, user: User, desk: Result<Desk>) -> Result<Re
         return Ok(redirect("console/chat"));
     }
     let desk = desk?;
-    let usage = usage::last_days(&db, desk.scope).await?;
+    let days = desk.query.one_of("days", |days| match days {
+        "7" => Some(7),
+        "30" => Some(30),
+        _ => None,
+    })?;
+    let days = days.unwrap_or(7);
+    let usage = usage::last_days(&db, desk.scope, days).await?;
     let health = usage::health(&db, desk.scope).await?;
     let alerts = alerts::newest(&db, desk.scope).await?;
     let t = DashboardTexts::of(desk.language);
-    let trend: Vec<_> = usage
-        .trend
-        .iter()
-        .map(|(day, calls)| (day.to_string(), calls.count))
-        .collect();
+    let bars = |number: fn(&Calls) -> i64| {
+        let trend = usage.trend.iter();
+        let values: Vec<_> = trend
+            .map(|(day, calls)| (day.to_string(), number(calls)))
+            .collect();
+        chart::bars(&values)
+    };
     desk.show(&DashboardPage {
         frame: &desk.frame,
         t,
         today: usage.of_today(),
-        calls: chart::bars(&trend),
+        days,
+        calls: bars(|calls| calls.count),
+        tokens: bars(|calls| calls.tokens),
         meters: meters(t, &usage.budget, usage.today),
         usage: &usage,
         health: &health,
