@@ -92,6 +92,7 @@ impl FeedbackQuery {
             rating: query.one_of("rating", Rating::parse)?,
             app: query.one_of("app_type", App::parse)?,
             prompt_version: query.text("prompt_version")?.map(str::to_owned),
+            user_id: query.integer("user_id", 1, i64::MAX)?,
             dates: DateRange::parse(query)?,
         })
     }
@@ -148,15 +149,15 @@ impl JobQuery {
         let JobFilter {
             event_type,
             status,
-            dates,
             batch_id,
+            dates,
         } = JobFilter::parse(query)?;
         Ok(Self {
             scope,
             event_type,
             status,
-            dates,
             batch_id,
+            dates,
         })
     }
 }
@@ -170,8 +171,8 @@ impl JobFilter {
         Ok(Self {
             event_type: query.one_of("event_type", EventType::parse)?,
             status: query.one_of("status", jobs::Status::parse)?,
-            dates: DateRange::parse(query)?,
             batch_id: query.uuid("batch_id")?,
+            dates: DateRange::parse(query)?,
         })
     }
 }

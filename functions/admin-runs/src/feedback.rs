@@ -88,6 +88,7 @@ impl From<Entry> for FeedbackItem {
         ("rating" = Option<String>, Query, description = "`up` or `down`"),
         ("app_type" = inline(Option<AnyApp>), Query),
         ("prompt_version" = Option<String>, Query, description = "Such as `app1_chat/1`"),
+        ("user_id" = Option<i64>, Query, description = "Who gave the feedback", minimum = 1),
         ("date_from" = Option<String>, Query, description = "First day (`YYYY-MM-DD` in the site's time zone) or RFC 3339 instant, inclusive"),
         ("date_to" = Option<String>, Query, description = "Last day (`YYYY-MM-DD` in the site's time zone) or RFC 3339 instant, inclusive"),
         ("page" = Option<i64>, Query, description = "From 1, up to the 10,000th item; not with CSV", minimum = 1),

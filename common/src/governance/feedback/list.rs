@@ -63,6 +63,8 @@ pub struct FeedbackQuery {
     pub rating: Option<Rating>,
     pub app: Option<App>,
     pub prompt_version: Option<String>,
+    /// Who gave the feedback.
+    pub user_id: Option<i64>,
     /// When the user first gave feedback on the text.
     pub dates: DateRange,
 }
@@ -75,9 +77,10 @@ impl FeedbackQuery {
             rating,
             app,
             prompt_version,
+            user_id,
             dates,
         } = self;
-        format!("feedback/{scope:?}/{rating:?}/{app:?}/{prompt_version:?}/{dates}")
+        format!("feedback/{scope:?}/{rating:?}/{app:?}/{prompt_version:?}/{user_id:?}/{dates}")
     }
 }
 
@@ -137,7 +140,7 @@ async fn read(
                 select from sites s cross join lateral (
                     select from biz.ai_feedback f
                     where f.site_id = s.id and ($6::text is null or f.rating = $6) and ($7::text is null or f.app_type = $7)
-                      and ($8::text is null or f.prompt_version = $8)
+                      and ($8::text is null or f.prompt_version = $8) and ($14::bigint is null or f.user_id = $14)
                       and f.created_at >= (select began_at from days) and f.created_at < (select ended_at from days)
                     order by f.created_at desc limit $9
                 ) each
@@ -157,7 +160,7 @@ async fn read(
             select each.* from sites s cross join lateral (
                 select * from biz.ai_feedback f
                 where f.site_id = s.id and ($6::text is null or f.rating = $6) and ($7::text is null or f.app_type = $7)
-                  and ($8::text is null or f.prompt_version = $8)
+                  and ($8::text is null or f.prompt_version = $8) and ($14::bigint is null or f.user_id = $14)
                   and f.created_at >= (select began_at from days) and f.created_at < (select ended_at from days)
                   and (f.created_at, f.id) < (coalesce($10, 'infinity'::timestamptz), coalesce($11::bigint, 0))
                 order by f.created_at desc, f.id desc limit $12::bigint + $13::bigint
@@ -186,6 +189,7 @@ async fn read(
         start.before_id,
         limit,
         start.offset,
+        query.user_id,
     )
     .fetch_all(db)
     .with_statement_timeout()

@@ -84,9 +84,16 @@ async fn feedback_shows_thumbs_down_with_question_and_run_first() {
         ("app_type=app2_finance", 0),
         (&*format!("prompt_version={version}&rating=all"), 2),
         ("date_to=2020-01-01", 0),
+        (&*format!("user_id={COACH}"), 1),
+        ("user_id=1003&rating=all", 0),
     ] {
         let html = shown(&parlor, SITE_ADMIN, &format!("/console/feedback?{filter}")).await;
         assert_eq!(entries(&html), count, "{filter}: {html}");
+    }
+    for (user, total) in [(COACH, 2), (1003, 0)] {
+        let path = format!("/api/admin/ai/feedback?user_id={user}");
+        let list = parlor.get(SITE_ADMIN, &path).await;
+        assert_eq!(list.ok()["total"], total, "{user}");
     }
     let html = shown(&parlor, VIEWER, "/console/feedback").await;
     assert!(html.contains("Hidden for viewers"), "{html}");

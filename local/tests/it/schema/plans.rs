@@ -674,7 +674,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("insert into biz.notification_deliveries", "1, 7"),
     (
         "coalesce(question.content",
-        "1, null, null, null, null, 'up', 'app1_chat', null, 10001, null, null, 21, 0",
+        "1, null, null, null, null, 'up', 'app1_chat', null, 10001, null, null, 21, 0, null",
     ),
 ];
 
