@@ -169,6 +169,44 @@ async fn read(tx: &mut PgConnection, site_id: i64, subject: Subject) -> Result<Q
     .await
 }
 
+/// A user or a bot that may have a quota at a site.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "plain data")]
+pub struct Candidate {
+    /// `user` or `bot`.
+    pub subject_type: String,
+    pub subject_id: String,
+    pub name: String,
+}
+
+/// The most users and the most bots of [`candidates`].
+pub const MAX_CANDIDATES: i64 = 50;
+
+/// Lists users and bots whose name contains a text, or whose id it is. By name, bots first, at most
+/// [`MAX_CANDIDATES`] of each.
+pub async fn candidates(db: &Db, site_id: i64, text: Option<&str>) -> Result<Vec<Candidate>> {
+    sqlx::query_as!(
+        Candidate,
+        r#"
+        (select 'bot' as "subject_type!", b.id::text as "subject_id!", coalesce(b.display_name, b.name) as "name!"
+         from biz.bots b
+         where coalesce(b.site_id, $1) = $1
+           and ($2::text is null or b.id::text = $2 or strpos(lower(coalesce(b.display_name, b.name)), lower($2)) > 0)
+         order by 3, 2 limit $3)
+        union all
+        (select 'user', u.id::text, u.nickname from biz.users u
+         where u.site_id = $1 and ($2::text is null or u.id::text = $2 or strpos(lower(u.nickname), lower($2)) > 0)
+         order by 3, 2 limit $3)
+        "#,
+        site_id,
+        text,
+        MAX_CANDIDATES,
+    )
+    .fetch_all(db)
+    .with_statement_timeout()
+    .await
+}
+
 /// Sets the limits of a quota, or removes it if both are `None`. They apply to the next call;
 /// running calls finish. `may_replace` sees the stored quota.
 ///

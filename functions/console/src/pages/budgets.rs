@@ -5,10 +5,10 @@ use axum::{Router, extract::State, response::Response, routing::get};
 use common::{
     Error, Result,
     governance::{
-        auth::Admin,
+        auth::{Admin, Role, SiteScope},
         budgets::{self, Budget, Cap, Limits, NewLimits},
         prices::Yuan,
-        quotas::{self, Quota, Subject},
+        quotas::{self, Candidate, MAX_CANDIDATES, Quota, Subject},
         usage::fraction,
     },
     platform::{clock, db::Db, error::Reason},
@@ -18,7 +18,7 @@ use common::{
 use crate::{
     Parts,
     desk::Desk,
-    format::{self, filters},
+    format::{self, Choice, filters},
     frame::Frame,
     session::redirect,
     texts::BudgetsTexts,
@@ -44,6 +44,10 @@ struct BudgetsPage<'a> {
     quotas: Vec<Row>,
     /// The form of a new quota.
     new: QuotaFields,
+    /// Who may get a new quota: roles, bots and users.
+    subjects: [Group; 3],
+    /// True if only some users are listed.
+    has_more: bool,
     /// True if the user may change something on this page.
     has_forms: bool,
 }
@@ -145,6 +149,56 @@ struct QuotaFields {
     has_failed: bool,
 }
 
+/// Options of a selection with a heading.
+struct Group {
+    heading: &'static str,
+    options: Vec<Choice>,
+}
+
+/// The options of a new quota. Their values are type and id, such as `user:7`.
+fn subjects(desk: &Desk, t: &BudgetsTexts, found: &[Candidate], new: &QuotaFields) -> [Group; 3] {
+    let option = |kind: &str, id: &str, text: String| Choice {
+        value: format!("{kind}:{id}"),
+        text,
+        is_chosen: new.subject_type == kind && new.subject_id == id,
+    };
+    let roles = Role::ALL.into_iter().filter(|role| *role != Role::Admin);
+    let roles = roles.map(|role| option("role", role.name(), desk.word(role.name()).to_owned()));
+    let named = |kind: &str| {
+        let found = found.iter().filter(|found| found.subject_type == kind);
+        found
+            .map(|found| {
+                let text = format!("{} ({})", found.name, found.subject_id);
+                option(kind, &found.subject_id, text)
+            })
+            .collect()
+    };
+    [
+        Group {
+            heading: t.of_role,
+            options: roles.collect(),
+        },
+        Group {
+            heading: t.of_bot,
+            options: named("bot"),
+        },
+        Group {
+            heading: t.of_user,
+            options: named("user"),
+        },
+    ]
+}
+
+/// Type and id of the subject of a quota. A new quota has both in one field.
+fn subject(form: &QueryText) -> Result<(Option<&str>, Option<&str>)> {
+    if let Some(subject) = form.text("subject")? {
+        let unknown = Error::invalid("subject", Reason::Unknown);
+        let (kind, id) = subject.split_once(':').ok_or(unknown)?;
+        return Ok((Some(kind), Some(id)));
+    }
+    Ok((form.text("subject_type")?, form.text("subject_id")?))
+}
+
 impl QuotaFields {
     fn of(quota: &Quota) -> Self {
         Self {
@@ -158,9 +212,10 @@ impl QuotaFields {
 
     fn typed(form: &QueryText) -> Result<Self> {
         let field = |name| Ok::<_, Error>(form.text(name)?.unwrap_or_default().to_owned());
+        let (subject_type, subject_id) = subject(form)?;
         Ok(Self {
-            subject_type: field("subject_type")?,
-            subject_id: field("subject_id")?,
+            subject_type: subject_type.unwrap_or_default().to_owned(),
+            subject_id: subject_id.unwrap_or_default().to_owned(),
             daily_limit: field("daily_limit")?,
             monthly_limit: field("monthly_limit")?,
             has_failed: true,
@@ -200,6 +255,21 @@ async fn page(db: &Db, desk: &Desk, form: Option<&QueryText>) -> Result<Response
     let budget = budgets::get(db, desk.scope).await?;
     let quotas = quotas::list(db, desk.scope).await?;
     let t = BudgetsTexts::of(desk.language);
+    let new = new.unwrap_or_default();
+    let has_forms = desk.may_change() && !desk.shows_all_sites();
+    let candidates = match desk.scope {
+        SiteScope::One(site_id) if has_forms => {
+            quotas::candidates(
+                db,
+                site_id,
+                desk.query.text("find")?.filter(|text| !text.is_empty()),
+            )
+            .await?
+        }
+        _ => Vec::new(),
+    };
+    let users = candidates.iter();
+    let users = users.filter(|found| found.subject_type == "user").count();
     let now = desk.time(clock::now());
     let (today, month) = (&now[..10], &now[..7]);
     desk.show(&BudgetsPage {
@@ -242,9 +312,11 @@ async fn page(db: &Db, desk: &Desk, form: Option<&QueryText>) -> Result<Response
                 quota,
             })
             .collect(),
-        new: new.unwrap_or_default(),
+        subjects: subjects(desk, t, &candidates, &new),
+        has_more: i64::try_from(users).is_ok_and(|users| users >= MAX_CANDIDATES),
+        new,
         has_failed: of_budget.is_some(),
-        has_forms: desk.may_change() && !desk.shows_all_sites(),
+        has_forms,
         budget: &budget,
         desk,
     })
@@ -296,7 +368,8 @@ async fn set_budget(db: &Db, desk: &Desk, admin: &Admin, form: &QueryText) -> Re
 }
 
 async fn set_quota(db: &Db, desk: &Desk, admin: &Admin, form: &QueryText) -> Result<()> {
-    let subject = Subject::parse(form.text("subject_type")?, form.text("subject_id")?)?;
+    let (subject_type, subject_id) = subject(form)?;
+    let subject = Subject::parse(subject_type, subject_id)?;
     let limits = if form.text("remove")?.is_some() {
         quotas::Limits {
             daily: None,

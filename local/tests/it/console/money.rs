@@ -92,10 +92,20 @@ async fn budgets_and_quotas_are_changed_with_the_version_that_was_shown() {
     let of_all = shown(&parlor, PLATFORM_ADMIN, PAGE).await;
     assert!(of_all.contains("Choose a site") && !of_all.contains("Change the budget"));
 
+    // Users, roles and bots are chosen from a list, which can be searched.
+    let html = shown(&parlor, SITE_ADMIN, PAGE).await;
+    for option in ["role:coach", "user:1001", "user:1004"] {
+        assert!(html.contains(&format!("value=\"{option}\"")), "{html}");
+    }
+    assert!(!html.contains("user:2001") && !html.contains("role:admin\""));
+    let found = shown(&parlor, SITE_ADMIN, "/console/budgets?find=1001").await;
+    assert!(
+        found.contains("user:1001") && !found.contains("user:1004"),
+        "{found}"
+    );
     let quota = [
         ("do", "quota"),
-        ("subject_type", "user"),
-        ("subject_id", "1001"),
+        ("subject", "user:1001"),
         ("daily_limit", "4321"),
     ];
     assert_eq!(submit(&parlor, SITE_ADMIN, PAGE, &quota).await.0, 303);
@@ -106,17 +116,18 @@ async fn budgets_and_quotas_are_changed_with_the_version_that_was_shown() {
     let (status, _, html) = submit(&parlor, SITE_ADMIN, PAGE, &quota).await;
     assert_eq!(status, 412);
     assert!(html.contains("role=\"alert\">The stored version"), "{html}");
-    let change = [quota.as_slice(), &[("version", &*version)]].concat();
-    let change: Vec<_> = change
-        .into_iter()
-        .map(|(name, value)| (name, if value == "4321" { "99" } else { value }))
-        .collect();
+    let change = [
+        ("do", "quota"),
+        ("subject_type", "user"),
+        ("subject_id", "1001"),
+        ("daily_limit", "99"),
+        ("version", &*version),
+    ];
     assert_eq!(submit(&parlor, SITE_ADMIN, PAGE, &change).await.0, 303);
     assert_eq!(submit(&parlor, SITE_ADMIN, PAGE, &change).await.0, 412);
     let of_other_site = [
         ("do", "quota"),
-        ("subject_type", "user"),
-        ("subject_id", "2001"),
+        ("subject", "user:2001"),
         ("daily_limit", "1"),
     ];
     let unknown = submit(&parlor, SITE_ADMIN, PAGE, &of_other_site).await;

@@ -258,6 +258,12 @@ const EXAMPLES: &[(&str, &str)] = &[
         "and c.member_id = $2 and c.cache_type = $3",
         "1, 7, 'app6_note_analysis', 20",
     ),
+    ("p.run_id as \"previous_run_id?\"", "1, 2000000"),
+    ("order by 3, 2 limit $3", "1, 'a', 50"),
+    (
+        "select t.name as \"status!\", (",
+        "1, null, null, null, null, '{batch,prewarm}', '{pending,succeeded}', null, 1000",
+    ),
     (
         "with kinds (site_id, cache_type",
         "1, '{app3_clue}', null, '{generating,valid}', 10000, null, 21, 0",
@@ -452,13 +458,13 @@ const EXAMPLES: &[(&str, &str)] = &[
     ),
     ("hashtextextended(format('batches", "1"),
     ("tokens_of_batches($1) as tokens_left", "1, now()"),
+    ("select greatest(0, tokens_left($1)", "1"),
     (
         "set confirmed_at = clock_timestamp()",
         "1, '00000000-0000-4000-8000-0000000000ba'",
     ),
     (
         "cross join unnest(b.member_ids)",
-    ("select greatest(0, tokens_left($1)", "1"),
         "1, '00000000-0000-4000-8000-0000000000ba', -1",
     ),
     (
