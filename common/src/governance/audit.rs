@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use futures_util::Stream;
-use serde_json::Value;
+use serde_json::{Value, json};
 use sqlx::PgConnection;
 
 use crate::{
@@ -49,6 +49,8 @@ words! {
         SignOut = "console.sign_out",
         ExportRuns = "run_logs.export",
         ExportFeedback = "feedback.export",
+        ExportUsage = "usage.export",
+        ExportAudit = "audit.export",
         DeleteUserData = "user_data.delete",
         SetUser = "user.set",
         SetApp = "app.set",
@@ -113,16 +115,18 @@ pub(crate) async fn record_export(
     db: &Db,
     action: Action,
     scope: SiteScope,
-    user_id: i64,
+    actor: impl Into<Actor>,
     details: Value,
 ) -> Result<()> {
+    let actor = actor.into();
     sqlx::query!(
-        "insert into biz.ai_admin_audit (site_id, user_id, action, details)
-         select s.id, $2, $3, $4 from biz.sites s where $1::bigint is null or s.id = $1 order by s.id",
+        "insert into biz.ai_admin_audit (site_id, user_id, api_key_id, action, details)
+         select s.id, $2, $5, $3, $4 from biz.sites s where $1::bigint is null or s.id = $1 order by s.id",
         scope.site_id(),
-        user_id,
+        actor.user_id,
         action.name(),
         details,
+        actor.api_key_id,
     )
     .execute(db)
     .with_statement_timeout()
@@ -272,11 +276,18 @@ pub async fn list(db: &Db, query: &AuditQuery, paging: &Paging<TimeKey>) -> Resu
 /// Rows per page of an export.
 const PAGE: i64 = 1_000;
 
-/// Exports the audit log, newest first. Rows that are added during the export are not included.
+/// Exports the audit log, newest first. Rows that are added during the export are not included. The
+/// audit log records the user.
 pub async fn export(
     db: Db,
     query: AuditQuery,
+    user_id: i64,
 ) -> Result<impl Stream<Item = Result<Vec<Entry>>> + Send> {
+    let details = json!({
+        "action": query.action.map(Action::name),
+        "dates": query.dates.to_string(),
+    });
+    record_export(&db, Action::ExportAudit, query.scope, user_id, details).await?;
     let next = move |start: Start| {
         let db = db.clone();
         async move {

@@ -4,7 +4,7 @@
 mod counters;
 mod latency;
 
-pub use counters::{GroupBy, Item, OwnUsage, UsageQuery, by, own};
+pub use counters::{GroupBy, Item, OwnUsage, UsageQuery, by, export, own};
 pub use latency::{BOUNDS, DayOfApp, Latency, LatencyQuery, by_day as latency_by_day};
 
 use std::collections::BTreeMap;

@@ -6,7 +6,7 @@ use http::{header::AUTHORIZATION, request::Parts};
 use super::{QueryText, viewer::HiddenTexts};
 use crate::{
     governance::auth::{
-        Admin, Caller, Callers, PlatformAdmin, Reader, Role, SITE_ID, SiteScope, User,
+        Actor, Admin, Caller, Callers, PlatformAdmin, Reader, Role, SITE_ID, SiteScope, User,
     },
     platform::error::{Error, Result},
 };
@@ -180,6 +180,31 @@ where
             scope: reader.scope(site_id(&query)?)?,
             user,
             texts,
+        })
+    }
+}
+
+/// The sites that a request reads, and its user or machine key, for the audit log of exports.
+#[derive(Clone, Copy, Debug)]
+pub struct ScopeAndActor {
+    /// The sites that the request reads.
+    pub scope: SiteScope,
+    /// The user, or the machine key.
+    pub actor: Actor,
+}
+
+impl<S> FromRequestParts<S> for ScopeAndActor
+where
+    S: Send + Sync,
+    Callers: FromRef<S>,
+{
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
+        let access = ReadAccess::from_request_parts(parts, state).await?;
+        Ok(Self {
+            scope: access.scope,
+            actor: access.user.id.into(),
         })
     }
 }

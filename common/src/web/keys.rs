@@ -8,7 +8,7 @@ use http::request::Parts;
 
 use super::{
     QueryText,
-    extractors::{bearer, site_id},
+    extractors::{ScopeAndActor, bearer, site_id},
 };
 use crate::{
     governance::auth::{Admin, Callers, KeyScope, MachineKey, SiteScope},
@@ -59,6 +59,15 @@ impl KeyAccess for Admin {
 impl KeyAccess for SiteScope {
     fn of_key(key: &MachineKey, query: &QueryText) -> Result<Self> {
         Admin::of_key(key).scope(site_id(query)?)
+    }
+}
+
+impl KeyAccess for ScopeAndActor {
+    fn of_key(key: &MachineKey, query: &QueryText) -> Result<Self> {
+        Ok(Self {
+            scope: SiteScope::of_key(key, query)?,
+            actor: Admin::of_key(key).actor(),
+        })
     }
 }
 

@@ -27,7 +27,7 @@ pub use boundary::{Deadline, RenderedError, RequestId, boundary, method_not_allo
 pub use cors::{AllowedOrigins, Cors, hide_rules};
 pub use error_response::{CONTENT_BLOCKED, ErrorFormat, ErrorInWords};
 pub use etag::{IfMatch, Versioned, etag_of, json_with_etag, json_with_version};
-pub use extractors::{ReadAccess, Texts};
+pub use extractors::{ReadAccess, ScopeAndActor, Texts};
 pub use failures::{
     AdminProblem, BodyFailures, ErrorBody, Failures, ItemFailures, Problem, QueryFailures,
     SessionProblem, error_schemas,

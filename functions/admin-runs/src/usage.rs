@@ -7,12 +7,12 @@ use axum::{
 };
 use common::{
     Result,
-    governance::{
-        auth::SiteScope,
-        usage::{self, Item, UsageQuery},
-    },
+    governance::usage::{self, Item, UsageQuery},
     platform::db::Db,
-    web::{AdminProblem, ItemFailures, Json, ListFormat, OrKey, QueryText, UsageRead, table},
+    web::{
+        AdminProblem, ItemFailures, Json, ListFormat, OrKey, QueryText, ScopeAndActor, UsageRead,
+        table,
+    },
 };
 use futures_util::stream;
 use serde::Serialize;
@@ -87,15 +87,16 @@ impl From<Item> for UsageItem {
 )]
 pub(crate) async fn show_usage(
     State(db): State<Db>,
-    OrKey(scope, ..): OrKey<SiteScope, UsageRead>,
+    OrKey(reader, ..): OrKey<ScopeAndActor, UsageRead>,
     query: QueryText,
     format: ListFormat,
 ) -> Result<Response> {
-    let list = UsageQuery::parse(scope, &query)?;
-    let items = usage::by(&db, list).await?;
+    let list = UsageQuery::parse(reader.scope, &query)?;
     if format == ListFormat::Csv {
+        let items = usage::export(&db, list, reader.actor).await?;
         return Ok(table::respond(stream::iter([Ok(items)])));
     }
+    let items = usage::by(&db, list).await?;
     let items = items.into_iter().map(UsageItem::from).collect();
     Ok(([(VARY, "accept")], Json(UsageList { items })).into_response())
 }

@@ -114,6 +114,8 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("run_logs.export", "exported runs", "导出调用记录"),
     ("feedback.export", "exported feedback", "导出反馈"),
     ("user_data.delete", "deleted a user's data", "删除用户数据"),
+    ("usage.export", "exported usage", "导出用量"),
+    ("audit.export", "exported the audit log", "导出审计记录"),
     ("user.set", "changed a user", "修改用户"),
     ("app.set", "changed an app", "修改应用"),
     ("agent.create", "created an agent", "新建智能体"),

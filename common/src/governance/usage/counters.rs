@@ -1,8 +1,11 @@
 //! Usage by day, app, user, bot or model, and of one user.
 
+use serde_json::json;
+
 use crate::{
     governance::{
-        auth::{Caller, SiteScope},
+        audit::{self, Action},
+        auth::{Actor, Caller, SiteScope},
         prices::Yuan,
     },
     platform::{
@@ -61,6 +64,20 @@ pub struct Item {
     pub cost: Yuan,
     /// Calls whose cost is not known.
     pub unpriced_calls: i64,
+}
+
+/// Exports usage, as [`by`] lists it. The audit log records the user or the machine key.
+///
+/// # Errors
+/// As [`by`].
+pub async fn export(db: &Db, query: UsageQuery, actor: impl Into<Actor>) -> Result<Vec<Item>> {
+    let items = by(db, query).await?;
+    let details = json!({
+        "group_by": query.group_by.name(),
+        "dates": query.dates.to_string(),
+    });
+    audit::record_export(db, Action::ExportUsage, query.scope, actor, details).await?;
+    Ok(items)
 }
 
 /// Lists usage. Days are in ascending order, with those without a call; others have most tokens

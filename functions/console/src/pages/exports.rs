@@ -76,9 +76,10 @@ async fn export_runs(State(db): State<Db>, desk: Desk) -> Result<Response> {
     runs_as_csv(db, list, desk.texts).await
 }
 
+/// Exports usage. The audit log records the user.
 async fn export_usage(State(db): State<Db>, desk: Desk) -> Result<Response> {
     let list = UsageQuery::parse(desk.scope, &desk.query)?;
-    let items = usage::by(&db, list).await?;
+    let items = usage::export(&db, list, desk.user.id).await?;
     Ok(table::respond(stream::iter([Ok(items)])))
 }
 
@@ -95,11 +96,13 @@ async fn export_feedback(
     Ok(table::respond(LabelledFeedback::all(pages, notice.label)))
 }
 
+/// Exports the audit log, which then has a row about this, too.
 async fn export_audit(State(db): State<Db>, desk: Desk) -> Result<Response> {
     table::check(&desk.query)?;
     let list = AuditQuery::parse(desk.scope, &desk.query)?;
     let are_hidden = desk.texts.are_hidden();
-    let pages = audit::export(db, list).await?.map_ok(move |mut page| {
+    let pages = audit::export(db, list, desk.user.id).await?;
+    let pages = pages.map_ok(move |mut page| {
         if are_hidden {
             for entry in &mut page {
                 hide_texts(&mut entry.details);

@@ -175,6 +175,19 @@ async fn usage_leads_to_its_runs_and_to_the_same_rows_as_csv() {
     )
     .await;
     assert_eq!(status, 422);
+    // Every export is in the audit log, that of the audit log, too.
+    assert_eq!(audited(&parlor, "usage.export").await, 5);
+    let csv = shown(&parlor, SITE_ADMIN, "/console/audit.csv").await;
+    assert!(csv.contains("usage.export") && csv.contains("audit.export"));
+    let html = shown(&parlor, SITE_ADMIN, "/console/audit").await;
+    assert!(html.contains("exported usage") && html.contains("exported the audit log"));
+
+    for (days, bars) in [("", 7), ("?days=7", 7), ("?days=30", 30)] {
+        let html = shown(&parlor, SITE_ADMIN, &format!("/console{days}")).await;
+        let charts = html.matches("<rect ").count();
+        assert_eq!(charts, 2 * bars, "calls and tokens of {days}: {html}");
+    }
+    assert_eq!(page(&parlor, SITE_ADMIN, "/console?days=8").await.0, 422);
     let other = shown(&parlor, OTHER_SITE_ADMIN, "/console/usage?group_by=user").await;
     assert!(other.contains("No calls in these days"), "{other}");
 }

@@ -302,8 +302,8 @@ const EXAMPLES: &[(&str, &str)] = &[
         "1, '{1}'",
     ),
     (
-        "select s.id, $2, $3, $4 from biz.sites s",
-        "1, 7, 'run_logs.export', '{}'",
+        "select s.id, $2, $5, $3, $4 from biz.sites s",
+        "1, 7, 'run_logs.export', '{}', null",
     ),
     (
         "), judged as (",
