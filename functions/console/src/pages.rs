@@ -13,6 +13,7 @@ mod dashboard;
 mod exports;
 mod feedback;
 mod forms;
+mod insights;
 mod jobs;
 mod prewarm;
 mod reports;
@@ -41,6 +42,7 @@ pub(crate) fn router() -> Router<Parts> {
         .merge(dashboard::routes())
         .merge(exports::routes())
         .merge(feedback::routes())
+        .merge(insights::routes())
         .merge(jobs::routes())
         .merge(prewarm::routes())
         .merge(reports::routes())

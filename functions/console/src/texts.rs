@@ -44,7 +44,7 @@ mod money;
 mod people;
 mod runs;
 
-pub(crate) use chat::ChatTexts;
+pub(crate) use chat::{ChatTexts, InsightTexts};
 pub(crate) use dashboard::DashboardTexts;
 pub(crate) use frame::{CommonTexts, ErrorTexts, SignInTexts};
 pub(crate) use jobs::{AlertsTexts, BatchesTexts, JobsTexts, PrewarmTexts, ResultsTexts};

@@ -58,6 +58,7 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("acknowledged", "acknowledged", "已确认"),
     ("ignored", "ignored", "已忽略"),
     // States of results, batches and prewarm.
+    ("ready", "ready", "已生成"),
     ("generating", "generating", "生成中"),
     ("valid", "valid", "有效"),
     ("expired", "expired", "已过期"),
@@ -113,9 +114,9 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("console.sign_out", "signed out", "退出"),
     ("run_logs.export", "exported runs", "导出调用记录"),
     ("feedback.export", "exported feedback", "导出反馈"),
-    ("user_data.delete", "deleted a user's data", "删除用户数据"),
     ("usage.export", "exported usage", "导出用量"),
     ("audit.export", "exported the audit log", "导出审计记录"),
+    ("user_data.delete", "deleted a user's data", "删除用户数据"),
     ("user.set", "changed a user", "修改用户"),
     ("app.set", "changed an app", "修改应用"),
     ("agent.create", "created an agent", "新建智能体"),

@@ -82,7 +82,7 @@ struct Chosen<'a> {
 }
 
 /// A result as text, with a line per field. Items of a list begin with a dash.
-fn plain(value: &Value) -> String {
+pub(crate) fn plain(value: &Value) -> String {
     lines(value).join("\n")
 }
 

@@ -72,3 +72,17 @@ texts! {
         content_blocked: "The content check refused this. Ask in other words." / "内容未通过安全检查，请换个说法。",
     }
 }
+
+texts! {
+    /// A result, as staff read it.
+    InsightTexts {
+        generated: "Generated" / "生成时间",
+        stale: "A newer result is being generated." / "正在生成新的结果。",
+        good: "Good" / "赞",
+        bad: "Bad" / "踩",
+        rated_good: "You rated it good" / "已赞",
+        rated_bad: "You rated it bad" / "已踩",
+        remove: "Remove the rating" / "取消评价",
+        none: "There is no result to show. Ask for it on its page in the mini-program." / "暂无结果，可在小程序对应页面生成。",
+    }
+}

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::{page, shown, submit};
 use crate::harness::{
     jobs::{OTHER_SITE_ADMIN, PLATFORM_ADMIN, SITE_ADMIN},
-    parlor::{Parlor, Setup},
+    parlor::{COACH, Parlor, Setup},
 };
 
 const API: &str = "/api/admin/ai";
@@ -356,21 +356,53 @@ async fn results_are_compared_with_the_previous_one_and_invalidated_with_their_n
     let html = shown(&parlor, VIEWER, history).await;
     assert!(!html.contains("advice") && html.contains("member:10001"));
 
+    staff_read_and_rate_an_insight(&parlor).await;
+    // The pages of the two runs compare the same results.
+    let runs: Vec<i64> = sqlx::query_scalar(
+        "with runs as (
+             insert into biz.ai_run_logs (site_id, app_type, status, alert_status, trigger_type, error_code, local_day)
+             select 1, 'app3_clue', 'failed', 'pending', 'event', 'bad_answer', current_date from generate_series(1, 2) returning id
+         ), placed as (
+             select id, row_number() over (order by id) as place from runs
+         ), changed as (
+             update biz.ai_cache c set run_id = p.id from placed p
+             where c.site_id = 1 and p.place = (select count(*) from biz.ai_cache o where o.site_id = 1 and o.id <= c.id)
+         )
+         select id from placed order by place",
+    )
+    .fetch_all(&parlor.db)
+    .await
+    .unwrap();
+    let run = format!("/console/runs/{}", runs[1]);
+    let html = shown(&parlor, SITE_ADMIN, &run).await;
+    let previous = format!("../runs/{}\"", runs[0]);
+    has(
+        &html,
+        &[
+            &previous,
+            "<del>-   &#34;advice&#34;: &#34;ring&#34;,</del>",
+            "target_id=member%3A10001",
+            "value=\"acknowledge\"",
+        ],
+    );
+    let html = shown(&parlor, VIEWER, &run).await;
+    has(&html, &[&previous]);
+    assert!(!html.contains("advice") && !html.contains("value=\"acknowledge\""));
+    let acknowledge = [("do", "acknowledge")];
+    refused(&parlor, VIEWER, &run, &acknowledge, 403).await;
+    refused(&parlor, OTHER_SITE_ADMIN, &run, &acknowledge, 404).await;
+    refused(&parlor, SITE_ADMIN, &run, &[], 422).await;
+    changed(&parlor, SITE_ADMIN, &run, &acknowledge).await;
+    let html = shown(&parlor, SITE_ADMIN, &run).await;
+    has(&html, &["status acknowledged"]);
+    assert!(!html.contains("value=\"acknowledge\""));
+
     let html = shown(&parlor, SITE_ADMIN, &format!("{RESULTS}?member_id=10001")).await;
     has(&html, &["results about member 10001: 1", "of the site: 1"]);
     let member = [("member_id", "10001")];
     refused(&parlor, VIEWER, RESULTS, &member, 403).await;
     refused(&parlor, PLATFORM_ADMIN, RESULTS, &member, 422).await;
     refused(&parlor, SITE_ADMIN, RESULTS, &[], 422).await;
-    let location = changed(&parlor, SITE_ADMIN, RESULTS, &member).await;
-    has(&location, &["results?status=invalidated"]);
-    let invalidated = "select count(*) from biz.ai_cache where status = 'invalidated'";
-    assert_eq!(count(&parlor, invalidated).await, 1);
-    has(
-        &shown(&parlor, SITE_ADMIN, RESULTS).await,
-        &["no valid results to invalidate"],
-    );
-}
     let of_member = format!("{RESULTS}?member_id=10001");
     let stale = [("member_id", "10001"), ("expected", "2")];
     let html = refused(&parlor, SITE_ADMIN, &of_member, &stale, 409).await;
@@ -387,3 +419,57 @@ async fn results_are_compared_with_the_previous_one_and_invalidated_with_their_n
         .await;
     assert_eq!(answer.refused_at(API, 409, "conflict")["matching"], 1);
     let member = [("member_id", "10001"), ("expected", "1")];
+    let location = changed(&parlor, SITE_ADMIN, RESULTS, &member).await;
+    has(&location, &["results?status=invalidated"]);
+    let invalidated = "select count(*) from biz.ai_cache where status = 'invalidated'";
+    assert_eq!(count(&parlor, invalidated).await, 1);
+    has(
+        &shown(&parlor, SITE_ADMIN, RESULTS).await,
+        &["no valid results to invalidate"],
+    );
+}
+
+/// The page behind the card of a reply, with the result of member 10001.
+async fn staff_read_and_rate_an_insight(parlor: &Parlor) {
+    let insight = "/console/insights?app=app3_clue&target=member:10001";
+    let html = shown(parlor, COACH, insight).await;
+    has(&html, &["advice: write", "内容由 AI 生成", "Generated 20"]);
+    assert!(!html.contains("/results?"), "a coach sees no other pages");
+    has(
+        &shown(parlor, SITE_ADMIN, insight).await,
+        &["./results?app_type=app3_clue&#38;target_id=member%3A10001"],
+    );
+    let valid = "select id from biz.ai_cache where site_id = 1 and status = 'valid'";
+    let id = count(parlor, valid).await.to_string();
+    let rating = [("do", "up"), ("id", &*id)];
+    let location = changed(parlor, COACH, insight, &rating).await;
+    assert_eq!(location, "insights?app=app3_clue&target=member%3A10001");
+    let html = shown(parlor, COACH, insight).await;
+    has(&html, &["You rated it good", "value=\"down\""]);
+    changed(parlor, COACH, insight, &[("do", "remove"), ("id", &*id)]).await;
+    assert_eq!(
+        count(parlor, "select count(*) from biz.ai_feedback").await,
+        0
+    );
+    // Another site has no valid result, and its users cannot rate this one.
+    let html = shown(parlor, OTHER_SITE_ADMIN, insight).await;
+    has(&html, &["There is no result to show"]);
+    let (status, ..) = submit(parlor, OTHER_SITE_ADMIN, insight, &rating).await;
+    assert_eq!(status, 404);
+    for (user, path, status) in [
+        (COACH, "/console/insights?app=app3_clue", 422),
+        (
+            COACH,
+            "/console/insights?app=app3_clue&target=member:x",
+            422,
+        ),
+        (
+            COACH,
+            "/console/insights?app=app2_finance&target=this_month:all",
+            403,
+        ),
+        (PLATFORM_ADMIN, insight, 403),
+    ] {
+        assert_eq!(page(parlor, user, path).await.0, status, "{user} {path}");
+    }
+}
