@@ -1,11 +1,12 @@
-// Uses the console in Chromium as a person does.
+// Uses the console in Chromium as a person does, and takes the pictures of the documentation.
 //
-// PARLOR_URL, TOKENS (JSON: user id to token), CHROMIUM and, to write screenshots, SCREENSHOTS.
+// PARLOR_URL, TOKENS (JSON: user id to token), CHROMIUM, PACKAGES (a folder with node_modules) and
+// PICTURES (a folder to write to).
 
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { after, before, test } from 'node:test';
+import { after, afterEach, before, test } from 'node:test';
 
 const require = createRequire(`${process.env.PACKAGES}/`);
 const { chromium } = require('playwright-core');
@@ -13,9 +14,10 @@ const axe = readFileSync(require.resolve('axe-core/axe.min.js'), 'utf8');
 
 const url = process.env.PARLOR_URL;
 const tokens = JSON.parse(process.env.TOKENS);
-const shots = process.env.SCREENSHOTS;
 const SITE_ADMIN = '1004';
 const COACH = '1001';
+/** The console refreshes a page in this interval. */
+const REFRESH_MS = 10000;
 
 let browser;
 
@@ -28,36 +30,121 @@ before(async () => {
 
 after(() => browser.close());
 
-/** Opens a page whose errors fail the test, signed in by the form. */
-async function signedIn(user, { width = 1440, height = 900, language = 'en', dark = false } = {}) {
+// A failed test must not pause the replies of the next one.
+afterEach(() => simulator('release'));
+
+/** Opens a page whose errors fail the test. A violation of the CSP is an error in the log, too. */
+async function opened({ width = 1440, height = 900, language = 'en', dark = false, script = true } = {}) {
   const context = await browser.newContext({
     viewport: { width, height },
     locale: language,
+    timezoneId: 'Asia/Shanghai',
     colorScheme: dark ? 'dark' : 'light',
+    javaScriptEnabled: script,
   });
+  context.setDefaultTimeout(20000);
   const page = await context.newPage();
   const errors = [];
   page.on('pageerror', (error) => errors.push(`${page.url()}: ${error}`));
   page.on('console', (message) => {
     if (message.type() === 'error') errors.push(`${page.url()}: ${message.text()}`);
   });
+  const close = async () => {
+    await context.close();
+    assert.deepEqual(errors, []);
+  };
+  return { page, errors, close };
+}
+
+/** Signs in by the form. */
+async function signedIn(user, options) {
+  const all = await opened(options);
+  const { page } = all;
   await page.goto(`${url}/console/sign-in`);
   await page.fill('textarea[name=token]', tokens[user]);
   await page.click('main button:not(.plain)');
   await page.waitForURL((at) => !at.pathname.endsWith('/sign-in'));
-  return { page, errors, close: () => context.close() };
+  return all;
 }
 
 /** Serious findings of axe-core. The browser evaluates it; the page does not load it. */
 async function findings(page) {
   await page.evaluate(axe);
-  const { violations } = await page.evaluate(() => globalThis.axe.run());
+  const { violations } = await page.evaluate(() => globalThis.axe.run({ resultTypes: ['violations'] }));
   const serious = violations.filter(({ impact }) => impact === 'serious' || impact === 'critical');
   return serious.map(({ id, nodes }) => `${page.url()} ${id}: ${nodes.slice(0, 3).map((node) => node.html).join(' | ')}`);
 }
 
+const accessible = async (page) => assert.deepEqual(await findings(page), []);
+
 /** The links of the navigation. */
 const places = (page) => page.$$eval('nav a', (links) => links.map((link) => link.href));
+
+/** Pauses all replies of the simulator after some pieces of text, or releases them. */
+const simulator = async (command) => {
+  const { status } = await fetch(`${url}/simulator/${command}`, { method: 'POST' });
+  assert.equal(status, 200);
+};
+
+/** Writes a picture. A canvas converts it, because WebP is much smaller than PNG. */
+async function picture(page, name) {
+  const png = await page.screenshot({ animations: 'disabled', caret: 'hide' });
+  const context = await browser.newContext();
+  const other = await context.newPage();
+  const data = await other.evaluate(async (source) => {
+    const image = new Image();
+    image.src = source;
+    await image.decode();
+    const canvas = document.createElement('canvas');
+    canvas.width = image.width;
+    canvas.height = image.height;
+    canvas.getContext('2d').drawImage(image, 0, 0);
+    return canvas.toDataURL('image/webp', 0.9);
+  }, `data:image/png;base64,${png.toString('base64')}`);
+  await context.close();
+  writeFileSync(`${process.env.PICTURES}/${name}.webp`, Buffer.from(data.split(',')[1], 'base64'));
+}
+
+/** Lets the page refresh itself until the locator is visible. `page.clock` must be installed. */
+async function refreshedUntil(page, locator) {
+  const end = Date.now() + 30000;
+  while (!(await locator.isVisible())) {
+    assert.ok(Date.now() < end, `${page.url()}: ${await page.textContent('main')}`);
+    const answered = page.waitForResponse((response) => response.url() === page.url());
+    await page.clock.fastForward(REFRESH_MS);
+    await (await answered).finished();
+  }
+}
+
+test('a link of the start page signs in once', async () => {
+  const { page, close } = await opened();
+  await page.goto(url);
+  await accessible(page);
+  const link = await page.locator('tr', { hasText: SITE_ADMIN }).locator('a').getAttribute('href');
+  await page.click(`a[href="${link}"]`);
+  await page.waitForURL(`${url}/console`);
+  await page.locator('nav').waitFor();
+  await page.goto(`${url}/${link}`);
+  await page.locator('[role=alert]').waitFor();
+  await page.locator('tr', { hasText: COACH }).locator('a').click();
+  await page.waitForURL(/\/console\/chat\?chat=\d+$/);
+  await close();
+});
+
+test('the sign-in form signs in, and signing out ends the session', async () => {
+  const { page, close } = await opened();
+  await page.goto(`${url}/console/runs?status=failed`);
+  await page.waitForURL(/\/console\/sign-in\?/);
+  await accessible(page);
+  await page.fill('textarea[name=token]', tokens[SITE_ADMIN]);
+  await page.click('main button:not(.plain)');
+  await page.waitForURL(`${url}/console/runs?status=failed`);
+  await page.click('form[action$="/sign-out"] button');
+  await page.waitForURL(/\/console\/sign-in$/);
+  await page.goto(`${url}/console`);
+  await page.waitForURL(/\/console\/sign-in/);
+  await close();
+});
 
 for (const options of [
   { language: 'en', width: 1440 },
@@ -72,13 +159,13 @@ for (const options of [
       const width = await page.evaluate(() => document.documentElement.scrollWidth);
       if (width > options.width) found.push(`${place} is ${width} px wide`);
     }
-    await close();
     assert.deepEqual([...errors, ...found], []);
+    await close();
   });
 }
 
 test('the keys and the language work', async () => {
-  const { page, errors, close } = await signedIn(SITE_ADMIN);
+  const { page, close } = await signedIn(SITE_ADMIN);
   await page.goto(`${url}/console/runs`);
   await page.keyboard.press('/');
   assert.equal(await page.evaluate(() => document.activeElement.name), 'app_type');
@@ -91,5 +178,137 @@ test('the keys and the language work', async () => {
   await page.waitForSelector('html[lang="zh-CN"]');
   assert.ok(page.url().endsWith('/console/runs'));
   await close();
-  assert.deepEqual(errors, []);
+});
+
+test('a form works without JavaScript', async () => {
+  const { page, close } = await signedIn(SITE_ADMIN, { script: false });
+  await page.goto(`${url}/console/alerts`);
+  const changes = page.locator('td details');
+  const before = await changes.count();
+  assert.ok(before > 0);
+  await changes.first().locator('summary').click();
+  await changes.first().locator('button[value=acknowledge]').click();
+  await page.waitForURL(/\/console\/alerts/);
+  assert.equal(await changes.count(), before - 1);
+  await page.goto(`${url}/console/chat`);
+  await page.locator('noscript .notice').waitFor();
+  await close();
+});
+
+/** Asks in a new conversation. */
+async function ask(page, question) {
+  await page.goto(`${url}/console/chat`);
+  await page.waitForURL(/chat=\d+$/);
+  if ((await page.locator('.message').count()) > 0) {
+    const old = page.url();
+    await page.click('#new');
+    await page.waitForURL((at) => at.href !== old);
+  }
+  await page.fill('[name=draft]', question);
+  await page.click('#send');
+}
+
+/** The status and the text of the newest message in the database. */
+const newest = (page) =>
+  page.evaluate(async () => {
+    const chat = new URLSearchParams(location.search).get('chat');
+    const path = `api/xcx/chat/${chat}/messages?order=desc&page_size=1`;
+    const { items } = await (await fetch(path)).json();
+    return items[0];
+  });
+
+test('a reply continues after a reload', async () => {
+  const { page, close } = await signedIn(COACH);
+  const text = page.locator('.message.reply .text');
+  await simulator('hold/9');
+  await ask(page, '今天先联系哪三位会员？');
+  await text.filter({ hasText: /\S/ }).waitFor();
+  const partial = await text.innerText();
+  await page.reload();
+  await page.locator('#stop').waitFor();
+  await text.filter({ hasText: /\S/ }).waitFor();
+  assert.equal(await page.locator('.message').count(), 2);
+  await simulator('release');
+  await page.locator('#send').waitFor();
+  const { status, content } = await newest(page);
+  assert.equal(status, 'complete');
+  assert.ok(content.startsWith(partial) && content.length > partial.length, content);
+  assert.equal(await page.locator('.message').count(), 2);
+  await page.locator('.reply .text:not(.plain-text)').waitFor();
+  await page.reload();
+  await page.locator('.reply .text:not(.plain-text)').waitFor();
+  await close();
+});
+
+test('a reply is stopped', async () => {
+  const { page, close } = await signedIn(COACH, { width: 1200, height: 800 });
+  const text = page.locator('.message.reply .text');
+  await simulator('hold/48');
+  await ask(page, '周末晚上的台位怎么安排？');
+  await text.filter({ hasText: /.{60}/s }).waitFor();
+  await accessible(page);
+  await picture(page, 'chat');
+  await page.click('#stop');
+  await page.locator('[data-note=stopped]').last().waitFor();
+  await page.locator('#send').waitFor();
+  await simulator('release');
+  assert.equal((await newest(page)).status, 'stopped');
+  await close();
+});
+
+test('a batch is made, from the estimate to the end', async () => {
+  const { page, close } = await signedIn(SITE_ADMIN);
+  await page.clock.install();
+  await page.goto(`${url}/console/batches`);
+  await page.click('summary');
+  for (const app of ['app3_clue', 'app7_customer_analysis']) await page.check(`[value=${app}]`);
+  await page.fill('[name=members]', '10001, 10002, 10003\n10004 10005 10006');
+  await page.locator('form.stack button').click();
+  await page.waitForURL(/\/console\/batches\/[0-9a-f-]+/);
+  await page.locator('.status.estimated').waitFor();
+  assert.match(await page.innerText('.figures'), /Estimated calls\s*12\s/);
+  await page.locator('button[value=confirm]', { hasText: '(12)' }).click();
+  await page.locator('progress').waitFor();
+  await refreshedUntil(page, page.locator('h1 .status.done'));
+  assert.match(await page.innerText('main'), /12 done/);
+  await accessible(page);
+  await picture(page, 'batch');
+  await close();
+});
+
+test('a failed job is retried', async () => {
+  const { page, close } = await signedIn(SITE_ADMIN);
+  await page.clock.install();
+  await page.goto(`${url}/console/jobs?status=failed`);
+  await page.locator('tbody a').first().click();
+  await page.locator('h1 .status.failed').waitFor();
+  const failed = page.url();
+  await page.click('button[value=retry]');
+  await page.waitForURL((at) => at.href !== failed);
+  await refreshedUntil(page, page.locator('h1 .status.succeeded'));
+  await accessible(page);
+  await picture(page, 'job');
+  await close();
+});
+
+test('a run has its prompt and its answer', async () => {
+  const { page, close } = await signedIn(SITE_ADMIN);
+  await page.goto(`${url}/console/runs?status=success`);
+  await page.locator('tbody a').first().click();
+  await page.locator('summary').last().click();
+  await accessible(page);
+  await picture(page, 'run');
+  await close();
+});
+
+test('the pictures of the dashboard', async () => {
+  for (const [name, options] of [
+    ['dashboard', { height: 1000 }],
+    ['dashboard-zh', { width: 390, height: 844, language: 'zh-CN', dark: true }],
+  ]) {
+    const { page, close } = await signedIn(SITE_ADMIN, options);
+    await page.goto(`${url}/console`);
+    await picture(page, name);
+    await close();
+  }
 });

@@ -8,6 +8,7 @@ mod money;
 mod pages;
 mod people;
 mod session;
+mod stage;
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{RequestBuilder, StatusCode};

@@ -16,7 +16,7 @@ const VIEWER: i64 = 1007;
 const MOST: usize = 150;
 
 /// The values of an attribute in a page, decoded.
-fn values(html: &str, attribute: &str) -> Vec<String> {
+pub(super) fn values(html: &str, attribute: &str) -> Vec<String> {
     let start = format!(" {attribute}=\"");
     let rest = html.split(&start).skip(1);
     let values = rest.filter_map(|rest| rest.split('"').next());
