@@ -72,7 +72,7 @@ fn meters(t: &DashboardTexts, budget: &Budget, today: NaiveDate) -> Vec<Meter> {
         forecast,
     };
     let days = i64::from(today.num_days_in_month());
-    let forecast = budget.monthly_used / i64::from(today.day()) * days;
+    let forecast = budget.monthly_used.saturating_mul(days) / i64::from(today.day());
     vec![
         meter(t.of_day, budget.daily_used, budget.daily_limit, None),
         meter(
