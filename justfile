@@ -29,6 +29,11 @@ check:
 test *arguments="--workspace":
     cargo test "$@"
 
+# Takes the pictures of the documentation in Chromium. Needs Chromium and npm.
+screenshots:
+    mkdir -p docs/pictures
+    PICTURES="$PWD/docs/pictures" cargo test -p local --test it -- --nocapture console::browser
+
 # Runs everything that CI runs. About 20 minutes on two cores.
 ci:
     .ci/run
