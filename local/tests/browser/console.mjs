@@ -77,8 +77,8 @@ async function findings(page) {
 
 const accessible = async (page) => assert.deepEqual(await findings(page), []);
 
-/** The links of the navigation. */
-const places = (page) => page.$$eval('nav a', (links) => links.map((link) => link.href));
+/** The addresses of links. */
+const links = (page, selector) => page.$$eval(selector, (found) => found.map((link) => link.href));
 
 /** Pauses all replies of the simulator after some pieces of text, or releases them. */
 const simulator = async (command) => {
@@ -153,12 +153,19 @@ for (const options of [
   test(`every page is accessible and has no errors: ${JSON.stringify(options)}`, async () => {
     const { page, errors, close } = await signedIn(SITE_ADMIN, options);
     const found = [];
-    for (const place of await places(page)) {
+    const visited = new Set();
+    const waiting = await links(page, 'nav a');
+    for (const place of waiting) {
+      const { pathname } = new URL(place);
+      if (visited.has(pathname)) continue;
+      visited.add(pathname);
       await page.goto(place);
+      waiting.push(...(await links(page, '.tabs a')));
       found.push(...(await findings(page)));
       const width = await page.evaluate(() => document.documentElement.scrollWidth);
       if (width > options.width) found.push(`${place} is ${width} px wide`);
     }
+    assert.ok(visited.size > 20, [...visited].join(' '));
     assert.deepEqual([...errors, ...found], []);
     await close();
   });
@@ -297,7 +304,7 @@ test('a run has its prompt and its answer', async () => {
   const { page, close } = await signedIn(SITE_ADMIN);
   await page.goto(`${url}/console/runs?status=success`);
   await page.locator('tbody a').first().click();
-  await page.locator('summary').last().click();
+  await page.locator('summary', { hasText: 'Prompt' }).click();
   await accessible(page);
   await picture(page, 'run');
   await close();

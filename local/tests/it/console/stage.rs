@@ -123,11 +123,7 @@ async fn acknowledge(browser: &Browser, home: &Url) {
     let page = home.join("console/alerts").unwrap();
     let html = browser.shown(&page).await;
     let (_, row) = html.split_once("<td><details>").unwrap();
-    let fields = [
-        ("id", &*values(row, "value")[0]),
-        ("all", "1"),
-        ("do", "acknowledge"),
-    ];
+    let fields = [("id", &*values(row, "value")[0]), ("do", "acknowledge")];
     let action = target(&page, &values(row, "action")[0]);
     let changed = form(browser.request("POST", &action), &fields);
     let next = redirected(&changed.send().await.unwrap());
