@@ -19,7 +19,7 @@ use common::{
         BodyFailures<Problem>,
     ),
 )]
-pub(crate) async fn set_feedback(
+pub(crate) async fn set_message_feedback(
     State(db): State<Db>,
     caller: Caller,
     path: PathText,

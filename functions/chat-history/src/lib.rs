@@ -46,7 +46,7 @@ struct AppState {
 /// The function's routes.
 pub fn router(db: Db, callers: Callers, notice: Notice) -> OpenApiRouter {
     OpenApiRouter::new()
-        .routes(routes!(list_history))
+        .routes(routes!(list_chats))
         .routes(routes!(
             chat::change_chat,
             chat::put_chat,
@@ -54,12 +54,12 @@ pub fn router(db: Db, callers: Callers, notice: Notice) -> OpenApiRouter {
         ))
         .routes(routes!(search::search_chats))
         .routes(routes!(export::export_chats))
-        .routes(routes!(openers::list_bots))
+        .routes(routes!(openers::list_chat_bots))
         .routes(routes!(openers::list_openers))
-        .routes(routes!(feedback::set_feedback))
+        .routes(routes!(feedback::set_message_feedback))
         .routes(routes!(reports::create_report, reports::list_own_reports))
         .routes(routes!(runtime_clock::runtime_clock))
-        .routes(routes!(usage::show_usage))
+        .routes(routes!(usage::show_own_usage))
         .routes(routes!(notice::show_notice))
         .with_state(AppState {
             db,
@@ -93,7 +93,7 @@ pub async fn from_env(env: Env) -> Result<OpenApiRouter, ConfigError> {
         QueryFailures<Problem>,
     ),
 )]
-async fn list_history(
+async fn list_chats(
     State(db): State<Db>,
     caller: Caller,
     query: QueryText,

@@ -96,7 +96,7 @@ impl From<bots::Bot> for Bot {
         Failures<Problem>,
     ),
 )]
-pub(crate) async fn list_bots(State(db): State<Db>, caller: Caller) -> Result<Json<Bots>> {
+pub(crate) async fn list_chat_bots(State(db): State<Db>, caller: Caller) -> Result<Json<Bots>> {
     let found = bots::list(&db, &caller).await?;
     let items = found.into_iter().map(Bot::from).collect();
     Ok(Json(Bots { items }))

@@ -49,6 +49,9 @@ impl From<OwnUsage> for UsageView {
         Failures<Problem>,
     ),
 )]
-pub(crate) async fn show_usage(State(db): State<Db>, caller: Caller) -> Result<Json<UsageView>> {
+pub(crate) async fn show_own_usage(
+    State(db): State<Db>,
+    caller: Caller,
+) -> Result<Json<UsageView>> {
     Ok(Json(usage::own(&db, &caller).await?.into()))
 }

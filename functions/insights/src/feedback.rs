@@ -18,7 +18,7 @@ use common::{
         BodyFailures<Problem>,
     ),
 )]
-pub(crate) async fn set_feedback(
+pub(crate) async fn set_insight_feedback(
     State(insights): State<Insights>,
     caller: Caller,
     path: PathText,

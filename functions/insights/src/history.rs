@@ -19,7 +19,7 @@ use crate::view::InsightList;
         ItemFailures<Problem>,
     ),
 )]
-pub(crate) async fn list_history(
+pub(crate) async fn list_insight_history(
     State(insights): State<Insights>,
     caller: Caller,
     path: PathText,

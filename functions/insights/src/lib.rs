@@ -26,8 +26,8 @@ pub fn router(callers: Callers, insights: Insights) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(list::list_insights))
         .routes(routes!(refresh::refresh_insights))
-        .routes(routes!(history::list_history))
-        .routes(routes!(feedback::set_feedback))
+        .routes(routes!(history::list_insight_history))
+        .routes(routes!(feedback::set_insight_feedback))
         .with_state(AppState { callers, insights })
 }
 
