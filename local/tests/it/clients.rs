@@ -1,11 +1,19 @@
 //! The clients in `clients/`, under Node, against the product.
 
-use std::{cell::Cell, ffi::OsStr, fs, path::Path, time::Duration};
+use std::{
+    cell::Cell,
+    ffi::OsStr,
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use tokio::{process::Command, time::sleep};
 
 use crate::harness::{
-    invariants, node,
+    invariants,
+    jobs::SITE_ADMIN,
+    node,
     parlor::{COACH, Parlor, Setup, token},
 };
 
@@ -62,4 +70,61 @@ async fn the_clients_show_the_stored_text_on_a_bad_network() {
     .unwrap();
     assert!(messages > 100, "the clients' tests were skipped");
     assert_eq!(messages, calls, "each message has one call");
+}
+
+#[tokio::test]
+async fn the_typed_client_is_current_and_its_examples_run() {
+    let Some(client) = tokio::task::spawn_blocking(typed_client).await.unwrap() else {
+        eprintln!("NOT CHECKED: npm could not install the packages");
+        return;
+    };
+    let parlor = Parlor::with_business(Setup::default()).await;
+    let chat = parlor.open(COACH, "10001").await;
+    parlor.send(COACH, chat, "[[sim:unavailable]]").await.ok();
+    parlor.settled().await;
+    parlor
+        .execute(
+            "insert into biz.ai_trigger_jobs (site_id, event_type, connector_type, trigger_type, app_chain, status)
+             values (1, 'prewarm', 'command', 'event', '{app2_finance}', 'failed')",
+        )
+        .await;
+    let node = tokio::task::spawn_blocking(node::program).await.unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut command = Command::new(node);
+    command
+        .arg("--test")
+        .arg(client.join("check.mjs"))
+        .env("PARLOR_URL", &parlor.address)
+        .env("PARLOR_TOKEN", token(SITE_ADMIN))
+        .env("OPENAPI", root.join("openapi.json"))
+        .env("NO_PROXY", "127.0.0.1")
+        .kill_on_drop(true);
+    let output = command.output().await.unwrap();
+    assert!(
+        output.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+}
+
+/// A copy of `clients/admin` with its packages, next to the files that it imports.
+fn typed_client() -> Option<PathBuf> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../clients");
+    let copy = Path::new(env!("CARGO_TARGET_TMPDIR")).join("clients");
+    let admin = copy.join("admin");
+    if !node::install(&source.join("admin"), &admin) {
+        return None;
+    }
+    fs::create_dir_all(copy.join("browser")).unwrap();
+    for name in ["package.json", "core.js", "browser/chat.js"] {
+        fs::copy(source.join(name), copy.join(name)).unwrap();
+    }
+    for entry in fs::read_dir(source.join("admin")).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_file() {
+            fs::copy(entry.path(), admin.join(entry.file_name())).unwrap();
+        }
+    }
+    Some(admin)
 }

@@ -28,29 +28,36 @@ pub fn chromium() -> Option<&'static Path> {
     Some(Path::new("/usr/bin/chromium")).filter(|program| program.exists())
 }
 
-/// The folder with the packages of `tests/browser`, installed with npm. `None` if npm is
-/// missing or reaches no registry.
+/// The folder with the packages of `tests/browser`. `None` if they cannot be installed.
 pub fn browser_packages() -> Option<PathBuf> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser");
-    let lock = fs::read(source.join("package-lock.json")).unwrap();
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("browser");
-    fs::create_dir_all(&folder).unwrap();
+    install(&source, &folder).then_some(folder)
+}
+
+/// Installs the packages of `source` into `folder` with npm, if they have changed. Returns false if
+/// npm is missing or reaches no registry.
+pub fn install(source: &Path, folder: &Path) -> bool {
+    let lock = fs::read(source.join("package-lock.json")).unwrap();
+    fs::create_dir_all(folder).unwrap();
     let done = folder.join("installed");
     if fs::read(&done).is_ok_and(|installed| installed == lock) {
-        return Some(folder);
+        return true;
     }
     for name in ["package.json", "package-lock.json"] {
         fs::copy(source.join(name), folder.join(name)).unwrap();
     }
     let mut npm = Command::new("npm");
     npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]);
-    let output = npm.current_dir(&folder).output().ok()?;
+    let Ok(output) = npm.current_dir(folder).output() else {
+        return false;
+    };
     if !output.status.success() {
         eprintln!("npm ci: {}", String::from_utf8_lossy(&output.stderr));
-        return None;
+        return false;
     }
     fs::write(done, lock).unwrap();
-    Some(folder)
+    true
 }
 
 fn major(node: &Path) -> Option<u32> {
