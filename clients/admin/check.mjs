@@ -36,7 +36,9 @@ async function run(...args) {
 test('schema.d.ts is current', async () => {
   const { scripts } = JSON.parse(readFileSync(`${HERE}package.json`, 'utf8'));
   const [, , ...flags] = scripts.generate.split(' ');
-  await run('node_modules/openapi-typescript/bin/cli.js', OPENAPI, ...flags, '--check');
+  await run('node_modules/openapi-typescript/bin/cli.js', OPENAPI, ...flags, '--check').catch((error) => {
+    throw new Error(`run: cd clients/admin && npm ci && npm run generate\n${error.message}`);
+  });
 });
 
 test('the examples compile and run', async () => {
