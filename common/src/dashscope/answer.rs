@@ -17,6 +17,7 @@ use super::references::{Reference, References};
 use super::text::TextReader;
 use super::wire::Payload;
 use super::{Spent, Usage, retry};
+use crate::platform::moving_deadline::MovingDeadline;
 
 /// How long to keep reading after the end of an answer, so that its connection can be used again.
 const CLOSING: Duration = Duration::from_millis(500);
@@ -66,6 +67,8 @@ pub struct AnswerStream {
     /// Since when no bytes came. It is a field because the caller may drop the future of
     /// [`AnswerStream::next`] and call it again.
     silent_since: Option<Instant>,
+    /// The time limit of the current wait.
+    wait_limit: MovingDeadline,
     text: TextReader,
     marks: Marks,
     /// An error to return after the text before it.
@@ -133,6 +136,7 @@ impl AnswerStream {
             limits,
             bytes: 0,
             silent_since: None,
+            wait_limit: MovingDeadline::new(limits.end.at),
             text: TextReader::default(),
             marks: Marks::default(),
             failure: None,
@@ -253,6 +257,7 @@ impl AnswerStream {
         loop {
             while let Some(frame) = self.frame()? {
                 let mut payload = self.apply(&frame)?;
+                self.frames.reuse(frame);
                 if let (Some(requested), Some(received)) = (session_id, &payload.session_id)
                     && requested != received
                 {
@@ -264,7 +269,7 @@ impl AnswerStream {
                     self.state = State::Closing(Instant::now() + CLOSING);
                 }
                 let new = self.text.push(payload.take_text());
-                let mut text = self.marks.push(&new);
+                let mut text = self.marks.push(new);
                 if payload.finish_reason.is_some() {
                     text.push_str(&self.finish_text());
                 }
@@ -292,7 +297,7 @@ impl AnswerStream {
 
     /// The text that is kept back, at the end.
     fn finish_text(&mut self) -> String {
-        let text = self.marks.push(&self.text.finish());
+        let text = self.marks.push(self.text.finish());
         text + &self.marks.finish()
     }
 
@@ -379,19 +384,24 @@ impl AnswerStream {
         }
         let silent_since = *self.silent_since.get_or_insert_with(Instant::now);
         wait = wait.or_sooner(silent_since + self.limits.idle, TimeoutKind::Idle);
-        match timeout_at(wait.at, self.response.chunk()).await {
-            Ok(Ok(Some(chunk))) => self.push(chunk),
-            Ok(Ok(None)) => self.frames.close(),
-            Ok(Err(cut)) => {
-                // Frames that are complete before the cut still count.
-                self.frames.close();
-                self.cut = Some(cut);
-            }
-            Err(_) => {
+        self.wait_limit.set(wait.at);
+        let chunk = tokio::select! {
+            biased;
+            chunk = self.response.chunk() => chunk,
+            () = self.wait_limit.expired() => {
                 return Err(Error::Timeout {
                     which: wait.which,
                     details: self.details().into(),
                 });
+            }
+        };
+        match chunk {
+            Ok(Some(chunk)) => self.push(chunk),
+            Ok(None) => self.frames.close(),
+            Err(cut) => {
+                // Frames that are complete before the cut still count.
+                self.frames.close();
+                self.cut = Some(cut);
             }
         }
         Ok(())

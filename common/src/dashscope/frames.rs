@@ -45,6 +45,8 @@ pub(super) struct FrameReader {
     event: Option<bool>,
     status: Option<u16>,
     data: Data,
+    /// The memory of a frame that was read.
+    spare: Vec<u8>,
 }
 
 impl FrameReader {
@@ -63,7 +65,15 @@ impl FrameReader {
             event: None,
             status: None,
             data: Data::default(),
+            spare: Vec::new(),
         }
+    }
+
+    /// Takes back a frame that was read. The next frame uses its memory.
+    pub(super) fn reuse(&mut self, frame: Frame) {
+        self.spare = frame.data;
+        self.spare.clear();
+        self.spare.shrink_to(KEPT_CAPACITY);
     }
 
     /// Adds the next chunk of the body. Call it only after [`FrameReader::next`] returned `None`.
@@ -203,10 +213,14 @@ impl FrameReader {
 
     /// Ends the current frame. An error counts even without data.
     fn dispatch(&mut self) -> Option<Frame> {
+        let next = Data {
+            bytes: mem::take(&mut self.spare),
+            ..Data::default()
+        };
         let frame = Frame {
             is_error: self.event.take().unwrap_or(false),
             status: self.status.take(),
-            data: mem::take(&mut self.data).bytes,
+            data: mem::replace(&mut self.data, next).bytes,
         };
         let counts = !frame.data.is_empty()
             || frame.is_error

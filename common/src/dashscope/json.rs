@@ -1,5 +1,7 @@
 //! JSON that is read leniently.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Number, value::RawValue};
 
@@ -26,8 +28,18 @@ pub(super) fn is_object(json: &[u8]) -> serde_json::Result<()> {
 
 /// The first `most` characters without NUL, which PostgreSQL cannot store.
 pub(super) fn excerpt(text: &str, most: usize) -> String {
+    // A text has at least as many bytes as characters.
+    if text.len() <= most && !text.contains('\0') {
+        return text.to_owned();
+    }
     let storable = text.chars().filter(|character| *character != '\0');
     storable.take(most).collect()
+}
+
+/// The text of a JSON string without escapes, which needs no parser.
+pub(super) fn plain_string(raw: &RawValue) -> Option<&str> {
+    let inner = raw.get().strip_prefix('"')?.strip_suffix('"')?;
+    (!inner.contains('\\')).then_some(inner)
 }
 
 pub(super) fn read<T: DeserializeOwned>(raw: Option<&RawValue>) -> Option<T> {
@@ -35,8 +47,12 @@ pub(super) fn read<T: DeserializeOwned>(raw: Option<&RawValue>) -> Option<T> {
 }
 
 /// A string or a number, as text.
-pub(super) fn string_or_number(raw: Option<&RawValue>) -> Option<String> {
-    read(raw).or_else(|| read::<Number>(raw).map(|number| number.to_string()))
+pub(super) fn string_or_number(raw: Option<&RawValue>) -> Option<Cow<'_, str>> {
+    if let Some(text) = plain_string(raw?) {
+        return Some(Cow::Borrowed(text));
+    }
+    let text = read(raw).or_else(|| read::<Number>(raw).map(|number| number.to_string()));
+    text.map(Cow::Owned)
 }
 
 /// A non-empty string or a number, cut to `most` characters.

@@ -27,8 +27,11 @@ enum Begin<'a> {
 
 impl Marks {
     /// The text without tags. Keeps an incomplete mark at the end for the next call.
-    pub(super) fn push(&mut self, piece: &str) -> String {
-        let text = mem::take(&mut self.held) + piece;
+    pub(super) fn push(&mut self, piece: String) -> String {
+        if self.held.is_empty() && !piece.contains('<') {
+            return piece;
+        }
+        let text = mem::take(&mut self.held) + &piece;
         let mut shown = String::with_capacity(text.len());
         let mut rest = &*text;
         while let Some(at) = rest.find('<') {
@@ -99,7 +102,7 @@ mod tests {
 
     fn shown(text: &str) -> String {
         let mut marks = Marks::default();
-        marks.push(text) + &marks.finish()
+        marks.push(text.to_owned()) + &marks.finish()
     }
 
     #[test]
@@ -135,11 +138,11 @@ mod tests {
     #[test]
     fn text_that_cannot_become_a_mark_is_not_kept_back() {
         let mut marks = Marks::default();
-        assert_eq!(marks.push("a <"), "a ");
-        assert_eq!(marks.push("b"), "<b");
-        assert_eq!(marks.push("<ref>["), "");
+        assert_eq!(marks.push("a <".to_owned()), "a ");
+        assert_eq!(marks.push("b".to_owned()), "<b");
+        assert_eq!(marks.push("<ref>[".to_owned()), "");
         let digits = "1".repeat(MAX_NUMBERS);
-        assert_eq!(marks.push(&digits), format!("<ref>[{digits}"));
+        assert_eq!(marks.push(digits.clone()), format!("<ref>[{digits}"));
     }
 }
 
@@ -170,7 +173,10 @@ mod properties {
 
     fn shown<'a>(pieces: impl IntoIterator<Item = &'a str>) -> String {
         let mut marks = Marks::default();
-        let text: String = pieces.into_iter().map(|piece| marks.push(piece)).collect();
+        let text: String = pieces
+            .into_iter()
+            .map(|piece| marks.push(piece.to_owned()))
+            .collect();
         text + &marks.finish()
     }
 

@@ -2,6 +2,7 @@
 
 use serde_json::value::RawValue;
 
+use super::json::plain_string;
 use crate::platform::surrogates::{Half, surrogate, without_halves};
 
 /// The text of a frame.
@@ -17,6 +18,9 @@ pub(super) struct Piece {
 impl Piece {
     /// Parses a JSON string; `None` for other JSON.
     pub(super) fn parse(raw: &RawValue) -> Option<Self> {
+        if let Some(text) = plain_string(raw) {
+            return Some(Self::from(text.to_owned()));
+        }
         let mut inner = raw.get().strip_prefix('"')?.strip_suffix('"')?;
         let mut piece = Self::default();
         if let Some(Half::Low(low)) = surrogate(inner.as_bytes()) {

@@ -1,6 +1,6 @@
 //! JSON of requests and answers. Answers are parsed leniently.
 
-use std::mem;
+use std::{borrow::Cow, mem};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -173,6 +173,7 @@ impl Payload {
             }
             // An id that is too long is dropped. A cut id could belong to another session.
             payload.session_id = string_or_number(output.session_id)
+                .map(Cow::into_owned)
                 .filter(|id| *id == excerpt(id, WORD_LENGTH) && !id.is_empty());
             payload.finish_reason =
                 word(output.finish_reason, WORD_LENGTH).filter(|reason| reason != "null");

@@ -11,6 +11,7 @@ pub mod functions;
 pub mod http_client;
 pub mod metrics;
 pub mod migrations;
+pub mod moving_deadline;
 pub mod paging;
 pub mod public_client;
 pub mod request_context;

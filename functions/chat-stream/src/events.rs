@@ -1,30 +1,34 @@
 //! A reply as server-sent events.
 
-use std::{convert::Infallible, io, time::Duration};
+use std::{convert::Infallible, fmt::Write as _, io, task::Poll, time::Duration};
 
-use axum::http::{
-    HeaderName, HeaderValue,
-    header::{CACHE_CONTROL, CONTENT_TYPE},
+use axum::{
+    body::{Body, Bytes},
+    http::{
+        HeaderName, HeaderValue,
+        header::{CACHE_CONTROL, CONTENT_TYPE},
+    },
+    response::{IntoResponse, Response},
 };
-use axum::response::{
-    IntoResponse, Response,
-    sse::{Event as SseEvent, KeepAlive, Sse},
-};
+use bytes::{BufMut as _, BytesMut};
 use chrono::{DateTime, Utc};
 use common::{
     Result,
     chat::replies::{Event, EventId, Failure, FinishReason, ReplyHeader, ReplyStream},
     governance::notice::AiLabel,
     insights::insight::ReferenceCard,
+    platform::moving_deadline::MovingDeadline,
     web::{CONTENT_BLOCKED, QueryText, Reference},
 };
-use futures_util::stream;
+use futures_util::{Stream, StreamExt as _, stream};
 use serde::Serialize;
 use serde_json::ser::{CompactFormatter, Formatter, Serializer};
+use tokio::time::Instant;
 use utoipa::ToSchema;
 
 /// After this time without an event, the stream sends a ping comment.
 const PING_AFTER: Duration = Duration::from_secs(10);
+const PING: Bytes = Bytes::from_static(b": ping\n\n");
 
 /// Message of the `error` event of a reader that a newer one has replaced.
 const REPLACED: &str = "已在新的连接中继续接收";
@@ -49,19 +53,11 @@ impl Encoding {
         Ok(encoding.unwrap_or(Self::Utf8))
     }
 
-    fn write(self, data: &impl Serialize) -> String {
-        let mut json = Vec::new();
-        let written = match self {
-            Self::Utf8 => data.serialize(&mut Serializer::new(&mut json)),
-            Self::Ascii => {
-                data.serialize(&mut Serializer::with_formatter(&mut json, AsciiFormatter))
-            }
-        };
-        // Writing plain structs to a Vec cannot fail.
-        written
-            .ok()
-            .and_then(|()| String::from_utf8(json).ok())
-            .unwrap_or_default()
+    fn write(self, to: impl io::Write, data: &impl Serialize) -> serde_json::Result<()> {
+        match self {
+            Self::Utf8 => data.serialize(&mut Serializer::new(to)),
+            Self::Ascii => data.serialize(&mut Serializer::with_formatter(to, AsciiFormatter)),
+        }
     }
 }
 
@@ -135,32 +131,24 @@ struct ErrorData {
 /// Builds the response: `start`, then the events of the reply. Each event is sent immediately.
 pub(crate) fn respond(
     head: ReplyHeader,
-    watch: ReplyStream,
+    reply: ReplyStream,
     encoding: Encoding,
     label: AiLabel,
 ) -> Response {
-    let state = (watch, label, false);
-    let events = stream::unfold(state, move |(mut watch, label, started)| async move {
-        let (name, data, chars) = if started {
-            let (name, data) = render(head, watch.next().await?, encoding, &label);
-            (name, data, watch.chars())
-        } else {
-            let data = StartData {
-                chat_id: head.conversation_id,
-                user_message_id: head.user_message_id,
-                message_id: head.message_id,
-                created_at: head.created_at,
-                label: label.as_str(),
-            };
-            ("start", encoding.write(&data), 0)
-        };
-        let message_id = head.message_id;
-        let id = EventId { message_id, chars }.to_string();
-        let event = SseEvent::default().event(name).id(id).data(data);
-        Some((Ok::<_, Infallible>(event), (watch, label, true)))
+    let mut writer = EventWriter {
+        head,
+        encoding,
+        label,
+        buffer: BytesMut::new(),
+    };
+    let start = stream::iter([writer.start()]);
+    let events = stream::unfold((reply, writer), |(mut reply, mut writer)| async move {
+        let event = reply.next().await?;
+        let bytes = writer.event(event, reply.chars());
+        Some((bytes, (reply, writer)))
     });
-    let ping = KeepAlive::new().interval(PING_AFTER).text("ping");
-    let mut response = Sse::new(events).keep_alive(ping).into_response();
+    let body = start.chain(with_pings(events));
+    let mut response = Body::from_stream(body.map(Ok::<_, Infallible>)).into_response();
     let headers = response.headers_mut();
     headers.insert(
         CONTENT_TYPE,
@@ -178,56 +166,103 @@ pub(crate) fn respond(
     response
 }
 
-fn render(
+/// Adds a comment whenever there was no event for [`PING_AFTER`].
+fn with_pings(events: impl Stream<Item = Bytes>) -> impl Stream<Item = Bytes> {
+    let mut events = Box::pin(events);
+    let mut silence = MovingDeadline::new(Instant::now() + PING_AFTER);
+    stream::poll_fn(move |cx| {
+        let next = match events.as_mut().poll_next(cx) {
+            Poll::Pending => silence.poll_expired(cx).map(|()| Some(PING)),
+            ready => ready,
+        };
+        if next.is_ready() {
+            silence.set(Instant::now() + PING_AFTER);
+        }
+        next
+    })
+}
+
+/// Writes the events of a reply.
+struct EventWriter {
     head: ReplyHeader,
-    event: Event,
     encoding: Encoding,
-    label: &AiLabel,
-) -> (&'static str, String) {
-    match event {
-        Event::Progress(progress) => {
-            let data = ProgressData {
-                kind: progress.kind.name(),
-                name: &progress.name,
-            };
-            ("progress", encoding.write(&data))
-        }
-        Event::Text(token) => ("message", encoding.write(&MessageData { token: &token })),
-        Event::References(references) => {
-            let items = Reference::all(references);
-            ("references", encoding.write(&ReferencesData { items }))
-        }
-        Event::Done {
-            state,
-            tokens_used,
-            finish_reason,
-            card,
-        } => {
-            let data = DoneData {
-                message_id: head.message_id,
-                created_at: head.created_at,
+    label: AiLabel,
+    /// The events that were not sent yet share its memory.
+    buffer: BytesMut,
+}
+
+impl EventWriter {
+    fn start(&mut self) -> Bytes {
+        let head = self.head;
+        let label = self.label.clone();
+        let data = StartData {
+            chat_id: head.conversation_id,
+            user_message_id: head.user_message_id,
+            message_id: head.message_id,
+            created_at: head.created_at,
+            label: label.as_str(),
+        };
+        self.write("start", 0, &data)
+    }
+
+    /// `chars` is the number of characters up to and with this event.
+    fn event(&mut self, event: Event, chars: usize) -> Bytes {
+        match event {
+            Event::Progress(progress) => {
+                let data = ProgressData {
+                    kind: progress.kind.name(),
+                    name: &progress.name,
+                };
+                self.write("progress", chars, &data)
+            }
+            Event::Text(token) => self.write("message", chars, &MessageData { token: &token }),
+            Event::References(references) => {
+                let items = Reference::all(references);
+                self.write("references", chars, &ReferencesData { items })
+            }
+            Event::Done {
+                state,
                 tokens_used,
-                status: state.name(),
-                label: label.as_str(),
-                finish_reason: finish_reason.map(FinishReason::name),
-                reference_card: card,
-            };
-            ("done", encoding.write(&data))
+                finish_reason,
+                card,
+            } => {
+                let label = self.label.clone();
+                let data = DoneData {
+                    message_id: self.head.message_id,
+                    created_at: self.head.created_at,
+                    tokens_used,
+                    status: state.name(),
+                    label: label.as_str(),
+                    finish_reason: finish_reason.map(FinishReason::name),
+                    reference_card: card,
+                };
+                self.write("done", chars, &data)
+            }
+            Event::Broken { failure, .. } => {
+                let data = ErrorData {
+                    message: match failure {
+                        Failure::ContentBlocked => CONTENT_BLOCKED,
+                        Failure::Deleted => "对话已删除",
+                        Failure::Replaced => REPLACED,
+                        _ => "AI 服务暂时不可用",
+                    },
+                    code: failure.code(),
+                    retryable: failure.is_retryable(),
+                    message_id: self.head.message_id,
+                };
+                self.write("error", chars, &data)
+            }
         }
-        Event::Broken { failure, .. } => {
-            let data = ErrorData {
-                message: match failure {
-                    Failure::ContentBlocked => CONTENT_BLOCKED,
-                    Failure::Deleted => "对话已删除",
-                    Failure::Replaced => REPLACED,
-                    _ => "AI 服务暂时不可用",
-                },
-                code: failure.code(),
-                retryable: failure.is_retryable(),
-                message_id: head.message_id,
-            };
-            ("error", encoding.write(&data))
-        }
+    }
+
+    fn write(&mut self, name: &str, chars: usize, data: &impl Serialize) -> Bytes {
+        let message_id = self.head.message_id;
+        let id = EventId { message_id, chars };
+        // Writing plain structs to memory cannot fail.
+        write!(self.buffer, "event: {name}\nid: {id}\ndata: ").ok();
+        self.encoding.write((&mut self.buffer).writer(), data).ok();
+        self.buffer.put_slice(b"\n\n");
+        self.buffer.split().freeze()
     }
 }
 
@@ -261,9 +296,11 @@ mod tests {
     #[test]
     fn ascii_json_parses_to_the_same_text() {
         let token = "收到 🎱 \"引号\" \n é";
-        let written = Encoding::Ascii.write(&MessageData { token });
+        let mut written = Vec::new();
+        let data = MessageData { token };
+        Encoding::Ascii.write(&mut written, &data).unwrap();
         assert!(written.is_ascii());
-        let read: serde_json::Value = serde_json::from_str(&written).unwrap();
+        let read: serde_json::Value = serde_json::from_slice(&written).unwrap();
         assert_eq!(read["token"], token);
     }
 }

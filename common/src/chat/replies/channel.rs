@@ -3,11 +3,15 @@
 //! Text that the client has not read is buffered as one string. A slow client receives several
 //! pieces as one. If the buffer is full, the channel closes and the client reads the database.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::{
+    future::poll_fn,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    task::{Context, Poll},
+};
 
-use tokio::sync::Notify;
+use futures_util::task::AtomicWaker;
 
-use super::stream::Event;
+use super::{driver::Driver, stream::Event};
 use crate::dashscope::{Progress, Reference};
 
 /// Size limit of the buffered text, in bytes.
@@ -17,13 +21,16 @@ const MAX_PIECE: usize = 8 * 1024;
 
 pub(super) fn channel() -> (Sender, Receiver) {
     let channel = Arc::new(Channel::default());
-    (Sender(Arc::downgrade(&channel)), Receiver(channel))
+    let sender = Sender(Arc::downgrade(&channel));
+    let driver = None;
+    (sender, Receiver { channel, driver })
 }
 
 #[derive(Default)]
 struct Channel {
     pending: Mutex<Pending>,
-    changed: Notify,
+    /// The client, while it waits.
+    client: AtomicWaker,
 }
 
 #[derive(Default)]
@@ -41,6 +48,29 @@ impl Channel {
     fn pending(&self) -> MutexGuard<'_, Pending> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// The next buffered event, or the end of the channel.
+    fn take(&self) -> Poll<Option<Event>> {
+        let mut pending = self.pending();
+        if let Some(progress) = pending.progress.take() {
+            return Poll::Ready(Some(Event::Progress(progress)));
+        }
+        if !pending.text.is_empty() {
+            let end_of_piece = pending.text.floor_char_boundary(MAX_PIECE);
+            let rest = pending.text.split_off(end_of_piece);
+            let text = std::mem::replace(&mut pending.text, rest);
+            return Poll::Ready(Some(Event::Text(text)));
+        }
+        if !pending.references.is_empty() {
+            let references = std::mem::take(&mut pending.references);
+            return Poll::Ready(Some(Event::References(references)));
+        }
+        match pending.end.take() {
+            Some(end) => Poll::Ready(Some(end)),
+            None if pending.is_closed => Poll::Ready(None),
+            None => Poll::Pending,
+        }
+    }
 }
 
 /// The end of the task. If it is dropped without an end event, the client reads the database.
@@ -51,7 +81,7 @@ impl Sender {
     pub fn progress(&self, progress: Progress) {
         if let Some(channel) = self.0.upgrade() {
             channel.pending().progress = Some(progress);
-            channel.changed.notify_one();
+            channel.client.wake();
         }
     }
 
@@ -68,7 +98,7 @@ impl Sender {
             pending.text.push_str(text);
         }
         drop(pending);
-        channel.changed.notify_one();
+        channel.client.wake();
     }
 
     pub fn end(self, references: Vec<Reference>, event: Event) {
@@ -87,42 +117,42 @@ impl Drop for Sender {
     fn drop(&mut self) {
         if let Some(channel) = self.0.upgrade() {
             channel.pending().is_closed = true;
-            channel.changed.notify_one();
+            channel.client.wake();
         }
     }
 }
 
 /// The end of the client.
-pub(super) struct Receiver(Arc<Channel>);
+pub(super) struct Receiver {
+    channel: Arc<Channel>,
+    driver: Option<Driver>,
+}
 
 impl Receiver {
+    /// Polls the relay while it waits for events.
+    pub fn driving(self, driver: Driver) -> Self {
+        let driver = Some(driver);
+        Self { driver, ..self }
+    }
+
     /// The next event: progress, text, references, end. `None` if the rest must be read from the
-    /// database.
+    /// database. Cancel-safe.
     pub async fn next(&mut self) -> Option<Event> {
-        loop {
-            {
-                let mut pending = self.0.pending();
-                if let Some(progress) = pending.progress.take() {
-                    return Some(Event::Progress(progress));
-                }
-                if !pending.text.is_empty() {
-                    let end_of_piece = pending.text.floor_char_boundary(MAX_PIECE);
-                    let rest = pending.text.split_off(end_of_piece);
-                    let text = std::mem::replace(&mut pending.text, rest);
-                    return Some(Event::Text(text));
-                }
-                if !pending.references.is_empty() {
-                    return Some(Event::References(std::mem::take(&mut pending.references)));
-                }
-                if let Some(end) = pending.end.take() {
-                    return Some(end);
-                }
-                if pending.is_closed {
-                    return None;
-                }
-            }
-            self.0.changed.notified().await;
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
+        if let Some(driver) = &mut self.driver {
+            // What the relay sends during this poll need not wake the client.
+            self.channel.client.take();
+            driver.poll(cx);
         }
+        if let ready @ Poll::Ready(_) = self.channel.take() {
+            return ready;
+        }
+        self.channel.client.register(cx.waker());
+        // A task that has taken over may have sent something meanwhile.
+        self.channel.take()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Replies: stores a message, calls DashScope, then streams the answer and stores it.
 //!
 //! - `begin` is the round trip before the call, `finish` the one after it.
-//! - `relay` is the task between them. It continues if the client disconnects.
+//! - `relay` is the work between them. `driver` polls it, also after the client has left.
 //! - `progress` limits how often a client is notified before the first text.
 //! - `channel` passes its text to the client on the same instance.
 //! - `stream` is the client's view: from memory while the client is fast enough, else from the
@@ -11,6 +11,7 @@
 mod begin;
 mod channel;
 mod checkpoint_writer;
+mod driver;
 mod finish;
 mod outcome;
 mod page;
@@ -256,8 +257,8 @@ impl Replies {
             match page.fetch_during(storing).await? {
                 BeginOutcome::New(start, prepared) => {
                     let (sender, receiver) = channel::channel();
-                    relay::spawn(context, owner, page, *prepared, sender, until);
-                    Ok((start, Some(receiver)))
+                    let driver = relay::start(context, owner, page, *prepared, sender, until);
+                    Ok((start, Some(receiver.driving(driver))))
                 }
                 BeginOutcome::Repeat(start) => Ok((start, None)),
             }

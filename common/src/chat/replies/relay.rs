@@ -1,5 +1,4 @@
-//! The task that makes a reply. A client that disconnects does not stop it. A slow client does not
-//! delay it or make it lose text.
+//! Makes a reply: calls DashScope, passes the text on, stores it.
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
@@ -11,6 +10,7 @@ use super::{
     begin::PreparedReply,
     channel::Sender,
     checkpoint_writer::CheckpointWriter,
+    driver::{self, Driver},
     finish::{Finished, ReplyEnd, finish},
     outcome::Outcome,
     page::Page,
@@ -48,15 +48,15 @@ pub(super) async fn run_detached<T: Send + 'static>(
     })?
 }
 
-/// Starts the task that makes a reply.
-pub(super) fn spawn(
+/// Starts to make a reply.
+pub(super) fn start(
     context: Arc<ReplyContext>,
     caller: Caller,
     page: Page,
     prepared: PreparedReply,
     client: Sender,
     until: Instant,
-) {
+) -> Driver {
     let guard = context.moderation.guard(caller.site_id, caller.user_id);
     let writer = CheckpointWriter::new(
         context.db.clone(),
@@ -78,11 +78,7 @@ pub(super) fn spawn(
         finish_reason: None,
         upstream_time: None,
     };
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a reply outlives its request; its stream keeps the Lambda function running"
-    )]
-    tokio::spawn(request_context::in_current_context(relay.run()));
+    driver::start(relay.run())
 }
 
 struct Relay {
@@ -186,6 +182,7 @@ impl Relay {
         let dashscope = &self.context.dashscope;
         let dashscope = dashscope.reporting_to(self.progress.sender());
         let mut opening = pin!(dashscope.stream(call, self.until));
+        let mut deadline = pin!(sleep_until(self.until));
         let mut stream = loop {
             tokio::select! {
                 stream = &mut opening => match stream {
@@ -207,7 +204,7 @@ impl Relay {
                     self.end.add_spent(Spent::CANCELLED);
                     return progress.into();
                 }
-                () = sleep_until(self.until) => {
+                () = &mut deadline => {
                     self.end.add_spent(Spent::CANCELLED);
                     return Outcome::Deadline;
                 }
@@ -257,6 +254,7 @@ impl Relay {
     }
 
     async fn relay_pieces(&mut self, stream: &mut AnswerStream, began: Instant) -> Outcome {
+        let mut deadline = pin!(sleep_until(self.until));
         loop {
             tokio::select! {
                 biased;
@@ -270,7 +268,7 @@ impl Relay {
                 progress = self.writer.step() => if let Some(progress) = progress {
                     return progress.into();
                 },
-                () = sleep_until(self.until) => return Outcome::Deadline,
+                () = &mut deadline => return Outcome::Deadline,
             }
         }
     }
