@@ -2628,6 +2628,8 @@ export interface components {
         /** @description Selects jobs. */
         BulkJobsFilter: {
             /** @description As in the list of jobs. */
+            batch_id?: string | null;
+            /** @description As in the list of jobs. */
             date_from?: string | null;
             /** @description As in the list of jobs. */
             date_to?: string | null;
@@ -3039,6 +3041,12 @@ export interface components {
             app_type?: ("app2_finance" | "app2a_finance_area" | "app3_clue" | "app4_analysis" | "app5_tactics" | "app6_note_analysis" | "app7_customer_analysis" | "app8_clue_consolidated") | null;
             /**
              * Format: int64
+             * @description How many results become invalid. With another number, nothing changes: 409 with `matching`.
+             *     Default: any number.
+             */
+            expected?: number | null;
+            /**
+             * Format: int64
              * @description Only results about this member.
              */
             member_id?: number | null;
@@ -3382,6 +3390,12 @@ export interface components {
         PrewarmBody: {
             /** @description Only counts. Nothing is queued. */
             dry_run?: boolean | null;
+            /**
+             * Format: int64
+             * @description How many jobs are queued. With another number, none is: 409 with `matching`. Default: any
+             *     number.
+             */
+            expected?: number | null;
             /**
              * Format: int64
              * @description Default: the site admin's own site. Required for a platform admin.
@@ -4579,6 +4593,8 @@ export interface operations {
                 site_id?: number;
                 /** @description Also settle pending alerts of the same cause, at most 5,000 per request */
                 group?: boolean;
+                /** @description How many alerts change. With another number, nothing changes: 409 with `matching`. Default: any number */
+                expected?: number;
             };
             header?: never;
             path: {
@@ -4613,6 +4629,14 @@ export interface operations {
                 };
             };
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AdminProblem"];
+                };
+            };
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4645,6 +4669,8 @@ export interface operations {
                 site_id?: number;
                 /** @description Also settle pending alerts of the same cause, at most 5,000 per request */
                 group?: boolean;
+                /** @description How many alerts change. With another number, nothing changes: 409 with `matching`. Default: any number */
+                expected?: number;
             };
             header?: never;
             path: {
@@ -4679,6 +4705,14 @@ export interface operations {
                 };
             };
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AdminProblem"];
+                };
+            };
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -6081,6 +6115,14 @@ export interface operations {
                     "application/json": components["schemas"]["AdminProblem"];
                 };
             };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AdminProblem"];
+                };
+            };
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -6187,6 +6229,8 @@ export interface operations {
                 app_type?: "app1_chat" | "app2_finance" | "app2a_finance_area" | "app3_clue" | "app4_analysis" | "app5_tactics" | "app6_note_analysis" | "app7_customer_analysis" | "app8_clue_consolidated";
                 /** @description Such as `app1_chat/1` */
                 prompt_version?: string;
+                /** @description Who gave the feedback */
+                user_id?: number;
                 /** @description First day (`YYYY-MM-DD` in the site's time zone) or RFC 3339 instant, inclusive */
                 date_from?: string;
                 /** @description Last day (`YYYY-MM-DD` in the site's time zone) or RFC 3339 instant, inclusive */
@@ -7347,6 +7391,14 @@ export interface operations {
                     "application/json": components["schemas"]["AdminProblem"];
                 };
             };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AdminProblem"];
+                };
+            };
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -8206,6 +8258,8 @@ export interface operations {
                 event_type?: string;
                 /** @description `pending`, `running`, `succeeded`, `failed`, `skipped_duplicate` or `cancelled` */
                 status?: string;
+                /** @description Only jobs of this batch, without their retries */
+                batch_id?: string;
                 /** @description Day (`YYYY-MM-DD` in the site's time zone) or RFC 3339 instant, inclusive */
                 date_from?: string;
                 /** @description Day (`YYYY-MM-DD` in the site's time zone) or RFC 3339 instant, inclusive */

@@ -258,6 +258,7 @@ function drawMessage(message, at) {
   card.hidden = !message.referenceCard;
   if (message.referenceCard) {
     card.firstElementChild.textContent = message.referenceCard.title;
+    card.firstElementChild.href = insightUrl(message.referenceCard.data);
     card.lastElementChild.textContent = message.referenceCard.summary;
   }
   const label = node.querySelector('.label');
@@ -483,6 +484,13 @@ function onToken(token, text) {
 
 function onReferences(references) {
   changeReply({ references });
+}
+
+/** The page that shows an insight. */
+function insightUrl({ app, target }) {
+  const of = target.type === 'finance' ? target.period : target.type;
+  const rest = target.type === 'finance' ? target.area : target.id;
+  return `insights?${new URLSearchParams({ app, target: rest === null ? of : `${of}:${rest}` })}`;
 }
 
 function onDone({ text, status, label, finishReason, referenceCard }) {

@@ -284,6 +284,32 @@ test('a batch is made, from the estimate to the end', async () => {
   await close();
 });
 
+// The batch before has made the insights of this member.
+test('a card of a reply leads to its insight', async () => {
+  const { page, close } = await signedIn(COACH);
+  await page.goto(`${url}/console/chat`);
+  await page.waitForURL(/chat=\d+$/);
+  await page.click('#about summary');
+  await page.selectOption('[name=page]', 'customer-detail');
+  await page.fill('[name=member]', '10001');
+  const card = page.locator('.message').last().locator('.card a');
+  // The facts of the page have a time limit. Without them the reply has no card.
+  for (let tries = 0; tries < 4 && !(await card.isVisible()); tries += 1) {
+    const before = await page.locator('.message').count();
+    await page.fill('[name=draft]', '这位会员怎么维护？');
+    await page.click('#send');
+    await page.locator('.message').nth(before + 1).waitFor();
+    await page.locator('#send').waitFor();
+  }
+  await card.click();
+  await page.waitForURL(/\/console\/insights\?app=\w+&target=member%3A10001$/);
+  await page.locator('main pre').waitFor();
+  await accessible(page);
+  await page.click('button[value=up]');
+  await page.locator('.status.up').waitFor();
+  await close();
+});
+
 test('a failed job is retried', async () => {
   const { page, close } = await signedIn(SITE_ADMIN, { height: 720 });
   await page.clock.install();
