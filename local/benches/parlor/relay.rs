@@ -156,8 +156,8 @@ async fn warm(http: &reqwest::Client, parlor: &Child, people: &[Person]) -> Resu
         .map(drop)
 }
 
-/// Opens a stream for each user, 8 at a time, so that the start does not overload Parlor, and 90 per
-/// second, because an application accepts 100 calls.
+/// Opens a stream for each user, 8 at a time, so that the start does not overload Parlor, and 90
+/// per second, because an application accepts 100 calls.
 async fn open(
     http: &reqwest::Client,
     parlor: &Child,

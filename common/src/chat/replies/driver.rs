@@ -1,8 +1,8 @@
 //! Polls the relay of a reply.
 //!
 //! While a client on this instance reads the reply, its stream polls the relay, so a token wakes up
-//! one task and not two. A task of its own takes the relay over when the client has left, or when it
-//! does not read. So the client neither ends a reply nor delays it.
+//! one task and not two. A task of its own takes the relay over when the client has left, or when
+//! it does not read. So the client neither ends a reply nor delays it.
 
 use std::{
     panic::AssertUnwindSafe,
