@@ -31,7 +31,9 @@ use common::{
 use console::SessionRules;
 use secrecy::SecretString;
 
-use crate::{data_dir, database, demo, gateway, prewarming, serve, simulator, terminal, tokens};
+use crate::{
+    data_dir, database, demo, gateway, prewarming, scale, serve, simulator, terminal, tokens,
+};
 
 /// The error of a command.
 pub(crate) type AnyError = Box<dyn std::error::Error + Send + Sync>;
@@ -72,6 +74,8 @@ pub enum Command {
     },
     /// Print the OpenAPI document.
     Openapi,
+    /// Print what a number of messages a day costs and needs (docs/scale.md).
+    Scale(Box<scale::Options>),
     /// Run a command with `DATABASE_URL` set to a temporary database with schema and demo data.
     WithDatabase {
         /// The command and its arguments.
@@ -131,6 +135,7 @@ impl Command {
                 fill(messages, runs, &data_dir::open(data_dir)?, &env)?;
             }
             Self::Openapi => block_on(async { print_openapi() })?,
+            Self::Scale(options) => scale::run(&options)?,
             Self::WithDatabase { command } => {
                 return database::run_with_database(&command, &data_dir::open(data_dir)?, &env);
             }

@@ -9,6 +9,7 @@ pub mod gateway;
 pub mod landing;
 pub mod postgres;
 pub mod robots;
+pub mod scale;
 pub mod schedules;
 pub mod simulator;
 
