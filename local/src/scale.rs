@@ -48,30 +48,37 @@ pub struct Options {
     pub markdown: Vec<PathBuf>,
 }
 
+/// Tables by name.
+pub type Tables = Vec<(&'static str, Table)>;
+
 /// Prints the tables, or writes them to documents.
 pub(crate) fn run(options: &Options) -> Result<(), AnyError> {
-    let tables = all(options)?;
+    let tables = compute(options)?;
     if options.markdown.is_empty() {
-        for (_, table) in tables {
+        for (_, table) in &tables {
             terminal::print_line(table.plain());
         }
     }
     for path in &options.markdown {
         let page = fs::read_to_string(path)
             .map_err(|err| format!("cannot read {}: {err}", path.display()))?;
-        fs::write(path, replace(&page, language(path), options)?)?;
+        fs::write(path, replace(&page, language(path), &tables)?)?;
     }
     Ok(())
 }
 
-fn all(options: &Options) -> Result<Vec<(&'static str, Table)>, AnyError> {
-    let measured = Measured::read()?;
-    Ok(tables(
-        &options.load,
-        &options.sizing,
-        &measured,
-        &options.prices,
-    ))
+/// All tables for these options.
+///
+/// # Errors
+/// If a figure of the benchmarks is missing.
+pub fn compute(options: &Options) -> Result<Tables, AnyError> {
+    let Options {
+        load,
+        sizing,
+        prices,
+        ..
+    } = options;
+    Ok(tables(load, sizing, &Measured::read()?, prices))
 }
 
 /// The language of a document.
@@ -87,8 +94,7 @@ pub fn language(path: &Path) -> Language {
 ///
 /// # Errors
 /// If a mark names no table or has no end.
-pub fn replace(page: &str, language: Language, options: &Options) -> Result<String, AnyError> {
-    let tables = all(options)?;
+pub fn replace(page: &str, language: Language, tables: &Tables) -> Result<String, AnyError> {
     let mut made = String::new();
     let mut lines = page.lines();
     while let Some(line) = lines.next() {

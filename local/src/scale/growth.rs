@@ -18,6 +18,16 @@ pub struct Step {
     pub action: Option<Text>,
 }
 
+/// The deployment without limits of DashScope, such as with a contract of your own.
+#[must_use]
+pub fn without_limits_of_dashscope(sizing: &Sizing) -> Sizing {
+    Sizing {
+        application_calls_per_second: f64::INFINITY,
+        account_calls_per_minute: f64::INFINITY,
+        ..sizing.clone()
+    }
+}
+
 /// The steps until the load fits.
 pub fn steps(load: &Load, sizing: &Sizing, measured: &Measured) -> Vec<Step> {
     let mut sizing = sizing.clone();
@@ -66,7 +76,27 @@ fn act(resource: Resource, sizing: &mut Sizing, capacity: &mut Capacity) -> Text
                 zh: format!("各门店分到 {to} 个 DashScope 应用"),
             }
         }
-        (Resource::PostgresCpu | Resource::Connections, _) if sizing.postgres_vcpu < 64.0 => {
+        (Resource::AccountCalls, _) => {
+            sizing.stacks *= 4.0;
+            let to = sizing.stacks;
+            Text {
+                en: format!(
+                    "a higher limit from Alibaba Cloud, or {to} stacks with accounts and databases \
+                     of their own, and the sites divided among them"
+                ),
+                zh: format!(
+                    "向阿里云申请提高限额；或拆成 {to} 套独立部署，各有自己的账号和数据库，门店分摊"
+                ),
+            }
+        }
+        (Resource::Connections, Capacity::Managed) if sizing.streams_per_environment < 256.0 => {
+            sizing.streams_per_environment = 256.0;
+            text(
+                "256 streams in an environment, which share its connections",
+                "每个执行环境承载 256 个流，共用其连接",
+            )
+        }
+        (Resource::PostgresCpu, _) if sizing.postgres_vcpu < 64.0 => {
             sizing.postgres_vcpu *= 4.0;
             sizing.postgres_memory_gib *= 4.0;
             let (vcpu, memory) = (sizing.postgres_vcpu, sizing.postgres_memory_gib);
@@ -75,25 +105,37 @@ fn act(resource: Resource, sizing: &mut Sizing, capacity: &mut Capacity) -> Text
                 zh: format!("PostgreSQL 换成 {vcpu} vCPU、{memory} GiB"),
             }
         }
+        (Resource::PostgresCpu, _) if sizing.reads_on_replicas == 0.0 => {
+            sizing.reads_on_replicas = 1.0;
+            text(
+                "lists from read replicas (Parlor needs a second database URL for them)",
+                "列表改读只读副本（Parlor 需要先支持第二个数据库地址）",
+            )
+        }
         (Resource::Iops, _) if sizing.volume_iops < 64_000.0 => {
             sizing.volume_iops = 64_000.0;
-            text(
-                "provision 64,000 IOPS, or use Aurora",
-                "预置 64,000 IOPS，或改用 Aurora",
-            )
+            text("provision 64,000 IOPS", "预置 64,000 IOPS")
         }
         (Resource::Throughput, _) if sizing.volume_mib_per_second < 4000.0 => {
             sizing.volume_mib_per_second = 4000.0;
+            text("provision 4,000 MiB/s", "预置 4,000 MiB/s")
+        }
+        (Resource::Iops | Resource::Throughput | Resource::Storage, _)
+            if sizing.volume_gib < 131_072.0 =>
+        {
+            sizing.volume_gib = 131_072.0;
+            sizing.volume_iops = f64::INFINITY;
+            sizing.volume_mib_per_second = f64::INFINITY;
             text(
-                "provision 4,000 MiB/s, or use Aurora",
-                "预置 4,000 MiB/s，或改用 Aurora",
+                "Aurora: up to 128 TiB, without IOPS to provision",
+                "改用 Aurora：上限 128 TiB，无需预置 IOPS",
             )
         }
-        (Resource::Storage, _) if sizing.volume_gib < 131_072.0 => {
-            sizing.volume_gib = 131_072.0;
+        (Resource::Storage, _) if sizing.years > 0.5 => {
+            sizing.years = 0.5;
             text(
-                "Aurora, up to 128 TiB; partition the messages by month and archive old ones",
-                "改用 Aurora（上限 128 TiB）；消息按月分区，旧分区归档",
+                "partition the messages by month, and archive those of more than six months",
+                "消息按月分区，半年以上的归档",
             )
         }
         (Resource::ApiRoute, _) if sizing.route_requests_per_second < 10_000.0 => {
@@ -103,17 +145,21 @@ fn act(resource: Resource, sizing: &mut Sizing, capacity: &mut Capacity) -> Text
                 "把 `ApiRateLimit` 提高到 10,000",
             )
         }
+        (Resource::ApiAccount, _) if sizing.api_requests_per_second < 40_000.0 => {
+            sizing.api_requests_per_second = 40_000.0;
+            text(
+                "raise the quota of API Gateway to 40,000 requests per second",
+                "把 API Gateway 配额提高到每秒 40,000 请求",
+            )
+        }
         _ => {
-            sizing.stacks *= 2.0;
+            sizing.stacks *= 4.0;
             let to = sizing.stacks;
             Text {
                 en: format!(
-                    "divide the sites among {to} stacks in their own regions or accounts, each \
-                     with its own database and key"
+                    "{to} stacks, such as one for each region, and the sites divided among them"
                 ),
-                zh: format!(
-                    "各门店分到 {to} 个独立部署（不同地域或账号，各有自己的数据库和 API Key）"
-                ),
+                zh: format!("拆成 {to} 套独立部署（例如每个地域一套），门店分摊"),
             }
         }
     }

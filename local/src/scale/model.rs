@@ -54,7 +54,7 @@ pub struct Load {
 /// What is deployed, and its limits.
 #[derive(Args, Clone, Debug)]
 pub struct Sizing {
-    /// Invocations of the account that may run at once (quota of AWS, 1,000 by default)
+    /// Invocations of the account that may run at once (quota of AWS; new accounts start lower)
     #[arg(long, value_name = "N", default_value_t = 1000.0)]
     pub lambda_concurrency: f64,
     /// Memory of a standard function (`MemorySize` of the template)
@@ -117,6 +117,9 @@ pub struct Sizing {
     /// Years of messages to store
     #[arg(long, value_name = "N", default_value_t = 1.0)]
     pub years: f64,
+    /// Part of the other requests that read from replicas. Parlor cannot do this yet
+    #[arg(long, value_name = "F", default_value_t = 0.0)]
+    pub reads_on_replicas: f64,
     /// Stacks among which the sites are divided, each with its own database and accounts
     #[arg(long, value_name = "N", default_value_t = 1.0)]
     pub stacks: f64,
@@ -241,9 +244,10 @@ pub fn statement_ms_per_reply(load: &Load, measured: &Measured) -> f64 {
         + measured.finish_ms.value
 }
 
-/// PostgreSQL's CPU time of a message: the reply and the other requests.
-pub fn postgres_ms_per_message(load: &Load, measured: &Measured) -> f64 {
-    let reads_ms = load.reads_per_message * measured.read_ms.value;
+/// CPU time of a message on the primary database: the reply and the other requests.
+pub fn postgres_ms_per_message(load: &Load, sizing: &Sizing, measured: &Measured) -> f64 {
+    let reads = load.reads_per_message * (1.0 - sizing.reads_on_replicas);
+    let reads_ms = reads * measured.read_ms.value;
     (statement_ms_per_reply(load, measured) + reads_ms) * CPU_PER_STATEMENT_TIME
 }
 
@@ -331,7 +335,7 @@ pub fn used(
             };
             replies + reads_at_once * sizing.connections_per_instance
         }
-        Resource::PostgresCpu => peak * postgres_ms_per_message(load, measured) / 1e3,
+        Resource::PostgresCpu => peak * postgres_ms_per_message(load, sizing, measured) / 1e3,
         Resource::Iops => peak * operations_per_reply(load, sizing),
         Resource::Throughput => {
             let pages_bytes = sizing.pages_per_reply * 8192.0;
@@ -368,37 +372,50 @@ pub fn first_limit(
         .unwrap_or((Resource::Lambda, 0.0))
 }
 
-/// Prices in US dollars, on demand, without free tiers, volume discounts and taxes. Each is of US
-/// East (N. Virginia).
+/// Prices in US dollars, on demand, without free tiers, volume discounts and taxes, in US East
+/// (N. Virginia). The price pages of AWS compute their tables in the browser. So the values are
+/// from pages that quote them. The comments name these pages, as of 2026-11-29.
 #[derive(Args, Clone, Debug)]
 pub struct Prices {
-    /// Lambda, x86, per GB-second. <https://aws.amazon.com/lambda/pricing/>
+    // Of https://aws.amazon.com/lambda/pricing/, quoted in artillery 2.0.28, aws-lambda/prices.js.
+    /// Lambda, x86, per GB-second
     #[arg(long, value_name = "USD", default_value_t = 0.000_016_666_7)]
     pub lambda_gb_second: f64,
+    // https://aws.amazon.com/lambda/pricing/, as transcribed by api-evangelist on 2026-09-20.
     /// Lambda, per million requests; also for managed instances
     #[arg(long, value_name = "USD", default_value_t = 0.2)]
     pub lambda_million_requests: f64,
+    // An m7g.large has 2 vCPU and costs 0.0816 USD per hour:
+    // https://www.factualminds.com/blog/amazon-ec2-on-demand-pricing-instance-families-2026/
     /// EC2 per vCPU and hour. An example: half of an m7g.large
     #[arg(long, value_name = "USD", default_value_t = 0.0408)]
     pub ec2_vcpu_hour: f64,
+    // Transcribed together with the price of requests.
     /// Fee of Lambda Managed Instances, as a part of the price of EC2
     #[arg(long, value_name = "F", default_value_t = 0.15)]
     pub managed_fee: f64,
-    /// REST API, per million requests, each up to 10 MB. <https://aws.amazon.com/api-gateway/pricing/>
+    // The first 333 million requests of a month. Each 10 MB of a stream count as a request:
+    // https://awsforengineers.com/blog/aws-api-gateway-pricing-explained, of 2025-05-19, and
+    // https://aws-news.com/article/2025-11-19-building-responsive-apis-with-amazon-api-gateway-response-streaming
+    /// REST API, per million requests
     #[arg(long, value_name = "USD", default_value_t = 3.5)]
     pub api_million_requests: f64,
+    // From the same page.
     /// Data to the internet, per GB
     #[arg(long, value_name = "USD", default_value_t = 0.09)]
     pub transfer_gb: f64,
+    // No page with this price was found.
     /// RDS for PostgreSQL per vCPU and hour, in one zone. An example, not confirmed
     #[arg(long, value_name = "USD", default_value_t = 0.12)]
     pub postgres_vcpu_hour: f64,
+    // https://www.usage.ai/blogs/aws/reserved-instances/rds/pricing-calculator/, of 2026-06.
     /// Storage gp3 of RDS per GB and month, in one zone
     #[arg(long, value_name = "USD", default_value_t = 0.115)]
     pub storage_gb_month: f64,
     /// Zones with a copy of the database: 2 with a standby
     #[arg(long, value_name = "N", default_value_t = 2.0)]
     pub zones: f64,
+    // The example of docs/operations.md.
     /// DashScope, yuan per million tokens of prompts. An example
     #[arg(long, value_name = "CNY", default_value_t = 0.8)]
     pub input_million_tokens: f64,

@@ -9,7 +9,7 @@ use std::{
 use fastrand::Rng;
 
 /// Seconds that are simulated, and seconds at the start that do not count.
-const SECONDS: f64 = 180.0;
+const SECONDS: f64 = 120.0;
 const WARM_UP_SECONDS: f64 = 60.0;
 /// The duration of a reply is a sum of this many exponential parts: half of the replies take
 /// between 0.63 and 1.28 times the mean.

@@ -77,6 +77,10 @@ pub fn tables(
         ("resources", resources(load, sizing, measured)),
         ("first", first(load, sizing, measured)),
         ("growth", growth_table(load, sizing, measured)),
+        (
+            "growth-without-dashscope",
+            growth_table(load, &growth::without_limits_of_dashscope(sizing), measured),
+        ),
         ("queue", queue_table(load, sizing)),
         ("cost", cost_table(load, sizing, measured, prices)),
         ("prices", prices_table(prices)),
@@ -342,7 +346,11 @@ fn growth_table(load: &Load, sizing: &Sizing, measured: &Measured) -> Table {
         })
         .collect();
     Table {
-        title: "Limit after limit, from standard functions",
+        title: if sizing.account_calls_per_minute.is_finite() {
+            "Limit after limit, from standard functions"
+        } else {
+            "Limit after limit, if DashScope set none"
+        },
         headings: vec![
             text("messages a day, up to", "每天的消息数，最多"),
             text("used up then", "此时用尽"),
@@ -474,12 +482,7 @@ fn prices_table(prices: &Prices) -> Table {
             source,
         ]
     };
-    let secondary = || {
-        text(
-            "secondary source of 2026, for the AWS price page",
-            "2026 年的二手资料，依据 AWS 价格页",
-        )
-    };
+    let secondary = || text("quoted price", "转引的价格");
     let example = || text("**an example**, not confirmed", "**示例**，未经核实");
     Table {
         title: "Prices",
@@ -510,8 +513,8 @@ fn prices_table(prices: &Prices) -> Table {
                 prices.ec2_vcpu_hour,
                 "ec2-vcpu-hour",
                 text(
-                    "**an example**: half of an m7g.large (arm64), secondary source",
-                    "**示例**：m7g.large（arm64）的一半，二手资料",
+                    "**an example**: half of an m7g.large (arm64), quoted price",
+                    "**示例**：m7g.large（arm64）的一半，转引的价格",
                 ),
             ),
             line(
@@ -657,7 +660,7 @@ fn measured_table(load: &Load, sizing: &Sizing, measured: &Measured) -> Table {
             ),
             format!(
                 "{} ms",
-                number(model::postgres_ms_per_message(load, measured))
+                number(model::postgres_ms_per_message(load, sizing, measured))
             ),
             text("the rows above", "由以上各行算出"),
         ),

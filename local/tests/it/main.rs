@@ -88,6 +88,7 @@ mod replaced;
 mod reports;
 mod round_trips;
 mod routes;
+mod scale;
 mod schema;
 mod secrets;
 mod session_replies;
