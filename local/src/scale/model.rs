@@ -20,34 +20,34 @@ const GIB: f64 = 1_073_741_824.0;
 #[derive(Args, Clone, Debug)]
 pub struct Load {
     /// Questions of users per day; each has one reply
-    #[arg(long, value_name = "N", default_value_t = 1_000_000.0)]
+    #[arg(long, value_name = "N", default_value_t = 1_000_000.0, value_parser = positive)]
     pub messages_per_day: f64,
     /// Rate of the busiest hour, divided by the average rate of the day
-    #[arg(long, value_name = "F", default_value_t = 5.0)]
+    #[arg(long, value_name = "F", default_value_t = 5.0, value_parser = positive)]
     pub peak_factor: f64,
     /// Tokens of a reply
-    #[arg(long, value_name = "N", default_value_t = 400.0)]
+    #[arg(long, value_name = "N", default_value_t = 400.0, value_parser = positive)]
     pub reply_tokens: f64,
     /// Seconds from the question to the end of its reply
-    #[arg(long, value_name = "S", default_value_t = 20.0)]
+    #[arg(long, value_name = "S", default_value_t = 20.0, value_parser = positive)]
     pub seconds_per_reply: f64,
     /// Tokens of a prompt: the application's own prompt, the history and the question
-    #[arg(long, value_name = "N", default_value_t = 1500.0)]
+    #[arg(long, value_name = "N", default_value_t = 1500.0, value_parser = amount)]
     pub prompt_tokens: f64,
     /// Bytes of a question
-    #[arg(long, value_name = "N", default_value_t = 120.0)]
+    #[arg(long, value_name = "N", default_value_t = 120.0, value_parser = amount)]
     pub question_bytes: f64,
     /// Bytes of text per token. 0.59 tokens per Chinese character are 5 bytes per token
-    #[arg(long, value_name = "N", default_value_t = 5.0)]
+    #[arg(long, value_name = "N", default_value_t = 5.0, value_parser = positive)]
     pub bytes_per_token: f64,
     /// Bytes of an event of the stream besides its text
-    #[arg(long, value_name = "N", default_value_t = 55.0)]
+    #[arg(long, value_name = "N", default_value_t = 55.0, value_parser = amount)]
     pub event_bytes: f64,
     /// Other requests per message: lists of chats and messages
-    #[arg(long, value_name = "N", default_value_t = 3.0)]
+    #[arg(long, value_name = "N", default_value_t = 3.0, value_parser = amount)]
     pub reads_per_message: f64,
     /// Questions per conversation
-    #[arg(long, value_name = "N", default_value_t = 10.0)]
+    #[arg(long, value_name = "N", default_value_t = 10.0, value_parser = positive)]
     pub messages_per_conversation: f64,
 }
 
@@ -55,77 +55,91 @@ pub struct Load {
 #[derive(Args, Clone, Debug)]
 pub struct Sizing {
     /// Invocations of the account that may run at once (quota of AWS; new accounts start lower)
-    #[arg(long, value_name = "N", default_value_t = 1000.0)]
+    #[arg(long, value_name = "N", default_value_t = 1000.0, value_parser = positive)]
     pub lambda_concurrency: f64,
     /// Memory of a standard function (`MemorySize` of the template)
-    #[arg(long, value_name = "MIB", default_value_t = 512.0)]
+    #[arg(long, value_name = "MIB", default_value_t = 512.0, value_parser = positive)]
     pub lambda_memory_mib: f64,
     /// Duration of another request, as Lambda bills it
-    #[arg(long, value_name = "MS", default_value_t = 20.0)]
+    #[arg(long, value_name = "MS", default_value_t = 20.0, value_parser = amount)]
     pub read_duration_ms: f64,
     /// Streams in one environment of Lambda Managed Instances; AWS allows 1,600
-    #[arg(long, value_name = "N", default_value_t = 64.0)]
+    #[arg(long, value_name = "N", default_value_t = 64.0, value_parser = positive)]
     pub streams_per_environment: f64,
     /// vCPU of an environment; with the smallest memory, 2 GB, it is 1
-    #[arg(long, value_name = "N", default_value_t = 1.0)]
+    #[arg(long, value_name = "N", default_value_t = 1.0, value_parser = positive)]
     pub vcpu_per_environment: f64,
     /// Connections that a standard instance uses (docs/operations.md)
-    #[arg(long, value_name = "N", default_value_t = 2.0)]
+    #[arg(long, value_name = "N", default_value_t = 2.0, value_parser = positive)]
     pub connections_per_instance: f64,
     /// Connections of a managed environment
-    #[arg(long, value_name = "N", default_value_t = 4.0)]
+    #[arg(long, value_name = "N", default_value_t = 4.0, value_parser = positive)]
     pub connections_per_environment: f64,
     /// Requests per second of one route (`ApiRateLimit` of the template)
-    #[arg(long, value_name = "N", default_value_t = 2000.0)]
+    #[arg(long, value_name = "N", default_value_t = 2000.0, value_parser = positive)]
     pub route_requests_per_second: f64,
     /// Requests per second of the account (quota of API Gateway)
-    #[arg(long, value_name = "N", default_value_t = 10_000.0)]
+    #[arg(long, value_name = "N", default_value_t = 10_000.0, value_parser = positive)]
     pub api_requests_per_second: f64,
     /// DashScope applications that share the chat equally
-    #[arg(long, value_name = "N", default_value_t = 1.0)]
+    #[arg(long, value_name = "N", default_value_t = 1.0, value_parser = positive)]
     pub applications: f64,
     /// Calls per second of one application (limit of DashScope and of Parlor)
-    #[arg(long, value_name = "N", default_value_t = 100.0)]
+    #[arg(long, value_name = "N", default_value_t = 100.0, value_parser = positive)]
     pub application_calls_per_second: f64,
     /// Calls per minute of an account of Alibaba Cloud (limit of DashScope)
-    #[arg(long, value_name = "N", default_value_t = 15_000.0)]
+    #[arg(long, value_name = "N", default_value_t = 15_000.0, value_parser = positive)]
     pub account_calls_per_minute: f64,
     /// vCPU of PostgreSQL
-    #[arg(long, value_name = "N", default_value_t = 4.0)]
+    #[arg(long, value_name = "N", default_value_t = 4.0, value_parser = positive)]
     pub postgres_vcpu: f64,
     /// Memory of PostgreSQL. It sets `max_connections`
-    #[arg(long, value_name = "GIB", default_value_t = 32.0)]
+    #[arg(long, value_name = "GIB", default_value_t = 32.0, value_parser = positive)]
     pub postgres_memory_gib: f64,
     /// Operations per second of the volume
-    #[arg(long, value_name = "N", default_value_t = 12_000.0)]
+    #[arg(long, value_name = "N", default_value_t = 12_000.0, value_parser = positive)]
     pub volume_iops: f64,
     /// Throughput of the volume
-    #[arg(long, value_name = "MIB", default_value_t = 500.0)]
+    #[arg(long, value_name = "MIB", default_value_t = 500.0, value_parser = positive)]
     pub volume_mib_per_second: f64,
     /// Largest volume: 64 TiB on RDS, 128 TiB on Aurora
-    #[arg(long, value_name = "GIB", default_value_t = 65_536.0)]
+    #[arg(long, value_name = "GIB", default_value_t = 65_536.0, value_parser = positive)]
     pub volume_gib: f64,
     /// Pages of 8 KiB that a reply changes, each written once by a checkpoint of PostgreSQL
-    #[arg(long, value_name = "N", default_value_t = 10.0)]
+    #[arg(long, value_name = "N", default_value_t = 10.0, value_parser = amount)]
     pub pages_per_reply: f64,
     /// Size of tables and indexes, divided by their size after loading
-    #[arg(long, value_name = "F", default_value_t = 1.3)]
+    #[arg(long, value_name = "F", default_value_t = 1.3, value_parser = positive)]
     pub bloat_factor: f64,
     /// Days that runs are kept (`RunLogRetentionDays` of the template)
-    #[arg(long, value_name = "N", default_value_t = 180.0)]
+    #[arg(long, value_name = "N", default_value_t = 180.0, value_parser = positive)]
     pub run_log_days: f64,
     /// Years of messages to store
-    #[arg(long, value_name = "N", default_value_t = 1.0)]
+    #[arg(long, value_name = "N", default_value_t = 1.0, value_parser = positive)]
     pub years: f64,
     /// Part of the other requests that read from replicas. Parlor cannot do this yet
-    #[arg(long, value_name = "F", default_value_t = 0.0)]
+    #[arg(long, value_name = "F", default_value_t = 0.0, value_parser = amount)]
     pub reads_on_replicas: f64,
     /// Stacks among which the sites are divided, each with its own database and accounts
-    #[arg(long, value_name = "N", default_value_t = 1.0)]
+    #[arg(long, value_name = "N", default_value_t = 1.0, value_parser = positive)]
     pub stacks: f64,
     /// Part of a resource that is planned to be used; the rest is for bursts and failovers
-    #[arg(long, value_name = "F", default_value_t = 0.7)]
+    #[arg(long, value_name = "F", default_value_t = 0.7, value_parser = positive)]
     pub target: f64,
+}
+
+fn amount(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(value) if (0.0..=1e15).contains(&value) => Ok(value),
+        _ => Err("must be a number of at least 0".to_owned()),
+    }
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    match amount(text) {
+        Ok(value) if value > 0.0 => Ok(value),
+        _ => Err("must be a number above 0".to_owned()),
+    }
 }
 
 /// How the functions that stream run.
@@ -379,48 +393,48 @@ pub fn first_limit(
 pub struct Prices {
     // Of https://aws.amazon.com/lambda/pricing/, quoted in artillery 2.0.28, aws-lambda/prices.js.
     /// Lambda, x86, per GB-second
-    #[arg(long, value_name = "USD", default_value_t = 0.000_016_666_7)]
+    #[arg(long, value_name = "USD", default_value_t = 0.000_016_666_7, value_parser = amount)]
     pub lambda_gb_second: f64,
     // https://aws.amazon.com/lambda/pricing/, as transcribed by api-evangelist on 2026-09-20.
     /// Lambda, per million requests; also for managed instances
-    #[arg(long, value_name = "USD", default_value_t = 0.2)]
+    #[arg(long, value_name = "USD", default_value_t = 0.2, value_parser = amount)]
     pub lambda_million_requests: f64,
     // An m7g.large has 2 vCPU and costs 0.0816 USD per hour:
     // https://www.factualminds.com/blog/amazon-ec2-on-demand-pricing-instance-families-2026/
     /// EC2 per vCPU and hour. An example: half of an m7g.large
-    #[arg(long, value_name = "USD", default_value_t = 0.0408)]
+    #[arg(long, value_name = "USD", default_value_t = 0.0408, value_parser = amount)]
     pub ec2_vcpu_hour: f64,
     // Transcribed together with the price of requests.
     /// Fee of Lambda Managed Instances, as a part of the price of EC2
-    #[arg(long, value_name = "F", default_value_t = 0.15)]
+    #[arg(long, value_name = "F", default_value_t = 0.15, value_parser = amount)]
     pub managed_fee: f64,
     // The first 333 million requests of a month. Each 10 MB of a stream count as a request:
     // https://awsforengineers.com/blog/aws-api-gateway-pricing-explained, of 2025-05-19, and
     // https://aws-news.com/article/2025-11-19-building-responsive-apis-with-amazon-api-gateway-response-streaming
     /// REST API, per million requests
-    #[arg(long, value_name = "USD", default_value_t = 3.5)]
+    #[arg(long, value_name = "USD", default_value_t = 3.5, value_parser = amount)]
     pub api_million_requests: f64,
     // From the same page.
     /// Data to the internet, per GB
-    #[arg(long, value_name = "USD", default_value_t = 0.09)]
+    #[arg(long, value_name = "USD", default_value_t = 0.09, value_parser = amount)]
     pub transfer_gb: f64,
     // No page with this price was found.
     /// RDS for PostgreSQL per vCPU and hour, in one zone. An example, not confirmed
-    #[arg(long, value_name = "USD", default_value_t = 0.12)]
+    #[arg(long, value_name = "USD", default_value_t = 0.12, value_parser = amount)]
     pub postgres_vcpu_hour: f64,
     // https://www.usage.ai/blogs/aws/reserved-instances/rds/pricing-calculator/, of 2026-06.
     /// Storage gp3 of RDS per GB and month, in one zone
-    #[arg(long, value_name = "USD", default_value_t = 0.115)]
+    #[arg(long, value_name = "USD", default_value_t = 0.115, value_parser = amount)]
     pub storage_gb_month: f64,
     /// Zones with a copy of the database: 2 with a standby
-    #[arg(long, value_name = "N", default_value_t = 2.0)]
+    #[arg(long, value_name = "N", default_value_t = 2.0, value_parser = positive)]
     pub zones: f64,
     // The example of docs/operations.md.
     /// DashScope, yuan per million tokens of prompts. An example
-    #[arg(long, value_name = "CNY", default_value_t = 0.8)]
+    #[arg(long, value_name = "CNY", default_value_t = 0.8, value_parser = amount)]
     pub input_million_tokens: f64,
     /// DashScope, yuan per million tokens of replies. An example
-    #[arg(long, value_name = "CNY", default_value_t = 2.0)]
+    #[arg(long, value_name = "CNY", default_value_t = 2.0, value_parser = amount)]
     pub output_million_tokens: f64,
 }
 

@@ -4,6 +4,7 @@
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, VecDeque},
+    time::Duration,
 };
 
 use fastrand::Rng;
@@ -11,6 +12,8 @@ use fastrand::Rng;
 /// Seconds that are simulated, and seconds at the start that do not count.
 const SECONDS: f64 = 120.0;
 const WARM_UP_SECONDS: f64 = 60.0;
+/// Most questions that are simulated. More would take minutes.
+const MOST_QUESTIONS: f64 = 3e6;
 /// The duration of a reply is a sum of this many exponential parts: half of the replies take
 /// between 0.63 and 1.28 times the mean.
 const PARTS: u32 = 4;
@@ -46,8 +49,11 @@ pub struct Outcome {
 /// A try: its time in microseconds, the time of the question, and the number of the try.
 type Try = Reverse<(u64, u64, u32)>;
 
-/// Runs the simulation.
-pub fn simulate(hour: &Hour) -> Outcome {
+/// Runs the simulation. `None`: there are too many questions.
+pub fn simulate(hour: &Hour) -> Option<Outcome> {
+    if hour.questions_per_second * SECONDS > MOST_QUESTIONS {
+        return None;
+    }
     let mut random = Rng::with_seed(1);
     let mut next_question = 0.0;
     let mut retries = BinaryHeap::<Try>::new();
@@ -103,12 +109,12 @@ pub fn simulate(hour: &Hour) -> Outcome {
     waits.sort_unstable();
     let p99 = waits.get(waits.len() * 99 / 100).copied().unwrap_or(0);
     let part = |count: u32| f64::from(count) / f64::from(questions.max(1));
-    Outcome {
+    Some(Outcome {
         accepted_at_once: part(at_once),
         refused: part(refused),
-        wait_p99_seconds: std::time::Duration::from_micros(p99).as_secs_f64(),
+        wait_p99_seconds: Duration::from_micros(p99).as_secs_f64(),
         most_at_once,
-    }
+    })
 }
 
 fn exponential(random: &mut Rng, mean: f64) -> f64 {

@@ -383,15 +383,16 @@ fn queue_table(load: &Load, sizing: &Sizing) -> Table {
                 zh: format!("{times}×，{}", kind.zh),
             };
             let percent = |part: f64| format!("{:.1} %", 100.0 * part);
-            rows.push(row(
-                label,
-                [
+            let cells = match outcome {
+                Some(outcome) => [
                     percent(outcome.accepted_at_once),
                     percent(outcome.refused),
                     format!("{:.1} s", outcome.wait_p99_seconds),
                     outcome.most_at_once.to_string(),
                 ],
-            ));
+                None => std::array::from_fn(|_| "–".to_owned()),
+            };
+            rows.push(row(label, cells));
         }
     }
     Table {
@@ -449,8 +450,8 @@ fn cost_table(load: &Load, sizing: &Sizing, measured: &Measured, prices: &Prices
             ),
             line(
                 text(
-                    "its storage, after the first year",
-                    "PostgreSQL 的存储（第一年后）",
+                    "its storage after `--years`",
+                    "PostgreSQL 的存储（`--years` 后）",
                 ),
                 |cost| cost.storage,
             ),

@@ -161,7 +161,8 @@ fn the_simulation_agrees_with_the_formula_of_erlang() {
         replies_at_once: 190.0,
         calls_per_second: f64::INFINITY,
         tries: 1,
-    });
+    })
+    .unwrap();
     let expected = erlang_b(190, 200.0);
     assert!(
         (outcome.refused - expected).abs() < 0.02,
@@ -181,13 +182,34 @@ fn the_simulation_refuses_what_is_above_the_calls_per_second() {
         calls_per_second: 50.0,
         tries: 1,
     };
-    let outcome = simulate(&hour);
+    let outcome = simulate(&hour).unwrap();
     assert!((outcome.refused - 0.5).abs() < 0.03, "{outcome:?}");
     let enough = simulate(&Hour {
         calls_per_second: 200.0,
         ..hour
-    });
+    })
+    .unwrap();
     assert!(enough.accepted_at_once > 0.999, "{enough:?}");
+}
+
+#[test]
+fn an_option_must_be_a_number_that_makes_sense() {
+    for wrong in [
+        "--messages-per-day=0",
+        "--applications=-1",
+        "--target=NaN",
+        "--zones=inf",
+    ] {
+        Arguments::try_parse_from(["parlor", "scale", wrong]).unwrap_err();
+    }
+    // Too many for the simulation; everything else is computed.
+    let tables = compute(&options(&[
+        "--messages-per-day=1e9",
+        "--reads-per-message=0",
+    ]))
+    .unwrap();
+    let (_, queue) = tables.iter().find(|(name, _)| *name == "queue").unwrap();
+    assert!(queue.plain().contains("–"), "{}", queue.plain());
 }
 
 #[test]
