@@ -335,10 +335,9 @@ pub fn used(
             // Only the functions that stream are managed.
             Capacity::Managed => reads_at_once,
         },
-        // The route of the replies; each other request counts for a route of its own.
-        Resource::ApiRoute => peak,
+        // Each other request counts for a route of its own.
+        Resource::ApiRoute | Resource::ApplicationCalls => peak,
         Resource::ApiAccount => load.requests_per_second(),
-        Resource::ApplicationCalls => peak,
         Resource::AccountCalls => peak * 60.0,
         Resource::Connections => {
             let replies = match capacity {

@@ -1,5 +1,7 @@
 //! The tables, in both languages.
 
+use std::fmt::Write as _;
+
 use super::{
     growth,
     measured::Measured,
@@ -41,7 +43,7 @@ impl Table {
             for (column, cell) in row.iter().enumerate() {
                 let lengths = rows.iter().map(|row| row[column].chars().count());
                 let width = lengths.max().unwrap_or_default();
-                line.push_str(&format!("  {cell:<width$}"));
+                write!(line, "  {cell:<width$}").ok();
             }
             lines.push_str(line.trim_end());
             lines.push('\n');
@@ -56,7 +58,7 @@ impl Table {
             format!("| {} |\n", cells.join(" | "))
         };
         let mut lines = line(&self.headings);
-        lines.push_str(&format!("|{}\n", "---|".repeat(self.headings.len())));
+        writeln!(lines, "|{}", "---|".repeat(self.headings.len())).ok();
         for row in &self.rows {
             lines.push_str(&line(row));
         }
@@ -474,15 +476,16 @@ fn cost_table(load: &Load, sizing: &Sizing, measured: &Measured, prices: &Prices
     }
 }
 
+fn price(label: Text, value: f64, option: &str, source: Text) -> Vec<Text> {
+    vec![
+        label,
+        same(value.to_string()),
+        same(format!("`--{option}`")),
+        source,
+    ]
+}
+
 fn prices_table(prices: &Prices) -> Table {
-    let line = |label, value: f64, option: &str, source| {
-        vec![
-            label,
-            same(value.to_string()),
-            same(format!("`--{option}`")),
-            source,
-        ]
-    };
     let secondary = || text("quoted price", "转引的价格");
     let example = || text("**an example**, not confirmed", "**示例**，未经核实");
     Table {
@@ -494,13 +497,13 @@ fn prices_table(prices: &Prices) -> Table {
             text("source", "来源"),
         ],
         rows: vec![
-            line(
+            price(
                 text("Lambda x86, USD per GB-second", "Lambda x86，美元/GB-秒"),
                 prices.lambda_gb_second,
                 "lambda-gb-second",
                 secondary(),
             ),
-            line(
+            price(
                 text(
                     "Lambda, USD per million requests",
                     "Lambda，美元/百万次请求",
@@ -509,7 +512,7 @@ fn prices_table(prices: &Prices) -> Table {
                 "lambda-million-requests",
                 secondary(),
             ),
-            line(
+            price(
                 text("EC2, USD per vCPU and hour", "EC2，美元/vCPU·小时"),
                 prices.ec2_vcpu_hour,
                 "ec2-vcpu-hour",
@@ -518,7 +521,7 @@ fn prices_table(prices: &Prices) -> Table {
                     "**示例**：m7g.large（arm64）的一半，转引的价格",
                 ),
             ),
-            line(
+            price(
                 text(
                     "fee of Lambda Managed Instances, part of EC2",
                     "Lambda Managed Instances 管理费，占 EC2 的比例",
@@ -527,7 +530,7 @@ fn prices_table(prices: &Prices) -> Table {
                 "managed-fee",
                 secondary(),
             ),
-            line(
+            price(
                 text(
                     "REST API, USD per million requests",
                     "REST API，美元/百万次请求",
@@ -536,13 +539,13 @@ fn prices_table(prices: &Prices) -> Table {
                 "api-million-requests",
                 secondary(),
             ),
-            line(
+            price(
                 text("data to the internet, USD per GB", "流出到公网，美元/GB"),
                 prices.transfer_gb,
                 "transfer-gb",
                 secondary(),
             ),
-            line(
+            price(
                 text(
                     "RDS for PostgreSQL, USD per vCPU and hour",
                     "RDS for PostgreSQL，美元/vCPU·小时",
@@ -551,13 +554,13 @@ fn prices_table(prices: &Prices) -> Table {
                 "postgres-vcpu-hour",
                 example(),
             ),
-            line(
+            price(
                 text("gp3 of RDS, USD per GB and month", "RDS gp3，美元/GB·月"),
                 prices.storage_gb_month,
                 "storage-gb-month",
                 secondary(),
             ),
-            line(
+            price(
                 text(
                     "DashScope, yuan per million tokens of prompts",
                     "DashScope，元/百万输入 token",
@@ -566,7 +569,7 @@ fn prices_table(prices: &Prices) -> Table {
                 "input-million-tokens",
                 example(),
             ),
-            line(
+            price(
                 text(
                     "DashScope, yuan per million tokens of replies",
                     "DashScope，元/百万输出 token",
