@@ -7,8 +7,13 @@
 //!
 //! A panic in the middle of a stream cannot be reported: the stream ends cleanly with status 200.
 //! So each stream needs a last event that marks it as complete.
+//!
+//! On Lambda Managed Instances, one process handles several HTTP events at once. Lambda then sets
+//! `AWS_LAMBDA_MAX_CONCURRENCY`, so the same binary serves both kinds of capacity. All events share
+//! one thread: `main` starts a `current_thread` runtime, and an environment has one vCPU.
 
 mod invocation;
+mod workers;
 
 use axum::{Router, extract::Request, middleware};
 use common::{
@@ -20,7 +25,7 @@ use common::{
     web::{self, Cors},
 };
 use lambda_http::RequestExt as _;
-use lambda_runtime::{Diagnostic, LambdaEvent};
+use lambda_runtime::{Diagnostic, LambdaEvent, layers::TracingLayer};
 use serde::{Serialize, de::DeserializeOwned};
 use tower::{Layer as _, ServiceExt};
 use tracing::Instrument as _;
@@ -61,8 +66,9 @@ where
     Ok(app(from_env(env).await?, &cors))
 }
 
-/// Serves HTTP events (API Gateway REST and HTTP API payloads), one at a time, until Lambda stops
-/// the sandbox.
+/// Serves HTTP events (API Gateway REST and HTTP API payloads) until Lambda stops the sandbox.
+///
+/// Up to `AWS_LAMBDA_MAX_CONCURRENCY` events are served at once. Without the variable, it is one.
 ///
 /// Every response, even short JSON, is sent in the streaming format: JSON prelude, eight NULs,
 /// body. API Gateway reads that only through a streaming integration. So every route of a function
@@ -83,7 +89,14 @@ where
 /// # Errors
 /// The Runtime API is unreachable.
 pub async fn run(router: Router) -> Result<(), Error> {
-    lambda_http::run_with_streaming_response(router.map_request(insert_context)).await
+    // As `run_with_streaming_response_concurrent`, which has no place for another layer.
+    let service = router.map_request(insert_context as fn(_) -> _);
+    let runtime = lambda_http::streaming_runtime_concurrent(service).layer(TracingLayer::new());
+    if workers::are_several(&Env::from_process()) {
+        runtime.layer(workers::KeepWorkers).run_concurrent().await
+    } else {
+        runtime.run_concurrent().await
+    }
 }
 
 /// Serves non-HTTP events (schedules, queues, direct invocations), one at a time, until Lambda

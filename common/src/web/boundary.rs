@@ -3,17 +3,24 @@
 //!
 //! The trace is from Lambda if it provides one, else from the client.
 
-use std::{panic::AssertUnwindSafe, sync::Arc};
+use std::{
+    panic::AssertUnwindSafe,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use axum::{
+    body::{Body, Bytes, HttpBody},
     extract::{MatchedPath, Request},
     middleware::Next,
     response::{IntoResponse, Response},
 };
 use futures_util::FutureExt as _;
 use http::{HeaderName, HeaderValue};
+use http_body::{Frame, SizeHint};
 use tokio::time::Instant;
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span};
 
 use super::{
     error_response::ErrorFormat,
@@ -137,5 +144,36 @@ pub async fn boundary(mut request: Request, next: Next) -> Response {
             tracing::info!(%method, route, status, latency_ms, upstream_latency_ms, "request finished");
         }
     }
-    response
+    let span = span.clone();
+    response.map(|body| Body::new(BodyInSpan { body, span }))
+}
+
+/// A body whose log lines have the request id, also that of a panic.
+///
+/// The server polls a body in a task of its own, outside the span of the request. A process with
+/// several requests at once could not tell whose line it is.
+struct BodyInSpan {
+    body: Body,
+    span: Span,
+}
+
+impl HttpBody for BodyInSpan {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let Self { body, span } = &mut *self;
+        span.in_scope(|| Pin::new(body).poll_frame(cx))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
