@@ -25,6 +25,8 @@ const SMALL: (u32, [&str; 5]) = (
         "trigger-dispatch",
     ],
 );
+/// The function that `ChatCapacity` of the template moves to managed instances.
+const MANAGED: &str = "chat-stream";
 /// Most processes of one function at once.
 const MAX_INSTANCES: usize = 10;
 /// Variables that the functions get from this process. The template sets the same ones. The
@@ -141,8 +143,17 @@ pub fn specs(
             timeout,
             memory_mb: memory_mb(name),
             max_instances: MAX_INSTANCES,
+            max_concurrency: max_concurrency(name, env),
         })
         .collect()
+}
+
+/// Events at once in one process. Only `chat-stream` can have managed capacity in the template, so
+/// `AWS_LAMBDA_MAX_CONCURRENCY` of this process applies only to it.
+fn max_concurrency(function: &str, env: &Env) -> usize {
+    let value = env.text("AWS_LAMBDA_MAX_CONCURRENCY");
+    let value = value.filter(|_| function == MANAGED);
+    value.and_then(|value| value.parse().ok()).unwrap_or(1)
 }
 
 fn memory_mb(function: &str) -> u32 {

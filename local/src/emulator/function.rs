@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use bytes::Bytes;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use super::instance::{Call, Instance, Served};
+use super::instance::{Call, Instance, Served, SharedInstance, SharedServed};
 use super::outcome::{FunctionError, Outcome};
 use super::process::Process;
 use super::{FunctionSpec, new_id, spawn};
@@ -19,6 +19,9 @@ pub(super) struct Function {
     spec: FunctionSpec,
     slots: Semaphore,
     idle: Mutex<Vec<Instance>>,
+    /// Processes that handle several events at once. Locked during the start of another one, so
+    /// that events that arrive together share it.
+    shared: tokio::sync::Mutex<Vec<Arc<SharedInstance>>>,
     processes: Mutex<Vec<Weak<Process>>>,
     logs: Arc<Logs>,
     closed: AtomicBool,
@@ -31,8 +34,9 @@ pub(super) struct Logs(Mutex<VecDeque<String>>);
 impl Function {
     pub(super) fn new(spec: FunctionSpec) -> Self {
         Self {
-            slots: Semaphore::new(spec.max_instances.max(1)),
+            slots: Semaphore::new(spec.max_instances.max(1) * spec.workers()),
             idle: Mutex::default(),
+            shared: tokio::sync::Mutex::default(),
             processes: Mutex::default(),
             logs: Arc::default(),
             closed: AtomicBool::new(false),
@@ -59,6 +63,9 @@ impl Function {
         let Ok(_slot) = self.slots.acquire().await else {
             return;
         };
+        if self.spec.workers() > 1 {
+            return self.drive_shared(call).await;
+        }
         loop {
             // In a separate statement, so that the lock is released while an instance starts.
             let warm = locked(&self.idle).pop();
@@ -82,13 +89,44 @@ impl Function {
         }
     }
 
+    /// Runs a call on a process with a free worker, or on a new one.
+    async fn drive_shared(&self, mut call: Call) {
+        loop {
+            let (instance, worker) = match self.reserve().await {
+                Ok(reserved) => reserved,
+                Err(error) => return fail(call, error),
+            };
+            match instance.serve(&self.spec, call, worker).await {
+                SharedServed::Done => return,
+                SharedServed::Untaken(untaken) => call = untaken,
+            }
+        }
+    }
+
+    async fn reserve(&self) -> Result<(Arc<SharedInstance>, OwnedSemaphorePermit), FunctionError> {
+        let mut instances = self.shared.lock().await;
+        instances.retain(|instance| instance.is_running());
+        loop {
+            for instance in instances.iter() {
+                if let Some(worker) = instance.reserve() {
+                    return Ok((Arc::clone(instance), worker));
+                }
+            }
+            let started =
+                SharedInstance::start(&self.spec, &self.logs, |process| self.register(process));
+            instances.push(Arc::new(started.await?));
+        }
+    }
+
     async fn start_instance(&self) -> Result<Instance, FunctionError> {
-        Instance::start(&self.spec, &self.logs, |process| {
-            let mut processes = locked(&self.processes);
-            processes.retain(|process| process.strong_count() > 0);
-            processes.push(Arc::downgrade(process));
-        })
-        .await
+        Instance::start(&self.spec, &self.logs, |process| self.register(process)).await
+    }
+
+    /// Lets [`Self::kill`] find the process.
+    fn register(&self, process: &Arc<Process>) {
+        let mut processes = locked(&self.processes);
+        processes.retain(|process| process.strong_count() > 0);
+        processes.push(Arc::downgrade(process));
     }
 
     fn keep(&self, instance: Instance) {
@@ -103,6 +141,11 @@ impl Function {
         let mut idle = locked(&self.idle);
         self.closed.store(true, Ordering::Release);
         idle.clear();
+        // A busy process, or one that is starting, ends with the last event and so the last
+        // reference to the function.
+        if let Ok(mut shared) = self.shared.try_lock() {
+            shared.clear();
+        }
     }
 
     pub(super) fn instances(&self) -> Vec<u32> {

@@ -1,4 +1,5 @@
-//! One instance of a function: a process and its Runtime API. It handles one event at a time.
+//! One instance of a function: a process and its Runtime API. It handles one event at a time. An
+//! instance that handles several is a [`SharedInstance`].
 
 use std::path::Path;
 use std::process::ExitStatus;
@@ -7,13 +8,13 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use tokio::process::Command;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::function::Logs;
 use super::outcome::{FunctionError, Outcome};
 use super::process::Process;
-use super::runtime_api::{Delivery, Poll, RuntimeApi};
+use super::runtime_api::{Delivery, Poll, RuntimeApi, Shared};
 use super::{FunctionSpec, new_trace, now};
 
 const REGION: &str = "ap-southeast-1";
@@ -50,42 +51,178 @@ pub(super) enum Served {
     Untaken(Call),
 }
 
-impl Instance {
-    /// Starts a process and waits until it asks for its first event. `on_start` gets the process
-    /// before that, so that it can be killed during its start.
+/// A process that handles up to `max_concurrency` events at once. It is never stopped.
+#[derive(Debug)]
+pub(super) struct SharedInstance {
+    process: Arc<Process>,
+    api: RuntimeApi,
+    polls: Mutex<(Option<Poll>, mpsc::Receiver<Poll>)>,
+    workers: Arc<Semaphore>,
+}
+
+/// State of a shared instance after a call.
+#[derive(Debug)]
+pub(super) enum SharedServed {
+    /// The caller has its result or an error.
+    Done,
+    /// The process ended before it received the event.
+    Untaken(Call),
+}
+
+/// A process that asks for its first event.
+struct Started {
+    process: Arc<Process>,
+    api: RuntimeApi,
+    polls: mpsc::Receiver<Poll>,
+    poll: Poll,
+}
+
+/// Starts a process and waits until it asks for its first event. `on_start` gets the process before
+/// that, so that it can be killed during its start.
+async fn start(
+    spec: &FunctionSpec,
+    logs: &Arc<Logs>,
+    on_start: impl FnOnce(&Arc<Process>),
+) -> Result<Started, FunctionError> {
+    let failed =
+        |error: std::io::Error| FunctionError::new("Runtime.InvalidEntrypoint", error.to_string());
+    let (api, mut polls) = RuntimeApi::start(&spec.name, spec.workers())
+        .await
+        .map_err(failed)?;
+    let (name, logs) = (spec.name.clone(), Arc::clone(logs));
+    let on_line = move |line: String| {
+        tracing::info!(target: "function", function = name, "{line}");
+        logs.push(line);
+    };
+    let process = Process::start(command(spec, &api), on_line)
+        .await
+        .map_err(failed)?;
+    let process = Arc::new(process);
+    on_start(&process);
+    tokio::select! {
+        biased;
+        Some(poll) = polls.recv() => Ok(Started { process, api, polls, poll }),
+        status = process.exited() => {
+            Err(api.init_error().unwrap_or_else(|| exit_error("", status)))
+        }
+        () = tokio::time::sleep(INIT_LIMIT + spec.timeout) => {
+            process.kill();
+            Err(timeout_error("", spec.timeout))
+        }
+    }
+}
+
+impl SharedInstance {
+    /// As [`Instance::start`].
     pub(super) async fn start(
         spec: &FunctionSpec,
         logs: &Arc<Logs>,
         on_start: impl FnOnce(&Arc<Process>),
     ) -> Result<Self, FunctionError> {
-        let failed = |error: std::io::Error| {
-            FunctionError::new("Runtime.InvalidEntrypoint", error.to_string())
-        };
-        let (api, mut polls) = RuntimeApi::start(&spec.name).await.map_err(failed)?;
-        let (name, logs) = (spec.name.clone(), Arc::clone(logs));
-        let on_line = move |line: String| {
-            tracing::info!(target: "function", function = name, "{line}");
-            logs.push(line);
-        };
-        let process = Process::start(command(spec, &api), on_line)
-            .await
-            .map_err(failed)?;
-        let process = Arc::new(process);
-        on_start(&process);
-        tokio::select! {
+        let started = start(spec, logs, on_start).await?;
+        Ok(Self {
+            process: started.process,
+            api: started.api,
+            polls: Mutex::new((Some(started.poll), started.polls)),
+            workers: Arc::new(Semaphore::new(spec.workers())),
+        })
+    }
+
+    /// Reserves a worker. Returns `None` if all are busy.
+    pub(super) fn reserve(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.workers).try_acquire_owned().ok()
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        self.process.is_running()
+    }
+
+    /// Runs one event on a reserved worker, until the worker is free. After the timeout, the caller
+    /// has its error, and the worker is busy until it sends its response.
+    pub(super) async fn serve(
+        &self,
+        spec: &FunctionSpec,
+        call: Call,
+        worker: OwnedSemaphorePermit,
+    ) -> SharedServed {
+        let poll = tokio::select! {
             biased;
-            Some(poll) = polls.recv() => {
-                process.freeze();
-                Ok(Self { process, api, polls, poll })
-            }
-            status = process.exited() => {
-                Err(api.init_error().unwrap_or_else(|| exit_error("", status)))
-            }
-            () = tokio::time::sleep(INIT_LIMIT + spec.timeout) => {
-                process.kill();
-                Err(timeout_error("", spec.timeout))
-            }
+            Some(poll) = self.next_poll() => poll,
+            _ = self.process.exited() => return SharedServed::Untaken(call),
+        };
+        let Call {
+            request_id,
+            event,
+            sender,
+        } = call;
+        let deadline = Instant::now() + spec.timeout;
+        let (finished, mut end) = oneshot::channel();
+        let shared = Shared {
+            deadline,
+            worker,
+            finished,
+        };
+        self.api.begin(&request_id, sender, Some(shared));
+        if let Err(delivery) = poll.send(delivery(spec, request_id.clone(), event)) {
+            return match self.api.end(&request_id) {
+                Some(sender) => SharedServed::Untaken(Call {
+                    request_id,
+                    event: delivery.event,
+                    sender,
+                }),
+                None => SharedServed::Done,
+            };
         }
+        let (sender, error) = tokio::select! {
+            biased;
+            // An error means that the sender was dropped with the event, which is the end, too.
+            _ = &mut end => return SharedServed::Done,
+            status = self.process.exited() => {
+                (self.api.end(&request_id), exit_error(&request_id, status))
+            }
+            () = tokio::time::sleep_until(deadline) => {
+                (self.api.expire(&request_id), timeout_error(&request_id, spec.timeout))
+            }
+        };
+        if let Some(sender) = sender {
+            let _ = sender.send(Outcome::Error(error));
+        }
+        tokio::select! {
+            _ = end => {}
+            _ = self.process.exited() => {}
+        }
+        SharedServed::Done
+    }
+
+    async fn next_poll(&self) -> Option<Poll> {
+        let mut polls = self.polls.lock().await;
+        match polls.0.take() {
+            Some(first) => Some(first),
+            None => polls.1.recv().await,
+        }
+    }
+}
+
+impl Instance {
+    /// Starts a process. It is stopped when it asks for its first event.
+    pub(super) async fn start(
+        spec: &FunctionSpec,
+        logs: &Arc<Logs>,
+        on_start: impl FnOnce(&Arc<Process>),
+    ) -> Result<Self, FunctionError> {
+        let Started {
+            process,
+            api,
+            polls,
+            poll,
+        } = start(spec, logs, on_start).await?;
+        process.freeze();
+        Ok(Self {
+            process,
+            api,
+            polls,
+            poll,
+        })
     }
 
     /// Runs one event to its end. A stream ends after its last byte.
@@ -108,11 +245,11 @@ impl Instance {
                 sender,
             });
         }
-        api.begin(&request_id, sender);
+        api.begin(&request_id, sender, None);
         process.thaw();
         let deadline = Instant::now() + spec.timeout;
         if let Err(delivery) = poll.send(delivery(spec, request_id.clone(), event)) {
-            return match api.end() {
+            return match api.end(&request_id) {
                 Some(sender) => Served::Untaken(Call {
                     request_id,
                     event: delivery.event,
@@ -125,7 +262,7 @@ impl Instance {
             biased;
             Some(poll) = polls.recv() => {
                 process.freeze();
-                if let Some(sender) = api.end() {
+                if let Some(sender) = api.end(&request_id) {
                     let _ = sender.send(Outcome::Error(no_response(&request_id)));
                 }
                 return Served::Ready(Self { process, api, polls, poll });
@@ -137,7 +274,7 @@ impl Instance {
             }
         };
         // A stream that has begun breaks when the process ends, because its connection closes.
-        if let Some(sender) = api.end() {
+        if let Some(sender) = api.end(&request_id) {
             let _ = sender.send(Outcome::Error(error));
         }
         process.exited().await;
@@ -183,11 +320,14 @@ fn command(spec: &FunctionSpec, api: &RuntimeApi) -> Command {
             format!("/aws/lambda/{}", spec.name),
         )
         .env("AWS_LAMBDA_LOG_STREAM_NAME", "local")
-        .env("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand")
+        .env("AWS_LAMBDA_INITIALIZATION_TYPE", spec.initialization_type())
         .env("AWS_LAMBDA_RUNTIME_API", api.address().to_string())
         // As in template.yaml: the routes do not include the stage.
         .env("AWS_LAMBDA_HTTP_IGNORE_STAGE_IN_PATH", "true")
         .envs(spec.env.iter().map(|(name, value)| (name, value)));
+    if spec.workers() > 1 {
+        command.env("AWS_LAMBDA_MAX_CONCURRENCY", spec.workers().to_string());
+    }
     command
 }
 

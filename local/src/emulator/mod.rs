@@ -2,10 +2,13 @@
 //! functions and serves the Runtime API to them.
 //!
 //! As on AWS:
-//! - A process handles one event at a time. Concurrent events start more processes.
+//! - A process handles one event at a time. Concurrent events start more processes. With
+//!   `max_concurrency`, it handles several, as on Lambda Managed Instances: each request for the
+//!   next event gets another one.
 //! - A process is stopped (`SIGSTOP`) between events, so its background tasks do not continue after
 //!   a response.
-//! - A process is killed at its deadline.
+//! - A process is killed at its deadline. A process with `max_concurrency` is neither stopped nor
+//!   killed: only the event that took too long fails.
 //! - A streamed response is acknowledged after its last byte.
 //! - A disconnected client cancels nothing.
 //!
@@ -50,6 +53,23 @@ pub struct FunctionSpec {
     pub memory_mb: u32,
     /// Most processes at once; 0 counts as 1.
     pub max_instances: usize,
+    /// Most events that one process handles at once, `AWS_LAMBDA_MAX_CONCURRENCY`. 0 and 1 are a
+    /// standard function, which does not get the variable.
+    pub max_concurrency: usize,
+}
+
+impl FunctionSpec {
+    fn workers(&self) -> usize {
+        self.max_concurrency.max(1)
+    }
+
+    fn initialization_type(&self) -> &'static str {
+        if self.workers() > 1 {
+            "lambda-managed-instances"
+        } else {
+            "on-demand"
+        }
+    }
 }
 
 /// An error of the emulator.

@@ -2,6 +2,7 @@
 //!
 //! <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -16,8 +17,9 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::task::AbortHandle;
+use tokio::time::{Instant, timeout_at};
 
 use super::outcome::{FunctionError, Outcome, ResponseStream, StreamBroken};
 use super::{new_id, spawn};
@@ -62,23 +64,56 @@ pub(super) struct RuntimeApi {
 struct Sandbox {
     function: String,
     polls: mpsc::Sender<Poll>,
-    current: Mutex<Option<Current>>,
+    current: Mutex<HashMap<String, Current>>,
     init_error: Mutex<Option<FunctionError>>,
 }
 
-/// The event that the process is handling. `sender` is `None` after the response has begun.
+/// An event that the process is handling. `sender` is `None` after the response has begun, or after
+/// the timeout.
 #[derive(Debug)]
 struct Current {
-    request_id: String,
     sender: Option<oneshot::Sender<Outcome>>,
+    shared: Option<Shared>,
+}
+
+/// The event of a response that begins.
+#[derive(Debug)]
+struct Expected {
+    sender: oneshot::Sender<Outcome>,
+    /// Set if the process is shared.
+    deadline: Option<Instant>,
+}
+
+/// Why a response is refused.
+#[derive(Clone, Copy, Debug)]
+enum Refusal {
+    /// There is no such event, or it has a response.
+    Unknown,
+    /// The event has timed out.
+    Stale,
+}
+
+/// What an event has in addition if the process handles several events at once.
+#[derive(Debug)]
+#[expect(dead_code, reason = "two fields act when they are dropped")]
+pub(super) struct Shared {
+    /// The response is refused from then on. A process that is handling other events is not killed.
+    pub(super) deadline: Instant,
+    /// Dropped when the worker has sent its response, even if that is after the deadline.
+    pub(super) worker: OwnedSemaphorePermit,
+    /// Dropped at the same time.
+    pub(super) finished: oneshot::Sender<()>,
 }
 
 impl RuntimeApi {
     /// Listens on a free port of loopback. The receiver gets the function's requests for events.
-    pub(super) async fn start(function: &str) -> std::io::Result<(Self, mpsc::Receiver<Poll>)> {
+    pub(super) async fn start(
+        function: &str,
+        workers: usize,
+    ) -> std::io::Result<(Self, mpsc::Receiver<Poll>)> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
-        let (polls, receiver) = mpsc::channel(1);
+        let (polls, receiver) = mpsc::channel(workers);
         let sandbox = Arc::new(Sandbox {
             function: function.to_owned(),
             polls,
@@ -101,17 +136,30 @@ impl RuntimeApi {
     }
 
     /// Begins an event. The response with this request id is sent to `sender`.
-    pub(super) fn begin(&self, request_id: &str, sender: oneshot::Sender<Outcome>) {
-        *self.sandbox.current() = Some(Current {
-            request_id: request_id.to_owned(),
+    pub(super) fn begin(
+        &self,
+        request_id: &str,
+        sender: oneshot::Sender<Outcome>,
+        shared: Option<Shared>,
+    ) {
+        let current = Current {
             sender: Some(sender),
-        });
+            shared,
+        };
+        self.sandbox
+            .current()
+            .insert(request_id.to_owned(), current);
     }
 
     /// Ends the event, so that a later response is refused. Returns the sender if the response has
     /// not begun.
-    pub(super) fn end(&self) -> Option<oneshot::Sender<Outcome>> {
-        self.sandbox.current().take()?.sender
+    pub(super) fn end(&self, request_id: &str) -> Option<oneshot::Sender<Outcome>> {
+        self.sandbox.current().remove(request_id)?.sender
+    }
+
+    /// As `end`, but the worker counts as busy until it sends its response.
+    pub(super) fn expire(&self, request_id: &str) -> Option<oneshot::Sender<Outcome>> {
+        self.sandbox.current().get_mut(request_id)?.sender.take()
     }
 
     /// The error that the process reported for its start.
@@ -127,18 +175,36 @@ impl Drop for RuntimeApi {
 }
 
 impl Sandbox {
-    fn current(&self) -> MutexGuard<'_, Option<Current>> {
+    fn current(&self) -> MutexGuard<'_, HashMap<String, Current>> {
         locked(&self.current)
     }
 
-    /// Takes the sender for the response with this request id. Returns `None` the second time, or
-    /// if this is not the current event.
-    fn take_sender(&self, request_id: &str) -> Option<oneshot::Sender<Outcome>> {
-        let mut current = self.current();
-        let current = current
-            .as_mut()
-            .filter(|current| current.request_id == request_id)?;
-        current.sender.take()
+    /// Takes what the response with this request id needs. Fails the second time, or if there is no
+    /// such event.
+    fn take(&self, request_id: &str) -> Result<Expected, Refusal> {
+        let mut events = self.current();
+        let current = events.get_mut(request_id).ok_or(Refusal::Unknown)?;
+        let deadline = current.shared.as_ref().map(|shared| shared.deadline);
+        if let Some(sender) = current.sender.take() {
+            return Ok(Expected { sender, deadline });
+        }
+        if deadline.is_some_and(|at| at <= Instant::now()) {
+            events.remove(request_id);
+            return Err(Refusal::Stale);
+        }
+        Err(Refusal::Unknown)
+    }
+
+    /// Frees the worker, if the process has several. The only worker of a process is free when it
+    /// asks for its next event.
+    fn finish(&self, request_id: &str) {
+        let mut events = self.current();
+        if events
+            .get(request_id)
+            .is_some_and(|current| current.shared.is_some())
+        {
+            events.remove(request_id);
+        }
     }
 }
 
@@ -191,9 +257,18 @@ async fn response(
     headers: HeaderMap,
     body: Body,
 ) -> Response<Body> {
-    let Some(sender) = sandbox.take_sender(&request_id) else {
-        return refused("InvalidRequestID", "Invalid request ID");
+    let expected = match sandbox.take(&request_id) {
+        Ok(expected) => expected,
+        Err(refusal) => return refusal.into_response(),
     };
+    let response = receive(expected, &headers, body).await;
+    sandbox.finish(&request_id);
+    response
+}
+
+/// Passes the body on to the caller of the event.
+async fn receive(expected: Expected, headers: &HeaderMap, body: Body) -> Response<Body> {
+    let Expected { sender, deadline } = expected;
     if headers
         .get(RESPONSE_MODE)
         .is_some_and(|mode| mode.as_bytes().eq_ignore_ascii_case(b"streaming"))
@@ -201,7 +276,15 @@ async fn response(
         let (chunks, stream) = mpsc::channel(CHUNKS_AHEAD);
         // Sending fails if the caller has stopped waiting. The stream is still read to its end.
         let _ = sender.send(Outcome::Stream(ResponseStream::new(stream)));
-        pump(body, &chunks).await;
+        let Some(deadline) = deadline else {
+            pump(body, &chunks).await;
+            return accepted();
+        };
+        if timeout_at(deadline, pump(body, &chunks)).await.is_err() {
+            // The rest of the body is not read, so the connection is closed.
+            let _ = chunks.try_send(Err(StreamBroken("Task timed out".to_owned())));
+            return Refusal::Stale.into_response();
+        }
         return accepted();
     }
     match Limited::new(body, BUFFERED_LIMIT).collect().await {
@@ -291,10 +374,12 @@ async fn error(
     Path(request_id): Path<String>,
     body: Bytes,
 ) -> Response<Body> {
-    let Some(sender) = sandbox.take_sender(&request_id) else {
-        return refused("InvalidRequestID", "Invalid request ID");
+    let expected = match sandbox.take(&request_id) {
+        Ok(expected) => expected,
+        Err(refusal) => return refusal.into_response(),
     };
-    let _ = sender.send(Outcome::Error(reported(&body)));
+    let _ = expected.sender.send(Outcome::Error(reported(&body)));
+    sandbox.finish(&request_id);
     accepted()
 }
 
@@ -321,6 +406,19 @@ async fn next_extension_event() -> Response<Body> {
 
 fn accepted() -> Response<Body> {
     (StatusCode::ACCEPTED, axum::Json(json!({"status": "OK"}))).into_response()
+}
+
+impl Refusal {
+    fn into_response(self) -> Response<Body> {
+        match self {
+            Self::Unknown => refused("InvalidRequestID", "Invalid request ID"),
+            Self::Stale => {
+                let message = "The invocation has timed out";
+                let body = json!({"errorType": "Gone", "errorMessage": message});
+                (StatusCode::GONE, axum::Json(body)).into_response()
+            }
+        }
+    }
 }
 
 fn refused(kind: &str, message: &str) -> Response<Body> {

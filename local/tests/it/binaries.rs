@@ -132,6 +132,56 @@ async fn a_reply_streams_out_of_the_binary_token_by_token() {
 }
 
 #[tokio::test]
+async fn sixteen_replies_stream_out_of_one_process_at_once() {
+    const STREAMS: usize = 16;
+    const CUT: usize = 5;
+    let cloud = Cloud::start_with(|spec| {
+        spec.max_instances = 1;
+        spec.max_concurrency = STREAMS;
+    })
+    .await;
+    cloud.parlor.simulator.hold_after(1);
+    let start = async |number: usize| {
+        let scenario = if number == CUT { "echo+cut:3" } else { "echo" };
+        let content = format!("[[sim:{scenario}]]第{number}号客人今天几点来？");
+        // A conversation has one reply at a time.
+        let chat = cloud.parlor.open(COACH, &format!("t{number}")).await;
+        let body = json!({ "chatId": chat, "content": content });
+        let event = with_body(recorded_of("chat-stream", COACH), &body);
+        let stream = cloud.stream("chat-stream", &event).await;
+        (chat, content, stream)
+    };
+    let streams = futures_util::future::join_all((0..STREAMS).map(start)).await;
+    // All streams are open, because DashScope has sent only one piece of each.
+    cloud.parlor.simulator.held(STREAMS).await;
+    assert_eq!(cloud.emulator.instances("chat-stream").unwrap().len(), 1);
+    cloud.parlor.simulator.release();
+    for (number, (chat, content, mut stream)) in streams.into_iter().enumerate() {
+        let id = stream.header("x-request-id").unwrap().to_owned();
+        let events = stream.rest().await;
+        let reply = &cloud.parlor.messages(COACH, chat).await[1];
+        let (state, sent) = (terminal(&events).name.as_str(), text(&events));
+        if number == CUT {
+            assert_eq!((state, &reply["status"]), ("error", &json!("interrupted")));
+            assert!(content.starts_with(&sent) && !sent.is_empty(), "{sent}");
+        } else {
+            assert_eq!((state, &reply["status"]), ("done", &json!("complete")));
+            assert_eq!(sent, content);
+        }
+        assert_eq!(reply["content"], sent);
+        // The log lines of a reply have the id of its own request.
+        let message = cloud
+            .logged("chat-stream", |line| {
+                let is_own = line["message"] == "reply ended" && line["span"]["request_id"] == id;
+                is_own.then(|| line.clone())
+            })
+            .await;
+        assert_eq!(message["message_id"], reply["id"], "{message}");
+    }
+    assert_eq!(cloud.emulator.instances("chat-stream").unwrap().len(), 1);
+}
+
+#[tokio::test]
 async fn an_event_of_the_wrong_shape_is_an_error_and_the_next_is_served() {
     let cloud = Cloud::start_with(|spec| spec.max_instances = 1).await;
     for function in [

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "test helpers")]
 
+mod concurrent;
 mod gateway;
 mod invocations;
 
@@ -45,6 +46,7 @@ async fn spec(name: &str) -> FunctionSpec {
         timeout: PATIENCE,
         memory_mb: 512,
         max_instances: 10,
+        max_concurrency: 1,
     }
 }
 

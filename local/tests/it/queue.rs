@@ -30,6 +30,7 @@ async fn function(env: &[(String, String)]) -> Emulator {
         timeout: Duration::from_mins(1),
         memory_mb: 512,
         max_instances: 1,
+        max_concurrency: 1,
     };
     Emulator::start(vec![spec]).unwrap()
 }
