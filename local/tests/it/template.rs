@@ -1,9 +1,10 @@
 //! Checks `template.yaml`, expanded by SAM's own transform, against the code. Routes, streaming,
 //! events and schedules must be the same. Each function must have exactly the variables, secrets
 //! and queues that it needs. Alarms and logs are checked in `observed`, deployment settings in
-//! `deployed`.
+//! `deployed`. All of them check a stack with standard capacity; `managed` has the rest.
 
 mod deployed;
+mod managed;
 mod observed;
 
 use std::{collections::BTreeSet, path::Path, process::Command, sync::OnceLock};
@@ -146,11 +147,22 @@ fn resource(function: &str) -> (&'static String, &'static Value) {
         .unwrap_or_else(|| panic!("{function} is not in the template"))
 }
 
-/// All resources of a type.
+/// All resources of a type, except those of managed capacity.
 fn resources(kind: &str) -> impl Iterator<Item = (&'static String, &'static Value)> {
     let all = transformed()["Resources"].as_object().expect("resources");
-    all.iter()
-        .filter(move |(_, resource)| resource["Type"] == kind)
+    all.iter().filter(move |(_, resource)| {
+        resource["Type"] == kind && resource["Condition"] != managed::CONDITION
+    })
+}
+
+/// The value with standard capacity.
+fn standard(value: &Value) -> &Value {
+    let condition = &value["Fn::If"];
+    if condition[0] == managed::CONDITION {
+        &condition[2]
+    } else {
+        value
+    }
 }
 
 /// The properties of the only resource of a type for which `is_it` returns true.
@@ -193,9 +205,16 @@ fn operations() -> impl Iterator<Item = (&'static String, String, &'static Value
     })
 }
 
-fn integration_uri(operation: &Value) -> &str {
-    let integration = &operation["x-amazon-apigateway-integration"];
-    integration["uri"]["Fn::Sub"].as_str().expect("a URI")
+fn integration_uri(operation: &Value) -> String {
+    let uri = &operation["x-amazon-apigateway-integration"]["uri"]["Fn::Sub"];
+    if let Some(uri) = uri.as_str() {
+        return uri.to_owned();
+    }
+    // The function depends on the capacity.
+    let alias = &standard(&uri[1]["Alias"])["Ref"];
+    let alias = alias.as_str().expect("an alias");
+    let uri = uri[0].as_str().expect("a URI");
+    uri.replace("${Alias}", &format!("${{{alias}}}"))
 }
 
 /// The function that an operation is integrated with.

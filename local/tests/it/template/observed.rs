@@ -6,7 +6,7 @@ use common::governance::apps::App;
 use local::cloud;
 use serde_json::{Value, json};
 
-use super::{deployed::that_serve_http, list, one, resource, resources, transformed};
+use super::{deployed::that_serve_http, list, one, resource, resources, standard, transformed};
 
 /// Alarms on the sum of a metric over functions.
 const SUMS: [(&str, &str); 6] = [
@@ -20,7 +20,7 @@ const SUMS: [(&str, &str); 6] = [
 const OWN: &str = "Parlor/${AWS::StackName}";
 
 /// Alarms by name.
-fn alarms() -> BTreeMap<String, &'static Value> {
+pub fn alarms() -> BTreeMap<String, &'static Value> {
     let all = resources("AWS::CloudWatch::Alarm").map(|(_, alarm)| {
         let properties = &alarm["Properties"];
         let name = properties["AlarmName"]["Fn::Sub"].as_str().expect("a name");
@@ -107,7 +107,7 @@ fn failures_of_each_function_are_counted_once() {
             let measured = &part["MetricStat"]["Metric"];
             assert_eq!(measured["Namespace"], "AWS/Lambda");
             assert_eq!(measured["MetricName"], metric, "{name}");
-            let function = text(&measured["Dimensions"][0]["Value"]);
+            let function = text(standard(&measured["Dimensions"][0]["Value"]));
             let function = function
                 .strip_prefix("${AWS::StackName}-")
                 .expect("the stack");
