@@ -238,7 +238,7 @@ fn label(resource: Resource) -> Text {
         Resource::PostgresCpu => text("PostgreSQL: CPU, in cores", "PostgreSQL：CPU（核）"),
         Resource::Iops => text("volume: IOPS", "存储卷：IOPS"),
         Resource::Throughput => text("volume: written MiB/s", "存储卷：写入 MiB/s"),
-        Resource::Storage => text("volume: GiB after the first year", "存储卷：第一年后的 GiB"),
+        Resource::Storage => text("volume: GiB after `--years`", "存储卷：`--years` 之后的 GiB"),
     }
 }
 
@@ -612,7 +612,7 @@ fn storage(load: &Load, sizing: &Sizing) -> Table {
                         / 1_073_741_824.0
                 },
             ),
-            line(text("all, after one year", "合计，一年后"), &|load| {
+            line(text("all, after `--years`", "合计，`--years` 之后"), &|load| {
                 model::stored_gib(load, sizing, 365.0)
             }),
             line(
