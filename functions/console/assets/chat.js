@@ -584,11 +584,23 @@ async function report(id) {
   };
   // A retry after a lost response would store a second report.
   const { dueAt } = await call('POST', '/reports', body, { isOnce: true });
-  await askUser({ title: texts.report, note: `${texts.reported} ${timeText(dueAt)}` });
+  await askUser({
+    title: texts.report,
+    note: `${texts.reported} ${timeText(dueAt)}`,
+    isQuestion: false,
+  });
 }
 
 /** Shows the dialog. Returns a promise of `{ choice, text }`, or of null if the user cancels. */
-function askUser({ title: heading, note = '', choices = 0, label, value = '', limit = 2000 }) {
+function askUser({
+  title: heading,
+  note = '',
+  choices = 0,
+  label,
+  value = '',
+  limit = 2000,
+  isQuestion = true,
+}) {
   const dialog = byId('dialog');
   const { choice, text } = dialog.querySelector('form').elements;
   dialog.querySelector('h2').textContent = heading;
@@ -600,6 +612,7 @@ function askUser({ title: heading, note = '', choices = 0, label, value = '', li
   text.parentElement.hidden = label === undefined;
   text.previousElementSibling.textContent = label ?? '';
   Object.assign(text, { value, maxLength: limit });
+  dialog.querySelector('button.plain').hidden = !isQuestion;
   dialog.returnValue = '';
   dialog.showModal();
   return new Promise((resolve) => {

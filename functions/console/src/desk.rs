@@ -314,6 +314,11 @@ impl Desk {
         fixed.to_rfc3339()
     }
 
+    /// When the page was requested.
+    pub fn now(&self) -> DateTime<Utc> {
+        self.now
+    }
+
     /// How long ago, or how far ahead.
     pub fn ago(&self, at: impl Given<DateTime<Utc>>) -> String {
         format::distance(self.language, at.given() - self.now)

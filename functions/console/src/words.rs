@@ -48,6 +48,12 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("etl.finished", "facts loaded", "数据就绪"),
     ("chat.session_message", "session message", "会话消息"),
     ("insight.refresh", "insights requested", "请求洞察"),
+    // How a job was requested.
+    ("event_bus", "event bus", "事件总线"),
+    ("admin_api", "admin API", "管理接口"),
+    ("schedule", "schedule", "定时任务"),
+    ("command", "command line", "命令行"),
+    ("job", "another job", "其他任务"),
     // What a job waits for.
     ("budget", "budget", "预算"),
     ("circuit", "circuit", "熔断恢复"),
@@ -103,7 +109,7 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("cache.invalidate", "invalidated results", "作废结果"),
     ("message.block", "blocked a message", "屏蔽消息"),
     ("message.unblock", "unblocked a message", "恢复消息"),
-    ("report.resolve", "resolved a report", "处理举报"),
+    ("report.resolve", "resolved a report", "处理投诉"),
     ("price.set", "set a price", "设置价格"),
     ("notification_channel.create", "created a channel", "新建通知渠道"),
     ("notification_channel.set", "changed a channel", "修改通知渠道"),

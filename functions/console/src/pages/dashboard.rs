@@ -9,6 +9,7 @@ use common::{
         alerts::{self, Alert},
         auth::User,
         budgets::Budget,
+        prices::Yuan,
         usage::{self, Calls, Health, Usage, fraction},
     },
     platform::db::Db,
@@ -39,6 +40,8 @@ struct DashboardPage<'a> {
     calls: Vec<Bar>,
     tokens: Vec<Bar>,
     meters: Vec<Meter>,
+    /// Cost by the end of the month.
+    cost_forecast: Yuan,
 }
 
 impl DashboardPage<'_> {
@@ -63,6 +66,12 @@ struct Meter {
     forecast: Option<i64>,
 }
 
+/// What a sum of this month becomes by its end, if the days to come are like those until today.
+fn by_month_end(sum: i64, today: NaiveDate) -> i64 {
+    let days = i64::from(today.num_days_in_month());
+    sum.saturating_mul(days) / i64::from(today.day())
+}
+
 fn meters(t: &DashboardTexts, budget: &Budget, today: NaiveDate) -> Vec<Meter> {
     let meter = |text, used, limit, forecast| Meter {
         text,
@@ -71,8 +80,7 @@ fn meters(t: &DashboardTexts, budget: &Budget, today: NaiveDate) -> Vec<Meter> {
         share: fraction(used, limit),
         forecast,
     };
-    let days = i64::from(today.num_days_in_month());
-    let forecast = budget.monthly_used.saturating_mul(days) / i64::from(today.day());
+    let forecast = by_month_end(budget.monthly_used, today);
     vec![
         meter(t.of_day, budget.daily_used, budget.daily_limit, None),
         meter(
@@ -120,6 +128,7 @@ async fn show(State(db): State<Db>, user: User, desk: Result<Desk>) -> Result<Re
         calls: bars(|calls| calls.count),
         tokens: bars(|calls| calls.tokens),
         meters: meters(t, &usage.budget, usage.today),
+        cost_forecast: Yuan(by_month_end(usage.budget.monthly_cost.0, usage.today)),
         usage: &usage,
         health: &health,
         alerts: &alerts,

@@ -63,8 +63,17 @@ impl ResultsPage<'_> {
         self.desk.to_site(page, item.site_id)
     }
 
-    /// The link to a batch that generates a result again. Batches have members only.
+    /// True for a result that expired before its time, because a newer one was generated.
+    fn is_replaced(&self, item: &ResultItem) -> bool {
+        item.status == "expired" && item.expires_at.is_some_and(|at| at > self.desk.now())
+    }
+
+    /// The link to the page that generates a result again: a batch for a result about a member,
+    /// the prewarm for finance.
     fn anew(&self, item: &ResultItem) -> Option<String> {
+        if self.desk.may_change() && item.cache_type.starts_with("app2") {
+            return Some(self.desk.to_site("prewarm", item.site_id));
+        }
         let member = item.target_id.strip_prefix("member:")?;
         let is_in_batches = apps::in_batches().any(|app| app.name() == item.cache_type);
         let page = format!("batches?app_type={}&members={member}", item.cache_type);

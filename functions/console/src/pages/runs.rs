@@ -7,8 +7,9 @@ use common::{
     governance::{
         alerts::{self, Decision},
         apps::App,
-        auth::Admin,
+        auth::{Admin, SiteScope},
         runs::{self, Entry, LoggedRun, RunQuery, Status, Trigger},
+        usage::{self, Health},
     },
     insights::results::{self, ResultOfRun},
     platform::{
@@ -83,6 +84,8 @@ struct RunPage<'a> {
     run: &'a LoggedRun,
     entry: &'a Entry,
     fault: Option<&'static str>,
+    /// The app's health at the site, if the run failed. It says whether the problem is over.
+    now: Option<Health>,
     /// The answer as HTML, if it is Markdown.
     answer: Option<String>,
     /// The result that the run made.
@@ -129,12 +132,21 @@ async fn run_page(db: &Db, desk: &Desk, id: i64) -> Result<Response> {
         result.previous.as_ref().map_or_else(Vec::new, compare)
     });
     let t = RunsTexts::of(desk.language);
+    let fault = fault(t, &run.entry);
+    let now = match fault {
+        Some(_) => usage::health(db, SiteScope::One(run.entry.site_id))
+            .await?
+            .into_iter()
+            .find(|app| app.app == run.entry.app_type),
+        None => None,
+    };
     let is_json = |text: &str| text.trim_start().starts_with(['{', '[']);
     let answer = run.response_text.as_deref().filter(|text| !is_json(text));
     desk.show(&RunPage {
         frame: &desk.frame,
         t,
-        fault: fault(t, &run.entry),
+        fault,
+        now,
         answer: answer
             .filter(|_| !desk.texts.are_hidden())
             .map(markdown::render),

@@ -94,7 +94,12 @@ fn row(desk: &Desk, t: &UsageTexts, group_by: GroupBy, item: Item) -> Row {
         let (from, to) = (in_url(&from), in_url(&to));
         format!("runs?{name}={key}&date_from={from}&date_to={to}")
     });
-    let key = item.key.as_deref().unwrap_or(t.none);
+    let none = if group_by == GroupBy::User {
+        t.no_user
+    } else {
+        t.none
+    };
+    let key = item.key.as_deref().unwrap_or(none);
     let name = match &item.label {
         Some(label) if label != key => format!("{label} ({key})"),
         _ => desk.word(key).to_owned(),
@@ -143,6 +148,8 @@ async fn show(State(db): State<Db>, desk: Desk) -> Result<Response> {
     let charted = if group_by == GroupBy::Day { MOST } else { TOP };
     let bars: Vec<_> = rows
         .iter()
+        // Background jobs would make the bars of all users tiny.
+        .filter(|row| group_by != GroupBy::User || row.item.key.is_some())
         .take(charted)
         .map(|row| (row.name.clone(), row.item.tokens))
         .collect();

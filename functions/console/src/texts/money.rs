@@ -60,6 +60,7 @@ texts! {
         top: "Top 10" / "前 10 名",
         others: "Others" / "其余",
         none: "(none)" / "（无）",
+        no_user: "no user (background jobs)" / "无用户（后台任务）",
         rest_in_csv: "more rows are only in the CSV." / "行仅在 CSV 中提供。",
         no_usage: "No calls in these days. Choose other dates." / "所选日期内没有调用，可更换日期。",
     }

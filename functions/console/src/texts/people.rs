@@ -23,9 +23,9 @@ texts! {
         resolved: "resolved" / "已处理",
         due: "Due" / "截止",
         overdue: "overdue" / "已逾期",
-        reported: "Reported" / "举报时间",
-        remark: "Text of the report" / "举报说明",
-        content: "Reported text" / "被举报内容",
+        reported: "Reported" / "投诉时间",
+        remark: "Text of the report" / "投诉说明",
+        content: "Reported text" / "被投诉内容",
         answer: "Answer" / "答复",
         answered: "Answered" / "答复时间",
         deleted: "The text was deleted." / "内容已删除。",
@@ -36,7 +36,7 @@ texts! {
         blocked_means: "A blocked message is hidden from users, and no prompt contains it." / "屏蔽后用户看不到该消息，后续提示词也不再包含它。",
         block: "Block" / "屏蔽",
         unblock: "Unblock" / "恢复",
-        empty: "No reports here. Users report answers in the chat." / "没有举报。用户可在对话中举报回答。",
+        empty: "No reports here. Users report answers in the chat." / "没有投诉。用户可在对话中投诉回答。",
     }
 }
 
@@ -84,7 +84,7 @@ texts! {
         test_means: "The result appears under “Last delivery” within two minutes." / "结果在两分钟内显示在“最近投递”中。",
         delete_means: "Waiting notifications of the channel are deleted, too." / "该渠道待发送的通知也会被删除。",
         new: "New channel" / "新建渠道",
-        what: "A channel sends alerts, budget warnings and overdue reports to a group robot or a webhook." / "通知渠道将告警、预算提醒和逾期举报发送到群机器人或 Webhook。",
+        what: "A channel sends alerts, budget warnings and overdue reports to a group robot or a webhook." / "通知渠道将告警、预算提醒和逾期投诉发送到群机器人或 Webhook。",
         choose_site: "Choose a site above to create a channel." / "请先在上方选择门店，再新建渠道。",
         empty: "No channels yet." / "还没有通知渠道。",
     }

@@ -31,6 +31,8 @@ texts! {
         fault_own: "The cause is in this system or its settings." / "原因在本系统或其配置。",
         reserved: "charged" / "计费",
         refusals: "refusals in this row" / "次拒绝（合并）",
+        now: "Newest call of this app" / "该应用最近一次调用",
+        circuit: "circuit" / "熔断器",
         alert: "Alert" / "告警",
         all_alerts: "alerts of this app" / "该应用的告警",
         acknowledge: "Acknowledge" / "确认",
