@@ -173,7 +173,7 @@ fn with_pings(events: impl Stream<Item = Bytes>) -> impl Stream<Item = Bytes> {
     stream::poll_fn(move |cx| {
         let next = match events.as_mut().poll_next(cx) {
             Poll::Pending => silence.poll_expired(cx).map(|()| Some(PING)),
-            ready => ready,
+            ready @ Poll::Ready(_) => ready,
         };
         if next.is_ready() {
             silence.set(Instant::now() + PING_AFTER);

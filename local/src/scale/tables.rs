@@ -238,7 +238,10 @@ fn label(resource: Resource) -> Text {
         Resource::PostgresCpu => text("PostgreSQL: CPU, in cores", "PostgreSQL：CPU（核）"),
         Resource::Iops => text("volume: IOPS", "存储卷：IOPS"),
         Resource::Throughput => text("volume: written MiB/s", "存储卷：写入 MiB/s"),
-        Resource::Storage => text("volume: GiB after `--years`", "存储卷：`--years` 之后的 GiB"),
+        Resource::Storage => text(
+            "volume: GiB after `--years`",
+            "存储卷：`--years` 之后的 GiB",
+        ),
     }
 }
 
@@ -612,9 +615,10 @@ fn storage(load: &Load, sizing: &Sizing) -> Table {
                         / 1_073_741_824.0
                 },
             ),
-            line(text("all, after `--years`", "合计，`--years` 之后"), &|load| {
-                model::stored_gib(load, sizing, 365.0)
-            }),
+            line(
+                text("all, after `--years`", "合计，`--years` 之后"),
+                &|load| model::stored_gib(load, sizing, 365.0),
+            ),
             line(
                 text("all, after three years", "合计，三年后"),
                 &|load| model::stored_gib(load, sizing, 3.0 * 365.0),
