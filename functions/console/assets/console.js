@@ -52,6 +52,6 @@ document.addEventListener('keydown', (event) => {
   }
 });
 
-// On a narrow screen the navigation scrolls sideways.
+// On a narrow screen, the navigation scrolls sideways.
 document.querySelector('nav [aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'center' });
 startRefreshing();

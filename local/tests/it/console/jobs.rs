@@ -357,45 +357,7 @@ async fn results_are_compared_with_the_previous_one_and_invalidated_with_their_n
     assert!(!html.contains("advice") && html.contains("member:10001"));
 
     staff_read_and_rate_an_insight(&parlor).await;
-    // The pages of the two runs compare the same results.
-    let runs: Vec<i64> = sqlx::query_scalar(
-        "with runs as (
-             insert into biz.ai_run_logs (site_id, app_type, status, alert_status, trigger_type, error_code, local_day)
-             select 1, 'app3_clue', 'failed', 'pending', 'event', 'bad_answer', current_date from generate_series(1, 2) returning id
-         ), placed as (
-             select id, row_number() over (order by id) as place from runs
-         ), changed as (
-             update biz.ai_cache c set run_id = p.id from placed p
-             where c.site_id = 1 and p.place = (select count(*) from biz.ai_cache o where o.site_id = 1 and o.id <= c.id)
-         )
-         select id from placed order by place",
-    )
-    .fetch_all(&parlor.db)
-    .await
-    .unwrap();
-    let run = format!("/console/runs/{}", runs[1]);
-    let html = shown(&parlor, SITE_ADMIN, &run).await;
-    let previous = format!("../runs/{}\"", runs[0]);
-    has(
-        &html,
-        &[
-            &previous,
-            "<del>-   &#34;advice&#34;: &#34;ring&#34;,</del>",
-            "target_id=member%3A10001",
-            "value=\"acknowledge\"",
-        ],
-    );
-    let html = shown(&parlor, VIEWER, &run).await;
-    has(&html, &[&previous]);
-    assert!(!html.contains("advice") && !html.contains("value=\"acknowledge\""));
-    let acknowledge = [("do", "acknowledge")];
-    refused(&parlor, VIEWER, &run, &acknowledge, 403).await;
-    refused(&parlor, OTHER_SITE_ADMIN, &run, &acknowledge, 404).await;
-    refused(&parlor, SITE_ADMIN, &run, &[], 422).await;
-    changed(&parlor, SITE_ADMIN, &run, &acknowledge).await;
-    let html = shown(&parlor, SITE_ADMIN, &run).await;
-    has(&html, &["status acknowledged"]);
-    assert!(!html.contains("value=\"acknowledge\""));
+    runs_are_compared(&parlor).await;
 
     let html = shown(&parlor, SITE_ADMIN, &format!("{RESULTS}?member_id=10001")).await;
     has(&html, &["results about member 10001: 1", "of the site: 1"]);
@@ -427,6 +389,48 @@ async fn results_are_compared_with_the_previous_one_and_invalidated_with_their_n
         &shown(&parlor, SITE_ADMIN, RESULTS).await,
         &["no valid results to invalidate"],
     );
+}
+
+/// The pages of two runs that made the results above.
+async fn runs_are_compared(parlor: &Parlor) {
+    let runs: Vec<i64> = sqlx::query_scalar(
+        "with runs as (
+             insert into biz.ai_run_logs (site_id, app_type, status, alert_status, trigger_type, error_code, local_day)
+             select 1, 'app3_clue', 'failed', 'pending', 'event', 'bad_answer', current_date from generate_series(1, 2) returning id
+         ), placed as (
+             select id, row_number() over (order by id) as place from runs
+         ), changed as (
+             update biz.ai_cache c set run_id = p.id from placed p
+             where c.site_id = 1 and p.place = (select count(*) from biz.ai_cache o where o.site_id = 1 and o.id <= c.id)
+         )
+         select id from placed order by place",
+    )
+    .fetch_all(&parlor.db)
+    .await
+    .unwrap();
+    let run = format!("/console/runs/{}", runs[1]);
+    let html = shown(parlor, SITE_ADMIN, &run).await;
+    let previous = format!("../runs/{}\"", runs[0]);
+    has(
+        &html,
+        &[
+            &previous,
+            "<del>-   &#34;advice&#34;: &#34;ring&#34;,</del>",
+            "target_id=member%3A10001",
+            "value=\"acknowledge\"",
+        ],
+    );
+    let html = shown(parlor, VIEWER, &run).await;
+    has(&html, &[&previous]);
+    assert!(!html.contains("advice") && !html.contains("value=\"acknowledge\""));
+    let acknowledge = [("do", "acknowledge")];
+    refused(parlor, VIEWER, &run, &acknowledge, 403).await;
+    refused(parlor, OTHER_SITE_ADMIN, &run, &acknowledge, 404).await;
+    refused(parlor, SITE_ADMIN, &run, &[], 422).await;
+    changed(parlor, SITE_ADMIN, &run, &acknowledge).await;
+    let html = shown(parlor, SITE_ADMIN, &run).await;
+    has(&html, &["status acknowledged"]);
+    assert!(!html.contains("value=\"acknowledge\""));
 }
 
 /// The page behind the card of a reply, with the result of member 10001.

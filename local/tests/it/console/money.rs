@@ -25,11 +25,12 @@ async fn audited(parlor: &Parlor, action: &str) -> i64 {
         .unwrap()
 }
 
+const BUDGETS: &str = "/console/budgets";
+
 #[tokio::test]
 async fn budgets_and_quotas_are_changed_with_the_version_that_was_shown() {
-    const PAGE: &str = "/console/budgets";
     let parlor = busy_parlor().await;
-    let first = shown(&parlor, SITE_ADMIN, PAGE).await;
+    let first = shown(&parlor, SITE_ADMIN, BUDGETS).await;
     assert!(first.contains("These are the default limits"), "{first}");
 
     let limits = [
@@ -39,9 +40,9 @@ async fn budgets_and_quotas_are_changed_with_the_version_that_was_shown() {
         ("daily_cost_limit", "12.5"),
         ("monthly_cost_limit", ""),
     ];
-    let (status, location, _) = submit(&parlor, SITE_ADMIN, PAGE, &limits).await;
+    let (status, location, _) = submit(&parlor, SITE_ADMIN, BUDGETS, &limits).await;
     assert_eq!((status.as_u16(), &*location), (303, "./budgets"));
-    let changed = shown(&parlor, SITE_ADMIN, PAGE).await;
+    let changed = shown(&parlor, SITE_ADMIN, BUDGETS).await;
     for shown in ["70,000", "900,000", "12.5", "budget.set&#38;user_id=1004"] {
         assert!(changed.contains(shown), "{shown}: {changed}");
     }
@@ -49,8 +50,8 @@ async fn budgets_and_quotas_are_changed_with_the_version_that_was_shown() {
     let version = field(&changed, "value=\"budget\"", "version");
     let versioned = [limits.as_slice(), &[("version", &*version)]].concat();
     let (one, other) = tokio::join!(
-        submit(&parlor, SITE_ADMIN, PAGE, &versioned),
-        submit(&parlor, SITE_ADMIN, PAGE, &versioned),
+        submit(&parlor, SITE_ADMIN, BUDGETS, &versioned),
+        submit(&parlor, SITE_ADMIN, BUDGETS, &versioned),
     );
     let mut statuses = [one.0.as_u16(), other.0.as_u16()];
     statuses.sort_unstable();
@@ -58,7 +59,7 @@ async fn budgets_and_quotas_are_changed_with_the_version_that_was_shown() {
     let (status, _, html) = submit(
         &parlor,
         SITE_ADMIN,
-        PAGE,
+        BUDGETS,
         &[
             ("do", "budget"),
             ("daily_limit", "-5"),
@@ -73,14 +74,17 @@ async fn budgets_and_quotas_are_changed_with_the_version_that_was_shown() {
     );
     // Only platform admins set caps.
     let capped = [limits.as_slice(), &[("with_caps", "1"), ("daily_cap", "1")]].concat();
-    assert_eq!(submit(&parlor, SITE_ADMIN, PAGE, &capped).await.0, 403);
-    assert_eq!(submit(&parlor, VIEWER, PAGE, &limits).await.0, 403);
+    assert_eq!(submit(&parlor, SITE_ADMIN, BUDGETS, &capped).await.0, 403);
+    assert_eq!(submit(&parlor, VIEWER, BUDGETS, &limits).await.0, 403);
     let capped = [
         limits.as_slice(),
         &[("with_caps", "1"), ("daily_cap", "80000")],
     ]
     .concat();
-    assert_eq!(submit(&parlor, PLATFORM_ADMIN, PAGE, &capped).await.0, 422);
+    assert_eq!(
+        submit(&parlor, PLATFORM_ADMIN, BUDGETS, &capped).await.0,
+        422
+    );
     let (status, location, _) = submit(
         &parlor,
         PLATFORM_ADMIN,
@@ -89,16 +93,21 @@ async fn budgets_and_quotas_are_changed_with_the_version_that_was_shown() {
     )
     .await;
     assert_eq!((status.as_u16(), &*location), (303, "./budgets?site_id=1"));
-    let of_all = shown(&parlor, PLATFORM_ADMIN, PAGE).await;
+    let of_all = shown(&parlor, PLATFORM_ADMIN, BUDGETS).await;
     assert!(of_all.contains("Choose a site") && !of_all.contains("Change the budget"));
 
+    quotas_are_changed(&parlor).await;
+}
+
+/// The quotas on the page of budgets.
+async fn quotas_are_changed(parlor: &Parlor) {
     // Users, roles and bots are chosen from a list, which can be searched.
-    let html = shown(&parlor, SITE_ADMIN, PAGE).await;
+    let html = shown(parlor, SITE_ADMIN, BUDGETS).await;
     for option in ["role:coach", "user:1001", "user:1004"] {
         assert!(html.contains(&format!("value=\"{option}\"")), "{html}");
     }
     assert!(!html.contains("user:2001") && !html.contains("role:admin\""));
-    let found = shown(&parlor, SITE_ADMIN, "/console/budgets?find=1001").await;
+    let found = shown(parlor, SITE_ADMIN, "/console/budgets?find=1001").await;
     assert!(
         found.contains("user:1001") && !found.contains("user:1004"),
         "{found}"
@@ -108,12 +117,12 @@ async fn budgets_and_quotas_are_changed_with_the_version_that_was_shown() {
         ("subject", "user:1001"),
         ("daily_limit", "4321"),
     ];
-    assert_eq!(submit(&parlor, SITE_ADMIN, PAGE, &quota).await.0, 303);
-    let html = shown(&parlor, SITE_ADMIN, PAGE).await;
+    assert_eq!(submit(parlor, SITE_ADMIN, BUDGETS, &quota).await.0, 303);
+    let html = shown(parlor, SITE_ADMIN, BUDGETS).await;
     assert!(html.contains("4,321") && html.contains("runs?user_id=1001"));
     let version = field(&html, "4,321", "version");
     // A second new quota of the same user does not replace the first one.
-    let (status, _, html) = submit(&parlor, SITE_ADMIN, PAGE, &quota).await;
+    let (status, _, html) = submit(parlor, SITE_ADMIN, BUDGETS, &quota).await;
     assert_eq!(status, 412);
     assert!(html.contains("role=\"alert\">The stored version"), "{html}");
     let change = [
@@ -123,16 +132,16 @@ async fn budgets_and_quotas_are_changed_with_the_version_that_was_shown() {
         ("daily_limit", "99"),
         ("version", &*version),
     ];
-    assert_eq!(submit(&parlor, SITE_ADMIN, PAGE, &change).await.0, 303);
-    assert_eq!(submit(&parlor, SITE_ADMIN, PAGE, &change).await.0, 412);
+    assert_eq!(submit(parlor, SITE_ADMIN, BUDGETS, &change).await.0, 303);
+    assert_eq!(submit(parlor, SITE_ADMIN, BUDGETS, &change).await.0, 412);
     let of_other_site = [
         ("do", "quota"),
         ("subject", "user:2001"),
         ("daily_limit", "1"),
     ];
-    let unknown = submit(&parlor, SITE_ADMIN, PAGE, &of_other_site).await;
+    let unknown = submit(parlor, SITE_ADMIN, BUDGETS, &of_other_site).await;
     assert_eq!(unknown.0, 404);
-    let html = shown(&parlor, SITE_ADMIN, PAGE).await;
+    let html = shown(parlor, SITE_ADMIN, BUDGETS).await;
     let version = field(&html, "Remove", "version");
     let remove = [
         ("do", "quota"),
@@ -141,13 +150,13 @@ async fn budgets_and_quotas_are_changed_with_the_version_that_was_shown() {
         ("remove", "1"),
         ("version", &*version),
     ];
-    assert_eq!(submit(&parlor, SITE_ADMIN, PAGE, &remove).await.0, 303);
+    assert_eq!(submit(parlor, SITE_ADMIN, BUDGETS, &remove).await.0, 303);
     assert!(
-        shown(&parlor, SITE_ADMIN, PAGE)
+        shown(parlor, SITE_ADMIN, BUDGETS)
             .await
             .contains("No quotas.")
     );
-    assert_eq!(audited(&parlor, "quota.set").await, 3);
+    assert_eq!(audited(parlor, "quota.set").await, 3);
 }
 
 #[tokio::test]
