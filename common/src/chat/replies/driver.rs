@@ -17,8 +17,9 @@ use std::{
 
 use futures_util::{FutureExt as _, future::BoxFuture, task::AtomicWaker};
 use tokio::{sync::Notify, time::sleep};
+use tracing::Instrument as _;
 
-use crate::platform::request_context;
+use crate::platform::request_context::RequestContext;
 
 /// How often it is checked that the client polls. A client that does not is replaced after two
 /// to three of these.
@@ -42,12 +43,13 @@ impl Work {
     }
 }
 
-/// Starts a relay. It keeps the context of the current task.
+/// Starts a relay. It keeps the request context of the current task. The log span is that of the
+/// task which polls: the client's stream has the span of its request.
 pub(super) fn start(relay: impl Future<Output = ()> + Send + 'static) -> Driver {
     // A panic must not reach the client's stream, which then reads the database.
     let relay = AssertUnwindSafe(relay).catch_unwind().map(drop);
     let work = Arc::new(Work {
-        relay: Mutex::new(Some(request_context::in_current_context(relay).boxed())),
+        relay: Mutex::new(Some(RequestContext::current().scope(relay).boxed())),
         is_polled: AtomicBool::new(false),
         client: AtomicWaker::new(),
         client_left: Notify::new(),
@@ -56,7 +58,7 @@ pub(super) fn start(relay: impl Future<Output = ()> + Send + 'static) -> Driver 
         clippy::disallowed_methods,
         reason = "a reply outlives its request; its stream keeps the Lambda function running"
     )]
-    tokio::spawn(take_over(Arc::clone(&work)));
+    tokio::spawn(take_over(Arc::clone(&work)).in_current_span());
     Driver(work)
 }
 
