@@ -163,13 +163,16 @@ fn assumptions(load: &Load) -> Table {
     }
 }
 
+/// A row with a number for each multiple of the load.
+fn by_load(label: Text, load: &Load, value: &dyn Fn(&Load) -> f64) -> Vec<Text> {
+    row(
+        label,
+        FACTORS.map(|factor| number(value(&load.times(factor)))),
+    )
+}
+
 fn load_table(load: &Load, sizing: &Sizing, measured: &Measured) -> Table {
-    let line = |label, value: &dyn Fn(&Load) -> f64| {
-        row(
-            label,
-            FACTORS.map(|factor| number(value(&load.times(factor)))),
-        )
-    };
+    let line = |label, value: &dyn Fn(&Load) -> f64| by_load(label, load, value);
     Table {
         title: "Load of the busiest hour",
         headings: by_factor(text("in the busiest hour", "高峰小时")),
@@ -415,12 +418,9 @@ fn queue_table(load: &Load, sizing: &Sizing) -> Table {
 
 fn cost_table(load: &Load, sizing: &Sizing, measured: &Measured, prices: &Prices) -> Table {
     let line = |label, value: fn(&model::Cost) -> f64| {
-        row(
-            label,
-            FACTORS.map(|factor| {
-                number(value(&cost(&load.times(factor), sizing, measured, prices)).round())
-            }),
-        )
+        by_load(label, load, &|load| {
+            value(&cost(load, sizing, measured, prices)).round()
+        })
     };
     Table {
         title: "Cost of a month, in US dollars",
@@ -586,12 +586,7 @@ fn prices_table(prices: &Prices) -> Table {
 }
 
 fn storage(load: &Load, sizing: &Sizing) -> Table {
-    let line = |label, value: &dyn Fn(&Load) -> f64| {
-        row(
-            label,
-            FACTORS.map(|factor| number(value(&load.times(factor)))),
-        )
-    };
+    let line = |label, value: &dyn Fn(&Load) -> f64| by_load(label, load, value);
     Table {
         title: "Storage, in GiB",
         headings: by_factor(text("stored, in GiB", "存储量（GiB）")),
