@@ -51,8 +51,8 @@ pub async fn measure(postgres: &Binaries) -> Result<Section> {
         );
     }
     let mut notes = vec![format!(
-        "Parlor needs {:.1} µs per token more than the proxy: for two parsers, the text of the reply, \
-         the event and the hop between tasks. The rest is the time of the kernel and hyper for one \
+        "Parlor needs {:.1} µs per token more than the proxy: for two parsers, the text of the reply \
+         and the event. The rest is the time of the kernel and hyper for one \
          write per token. If tokens arrive faster, several share a write and both figures fall.",
         parlor - proxy,
     )];

@@ -71,7 +71,9 @@ impl ResultsPage<'_> {
     /// The link to the page that generates a result again: a batch for a result about a member,
     /// the prewarm for finance.
     fn anew(&self, item: &ResultItem) -> Option<String> {
-        if self.desk.may_change() && item.cache_type.starts_with("app2") {
+        let app = App::parse(&item.cache_type);
+        let is_finance = matches!(app, Some(App::Finance | App::FinanceArea));
+        if self.desk.may_change() && is_finance {
             return Some(self.desk.to_site("prewarm", item.site_id));
         }
         let member = item.target_id.strip_prefix("member:")?;
