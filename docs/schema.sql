@@ -191,12 +191,14 @@ CREATE TABLE biz.ai_batches (
     cancelled_at timestamp with time zone,
     created_by bigint NOT NULL,
     created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    estimated_cost bigint,
     CONSTRAINT ai_batches_calls_counted CHECK (((estimated_calls = (cardinality(app_types) * cardinality(member_ids))) AND (estimated_calls > 0)))
 );
 COMMENT ON TABLE biz.ai_batches IS 'Batches: apps to call for many members, with the estimated cost and the confirmation';
 COMMENT ON COLUMN biz.ai_batches.app_types IS 'The chain of each job; an app is after those whose results it reads';
 COMMENT ON COLUMN biz.ai_batches.expires_at IS 'The estimate can be confirmed until then';
 COMMENT ON COLUMN biz.ai_batches.created_by IS 'The admin; not a foreign key, because the row must outlive its user';
+COMMENT ON COLUMN biz.ai_batches.estimated_cost IS 'In millionths of a yuan; null if the cost of an app''s recent calls is not known';
 CREATE TABLE biz.ai_budgets (
     id bigint NOT NULL,
     site_id bigint,

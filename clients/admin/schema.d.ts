@@ -156,7 +156,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Lists changes that admins made, newest first. */
+        /** Lists changes that admins made, newest first. With `Accept: text/csv`, all of them as CSV. */
         get: operations["list_audit"];
         put?: never;
         post?: never;
@@ -207,7 +207,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Returns the state of a batch. */
+        /** Returns the state of a batch, and what it has cost so far. */
         get: operations["find_batch"];
         put?: never;
         post?: never;
@@ -2422,6 +2422,10 @@ export interface components {
              */
             user_id: number;
         };
+        /** @description The state of a batch, and what its calls have cost so far. */
+        BatchDetails: components["schemas"]["BatchState"] & {
+            spent: components["schemas"]["BatchSpent"];
+        };
         /** @description The estimated cost of a batch. */
         BatchEstimate: {
             /** Format: uuid */
@@ -2436,6 +2440,11 @@ export interface components {
              * @description Number of apps times number of members.
              */
             estimated_calls: number;
+            /**
+             * @description In yuan, with 6 decimals, from the average cost per call in the same days. Null if an app had
+             *     no successful call in them, or a call whose cost is not known.
+             */
+            estimated_cost: string | null;
             /**
              * Format: int64
              * @description From the average of each app at the site over the last 30 days. 2,000 per call if there is
@@ -2473,6 +2482,21 @@ export interface components {
              */
             total: number;
         };
+        /** @description What the ended calls of a batch have cost. */
+        BatchSpent: {
+            /** @description In yuan, with 6 decimals; the sum of the known costs. */
+            cost: string;
+            /**
+             * Format: int64
+             * @description Tokens that were charged to the budget.
+             */
+            tokens: number;
+            /**
+             * Format: int64
+             * @description Calls whose cost is not known.
+             */
+            unpriced_calls: number;
+        };
         /** @description The state of a batch. */
         BatchState: {
             /** @description In the order in which they run for each member. */
@@ -2487,6 +2511,8 @@ export interface components {
             created_by: number;
             /** Format: int64 */
             estimated_calls: number;
+            /** @description In yuan, with 6 decimals. Null if it was not known. */
+            estimated_cost: string | null;
             /** Format: int64 */
             estimated_tokens: number;
             /** Format: date-time */
@@ -5120,10 +5146,11 @@ export interface operations {
                 date_from?: string;
                 /** @description Day (`YYYY-MM-DD` in the site's time zone) or RFC 3339 instant, inclusive */
                 date_to?: string;
-                /** @description From 1, up to the 10,000th item; beyond that, use `cursor` */
+                /** @description From 1, up to the 10,000th item; beyond that, use `cursor`. Not with CSV */
                 page?: number;
+                /** @description Not with CSV */
                 page_size?: number;
-                /** @description `next_cursor` of the previous page; not with `page` */
+                /** @description `next_cursor` of the previous page; not with `page` or CSV */
                 cursor?: string;
             };
             header?: never;
@@ -5138,6 +5165,7 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["AdminPage_AuditEntry"];
+                    "text/csv": string;
                 };
             };
             401: {
@@ -5339,7 +5367,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["BatchState"];
+                    "application/json": components["schemas"]["BatchDetails"];
                 };
             };
             401: {

@@ -31,7 +31,8 @@ const MAX_PRICE: i64 = 100_000;
 const MAX_TOKENS: i64 = 1_000_000_000;
 
 /// An amount in millionths of a yuan. Its text has 6 decimals, such as `0.000800`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, sqlx::Type)]
+#[sqlx(transparent)]
 pub struct Yuan(pub i64);
 
 impl Yuan {

@@ -16,6 +16,7 @@ use crate::{
         apps::App,
         audit::{self, Action},
         auth::SiteScope,
+        prices::Yuan,
     },
     insights::apps,
     platform::{
@@ -97,6 +98,9 @@ pub struct Estimate {
     pub estimated_calls: i64,
     /// From the average tokens per call of each application in the last 30 days at the site.
     pub estimated_tokens: i64,
+    /// From the average cost per call in the same days. `None` if an app had no successful call in
+    /// them, or a call whose cost is not known.
+    pub estimated_cost: Option<Yuan>,
     /// Tokens left of the daily or the monthly budget, the smaller of both, without those that
     /// confirmed batches have still to use.
     pub budget_left: i64,
@@ -117,14 +121,15 @@ pub async fn estimate(db: &Db, site_id: i64, user_id: i64, batch: &NewBatch) -> 
     let today = check_site(&mut tx, site_id, &batch.member_ids).await?;
     let cost = estimate_cost(&mut tx, site_id, today, &apps, members).await?;
     let row = sqlx::query!(
-        "insert into biz.ai_batches (site_id, app_types, member_ids, estimated_calls, estimated_tokens, expires_at, created_by)
-         values ($1, $2, $3, $4, $5, clock_timestamp() + make_interval(secs => $6), $7)
+        "insert into biz.ai_batches (site_id, app_types, member_ids, estimated_calls, estimated_tokens, estimated_cost, expires_at, created_by)
+         values ($1, $2, $3, $4, $5, $6, clock_timestamp() + make_interval(secs => $7), $8)
          returning id, expires_at",
         site_id,
         &apps,
         &batch.member_ids,
         estimated_calls,
         cost.tokens,
+        cost.amount,
         CONFIRMABLE.as_secs_f64(),
         user_id,
     )
@@ -147,6 +152,7 @@ pub async fn estimate(db: &Db, site_id: i64, user_id: i64, batch: &NewBatch) -> 
         batch_id: row.id,
         estimated_calls,
         estimated_tokens: cost.tokens,
+        estimated_cost: cost.amount.map(Yuan),
         budget_left: cost.left,
         expires_at: row.expires_at,
     })
@@ -179,11 +185,12 @@ async fn check_site(tx: &mut PgConnection, site_id: i64, member_ids: &[i64]) -> 
     Ok(row.today)
 }
 
-/// In tokens.
 struct Cost {
-    /// Estimated cost of the batch.
+    /// Estimated tokens of the batch.
     tokens: i64,
-    /// Rest of the budget.
+    /// Estimated cost in millionths of a yuan.
+    amount: Option<i64>,
+    /// Tokens left in the budget.
     left: i64,
 }
 
@@ -197,9 +204,13 @@ async fn estimate_cost(
     sqlx::query_as!(
         Cost,
         r#"
-        select sum(ceil($4::bigint * coalesce(recent.average, $6::bigint)))::bigint as "tokens!", greatest(0, tokens_left($1) - tokens_of_batches($1)) as "left!"
+        select sum(ceil($4::bigint * coalesce(recent.tokens, $6::bigint)))::bigint as "tokens!",
+               case when bool_and(recent.amount is not null) then sum(ceil($4::bigint * recent.amount))::bigint end as amount,
+               greatest(0, tokens_left($1) - tokens_of_batches($1)) as "left!"
         from unnest($3::text[]) app (name) cross join lateral (
-            select nullif(sum(u.tokens), 0) / nullif(sum(u.successes), 0) as average from biz.ai_usage_daily u
+            select nullif(sum(u.tokens), 0) / nullif(sum(u.successes), 0) as tokens,
+                   case sum(u.unpriced_calls) when 0 then sum(u.cost) / nullif(sum(u.successes), 0) end as amount
+            from biz.ai_usage_daily u
             where u.site_id = $1 and u.app_type = app.name and u.day > $2::date - $5::integer and u.day <= $2
         ) recent
         "#,
@@ -335,6 +346,8 @@ pub struct Batch {
     /// Number of applications times number of members.
     pub estimated_calls: i64,
     pub estimated_tokens: i64,
+    /// See [`Estimate::estimated_cost`].
+    pub estimated_cost: Option<Yuan>,
     /// Number of calls that have a result.
     pub done: i64,
     /// Number of calls without a result because their job failed.
@@ -357,7 +370,7 @@ pub async fn find(db: &Db, scope: SiteScope, id: Uuid) -> Result<Batch> {
     let batch = sqlx::query_as!(
         Batch,
         r#"
-        select b.id, b.site_id, batch_status(b) as "status!", b.app_types, b.estimated_calls, b.estimated_tokens,
+        select b.id, b.site_id, batch_status(b) as "status!", b.app_types, b.estimated_calls, b.estimated_tokens, b.estimated_cost as "estimated_cost: Yuan",
                progress.done as "done!", progress.failed as "failed!", progress.cancelled as "cancelled!",
                b.expires_at, b.confirmed_at, b.created_by, b.created_at
         from biz.ai_batches b cross join batch_progress(b) progress
@@ -370,6 +383,41 @@ pub async fn find(db: &Db, scope: SiteScope, id: Uuid) -> Result<Batch> {
     .with_statement_timeout()
     .await?;
     batch.ok_or(Error::NotFound)
+}
+
+/// What the ended calls of a batch have cost.
+#[derive(Clone, Copy, Debug)]
+pub struct Spent {
+    /// Tokens that were charged to the budget.
+    pub tokens: i64,
+    /// Sum of the known costs.
+    pub cost: Yuan,
+    /// Calls whose cost is not known.
+    pub unpriced_calls: i64,
+}
+
+/// Adds up what the calls of a batch have cost so far, from the runs of its jobs. Runs older than
+/// the run log's retention are not included.
+pub async fn spent(db: &Db, batch: &Batch) -> Result<Spent> {
+    // The limit makes the plan look up the runs of each job by the index.
+    sqlx::query_as!(
+        Spent,
+        r#"
+        select coalesce(sum(r.tokens_charged), 0)::bigint as "tokens!", coalesce(sum(r.cost), 0)::bigint as "cost!: Yuan",
+               count(*) filter (where r.tokens_charged is not null and r.cost is null) as "unpriced_calls!"
+        from biz.ai_trigger_jobs j cross join lateral (
+            select r.tokens_charged, r.cost from biz.ai_run_logs r
+            where r.job_id = j.id and r.created_at >= j.created_at
+            order by r.created_at, r.id limit 1000
+        ) r
+        where j.batch_id = $2 and j.site_id = $1
+        "#,
+        batch.site_id,
+        batch.id,
+    )
+    .fetch_one(db)
+    .with_statement_timeout()
+    .await
 }
 
 /// Tokens that a new batch of the site may cost: the rest of the budget without what the confirmed
@@ -411,7 +459,7 @@ pub async fn list(db: &Db, scope: SiteScope, requested: &Paging<BatchKey>) -> Re
             order by each.created_at desc, each.id desc limit $5 offset $6
         )
         select counted.total as "total!", b.id as "id?", b.site_id as "site_id?", batch_status(b.batch) as status, b.app_types as "app_types?",
-               b.estimated_calls as "estimated_calls?", b.estimated_tokens as "estimated_tokens?",
+               b.estimated_calls as "estimated_calls?", b.estimated_tokens as "estimated_tokens?", b.estimated_cost as "estimated_cost: Yuan",
                progress.done, progress.failed, progress.cancelled,
                b.expires_at as "expires_at?", b.confirmed_at, b.created_by as "created_by?", b.created_at as "created_at?"
         from counted left join (page cross join lateral (select b.*, b as batch from biz.ai_batches b where b.id = page.id limit 1) b) on true
@@ -437,6 +485,7 @@ pub async fn list(db: &Db, scope: SiteScope, requested: &Paging<BatchKey>) -> Re
             app_types: row.app_types?,
             estimated_calls: row.estimated_calls?,
             estimated_tokens: row.estimated_tokens?,
+            estimated_cost: row.estimated_cost,
             done: row.done?,
             failed: row.failed?,
             cancelled: row.cancelled?,

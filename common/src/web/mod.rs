@@ -39,5 +39,5 @@ pub use keys::{JobsWrite, KeyAccess, OrKey, RouteScope, UsageRead};
 pub use paging::AdminPage;
 pub use query::{HeaderText, PathText, QueryText, uuid};
 pub use references::Reference;
-pub use tables::{LabelledFeedback, runs_as_csv};
+pub use tables::{LabelledFeedback, audit_as_csv, runs_as_csv};
 pub use viewer::hide as hide_texts;

@@ -4,12 +4,13 @@ use axum::response::Response;
 use futures_util::{Stream, TryStreamExt as _};
 
 use super::{
-    Texts,
+    Texts, hide_texts,
     table::{self, Row, instant, number, text},
 };
 use crate::{
     governance::{
-        audit, feedback,
+        audit::{self, AuditQuery},
+        feedback,
         notice::AiLabel,
         runs::{self, RunQuery},
         usage,
@@ -29,6 +30,22 @@ pub async fn runs_as_csv(db: Db, query: RunQuery, texts: Texts) -> Result<Respon
         if texts.are_hidden() {
             for run in &mut page {
                 run.error_message = None;
+            }
+        }
+        page
+    })))
+}
+
+/// Exports the audit log, which then has a row about this, too. A viewer gets no texts.
+///
+/// # Errors
+/// If the database is unavailable.
+pub async fn audit_as_csv(db: Db, query: AuditQuery, texts: Texts) -> Result<Response> {
+    let pages = audit::export(db, query, texts.user_id).await?;
+    Ok(table::respond(pages.map_ok(move |mut page| {
+        if texts.are_hidden() {
+            for entry in &mut page {
+                hide_texts(&mut entry.details);
             }
         }
         page

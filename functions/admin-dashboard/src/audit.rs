@@ -1,6 +1,10 @@
-//! `GET /api/admin/ai/audit`: the audit log.
+//! `GET /api/admin/ai/audit`: a page of the audit log as JSON, or all of it as CSV.
 
-use axum::extract::State;
+use axum::{
+    extract::State,
+    http::header::VARY,
+    response::{IntoResponse, Response},
+};
 use chrono::{DateTime, Utc};
 use common::{
     Result,
@@ -9,7 +13,10 @@ use common::{
         auth::SiteScope,
     },
     platform::{db::Db, paging::Paging},
-    web::{AdminPage, AdminProblem, Json, QueryFailures, QueryText},
+    web::{
+        AdminPage, AdminProblem, Json, ListFormat, QueryFailures, QueryText, Texts, audit_as_csv,
+        table,
+    },
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -57,7 +64,7 @@ impl From<Entry> for EntryView {
     }
 }
 
-/// Lists changes that admins made, newest first.
+/// Lists changes that admins made, newest first. With `Accept: text/csv`, all of them as CSV.
 #[utoipa::path(
     get, path = "/api/admin/ai/audit", tag = "admin", security(("bearer" = [])),
     params(
@@ -66,12 +73,12 @@ impl From<Entry> for EntryView {
         ("user_id" = Option<i64>, Query, description = "The admin", minimum = 1),
         ("date_from" = Option<String>, Query, description = "Day (`YYYY-MM-DD` in the site's time zone) or RFC 3339 instant, inclusive"),
         ("date_to" = Option<String>, Query, description = "Day (`YYYY-MM-DD` in the site's time zone) or RFC 3339 instant, inclusive"),
-        ("page" = Option<i64>, Query, description = "From 1, up to the 10,000th item; beyond that, use `cursor`", minimum = 1),
-        ("page_size" = Option<i64>, Query, minimum = 1, maximum = 100),
-        ("cursor" = Option<String>, Query, description = "`next_cursor` of the previous page; not with `page`"),
+        ("page" = Option<i64>, Query, description = "From 1, up to the 10,000th item; beyond that, use `cursor`. Not with CSV", minimum = 1),
+        ("page_size" = Option<i64>, Query, description = "Not with CSV", minimum = 1, maximum = 100),
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of the previous page; not with `page` or CSV"),
     ),
     responses(
-        (status = 200, body = AdminPage<EntryView>),
+        (status = 200, content((AdminPage<EntryView> = "application/json"), (String = "text/csv"))),
         QueryFailures<AdminProblem>,
     ),
 )]
@@ -79,9 +86,16 @@ pub(crate) async fn list_audit(
     State(db): State<Db>,
     scope: SiteScope,
     query: QueryText,
-) -> Result<Json<AdminPage<EntryView>>> {
+    format: ListFormat,
+    texts: Texts,
+) -> Result<Response> {
     let list = AuditQuery::parse(scope, &query)?;
+    if format == ListFormat::Csv {
+        table::check(&query)?;
+        return audit_as_csv(db, list, texts).await;
+    }
     let paging = Paging::parse_bounded(&query, PAGE_SIZE, &list.cursor_scope())?;
     let found = audit::list(&db, &list, &paging).await?;
-    Ok(Json(AdminPage::of(found, &paging)?))
+    let page: AdminPage<EntryView> = AdminPage::of(found, &paging)?;
+    Ok(([(VARY, "accept")], Json(page)).into_response())
 }

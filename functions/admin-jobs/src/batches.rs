@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use common::{
     Error, Result,
     governance::auth::{Admin, SiteScope},
-    insights::batches::{self, Batch, Estimate, NewBatch},
+    insights::batches::{self, Batch, Estimate, NewBatch, Spent},
     platform::{db::Db, error::Reason, paging::Paging, sqs::JobQueue},
     web::{
         AdminPage, AdminProblem, AppInBatches, BodyFailures, ItemFailures, Json, PathText,
@@ -51,6 +51,10 @@ pub(crate) struct BatchEstimate {
     /// From the average of each app at the site over the last 30 days. 2,000 per call if there is
     /// no average.
     estimated_tokens: i64,
+    /// In yuan, with 6 decimals, from the average cost per call in the same days. Null if an app had
+    /// no successful call in them, or a call whose cost is not known.
+    #[schema(required)]
+    estimated_cost: Option<String>,
     /// Tokens left in the site's daily or monthly budget, whichever is less.
     budget_left: i64,
     /// The batch can be confirmed until then.
@@ -63,6 +67,7 @@ impl From<Estimate> for BatchEstimate {
             batch_id: estimate.batch_id,
             estimated_calls: estimate.estimated_calls,
             estimated_tokens: estimate.estimated_tokens,
+            estimated_cost: estimate.estimated_cost.map(|cost| cost.to_string()),
             budget_left: estimate.budget_left,
             expires_at: estimate.expires_at,
         }
@@ -183,6 +188,9 @@ pub(crate) struct BatchState {
     progress: BatchProgress,
     estimated_calls: i64,
     estimated_tokens: i64,
+    /// In yuan, with 6 decimals. Null if it was not known.
+    #[schema(required)]
+    estimated_cost: Option<String>,
     expires_at: DateTime<Utc>,
     #[schema(required)]
     confirmed_at: Option<DateTime<Utc>>,
@@ -216,6 +224,7 @@ impl From<Batch> for BatchState {
             },
             estimated_calls: batch.estimated_calls,
             estimated_tokens: batch.estimated_tokens,
+            estimated_cost: batch.estimated_cost.map(|cost| cost.to_string()),
             expires_at: batch.expires_at,
             confirmed_at: batch.confirmed_at,
             created_by: batch.created_by,
@@ -224,7 +233,36 @@ impl From<Batch> for BatchState {
     }
 }
 
-/// Returns the state of a batch.
+/// The state of a batch, and what its calls have cost so far.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct BatchDetails {
+    #[serde(flatten)]
+    batch: BatchState,
+    spent: BatchSpent,
+}
+
+/// What the ended calls of a batch have cost.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct BatchSpent {
+    /// Tokens that were charged to the budget.
+    tokens: i64,
+    /// In yuan, with 6 decimals; the sum of the known costs.
+    cost: String,
+    /// Calls whose cost is not known.
+    unpriced_calls: i64,
+}
+
+impl From<Spent> for BatchSpent {
+    fn from(spent: Spent) -> Self {
+        Self {
+            tokens: spent.tokens,
+            cost: spent.cost.to_string(),
+            unpriced_calls: spent.unpriced_calls,
+        }
+    }
+}
+
+/// Returns the state of a batch, and what it has cost so far.
 #[utoipa::path(
     get, path = "/api/admin/ai/batches/{batch_id}", tag = "admin", security(("bearer" = [])),
     params(
@@ -232,7 +270,7 @@ impl From<Batch> for BatchState {
         ("site_id" = Option<i64>, Query, description = "Default: all sites of the admin", minimum = 1),
     ),
     responses(
-        (status = 200, body = BatchState),
+        (status = 200, body = BatchDetails),
         ItemFailures<AdminProblem>,
     ),
 )]
@@ -240,9 +278,13 @@ pub(crate) async fn find_batch(
     State(db): State<Db>,
     scope: SiteScope,
     path: PathText,
-) -> Result<Json<BatchState>> {
+) -> Result<Json<BatchDetails>> {
     let batch = batches::find(&db, scope, path.uuid("batch_id")?).await?;
-    Ok(Json(batch.into()))
+    let spent = batches::spent(&db, &batch).await?;
+    Ok(Json(BatchDetails {
+        batch: batch.into(),
+        spent: spent.into(),
+    }))
 }
 
 /// The result of cancelling a batch.

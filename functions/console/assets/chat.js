@@ -28,6 +28,7 @@ let sent = ''; // The last question.
 let isStopWanted = false;
 let editing; // The id of the question that the draft replaces.
 let opened = 0; // Counts conversations that were opened.
+let reports = new Map(); // The user's newest report about each message, by the id of the message.
 
 // The cookie is the credential, so there is no token.
 const connect = () => createChat({ baseUrl, token: () => '' });
@@ -247,11 +248,14 @@ function drawMessage(message, at) {
     streaming: !isOver && !message.content,
     blocked: message.blocked,
     length: message.finishReason === 'length',
+    reported: reports.has(message.id),
   };
   for (const note of node.querySelectorAll('[data-note]')) {
     note.hidden = !(notes[note.dataset.note] ?? (isReply && message.status === note.dataset.note));
     if (note.dataset.note === 'streaming')
       note.textContent = `${message.progress || texts.replying}…`;
+    if (note.dataset.note === 'reported' && !note.hidden)
+      note.textContent = reportText(reports.get(message.id));
   }
   drawReferences(node.querySelector('.references'), message.references ?? []);
   const card = node.querySelector('.card');
@@ -584,12 +588,34 @@ async function report(id) {
   };
   // A retry after a lost response would store a second report.
   const { dueAt } = await call('POST', '/reports', body, { isOnce: true });
+  await loadReports();
   await askUser({
     title: texts.report,
     note: `${texts.reported} ${timeText(dueAt)}`,
     isQuestion: false,
   });
 }
+
+/** Loads the user's newest reports, for the list and for the notes of the messages. */
+async function loadReports() {
+  const { items } = await call('GET', '/reports');
+  const about = items.filter(({ subjectType }) => subjectType === 'message');
+  reports = new Map(about.reverse().map((report) => [report.subjectId, report]));
+  const place = byId('reports');
+  place.hidden = items.length === 0;
+  place.querySelector('ul').replaceChildren(
+    ...items.map((item) => {
+      const row = document.createElement('li');
+      const reason = byId('reasons').content.querySelector(`[value="${item.reason}"]`);
+      row.textContent = `${timeText(item.createdAt)} · ${reason.textContent} · ${reportText(item)}`;
+      return row;
+    }),
+  );
+  draw();
+}
+
+const reportText = ({ answer, dueAt }) =>
+  answer ? `${texts.answered} ${answer}` : `${texts.answerDue} ${timeText(dueAt)}`;
 
 /** Shows the dialog. Returns a promise of `{ choice, text }`, or of null if the user cancels. */
 function askUser({
@@ -711,3 +737,4 @@ const first = wanted > 0 ? open(wanted).catch(openCurrent) : openCurrent();
 run(first);
 run(loadList());
 run(showBots());
+run(loadReports());

@@ -91,6 +91,9 @@ async fn load(db: &Db) -> Result<()> {
          from generate_series(1, $1) s, generate_series(0, 89) d, unnest(array['大厅', '包厢', '斯诺克区']) a",
         "insert into biz.ai_budgets (site_id, daily_limit, monthly_limit)
          select n, 1000000000000, 1000000000000 from generate_series(1, $1) n",
+        // Otherwise the limit of 100 calls per second of an application would be measured.
+        "insert into biz.ai_apps (site_id, app_type, application_id)
+         select n, t.name, t.name || '-' || n from generate_series(1, $1) n, biz.app_types t",
     ] {
         sqlx::query(statement).bind(SITES).execute(db).await?;
     }

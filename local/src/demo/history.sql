@@ -308,8 +308,9 @@ where t.id = c.id and c.is_good;
 
 analyze call;
 
-insert into biz.ai_batches (id, site_id, app_types, member_ids, estimated_calls, estimated_tokens, expires_at, confirmed_at, cancelled_at, created_by, created_at)
+insert into biz.ai_batches (id, site_id, app_types, member_ids, estimated_calls, estimated_tokens, estimated_cost, expires_at, confirmed_at, cancelled_at, created_by, created_at)
 select b.id, b.site_id, b.apps, m.ids, cardinality(b.apps) * cardinality(m.ids), 3400 * cardinality(b.apps) * cardinality(m.ids),
+       5200 * cardinality(b.apps) * cardinality(m.ids),
        -- An estimate is valid for ten minutes. The open one is valid for a day, so that it can be
        -- confirmed in the demo.
        case when b.is_confirmed then b.made + interval '10 minutes' else b.made + interval '1 day' end,
@@ -567,7 +568,13 @@ select * from (
     from biz.ai_usage_days u join day d on d.site_id = u.site_id and d.day = u.day join biz.ai_budgets b on b.site_id = u.site_id
     where u.site_id = 2 and d.ago = 12
     union all
-    select 1, 1004, 'quota.set', null, jsonb_build_object('subject_type', 'user', 'subject_id', '1002', 'after', jsonb_build_object('daily_limit', null, 'monthly_limit', q.monthly_limit)),
+    select 1, 1004, 'budget.set', null,
+           jsonb_build_object('before', jsonb_build_object('daily_limit', b.daily_limit, 'monthly_limit', b.monthly_limit, 'monthly_cost_limit', null),
+                              'after', jsonb_build_object('daily_limit', b.daily_limit, 'monthly_limit', b.monthly_limit, 'monthly_cost_limit', to_char(b.monthly_cost_limit / 1000000.0, 'FM999990.000000'))),
+           now() - interval '3 days 5 hours'
+    from biz.ai_budgets b where b.site_id = 1
+    union all
+    select 1, 1004, 'quota.set', 'user/1002', jsonb_build_object('subject_type', 'user', 'subject_id', '1002', 'before', null, 'after', jsonb_build_object('daily_limit', null, 'monthly_limit', q.monthly_limit)),
            now() - interval '26 hours'
     from biz.ai_quotas q where q.site_id = 1 and q.subject_type = 'user' and q.subject_id = '1002'
 ) a (site_id, user_id, action, object_id, details, created_at)

@@ -263,6 +263,25 @@ test('a reply is stopped', async () => {
   await close();
 });
 
+test('a report is noted at its message and in the list', async () => {
+  const { page, close } = await signedIn(COACH);
+  await ask(page, '开球的站位怎么讲？');
+  await page.locator('#send').waitFor();
+  const reply = page.locator('.message.reply');
+  await reply.locator('[data-do=report]').click();
+  await page.selectOption('#dialog [name=choice]', 'inaccurate');
+  await page.click('#dialog button[value=ok]');
+  await page.locator('#dialog p.note', { hasText: 'An admin answers it until' }).waitFor();
+  await page.click('#dialog button[value=ok]');
+  await reply.locator('[data-note=reported]', { hasText: 'Answer due' }).waitFor();
+  await page.reload();
+  await reply.locator('[data-note=reported]').waitFor();
+  await page.click('#reports summary');
+  await page.locator('#reports li', { hasText: 'not accurate' }).first().waitFor();
+  await accessible(page);
+  await close();
+});
+
 test('a batch is made, from the estimate to the end', async () => {
   const { page, close } = await signedIn(SITE_ADMIN, { height: 720 });
   await page.clock.install();

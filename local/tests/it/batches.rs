@@ -544,3 +544,48 @@ async fn a_batch_of_another_site_does_not_exist() {
     let shown = parlor.get(PLATFORM_ADMIN, &path).await;
     progress(shown.ok(), "estimated", [1, 0, 0, 0]);
 }
+
+#[tokio::test]
+async fn a_batch_shows_its_estimated_cost_and_what_it_has_spent() {
+    let parlor = parlor().await;
+    parlor
+        .execute(
+            "insert into biz.ai_usage_daily (site_id, day, app_type, calls, successes, tokens, cost, unpriced_calls) values
+             (1, local_day('Asia/Shanghai'), 'app3_clue', 3, 2, 4000, 3001, 0),
+             (1, local_day('Asia/Shanghai'), 'app4_analysis', 2, 2, 2000, 500, 1)",
+        )
+        .await;
+    let members = [10_001, 10_002];
+    let cost = async |apps: &[&str]| {
+        parlor.estimate(&batch(apps, &members)).await.ok()["estimated_cost"].clone()
+    };
+    // 1,500.5 millionths per success.
+    assert_eq!(cost(&["app3_clue"]).await, "0.003001");
+    // A call of unknown cost; an app without a call.
+    assert_eq!(cost(&["app3_clue", "app4_analysis"]).await, Value::Null);
+    assert_eq!(cost(&["app7_customer_analysis"]).await, Value::Null);
+
+    let id = parlor.estimated(&["app3_clue"], &members).await;
+    let nothing = json!({ "tokens": 0, "cost": "0.000000", "unpriced_calls": 0 });
+    assert_eq!(parlor.batch(&id).await["spent"], nothing);
+    // A job that is not of the batch.
+    parlor.member_paid(10_003, 1).await;
+    parlor.confirm(&id).await;
+    parlor.work_until_done().await;
+    let (tokens, cost): (i64, i64) = sqlx::query_as(
+        "select sum(tokens_charged)::bigint, sum(cost)::bigint from biz.ai_run_logs where trigger_type = 'batch'",
+    )
+    .fetch_one(&parlor.db)
+    .await
+    .unwrap();
+    assert!(tokens > 0 && cost > 0, "{tokens} {cost}");
+    let shown = parlor.batch(&id).await;
+    assert_eq!(shown["estimated_cost"], "0.003001");
+    let spent = json!({ "tokens": tokens, "cost": format!("0.{cost:06}"), "unpriced_calls": 0 });
+    assert_eq!(shown["spent"], spent);
+    parlor
+        .execute("update biz.ai_run_logs set cost = null where trigger_type = 'batch'")
+        .await;
+    let unpriced = json!({ "tokens": tokens, "cost": "0.000000", "unpriced_calls": 2 });
+    assert_eq!(parlor.batch(&id).await["spent"], unpriced);
+}

@@ -160,6 +160,13 @@ async fn a_viewer_exports_figures_but_no_texts() {
         tables[0]
     );
     assert_eq!(tables[0].lines().count(), tables[1].lines().count());
+    // Exports of the audit log have the same rows, and the earlier exports.
+    for (user, rows) in [(SITE_ADMIN, 3), (VIEWER, 4)] {
+        let (status, csv) = table(user, "audit").await;
+        assert_eq!(status, 200);
+        assert!(csv.starts_with("\u{feff}id,"), "{csv}");
+        assert!(csv.matches(".export,").count() >= rows, "{csv}");
+    }
     let exports: Vec<(String, i64)> = sqlx::query_as(
         "select action, user_id from biz.ai_admin_audit where action like '%.export' order by id",
     )
@@ -170,6 +177,8 @@ async fn a_viewer_exports_figures_but_no_texts() {
         ("feedback.export", SITE_ADMIN),
         ("run_logs.export", SITE_ADMIN),
         ("run_logs.export", VIEWER),
+        ("audit.export", SITE_ADMIN),
+        ("audit.export", VIEWER),
     ];
     assert_eq!(
         exports,

@@ -7,7 +7,7 @@ use common::{
     governance::{apps::App, auth::Admin, usage::fraction},
     insights::{
         apps,
-        batches::{self, Batch, NewBatch},
+        batches::{self, Batch, NewBatch, Spent},
     },
     platform::{
         db::Db,
@@ -122,6 +122,8 @@ struct BatchPage<'a> {
     /// Tokens left in the budget beside the confirmed batches, and the share of an estimate.
     left: i64,
     share: Option<f64>,
+    /// `None` before the confirmation.
+    spent: Option<Spent>,
 }
 
 impl BatchPage<'_> {
@@ -143,12 +145,17 @@ async fn batch_page(db: &Db, desk: &Desk, id: Uuid) -> Result<Response> {
     let batch = batches::find(db, desk.scope, id).await?;
     let left = batches::budget_left(db, batch.site_id).await?;
     let is_estimate = batch.status == "estimated";
+    let spent = match batch.confirmed_at {
+        Some(_) => Some(batches::spent(db, &batch).await?),
+        None => None,
+    };
     desk.show(&BatchPage {
         frame: &desk.frame,
         t: BatchesTexts::of(desk.language),
         ended: batch.done + batch.failed + batch.cancelled,
         left,
         share: is_estimate.then(|| fraction(batch.estimated_tokens, left)),
+        spent,
         batch: &batch,
         desk,
     })

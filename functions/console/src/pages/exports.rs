@@ -6,16 +6,16 @@ use chrono::{Days, NaiveDate};
 use common::{
     Result,
     governance::{
-        audit::{self, AuditQuery},
+        audit::AuditQuery,
         feedback,
         notice::Notice,
         runs::{self, RunQuery},
         usage::{self, UsageQuery},
     },
     platform::{clock, dates::DateRange, db::Db},
-    web::{LabelledFeedback, hide_texts, runs_as_csv, table},
+    web::{LabelledFeedback, audit_as_csv, runs_as_csv, table},
 };
-use futures_util::{TryStreamExt as _, stream};
+use futures_util::stream;
 
 use crate::{Parts, desk::Desk, format::in_url};
 
@@ -100,15 +100,5 @@ async fn export_feedback(
 async fn export_audit(State(db): State<Db>, desk: Desk) -> Result<Response> {
     table::check(&desk.query)?;
     let list = AuditQuery::parse(desk.scope, &desk.query)?;
-    let are_hidden = desk.texts.are_hidden();
-    let pages = audit::export(db, list, desk.user.id).await?;
-    let pages = pages.map_ok(move |mut page| {
-        if are_hidden {
-            for entry in &mut page {
-                hide_texts(&mut entry.details);
-            }
-        }
-        page
-    });
-    Ok(table::respond(pages))
+    audit_as_csv(db, list, desk.texts).await
 }

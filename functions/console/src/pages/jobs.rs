@@ -213,7 +213,8 @@ fn steps<'a>(t: &JobsTexts, job: &'a JobWithRuns) -> Vec<Step<'a>> {
             _ if at < done => ("success", t.step_done),
             "running" if at == done => ("running", t.step_running),
             "failed" if at == done => ("failed", t.step_failed),
-            _ => ("pending", t.step_left),
+            "pending" | "running" => ("pending", t.step_left),
+            _ => ("cancelled", t.step_not_run),
         };
         Step {
             app,

@@ -13,7 +13,7 @@ texts! {
         timeline: "Timeline" / "时间线",
         began: "began" / "开始",
         ended: "ended" / "结束",
-        attempts: "attempts" / "次尝试",
+        attempts: "Requests to DashScope:" / "百炼请求次数：",
         prompt: "Prompt" / "提示词",
         answer: "Answer" / "回答",
         as_text: "As text" / "纯文本",

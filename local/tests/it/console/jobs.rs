@@ -204,6 +204,8 @@ async fn a_batch_is_estimated_confirmed_once_and_cancelled() {
     let path = format!("/console/{}", location.trim_start_matches("./"));
     let html = shown(&parlor, SITE_ADMIN, &path).await;
     has(&html, &["Estimated tokens", "in 9 min", "(2)</button>"]);
+    has(&html, &["cost not known"]);
+    assert!(!html.contains("Tokens spent so far"), "{html}");
     let left = |html: &str| {
         let (_, rest) = html.split_once("for new batches</dt><dd>").unwrap();
         let left = rest.split('<').next().unwrap().replace(',', "");
@@ -224,6 +226,7 @@ async fn a_batch_is_estimated_confirmed_once_and_cancelled() {
         &html,
         &["already confirmed", "<progress", "Cancel the rest (2)"],
     );
+    has(&html, &["Tokens spent so far</dt><dd>0<small>¥0<"]);
     // What the confirmed batch has still to use is not left for others.
     assert_eq!(left(&html), before - 4_000);
     let id = path.rsplit('/').next().unwrap();

@@ -445,12 +445,12 @@ const EXAMPLES: &[(&str, &str)] = &[
     ),
     ("count(distinct p.member_id)", "1, '{1,2}'"),
     (
-        "coalesce(recent.average",
+        "coalesce(recent.tokens",
         "1, current_date, '{app3_clue,app4_analysis}', 2, 30, 2000",
     ),
     (
         "insert into biz.ai_batches",
-        "1, '{app3_clue}', '{7,8}', 2, 4000, 600, 7",
+        "1, '{app3_clue}', '{7,8}', 2, 4000, 5000, 600, 7",
     ),
     (
         "select confirmed_at, cancelled_at",
@@ -485,6 +485,10 @@ const EXAMPLES: &[(&str, &str)] = &[
     ),
     (
         "count(*) as \"cancelled!\"",
+        "1, '00000000-0000-4000-8000-0000000000bc'",
+    ),
+    (
+        "as \"unpriced_calls!\"",
         "1, '00000000-0000-4000-8000-0000000000bc'",
     ),
     (
