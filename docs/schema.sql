@@ -1308,7 +1308,7 @@ CREATE INDEX ai_conversations_empty_of_user_idx ON biz.ai_conversations USING bt
 CREATE INDEX ai_conversations_listed_idx ON biz.ai_conversations USING btree (site_id, user_id, pinned DESC, last_active_at DESC, id DESC) WHERE ((message_count)::bigint > 0);
 CREATE INDEX ai_conversations_sessions_idx ON biz.ai_conversations USING btree (site_id, user_id, last_active_at DESC, id DESC) INCLUDE (status, bot_id) WHERE (bot_id IS NOT NULL);
 CREATE UNIQUE INDEX ai_conversations_task_key ON biz.ai_conversations USING btree (site_id, user_id, context_id) WHERE ((context_type)::text = 'task'::text);
-CREATE INDEX ai_feedback_site_idx ON biz.ai_feedback USING btree (site_id, created_at DESC, id DESC) INCLUDE (app_type, prompt_version, rating);
+CREATE INDEX ai_feedback_list_idx ON biz.ai_feedback USING btree (site_id, created_at DESC, id DESC) INCLUDE (app_type, prompt_version, rating, user_id);
 CREATE INDEX ai_idempotency_keys_created_idx ON biz.ai_idempotency_keys USING btree (created_at);
 CREATE INDEX ai_idempotency_keys_message_idx ON biz.ai_idempotency_keys USING btree (message_id);
 CREATE UNIQUE INDEX ai_messages_client_message_id_key ON biz.ai_messages USING btree (conversation_id, client_message_id) WHERE (client_message_id IS NOT NULL);

@@ -2,8 +2,9 @@
 //! the number of the claim. If it finds no row, the worker has lost the job.
 
 use chrono::{DateTime, Utc};
+use serde::Serialize;
 use serde_json::{Value, json};
-use sqlx::PgExecutor;
+use sqlx::{PgExecutor, types::Json};
 
 use super::{
     MAX_REPLY_TRIES, MAX_TRIES, chain,
@@ -177,6 +178,14 @@ impl Job {
         }
     }
 
+    /// False for events that are handled without the results of apps.
+    pub fn has_chain(&self) -> bool {
+        !matches!(
+            self.event,
+            EventType::EtlFinished | EventType::SessionMessage
+        )
+    }
+
     /// The target of each application of the chain.
     pub fn targets(&self) -> Result<Vec<Target>> {
         let target = |&app| chain::target(app, self.member_id, &self.payload);
@@ -289,53 +298,80 @@ words! {
     }
 }
 
-/// Skips the steps that have a result, and makes the caller the generator of the next step.
+/// A job as `advance` sends it.
+#[derive(Serialize)]
+struct Advancing<'a> {
+    site_id: i64,
+    id: i64,
+    claim: i32,
+    targets: Vec<String>,
+    app_ids: Vec<Option<&'a str>>,
+    member_id: Option<i64>,
+    valid_days: Vec<i32>,
+}
+
+/// For each job, skips the steps that have a result, and makes the caller the generator of the next
+/// step. They are changed together: if the statement fails, no job has changed. With several jobs,
+/// it waits for a lock only for a moment.
 pub(super) async fn advance(
     db: &Db,
-    job: &Job,
-    targets: &[Target],
+    jobs: &[(&Job, &[Target])],
     app_ids: &AppIds,
-) -> Result<Next> {
-    let ids: Vec<String> = targets.iter().map(Target::id).collect();
-    let app_ids: Vec<_> = job.chain.iter().map(|app| app_ids.find(*app)).collect();
-    let valid_days: Vec<i32> = job.chain.iter().map(|app| valid_days(*app)).collect();
-    let row = sqlx::query!(
+) -> Result<Vec<Next>> {
+    let advancing = jobs.iter().map(|(job, targets)| Advancing {
+        site_id: job.site_id,
+        id: job.id,
+        claim: job.fence,
+        targets: targets.iter().map(Target::id).collect(),
+        app_ids: job.chain.iter().map(|app| app_ids.find(*app)).collect(),
+        member_id: job.member_id,
+        valid_days: job.chain.iter().map(|app| valid_days(*app)).collect(),
+    });
+    let advancing: Vec<_> = advancing.collect();
+    let rows = sqlx::query_as!(
+        AdvancedJob,
         r#"
-        select outcome as "outcome!", step, entry_id, generation, retry_at
-        from advance_job($1, $2, $3, $4, $5, $6, $7, $8)
+        select outcome as "outcome!", step, entry_id, generation, retry_at from advance_jobs($1, $2)
         "#,
-        job.site_id,
-        job.id,
-        job.fence,
-        &ids,
-        &app_ids as _,
-        job.member_id,
-        &valid_days,
+        Json(&advancing) as _,
         LEASE.as_secs_f64(),
     )
-    .fetch_one(db)
+    .fetch_all(db)
     .with_statement_timeout()
     .await?;
-    let step = usize::try_from(row.step.unwrap_or_default()).unwrap_or_default();
-    Ok(match Advanced::from_sql(&row.outcome, "advance_job")? {
-        Advanced::Succeeded => Next::Nothing,
-        Advanced::Cancelled => Next::Cancelled,
-        Advanced::Lost => Next::Lost,
-        Advanced::Wait => Next::Wait(row.retry_at.unwrap_or_default()),
-        Advanced::AppDisabled => Next::Disabled(step),
-        Advanced::Generate => {
-            let (Some(entry_id), Some(generation)) = (row.entry_id, row.generation) else {
-                return Err(Error::internal("advance_job returned no entry"));
-            };
-            Next::Generate(
-                step,
-                Lease {
+    rows.into_iter().map(AdvancedJob::next).collect()
+}
+
+/// A row of `advance_job`.
+struct AdvancedJob {
+    outcome: String,
+    step: Option<i32>,
+    entry_id: Option<i64>,
+    generation: Option<i32>,
+    retry_at: Option<DateTime<Utc>>,
+}
+
+impl AdvancedJob {
+    fn next(self) -> Result<Next> {
+        let step = usize::try_from(self.step.unwrap_or_default()).unwrap_or_default();
+        Ok(match Advanced::from_sql(&self.outcome, "advance_job")? {
+            Advanced::Succeeded => Next::Nothing,
+            Advanced::Cancelled => Next::Cancelled,
+            Advanced::Lost => Next::Lost,
+            Advanced::Wait => Next::Wait(self.retry_at.unwrap_or_default()),
+            Advanced::AppDisabled => Next::Disabled(step),
+            Advanced::Generate => {
+                let (Some(entry_id), Some(generation)) = (self.entry_id, self.generation) else {
+                    return Err(Error::internal("advance_job returned no entry"));
+                };
+                let lease = Lease {
                     entry_id,
                     generation,
-                },
-            )
-        }
-    })
+                };
+                Next::Generate(step, lease)
+            }
+        })
+    }
 }
 
 /// The value of the column `valid_days`. 0 means the business date only.

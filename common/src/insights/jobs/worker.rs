@@ -1,6 +1,6 @@
 //! Runs jobs: claims jobs that are due, runs their chains, and releases jobs that cannot continue.
 
-use std::{num::NonZeroUsize, pin::pin, sync::Arc, time::Duration};
+use std::{collections::HashMap, num::NonZeroUsize, pin::pin, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use futures_util::{
@@ -21,6 +21,7 @@ use super::{
 use crate::{
     dashscope::DashScope,
     governance::apps::AppIds,
+    insights::results::Target,
     platform::{
         clock,
         db::Db,
@@ -142,6 +143,16 @@ impl Worked {
     };
 }
 
+impl Worked {
+    fn count(&mut self, outcome: &Outcome) {
+        match outcome {
+            Outcome::Succeeded => self.succeeded += 1,
+            Outcome::Failed => self.failed += 1,
+            Outcome::GivenBack => self.given_back += 1,
+        }
+    }
+}
+
 enum Outcome {
     Succeeded,
     Failed,
@@ -176,7 +187,7 @@ impl Worker {
             let free = self.context.limits.at_once.saturating_sub(running.len());
             let may_claim = !worked.unreachable && free > 0 && time_is_left(ends_at);
             if may_claim && !worked.drained && claiming.is_terminated() {
-                let claim = queue::claim(&self.context.db, free);
+                let claim = self.claim(free);
                 claiming.set(claim.map(move |jobs| (free, jobs)).fuse());
             }
             tokio::select! {
@@ -185,9 +196,9 @@ impl Worker {
                         worked.drained = jobs.len() < asked;
                         look_again.as_mut().reset(Instant::now() + LOOKS_EVERY);
                         worked.claimed += u32::try_from(jobs.len()).unwrap_or(u32::MAX);
-                        running.extend(jobs.into_iter().map(|job| {
+                        running.extend(jobs.into_iter().map(|(job, first)| {
                             let span = span(&job);
-                            self.work(job, ends_at).instrument(span).boxed()
+                            self.work(job, first, ends_at).instrument(span).boxed()
                         }));
                     }
                     Err(err) => {
@@ -198,10 +209,10 @@ impl Worker {
                 Some(outcome) = running.next(), if !running.is_empty() => {
                     // A job that waited for the same target may be due now.
                     worked.drained = false;
-                    match outcome {
-                        Outcome::Succeeded => worked.succeeded += 1,
-                        Outcome::Failed => worked.failed += 1,
-                        Outcome::GivenBack => worked.given_back += 1,
+                    worked.count(&outcome);
+                    // Jobs that ended together free their places together, for one larger claim.
+                    while let Some(Some(outcome)) = running.next().now_or_never() {
+                        worked.count(&outcome);
                     }
                 }
                 // A running job may take two minutes. New jobs do not wait for its end.
@@ -213,8 +224,43 @@ impl Worker {
         }
     }
 
-    async fn work(&self, job: Job, ends_at: Option<Instant>) -> Outcome {
-        match self.run_job(&job, ends_at).await {
+    /// Claims jobs, and advances their chains in one statement. If that fails, each job is advanced
+    /// alone later.
+    async fn claim(&self, most: usize) -> Result<Vec<(Job, Option<Next>)>> {
+        let jobs = queue::claim(&self.context.db, most).await?;
+        let mut chained: Vec<(&Job, Vec<Target>)> = jobs
+            .iter()
+            .filter(|job| job.has_chain())
+            .filter_map(|job| Some((job, job.targets().ok()?)))
+            .collect();
+        // All workers lock targets in the same order.
+        chained.sort_by_cached_key(|(job, targets)| {
+            (
+                job.site_id,
+                targets.iter().map(Target::id).collect::<Vec<_>>(),
+            )
+        });
+        let mut firsts = HashMap::new();
+        if !chained.is_empty() {
+            let advancing: Vec<_> = chained.iter().map(|(job, of)| (*job, &**of)).collect();
+            let context = &*self.context;
+            match queue::advance(&context.db, &advancing, &context.app_ids).await {
+                Ok(nexts) => firsts.extend(chained.iter().map(|(job, _)| job.id).zip(nexts)),
+                Err(err) => tracing::warn!(
+                    cause = telemetry::chain(&err),
+                    "jobs could not be advanced together"
+                ),
+            }
+        }
+        let with_first = |job: Job| {
+            let first = firsts.remove(&job.id);
+            (job, first)
+        };
+        Ok(jobs.into_iter().map(with_first).collect())
+    }
+
+    async fn work(&self, job: Job, first: Option<Next>, ends_at: Option<Instant>) -> Outcome {
+        match self.run_job(&job, first, ends_at).await {
             Ok(outcome) => outcome,
             Err(err) => {
                 // Its lease expires, the sweep makes it pending again, and a worker claims it.
@@ -228,7 +274,13 @@ impl Worker {
         }
     }
 
-    async fn run_job(&self, job: &Job, ends_at: Option<Instant>) -> Result<Outcome> {
+    /// `first` is the first action for the job, if it is known.
+    async fn run_job(
+        &self,
+        job: &Job,
+        mut first: Option<Next>,
+        ends_at: Option<Instant>,
+    ) -> Result<Outcome> {
         let context = &*self.context;
         if job.event == EventType::EtlFinished {
             let queued = prewarm::enqueue_site(&context.db, job).await?;
@@ -248,31 +300,34 @@ impl Worker {
             }
         };
         loop {
-            let (step, lease) =
-                match queue::advance(&context.db, job, &targets, &context.app_ids).await? {
-                    Next::Generate(step, lease) => (step, lease),
-                    Next::Disabled(step) => {
-                        let Some(&app) = job.chain.get(step) else {
-                            return Err(beyond_the_end());
-                        };
-                        return self
-                            .release_after_error(job, StepError::disabled(app))
-                            .await;
-                    }
-                    Next::Nothing => {
-                        tracing::info!(job_id = job.id, "job succeeded");
-                        return Ok(Outcome::Succeeded);
-                    }
-                    Next::Cancelled => {
-                        tracing::info!(job_id = job.id, "job cancelled");
-                        return Ok(Outcome::GivenBack);
-                    }
-                    Next::Wait(until) => {
-                        self.wake_at(until).await;
-                        return Ok(Outcome::GivenBack);
-                    }
-                    Next::Lost => return Ok(Outcome::GivenBack),
-                };
+            let next = match first.take() {
+                Some(next) => next,
+                None => self.advance(job, &targets).await?,
+            };
+            let (step, lease) = match next {
+                Next::Generate(step, lease) => (step, lease),
+                Next::Disabled(step) => {
+                    let Some(&app) = job.chain.get(step) else {
+                        return Err(beyond_the_end());
+                    };
+                    return self
+                        .release_after_error(job, StepError::disabled(app))
+                        .await;
+                }
+                Next::Nothing => {
+                    tracing::info!(job_id = job.id, "job succeeded");
+                    return Ok(Outcome::Succeeded);
+                }
+                Next::Cancelled => {
+                    tracing::info!(job_id = job.id, "job cancelled");
+                    return Ok(Outcome::GivenBack);
+                }
+                Next::Wait(until) => {
+                    self.wake_at(until).await;
+                    return Ok(Outcome::GivenBack);
+                }
+                Next::Lost => return Ok(Outcome::GivenBack),
+            };
             let (Some(&app), Some(target)) = (job.chain.get(step), targets.get(step)) else {
                 return Err(beyond_the_end());
             };
@@ -280,6 +335,13 @@ impl Worker {
                 return self.release_after_error(job, error).await;
             }
         }
+    }
+
+    async fn advance(&self, job: &Job, targets: &[Target]) -> Result<Next> {
+        let context = &*self.context;
+        let nexts = queue::advance(&context.db, &[(job, targets)], &context.app_ids).await?;
+        let next = nexts.into_iter().next();
+        next.ok_or(Error::internal("advance_job returned no row"))
     }
 
     /// Releases a job after an error: to wait, to retry, or as failed.

@@ -422,3 +422,36 @@ async fn jobs_that_wait_for_a_probe_write_no_run_and_gather_no_facts() {
     assert_eq!(parlor.work().await, succeeded(3));
     invariants::check_books(&parlor).await;
 }
+
+#[tokio::test]
+async fn a_locked_target_does_not_stop_the_jobs_that_were_claimed_with_it() {
+    let parlor = parlor().await;
+    let locked = parlor.member_paid(MEMBER, 1).await;
+    let free = parlor.member_paid(MEMBER + 1, 2).await;
+    parlor
+        .execute(
+            "insert into biz.ai_cache (site_id, cache_type, target_id, member_id, valid_days, triggered_by, business_date, lease_until)
+             values (1, 'app3_clue', 'member:10001', 10001, 7, 'event', current_date, now())",
+        )
+        .await;
+    let mut blocker = parlor.db.begin().await.unwrap();
+    sqlx::query("select from biz.ai_cache where target_id = 'member:10001' for update")
+        .execute(&mut *blocker)
+        .await
+        .unwrap();
+    let status = async |job: i64| parlor.job(job).await["status"].clone();
+    let ((), _) = tokio::join!(
+        async {
+            until("the other job", async || {
+                (status(free).await == "succeeded").then_some(())
+            })
+            .await;
+            assert_eq!(status(locked).await, "running");
+            blocker.rollback().await.unwrap();
+        },
+        parlor.work(),
+    );
+    parlor.work_until_done().await;
+    assert_eq!(status(locked).await, "succeeded");
+    invariants::check_books(&parlor).await;
+}

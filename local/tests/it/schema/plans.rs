@@ -321,8 +321,8 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("with oldest (due) as", ""),
     ("), turns as (", "8, 30"),
     (
-        "advance_job(",
-        "1, 1000000, 1, '{member:7}', '{app3_clue}', 7, '{7}', 30",
+        "advance_jobs(",
+        r#"'[{"site_id":1,"id":1000000,"claim":1,"targets":["member:7"],"app_ids":["app3_clue"],"member_id":7,"valid_days":[7]}]', 30"#,
     ),
     ("with job as (", "1, 1000000, 1, 1000000, 1, 30"),
     (
