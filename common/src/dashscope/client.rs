@@ -55,6 +55,7 @@ struct Inner {
     timeouts: Timeouts,
     retries: Retries,
     max_answer: usize,
+    keep_alive: Duration,
     http: OnceLock<reqwest::Client>,
 }
 
@@ -87,6 +88,7 @@ impl DashScope {
                 timeouts: config.timeouts,
                 retries: config.retries,
                 max_answer: config.max_answer,
+                keep_alive: config.keep_alive,
                 http: OnceLock::new(),
             }),
             progress: None,
@@ -295,7 +297,9 @@ impl DashScope {
     }
 
     fn build_http(&self) -> Result<reqwest::Client, Box<dyn std::error::Error + Send + Sync>> {
-        let http = http_client::client()?.connect_timeout(self.inner.timeouts.connect);
+        let http = http_client::client()?
+            .connect_timeout(self.inner.timeouts.connect)
+            .pool_idle_timeout(self.inner.keep_alive);
         Ok(http.build()?)
     }
 }
@@ -343,6 +347,7 @@ fn headers(workspace: Option<String>) -> Result<HeaderMap, ConfigError> {
 fn transport_error(error: reqwest::Error) -> Error {
     let details = Box::new(ErrorDetails {
         may_have_cost: !error.is_connect(),
+        is_closed: error.is_request() && !error.is_connect() && !error.is_timeout(),
         ..ErrorDetails::default()
     });
     Error::Unavailable {

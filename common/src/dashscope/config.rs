@@ -33,10 +33,15 @@ pub struct Config {
     pub retries: Retries,
     /// Longest text of an answer in bytes. A longer answer is broken off.
     pub max_answer: usize,
+    /// How long an idle connection is kept for the next request.
+    pub keep_alive: Duration,
 }
 
 /// Default seconds until the first text of a stream.
 const FIRST_TOKEN_SECONDS: u64 = 60;
+/// Default seconds for which an idle connection is kept. The service does not document its limit.
+/// Clients report dead connections after five minutes.
+const KEEP_ALIVE_SECONDS: u64 = 60;
 /// Time that a text has at least after its start.
 const AFTER_FIRST_TOKEN: Duration = Duration::from_mins(4);
 /// Longest text of an answer in bytes. A chat reply has some kilobytes.
@@ -53,6 +58,7 @@ impl Config {
             timeouts: Timeouts::default(),
             retries: Retries::default(),
             max_answer: MAX_ANSWER,
+            keep_alive: Duration::from_secs(KEEP_ALIVE_SECONDS),
         }
     }
 
@@ -80,6 +86,13 @@ impl Config {
             "a whole number, at least 1",
             MAX_ANSWER,
         )?;
+        config.keep_alive = Duration::from_secs(number(
+            env,
+            "DASHSCOPE_KEEP_ALIVE_SECONDS",
+            0..=3600,
+            "a whole number up to 3600",
+            KEEP_ALIVE_SECONDS,
+        )?);
         config.timeouts = Timeouts::for_first_token(Duration::from_secs(number(
             env,
             "DASHSCOPE_FIRST_TOKEN_SECONDS",

@@ -128,6 +128,9 @@ pub struct ErrorDetails {
     pub usage: Option<Usage>,
     /// True if the last try may have used tokens.
     pub may_have_cost: bool,
+    /// True if the connection was closed before a response, as the service does with a connection
+    /// that was idle for too long.
+    pub is_closed: bool,
     /// What the tries before it used.
     pub earlier: Spent,
     /// Number of requests sent.

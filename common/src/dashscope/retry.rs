@@ -14,8 +14,9 @@ use super::{Error, Retries, Spent};
 const MAX_PAUSE: Duration = Duration::from_hours(24);
 
 /// Runs `attempt` until it succeeds, `retries` is used up, or a pause would exceed `end`. With
-/// `has_fallback`, throttling is not retried. Returns the result with the number of attempts, and
-/// what the failed ones used.
+/// `has_fallback`, throttling is not retried. If the connection was closed before a response, the
+/// first retry has no pause. Returns the result with the number of attempts, and what the failed
+/// ones used.
 pub(super) async fn run<T, F, Fut>(
     retries: &Retries,
     end: Instant,
@@ -31,12 +32,15 @@ where
         move |delay: Duration| delay.min(MAX_PAUSE).mul_f64(1.0 + jitter * fastrand::f64());
     let delays = retries.delays.clone().into_iter().map(with_jitter);
     let mut attempts = 1;
+    let mut is_first = true;
     let mut earlier = Spent::default();
     let outcome = attempt
         .retry(delays)
         .when(|error| error.is_retried_by_client() && !(has_fallback && error.is_throttled()))
         .adjust(|error, delay| {
+            let is_first = std::mem::take(&mut is_first);
             let delay = match (delay, error.retry_after()) {
+                (Some(_), _) if is_first && error.details().is_closed => Duration::ZERO,
                 (Some(_), Some(requested)) => with_jitter(requested),
                 (delay, _) => delay?,
             };

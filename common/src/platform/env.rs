@@ -14,6 +14,7 @@
 //! | `DASHSCOPE_BASE_URL` | region or simulator | Beijing |
 //! | `DASHSCOPE_WORKSPACE` | a workspace other than the default | none |
 //! | `DASHSCOPE_FIRST_TOKEN_SECONDS` | seconds until the first text of a stream, at most 600 | 60 |
+//! | `DASHSCOPE_KEEP_ALIVE_SECONDS` | idle connections, at most 3600 | 60 |
 //! | `DASHSCOPE_MAX_ANSWER_BYTES` | longest text of an answer, in bytes | 2097152 |
 //! | `DASHSCOPE_APP_ID_…` | id of the application of an app; without it, the app is off | none |
 //! | `CHAT_RATE_PER_MINUTE` | messages per user and minute, to the chat and to bots | 20 |

@@ -5,8 +5,7 @@ use std::{sync::Arc, time::Duration};
 use reqwest::{Client, ClientBuilder, redirect::Policy};
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
 
-/// Others report that connections are dead after five idle minutes. The limits of the services are
-/// not documented.
+/// The limits of the services are not documented. The client of DashScope has a setting of its own.
 const POOL_IDLE: Duration = Duration::from_secs(30);
 
 /// A client builder without timeouts. The caller sets them.

@@ -51,8 +51,8 @@ pub(crate) struct BatchEstimate {
     /// From the average of each app at the site over the last 30 days. 2,000 per call if there is
     /// no average.
     estimated_tokens: i64,
-    /// In yuan, with 6 decimals, from the average cost per call in the same days. Null if an app had
-    /// no successful call in them, or a call whose cost is not known.
+    /// In yuan, with 6 decimals, from the average cost per call in the same days. Null if an app
+    /// had no successful call in them, or a call whose cost is not known.
     #[schema(required)]
     estimated_cost: Option<String>,
     /// Tokens left in the site's daily or monthly budget, whichever is less.

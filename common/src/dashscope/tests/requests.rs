@@ -285,3 +285,33 @@ fn debug_output_has_neither_key_nor_prompt() {
     let printed = format!("{config:?} {client:?} {call:?}");
     assert!(!printed.contains("sk-secret"), "{printed}");
 }
+
+#[tokio::test]
+async fn call_on_a_connection_that_the_service_has_closed_is_repeated_at_once() {
+    let length = OK.len();
+    let answer = Step::Send(
+        format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{OK}")
+            .into_bytes(),
+    );
+    let closes_later = vec![answer.clone(), Step::Read, Step::Reset];
+    for (second, requests) in [(vec![answer], 3), (vec![Step::Reset], 3)] {
+        let is_answered = second.len() == 1 && matches!(second[0], Step::Send(_));
+        let server = Server::start(vec![closes_later.clone(), second]).await;
+        let client = DashScope::new(Config {
+            retries: Retries {
+                delays: vec![Duration::from_hours(24); 2],
+                jitter: 0.0,
+            },
+            ..config(&server)
+        })
+        .unwrap();
+        let deadline = far_deadline();
+        client.complete(&call(), deadline).await.unwrap();
+        let repeated = client.complete(&call(), deadline).await;
+        match repeated {
+            Ok(answer) => assert!(is_answered && answer.attempts == 2, "{answer:?}"),
+            Err(error) => assert!(!is_answered && error.details().attempts == 2, "{error}"),
+        }
+        assert_eq!(server.requests().len(), requests);
+    }
+}
