@@ -12,6 +12,7 @@ mod first_token;
 mod jobs;
 mod lists;
 mod machine;
+mod managed;
 mod memory;
 mod relay;
 mod release;
@@ -72,6 +73,8 @@ enum Subject {
     Relay,
     /// Up to 2,000 concurrent streams.
     Streams,
+    /// 64 streams in one function process, and in 64 processes.
+    Managed,
     /// Resuming the stream of a long reply.
     Resume,
     /// Background jobs and a prewarm.
@@ -128,6 +131,7 @@ impl Subject {
             Self::ReplySql => reply_sql::measure(postgres).await,
             Self::Relay => relay::measure(postgres).await,
             Self::Streams => streams::measure(postgres).await,
+            Self::Managed => managed::measure(postgres).await,
             Self::Resume => resume::measure(postgres).await,
             Self::Jobs => jobs::measure(postgres).await,
             Self::Lists => {

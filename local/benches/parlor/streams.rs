@@ -111,20 +111,10 @@ fn through_parlor(
     simulator: &Child,
     people: &[Person],
 ) -> Result<Measured> {
-    let load = |people: &[Person], tokens| Load {
-        path: "/api/xcx/chat/stream".into(),
-        requests: people
-            .iter()
-            .map(|person| {
-                let body = json!({ "chatId": person.chat_id, "content": content(tokens) });
-                (person.token.clone(), body)
-            })
-            .collect(),
-        end: b"\"status\":\"complete\"",
-        tokens,
-    };
-    load(&people[..WARM], 20).run(parlor, Vec::new)?;
-    load(people, tokens_of(people.len())).run(parlor, || {
+    let load = Load::through_parlor;
+    let resident = || parlor.resident_kib();
+    load(&people[..WARM], 20).run(&parlor.url, &resident, Vec::new)?;
+    load(people, tokens_of(people.len())).run(&parlor.url, &resident, || {
         vec![
             ("Parlor", parlor.cpu()),
             ("PostgreSQL", bench.cpu()),
@@ -151,8 +141,9 @@ fn through_proxy(streams: usize) -> Result<Measured> {
             tokens,
         }
     };
-    load(WARM, 20).run(&proxy, Vec::new)?;
-    load(streams, tokens_of(streams)).run(&proxy, || {
+    let resident = || proxy.resident_kib();
+    load(WARM, 20).run(&proxy.url, &resident, Vec::new)?;
+    load(streams, tokens_of(streams)).run(&proxy.url, &resident, || {
         vec![
             ("the proxy", proxy.cpu()),
             ("simulator", simulator.cpu()),
@@ -162,7 +153,7 @@ fn through_proxy(streams: usize) -> Result<Measured> {
     })
 }
 
-fn simulator() -> Result<Child> {
+pub fn simulator() -> Result<Child> {
     Child::start(&Role::Simulator {
         tokens_per_second: Some(TOKENS_PER_SECOND),
     })
@@ -178,16 +169,19 @@ fn lead(streams: usize) -> Duration {
 }
 
 /// Tokens that keep the first stream open until the end of the window.
-fn tokens_of(streams: usize) -> usize {
+pub fn tokens_of(streams: usize) -> usize {
     let open = lead(streams) + WINDOW + Duration::from_secs(1);
     usize::try_from(open.as_secs()).unwrap_or(usize::MAX) * TOKENS_PER_SECOND as usize
 }
+
+/// Returns resident memory in KiB.
+type Resident<'a> = dyn Fn() -> Result<f64> + Sync + 'a;
 
 /// CPU time so far of each process.
 type Spent = Vec<(&'static str, Result<Duration>)>;
 
 /// Streams to open.
-struct Load {
+pub struct Load {
     path: String,
     /// Bearer token and body of each request.
     requests: Vec<(String, Value)>,
@@ -200,13 +194,13 @@ struct Load {
 type Refused = BTreeMap<String, usize>;
 
 /// The result of a load.
-struct Measured {
+pub struct Measured {
     streams: usize,
-    whole: usize,
+    pub whole: usize,
     refused: Refused,
     /// Open streams at the beginning and at the end of the window.
     open: [usize; 2],
-    delay: Samples,
+    pub delay: Samples,
     /// Delay in the simulator, against its schedule.
     late: Samples,
     spent: Vec<(&'static str, Duration)>,
@@ -215,7 +209,7 @@ struct Measured {
 
 impl Measured {
     /// CPU time of the first process per token.
-    fn micros(&self) -> f64 {
+    pub fn micros(&self) -> f64 {
         let spent = self
             .spent
             .first()
@@ -225,7 +219,7 @@ impl Measured {
         spent.as_secs_f64() * 1e6 / tokens
     }
 
-    fn summary(&self) -> String {
+    pub fn summary(&self) -> String {
         let planned = self.streams * TOKENS_PER_SECOND as usize;
         let seconds = usize::try_from(WINDOW.as_secs()).unwrap_or(1);
         let spent: Vec<_> = self
@@ -266,14 +260,35 @@ struct Arrivals {
 }
 
 impl Load {
-    /// Runs all streams on a separate thread.
-    fn run(self, server: &Child, spent: impl Fn() -> Spent + Sync) -> Result<Measured> {
+    /// A stream of each person.
+    pub fn through_parlor(people: &[Person], tokens: usize) -> Self {
+        Self {
+            path: "/api/xcx/chat/stream".into(),
+            requests: people
+                .iter()
+                .map(|person| {
+                    let body = json!({ "chatId": person.chat_id, "content": content(tokens) });
+                    (person.token.clone(), body)
+                })
+                .collect(),
+            end: b"\"status\":\"complete\"",
+            tokens,
+        }
+    }
+
+    /// Runs all streams on a separate thread. `resident` returns the memory of the server in KiB.
+    pub fn run(
+        self,
+        url: &str,
+        resident: &Resident<'_>,
+        spent: impl Fn() -> Spent + Sync,
+    ) -> Result<Measured> {
         thread::scope(|scope| {
             let client = scope.spawn(|| {
                 tokio::runtime::Builder::new_current_thread()
                     .enable_all()
                     .build()?
-                    .block_on(self.measure(server, &spent))
+                    .block_on(self.measure(url, resident, &spent))
             });
             client.join().map_err(|_| "the client panicked")?
         })
@@ -281,13 +296,14 @@ impl Load {
 
     async fn measure(
         self,
-        server: &Child,
+        url: &str,
+        resident: &Resident<'_>,
         spent: &(impl Fn() -> Spent + Sync),
     ) -> Result<Measured> {
-        let address = server.url.trim_start_matches("http://");
+        let address = url.trim_start_matches("http://");
         let address: SocketAddr = address.split('/').next().unwrap_or_default().parse()?;
         let streams = self.requests.len();
-        let before = server.resident_kib()?;
+        let before = resident()?;
         let began = Instant::now();
         let arrivals = RefCell::new(Arrivals {
             buffer: vec![0; 64 * 1024],
@@ -310,7 +326,7 @@ impl Load {
             arrivals.borrow_mut().counting = true;
             let first = (spent(), arrivals.borrow().open);
             at(WINDOW / 2).await;
-            let resident = server.resident_kib();
+            let resident = resident();
             at(WINDOW).await;
             arrivals.borrow_mut().counting = false;
             (first, resident, (spent(), arrivals.borrow().open))
