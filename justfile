@@ -29,7 +29,7 @@ check:
 test *arguments="--workspace":
     cargo test "$@"
 
-# Takes the pictures of the documentation in Chromium. Needs Chromium and npm.
+# Takes the pictures of the documentation in Chromium. Needs Chromium, npm and Chinese fonts.
 screenshots:
     mkdir -p docs/pictures
     PICTURES="$PWD/docs/pictures" cargo test -p local --test it -- --nocapture console::browser

@@ -1,5 +1,7 @@
 //! Users, as admins see them. The operator's own system creates them.
 
+use std::collections::HashMap;
+
 use serde_json::json;
 
 use super::auth::{Admin, Role, SiteScope};
@@ -63,6 +65,18 @@ impl Change {
             status: Status::parse(status).ok_or(Error::invalid("status", Reason::Unknown))?,
         })
     }
+}
+
+/// The nicknames of users, by id. Ids of deleted users are left out.
+pub async fn nicknames(db: &Db, ids: &[i64]) -> Result<HashMap<i64, String>> {
+    let rows = sqlx::query!(
+        "select id, nickname from biz.users where id = any ($1)",
+        ids
+    )
+    .fetch_all(db)
+    .with_statement_timeout()
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.id, row.nickname)).collect())
 }
 
 /// The scope of cursors of the list. A cursor is valid only in its own scope.

@@ -13,6 +13,7 @@ mod format;
 mod frame;
 mod language;
 mod markdown;
+mod names;
 mod pages;
 mod session;
 mod texts;

@@ -18,6 +18,7 @@ use crate::{
     desk::Desk,
     format::{Choice, filters},
     frame::Frame,
+    names::Names,
     pages::exports,
     texts::AuditTexts,
 };
@@ -42,6 +43,7 @@ struct AuditPage<'a> {
     t: &'static AuditTexts,
     actions: Vec<Choice>,
     found: Page<Row>,
+    names: Names,
     csv: String,
 }
 
@@ -164,7 +166,9 @@ async fn show(State(db): State<Db>, desk: Desk) -> Result<Response> {
     let paging = Paging::parse_bounded(&desk.query, PAGE_SIZE, &list.cursor_scope())?;
     let found = audit::list(&db, &list, &paging).await?;
     paging.reaches(&found)?;
+    let names = Names::load(&db, found.items.iter().map(|entry| entry.user_id)).await?;
     desk.show(&AuditPage {
+        names,
         frame: &desk.frame,
         t: AuditTexts::of(desk.language),
         actions: desk.choices("action", Action::ALL.map(Action::name)),

@@ -20,7 +20,8 @@ use common::{
 use uuid::Uuid;
 
 use crate::{
-    Parts, desk::Desk, format::filters, frame::Frame, session::redirect, texts::BatchesTexts,
+    Parts, desk::Desk, format::filters, frame::Frame, names::Names, session::redirect,
+    texts::BatchesTexts,
 };
 
 /// Batches on a page.
@@ -40,6 +41,7 @@ struct BatchesPage<'a> {
     frame: &'a Frame,
     t: &'static BatchesTexts,
     found: Page<Batch>,
+    names: Names,
     /// Name of each app that a batch may call, and whether it is checked.
     apps: Vec<(&'static str, bool)>,
     members: String,
@@ -55,7 +57,9 @@ async fn page(db: &Db, desk: &Desk, checked: &[&str], members: &str) -> Result<R
     let paging = Paging::parse_bounded(&desk.query, PAGE_SIZE, &batches::cursor_scope(desk.scope))?;
     let found = batches::list(db, desk.scope, &paging).await?;
     paging.reaches(&found)?;
+    let names = Names::load(db, found.items.iter().map(|batch| batch.created_by)).await?;
     desk.show(&BatchesPage {
+        names,
         frame: &desk.frame,
         t: BatchesTexts::of(desk.language),
         found,
@@ -118,6 +122,7 @@ struct BatchPage<'a> {
     frame: &'a Frame,
     t: &'static BatchesTexts,
     batch: &'a Batch,
+    names: Names,
     ended: i64,
     /// Tokens left in the budget beside the confirmed batches, and the share of an estimate.
     left: i64,
@@ -156,6 +161,7 @@ async fn batch_page(db: &Db, desk: &Desk, id: Uuid) -> Result<Response> {
         left,
         share: is_estimate.then(|| fraction(batch.estimated_tokens, left)),
         spent,
+        names: Names::load(db, [batch.created_by]).await?,
         batch: &batch,
         desk,
     })

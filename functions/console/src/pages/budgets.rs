@@ -20,6 +20,7 @@ use crate::{
     desk::Desk,
     format::{self, Choice, filters},
     frame::Frame,
+    names::Names,
     session::redirect,
     texts::BudgetsTexts,
 };
@@ -36,6 +37,7 @@ struct BudgetsPage<'a> {
     frame: &'a Frame,
     t: &'static BudgetsTexts,
     budget: &'a Budget,
+    names: Names,
     version: String,
     periods: [Period; 2],
     fields: Fields,
@@ -317,6 +319,7 @@ async fn page(db: &Db, desk: &Desk, form: Option<&QueryText>) -> Result<Response
         new,
         has_failed: of_budget.is_some(),
         has_forms,
+        names: Names::load(db, budget.updated_by).await?,
         budget: &budget,
         desk,
     })

@@ -19,6 +19,7 @@ use crate::{
     desk::Desk,
     format::{Choice, filters},
     frame::Frame,
+    names::Names,
     pages::{
         exports,
         forms::{choices_or, filter_or},
@@ -43,6 +44,7 @@ struct FeedbackPage<'a> {
     ratings: Vec<Choice>,
     apps: Vec<Choice>,
     found: Page<Entry>,
+    names: Names,
     csv: String,
 }
 
@@ -61,6 +63,7 @@ async fn list(State(db): State<Db>, desk: Desk) -> Result<Response> {
     let paging = Paging::parse_bounded(&desk.query, PAGE_SIZE, &list.cursor_scope())?;
     let found = feedback::list(&db, &list, &paging).await?;
     paging.reaches(&found)?;
+    let names = Names::load(&db, found.items.iter().map(|entry| entry.user_id)).await?;
     let ratings = Rating::ALL.map(Rating::name);
     desk.show(&FeedbackPage {
         frame: &desk.frame,
@@ -68,6 +71,7 @@ async fn list(State(db): State<Db>, desk: Desk) -> Result<Response> {
         ratings: choices_or(&desk, "rating", &ratings, Rating::Down.name()),
         apps: desk.choices("app_type", App::ALL.map(App::name)),
         found,
+        names,
         csv: exports::link(&desk, "feedback.csv", &[]),
         desk: &desk,
     })

@@ -24,6 +24,7 @@ use crate::{
     desk::Desk,
     format::filters,
     frame::Frame,
+    names::Names,
     pages::forms::{self, ALL, Sent, filter_or},
     session::redirect,
     texts::ReportsTexts,
@@ -45,6 +46,7 @@ struct ReportsPage<'a> {
     t: &'static ReportsTexts,
     tabs: [Tab; 3],
     found: Page<ReportedText>,
+    names: Names,
     sent: &'a Sent,
     now: DateTime<Utc>,
 }
@@ -74,6 +76,7 @@ async fn page(db: &Db, desk: &Desk, sent: &Sent) -> Result<Response> {
     let paging = Paging::parse_bounded(&desk.query, PAGE_SIZE, &list.cursor_scope())?;
     let found = reports::list(db, &list, &paging).await?;
     paging.reaches(&found)?;
+    let names = Names::load(db, found.items.iter().map(|item| item.report.user_id)).await?;
     let t = ReportsTexts::of(desk.language);
     let shown = list.state.map_or(ALL, Progress::name);
     let tabs = [
@@ -90,6 +93,7 @@ async fn page(db: &Db, desk: &Desk, sent: &Sent) -> Result<Response> {
             is_current: state == shown,
         }),
         found,
+        names,
         sent,
         now: clock::now(),
         desk,

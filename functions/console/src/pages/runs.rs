@@ -28,6 +28,7 @@ use crate::{
     format::{self, Choice, filters},
     frame::Frame,
     markdown,
+    names::Names,
     pages::{alerts::verdict, exports},
     session::redirect,
     texts::RunsTexts,
@@ -53,6 +54,7 @@ struct RunsPage<'a> {
     statuses: Vec<Choice>,
     triggers: Vec<Choice>,
     found: Page<Entry>,
+    names: Names,
     /// The link to the table, and its days.
     csv: Option<(String, String)>,
 }
@@ -63,7 +65,9 @@ async fn list(State(db): State<Db>, desk: Desk) -> Result<Response> {
     let paging = Paging::parse_bounded(&desk.query, PAGE_SIZE, &list.cursor_scope())?;
     let found = runs::list(&db, &list, &paging).await?;
     paging.reaches(&found)?;
+    let names = Names::load(&db, found.items.iter().filter_map(|run| run.user_id)).await?;
     desk.show(&RunsPage {
+        names,
         frame: &desk.frame,
         t: RunsTexts::of(desk.language),
         apps: desk.choices("app_type", App::ALL.map(App::name)),
@@ -83,6 +87,7 @@ struct RunPage<'a> {
     t: &'static RunsTexts,
     run: &'a LoggedRun,
     entry: &'a Entry,
+    names: Names,
     fault: Option<&'static str>,
     /// The app's health at the site, if the run failed. It says whether the problem is over.
     now: Option<Health>,
@@ -140,6 +145,7 @@ async fn run_page(db: &Db, desk: &Desk, id: i64) -> Result<Response> {
             .find(|app| app.app == run.entry.app_type),
         None => None,
     };
+    let names = Names::load(db, run.entry.user_id).await?;
     let is_json = |text: &str| text.trim_start().starts_with(['{', '[']);
     let answer = run.response_text.as_deref().filter(|text| !is_json(text));
     desk.show(&RunPage {
@@ -151,6 +157,7 @@ async fn run_page(db: &Db, desk: &Desk, id: i64) -> Result<Response> {
             .filter(|_| !desk.texts.are_hidden())
             .map(markdown::render),
         entry: &run.entry,
+        names,
         run: &run,
         result,
         lines,

@@ -190,6 +190,8 @@ async fn usage_leads_to_its_runs_and_to_the_same_rows_as_csv() {
     assert!(csv.contains("usage.export") && csv.contains("audit.export"));
     let html = shown(&parlor, SITE_ADMIN, "/console/audit").await;
     assert!(html.contains("exported usage") && html.contains("exported the audit log"));
+    // The user has a name.
+    assert!(html.contains(" (1004)</a>"), "{html}");
 
     for (days, bars) in [("", 7), ("?days=7", 7), ("?days=30", 30)] {
         let html = shown(&parlor, SITE_ADMIN, &format!("/console{days}")).await;

@@ -444,6 +444,7 @@ const EXAMPLES: &[(&str, &str)] = &[
         "1, '{app6_note_analysis,app3_clue}'",
     ),
     ("count(distinct p.member_id)", "1, '{1,2}'"),
+    ("select id, nickname from biz.users", "'{1,2}'"),
     (
         "coalesce(recent.tokens",
         "1, current_date, '{app3_clue,app4_analysis}', 2, 30, 2000",
