@@ -1,8 +1,9 @@
 -- Creates a table and attaches it, instead of creating a partition directly. So runs can be written
 -- at the same time. Runs of the month that are in the default partition are moved.
 -- Runs as the owner of the table: the role of the Lambda functions may not create or drop tables.
-create function make_run_log_partitions(months_ahead integer default 2) returns integer
-language plpgsql security definer set search_path from current set lock_timeout = '500ms' as $$
+create function make_run_log_partitions(
+    months_ahead integer default 2, months_back integer default 0
+) returns integer language plpgsql security definer set search_path from current set lock_timeout = '500ms' as $$
 declare
     v_month date;
     v_name text;
@@ -13,7 +14,7 @@ begin
     if not take_sweep_lock() then return 0; end if;
     for v_month in
         select (date_trunc('month', now() at time zone 'UTC') + make_interval(months => n))::date
-        from generate_series(0, months_ahead) as n
+        from generate_series(-months_back, months_ahead) as n
     loop
         v_name := 'ai_run_logs_' || to_char(v_month, 'YYYYMM');
         continue when to_regclass('biz.' || v_name) is not null;
@@ -32,4 +33,6 @@ exception
     when lock_not_available then return 0;
 end $$;
 
-comment on function make_run_log_partitions is 'Creates the partitions of this month and of the months ahead. Returns how many were missing';
+comment on function make_run_log_partitions is
+    'Creates the partitions of this month, of the months ahead, and of earlier months. Returns how '
+    'many were missing';
