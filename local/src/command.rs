@@ -32,7 +32,8 @@ use console::SessionRules;
 use secrecy::SecretString;
 
 use crate::{
-    data_dir, database, demo, gateway, prewarming, scale, serve, simulator, terminal, tokens,
+    data_dir, database, demo, gateway, import, prewarming, scale, serve, simulator, terminal,
+    tokens,
 };
 
 /// The error of a command.
@@ -72,6 +73,8 @@ pub enum Command {
         #[arg(long, default_value_t = 0)]
         runs: u32,
     },
+    /// Import the data of the earlier services (docs/migrating.md).
+    Import(Box<import::Options>),
     /// Print the OpenAPI document.
     Openapi,
     /// Print what a number of messages a day costs and needs (docs/scale.md).
@@ -121,7 +124,7 @@ impl Command {
         let env = Env::from_process();
         // Log lines would break the progress bar.
         let filter = match &self {
-            Self::Prewarm(_) => "warn",
+            Self::Prewarm(_) | Self::Import(_) => "warn",
             _ => telemetry::DEFAULT_FILTER,
         };
         terminal::start_log(env.text("RUST_LOG").unwrap_or(filter));
@@ -134,6 +137,7 @@ impl Command {
             Self::Demo { messages, runs } => {
                 fill(messages, runs, &data_dir::open(data_dir)?, &env)?;
             }
+            Self::Import(options) => import::run(&options, &data_dir::open(data_dir)?, &env)?,
             Self::Openapi => block_on(async { print_openapi() })?,
             Self::Scale(options) => scale::run(&options)?,
             Self::WithDatabase { command } => {

@@ -15,6 +15,7 @@ pub mod simulator;
 
 mod data_dir;
 mod database;
+mod import;
 mod prewarming;
 mod serve;
 mod terminal;

@@ -59,6 +59,7 @@ mod feedback;
 mod functions;
 mod gateway_twin;
 mod idempotency;
+mod import;
 mod insight_feedback;
 mod insights;
 mod job_faults;

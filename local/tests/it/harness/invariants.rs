@@ -140,7 +140,8 @@ const OF_THE_BOOKS: [(&str, &str); 8] = [
              from biz.ai_run_logs r cross join rows from (
                  jsonb_to_recordset(r.models) as (model_id text, input_tokens bigint, output_tokens bigint), unnest(r.model_costs)) m (model_id, input_tokens, output_tokens, cost)
              union all
-             select r.site_id, r.local_day, null, r.tokens_charged - coalesce(r.tokens_used, 0), 0 from biz.ai_run_logs r
+             select r.site_id, r.local_day, null, r.tokens_charged - case when r.models is not null then coalesce(r.tokens_used, 0) else 0 end, 0
+             from biz.ai_run_logs r
              where r.status not in ('running', 'circuit_open', 'budget_exceeded', 'quota_exceeded')
          ), runs as (
              select site_id, day, model_id, sum(tokens) as tokens, sum(cost) as cost from models group by 1, 2, 3
