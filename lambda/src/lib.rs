@@ -20,7 +20,7 @@ use common::{
     platform::{
         env::{ConfigError, Env},
         request_context::RequestContext,
-        telemetry,
+        telemetry, version,
     },
     web::{self, Cors},
 };
@@ -148,6 +148,7 @@ where
 {
     let env = Env::from_process();
     telemetry::start(&env);
+    tracing::info!(version = version::text(), "function starts");
     // Boxed because the SDK's futures are large and needed only once.
     Box::pin(from_env(env)).await.map_err(|err| {
         tracing::error!(cause = telemetry::chain(&err), "function cannot start");

@@ -24,7 +24,7 @@ use common::{
         migrations,
         public_client::PublicClient,
         sqs::JobQueue,
-        telemetry,
+        telemetry, version,
     },
     web::{AllowedOrigins, Cors},
 };
@@ -41,7 +41,7 @@ pub(crate) type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Parlor on a laptop.
 #[derive(Debug, Parser)]
-#[command(name = "parlor", bin_name = "parlor", version, about)]
+#[command(name = "parlor", bin_name = "parlor", version = version::text(), about)]
 pub struct Arguments {
     /// The command; `serve` by default.
     #[command(subcommand)]

@@ -21,7 +21,7 @@ use common::{
         jobs::{JobLimits, Worker},
     },
     moderation::Moderation,
-    platform::{db::Db, env::Env, public_client::PublicClient, sqs::JobQueue},
+    platform::{db::Db, env::Env, public_client::PublicClient, sqs::JobQueue, version},
     web::{AllowedOrigins, Cors},
 };
 use console::SessionRules;
@@ -100,6 +100,7 @@ pub(crate) fn run(options: &Options, home: Option<&Path>, env: &Env) -> Result<(
     let listener = std::net::TcpListener::bind(command::loopback(options.port))
         .map_err(|err| command::cannot_listen(options.port, &err, &advice))?;
     listener.set_nonblocking(true)?;
+    tracing::info!(version = version::text(), "parlor starts");
     let data_dir = data_dir::open(home)?;
     let secret = command::jwt_secret(home, env)?;
     let given = options.database_url.as_deref();

@@ -20,4 +20,5 @@ pub mod sqs;
 pub(crate) mod surrogates;
 pub mod telemetry;
 pub(crate) mod text;
+pub mod version;
 pub(crate) mod words;

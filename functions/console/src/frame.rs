@@ -1,5 +1,6 @@
 //! What the frame of every page needs.
 
+use common::platform::version;
 use http::HeaderMap;
 
 use crate::{assets, language::Language, texts::CommonTexts};
@@ -12,6 +13,8 @@ pub(crate) struct Frame {
     pub assets: &'static str,
     /// The relative path from the page to `/console`, with which links begin.
     pub root: String,
+    /// Of the build, for the footer.
+    pub version: &'static str,
 }
 
 impl Frame {
@@ -23,6 +26,7 @@ impl Frame {
             common: CommonTexts::of(language),
             assets: assets::hash(),
             root: root(path),
+            version: version::text(),
         }
     }
 }

@@ -12,6 +12,7 @@ use std::{
     process::{Command, Output},
 };
 
+use common::platform::version;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -376,7 +377,8 @@ async fn prewarm_works_while_serve_runs() {
 fn the_program_is_called_parlor() {
     let home = home();
     let output = run(home.path(), &["--version"]);
-    assert!(text(&output.stdout).starts_with("parlor "));
+    let expected = format!("parlor {}", version::text());
+    assert_eq!(text(&output.stdout).trim(), expected);
     let output = run(home.path(), &["serve", "--help"]);
     assert!(text(&output.stdout).contains("Usage: parlor serve"));
     let output = run(home.path(), &["no-such-command"]);

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
+use common::platform::version;
 use reqwest::Url;
 
-use super::{QUESTION, busy_parlor, page};
+use super::{QUESTION, busy_parlor, page, shown};
 use crate::harness::{
     jobs::{OTHER_SITE_ADMIN, PLATFORM_ADMIN, SITE_ADMIN},
     parlor::{COACH, Parlor},
@@ -110,6 +111,15 @@ async fn every_link_works_for_each_role_in_both_languages() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn the_footer_of_the_desk_has_the_version() {
+    let parlor = Parlor::start().await;
+    let text = shown(&parlor, SITE_ADMIN, "/console").await;
+    let expected = format!("Parlor console {}", version::text());
+    let footer = text.split_once("<footer>").unwrap().1;
+    assert!(footer.contains(&expected), "{footer}");
 }
 
 #[tokio::test]
