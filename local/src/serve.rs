@@ -100,7 +100,6 @@ pub(crate) fn run(options: &Options, home: Option<&Path>, env: &Env) -> Result<(
     let listener = std::net::TcpListener::bind(command::loopback(options.port))
         .map_err(|err| command::cannot_listen(options.port, &err, &advice))?;
     listener.set_nonblocking(true)?;
-    tracing::info!(version = version::text(), "parlor starts");
     let data_dir = data_dir::open(home)?;
     let secret = command::jwt_secret(home, env)?;
     let given = options.database_url.as_deref();
@@ -188,6 +187,7 @@ async fn serve(
     };
     print_links(port, &landing.codes);
     print_start(port, place, simulator.is_some());
+    tracing::info!(version = version::text(), "parlor started");
     let router = router.merge(landing::router(landing));
     tokio::select! {
         served = serve_until_interrupted(listener, router) => served,
