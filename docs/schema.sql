@@ -421,6 +421,7 @@ ALTER TABLE ONLY biz.ai_messages ALTER COLUMN content SET COMPRESSION lz4;
 COMMENT ON TABLE biz.ai_messages IS 'Messages of conversations';
 COMMENT ON COLUMN biz.ai_messages.user_id IS 'Owner of the conversation, also for messages of the assistant';
 COMMENT ON COLUMN biz.ai_messages.seq IS 'Position in the conversation, from 1, without gaps: pages and cursors are ranges of it. A superseded message has its negative id, so that its position is free';
+COMMENT ON COLUMN biz.ai_messages.content IS 'Text. Of a reply that is being made, the function reply_text reads it from its segments';
 COMMENT ON COLUMN biz.ai_messages.state IS 'streaming while a function has the lease; the others are final';
 COMMENT ON COLUMN biz.ai_messages.reply_to IS 'The message to which this one responds. A superseded message of the user without text records that the last question was asked again: then it is the reply that was made';
 COMMENT ON COLUMN biz.ai_messages.client_message_id IS 'Chosen by the client; a repeat of the message has the same id';
@@ -517,6 +518,15 @@ ALTER TABLE biz.ai_reply_readers ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTIT
     NO MAXVALUE
     CACHE 1
 );
+CREATE TABLE biz.ai_reply_segments (
+    message_id bigint NOT NULL,
+    site_id bigint NOT NULL,
+    from_char integer NOT NULL,
+    text text NOT NULL
+)
+WITH (vacuum_truncate=off);
+COMMENT ON TABLE biz.ai_reply_segments IS 'Text of the replies that are being made, one row for each checkpoint. An ended reply has none';
+COMMENT ON COLUMN biz.ai_reply_segments.from_char IS 'Characters of the reply before this segment';
 CREATE TABLE biz.ai_reports (
     id bigint NOT NULL,
     site_id bigint NOT NULL,
@@ -1221,6 +1231,8 @@ ALTER TABLE ONLY biz.ai_refusals
     ADD CONSTRAINT ai_refusals_pkey PRIMARY KEY (user_id, reason, app_id);
 ALTER TABLE ONLY biz.ai_reply_readers
     ADD CONSTRAINT ai_reply_readers_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY biz.ai_reply_segments
+    ADD CONSTRAINT ai_reply_segments_pkey PRIMARY KEY (message_id, from_char);
 ALTER TABLE ONLY biz.ai_reports
     ADD CONSTRAINT ai_reports_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY biz.ai_result_failures

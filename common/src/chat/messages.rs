@@ -170,7 +170,7 @@ pub async fn list(
             where c.id = $2 and c.site_id = $1
         )
         select c.user_id as owner, c.message_count as total,
-               m.id as "id?", m.seq as "seq?", m.role as "role?", visible_text(m.content, m.blocked_at) as "content?",
+               m.id as "id?", m.seq as "seq?", m.role as "role?", m.text as "content?",
                m.blocked_at is not null as "blocked!", m.state as "state?",
                case when m.blocked_at is null then m.reference_card end as reference_card,
                case when m.blocked_at is null then m.doc_references end as "references?: Json<Vec<Reference>>", m.created_at as "created_at?",
@@ -178,7 +178,7 @@ pub async fn list(
                 where f.site_id = $1 and f.user_id = $3 and f.subject_type = 'message' and f.subject_id = m.id) as rating
         from conversation c
         left join lateral (
-            select * from biz.ai_messages m
+            select *, visible_text(reply_text(m), m.blocked_at) as text from biz.ai_messages m
             where m.conversation_id = c.id and m.site_id = $1 and c.user_id = $3
               and m.seq > case when $4 then c.newest - $7 else coalesce($5, $6) end
               and m.seq <= case when $4 then c.newest else coalesce($5, $6) + $7 end

@@ -277,7 +277,7 @@ pub async fn list(
                r.subject_type::text as subject_type, r.subject_id as "subject_id?", r.reason::text as reason, r.text,
                r.due_at as "due_at?", r.created_at as "created_at?", r.resolved_at, r.answer, r.overdue,
                coalesce((
-                   select visible_text(m.content, m.blocked_at) from biz.ai_messages m
+                   select visible_text(reply_text(m), m.blocked_at) from biz.ai_messages m
                    where r.subject_type = 'message' and m.id = r.subject_id and m.site_id = r.site_id limit 1
                ), (
                    select c.result_json::text from biz.ai_cache c

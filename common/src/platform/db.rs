@@ -1,5 +1,7 @@
 //! The connection pool, the list of migrations, and the timeout of every statement.
 
+mod background;
+
 use std::{
     fmt,
     future::Future,
@@ -98,6 +100,8 @@ pub struct Db {
     behind_proxy: bool,
     /// One permit per connection that the pool may have.
     connecting: Arc<Semaphore>,
+    /// One permit per connection for statements that no client waits for.
+    background: Arc<Semaphore>,
     server_clock: Arc<ServerClock>,
 }
 
@@ -338,6 +342,7 @@ impl Db {
             applied: Arc::new(Mutex::new(applied)),
             behind_proxy,
             connecting: Arc::new(connecting),
+            background: Arc::new(background::share(most)),
             server_clock,
         }
     }

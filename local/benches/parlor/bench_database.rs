@@ -111,9 +111,14 @@ impl Drop for BenchDatabase {
 
 /// A pool with as many connections as a function has.
 pub fn pool(url: &str) -> Result<Db> {
+    pool_of(url, 4)
+}
+
+/// A pool of this size.
+pub fn pool_of(url: &str, max_connections: u32) -> Result<Db> {
     Ok(db::connect_lazy(&DatabaseConfig {
         url: secrecy::SecretString::from(url).into(),
-        max_connections: 4,
+        max_connections,
         behind_proxy: false,
     })?)
 }

@@ -5,6 +5,7 @@
 
 mod admin_lists;
 mod bench_database;
+mod checkpoints;
 mod child;
 mod client;
 mod cold_start;
@@ -69,6 +70,8 @@ enum Subject {
     FirstToken,
     /// The SQL statements of a reply.
     ReplySql,
+    /// What checkpoints cost PostgreSQL.
+    Checkpoints,
     /// CPU time per relayed token, and memory per stream.
     Relay,
     /// Up to 2,000 concurrent streams.
@@ -110,9 +113,11 @@ impl Subject {
     /// second thread would add to the measured time.
     fn runtime(self) -> Result<Runtime> {
         let mut runtime = match self {
-            Self::FirstToken | Self::ReplySql | Self::Lists | Self::AdminLists => {
-                Builder::new_current_thread()
-            }
+            Self::FirstToken
+            | Self::ReplySql
+            | Self::Checkpoints
+            | Self::Lists
+            | Self::AdminLists => Builder::new_current_thread(),
             _ => Builder::new_multi_thread(),
         };
         Ok(runtime.enable_all().build()?)
@@ -129,6 +134,7 @@ impl Subject {
         match self {
             Self::FirstToken => first_token::measure(postgres).await,
             Self::ReplySql => reply_sql::measure(postgres).await,
+            Self::Checkpoints => checkpoints::measure(postgres).await,
             Self::Relay => relay::measure(postgres).await,
             Self::Streams => streams::measure(postgres).await,
             Self::Managed => managed::measure(postgres).await,

@@ -112,14 +112,22 @@ async fn without_counters(url: &str, db: &Db) -> Result<PgConnection> {
     Ok(connection)
 }
 
-struct Statements {
+/// The product's statements of a reply.
+pub struct Statements {
     begin: String,
-    checkpoint: String,
+    pub checkpoint: String,
     finish: String,
 }
 
+/// A reply that has begun, and its run.
+pub struct Begun {
+    pub reply: i64,
+    run: i64,
+    run_at: chrono::DateTime<chrono::Utc>,
+}
+
 impl Statements {
-    fn read() -> Result<Self> {
+    pub fn read() -> Result<Self> {
         #[derive(Deserialize)]
         struct Prepared {
             query: String,
@@ -139,10 +147,81 @@ impl Statements {
         };
         Ok(Self {
             begin: find("from begin_reply(")?,
-            checkpoint: find("returning stop_requested_at")?,
+            checkpoint: find("insert into biz.ai_reply_segments")?,
             finish: find("from finish_reply(")?,
         })
     }
+
+    /// Begins a reply to a message with this id.
+    pub async fn begin(&self, db: &Db, person: &Person, message: usize) -> Result<Begun> {
+        let row = sqlx::query(AssertSqlSafe(self.begin.clone()))
+            .bind(bench_database::SITE)
+            .bind(person.id)
+            .bind(person.chat_id)
+            .bind(QUESTION)
+            .bind(format!("message-{message}"))
+            // An application accepts 100 calls per second.
+            .bind(format!("app-{}", person.id))
+            .bind(2_000_i64)
+            .bind(100_000_i32)
+            .bind(2_i32)
+            .bind(30.0)
+            .bind(chrono::DateTime::from_timestamp(4_000_000_000, 0))
+            .bind(3_000.0)
+            .bind(1_000_000_i32)
+            .bind(20_i32)
+            .bind(0.6)
+            .bind(30_000_i64)
+            .bind(0_i64)
+            .bind(None::<i64>)
+            .fetch_one(db)
+            .await?;
+        let outcome: String = row.try_get("outcome!")?;
+        if outcome != "begun" {
+            return Err(format!("begin_reply returned {outcome}").into());
+        }
+        Ok(Begun {
+            reply: row.try_get("message_id")?,
+            run: row.try_get("run_id")?,
+            run_at: row.try_get("run_at")?,
+        })
+    }
+
+    /// Ends a reply of which `saved` characters are stored.
+    pub async fn finish<'e>(
+        &self,
+        on: impl sqlx::PgExecutor<'e>,
+        begun: &Begun,
+        saved: usize,
+        end: &serde_json::Value,
+    ) -> Result<()> {
+        sqlx::query(AssertSqlSafe(self.finish.clone()))
+            .bind(bench_database::SITE)
+            .bind(begun.reply)
+            .bind(begun.run)
+            .bind(begun.run_at)
+            .bind("complete")
+            .bind(i32::try_from(saved)?)
+            .bind("")
+            .bind(false)
+            .bind(None::<serde_json::Value>)
+            .bind(end)
+            .bind(None::<serde_json::Value>)
+            .execute(on)
+            .await?;
+        Ok(())
+    }
+}
+
+/// How a reply ended, as the relay reports it.
+pub fn end(session_id: Option<&str>) -> serde_json::Value {
+    serde_json::json!({
+        "status": "success", "tokens_in": 500, "tokens_out": 400,
+        "models": [{ "model_id": "qwen-plus", "input_tokens": 500, "output_tokens": 400 }], "unknown_tries": 0, "usage_implausible": false,
+        "session_id": session_id, "session_lost": false, "prompt": QUESTION,
+        "prompt_version": "benchmark", "first_token_ms": 300, "latency_ms": 2_000,
+        "attempts": 1, "circuit": "success",
+    })
 }
 
 #[derive(Default)]
@@ -163,53 +242,19 @@ impl Times {
         session_id: Option<&str>,
     ) -> Result<Self> {
         let piece = "字".repeat(PIECE);
-        let end = serde_json::json!({
-            "status": "success", "tokens_in": 500, "tokens_out": 400,
-            "models": [{ "model_id": "qwen-plus", "input_tokens": 500, "output_tokens": 400 }], "unknown_tries": 0, "usage_implausible": false,
-            "session_id": session_id, "session_lost": false, "prompt": QUESTION,
-            "prompt_version": "benchmark", "first_token_ms": 300, "latency_ms": 2_000,
-            "attempts": 1, "circuit": "success",
-        });
+        let end = end(session_id);
         let mut times = Self::default();
         // Interleaved, so that consecutive statements do not find the same rows in the cache.
         for message in 0..MESSAGES_EACH {
             for person in people {
                 let start = Instant::now();
-                let row = sqlx::query(AssertSqlSafe(statements.begin.clone()))
-                    .bind(bench_database::SITE)
-                    .bind(person.id)
-                    .bind(person.chat_id)
-                    .bind(QUESTION)
-                    .bind(format!("message-{message}"))
-                    // An application accepts 100 calls per second.
-                    .bind(format!("app-{}", person.id))
-                    .bind(2_000_i64)
-                    .bind(100_000_i32)
-                    .bind(2_i32)
-                    .bind(30.0)
-                    .bind(chrono::DateTime::from_timestamp(4_000_000_000, 0))
-                    .bind(3_000.0)
-                    .bind(1_000_000_i32)
-                    .bind(20_i32)
-                    .bind(0.6)
-                    .bind(30_000_i64)
-                    .bind(0_i64)
-                    .bind(None::<i64>)
-                    .fetch_one(db)
-                    .await?;
+                let begun = statements.begin(db, person, message).await?;
                 let begin = start.elapsed();
-                let outcome: String = row.try_get("outcome!")?;
-                if outcome != "begun" {
-                    return Err(format!("begin_reply returned {outcome}").into());
-                }
-                let reply: i64 = row.try_get("message_id")?;
-                let run: i64 = row.try_get("run_id")?;
-                let run_at: chrono::DateTime<chrono::Utc> = row.try_get("run_at")?;
 
                 let start = Instant::now();
                 sqlx::query(AssertSqlSafe(statements.checkpoint.clone()))
                     .bind(bench_database::SITE)
-                    .bind(reply)
+                    .bind(begun.reply)
                     .bind(0_i32)
                     .bind(&piece)
                     .bind(30.0)
@@ -218,23 +263,13 @@ impl Times {
                 let checkpoint = start.elapsed();
 
                 let start = Instant::now();
-                let query = sqlx::query(AssertSqlSafe(statements.finish.clone()))
-                    .bind(bench_database::SITE)
-                    .bind(reply)
-                    .bind(run)
-                    .bind(run_at)
-                    .bind("complete")
-                    .bind(i32::try_from(PIECE)?)
-                    .bind("")
-                    .bind(false)
-                    .bind(None::<serde_json::Value>)
-                    .bind(&end)
-                    .bind(None::<serde_json::Value>);
                 let is_counted = message % 2 == 0;
                 if is_counted {
-                    query.execute(db).await?;
+                    statements.finish(db, &begun, PIECE, &end).await?;
                 } else {
-                    query.execute(&mut *uncounted).await?;
+                    statements
+                        .finish(&mut *uncounted, &begun, PIECE, &end)
+                        .await?;
                 }
                 let finish = start.elapsed();
                 // The first rounds prepare the statements and have a short history.

@@ -1,6 +1,9 @@
 //! The settings of database connections, also behind a proxy that rejects them at start-up.
 
+use sqlx::Executor as _;
+
 use crate::harness::{
+    events::{terminal, text},
     parlor::{COACH, Parlor, Setup},
     until,
 };
@@ -64,4 +67,52 @@ async fn a_connection_is_completed_after_its_caller_has_timed_out() {
     .await;
     assert_eq!(wire.connections(), 1);
     parlor.get(COACH, HISTORY).await.ok();
+}
+
+#[tokio::test]
+async fn a_start_does_not_wait_for_checkpoints() {
+    let parlor = Parlor::start_with(Setup {
+        max_connections: 4,
+        ..Setup::default()
+    })
+    .await;
+    let mut streams = Vec::new();
+    for n in 0..8 {
+        let chat = parlor.open(COACH, &format!("{n}")).await;
+        let content = format!("第 {n} 个回答，一个字也不能少。[[sim:echo]]");
+        let (stream, events) = parlor.stream_held(COACH, chat, &content, 2).await;
+        streams.push((chat, stream, events));
+    }
+    // All checkpoints wait for this session.
+    let mut other = parlor.db.acquire().await.unwrap();
+    other
+        .execute("begin; select from biz.ai_messages where state = 'streaming' for no key update")
+        .await
+        .unwrap();
+    for n in 8..11 {
+        until("checkpoints have all their connections", async || {
+            let waiting: i64 = sqlx::query_scalar(
+                "select count(*) from pg_stat_activity
+                 where datname = current_database() and wait_event_type = 'Lock'",
+            )
+            .fetch_one(&mut *other)
+            .await
+            .unwrap();
+            (waiting >= 3).then_some(())
+        })
+        .await;
+        let chat = parlor.open(COACH, &format!("{n}")).await;
+        let content = format!("第 {n} 个回答，照常开始。[[sim:echo]]");
+        let (stream, events) = parlor.stream_held(COACH, chat, &content, 2).await;
+        streams.push((chat, stream, events));
+    }
+    other.execute("rollback").await.unwrap();
+    parlor.simulator.release();
+    for (chat, mut stream, mut events) in streams {
+        events.extend(stream.rest().await);
+        assert_eq!(terminal(&events).name, "done");
+        let messages = parlor.messages(COACH, chat).await;
+        assert_eq!(messages[1]["content"], messages[0]["content"]);
+        assert_eq!(messages[1]["content"], text(&events));
+    }
 }

@@ -273,7 +273,7 @@ struct Stored {
 
 async fn stored(parlor: &Parlor) -> Option<Stored> {
     sqlx::query_as(
-        "select u.id as user_message_id, a.id as message_id, a.content, a.state
+        "select u.id as user_message_id, a.id as message_id, reply_text(a) as content, a.state
          from biz.ai_messages u join biz.ai_messages a on a.reply_to = u.id
          where u.client_message_id = $1",
     )

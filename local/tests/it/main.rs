@@ -92,6 +92,7 @@ mod routes;
 mod scale;
 mod schema;
 mod secrets;
+mod segments;
 mod session_replies;
 mod simulator;
 mod spending;

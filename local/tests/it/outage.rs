@@ -173,7 +173,7 @@ async fn ends_whole(
 
 async fn stored(parlor: &Parlor) -> String {
     sqlx::query_scalar(
-        "select content from biz.ai_messages where role = 'assistant' order by id desc limit 1",
+        "select reply_text(m) from biz.ai_messages m where role = 'assistant' order by id desc limit 1",
     )
     .fetch_one(&parlor.db)
     .await
@@ -254,6 +254,31 @@ async fn a_checkpoint_with_a_lost_response_does_not_duplicate_text() {
     .await;
     parlor.simulator.release();
     ends_whole(&parlor, chat, stream, events).await;
+}
+
+#[tokio::test]
+async fn a_checkpoint_with_a_lost_response_is_repeated_with_more_text() {
+    let (parlor, wire) = wired().await;
+    let (chat, mut stream, mut events) =
+        paused_stream(&parlor, "同一个位置再存一次，多了几个字。").await;
+    wire.drop_responses_to(&text(&events));
+    until("the checkpoint is stored", async || {
+        (!stored(&parlor).await.is_empty()).then_some(())
+    })
+    .await;
+    wire.clear_rules();
+    parlor.simulator.hold_after(4);
+    for _ in 0..2 {
+        events.push(stream.expect("message").await);
+    }
+    until("the rest is stored, too", async || {
+        (stored(&parlor).await == text(&events)).then_some(())
+    })
+    .await;
+    assert_eq!(parlor.segments().await, 1);
+    parlor.simulator.release();
+    ends_whole(&parlor, chat, stream, events).await;
+    assert_eq!(parlor.segments().await, 0);
 }
 
 #[tokio::test]

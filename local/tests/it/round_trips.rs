@@ -2,6 +2,7 @@
 
 use crate::harness::{
     parlor::{COACH, Parlor, Setup},
+    until,
     wire::Wire,
 };
 
@@ -69,6 +70,32 @@ async fn a_whole_reply_is_one_round_trip_before_and_one_after_the_ai() {
         after = after.min(wire.round_trips() - asked);
     }
     assert_eq!((before, after), (1, 1));
+}
+
+#[tokio::test]
+async fn a_checkpoint_is_one_round_trip() {
+    let (parlor, wire, chat) = warm().await;
+    let (mut stream, _) = parlor
+        .stream_held(COACH, chat, "[[sim:echo]]慢慢说", 1)
+        .await;
+    let lease = async || -> Option<chrono::DateTime<chrono::Utc>> {
+        sqlx::query_scalar("select lease_until from biz.ai_messages where state = 'streaming'")
+            .fetch_one(&parlor.db)
+            .await
+            .unwrap()
+    };
+    let mut last = lease().await;
+    let mut next_checkpoint = async || {
+        last = until("the next checkpoint", async || {
+            Some(lease().await).filter(|next| *next != last)
+        })
+        .await;
+    };
+    next_checkpoint().await;
+    let trips = least(&wire, next_checkpoint).await;
+    assert_eq!(trips, 1);
+    parlor.simulator.release();
+    assert_eq!(stream.rest().await.last().unwrap().name, "done");
 }
 
 #[tokio::test]

@@ -107,6 +107,10 @@ const ROWS: &[(&str, &str)] = &[
          values ($n, 'budget_exceeded', 'app1_chat', $n, 1, now(), 1)",
     ),
     (
+        "ai_reply_segments",
+        "insert into biz.ai_reply_segments (message_id, site_id, from_char, text) values ($n, $n, 0, 'hello')",
+    ),
+    (
         "ai_reply_readers",
         "insert into biz.ai_reply_readers (site_id, user_id, message_id, lease_until) values ($n, $n, 1, now())",
     ),

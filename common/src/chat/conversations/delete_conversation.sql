@@ -43,6 +43,7 @@ begin
         delete from biz.ai_messages where conversation_id = c.id and site_id = p_site returning id
     )
     select array_agg(id) into v_messages from gone;
+    delete from biz.ai_reply_segments where message_id = any (v_messages) and site_id = p_site;
     -- After the messages: feedback and reports lock their message, so that none can be added now.
     delete from biz.ai_feedback
     where user_id = p_user and site_id = p_site and subject_type = 'message'

@@ -144,7 +144,7 @@ async fn messages(
     sqlx::query_as!(
         ExportedMessage,
         r#"
-        select m.id, m.role as "role: String", visible_text(m.content, m.blocked_at) as "content!", m.state as "state: String", m.created_at, m.seq
+        select m.id, m.role as "role: String", visible_text(reply_text(m), m.blocked_at) as "content!", m.state as "state: String", m.created_at, m.seq
         from biz.ai_messages m
         where m.conversation_id = $3 and m.site_id = $1 and m.user_id = $2 and m.seq > $4
         order by m.seq limit $5

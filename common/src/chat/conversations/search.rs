@@ -106,7 +106,7 @@ pub async fn search(
                (select c.title from biz.ai_conversations c where c.id = m.conversation_id and c.site_id = $1) as title
         from range cross join text left join lateral (
             select m.*, v.text from biz.ai_messages m cross join lateral (
-                select visible_text(m.content, m.blocked_at) as text) v
+                select visible_text(reply_text(m), m.blocked_at) as text) v
             where m.user_id = $2 and m.site_id = $1 and m.id < $3 and m.id >= range.first and m.seq > 0 and m.role <> 'system'
               and (strpos(case when $5 then lower(v.text) else v.text end, text.sought) > 0
                    or m.seq = 1 and strpos((

@@ -28,9 +28,11 @@ enum Checkpoint {
     Blocked,
 }
 
-/// Stores `unsaved` after the first `saved` characters, and renews the lease. Idempotent, because
-/// the position is explicit. An abandoned write may still arrive after a later one; it changes
-/// nothing.
+/// Stores `unsaved` as the segment after the first `saved` characters, and renews the lease.
+/// Idempotent, because the position is explicit.
+///
+/// A failed write is repeated at the same position, with at least the same text. It may have been
+/// stored, or may be stored later. So of several texts at a position the longest is kept.
 async fn checkpoint(
     db: &Db,
     site_id: i64,
@@ -38,25 +40,33 @@ async fn checkpoint(
     saved: usize,
     unsaved: &str,
 ) -> Result<Checkpoint> {
-    let stop = sqlx::query_scalar!(
-        r#"
-        update biz.ai_messages set
-            -- The text only grows. A checkpoint that arrives late changes nothing.
-            content = case when $4 = '' or char_length(content) >= $3 + char_length($4) then content
-                           else left(content, $3) || $4 end,
-            lease_until = now() + make_interval(secs => $5)
-        where id = $2 and site_id = $1 and state = 'streaming'
-        returning stop_requested_at is not null as "stop!"
-        "#,
-        site_id,
-        message_id,
-        i32::try_from(saved).unwrap_or(i32::MAX),
-        unsaved,
-        LEASE.as_secs_f64(),
-    )
-    .fetch_optional(db)
-    .with_statement_timeout()
-    .await?;
+    let stored = async {
+        let mut connection = db.acquire_in_background().await?;
+        sqlx::query_scalar!(
+            r#"
+            -- The lock on the message is the fence: after the end of the reply, no segment is added.
+            with reply as (
+                update biz.ai_messages set lease_until = now() + make_interval(secs => $5)
+                where id = $2 and site_id = $1 and state = 'streaming'
+                returning stop_requested_at
+            ), stored as (
+                insert into biz.ai_reply_segments as s (message_id, site_id, from_char, text)
+                select $2, $1, $3, $4 from reply where $4 <> ''
+                on conflict on constraint ai_reply_segments_pkey do update set text = excluded.text
+                where char_length(s.text) < char_length(excluded.text)
+            )
+            select stop_requested_at is not null as "stop!" from reply
+            "#,
+            site_id,
+            message_id,
+            i32::try_from(saved).unwrap_or(i32::MAX),
+            unsaved,
+            LEASE.as_secs_f64(),
+        )
+        .fetch_optional(&mut *connection)
+        .await
+    };
+    let stop = stored.with_statement_timeout().await?;
     Ok(match stop {
         Some(false) => Checkpoint::Saved,
         Some(true) => Checkpoint::StopRequested,

@@ -3,6 +3,7 @@ declare
     m biz.ai_messages;
     l biz.ai_run_logs;
     e run_end;
+    v_text text;
 begin
     -- A locked reply is being ended by another session, or is still alive. Skip it.
     select * into m from biz.ai_messages
@@ -14,6 +15,7 @@ begin
     perform 1 from biz.ai_conversations
     where id = m.conversation_id and site_id = m.site_id for no key update skip locked;
     if not found then return false; end if;
+    v_text := reply_text(m);
     select * into l from biz.ai_run_logs
     where message_id = m.id and site_id = m.site_id and status = 'running' and created_at >= m.created_at;
     e.status := 'failed';
@@ -27,8 +29,8 @@ begin
     e.circuit := 'neither';
     return (finish_reply(
         p_site => m.site_id, p_message => m.id, p_run => l.id, p_run_at => l.created_at,
-        p_state => case m.content when '' then 'failed' else 'interrupted' end,
-        p_saved_chars => char_length(m.content), p_unsaved => '', p_is_cut => null,
+        p_state => case v_text when '' then 'failed' else 'interrupted' end,
+        p_saved_chars => char_length(v_text), p_unsaved => '', p_is_cut => null,
         p_card => null, p_end => to_jsonb(e))).applied;
 end $$;
 

@@ -36,7 +36,7 @@ begin
     -- The fence: if the reply has already ended, nothing changes. So a retry after a lost response
     -- is harmless.
     update biz.ai_messages m set
-        content = left(m.content, p_saved_chars) || p_unsaved,
+        content = left(reply_text(m), p_saved_chars) || p_unsaved,
         state = p_state,
         tokens_used = e.tokens_in + e.tokens_out,
         doc_references = nullif(e.doc_references, '[]'),
@@ -55,6 +55,8 @@ begin
         from biz.ai_messages a where a.id = p_message and a.site_id = p_site;
         return r;
     end if;
+    -- The lock on the message keeps late checkpoints from adding more.
+    delete from biz.ai_reply_segments s where s.message_id = p_message and s.site_id = p_site;
 
     -- An empty reply is not shown in the list.
     v_shown := case when v_content <> '' then p_message end;

@@ -113,12 +113,12 @@ pub(super) async fn find(
 ) -> Result<(ReplyHeader, usize)> {
     let row = sqlx::query!(
         r#"
-        select user_id, conversation_id, reply_to, created_at, char_length(content) as "chars!",
+        select user_id, conversation_id, reply_to, created_at, char_length(reply_text(m)) as "chars!",
                (blocked_at is not null or error_code is not distinct from 'content_blocked') as "replaced!",
                state <> 'streaming' as "is_ended!",
                -- In progress, or ended by the sweep because its function was killed.
                (state = 'streaming' or error_code is not distinct from 'interrupted') as "ahead!"
-        from biz.ai_messages
+        from biz.ai_messages m
         where id = $2 and site_id = $1 and role = 'assistant'
         "#,
         caller.site_id,

@@ -26,9 +26,9 @@ pub(super) async fn stop(db: &Db, caller: &Caller, message_id: i64) -> Result<St
             update biz.ai_messages set stop_requested_at = coalesce(stop_requested_at, now())
             where id = $2 and site_id = $1 and user_id = $3 and role = 'assistant' and state = 'streaming'
         )
-        select user_id, content = '' as "silent!",
+        select user_id, reply_text(m) = '' as "silent!",
                case when state = 'streaming' and lease_until < clock_timestamp() then 'dead' else state end as "state!"
-        from biz.ai_messages
+        from biz.ai_messages m
         where id = $2 and site_id = $1 and role = 'assistant'
         "#,
         caller.site_id,

@@ -311,10 +311,10 @@ impl ReplyStream {
                    case when blocked_at is null then reference_card end as "card: Json<ReferenceCard>", is_cut,
                    -- Counting a long text takes as long as cutting it, so it is counted only if there is
                    -- nothing new. `offset 0` keeps the planner from cutting the text twice.
-                   case t.text when '' then char_length(visible_text(content, blocked_at)) end as chars,
+                   case t.text when '' then char_length(visible_text(reply_text(m), blocked_at)) end as chars,
                    extract(epoch from lease_until - clock_timestamp())::double precision as lease_seconds
-            from biz.ai_messages
-            cross join lateral (select substring(visible_text(content, blocked_at) from $4::integer for $5::integer) offset 0) t (text)
+            from biz.ai_messages m
+            cross join lateral (select substring(visible_text(reply_text(m), blocked_at) from $4::integer for $5::integer) offset 0) t (text)
             where id = $2 and site_id = $1 and user_id = $3 and role = 'assistant'
             "#,
             self.site_id,

@@ -10,6 +10,7 @@ create function sweep_replies(p_limit integer default 200) returns swept_rows
 language plpgsql as $$
 declare
     r swept_rows := (0, '{}');
+    v_site bigint;
     v_message bigint;
 begin
     if not take_sweep_lock() then return r; end if;
@@ -27,8 +28,23 @@ begin
             r.skipped := r.skipped || concat_ws(' ', v_message, sqlstate);
         end;
     end loop;
+    -- The state is read by a subquery for each reply, so that no plan reads all messages.
+    for v_site, v_message in
+        select s.site_id, s.message_id
+        from (select distinct l.site_id, l.message_id from biz.ai_reply_segments l) s
+        where coalesce((select m.state <> 'streaming' from biz.ai_messages m
+                        where m.id = s.message_id and m.site_id = s.site_id), true)
+        limit p_limit
+    loop
+        begin
+            r.done := r.done + fold_left_segments(v_site, v_message)::integer;
+        exception when others then
+            r.skipped := r.skipped || concat_ws(' ', v_message, sqlstate);
+        end;
+    end loop;
     return r;
 end $$;
 
 comment on function sweep_replies is
-    'Ends replies whose lease has expired. One that cannot be ended is skipped';
+    'Ends replies whose lease has expired, and restores texts that an older build left behind. A '
+    'reply that cannot be ended is skipped';

@@ -20,13 +20,13 @@ begin
         -- A prompt has at most 30,000 characters. `left` has to count characters, so it is called
         -- only for long texts.
         select a.role::text,
-               case when octet_length(a.content) > 30000 then left(a.content, 30000)
-                    else a.content end as content
+               case when octet_length(reply_text(a)) > 30000 then left(reply_text(a), 30000)
+                    else reply_text(a) end as content
         from biz.ai_messages a
         where a.conversation_id = p_conversation and a.site_id = p_site
           -- A superseded message has a negative number.
           and a.seq < p_seq and a.seq > 0
-          and a.role <> 'system' and a.content <> '' and a.state <> 'failed'
+          and a.role <> 'system' and reply_text(a) <> '' and a.state <> 'failed'
           -- A question that DashScope blocked would block every later prompt.
           and a.error_code is distinct from 'content_blocked' and a.blocked_at is null
         order by a.seq desc limit p_turns

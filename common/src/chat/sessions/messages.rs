@@ -96,7 +96,7 @@ pub async fn messages(
         select p.user_id as owner, p.bot_id, ($4::bigint is null and $5::bigint is null or p.anchor is not null) as "is_known!",
                case when $5::bigint is not null then p.last_seq < p.message_count else p.first_seq > 1 end as "has_more!",
                p.nickname, coalesce(b.display_name, b.name, '') as "bot_name!",
-               m.id as "id?", m.role as "role?", visible_text(m.content, m.blocked_at) as "content?", m.content_type as "content_type?", m.reply_to,
+               m.id as "id?", m.role as "role?", m.text as "content?", m.content_type as "content_type?", m.reply_to,
                m.state as "state?",
                case when m.blocked_at is null then m.doc_references end as "references?: Json<Vec<Reference>>", m.created_at as "created_at?",
                case m.role when 'user' then exists (
@@ -106,7 +106,7 @@ pub async fn messages(
         from page p
         left join biz.bots b on b.id = p.bot_id
         left join lateral (
-            select * from biz.ai_messages m
+            select *, visible_text(reply_text(m), m.blocked_at) as text from biz.ai_messages m
             where m.conversation_id = p.id and m.site_id = $1 and m.seq between p.first_seq and p.last_seq and p.user_id = $3
             -- For the planner, as in chat::messages::list: the range has at most $6 rows.
             order by m.seq limit $6

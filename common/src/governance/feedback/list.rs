@@ -168,7 +168,7 @@ async fn read(
             order by each.created_at desc, each.id desc limit $12 offset $13
         ) f on true
         left join lateral (
-            select visible_text(m.content, m.blocked_at) as content, m.reply_to from biz.ai_messages m
+            select visible_text(reply_text(m), m.blocked_at) as content, m.reply_to from biz.ai_messages m
             where f.subject_type = 'message' and m.id = f.subject_id and m.site_id = f.site_id limit 1
         ) answer on true
         left join lateral (

@@ -12,7 +12,7 @@ use super::{
 };
 
 /// Invariants of the conversation `$1`. Each query returns the rows that violate the rule.
-const OF_A_CONVERSATION: [(&str, &str); 8] = [
+const OF_A_CONVERSATION: [(&str, &str); 9] = [
     (
         "a superseded message has its negative id as its number",
         "select to_jsonb(m) from biz.ai_messages m
@@ -28,6 +28,11 @@ const OF_A_CONVERSATION: [(&str, &str); 8] = [
         "every message has one end",
         "select to_jsonb(m) from biz.ai_messages m
          where conversation_id = $1 and (state = 'streaming' or lease_until is not null or finished_at is null)",
+    ),
+    (
+        "the text of an ended reply is in its message alone",
+        "select to_jsonb(s) from biz.ai_reply_segments s join biz.ai_messages m on m.id = s.message_id
+         where m.conversation_id = $1",
     ),
     (
         "a user message has one reply, right after it",

@@ -346,7 +346,10 @@ impl Parlor {
         .await
         .unwrap();
         sqlx::query(
-            "update biz.ai_messages set content = $2, lease_until = now() - interval '1 second' where id = $1",
+            "with dead as (
+                 update biz.ai_messages set lease_until = now() - interval '1 second' where id = $1 returning id, site_id)
+             insert into biz.ai_reply_segments (message_id, site_id, from_char, text)
+             select id, site_id, 0, $2 from dead where $2 <> ''",
         )
         .bind(id)
         .bind(stored)

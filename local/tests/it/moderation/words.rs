@@ -106,7 +106,7 @@ async fn a_word_that_two_checkpoints_split_is_found() {
     let reply = events[0].data["messageId"].as_i64().unwrap();
     until("a checkpoint stores the first half", async || {
         let stored: bool =
-            sqlx::query_scalar("select content <> '' from biz.ai_messages where id = $1")
+            sqlx::query_scalar("select reply_text(m) <> '' from biz.ai_messages m where id = $1")
                 .bind(reply)
                 .fetch_one(&parlor.db)
                 .await

@@ -29,6 +29,8 @@ const DATA: &str = "
     from generate_series(1, 10000) n;
     insert into biz.ai_messages (id, conversation_id, site_id, user_id, seq, role, state, lease_until)
     overriding system value values (1000000, 2000, 1, 1, 11, 'assistant', 'streaming', now() + interval '1 hour');
+    insert into biz.ai_reply_segments (message_id, site_id, from_char, text)
+    select 1000000 + n / 20, 1, 5 * (n % 20), 'hello' from generate_series(0, 19999) n;
     insert into biz.ai_run_logs (id, site_id, user_id, app_type, trigger_type, status, message_id, local_day, created_at)
     values (1000000, 1, 1, 'app1_chat', 'chat', 'running', 1000000, current_date, date_trunc('month', now()));
     insert into biz.ai_run_logs (id, site_id, app_type, trigger_type, status, alert_status, error_code, local_day, created_at)
@@ -170,7 +172,10 @@ const EXAMPLES: &[(&str, &str)] = &[
         "1, '{app3_clue}', '{member:7}'",
     ),
     ("from biz.ai_cache asked", "1, 7, 10, 7"),
-    ("left(content, $3) || $4", "1, 1000000, 0, '你好', 30"),
+    (
+        "insert into biz.ai_reply_segments",
+        "1, 1000000, 0, '你好', 30",
+    ),
     ("where r.site_id = s.id and r.alert_status is not null", "1"),
     ("from budget_of($1)\n", "1"),
     (
