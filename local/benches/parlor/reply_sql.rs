@@ -121,7 +121,7 @@ pub struct Statements {
 
 /// A reply that has begun, and its run.
 pub struct Begun {
-    pub reply: i64,
+    pub id: i64,
     run: i64,
     run_at: chrono::DateTime<chrono::Utc>,
 }
@@ -181,7 +181,7 @@ impl Statements {
             return Err(format!("begin_reply returned {outcome}").into());
         }
         Ok(Begun {
-            reply: row.try_get("message_id")?,
+            id: row.try_get("message_id")?,
             run: row.try_get("run_id")?,
             run_at: row.try_get("run_at")?,
         })
@@ -191,15 +191,15 @@ impl Statements {
     pub async fn finish<'e>(
         &self,
         on: impl sqlx::PgExecutor<'e>,
-        begun: &Begun,
+        reply: &Begun,
         saved: usize,
         end: &serde_json::Value,
     ) -> Result<()> {
         sqlx::query(AssertSqlSafe(self.finish.clone()))
             .bind(bench_database::SITE)
-            .bind(begun.reply)
-            .bind(begun.run)
-            .bind(begun.run_at)
+            .bind(reply.id)
+            .bind(reply.run)
+            .bind(reply.run_at)
             .bind("complete")
             .bind(i32::try_from(saved)?)
             .bind("")
@@ -248,13 +248,13 @@ impl Times {
         for message in 0..MESSAGES_EACH {
             for person in people {
                 let start = Instant::now();
-                let begun = statements.begin(db, person, message).await?;
+                let reply = statements.begin(db, person, message).await?;
                 let begin = start.elapsed();
 
                 let start = Instant::now();
                 sqlx::query(AssertSqlSafe(statements.checkpoint.clone()))
                     .bind(bench_database::SITE)
-                    .bind(begun.reply)
+                    .bind(reply.id)
                     .bind(0_i32)
                     .bind(&piece)
                     .bind(30.0)
@@ -265,10 +265,10 @@ impl Times {
                 let start = Instant::now();
                 let is_counted = message % 2 == 0;
                 if is_counted {
-                    statements.finish(db, &begun, PIECE, &end).await?;
+                    statements.finish(db, &reply, PIECE, &end).await?;
                 } else {
                     statements
-                        .finish(&mut *uncounted, &begun, PIECE, &end)
+                        .finish(&mut *uncounted, &reply, PIECE, &end)
                         .await?;
                 }
                 let finish = start.elapsed();
