@@ -21,11 +21,11 @@ pub const CPU_PER_STATEMENT_TIME: f64 = 4.2;
 /// Transactions of a reply besides one per checkpoint, including the read of its conversation.
 pub const COMMITS_PER_REPLY: f64 = 4.0;
 
-/// Write-ahead log of a reply, without its checkpoints.
-pub const WAL_BYTES_PER_REPLY: f64 = 9000.0;
+/// Write-ahead log of a reply, without its checkpoints. Of 80 replies, as is the next one.
+pub const WAL_BYTES_PER_REPLY: f64 = 8200.0;
 
-/// Write-ahead log of a checkpoint, of replies of 2 kB. The whole text is written each time.
-pub const WAL_BYTES_PER_CHECKPOINT: f64 = 1600.0;
+/// Write-ahead log of a checkpoint, of 180 bytes of text, and of its segment's deletion.
+pub const WAL_BYTES_PER_CHECKPOINT: f64 = 660.0;
 
 /// Bytes of a message in its table and all indexes, without its text. Of 200,000 messages and
 /// 200,000 runs of `cargo run -- demo`, as are the next two.

@@ -673,7 +673,7 @@ fn measured_table(load: &Load, sizing: &Sizing, measured: &Measured) -> Table {
                 "每条回复的 WAL（计算值）",
             ),
             format!("{} kB", number(model::wal_bytes_per_reply(load) / 1e3)),
-            replies(),
+            text("80 replies", "80 条回复"),
         ),
         here(
             text(
