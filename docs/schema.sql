@@ -1014,6 +1014,14 @@ ALTER TABLE biz.openers ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     NO MAXVALUE
     CACHE 1
 );
+CREATE TABLE biz.schedule_runs (
+    name text NOT NULL,
+    due_at timestamp with time zone NOT NULL,
+    finished_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL
+);
+COMMENT ON TABLE biz.schedule_runs IS 'The last run of each schedule of the servers; not used on Lambda';
+COMMENT ON COLUMN biz.schedule_runs.name IS 'sweep, notify or prewarm';
+COMMENT ON COLUMN biz.schedule_runs.due_at IS 'Time for which the last run was due';
 CREATE TABLE biz.sites (
     id bigint NOT NULL,
     name text NOT NULL,
@@ -1277,6 +1285,8 @@ ALTER TABLE ONLY biz.openers
     ADD CONSTRAINT openers_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY biz.openers
     ADD CONSTRAINT openers_place_key UNIQUE NULLS NOT DISTINCT (source_page, bot_id, site_id);
+ALTER TABLE ONLY biz.schedule_runs
+    ADD CONSTRAINT schedule_runs_pkey PRIMARY KEY (name);
 ALTER TABLE ONLY biz.sites
     ADD CONSTRAINT sites_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY biz.user_data_deletions

@@ -98,6 +98,21 @@ async fn applied(connection: &mut PgConnection) -> Result<Vec<i64>, MigrateError
         .collect())
 }
 
+/// True if the SQL functions of this build are there, so that its statements can succeed. They are
+/// loaded after all its migrations.
+///
+/// # Errors
+/// The database is not reachable.
+pub async fn is_ready(db: &Db) -> Result<bool> {
+    sqlx::query_scalar!(
+        r#"select to_regnamespace($1) is not null as "is_ready!""#,
+        functions::SCHEMA
+    )
+    .fetch_one(db)
+    .with_statement_timeout()
+    .await
+}
+
 /// Grants a role the rights that the Lambda functions need. It gets no right to create, alter or
 /// drop anything.
 ///

@@ -15,6 +15,7 @@ pub mod moving_deadline;
 pub mod paging;
 pub mod public_client;
 pub mod request_context;
+pub mod schedules;
 pub mod secrets;
 pub mod sqs;
 pub(crate) mod surrogates;

@@ -18,6 +18,10 @@ use crate::harness::database::TestDatabase;
 /// If a migration adds a requirement to a table, its insert here must be updated.
 const ROWS: &[(&str, &str)] = &[
     (
+        "schedule_runs",
+        "insert into biz.schedule_runs (name, due_at) values ('schedule $n', now())",
+    ),
+    (
         "app_types",
         "insert into biz.app_types (name, comment) values ('app$n', 'app')",
     ),

@@ -273,6 +273,27 @@ impl PrewarmSchedule {
         Ok(Self { at, zone })
     }
 
+    /// True if the schedule is a time of each day.
+    pub fn is_daily(&self) -> bool {
+        self.at.is_some()
+    }
+
+    /// The last time at which a run was due. `None` as for [`Self::next_run`].
+    pub async fn last_due(&self, db: &Db) -> Result<Option<DateTime<Utc>>> {
+        let Some(at) = self.at else {
+            return Ok(None);
+        };
+        sqlx::query_scalar!(
+            "select case when biz.is_timezone($2) then
+                 (timezone($2, now())::date - case when timezone($2, now())::time < $1 then 1 else 0 end + $1) at time zone $2 end",
+            at,
+            self.zone,
+        )
+        .fetch_one(db)
+        .with_statement_timeout()
+        .await
+    }
+
     /// The next run. `None` if the schedule is not a time of each day, or PostgreSQL does not know
     /// its time zone.
     pub async fn next_run(&self, db: &Db) -> Result<Option<DateTime<Utc>>> {

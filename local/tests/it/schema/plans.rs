@@ -369,6 +369,8 @@ const EXAMPLES: &[(&str, &str)] = &[
     ),
     ("set_config('search_path'", "'biz'"),
     ("insert into biz.function_schemas", "'parlor_00000000'"),
+    ("take_turn($1, $2)", "'sweep', null"),
+    ("insert into biz.schedule_runs", "'sweep', now()"),
     ("to_regnamespace($1)", "'parlor_00000000'"),
     ("drop_unused_functions(", "'parlor_00000000', 3, 7"),
     ("sweep_jobs(", "5, 3"),
