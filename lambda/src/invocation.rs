@@ -4,8 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use axum::http::Extensions;
 use common::{
-    platform::request_context::Trace,
-    web::{Deadline, RequestId},
+    platform::{request_context::Trace, time_limit::TimeLimit},
+    web::RequestId,
 };
 use lambda_runtime::Context;
 use tokio::time::Instant;
@@ -26,7 +26,7 @@ pub(crate) fn insert_context(context: &Context, extensions: &mut Extensions) {
         extensions.insert(trace);
     }
     if let Some(at) = ends_at(context) {
-        extensions.insert(Deadline(at));
+        extensions.insert(TimeLimit::from(at));
     }
 }
 
@@ -80,7 +80,10 @@ mod tests {
         let before = Instant::now();
         let extensions = extensions_of(in_a_minute());
         assert_eq!(&*extensions.get::<RequestId>().unwrap().0, "r-1");
-        let Deadline(at) = *extensions.get::<Deadline>().unwrap();
+        let at = extensions
+            .get::<TimeLimit>()
+            .and_then(TimeLimit::at)
+            .unwrap();
         assert!(at > before && at <= Instant::now() + Duration::from_secs(60));
         let at = ends_at(&context(in_a_minute())).unwrap();
         assert!(at > before && at <= Instant::now() + Duration::from_secs(60));
@@ -102,7 +105,7 @@ mod tests {
 
     #[test]
     fn deadline_in_the_past_counts_as_none() {
-        assert!(extensions_of(600_000).get::<Deadline>().is_none());
+        assert!(extensions_of(600_000).get::<TimeLimit>().is_none());
         assert!(ends_at(&context(600_000)).is_none());
     }
 

@@ -12,7 +12,7 @@ use axum::routing::{any, get};
 use axum::{Json, Router};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use common::web::{Deadline, RequestId};
+use common::{platform::time_limit::TimeLimit, web::RequestId};
 use futures_util::{Stream, StreamExt as _, stream};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -43,7 +43,8 @@ async fn echo(
     RawQuery(query): RawQuery,
     request: Request,
 ) -> Json<Value> {
-    let deadline = request.extensions().get::<Deadline>().copied();
+    let limit = request.extensions().get::<TimeLimit>();
+    let deadline = limit.and_then(TimeLimit::at);
     let id = request
         .extensions()
         .get::<RequestId>()
@@ -54,7 +55,7 @@ async fn echo(
         "query": query,
         "requestId": id,
         "remainingMs": deadline.map(|end| {
-            end.0.saturating_duration_since(tokio::time::Instant::now()).as_millis()
+            end.saturating_duration_since(tokio::time::Instant::now()).as_millis()
         }),
         "processId": std::process::id(),
     });

@@ -21,5 +21,6 @@ pub mod sqs;
 pub(crate) mod surrogates;
 pub mod telemetry;
 pub(crate) mod text;
+pub mod time_limit;
 pub mod version;
 pub(crate) mod words;

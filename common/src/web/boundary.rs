@@ -4,6 +4,7 @@
 //! The trace is from Lambda if it provides one, else from the client.
 
 use std::{
+    convert::Infallible,
     panic::AssertUnwindSafe,
     pin::Pin,
     sync::Arc,
@@ -12,12 +13,12 @@ use std::{
 
 use axum::{
     body::{Body, Bytes, HttpBody},
-    extract::{MatchedPath, Request},
+    extract::{FromRequestParts, MatchedPath, Request},
     middleware::Next,
     response::{IntoResponse, Response},
 };
 use futures_util::FutureExt as _;
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, request::Parts};
 use http_body::{Frame, SizeHint};
 use tokio::time::Instant;
 use tracing::{Instrument as _, Span};
@@ -31,6 +32,7 @@ use crate::platform::{
     error::Error,
     request_context::{RequestContext, Trace},
     telemetry,
+    time_limit::TimeLimit,
 };
 
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -40,9 +42,14 @@ pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-i
 #[derive(Clone, Debug)]
 pub struct RequestId(pub Arc<str>);
 
-/// When Lambda ends the invocation. Requests without a deadline do not have this extension.
-#[derive(Clone, Copy, Debug)]
-pub struct Deadline(pub Instant);
+/// The limit in the extensions of the request: the end of the invocation, or of the process.
+impl<S: Sync> FromRequestParts<S> for TimeLimit {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(parts.extensions.get().cloned().unwrap_or_default())
+    }
+}
 
 /// Passes the error as an extension to [`boundary`], which renders it.
 impl IntoResponse for Error {
@@ -82,12 +89,12 @@ pub async fn boundary(mut request: Request, next: Next) -> Response {
     let trace = trace.or_else(|| Trace::of(request.headers()));
     let origin = RequestContext::new(&id.0, trace);
     let method = request.method().clone();
-    let route = request.extensions().get::<MatchedPath>().cloned();
+    let matched = request.extensions().get::<MatchedPath>().cloned();
     // API Gateway has one response for all unknown paths (`template.yaml`). This is the same one.
-    let format = route.as_ref().map_or(ErrorFormat::MiniProgram, |route| {
+    let format = matched.as_ref().map_or(ErrorFormat::MiniProgram, |route| {
         ErrorFormat::of(route.as_str())
     });
-    let route = route.as_ref().map_or("unknown", MatchedPath::as_str);
+    let route = matched.as_ref().map_or("unknown", MatchedPath::as_str);
     let span = tracing::info_span!(
         "request",
         request_id = &*id.0,
@@ -118,6 +125,10 @@ pub async fn boundary(mut request: Request, next: Next) -> Response {
         && !is_rendered
     {
         response = format.render(error, &id.0, response.headers());
+    }
+    if let Some(matched) = &matched {
+        // For a counter of requests, which is outside of this layer.
+        response.extensions_mut().insert(matched.clone());
     }
     if let Ok(value) = HeaderValue::from_str(&id.0) {
         response.headers_mut().insert(X_REQUEST_ID, value);

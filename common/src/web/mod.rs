@@ -23,7 +23,7 @@ mod viewer;
 pub use accept::ListFormat;
 pub use admin_lists::alert_group;
 pub use app_words::{AnyApp, AppInBatches, AppWithResults};
-pub use boundary::{Deadline, RenderedError, RequestId, boundary, method_not_allowed, not_found};
+pub use boundary::{RenderedError, RequestId, boundary, method_not_allowed, not_found};
 pub use cors::{AllowedOrigins, Cors, hide_rules};
 pub use error_response::{CONTENT_BLOCKED, ErrorFormat, ErrorInWords};
 pub use etag::{IfMatch, Versioned, etag_of, json_with_etag, json_with_version};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::{Extension, extract::State};
+use axum::extract::State;
 use chrono::{DateTime, Utc};
 use common::{
     Result,
@@ -12,7 +12,8 @@ use common::{
     },
     governance::auth::Caller,
     insights::insight::ReferenceCard,
-    web::{BodyFailures, CONTENT_BLOCKED, Deadline, Json, PathText, Problem, Reference},
+    platform::time_limit::TimeLimit,
+    web::{BodyFailures, CONTENT_BLOCKED, Json, PathText, Problem, Reference},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -88,7 +89,7 @@ pub(crate) async fn send_message(
     State(replies): State<Replies>,
     caller: Caller,
     path: PathText,
-    deadline: Option<Extension<Deadline>>,
+    limit: TimeLimit,
     Json(body): Json<Body>,
 ) -> Result<Json<Answer>> {
     let conversation_id = path.id("chatId")?;
@@ -100,9 +101,8 @@ pub(crate) async fn send_message(
         client_message_id: ClientMessageId::parse(body.client_message_id)?,
         page: None,
     };
-    let killed_at = deadline.map(|Extension(Deadline(at))| at);
     let (start, watch) = replies
-        .send(&caller, message, killed_at, Some(MAX_WAIT))
+        .send(&caller, message, limit, Some(MAX_WAIT))
         .await?;
     let reply = watch.collect(MAX_WAIT).await;
     Ok(Json(Answer {

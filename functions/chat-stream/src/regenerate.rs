@@ -1,6 +1,6 @@
 //! `POST /api/xcx/chat/{chatId}/regenerate`: asks the last question again.
 
-use axum::{Extension, extract::State, response::Response};
+use axum::{extract::State, response::Response};
 use common::{
     Result,
     chat::{
@@ -9,7 +9,8 @@ use common::{
     },
     governance::{auth::Caller, notice::AiLabel},
     insights::pages::PageRequest,
-    web::{BodyFailures, Deadline, Json, PathText, Problem, QueryText},
+    platform::time_limit::TimeLimit,
+    web::{BodyFailures, Json, PathText, Problem, QueryText},
 };
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -50,7 +51,7 @@ pub(crate) async fn regenerate_reply(
     caller: Caller,
     path: PathText,
     query: QueryText,
-    deadline: Option<Extension<Deadline>>,
+    limit: TimeLimit,
     Json(body): Json<Body>,
 ) -> Result<Response> {
     let encoding = Encoding::parse(&query)?;
@@ -60,8 +61,7 @@ pub(crate) async fn regenerate_reply(
         client_message_id: ClientMessageId::parse(body.client_message_id)?,
         page: PageRequest::parse(body.source_page.as_deref(), body.page_context)?,
     };
-    let killed_at = deadline.map(|Extension(Deadline(at))| at);
-    let (start, watch) = replies.send(&caller, message, killed_at, None).await?;
+    let (start, watch) = replies.send(&caller, message, limit, None).await?;
     Ok(events::respond(
         ReplyHeader::from(&start),
         watch,

@@ -1,7 +1,6 @@
 //! `GET /api/xcx/chat/stream/{messageId}`: resumes the stream of a reply (CHAT-5).
 
 use axum::{
-    Extension,
     extract::State,
     http::{HeaderMap, HeaderValue},
     response::Response,
@@ -10,7 +9,8 @@ use common::{
     Result,
     chat::replies::{Replies, ResumePoint},
     governance::{auth::Caller, notice::AiLabel},
-    web::{Deadline, ItemFailures, PathText, Problem, QueryText},
+    platform::time_limit::TimeLimit,
+    web::{ItemFailures, PathText, Problem, QueryText},
 };
 
 use crate::events::{self, Encoding, StreamEvent};
@@ -36,13 +36,12 @@ pub(crate) async fn resume_reply(
     path: PathText,
     query: QueryText,
     headers: HeaderMap,
-    deadline: Option<Extension<Deadline>>,
+    limit: TimeLimit,
 ) -> Result<Response> {
     let encoding = Encoding::parse(&query)?;
     let last_event_id = headers.get("last-event-id").map(HeaderValue::as_bytes);
     let after = query.integer("after", 0, i64::MAX)?;
     let point = ResumePoint::parse(path.id("messageId")?, last_event_id, after)?;
-    let killed_at = deadline.map(|Extension(Deadline(at))| at);
-    let (head, watch) = replies.resume(&caller, point, killed_at).await?;
+    let (head, watch) = replies.resume(&caller, point, limit).await?;
     Ok(events::respond(head, watch, encoding, label))
 }

@@ -1,6 +1,6 @@
 //! `POST /api/xcx/chat/stream`: sends a message and streams its reply (CHAT-4).
 
-use axum::{Extension, extract::State, response::Response};
+use axum::{extract::State, response::Response};
 use common::{
     Result,
     chat::{
@@ -9,8 +9,11 @@ use common::{
     },
     governance::{auth::Caller, notice::AiLabel},
     insights::pages::PageRequest,
-    platform::error::{Error, Reason},
-    web::{BodyFailures, Deadline, Json, Problem, QueryText},
+    platform::{
+        error::{Error, Reason},
+        time_limit::TimeLimit,
+    },
+    web::{BodyFailures, Json, Problem, QueryText},
 };
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -78,14 +81,11 @@ pub(crate) async fn stream_reply(
     State(label): State<AiLabel>,
     caller: Caller,
     query: QueryText,
-    deadline: Option<Extension<Deadline>>,
+    limit: TimeLimit,
     Json(body): Json<Body>,
 ) -> Result<Response> {
     let encoding = Encoding::parse(&query)?;
-    let killed_at = deadline.map(|Extension(Deadline(at))| at);
-    let (start, watch) = replies
-        .send(&caller, body.parse()?, killed_at, None)
-        .await?;
+    let (start, watch) = replies.send(&caller, body.parse()?, limit, None).await?;
     Ok(events::respond(
         ReplyHeader::from(&start),
         watch,

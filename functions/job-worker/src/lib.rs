@@ -11,6 +11,7 @@ use common::{
     platform::{
         env::{ConfigError, Env},
         request_context::{self, Trace},
+        time_limit::TimeLimit,
     },
 };
 use lambda::Invocation;
@@ -59,7 +60,17 @@ pub async fn work(worker: Worker, invocation: Invocation<Event>) -> Result<Outpu
             Some(invocation.ends_at.map_or(at, |ends_at| ends_at.min(at)))
         }
     };
-    let done = request_context::follow(trace(&invocation.event), worker.run(ends_at)).await;
+    let done = request_context::follow(trace(&invocation.event), run(&worker, ends_at)).await;
+    match invocation.event {
+        Event::Messages(messages) => Ok(Output::Messages(to_deliver_again(messages, done))),
+        Event::Schedule {} if done.unreachable => Err(ClaimFailed),
+        Event::Schedule {} => Ok(Output::Schedule(done)),
+    }
+}
+
+/// Runs jobs until none is due or the limit is near.
+pub async fn run(worker: &Worker, limit: impl Into<TimeLimit>) -> Worked {
+    let done = worker.run(limit).await;
     if done != Worked::IDLE {
         tracing::info!(
             claimed = done.claimed,
@@ -70,11 +81,7 @@ pub async fn work(worker: Worker, invocation: Invocation<Event>) -> Result<Outpu
             "jobs processed"
         );
     }
-    match invocation.event {
-        Event::Messages(messages) => Ok(Output::Messages(to_deliver_again(messages, done))),
-        Event::Schedule {} if done.unreachable => Err(ClaimFailed),
-        Event::Schedule {} => Ok(Output::Schedule(done)),
-    }
+    done
 }
 
 /// The trace of the first message that has one. An invocation has one trace, even if its jobs were

@@ -45,6 +45,7 @@ use crate::{
         db::{self, DatabaseConfig, Db, StatementTimeout, SweptRows},
         env::{ConfigError, Env},
         error::Result,
+        time_limit::TimeLimit,
         words::words,
     },
 };
@@ -54,7 +55,7 @@ const LEASE: Duration = Duration::from_secs(30);
 /// Interval of checkpoints. Each stores the new text, renews the lease and reads the stop flag.
 const CHECKPOINT_EVERY: Duration = Duration::from_millis(1500);
 /// A reply ends this long before its function does, so that the end can be stored.
-const DEADLINE_MARGIN: Duration = Duration::from_secs(10);
+pub const DEADLINE_MARGIN: Duration = Duration::from_secs(10);
 /// Time limit of a reply if the function does not end earlier.
 const LONGEST_REPLY: Duration = Duration::from_secs(300);
 
@@ -224,8 +225,8 @@ impl Replies {
 
     /// Stores a message and starts its reply. For a repeated message, follows the existing reply.
     ///
-    /// `killed_at` is the time limit of the function, if it has one. `patience` is the longest time
-    /// that the caller waits.
+    /// `limit` is the end of the function or the server. `patience` is the longest time that the
+    /// caller waits.
     ///
     /// # Errors
     /// The refusal that applies. Then the message is not stored.
@@ -233,18 +234,13 @@ impl Replies {
         &self,
         caller: &Caller,
         message: NewMessage,
-        killed_at: Option<Instant>,
+        limit: impl Into<TimeLimit>,
         patience: Option<Duration>,
     ) -> Result<(Start, ReplyStream)> {
-        let began = Instant::now();
-        let until = [
-            killed_at.map(|at| at.checked_sub(DEADLINE_MARGIN).unwrap_or(began)),
-            Some(began + patience.unwrap_or(LONGEST_REPLY)),
-        ]
-        .into_iter()
-        .flatten()
-        .min()
-        .unwrap_or(began);
+        let limit = limit.into();
+        let longest = Instant::now() + patience.unwrap_or(LONGEST_REPLY);
+        let until = limit.clone().earlier_by(DEADLINE_MARGIN);
+        let until = until.no_later_than(longest);
         let (context, owner) = (Arc::clone(&self.0), caller.clone());
         let (start, receiver) = relay::run_detached(async move {
             let mut page = Page::of(message.page.as_ref(), &context, &owner);
@@ -266,16 +262,16 @@ impl Replies {
         .await?;
         let (db, message_id) = (self.0.db.clone(), start.message_id);
         let stream = if let Some(receiver) = receiver {
-            ReplyStream::live(db, caller, message_id, killed_at, receiver)
+            ReplyStream::live(db, caller, message_id, limit, receiver)
         } else {
             let reader = self.open_reader(caller, message_id, start.is_ended).await?;
-            ReplyStream::stored(db, caller, message_id, killed_at, 0, reader)
+            ReplyStream::stored(db, caller, message_id, limit, 0, reader)
         };
         Ok((start, stream))
     }
 
-    /// Finds a reply of the caller and follows it from `place`. `killed_at` is the time limit of
-    /// the function, if it has one.
+    /// Finds a reply of the caller and follows it from `place`. `limit` is the end of the function
+    /// or the server.
     ///
     /// # Errors
     /// The refusal that applies.
@@ -283,14 +279,15 @@ impl Replies {
         &self,
         caller: &Caller,
         place: ResumePoint,
-        killed_at: Option<Instant>,
+        limit: impl Into<TimeLimit>,
     ) -> Result<(ReplyHeader, ReplyStream)> {
         let (header, chars) = resume::find(&self.0.db, caller, place).await?;
         let reader = self
             .open_reader(caller, header.message_id, header.is_ended)
             .await?;
         let db = self.0.db.clone();
-        let stream = ReplyStream::stored(db, caller, header.message_id, killed_at, chars, reader);
+        let limit = limit.into();
+        let stream = ReplyStream::stored(db, caller, header.message_id, limit, chars, reader);
         Ok((header, stream))
     }
 

@@ -3,7 +3,7 @@
 use std::{pin::pin, sync::Arc, time::Duration};
 
 use futures_util::FutureExt as _;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use super::{
     DEADLINE_MARGIN, Event, Failure, FinishReason, ReplyContext, State,
@@ -27,6 +27,7 @@ use crate::{
         error::{Error, Result},
         metrics,
         request_context::{self, RequestContext},
+        time_limit::TimeLimit,
     },
 };
 
@@ -55,7 +56,7 @@ pub(super) fn start(
     page: Page,
     prepared: PreparedReply,
     client: Sender,
-    until: Instant,
+    until: TimeLimit,
 ) -> Driver {
     let guard = context.moderation.guard(caller.site_id, caller.user_id);
     let writer = CheckpointWriter::new(
@@ -91,7 +92,7 @@ struct Relay {
     writer: CheckpointWriter,
     client: Sender,
     progress: ProgressEvents,
-    until: Instant,
+    until: TimeLimit,
     /// The end of the run, filled step by step.
     end: RunEnd,
     /// Why the answer ended, if it ended by itself.
@@ -168,6 +169,11 @@ impl Relay {
             || (!self.writer.has_text() && before.fall_back(db, *run, application, call, err).await)
     }
 
+    /// The limit as known now. It may still move closer.
+    fn until_now(&self) -> Instant {
+        self.until.at().unwrap_or_else(Instant::now)
+    }
+
     async fn ask(&mut self, call: &Call, began: Instant) -> Outcome {
         let asked_at = Instant::now();
         let outcome = self.call(call, began).await;
@@ -181,8 +187,8 @@ impl Relay {
     async fn call(&mut self, call: &Call, began: Instant) -> Outcome {
         let dashscope = &self.context.dashscope;
         let dashscope = dashscope.reporting_to(self.progress.sender());
-        let mut opening = pin!(dashscope.stream(call, self.until));
-        let mut deadline = pin!(sleep_until(self.until));
+        let mut opening = pin!(dashscope.stream(call, self.until_now()));
+        let mut deadline = pin!(self.until.passed());
         let mut stream = loop {
             tokio::select! {
                 stream = &mut opening => match stream {
@@ -238,7 +244,7 @@ impl Relay {
         tokio::select! {
             blocked = question.settle() => blocked.then_some(Outcome::Blocked),
             progress = self.writer.watch() => Some(progress.into()),
-            () = sleep_until(self.until) => Some(Outcome::Deadline),
+            () = self.until.passed() => Some(Outcome::Deadline),
         }
     }
 
@@ -254,7 +260,7 @@ impl Relay {
     }
 
     async fn relay_pieces(&mut self, stream: &mut AnswerStream, began: Instant) -> Outcome {
-        let mut deadline = pin!(sleep_until(self.until));
+        let mut deadline = pin!(self.until.passed());
         loop {
             tokio::select! {
                 biased;
@@ -317,7 +323,7 @@ impl Relay {
         // Retry until shortly before the function ends, because the text exists only in memory.
         let (context, site_id) = (Arc::clone(&self.context), self.caller.site_id);
         let (message_id, run) = (self.prepared.message_id, self.prepared.run);
-        let stored = db::retry_until(self.until + DEADLINE_MARGIN / 2, || {
+        let stored = db::retry_until(self.until_now() + DEADLINE_MARGIN / 2, || {
             finish(&context.db, site_id, message_id, run, &end)
         })
         .await;

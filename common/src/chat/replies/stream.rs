@@ -16,6 +16,7 @@ use crate::{
     platform::{
         db::{Db, StatementTimeout},
         error::{Error, Result},
+        time_limit::TimeLimit,
     },
 };
 
@@ -93,7 +94,7 @@ pub struct ReplyStream {
     chars: usize,
     /// The counted reader. `None` if the stream is not counted.
     reader: Option<i64>,
-    until: Option<Instant>,
+    until: TimeLimit,
     source: Source,
 }
 
@@ -125,25 +126,24 @@ impl ReplyStream {
         db: Db,
         caller: &Caller,
         message_id: i64,
-        killed_at: Option<Instant>,
+        limit: TimeLimit,
         receiver: Receiver,
     ) -> Self {
         Self {
             source: Source::Live(receiver),
-            ..Self::stored(db, caller, message_id, killed_at, 0, None)
+            ..Self::stored(db, caller, message_id, limit, 0, None)
         }
     }
 
-    /// Follows from character `chars` on, until the function that serves the stream ends.
+    /// Follows from character `chars` on, until the function or server that serves the stream ends.
     pub(super) fn stored(
         db: Db,
         caller: &Caller,
         message_id: i64,
-        killed_at: Option<Instant>,
+        limit: TimeLimit,
         chars: usize,
         reader: Option<i64>,
     ) -> Self {
-        let now = Instant::now();
         Self {
             db,
             site_id: caller.site_id,
@@ -152,8 +152,8 @@ impl ReplyStream {
             chars,
             reader,
             // The relay needs the whole margin to store the end. A stream only has to send it.
-            until: killed_at.map(|at| at.checked_sub(DEADLINE_MARGIN / 2).unwrap_or(now)),
-            source: Source::Stored(Next::ReadAt(now)),
+            until: limit.earlier_by(DEADLINE_MARGIN / 2),
+            source: Source::Stored(Next::ReadAt(Instant::now())),
         }
     }
 
@@ -241,7 +241,7 @@ impl ReplyStream {
                 }
                 Source::Live(_) | Source::Ended => return None,
             };
-            if let Some(until) = self.until.filter(|until| *until <= at) {
+            if let Some(until) = self.until.at().filter(|until| *until <= at) {
                 sleep_until(until).await;
                 return Some(self.end(Event::Broken {
                     state: State::Streaming,

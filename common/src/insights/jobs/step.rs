@@ -22,7 +22,7 @@ use crate::{
         apps::{self, Checked, Sources},
         results::{Lease, Target},
     },
-    platform::{clock, db, error::Error, metrics},
+    platform::{clock, db, error::Error, metrics, time_limit::TimeLimit},
 };
 
 /// Code of a step whose target has no facts. They may be loaded after the event.
@@ -37,8 +37,10 @@ const STORING: Duration = Duration::from_secs(15);
 pub(super) const MARGIN: Duration = Duration::from_secs(20);
 
 /// True if a call that starts now can end in time.
-pub(super) fn time_is_left(ends_at: Option<Instant>) -> bool {
-    ends_at.is_none_or(|at| Instant::now() + PATIENCE + MARGIN < at)
+pub(super) fn time_is_left(limit: &TimeLimit) -> bool {
+    limit
+        .at()
+        .is_none_or(|at| Instant::now() + PATIENCE + MARGIN < at)
 }
 
 /// Why a step has no result.
@@ -100,7 +102,7 @@ pub(super) async fn generate(
     app: App,
     target: &Target,
     lease: Lease,
-    ends_at: Option<Instant>,
+    limit: &TimeLimit,
 ) -> Result<(), StepError> {
     let definition = app
         .definition()
@@ -116,7 +118,7 @@ pub(super) async fn generate(
     .await?;
     let mut bad = String::new();
     for _ in 0..ASKED_AT_MOST {
-        if !time_is_left(ends_at) {
+        if !time_is_left(limit) {
             return Err(StepError::OutOfTime);
         }
         match ask(context, job, app, &prompt, lease).await? {

@@ -30,6 +30,7 @@ use crate::{
         request_context::RequestContext,
         sqs::{JobQueue, MAX_DELAY},
         telemetry,
+        time_limit::TimeLimit,
     },
 };
 
@@ -169,8 +170,9 @@ impl Worker {
     }
 
     /// Wakes jobs whose wait is over. Then claims and runs jobs concurrently until none is due.
-    /// Shortly before `ends_at`, it starts nothing new and releases jobs that have more steps.
-    pub async fn run(&self, ends_at: Option<Instant>) -> Worked {
+    /// Shortly before `limit`, it starts nothing new and releases jobs that have more steps.
+    pub async fn run(&self, limit: impl Into<TimeLimit>) -> Worked {
+        let limit = &limit.into();
         if let Err(err) = queue::wake(&self.context.db).await {
             tracing::warn!(
                 cause = telemetry::chain(&err),
@@ -185,7 +187,7 @@ impl Worker {
         let mut look_again = pin!(sleep(LOOKS_EVERY));
         loop {
             let free = self.context.limits.at_once.saturating_sub(running.len());
-            let may_claim = !worked.unreachable && free > 0 && time_is_left(ends_at);
+            let may_claim = !worked.unreachable && free > 0 && time_is_left(limit);
             if may_claim && !worked.drained && claiming.is_terminated() {
                 let claim = self.claim(free);
                 claiming.set(claim.map(move |jobs| (free, jobs)).fuse());
@@ -198,7 +200,7 @@ impl Worker {
                         worked.claimed += u32::try_from(jobs.len()).unwrap_or(u32::MAX);
                         running.extend(jobs.into_iter().map(|(job, first)| {
                             let span = span(&job);
-                            self.work(job, first, ends_at).instrument(span).boxed()
+                            self.work(job, first, limit).instrument(span).boxed()
                         }));
                     }
                     Err(err) => {
@@ -259,8 +261,8 @@ impl Worker {
         Ok(jobs.into_iter().map(with_first).collect())
     }
 
-    async fn work(&self, job: Job, first: Option<Next>, ends_at: Option<Instant>) -> Outcome {
-        match self.run_job(&job, first, ends_at).await {
+    async fn work(&self, job: Job, first: Option<Next>, limit: &TimeLimit) -> Outcome {
+        match self.run_job(&job, first, limit).await {
             Ok(outcome) => outcome,
             Err(err) => {
                 // Its lease expires, the sweep makes it pending again, and a worker claims it.
@@ -279,7 +281,7 @@ impl Worker {
         &self,
         job: &Job,
         mut first: Option<Next>,
-        ends_at: Option<Instant>,
+        limit: &TimeLimit,
     ) -> Result<Outcome> {
         let context = &*self.context;
         if job.event == EventType::EtlFinished {
@@ -331,7 +333,7 @@ impl Worker {
             let (Some(&app), Some(target)) = (job.chain.get(step), targets.get(step)) else {
                 return Err(beyond_the_end());
             };
-            if let Err(error) = step::generate(context, job, app, target, lease, ends_at).await {
+            if let Err(error) = step::generate(context, job, app, target, lease, limit).await {
                 return self.release_after_error(job, error).await;
             }
         }
