@@ -1,7 +1,7 @@
 //! Metrics, written as log events that CloudWatch counts.
 //!
-//! Functions write them in the [embedded metric format], which CloudWatch extracts from the log.
-//! Other programs write them as ordinary log lines.
+//! Functions write them in the [embedded metric format], which CloudWatch extracts from the log. A
+//! server passes them to a [`Recorder`]. Other programs write them as ordinary log lines.
 //!
 //! To add a metric, write a function here with one event of [`TARGET`]. Its fields are `metric`
 //! (the name), `unit` (as CloudWatch spells it), `value`, and fields that describe the case. A
@@ -22,7 +22,9 @@ use tracing::{
     field::{Field, Visit},
 };
 use tracing_subscriber::{
+    Layer,
     fmt::{FmtContext, FormatEvent, FormatFields, format::Writer},
+    layer::Context,
     registry::LookupSpan,
 };
 
@@ -120,6 +122,38 @@ pub(crate) fn gauges(gauges: &Gauges) {
     );
 }
 
+/// The fields that become labels of a [`Sample`].
+const LABELS: [&str; 3] = ["app", "what", "code"];
+
+/// One value of a metric.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(missing_docs, reason = "plain data")]
+pub struct Sample {
+    pub name: String,
+    pub value: f64,
+    /// Name and value of each label, in a fixed order.
+    pub labels: Vec<(&'static str, String)>,
+}
+
+/// Keeps the values of the metrics of this process.
+pub trait Recorder: Send + Sync + 'static {
+    /// Adds a value.
+    fn record(&self, sample: &Sample);
+}
+
+/// Passes events of [`TARGET`] to a [`Recorder`].
+pub(crate) struct RecordingLayer<R>(pub R);
+
+impl<S: Subscriber, R: Recorder> Layer<S> for RecordingLayer<R> {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        if let Some(sample) = fields.sample() {
+            self.0.record(&sample);
+        }
+    }
+}
+
 /// Formats events of [`TARGET`] in the embedded metric format.
 pub(crate) struct EmbeddedMetrics {
     namespace: String,
@@ -180,6 +214,16 @@ impl Fields {
             }),
         );
         Value::Object(line)
+    }
+
+    fn sample(&self) -> Option<Sample> {
+        let text = |name| self.0.get(name).and_then(Value::as_str);
+        let label = |name| Some((name, text(name)?.to_owned()));
+        Some(Sample {
+            name: text("metric")?.to_owned(),
+            value: self.0.get("value")?.as_f64()?,
+            labels: LABELS.into_iter().filter_map(label).collect(),
+        })
     }
 
     fn insert(&mut self, field: &Field, value: impl Into<Value>) {
@@ -318,5 +362,36 @@ mod tests {
                 json!({ "_aws": embedded("BudgetUsed", "Percent", &none), "BudgetUsed": 12.5, "site_id": 7 }),
             ]
         );
+    }
+
+    #[derive(Clone, Default)]
+    struct Recorded(Arc<Mutex<Vec<Sample>>>);
+
+    impl Recorder for Recorded {
+        fn record(&self, sample: &Sample) {
+            self.0.lock().unwrap().push(sample.clone());
+        }
+    }
+
+    #[test]
+    fn recorder_gets_values_and_labels() {
+        let recorded = Recorded::default();
+        let layer = RecordingLayer(recorded.clone());
+        let subscriber = tracing_subscriber::registry().with(layer);
+        tracing::subscriber::with_default(subscriber, || {
+            upstream("app3_clue", Duration::from_millis(7), Some("throttled"));
+        });
+        let app = ("app", "app3_clue".to_owned());
+        let latency = Sample {
+            name: "UpstreamLatency".to_owned(),
+            value: 7.0,
+            labels: vec![app.clone()],
+        };
+        let error = Sample {
+            name: "UpstreamErrors".to_owned(),
+            value: 1.0,
+            labels: vec![app, ("code", "throttled".to_owned())],
+        };
+        assert_eq!(*recorded.0.lock().unwrap(), [latency, error]);
     }
 }

@@ -14,7 +14,7 @@ use tracing_subscriber::{
 
 use crate::platform::{
     env::Env,
-    metrics::{self, EmbeddedMetrics},
+    metrics::{self, EmbeddedMetrics, Recorder, RecordingLayer},
 };
 
 pub use crate::platform::error::chain;
@@ -27,10 +27,32 @@ pub const DEFAULT_FILTER: &str = "info,sqlx=warn";
 /// `RUST_LOG` is a list of directives, such as `info` or `info,sqlx=warn`. If it is not valid,
 /// [`DEFAULT_FILTER`] applies. `METRICS_NAMESPACE` is the CloudWatch namespace of the metrics.
 pub fn start(env: &Env) {
+    let namespace = env.text("METRICS_NAMESPACE").unwrap_or(metrics::NAMESPACE);
+    start_with(env, Some(namespace), None::<RecordingLayer<Nothing>>);
+}
+
+/// As [`start`], for a server: metrics go to `recorder`. The log has them only if
+/// `METRICS_NAMESPACE` is set.
+pub fn start_server(env: &Env, recorder: impl Recorder) {
+    let namespace = env.text("METRICS_NAMESPACE");
+    start_with(env, namespace, Some(RecordingLayer(recorder)));
+}
+
+/// Never used: a type for a recorder that is not there.
+enum Nothing {}
+
+impl Recorder for Nothing {
+    fn record(&self, _: &metrics::Sample) {}
+}
+
+fn start_with(
+    env: &Env,
+    namespace: Option<&str>,
+    recording: Option<RecordingLayer<impl Recorder>>,
+) {
     let filter = env.text("RUST_LOG").unwrap_or(DEFAULT_FILTER);
     // Metrics are written at any log level.
     let filter = targets(filter).with_target(metrics::TARGET, Level::INFO);
-    let namespace = env.text("METRICS_NAMESPACE").unwrap_or(metrics::NAMESPACE);
     let json = fmt::layer()
         .json()
         .flatten_event(true)
@@ -38,13 +60,18 @@ pub fn start(env: &Env) {
         .with_span_list(false)
         .with_target(false)
         .with_filter(filter_fn(|event| event.target() != metrics::TARGET));
-    let metrics = fmt::layer()
-        .event_format(EmbeddedMetrics::new(namespace))
-        .with_filter(filter_fn(|event| event.target() == metrics::TARGET));
+    let embedded = namespace.map(|namespace| {
+        fmt::layer()
+            .event_format(EmbeddedMetrics::new(namespace))
+            .with_filter(filter_fn(|event| event.target() == metrics::TARGET))
+    });
+    let recording = recording
+        .map(|layer| layer.with_filter(filter_fn(|event| event.target() == metrics::TARGET)));
     tracing_subscriber::registry()
         .with(filter)
         .with(json)
-        .with(metrics)
+        .with(embedded)
+        .with(recording)
         .try_init()
         .ok();
     // The default hook prints the panic message, which may quote user data.
