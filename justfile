@@ -11,6 +11,15 @@ default:
 serve *arguments:
     cargo run -- serve "$@"
 
+# Runs parlor-server on the database at DATABASE_URL. Arguments are its own.
+server *arguments:
+    cargo run --bin parlor-server -- "$@"
+
+# Assembles and runs the content of the container image of a release build, at DATABASE_URL.
+image:
+    cargo build --release --package server --bin parlor-server
+    .ci/image
+
 # Prints a token for a user, valid 12 hours.
 token user="1001":
     @cargo run --quiet -- token "$1"

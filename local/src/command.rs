@@ -16,7 +16,10 @@ use common::{
     },
     dashscope::{self, DashScope},
     governance::{apps::AppIds, auth::JwtSecrets, notice::Notice},
-    insights::{insight::Insights, jobs::JobLimits},
+    insights::{
+        insight::Insights,
+        jobs::{JobLimits, PrewarmSchedule},
+    },
     moderation::Moderation,
     platform::{
         db::{self, DatabaseConfig},
@@ -260,7 +263,7 @@ pub fn idle_state() -> Result<gateway::AppState, AnyError> {
     let insights = Insights::new(db.clone(), AppIds::default(), jobs, JobQueue::none());
     Ok(gateway::AppState {
         db,
-        secrets,
+        secrets: secrets.into(),
         replies,
         insights,
         queue: JobQueue::none(),
@@ -269,6 +272,7 @@ pub fn idle_state() -> Result<gateway::AppState, AnyError> {
         client: PublicClient::default(),
         ids: AppIds::default(),
         notice: Notice::from_env(&nothing)?,
+        schedule: PrewarmSchedule::default(),
         cors: Cors::closed(),
         session: SessionRules::local(AllowedOrigins::default()),
     })

@@ -5,13 +5,14 @@ pub mod cloud;
 pub mod command;
 pub mod demo;
 pub mod emulator;
-pub mod gateway;
 pub mod landing;
 pub mod postgres;
 pub mod robots;
 pub mod scale;
 pub mod schedules;
 pub mod simulator;
+
+pub use server::gateway;
 
 mod data_dir;
 mod database;

@@ -1,10 +1,11 @@
-//! Runs the scheduled functions, as EventBridge Scheduler and SQS do in the cloud.
+//! Schedules of the emulated functions, as EventBridge Scheduler and SQS invoke them in the cloud.
+//!
+//! The functions in this process have those of [`server::background`].
 
 use std::time::Duration;
 
 use chrono::{DateTime, Days, FixedOffset, NaiveTime, TimeZone as _, Utc};
-use common::{insights::jobs::Worker, platform::clock};
-use lambda::Invocation;
+use common::platform::clock;
 use serde_json::json;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
@@ -18,28 +19,14 @@ const EVERY_SECOND: Duration = Duration::from_secs(1);
 pub const PREWARM_AT: NaiveTime = NaiveTime::from_hms_opt(5, 30, 0).expect("a time of day");
 const SHANGHAI: FixedOffset = FixedOffset::east_opt(8 * 3600).expect("an offset");
 
-/// Where the scheduled functions run.
-#[expect(clippy::large_enum_variant, reason = "there is one value per process")]
-pub(crate) enum Workers {
-    /// In this process.
-    Own {
-        sweep: sweep::AppState,
-        notify: notify::AppState,
-        prewarm: prewarm::AppState,
-        worker: Worker,
-    },
-    /// As the real binaries.
-    Emulated(Emulator),
-}
-
 /// Runs the schedules forever. Sweep and job worker run immediately, because the previous process
 /// may have been killed.
-pub(crate) async fn drive(workers: Workers) {
+pub(crate) async fn drive(emulator: &Emulator) {
     tokio::join!(
-        repeat(EVERY_MINUTE, async || workers.sweep().await),
-        repeat(EVERY_MINUTE, async || workers.notify().await),
-        repeat(EVERY_SECOND, async || workers.work().await),
-        daily(async || workers.prewarm().await),
+        repeat(EVERY_MINUTE, async || invoke(emulator, "sweep").await),
+        repeat(EVERY_MINUTE, async || invoke(emulator, "notify").await),
+        repeat(EVERY_SECOND, async || invoke(emulator, "job-worker").await),
+        daily(async || invoke(emulator, "prewarm").await),
     );
 }
 
@@ -76,57 +63,6 @@ fn until_prewarm(now: DateTime<Utc>) -> Duration {
                 .filter(|left| !left.is_zero())
         })
         .unwrap_or(EVERY_MINUTE)
-}
-
-impl Workers {
-    async fn sweep(&self) {
-        match self {
-            // The function logs its own result and errors.
-            Self::Own { sweep, .. } => {
-                let invocation = by_schedule(sweep::Request::default());
-                sweep::sweep(sweep.clone(), invocation).await.ok();
-            }
-            Self::Emulated(emulator) => invoke(emulator, "sweep").await,
-        }
-    }
-
-    async fn notify(&self) {
-        match self {
-            Self::Own { notify, .. } => {
-                let invocation = by_schedule(notify::Request::default());
-                notify::notify(notify.clone(), invocation).await.ok();
-            }
-            Self::Emulated(emulator) => invoke(emulator, "notify").await,
-        }
-    }
-
-    async fn work(&self) {
-        match self {
-            Self::Own { worker, .. } => {
-                let invocation = by_schedule(job_worker::Event::Schedule {});
-                job_worker::work(worker.clone(), invocation).await.ok();
-            }
-            Self::Emulated(emulator) => invoke(emulator, "job-worker").await,
-        }
-    }
-
-    async fn prewarm(&self) {
-        match self {
-            Self::Own { prewarm, .. } => {
-                let invocation = by_schedule(prewarm::Request::default());
-                prewarm::prewarm(prewarm.clone(), invocation).await.ok();
-            }
-            Self::Emulated(emulator) => invoke(emulator, "prewarm").await,
-        }
-    }
-}
-
-/// An invocation without a deadline.
-fn by_schedule<Event>(event: Event) -> Invocation<Event> {
-    Invocation {
-        event,
-        ends_at: None,
-    }
 }
 
 async fn invoke(emulator: &Emulator, function: &str) {

@@ -2,41 +2,32 @@
 
 use std::{path::Path, time::Duration};
 
-use axum::{Router, serve::ListenerExt as _};
+use axum::{Router, routing::get, serve::ListenerExt as _};
 use clap::Args;
 use common::{
-    chat::{
-        messages::SendLimits,
-        replies::{ChatLimits, Replies},
-        session_replies,
-    },
-    governance::{
-        apps::{self, App},
-        auth::JwtSecrets,
-        notice::Notice,
-        runs::Retention,
-    },
-    insights::{
-        insight::Insights,
-        jobs::{JobLimits, Worker},
-    },
-    moderation::Moderation,
-    platform::{db::Db, env::Env, public_client::PublicClient, sqs::JobQueue, version},
-    web::{AllowedOrigins, Cors},
+    governance::{apps::App, auth::JwtSecrets},
+    platform::{db::Db, env::Env, time_limit::Shutdown, version},
+    web::AllowedOrigins,
 };
 use console::SessionRules;
 use secrecy::{ExposeSecret as _, SecretString};
+use server::{
+    background::Background,
+    gateway::{self, AppState},
+    signals::Signals,
+    state,
+};
 use tokio::net::TcpListener;
 
 use crate::{
     cloud,
     command::{self, AnyError},
     data_dir, database, demo,
-    gateway::{self, AppState},
+    emulator::Emulator,
     landing::{self, Landing, SignInCodes},
     postgres,
     robots::Robots,
-    schedules::{self, Workers},
+    schedules,
     simulator::{self, Simulator},
     terminal,
 };
@@ -156,23 +147,10 @@ async fn serve(
         let emulator = cloud::start(&env, &url, secret).await?;
         (cloud::app(&emulator)?, Workers::Emulated(emulator))
     } else {
-        let (state, worker) = build_state(db.clone(), secret, &env, &robots.client).await?;
-        let workers = Workers::Own {
-            sweep: sweep::AppState {
-                db: db.clone(),
-                retention: Retention::from_env(&env)?,
-            },
-            notify: notify::AppState {
-                db: db.clone(),
-                client: robots.client.clone(),
-            },
-            prewarm: prewarm::AppState {
-                db: db.clone(),
-                queue: state.queue.clone(),
-            },
-            worker,
-        };
-        (gateway::app(&state), workers)
+        let (state, background) = build_state(db.clone(), secret, &env, &robots).await?;
+        let healthz = Router::new().route("/healthz", get(async || "ok"));
+        let router = gateway::app(&state).merge(healthz);
+        (router, Workers::Own(Box::new(background)))
     };
 
     let landing = Landing {
@@ -191,53 +169,37 @@ async fn serve(
     let router = router.merge(landing::router(landing));
     tokio::select! {
         served = serve_until_interrupted(listener, router) => served,
-        () = schedules::drive(workers), if !options.no_schedules => Ok(()),
+        () = workers.drive(), if !options.no_schedules => Ok(()),
     }
 }
 
-/// The state that all functions share, and the worker for background jobs.
+/// The state of the functions in this process. Notifications reach only the stand-ins.
 async fn build_state(
     db: Db,
     secret: &SecretString,
     env: &Env,
-    client: &PublicClient,
-) -> Result<(AppState, Worker), AnyError> {
-    let secrets = JwtSecrets::new(secret, None)?;
-    let (dashscope, app_ids) = apps::dashscope_from_env(env).await?;
-    let queue = JobQueue::from_env(env);
-    let moderation = Moderation::from_env(env, &db).await?;
-    let worker = session_replies::worker(
-        db.clone(),
-        dashscope.clone(),
-        app_ids.clone(),
-        JobLimits::from_env(env)?,
-        queue.clone(),
-        moderation.clone(),
-    );
-    let insights = Insights::new(
-        db.clone(),
-        app_ids.clone(),
-        JobLimits::reserved_tokens(env)?,
-        queue.clone(),
-    );
-    let limits = ChatLimits::from_env(env)?;
-    let ids = app_ids.clone();
-    let replies = Replies::new(db.clone(), dashscope, ids, limits, moderation.clone());
-    let state = AppState {
-        db,
-        secrets,
-        replies,
-        insights,
-        queue,
-        limits: SendLimits::from_env(env)?,
-        moderation,
-        client: client.clone(),
-        ids: app_ids,
-        notice: Notice::from_env(env)?,
-        cors: Cors::from_env(env)?,
-        session: SessionRules::local(AllowedOrigins::from_env(env)?),
-    };
-    Ok((state, worker))
+    robots: &Robots,
+) -> Result<(AppState, Background), AnyError> {
+    let secrets = JwtSecrets::new(secret, None)?.into();
+    let session = SessionRules::local(AllowedOrigins::from_env(env)?);
+    Ok(state::build(env, db, secrets, robots.client.clone(), session).await?)
+}
+
+/// Where the background functions run.
+enum Workers {
+    /// In this process.
+    Own(Box<Background>),
+    /// As the real binaries.
+    Emulated(Emulator),
+}
+
+impl Workers {
+    async fn drive(&self) {
+        match self {
+            Self::Own(background) => background.drive(&Shutdown::default()).await,
+            Self::Emulated(emulator) => schedules::drive(emulator).await,
+        }
+    }
 }
 
 /// Uses the real DashScope if an API key is set, otherwise starts a simulator.
@@ -293,6 +255,7 @@ async fn serve_until_interrupted(listener: TcpListener, router: Router) -> Resul
     let listener = listener.tap_io(|connection| {
         connection.set_nodelay(true).ok();
     });
+    let interrupted = async || Signals::default().next().await;
     let serving = axum::serve(listener, router).with_graceful_shutdown(interrupted());
     tokio::select! {
         served = serving => served?,
@@ -300,18 +263,4 @@ async fn serve_until_interrupted(listener: TcpListener, router: Router) -> Resul
         () = async { interrupted().await; tokio::time::sleep(GRACE).await } => {}
     }
     Ok(())
-}
-
-async fn interrupted() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) = (
-        signal(SignalKind::interrupt()),
-        signal(SignalKind::terminate()),
-    ) else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
 }

@@ -1,5 +1,8 @@
 //! Typed configuration. It is read once at the start. Errors name the variable.
 //!
+//! A secret is read from Secrets Manager (`<name>_SECRET_ARN`, or `<name>_ARN` if the name ends
+//! with `_SECRET`), else from a file (`<name>_FILE`), else from the variable itself.
+//!
 //! | variable | for | default |
 //! |---|---|---|
 //! | `DATABASE_URL` or `DATABASE_URL_SECRET_ARN` | all | required |
@@ -35,8 +38,11 @@
 //! | `LOG_RETENTION_DAYS` | days that CloudWatch keeps the logs; only to warn below 180 | 180 |
 //! | `METRICS_NAMESPACE` | CloudWatch namespace of the metrics | `Parlor` |
 //! | `RUST_LOG` | log filter | `info` |
+//! | `METRICS_ADDR` | server; address of the Prometheus metrics | `127.0.0.1:9464` |
+//! | `SHUTDOWN_SECONDS` | server; time that running requests have after a signal | 60 |
+//! | `RUN_BACKGROUND` | server; `false` if another instance runs jobs and schedules | `true` |
 
-use std::{collections::HashMap, str::FromStr, time::Duration};
+use std::{collections::HashMap, fs, io, str::FromStr, time::Duration};
 
 use futures_util::{TryFutureExt as _, future::BoxFuture};
 use secrecy::SecretString;
@@ -60,8 +66,8 @@ pub struct Env {
 /// Why a function cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// Neither the variable nor its `…_SECRET_ARN` is set.
-    #[error("{0} is not set (nor {arn})", arn = secret_arn_name(.0))]
+    /// Neither the variable nor its `…_FILE` nor its `…_SECRET_ARN` is set.
+    #[error("{0} is not set (nor {0}_FILE, nor {arn})", arn = secret_arn_name(.0))]
     Missing(&'static str),
     /// The value is not valid. The error does not show it, because it may be a secret.
     #[error("{name} is not valid: expected {expected}")]
@@ -70,6 +76,15 @@ pub enum ConfigError {
         name: String,
         /// A description of valid values.
         expected: &'static str,
+    },
+    /// The file that a variable names cannot be read.
+    #[error("{name}: cannot read the file")]
+    File {
+        /// The variable that holds the path.
+        name: String,
+        /// The cause.
+        #[source]
+        source: io::Error,
     },
     /// The secret that a variable names cannot be read.
     #[error("{name}: cannot fetch the secret")]
@@ -109,6 +124,16 @@ impl Env {
         env
     }
 
+    /// A copy with one variable set, unless it has a value.
+    #[must_use]
+    pub fn or(&self, name: &str, value: &str) -> Self {
+        if self.text(name).is_some() {
+            self.clone()
+        } else {
+            self.with(name, value)
+        }
+    }
+
     /// The value of a variable. `None` if it is unset or empty.
     pub fn text(&self, name: &str) -> Option<&str> {
         self.table
@@ -117,7 +142,11 @@ impl Env {
             .filter(|value| !value.is_empty())
     }
 
-    pub(crate) fn parsed<T: FromStr>(
+    /// The value of a variable, or `default` if it is unset or empty.
+    ///
+    /// # Errors
+    /// Names the variable if the value is not `expected`.
+    pub fn parsed<T: FromStr>(
         &self,
         name: &'static str,
         expected: &'static str,
@@ -134,15 +163,12 @@ impl Env {
 
     /// The variable that is the source of a secret, for error messages.
     pub(crate) fn source_of(&self, name: &'static str) -> String {
-        let arn_name = secret_arn_name(name);
-        if self.text(&arn_name).is_some() {
-            arn_name
-        } else {
-            name.to_owned()
-        }
+        let names = [secret_arn_name(name), file_name(name)];
+        let set = names.into_iter().find(|name| self.text(name).is_some());
+        set.unwrap_or_else(|| name.to_owned())
     }
 
-    /// Reads a secret from Secrets Manager if `<name>_SECRET_ARN` is set, else from the variable.
+    /// Reads a secret from Secrets Manager, from a file, or from the variable.
     pub(crate) async fn secret(&self, name: &'static str) -> Result<SecretString, ConfigError> {
         let arn_name = secret_arn_name(name);
         if let Some(arn) = self.text(&arn_name) {
@@ -154,9 +180,26 @@ impl Env {
                     source,
                 });
         }
-        self.text(name)
-            .map(SecretString::from)
-            .ok_or(ConfigError::Missing(name))
+        self.own_secret(name)?.ok_or(ConfigError::Missing(name))
+    }
+
+    /// A secret that is not in Secrets Manager: from a file, or from the variable.
+    pub(crate) fn own_secret(
+        &self,
+        name: &'static str,
+    ) -> Result<Option<SecretString>, ConfigError> {
+        let file_name = file_name(name);
+        let Some(path) = self.text(&file_name) else {
+            return Ok(self.text(name).map(SecretString::from));
+        };
+        match fs::read_to_string(path) {
+            // Editors and `echo` end a file with a line break.
+            Ok(text) => Ok(Some(text.trim_end_matches(['\r', '\n']).into())),
+            Err(source) => Err(ConfigError::File {
+                name: file_name,
+                source,
+            }),
+        }
     }
 
     /// One version of the secret with this ARN.
@@ -169,8 +212,8 @@ impl Env {
         self.secrets.fetch(config, arn, version).await
     }
 
-    /// A value that `read` makes from a secret. If the secret is in Secrets Manager, it is read
-    /// again after a rejection, at most once per `pause`.
+    /// A value that `read` makes from a secret. If the secret is in Secrets Manager or in a file,
+    /// it is read again after a rejection, at most once per `pause`.
     pub(crate) async fn rotating<T: Send + Sync + 'static>(
         &self,
         name: &'static str,
@@ -178,7 +221,7 @@ impl Env {
         read: fn(Self) -> BoxFuture<'static, Result<T, ConfigError>>,
     ) -> Result<RotatingSecret<T>, ConfigError> {
         let value = read(self.clone()).await?;
-        if self.text(&secret_arn_name(name)).is_none() {
+        if self.source_of(name) == name {
             return Ok(value.into());
         }
         let env = self.clone();
@@ -191,4 +234,37 @@ impl Env {
 /// A name that ends with `_SECRET` gets no second one: the ARN of `JWT_SECRET` is `JWT_SECRET_ARN`.
 pub(crate) fn secret_arn_name(name: &str) -> String {
     format!("{}_SECRET_ARN", name.trim_end_matches("_SECRET"))
+}
+
+/// The variable with the path of a file that holds the secret.
+fn file_name(name: &str) -> String {
+    format!("{name}_FILE")
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_secret_is_read_from_a_file_without_its_last_line_break() {
+        let folder = std::env::temp_dir().join(format!("parlor-env-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("secret");
+        fs::write(&path, "of the file\n").unwrap();
+        let env = Env::from_pairs([("KEY_FILE", path.to_str().unwrap()), ("KEY", "other")]);
+        let secret = env.secret("KEY").await.unwrap();
+        assert_eq!(secret.expose_secret(), "of the file");
+        assert_eq!(env.source_of("KEY"), "KEY_FILE");
+        fs::remove_dir_all(&folder).unwrap();
+        let error = env.secret("KEY").await.unwrap_err();
+        assert_eq!(error.to_string(), "KEY_FILE: cannot read the file");
+        let none = Env::from_pairs::<&str, &str>([]);
+        let error = none.secret("KEY").await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "KEY is not set (nor KEY_FILE, nor KEY_SECRET_ARN)"
+        );
+    }
 }

@@ -80,7 +80,7 @@ impl TimeLimit {
             None => false,
         };
         if !is_changed {
-            pending().await
+            pending::<()>().await;
         }
     }
 }

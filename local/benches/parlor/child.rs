@@ -23,7 +23,10 @@ use common::{
         auth::JwtSecrets,
         notice::Notice,
     },
-    insights::{insight::Insights, jobs::JobLimits},
+    insights::{
+        insight::Insights,
+        jobs::{JobLimits, PrewarmSchedule},
+    },
     moderation::Moderation,
     platform::{
         db::{self, DatabaseConfig},
@@ -257,7 +260,7 @@ async fn tools(database_url: &str, upstream: String, moderation: &str) -> Result
     let secrets = JwtSecrets::new(&bench_database::SECRET.into(), None)?;
     Ok(AppState {
         db,
-        secrets,
+        secrets: secrets.into(),
         replies,
         insights,
         queue: JobQueue::none(),
@@ -266,6 +269,7 @@ async fn tools(database_url: &str, upstream: String, moderation: &str) -> Result
         client: PublicClient::default(),
         ids: AppIds::default(),
         notice: Notice::from_env(&nothing)?,
+        schedule: PrewarmSchedule::default(),
         cors: Cors::closed(),
         session: SessionRules::local(AllowedOrigins::default()),
     })

@@ -93,6 +93,7 @@ mod scale;
 mod schema;
 mod secrets;
 mod segments;
+mod server;
 mod session_replies;
 mod simulator;
 mod spending;

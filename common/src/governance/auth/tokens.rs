@@ -131,7 +131,7 @@ impl JwtSecrets {
     /// Reads `JWT_SECRET` and `JWT_SECRET_PREVIOUS`.
     ///
     /// If `JWT_SECRET_ARN` is set, reads the versions `AWSCURRENT` and, if it exists,
-    /// `AWSPREVIOUS`. Both are read again when a token matches neither.
+    /// `AWSPREVIOUS`. Both are read again when a token matches neither, as are files.
     ///
     /// # Errors
     /// Names the variable that is missing or cannot be read.
@@ -159,10 +159,7 @@ async fn jwt_secrets(env: Env) -> Result<JwtSecrets, ConfigError> {
             };
             (current.map_err(named)?, previous.map_err(named)?)
         }
-        None => (
-            env.secret(NAME).await?,
-            env.text(PREVIOUS_NAME).map(SecretString::from),
-        ),
+        None => (env.secret(NAME).await?, env.own_secret(PREVIOUS_NAME)?),
     };
     JwtSecrets::new(&current, previous.as_ref()).map_err(|SecretTooShort(name)| {
         let is_from_arn = env.text(&arn_name).is_some();
@@ -170,7 +167,7 @@ async fn jwt_secrets(env: Env) -> Result<JwtSecrets, ConfigError> {
             name: if is_from_arn {
                 arn_name
             } else {
-                name.to_owned()
+                env.source_of(name)
             },
             expected: "at least 32 bytes",
         }

@@ -91,6 +91,11 @@ impl Program {
         kill_process_group(self.pid(), Signal::INT).unwrap();
     }
 
+    /// Sends SIGTERM, as Kubernetes and systemd do.
+    pub fn terminate(&self) {
+        kill_process(self.pid(), Signal::TERM).unwrap();
+    }
+
     pub fn kill(&self) {
         kill_process(self.pid(), Signal::KILL).unwrap();
     }

@@ -14,6 +14,7 @@ pub mod pgbouncer;
 pub mod python;
 pub mod reader;
 pub mod routes;
+pub mod server;
 pub mod sessions;
 pub mod wire;
 

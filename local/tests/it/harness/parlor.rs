@@ -22,7 +22,7 @@ use common::{
     },
     insights::{
         insight::Insights,
-        jobs::{JobLimits, Worked, Worker},
+        jobs::{JobLimits, PrewarmSchedule, Worked, Worker},
     },
     moderation::Moderation,
     platform::{
@@ -208,7 +208,7 @@ impl Parlor {
         let robots = Robots::start().await.unwrap();
         let tools = AppState {
             db,
-            secrets,
+            secrets: secrets.into(),
             replies,
             insights,
             queue: JobQueue::none(),
@@ -217,6 +217,7 @@ impl Parlor {
             client: robots.client.clone(),
             ids: app_ids,
             notice: Notice::from_env(&env).unwrap(),
+            schedule: PrewarmSchedule::default(),
             cors: Cors::from_env(&env).unwrap(),
             session: SessionRules::local(AllowedOrigins::from_env(&env).unwrap()),
         };

@@ -1,6 +1,6 @@
 //! The routers of all functions merged into one, as API Gateway serves them on one host.
 
-use axum::{Router, routing::get};
+use axum::Router;
 use common::{
     chat::{messages::SendLimits, replies::Replies},
     governance::{
@@ -10,7 +10,7 @@ use common::{
     },
     insights::{insight::Insights, jobs::PrewarmSchedule},
     moderation::Moderation,
-    platform::{db::Db, public_client::PublicClient, sqs::JobQueue},
+    platform::{db::Db, public_client::PublicClient, secrets::RotatingSecret, sqs::JobQueue},
     web::{self, Cors},
 };
 use console::SessionRules;
@@ -25,7 +25,7 @@ use utoipa_axum::router::OpenApiRouter;
 #[expect(missing_docs, reason = "plain data")]
 pub struct AppState {
     pub db: Db,
-    pub secrets: JwtSecrets,
+    pub secrets: RotatingSecret<JwtSecrets>,
     pub replies: Replies,
     pub insights: Insights,
     /// Wakes job workers.
@@ -40,6 +40,8 @@ pub struct AppState {
     pub ids: AppIds,
     /// What is published about the AI.
     pub notice: Notice,
+    /// When all sites are prewarmed, for the desk.
+    pub schedule: PrewarmSchedule,
     pub cors: Cors,
     /// Cookies of the console.
     pub session: SessionRules,
@@ -58,6 +60,7 @@ pub fn functions(state: &AppState) -> Vec<(&'static str, OpenApiRouter)> {
         client,
         ids,
         notice,
+        schedule,
         cors: _,
         session,
     } = state.clone();
@@ -71,7 +74,7 @@ pub fn functions(state: &AppState) -> Vec<(&'static str, OpenApiRouter)> {
         client: client.clone(),
         ids: ids.clone(),
         notice: notice.clone(),
-        schedule: PrewarmSchedule::default(),
+        schedule: schedule.clone(),
         session,
     });
     vec![
@@ -81,12 +84,7 @@ pub fn functions(state: &AppState) -> Vec<(&'static str, OpenApiRouter)> {
         ),
         (
             "admin-jobs",
-            admin_jobs::router(
-                db.clone(),
-                callers.clone(),
-                queue.clone(),
-                PrewarmSchedule::default(),
-            ),
+            admin_jobs::router(db.clone(), callers.clone(), queue.clone(), schedule),
         ),
         (
             "admin-runs",
@@ -121,12 +119,12 @@ pub fn functions(state: &AppState) -> Vec<(&'static str, OpenApiRouter)> {
     ]
 }
 
-/// The routes of all functions, and `GET /healthz`.
+/// The routes of all functions.
 pub fn app(state: &AppState) -> Router {
     let all = functions(state)
         .into_iter()
         .fold(OpenApiRouter::new(), |all, (_, router)| all.merge(router));
-    lambda::app(all, &state.cors).merge(Router::new().route("/healthz", get(async || "ok")))
+    lambda::app(all, &state.cors)
 }
 
 /// The OpenAPI document of all routes.
