@@ -1,18 +1,16 @@
 //! The command line.
 
-use std::{error::Error, process::ExitCode, sync::LazyLock, time::Duration};
+use std::{error::Error, process::ExitCode, time::Duration};
 
 use clap::{Parser, Subcommand};
-use common::platform::{env::Env, http_client, telemetry};
+use common::platform::{env::Env, http_client, telemetry, version};
 use lambda::Invocation;
 
 use crate::{
     config::{self, Config},
     instruments::Instruments,
-    serve, version,
+    serve,
 };
-
-static VERSION: LazyLock<String> = LazyLock::new(version::text);
 
 /// How long the health check waits.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -20,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// Parlor in one process, for production. Without a command it serves. Environment variables
 /// configure it.
 #[derive(Debug, Parser)]
-#[command(name = "parlor-server", version = VERSION.as_str(), about)]
+#[command(name = "parlor-server", version = version::text(), about)]
 pub struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,

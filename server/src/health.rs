@@ -1,10 +1,8 @@
 //! `GET /healthz` and `GET /readyz`, for load balancers and schedulers.
 
 use axum::{Json, Router, extract::State, http::StatusCode, response::IntoResponse, routing::get};
-use common::platform::{db::Db, migrations};
+use common::platform::{db::Db, migrations, version};
 use serde_json::{Value, json};
-
-use crate::version::{COMMIT, VERSION};
 
 /// The routes of both checks.
 pub(crate) fn router(db: Db) -> Router {
@@ -16,7 +14,7 @@ pub(crate) fn router(db: Db) -> Router {
 
 /// The process lives. This does not depend on the database: a restart would not repair it.
 async fn healthz() -> Json<Value> {
-    Json(json!({ "status": "ok", "version": VERSION, "commit": COMMIT }))
+    Json(json!({ "status": "ok", "version": version::NUMBER, "commit": version::commit() }))
 }
 
 /// The process can serve requests: the database is reachable and has the schema of this build.

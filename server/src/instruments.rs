@@ -12,6 +12,7 @@ use std::{
 use common::platform::{
     db::Db,
     metrics::{Recorder, Sample},
+    version,
 };
 use prometheus_client::{
     encoding::text,
@@ -25,8 +26,6 @@ use prometheus_client::{
     registry::Registry,
 };
 use tokio::time::Instant;
-
-use crate::version::{COMMIT, VERSION};
 
 type Labels = Vec<(&'static str, String)>;
 type Number = Gauge<f64, AtomicU64>;
@@ -122,8 +121,8 @@ impl Default for Instruments {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("parlor");
         let labels = vec![
-            ("version", VERSION.to_owned()),
-            ("commit", COMMIT.unwrap_or_default().to_owned()),
+            ("version", version::NUMBER.to_owned()),
+            ("commit", version::commit().unwrap_or_default().to_owned()),
         ];
         registry.register("build", "Version of this program", Info::new(labels));
         let mut inner = Inner {

@@ -14,4 +14,3 @@ mod health;
 mod instruments;
 mod requests;
 mod serve;
-mod version;

@@ -26,6 +26,7 @@ use common::{
         env::{ConfigError, Env},
         public_client::PublicClient,
         time_limit::Shutdown,
+        version,
     },
     web::AllowedOrigins,
 };
@@ -36,14 +37,8 @@ use tokio::{
 };
 
 use crate::{
-    background::Background,
-    config::Config,
-    gateway, health,
-    instruments::Instruments,
-    requests,
-    signals::Signals,
-    state,
-    version::{COMMIT, VERSION},
+    background::Background, config::Config, gateway, health, instruments::Instruments, requests,
+    signals::Signals, state,
 };
 
 /// Why the server cannot start, or ended by itself.
@@ -122,8 +117,8 @@ fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
 fn report_start(listener: &TcpListener, metrics: &TcpListener) {
     let address = |listener: &TcpListener| listener.local_addr().ok().map(|at| at.to_string());
     tracing::info!(
-        version = VERSION,
-        commit = COMMIT,
+        version = version::NUMBER,
+        commit = version::commit(),
         address = address(listener),
         metrics_address = address(metrics),
         "server started"

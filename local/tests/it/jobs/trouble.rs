@@ -434,6 +434,7 @@ async fn a_locked_target_does_not_stop_the_jobs_that_were_claimed_with_it() {
              values (1, 'app3_clue', 'member:10001', 10001, 7, 'event', current_date, now())",
         )
         .await;
+    #[expect(clippy::disallowed_methods, reason = "a lock needs a transaction")]
     let mut blocker = parlor.db.begin().await.unwrap();
     sqlx::query("select from biz.ai_cache where target_id = 'member:10001' for update")
         .execute(&mut *blocker)
