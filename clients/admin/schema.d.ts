@@ -2441,8 +2441,8 @@ export interface components {
              */
             estimated_calls: number;
             /**
-             * @description In yuan, with 6 decimals, from the average cost per call in the same days. Null if an app had
-             *     no successful call in them, or a call whose cost is not known.
+             * @description In yuan, with 6 decimals, from the average cost per call in the same days. Null if an app
+             *     had no successful call in them, or a call whose cost is not known.
              */
             estimated_cost: string | null;
             /**
