@@ -3,8 +3,8 @@
 set local lock_timeout = '3s';
 set local statement_timeout = '5s';
 
--- No foreign key: it would lock the message a second time in each checkpoint. The functions that end
--- or delete a reply delete its segments, and the sweep deletes what an older build leaves.
+-- No foreign key: it would lock the message a second time in each checkpoint. The functions that
+-- end or delete a reply delete its segments, and the sweep deletes what an older build leaves.
 create table biz.ai_reply_segments (
     message_id bigint not null,
     site_id bigint not null,
