@@ -1,8 +1,0 @@
--- Feedback is also filtered by user, so the index of its list has the user, too. Otherwise the
--- total reads up to 10,000 rows of the table.
-set local lock_timeout = '3s';
-set local statement_timeout = '600s';
-
-create index ai_feedback_list_idx on biz.ai_feedback (site_id, created_at desc, id desc)
-    include (app_type, prompt_version, rating, user_id);
-drop index biz.ai_feedback_site_idx;
