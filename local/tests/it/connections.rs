@@ -95,7 +95,8 @@ async fn a_start_does_not_wait_for_checkpoints() {
                 "select count(*) from pg_stat_activity
                  where datname = current_database() and wait_event_type = 'Lock'",
             )
-            .fetch_one(&mut *other)
+            // Not in the open transaction, which sees the activity of its first look.
+            .fetch_one(&parlor.db)
             .await
             .unwrap();
             (waiting >= 3).then_some(())
