@@ -19,6 +19,7 @@ use crate::harness::{
     events::{EventStream, SseEvent, text},
     invariants,
     parlor::{COACH, Parlor, Setup},
+    patiently,
     reader::{Reader, Seen},
     until,
     wire::Wire,
@@ -473,7 +474,7 @@ async fn send_until_stored(maker: &Maker, chat: i64, id: &str) -> Seen {
 pub async fn renew(parlor: &Parlor) {
     let mut held = Vec::new();
     for _ in 0..parlor.tools.db.size() {
-        let mut connection = parlor.tools.db.acquire().await.unwrap();
+        let mut connection = patiently(async || parlor.tools.db.acquire().await).await;
         connection.execute("select 1").await.ok();
         held.push(connection);
     }

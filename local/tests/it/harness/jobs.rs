@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{
     database::TestDatabase,
     parlor::{Answer, Parlor, Setup},
-    sweep,
+    patiently, sweep,
 };
 
 pub const SITE_ADMIN: i64 = 1004;
@@ -75,10 +75,8 @@ impl Parlor {
 
     /// Makes all waiting jobs due now.
     pub async fn make_jobs_due(&self) {
-        sqlx::query("update biz.ai_trigger_jobs set run_after = now() where status = 'pending'")
-            .execute(&self.db)
-            .await
-            .unwrap();
+        let update = "update biz.ai_trigger_jobs set run_after = now() where status = 'pending'";
+        patiently(async || sqlx::query(update).execute(&self.db).await).await;
     }
 
     /// Runs jobs until all have ended, including those that are put off. On a busy machine, a
@@ -122,9 +120,9 @@ impl Parlor {
             "update biz.ai_trigger_jobs set lease_until = now() - interval '1 second' where status = 'running'",
             "update biz.ai_cache set lease_until = now() - interval '1 second' where status = 'generating'",
         ] {
-            sqlx::query(update).execute(&self.db).await.unwrap();
+            patiently(async || sqlx::query(update).execute(&self.db).await).await;
         }
-        sweep(&self.db, 90).await.unwrap();
+        patiently(async || sweep(&self.db, 90).await).await;
     }
 
     pub async fn execute(&self, statement: &'static str) {

@@ -18,7 +18,7 @@ pub mod server;
 pub mod sessions;
 pub mod wire;
 
-use std::time::Duration;
+use std::{fmt::Display, time::Duration};
 
 use common::{governance::runs::Retention, platform::db::Db};
 use sweep::Swept;
@@ -41,6 +41,19 @@ pub async fn until_within<T>(
             return value;
         }
         assert!(Instant::now() < give_up, "timeout while waiting: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Repeats something that may fail because the machine is busy, such as a statement that times out
+/// or a connection after a restart of PostgreSQL. Gives up after a minute.
+pub async fn patiently<T, E: Display>(mut attempt: impl AsyncFnMut() -> Result<T, E>) -> T {
+    let give_up = Instant::now() + Duration::from_mins(1);
+    loop {
+        match attempt().await {
+            Ok(value) => return value,
+            Err(error) => assert!(Instant::now() < give_up, "{error}"),
+        }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

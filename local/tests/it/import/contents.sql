@@ -9,3 +9,4 @@ union all select 'agents', count(*), coalesce(md5(string_agg(t::text, '' order b
 union all select 'apps', count(*), coalesce(md5(string_agg(t::text, '' order by site_id, day, app_type)), '') from biz.ai_usage_daily t
 union all select 'days', count(*), coalesce(md5(string_agg(t::text, '' order by site_id, day)), '') from biz.ai_usage_days t
 union all select 'details', count(*), coalesce(md5(string_agg(t::text, '' order by t::text)), '') from biz.ai_usage_details t
+order by 1
