@@ -125,6 +125,7 @@ async fn ask_bot(
     moderation: &Moderation,
     verdicts: &mut Option<ExchangeVerdicts>,
 ) -> Result<(), StepError> {
+    context.dashscope.prepare_connection();
     let mut prepared = store::begin(context, job).await?;
     let began = Instant::now();
     let (user_id, message) = (prepared.user_id, prepared.content.clone());

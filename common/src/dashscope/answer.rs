@@ -7,6 +7,7 @@ use bytes::Bytes;
 use reqwest::Response;
 use tokio::time::{Instant, timeout_at};
 
+use super::connections::Connections;
 use super::end::End;
 use super::error::{Error, ErrorDetails, TimeoutKind};
 use super::frames::{Frame, FrameReader};
@@ -50,10 +51,27 @@ pub struct Answer {
     pub attempts: u32,
 }
 
+/// The body of a response. Its connection is idle after the end.
+#[derive(Debug)]
+pub(super) struct Body {
+    pub(super) response: Response,
+    pub(super) connections: Connections,
+}
+
+impl Body {
+    async fn chunk(&mut self) -> reqwest::Result<Option<Bytes>> {
+        let chunk = self.response.chunk().await;
+        if let Ok(None) = chunk {
+            self.connections.call_ended();
+        }
+        chunk
+    }
+}
+
 /// An answer that is being received. Its details stay available after the end and after an error.
 #[derive(Debug)]
 pub struct AnswerStream {
-    response: Response,
+    body: Body,
     frames: FrameReader,
     /// The error that cut the connection.
     cut: Option<reqwest::Error>,
@@ -111,20 +129,20 @@ struct Known {
 }
 
 impl AnswerStream {
-    /// Reads `response` up to its first text or its end. Sends what the application does meanwhile
+    /// Reads `body` up to its first text or its end. Sends what the application does meanwhile
     /// to `progress`.
     ///
     /// If the answer has another session than `session_id`, it lacks the history. Then this returns
     /// [`Error::SessionExpired`].
     pub(super) async fn begin(
-        response: Response,
+        body: Body,
         session_id: Option<&str>,
         limits: Limits,
         progress: Option<&ProgressSender>,
     ) -> Result<Self, Error> {
-        let request_id = header(&response, "x-request-id");
+        let request_id = header(&body.response, "x-request-id");
         let mut answer = Self {
-            response,
+            body,
             frames: FrameReader::new(),
             cut: None,
             pending: None,
@@ -325,7 +343,7 @@ impl AnswerStream {
                 may_have_cost: self.known.began,
                 ..self.details()
             };
-            let retry_after = retry::retry_after(self.response.headers());
+            let retry_after = retry::retry_after(self.body.response.headers());
             return Err(Error::named(
                 details.with_frame(frame, parsed.ok()),
                 retry_after,
@@ -387,7 +405,7 @@ impl AnswerStream {
         self.wait_limit.set(wait.at);
         let chunk = tokio::select! {
             biased;
-            chunk = self.response.chunk() => chunk,
+            chunk = self.body.chunk() => chunk,
             () = self.wait_limit.expired() => {
                 return Err(Error::Timeout {
                     which: wait.which,
@@ -437,7 +455,7 @@ impl AnswerStream {
             if self.frames.is_closed() || Instant::now() >= until {
                 return;
             }
-            match timeout_at(until, self.response.chunk()).await {
+            match timeout_at(until, self.body.chunk()).await {
                 Ok(Ok(Some(chunk))) => self.push(chunk),
                 Ok(_) => self.frames.close(),
                 Err(_) => return,
@@ -447,7 +465,7 @@ impl AnswerStream {
 
     fn details(&self) -> ErrorDetails {
         ErrorDetails {
-            status: Some(self.response.status().as_u16()).filter(|status| *status >= 400),
+            status: Some(self.body.response.status().as_u16()).filter(|status| *status >= 400),
             request_id: self.known.request_id.clone(),
             usage: self.known.usage.clone(),
             may_have_cost: true,

@@ -13,8 +13,9 @@ use reqwest::{Response, Url};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::{Instant, timeout_at};
 
-use super::answer::{Answer, AnswerStream, Limits, header};
+use super::answer::{Answer, AnswerStream, Body, Limits, header};
 use super::config::{Config, ConfigError, KeySource, Retries, Timeouts, check_workspace};
+use super::connections::Connections;
 use super::end::End;
 use super::error::{Error, ErrorDetails, TimeoutKind};
 use super::frames::{Frame, FrameReader};
@@ -56,7 +57,10 @@ struct Inner {
     retries: Retries,
     max_answer: usize,
     keep_alive: Duration,
+    connections: Connections,
     http: OnceLock<reqwest::Client>,
+    /// Only prepares connections.
+    preparing: OnceLock<reqwest::Client>,
 }
 
 /// A key, and the header that contains it.
@@ -89,7 +93,9 @@ impl DashScope {
                 retries: config.retries,
                 max_answer: config.max_answer,
                 keep_alive: config.keep_alive,
+                connections: Connections::new(config.keep_alive),
                 http: OnceLock::new(),
+                preparing: OnceLock::new(),
             }),
             progress: None,
         })
@@ -101,6 +107,16 @@ impl DashScope {
         Self {
             progress: Some(progress),
             ..self.clone()
+        }
+    }
+
+    /// Opens a connection for the next call in the background, unless one is idle. So the call need
+    /// not wait for DNS, TCP and TLS. Must be called in a tokio runtime.
+    pub fn prepare_connection(&self) {
+        if let Ok(url) = Url::parse(&self.inner.base_url) {
+            let client = self.clone();
+            let http = move || client.preparing();
+            self.inner.connections.prepare(url, http);
         }
     }
 
@@ -229,6 +245,7 @@ impl DashScope {
         if let Some(trace) = &call.trace {
             request = request.header(TRACE, trace.clone());
         }
+        self.inner.connections.call_begins();
         let response = match timeout_at(wait.at, request.send()).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => return Err(transport_error(error)),
@@ -263,7 +280,11 @@ impl DashScope {
             idle,
             bytes: self.inner.max_answer,
         };
-        AnswerStream::begin(response, session_id, limits, self.progress.as_ref()).await
+        let body = Body {
+            response,
+            connections: self.inner.connections.clone(),
+        };
+        AnswerStream::begin(body, session_id, limits, self.progress.as_ref()).await
     }
 
     /// The URL of an application. `.` and `..` are rejected: even encoded, they would change the
@@ -299,8 +320,23 @@ impl DashScope {
     fn build_http(&self) -> Result<reqwest::Client, Box<dyn std::error::Error + Send + Sync>> {
         let http = http_client::client()?
             .connect_timeout(self.inner.timeouts.connect)
+            .connector_layer(self.inner.connections.clone())
             .pool_idle_timeout(self.inner.keep_alive);
         Ok(http.build()?)
+    }
+
+    /// A client without a pool. `None` if it cannot be built: the next call reports the cause.
+    fn preparing(&self) -> Option<reqwest::Client> {
+        if let Some(http) = self.inner.preparing.get() {
+            return Some(http.clone());
+        }
+        let http = http_client::client().ok()?;
+        let http = http
+            .connect_timeout(self.inner.timeouts.connect)
+            .connector_layer(self.inner.connections.clone())
+            .pool_max_idle_per_host(0);
+        let http = http.build().ok()?;
+        Some(self.inner.preparing.get_or_init(|| http).clone())
     }
 }
 

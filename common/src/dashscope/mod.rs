@@ -13,6 +13,7 @@
 //!   earlier gives [`Error::Truncated`], even if the text looks complete.
 //! * Stream requests always set `incremental_output: true`. If the service nevertheless repeats the
 //!   text so far, the client recognises that and returns each text once.
+//! * [`DashScope::prepare_connection`] opens a connection before a call needs it.
 //! * Marks of citations lose their tags: `<ref>[1]</ref>` is returned as `[1]`.
 //!
 //! The parser of event streams is our own. Existing crates end an event only at a blank line, and
@@ -23,6 +24,7 @@ mod call;
 mod client;
 mod codes;
 mod config;
+mod connections;
 mod end;
 mod error;
 mod frames;

@@ -1,6 +1,9 @@
 //! The settings of database connections, also behind a proxy that rejects them at start-up.
 
+use std::time::Duration;
+
 use sqlx::Executor as _;
+use tokio::{net::TcpListener, time::timeout};
 
 use crate::harness::{
     events::{terminal, text},
@@ -67,6 +70,29 @@ async fn a_connection_is_completed_after_its_caller_has_timed_out() {
     .await;
     assert_eq!(wire.connections(), 1);
     parlor.get(COACH, HISTORY).await.ok();
+}
+
+#[tokio::test]
+async fn the_connection_to_dashscope_is_opened_while_the_database_works() {
+    let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = upstream.local_addr().unwrap();
+    let (parlor, wire) = Parlor::wired(Setup {
+        dashscope_url: Some(format!("http://{address}/api/v1")),
+        ..Setup::default()
+    })
+    .await;
+    parlor.get(COACH, HISTORY).await.ok();
+    wire.delay_messages_with("begin_reply");
+    let sending = parlor.send(COACH, 1, "今晚有什么要留意的？");
+    let connected = async {
+        timeout(Duration::from_mins(1), upstream.accept()).await.unwrap().unwrap();
+        until("the reply is being stored", async || {
+            (wire.delayed() > 0).then_some(())
+        })
+        .await;
+    };
+    let (refused, ()) = tokio::join!(sending, connected);
+    refused.refused_at("a message", 503, "unavailable");
 }
 
 #[tokio::test]

@@ -204,7 +204,8 @@ impl Replies {
         }))
     }
 
-    /// Builds everything that a chat function needs from the environment.
+    /// Builds everything that a chat function needs from the environment, and begins to connect to
+    /// DashScope.
     ///
     /// # Errors
     /// Names the variable that is missing or cannot be read.
@@ -219,6 +220,7 @@ impl Replies {
         let (dashscope, app_ids) = dashscope;
         let moderation = Box::pin(Moderation::from_env(env, &db)).await?;
         let limits = ChatLimits::from_env(env)?;
+        dashscope.prepare_connection();
         let replies = Self::new(db.clone(), dashscope, app_ids, limits, moderation);
         Ok((db.clone(), Callers::new(secrets, db), replies))
     }
@@ -248,6 +250,7 @@ impl Replies {
                 let moderation = &context.moderation;
                 moderation.check_words(owner.site_id, content).await?;
             }
+            context.dashscope.prepare_connection();
             let app_id = context.app_ids.find(App::Chat);
             let storing = begin::begin(&context.db, &owner, &message, app_id, context.limits);
             match page.fetch_during(storing).await? {

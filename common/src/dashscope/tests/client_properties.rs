@@ -95,14 +95,17 @@ fn received(chunks: &[&[u8]]) -> Received {
             finish_reason: None,
         };
         let failed = |error: Error| Some((error.code(), error.details().clone()));
-        let response = response(200, &[], chunks);
+        let body = Body {
+            response: response(200, &[], chunks),
+            connections: Connections::new(Duration::ZERO),
+        };
         let limits = Limits {
             first_token: None,
             end: far_end(),
             idle: Duration::from_mins(1),
             bytes: usize::MAX,
         };
-        let mut answer = match AnswerStream::begin(response, None, limits, None).await {
+        let mut answer = match AnswerStream::begin(body, None, limits, None).await {
             Ok(answer) => answer,
             Err(error) => {
                 received.failure = failed(error);

@@ -1,6 +1,7 @@
 //! Tests of the client with a scripted server on loopback.
 
 mod answers;
+mod connections;
 mod errors;
 mod keys;
 mod requests;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 /// An action of the server on a connection, after the first request.
@@ -26,6 +27,7 @@ pub(in super::super) enum Step {
 pub(in super::super) struct Server {
     address: SocketAddr,
     requests: Arc<Mutex<Vec<String>>>,
+    connections: watch::Receiver<usize>,
     /// Aborted when dropped.
     _tasks: JoinSet<()>,
 }
@@ -38,10 +40,12 @@ impl Server {
         let requests = Arc::new(Mutex::new(Vec::new()));
         let mut tasks = JoinSet::new();
         let seen = Arc::clone(&requests);
+        let (accepted, connections) = watch::channel(0);
         tasks.spawn(async move {
             let mut connections = JoinSet::new();
             for number in 0.. {
                 let (stream, _) = listener.accept().await.unwrap();
+                accepted.send_replace(number + 1);
                 let script = scripts[number.min(scripts.len() - 1)].clone();
                 connections.spawn(serve(stream, script, Arc::clone(&seen)));
             }
@@ -49,12 +53,24 @@ impl Server {
         Self {
             address,
             requests,
+            connections,
             _tasks: tasks,
         }
     }
 
     pub(super) fn base_url(&self) -> String {
         format!("http://{}/api/v1", self.address)
+    }
+
+    /// The number of connections so far.
+    pub(super) fn connections(&self) -> usize {
+        *self.connections.borrow()
+    }
+
+    /// Waits for the first connection.
+    pub(super) async fn connected(&self) {
+        let mut connections = self.connections.clone();
+        connections.wait_for(|number| *number > 0).await.unwrap();
     }
 
     /// Head and body of each request so far.
