@@ -85,7 +85,10 @@ async fn the_connection_to_dashscope_is_opened_while_the_database_works() {
     wire.delay_messages_with("begin_reply");
     let sending = parlor.send(COACH, 1, "今晚有什么要留意的？");
     let connected = async {
-        timeout(Duration::from_mins(1), upstream.accept()).await.unwrap().unwrap();
+        timeout(Duration::from_mins(1), upstream.accept())
+            .await
+            .unwrap()
+            .unwrap();
         until("the reply is being stored", async || {
             (wire.delayed() > 0).then_some(())
         })
