@@ -32,7 +32,7 @@ tokio::task_local! {
     static PREPARING: RefCell<Option<oneshot::Sender<Opened>>>;
 }
 
-/// What is known of the connections to one service. Clones share it.
+/// The idle connections to one service, and the prepared one. Clones share them.
 #[derive(Clone, Debug)]
 pub(super) struct Connections {
     keep_alive: Duration,

@@ -130,7 +130,7 @@ impl Drop for Sender {
 pub(super) struct Receiver {
     channel: Arc<Channel>,
     driver: Option<Driver>,
-    /// Whom the relay wakes up, if an event was returned since the relay was polled.
+    /// The task that the relay wakes up, if an event was returned since the relay was polled.
     driven: Option<Waker>,
 }
 
