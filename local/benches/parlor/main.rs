@@ -9,6 +9,7 @@ mod checkpoints;
 mod child;
 mod client;
 mod cold_start;
+mod connection;
 mod first_token;
 mod jobs;
 mod lists;
@@ -68,6 +69,8 @@ struct Arguments {
 enum Subject {
     /// Time that Parlor adds before the first token.
     FirstToken,
+    /// Time until the first token on new connections to DashScope.
+    Connection,
     /// The SQL statements of a reply.
     ReplySql,
     /// What checkpoints cost PostgreSQL.
@@ -114,6 +117,7 @@ impl Subject {
     fn runtime(self) -> Result<Runtime> {
         let mut runtime = match self {
             Self::FirstToken
+            | Self::Connection
             | Self::ReplySql
             | Self::Checkpoints
             | Self::Lists
@@ -133,6 +137,7 @@ impl Subject {
     async fn measure(self, arguments: &Arguments, postgres: &Binaries) -> Result<Section> {
         match self {
             Self::FirstToken => first_token::measure(postgres).await,
+            Self::Connection => connection::measure(postgres).await,
             Self::ReplySql => reply_sql::measure(postgres).await,
             Self::Checkpoints => checkpoints::measure(postgres).await,
             Self::Relay => relay::measure(postgres).await,
