@@ -5,13 +5,14 @@
 //! it does not read. So the client neither ends a reply nor delays it.
 
 use std::{
+    future::poll_fn,
     panic::AssertUnwindSafe,
     pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    task::Context,
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -90,6 +91,15 @@ async fn take_over(work: Arc<Work>) {
 }
 
 impl Driver {
+    /// Lets the relay begin, up to its first wait.
+    pub async fn poll_once(&mut self) {
+        poll_fn(|cx| {
+            self.poll(cx);
+            Poll::Ready(())
+        })
+        .await;
+    }
+
     /// Polls the relay, unless the task has taken it over.
     pub fn poll(&mut self, cx: &mut Context<'_>) {
         self.0.is_polled.store(true, Ordering::Relaxed);
@@ -111,8 +121,6 @@ impl Drop for Driver {
 
 #[cfg(test)]
 mod tests {
-    use std::future::poll_fn;
-
     use futures_util::task::noop_waker_ref;
     use tokio::sync::oneshot;
 

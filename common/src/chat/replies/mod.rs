@@ -256,7 +256,9 @@ impl Replies {
             match page.fetch_during(storing).await? {
                 BeginOutcome::New(start, prepared) => {
                     let (sender, receiver) = channel::channel();
-                    let driver = relay::start(context, owner, page, *prepared, sender, until);
+                    let mut driver = relay::start(context, owner, page, *prepared, sender, until);
+                    // The call is sent before the head of the response is written.
+                    driver.poll_once().await;
                     Ok((start, Some(receiver.driving(driver))))
                 }
                 BeginOutcome::Repeat(start) => Ok((start, None)),
