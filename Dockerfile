@@ -6,9 +6,11 @@ COPY . .
 # Shown by --version, /healthz and the log.
 ARG COMMIT=
 ENV PARLOR_COMMIT=$COMMIT SQLX_OFFLINE=true
+# The link argument packs the program's relocations. It needs glibc 2.36, which this image has.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
-    cargo build --release --locked --package server --bin parlor-server \
+    cargo rustc --release --locked --package server --bin parlor-server \
+        -- -C link-arg=-Wl,-z,pack-relative-relocs \
     && deploy/image/assemble target/release/parlor-server /image
 
 FROM scratch
