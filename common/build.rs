@@ -24,6 +24,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "parlor_{:02x}{:02x}{:02x}{:02x}",
         hash[0], hash[1], hash[2], hash[3]
     );
+    let names: Vec<_> = sources.iter().map(|(name, _)| name).collect();
     let script = function_script::script(&schema, &sources);
     #[expect(
         clippy::disallowed_methods,
@@ -36,7 +37,9 @@ fn main() -> Result<(), Box<dyn Error>> {
          /// The `search_path` of every connection.\n\
          pub const SEARCH_PATH: &str = \"{schema},biz\";\n\
          /// Creates the schema and loads all functions.\n\
-         const SCRIPT: &str = {script:?};\n"
+         const SCRIPT: &str = {script:?};\n\
+         /// Functions, types and views of the script.\n\
+         pub(crate) const NAMES: &[&str] = &{names:?};\n"
     );
     fs::write(Path::new(&out).join("functions.rs"), generated)?;
     Ok(())

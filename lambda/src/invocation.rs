@@ -4,7 +4,11 @@ use std::time::{Duration, SystemTime};
 
 use axum::http::Extensions;
 use common::{
-    platform::{request_context::Trace, time_limit::TimeLimit},
+    platform::{
+        request_context::{Trace, start_span},
+        time_limit::TimeLimit,
+        traces::{Kind, Span},
+    },
     web::RequestId,
 };
 use lambda_runtime::Context;
@@ -32,6 +36,13 @@ pub(crate) fn insert_context(context: &Context, extensions: &mut Extensions) {
 
 pub(crate) fn trace(context: &Context) -> Option<Trace> {
     Trace::parse(context.xray_trace_id.as_deref()?)
+}
+
+/// The span of an invocation that is not an HTTP request.
+pub(crate) fn span(context: &Context) -> Span {
+    let span = start_span(Kind::Server, || context.env_config.function_name.clone());
+    span.set("faas.invocation_id", context.request_id.clone());
+    span
 }
 
 /// When Lambda ends the invocation. `None` if the deadline in the context is a placeholder.

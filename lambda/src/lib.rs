@@ -12,6 +12,7 @@
 //! `AWS_LAMBDA_MAX_CONCURRENCY`, so the same binary serves both kinds of capacity. All events share
 //! one thread: `main` starts a `current_thread` runtime, and an environment has one vCPU.
 
+mod flush;
 mod invocation;
 mod workers;
 
@@ -20,7 +21,7 @@ use common::{
     platform::{
         env::{ConfigError, Env},
         request_context::RequestContext,
-        telemetry, version,
+        telemetry, traces, version,
     },
     web::{self, Cors},
 };
@@ -90,7 +91,9 @@ where
 /// The Runtime API is unreachable.
 pub async fn run(router: Router) -> Result<(), Error> {
     // As `run_with_streaming_response_concurrent`, which has no place for another layer.
-    let service = router.map_request(insert_context as fn(_) -> _);
+    let service = router
+        .map_request(insert_context as fn(_) -> _)
+        .map_response(flush::at_the_end as fn(_) -> _);
     let runtime = lambda_http::streaming_runtime_concurrent(service).layer(TracingLayer::new());
     if workers::are_several(&Env::from_process()) {
         runtime.layer(workers::KeepWorkers).run_concurrent().await
@@ -129,13 +132,23 @@ where
             ends_at: invocation::ends_at(&context),
         };
         let outcome = handler(state.clone(), invocation);
-        let origin = RequestContext::new(&context.request_id, invocation::trace(&context));
+        let traced = invocation::span(&context);
+        let origin = RequestContext::new(&context.request_id, invocation::trace(&context))
+            .with_span(traced.clone());
         let span = tracing::info_span!(
             "invocation",
             request_id = origin.request_id(),
-            trace_id = origin.trace_id()
+            trace_id = origin.trace_id().as_deref()
         );
-        let outcome = async { outcome.await.map_err(diagnostic) };
+        let outcome = async move {
+            let outcome = outcome.await.map_err(diagnostic);
+            if let Err(failure) = &outcome {
+                traced.fail(&failure.error_type);
+            }
+            traced.end();
+            traces::flush().await;
+            outcome
+        };
         origin.scope(outcome).instrument(span)
     };
     lambda_runtime::run(lambda_runtime::service_fn(service)).await
@@ -148,6 +161,7 @@ where
 {
     let env = Env::from_process();
     telemetry::start(&env);
+    traces::export_in_background();
     tracing::info!(version = version::text(), "function starts");
     // Boxed because the SDK's futures are large and needed only once.
     Box::pin(from_env(env)).await.map_err(|err| {

@@ -130,7 +130,7 @@ impl Command {
             Self::Prewarm(_) | Self::Import(_) => "warn",
             _ => telemetry::DEFAULT_FILTER,
         };
-        terminal::start_log(env.text("RUST_LOG").unwrap_or(filter));
+        terminal::start_log(&env, env.text("RUST_LOG").unwrap_or(filter));
         match self {
             Self::Serve(options) => serve::run(&options, data_dir, &env)?,
             Self::Token(options) => block_on(tokens::run(options, data_dir, env))?,

@@ -6,7 +6,7 @@ use axum::{Router, routing::get, serve::ListenerExt as _};
 use clap::Args;
 use common::{
     governance::{apps::App, auth::JwtSecrets},
-    platform::{db::Db, env::Env, time_limit::Shutdown, version},
+    platform::{db::Db, env::Env, time_limit::Shutdown, traces, version},
     web::AllowedOrigins,
 };
 use console::SessionRules;
@@ -166,11 +166,14 @@ async fn serve(
     print_links(port, &landing.codes);
     print_start(port, place, simulator.is_some());
     tracing::info!(version = version::text(), "parlor started");
+    traces::export_in_background();
     let router = router.merge(landing::router(landing));
-    tokio::select! {
+    let served = tokio::select! {
         served = serve_until_interrupted(listener, router) => served,
         () = workers.drive(), if !options.no_schedules => Ok(()),
-    }
+    };
+    traces::flush().await;
+    served
 }
 
 /// The state of the functions in this process. Notifications reach only the stand-ins.

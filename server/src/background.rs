@@ -8,7 +8,14 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use common::{
     insights::jobs::{PrewarmSchedule, Worker},
-    platform::{db::Db, error::Result, schedules, telemetry, time_limit::Shutdown},
+    platform::{
+        db::Db,
+        error::Result,
+        request_context::{RequestContext, start_span},
+        schedules, telemetry,
+        time_limit::Shutdown,
+        traces::Kind,
+    },
 };
 use lambda::Invocation;
 use tokio::time::{MissedTickBehavior, interval};
@@ -92,7 +99,7 @@ async fn take_turn<Done, Failed>(
     let turn = async { schedules::take_turn(db, name, due?).await };
     let outcome = match turn.await {
         Ok(None) => return,
-        Ok(Some(turn)) => match run().await {
+        Ok(Some(turn)) => match in_span(name, Box::pin(run())).await {
             Ok(_) => {
                 tracing::debug!(schedule = name, due = %turn.due_at(), "schedule finished");
                 turn.finish().await
@@ -109,6 +116,21 @@ async fn take_turn<Done, Failed>(
             "a schedule could not be read or recorded"
         );
     }
+}
+
+/// Runs a schedule in a span of its own, as its invocation on Lambda has one.
+async fn in_span<Done, Failed>(
+    name: &'static str,
+    run: impl Future<Output = Result<Done, Failed>>,
+) -> Result<Done, Failed> {
+    let span = start_span(Kind::Internal, || name);
+    let context = RequestContext::current().with_span(span.clone());
+    let outcome = context.scope(run).await;
+    if outcome.is_err() {
+        span.fail("failed");
+    }
+    span.end();
+    outcome
 }
 
 /// An invocation without a deadline.

@@ -3,7 +3,7 @@
 use std::{error::Error, process::ExitCode, time::Duration};
 
 use clap::{Parser, Subcommand};
-use common::platform::{env::Env, http_client, telemetry, version};
+use common::platform::{env::Env, http_client, telemetry, traces, version};
 use lambda::Invocation;
 
 use crate::{
@@ -43,11 +43,13 @@ impl Arguments {
         let env = config::with_defaults(&Env::from_process());
         let instruments = Instruments::default();
         telemetry::start_server(&env, instruments.clone());
+        traces::export_in_background();
         let done = match self.command {
             None => serve(&env, self.migrate, instruments).await,
             Some(Command::Migrate) => migrate(&env).await,
             Some(Command::Healthcheck) => healthcheck(&env).await,
         };
+        traces::flush().await;
         match done {
             Ok(()) => ExitCode::SUCCESS,
             Err(err) => {

@@ -97,7 +97,7 @@ impl SessionOrHistory {
                 question.role,
                 question.nickname,
             )),
-            ..question.application.call()
+            ..question.application.call(App::Chat)
         }
     }
 

@@ -15,6 +15,7 @@ use super::json::{WORD_LENGTH, excerpt};
 use super::marks::Marks;
 use super::progress::ProgressSender;
 use super::references::{Reference, References};
+use super::span::{CallSpan, Ending};
 use super::text::TextReader;
 use super::wire::Payload;
 use super::{Spent, Usage, retry};
@@ -94,6 +95,7 @@ pub struct AnswerStream {
     pub(super) attempts: u32,
     /// What earlier tries used.
     pub(super) earlier: Spent,
+    pub(super) span: CallSpan,
 }
 
 /// Limits of an answer.
@@ -160,6 +162,7 @@ impl AnswerStream {
             failure: None,
             attempts: 1,
             earlier: Spent::default(),
+            span: CallSpan::default(),
         };
         let text = answer
             .read_text(limits.first_token, session_id, progress)
@@ -195,6 +198,7 @@ impl AnswerStream {
                 Err(mut error) => {
                     self.state = State::Failed;
                     error.details_mut().attempts = self.attempts;
+                    self.span.failed(&error);
                     let text = self.finish_text();
                     if text.is_empty() {
                         return Err(error);
@@ -206,6 +210,7 @@ impl AnswerStream {
         }
         self.read_closing().await;
         self.state = State::Done;
+        self.end_span();
         Ok(Event::Done)
     }
 
@@ -254,13 +259,15 @@ impl AnswerStream {
         while let Event::Text(piece) = self.next().await? {
             text.push_str(&piece);
         }
+        let spent = self.spent();
+        let known = mem::take(&mut self.known);
         Ok(Answer {
             text,
-            spent: self.spent(),
-            session_id: self.known.session_id,
-            request_id: self.known.request_id,
-            finish_reason: self.known.finish_reason,
-            references: self.known.references.into_vec(),
+            spent,
+            session_id: known.session_id,
+            request_id: known.request_id,
+            finish_reason: known.finish_reason,
+            references: known.references.into_vec(),
             attempts: self.attempts,
         })
     }
@@ -463,6 +470,22 @@ impl AnswerStream {
         }
     }
 
+    fn end_span(&mut self) {
+        if !self.span.is_open() {
+            return;
+        }
+        let ending = Ending {
+            spent: &self.spent(),
+            request_id: self.known.request_id.as_deref(),
+            attempts: self.attempts,
+        };
+        if self.state != State::Done {
+            self.span.cancel();
+        }
+        self.span
+            .answered(self.known.finish_reason.as_deref(), &ending);
+    }
+
     fn details(&self) -> ErrorDetails {
         ErrorDetails {
             status: Some(self.body.response.status().as_u16()).filter(|status| *status >= 400),
@@ -473,6 +496,13 @@ impl AnswerStream {
             attempts: self.attempts,
             ..ErrorDetails::default()
         }
+    }
+}
+
+/// The caller may leave before the end of the answer.
+impl Drop for AnswerStream {
+    fn drop(&mut self) {
+        self.end_span();
     }
 }
 

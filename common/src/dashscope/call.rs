@@ -10,6 +10,8 @@ use serde_json::Value;
 /// One prompt for one application. The client does not change it, so it can be sent again.
 #[derive(Clone, Default)]
 pub struct Call {
+    /// The name of the caller's app, for traces.
+    pub app: &'static str,
     /// The id of the application in the console. It may be any text: it is percent-encoded.
     pub app_id: String,
     /// The question, with the context that the caller adds.

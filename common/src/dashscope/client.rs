@@ -20,6 +20,7 @@ use super::end::End;
 use super::error::{Error, ErrorDetails, TimeoutKind};
 use super::frames::{Frame, FrameReader};
 use super::progress::ProgressSender;
+use super::span::CallSpan;
 use super::wire::{Payload, request_body};
 use super::{Call, retry};
 use crate::platform::http_client;
@@ -139,6 +140,7 @@ impl DashScope {
     ) -> Result<AnswerStream, Error> {
         let end = End::of(deadline, self.inner.timeouts.overall_of(call));
         let url = self.url(&call.app_id)?;
+        let mut span = CallSpan::start(call, &url, streaming);
         let body = request_body(call, streaming).map_err(|source| Error::Protocol {
             details: Box::default(),
             source: Some(Box::new(source)),
@@ -159,10 +161,12 @@ impl DashScope {
             Ok((mut answer, attempts, earlier)) => {
                 answer.attempts = attempts + key_retries;
                 answer.earlier = earlier;
+                answer.span = span;
                 Ok(answer)
             }
             Err(mut error) => {
                 error.details_mut().attempts += key_retries;
+                span.failed(&error);
                 Err(error)
             }
         }

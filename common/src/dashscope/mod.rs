@@ -34,6 +34,7 @@ mod piece;
 mod progress;
 mod references;
 mod retry;
+mod span;
 mod text;
 mod usage;
 mod wire;

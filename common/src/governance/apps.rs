@@ -100,9 +100,10 @@ pub(crate) struct Application {
 }
 
 impl Application {
-    /// A call without prompt and context.
-    pub fn call(&self) -> Call {
+    /// A call for `app`, without prompt and context.
+    pub fn call(&self, app: App) -> Call {
         Call {
+            app: app.name(),
             app_id: self.app_id.clone(),
             options: self.options.clone().unwrap_or_default(),
             has_fallback: self.fallback_app_id.is_some(),

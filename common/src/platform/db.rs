@@ -33,6 +33,7 @@ use super::{
     error::{Error, Result},
     functions,
     secrets::{self, RotatingSecret},
+    traces,
 };
 
 /// The configuration of the pool.
@@ -238,8 +239,13 @@ fn options(url: &SecretString, behind_proxy: bool) -> Result<PgConnectOptions, C
     };
     let options = options
         // The sweep finds out by this name which schemas of functions are in use.
-        .application_name(functions::SCHEMA)
-        .disable_statement_logging();
+        .application_name(functions::SCHEMA);
+    // sqlx reports statements to the log, and the log has a place for them only with traces.
+    let options = if traces::are_on() {
+        options
+    } else {
+        options.disable_statement_logging()
+    };
     Ok(if behind_proxy {
         options.extra_float_digits(None)
     } else {

@@ -38,6 +38,7 @@
 //! | `LOG_RETENTION_DAYS` | days that CloudWatch keeps the logs; only to warn below 180 | 180 |
 //! | `METRICS_NAMESPACE` | CloudWatch namespace of the metrics | `Parlor` |
 //! | `RUST_LOG` | log filter | `info` |
+//! | `OTEL_EXPORTER_OTLP_ENDPOINT` | collector of OpenTelemetry; turns traces on | none |
 //! | `METRICS_ADDR` | server; address of the Prometheus metrics | `127.0.0.1:9464` |
 //! | `SHUTDOWN_SECONDS` | server; time that running requests have after a signal | 60 |
 //! | `RUN_BACKGROUND` | server; `false` if another instance runs jobs and schedules | `true` |

@@ -22,5 +22,6 @@ pub(crate) mod surrogates;
 pub mod telemetry;
 pub(crate) mod text;
 pub mod time_limit;
+pub mod traces;
 pub mod version;
 pub(crate) mod words;

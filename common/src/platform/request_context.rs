@@ -3,17 +3,23 @@
 //! The context is task-local, so functions do not pass it as a parameter. It reaches spawned tasks
 //! ([`RequestContext::scope`]), DashScope and the job queue.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicI64, Ordering},
+use std::{
+    borrow::Cow,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
 };
-use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::task::futures::TaskLocalFuture;
 use tracing::{Instrument as _, instrument::Instrumented};
 
-use crate::platform::clock;
+use crate::platform::{
+    clock,
+    traces::{Kind, Span},
+};
 
 const X_AMZN_TRACE_ID: HeaderName = HeaderName::from_static("x-amzn-trace-id");
 /// Longest accepted header, in bytes. Headers of AWS are much shorter.
@@ -30,6 +36,8 @@ pub struct RequestContext {
     trace: Option<Trace>,
     /// Milliseconds spent in calls to DashScope. All clones share the counter.
     upstream: Arc<AtomicI64>,
+    /// The span above those that begin in this context.
+    span: Span,
 }
 
 impl RequestContext {
@@ -39,12 +47,34 @@ impl RequestContext {
             request_id: Some(request_id.into()),
             trace,
             upstream: Arc::default(),
+            span: Span::default(),
         }
+    }
+
+    /// This context with another current span.
+    #[must_use]
+    pub fn with_span(self, span: Span) -> Self {
+        Self { span, ..self }
     }
 
     /// The context of the current task, or an empty one.
     pub fn current() -> Self {
         CURRENT.try_with(Self::clone).unwrap_or_default()
+    }
+
+    /// Reads the context of the current task, if it has one.
+    pub(crate) fn with_current<T>(read: impl FnOnce(&Self) -> T) -> Option<T> {
+        CURRENT.try_with(read).ok()
+    }
+
+    /// Calls `work` in this context.
+    pub(crate) fn enter<T>(self, work: impl FnOnce() -> T) -> T {
+        CURRENT.sync_scope(self, work)
+    }
+
+    /// The current span. It is empty if traces are off.
+    pub fn span(&self) -> &Span {
+        &self.span
     }
 
     /// Runs `work` in this context. A task spawned by `work` needs its own scope.
@@ -57,9 +87,12 @@ impl RequestContext {
         self.request_id.as_deref()
     }
 
-    /// The root of the trace, for the log.
-    pub fn trace_id(&self) -> Option<&str> {
-        self.trace.as_ref().map(Trace::root)
+    /// The root of the X-Ray trace, else the id of the OpenTelemetry trace, for the log.
+    pub fn trace_id(&self) -> Option<Cow<'_, str>> {
+        match &self.trace {
+            Some(trace) => Some(trace.root().into()),
+            None => self.span.trace_id().map(Into::into),
+        }
     }
 
     /// The trace to pass on to other services.
@@ -82,6 +115,12 @@ impl RequestContext {
     pub(crate) fn upstream_ms(&self) -> Option<i64> {
         Some(self.upstream.load(Ordering::Relaxed)).filter(|millis| *millis > 0)
     }
+}
+
+/// Starts a span below the current one. Without a current one, it is the root of a trace.
+pub fn start_span<Name: Into<Cow<'static, str>>>(kind: Kind, name: impl FnOnce() -> Name) -> Span {
+    let parent = RequestContext::with_current(|context| context.span.clone());
+    Span::start(&parent.unwrap_or_default(), kind, name)
 }
 
 /// Wraps `work` for a new task: it keeps the context and the log span of the current task.
@@ -229,7 +268,7 @@ mod tests {
             .scope(async {
                 let current = RequestContext::current();
                 assert_eq!(
-                    (current.request_id(), current.trace_id()),
+                    (current.request_id(), current.trace_id().as_deref()),
                     (Some("r-1"), Some(ROOT))
                 );
                 current.add_upstream_time(Duration::from_millis(7));
@@ -242,7 +281,8 @@ mod tests {
                 })
                 .await;
                 follow(None, async {
-                    assert_eq!(RequestContext::current().trace_id(), Some(ROOT));
+                    let current = RequestContext::current();
+                    assert_eq!(current.trace_id().as_deref(), Some(ROOT));
                 })
                 .await;
             })

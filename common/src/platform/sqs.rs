@@ -1,8 +1,8 @@
 //! The job queue. Its messages only wake a worker.
 //!
 //! Jobs are rows of a table, which a worker also checks once a minute. So a lost message delays a
-//! job by at most a minute, and a surplus message does no harm. Each message has the trace of its
-//! sender.
+//! job by at most a minute, and a surplus message does no harm. Each message has the X-Ray trace and
+//! the span of its sender.
 
 use std::{
     sync::{Arc, OnceLock},
@@ -14,24 +14,21 @@ use aws_sdk_sqs::{
     config::Builder,
     error::BoxError,
     types::{
-        MessageSystemAttributeNameForSends, MessageSystemAttributeValue,
+        MessageAttributeValue, MessageSystemAttributeNameForSends, MessageSystemAttributeValue,
         SendMessageBatchRequestEntry,
     },
 };
 use tokio::time;
 
-use crate::platform::{
-    aws,
-    env::Env,
-    request_context::{RequestContext, Trace},
-    telemetry,
-};
+use crate::platform::{aws, env::Env, request_context::RequestContext, telemetry};
 
 /// The most workers that one request of an admin wakes. The schedule starts another every minute.
 const MAX_WOKEN: u32 = 10;
 
 /// The body of every message.
 const BODY: &str = r#"{"wake":"job-worker"}"#;
+/// The attribute of a message with the span of its sender.
+pub const TRACEPARENT: &str = "traceparent";
 /// The limit of SQS for messages in one request.
 const MAX_BATCH: u32 = 10;
 /// The limit of SQS for the delay of a message, in seconds.
@@ -122,7 +119,7 @@ impl Queue {
         let mut left = jobs;
         while left > 0 {
             let size = left.min(MAX_BATCH);
-            let entries = (0..size).map(|id| entry(id, delay, origin.trace()));
+            let entries = (0..size).map(|id| entry(id, delay, &origin));
             let response = client
                 .send_message_batch()
                 .queue_url(&self.url)
@@ -151,13 +148,21 @@ fn client(env: &Env) -> Client {
 fn entry(
     id: u32,
     delay: i32,
-    trace: Option<&Trace>,
+    origin: &RequestContext,
 ) -> Result<SendMessageBatchRequestEntry, SendError> {
     let mut entry = SendMessageBatchRequestEntry::builder()
         .id(id.to_string())
         .message_body(BODY)
         .delay_seconds(delay);
-    if let Some(trace) = trace {
+    if let Some(span) = origin.span().traceparent() {
+        let attribute = MessageAttributeValue::builder()
+            .data_type("String")
+            .string_value(span)
+            .build()
+            .map_err(|err| SendError::Failed(err.into()))?;
+        entry = entry.message_attributes(TRACEPARENT, attribute);
+    }
+    if let Some(trace) = origin.trace() {
         let header = MessageSystemAttributeValue::builder()
             .data_type("String")
             .string_value(trace.header())

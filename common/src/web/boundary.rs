@@ -1,7 +1,8 @@
 //! The outermost layer of every router. It sets the request id, renders errors and panics in the
 //! format of the API, and writes one log line per request.
 //!
-//! The trace is from Lambda if it provides one, else from the client.
+//! The X-Ray trace is from Lambda if it provides one, else from the client. The span for
+//! OpenTelemetry ends with the body, so that it covers a stream to its end.
 
 use std::{
     convert::Infallible,
@@ -33,6 +34,7 @@ use crate::platform::{
     request_context::{RequestContext, Trace},
     telemetry,
     time_limit::TimeLimit,
+    traces,
 };
 
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -87,7 +89,6 @@ pub async fn boundary(mut request: Request, next: Next) -> Response {
     request.extensions_mut().insert(texts.clone());
     let trace = request.extensions_mut().remove::<Trace>();
     let trace = trace.or_else(|| Trace::of(request.headers()));
-    let origin = RequestContext::new(&id.0, trace);
     let method = request.method().clone();
     let matched = request.extensions().get::<MatchedPath>().cloned();
     // API Gateway has one response for all unknown paths (`template.yaml`). This is the same one.
@@ -95,10 +96,17 @@ pub async fn boundary(mut request: Request, next: Next) -> Response {
         ErrorFormat::of(route.as_str())
     });
     let route = matched.as_ref().map_or("unknown", MatchedPath::as_str);
+    let traced = traces::Span::of_request(&method, route, request.headers());
+    if !traced.is_none() {
+        traced.set("parlor.request.id", Arc::clone(&id.0));
+        let root = trace.as_ref().map(|trace| trace.root().to_owned());
+        traced.set_some("aws.xray.trace_id", root);
+    }
+    let origin = RequestContext::new(&id.0, trace).with_span(traced.clone());
     let span = tracing::info_span!(
         "request",
         request_id = &*id.0,
-        trace_id = origin.trace_id(),
+        trace_id = origin.trace_id().as_deref(),
         site_id = tracing::field::Empty,
         user_id = tracing::field::Empty,
         api_key_id = tracing::field::Empty
@@ -135,6 +143,10 @@ pub async fn boundary(mut request: Request, next: Next) -> Response {
     }
 
     let status = response.status().as_u16();
+    traced.set("http.response.status_code", i64::from(status));
+    if status >= 500 {
+        traced.fail(&status.to_string());
+    }
     // For a stream, this is the time until its head. The log line "reply ended" has the full time.
     let upstream_latency_ms = origin.upstream_ms();
     let latency_ms = clock::millis(began.elapsed());
@@ -156,16 +168,34 @@ pub async fn boundary(mut request: Request, next: Next) -> Response {
         }
     }
     let span = span.clone();
-    response.map(|body| Body::new(BodyInSpan { body, span }))
+    let traced = (!traced.is_none()).then_some(origin);
+    response.map(|body| Body::new(BodyInSpan { body, span, traced }))
 }
 
-/// A body whose log lines have the request id, also that of a panic.
+/// A body whose log lines have the request id, also that of a panic. With traces, its statements
+/// belong to the span of the request, which ends with it.
 ///
 /// The server polls a body in a task of its own, outside the span of the request. A process with
 /// several requests at once could not tell whose line it is.
 struct BodyInSpan {
     body: Body,
     span: Span,
+    /// The context of the request, if traces are on.
+    traced: Option<RequestContext>,
+}
+
+impl BodyInSpan {
+    fn end(&mut self) {
+        if let Some(context) = self.traced.take() {
+            context.span().end();
+        }
+    }
+}
+
+impl Drop for BodyInSpan {
+    fn drop(&mut self) {
+        self.end();
+    }
 }
 
 impl HttpBody for BodyInSpan {
@@ -176,8 +206,16 @@ impl HttpBody for BodyInSpan {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let Self { body, span } = &mut *self;
-        span.in_scope(|| Pin::new(body).poll_frame(cx))
+        let Self { body, span, traced } = &mut *self;
+        let poll = || span.in_scope(|| Pin::new(body).poll_frame(cx));
+        let polled = match traced {
+            Some(context) => context.clone().enter(poll),
+            None => poll(),
+        };
+        if let Poll::Ready(None | Some(Err(_))) = polled {
+            self.end();
+        }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

@@ -4,13 +4,16 @@
 //! Only the table says which jobs are due. A duplicate or late message, or a message without a due
 //! job, does no harm.
 
+use std::collections::BTreeSet;
+
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use common::{
     chat::session_replies,
     insights::jobs::{self, Worked, Worker},
     platform::{
         env::{ConfigError, Env},
-        request_context::{self, Trace},
+        request_context::{self, RequestContext, Trace},
+        sqs::TRACEPARENT,
         time_limit::TimeLimit,
     },
 };
@@ -60,6 +63,7 @@ pub async fn work(worker: Worker, invocation: Invocation<Event>) -> Result<Outpu
             Some(invocation.ends_at.map_or(at, |ends_at| ends_at.min(at)))
         }
     };
+    link(&invocation.event);
     let done = request_context::follow(trace(&invocation.event), run(&worker, ends_at)).await;
     match invocation.event {
         Event::Messages(messages) => Ok(Output::Messages(to_deliver_again(messages, done))),
@@ -93,6 +97,22 @@ fn trace(event: &Event) -> Option<Trace> {
     let headers = messages.records.iter();
     let mut headers = headers.filter_map(|message| message.attributes.get("AWSTraceHeader"));
     headers.find_map(|header| Trace::parse(header))
+}
+
+/// Links the span of the invocation to those of the requests that sent the messages.
+fn link(event: &Event) {
+    let Event::Messages(messages) = event else {
+        return;
+    };
+    let senders = messages.records.iter();
+    let senders = senders.filter_map(|message| message.message_attributes.get(TRACEPARENT));
+    let senders: BTreeSet<_> = senders
+        .filter_map(|sender| sender.string_value.as_deref())
+        .collect();
+    let invocation = RequestContext::current();
+    for sender in senders {
+        invocation.span().link(sender);
+    }
 }
 
 /// The messages that SQS must deliver again. Each message stands for one job. If jobs may be left,

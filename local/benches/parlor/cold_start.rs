@@ -19,20 +19,25 @@ const STARTS: usize = 40;
 
 pub fn measure() -> Result<Section> {
     let binaries = Binaries::build()?;
-    let mut programs = vec![("hello world", binaries.hello())];
-    programs.extend(binaries.functions());
+    let mut programs = vec![("hello world", binaries.hello(), false)];
+    let functions = binaries.functions();
+    programs.extend(functions.map(|(name, program)| (name, program, false)));
+    let traced = binaries
+        .functions()
+        .find(|(name, _)| *name == "chat-stream");
+    programs.extend(traced.map(|(_, program)| ("chat-stream with traces", program, true)));
     let mut times = vec![Samples::default(); programs.len()];
     progress("cold-start");
     // Interleaved, so that other load on the machine affects all programs in the same way.
     for _ in 0..STARTS {
-        for ((_, program), times) in programs.iter().zip(&mut times) {
-            times.push(start(program)?);
+        for ((_, program, is_traced), times) in programs.iter().zip(&mut times) {
+            times.push(start(program, *is_traced)?);
         }
     }
     let mut rows = programs.iter().zip(&times);
     let hello = rows.next().ok_or("nothing was measured")?.1;
     let mut figures = Vec::new();
-    for ((name, _), times) in rows {
+    for ((name, ..), times) in rows {
         figures.push(
             Figure::new(format!("{name}, median"), times.median(), "ms")
                 .target(20.0)
@@ -45,14 +50,15 @@ pub fn measure() -> Result<Section> {
         conditions: format!(
             "Time from the start of the process to its first `GET …/invocation/next`. Each `release` \
              binary starts {STARTS} times, in rotation, with its file in the page cache and its \
-             secrets in variables. The floor is a minimal `lambda_http` function."
+             secrets in variables. `with traces` has `OTEL_EXPORTER_OTLP_ENDPOINT`, the others do not. \
+             The floor is a minimal `lambda_http` function."
         ),
         figures,
         notes: Vec::new(),
     })
 }
 
-fn start(program: &Path) -> Result<Duration> {
+fn start(program: &Path, is_traced: bool) -> Result<Duration> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let address = listener.local_addr()?.to_string();
     let mut command = Command::new(program);
@@ -72,6 +78,9 @@ fn start(program: &Path) -> Result<Duration> {
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null());
+    if is_traced {
+        command.env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318");
+    }
     let began = Instant::now();
     let mut process = command.spawn()?;
     let elapsed = (|| {

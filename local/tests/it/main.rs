@@ -73,6 +73,7 @@ mod moderation;
 mod notifications;
 mod nul;
 mod openapi;
+mod opentelemetry;
 mod outage;
 mod own_usage;
 mod pages;

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use crate::harness::{
+    collector::Collector,
     moto::{self, Moto},
     parlor::serve,
     until,
@@ -105,7 +106,7 @@ async fn as_many_messages_are_sent_as_there_are_jobs() {
 
 /// moto drops the trace header of messages sent in a batch, so this test reads the request to SQS.
 #[tokio::test]
-async fn each_message_has_the_trace_of_its_sender() {
+async fn each_message_has_the_trace_and_the_span_of_its_sender() {
     let (asked, mut entries) = tokio::sync::mpsc::unbounded_channel();
     let url = serve(Router::new().fallback(async move |body: String| {
         asked.send(body).unwrap();
@@ -114,7 +115,14 @@ async fn each_message_has_the_trace_of_its_sender() {
     }))
     .await;
     let queue = format!("{url}/123456789012/jobs");
-    let emulator = function_with_queue(moto::variables(&url), &queue).await;
+    let collector = Collector::start().await;
+    let (name, endpoint) = collector.variable();
+    let variables = [
+        &moto::variables(&url)[..],
+        &[("JOB_QUEUE_URL".to_owned(), queue)],
+        &[(name.to_owned(), endpoint.to_owned())],
+    ];
+    let emulator = function(&variables.concat()).await;
     wake(&emulator, json!({ "jobs": 2 })).await;
     let request: Value = serde_json::from_str(&entries.recv().await.unwrap()).unwrap();
     let headers = [0, 1].map(|entry| {
@@ -125,6 +133,11 @@ async fn each_message_has_the_trace_of_its_sender() {
     });
     assert_eq!(headers[0], headers[1]);
     assert!(headers[0].starts_with("Root=1-"), "{request}");
+    let spans = collector.spans();
+    let sender = spans.iter().find(|span| span.name == "wake").unwrap();
+    let expected = format!("00-{}-{}-01", sender.trace, sender.id);
+    let attribute = &request["Entries"][1]["MessageAttributes"]["traceparent"];
+    assert_eq!(attribute["StringValue"], expected, "{request}");
     assert!(warnings_so_far(&emulator).is_empty());
 }
 

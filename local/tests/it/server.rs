@@ -17,7 +17,7 @@ use crate::harness::{
 };
 
 /// On a machine that is busy with a build.
-const LONGEST: Duration = Duration::from_secs(60);
+pub const LONGEST: Duration = Duration::from_secs(60);
 
 #[tokio::test]
 async fn a_server_with_three_variables_serves_the_product() {

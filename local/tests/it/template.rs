@@ -94,9 +94,14 @@ const SERVICES: [(&str, Option<(&str, &str)>); 4] = [
 ];
 
 /// Variables that every function has but does not read through `Env`.
-const OF_THE_PROCESS: [&str; 3] = [
+const OF_THE_PROCESS: [&str; 8] = [
     "AWS_LAMBDA_HTTP_IGNORE_STAGE_IN_PATH",
     "METRICS_NAMESPACE",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_HEADERS",
+    "OTEL_SERVICE_NAME",
+    "OTEL_TRACES_SAMPLER",
+    "OTEL_TRACES_SAMPLER_ARG",
     "RUST_LOG",
 ];
 

@@ -68,6 +68,16 @@ impl StepError {
         Self::Permanent("app_disabled", app.disabled())
     }
 
+    /// Code for the trace.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NotBefore(_, code) | Self::Retryable(code, _) | Self::Permanent(code, _) => code,
+            Self::Lost => "lost",
+            Self::OutOfTime => "out_of_time",
+            Self::Unknown(_) => "unknown",
+        }
+    }
+
     /// Code and message for the job. `None` for errors that the job did not cause.
     pub fn reason(self) -> Option<(&'static str, String)> {
         match self {
@@ -200,7 +210,7 @@ async fn call(
     loop {
         let call = Call {
             prompt: prompt.to_owned(),
-            ..application.call()
+            ..application.call(app)
         };
         let began = Instant::now();
         let answer = tokio::select! {

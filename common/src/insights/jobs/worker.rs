@@ -20,17 +20,18 @@ use super::{
 };
 use crate::{
     dashscope::DashScope,
-    governance::apps::AppIds,
+    governance::apps::{App, AppIds},
     insights::results::Target,
     platform::{
         clock,
         db::Db,
         env::{ConfigError, Env},
         error::{Error, Result},
-        request_context::RequestContext,
+        request_context::{RequestContext, start_span},
         sqs::{JobQueue, MAX_DELAY},
         telemetry,
         time_limit::TimeLimit,
+        traces::{Kind, Span},
     },
 };
 
@@ -160,6 +161,16 @@ enum Outcome {
     GivenBack,
 }
 
+impl Outcome {
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::GivenBack => "given_back",
+        }
+    }
+}
+
 impl Worker {
     /// Does not connect to anything yet.
     pub(crate) fn new(context: JobContext, session_replies: Arc<dyn SessionReplies>) -> Self {
@@ -199,8 +210,9 @@ impl Worker {
                         look_again.as_mut().reset(Instant::now() + LOOKS_EVERY);
                         worked.claimed += u32::try_from(jobs.len()).unwrap_or(u32::MAX);
                         running.extend(jobs.into_iter().map(|(job, first)| {
-                            let span = span(&job);
-                            self.work(job, first, limit).instrument(span).boxed()
+                            let (span, context) = (span(&job), context(&job));
+                            let work = self.work(job, first, limit).instrument(span);
+                            context.scope(work).boxed()
                         }));
                     }
                     Err(err) => {
@@ -262,7 +274,9 @@ impl Worker {
     }
 
     async fn work(&self, job: Job, first: Option<Next>, limit: &TimeLimit) -> Outcome {
-        match self.run_job(&job, first, limit).await {
+        let outcome = self.run_job(&job, first, limit).await;
+        let traced = RequestContext::current();
+        let outcome = match outcome {
             Ok(outcome) => outcome,
             Err(err) => {
                 // Its lease expires, the sweep makes it pending again, and a worker claims it.
@@ -273,7 +287,10 @@ impl Worker {
                 );
                 Outcome::GivenBack
             }
-        }
+        };
+        traced.span().set("parlor.job.outcome", outcome.name());
+        traced.span().end();
+        outcome
     }
 
     /// `first` is the first action for the job, if it is known.
@@ -333,7 +350,15 @@ impl Worker {
             let (Some(&app), Some(target)) = (job.chain.get(step), targets.get(step)) else {
                 return Err(beyond_the_end());
             };
-            if let Err(error) = step::generate(context, job, app, target, lease, limit).await {
+            let traced = step_span(app, step);
+            let origin = RequestContext::current().with_span(traced.clone());
+            let generating = step::generate(context, job, app, target, lease, limit);
+            let generated = origin.scope(generating).await;
+            if let Err(error) = &generated {
+                traced.fail(error.code());
+            }
+            traced.end();
+            if let Err(error) = generated {
                 return self.release_after_error(job, error).await;
             }
         }
@@ -413,7 +438,23 @@ fn span(job: &Job) -> tracing::Span {
     tracing::info_span!(
         "job",
         request_id = origin.request_id(),
-        trace_id = origin.trace_id(),
+        trace_id = origin.trace_id().as_deref(),
         site_id = job.site_id
     )
+}
+
+/// The context of the invocation, with a span for this job.
+fn context(job: &Job) -> RequestContext {
+    let traced = start_span(Kind::Internal, || format!("job {}", job.event.name()));
+    traced.set("parlor.job.id", job.id);
+    traced.set("parlor.job.attempt", i64::from(job.attempts));
+    traced.set("parlor.site.id", job.site_id);
+    RequestContext::current().with_span(traced)
+}
+
+fn step_span(app: App, step: usize) -> Span {
+    let traced = start_span(Kind::Internal, || format!("step {}", app.name()));
+    traced.set("parlor.app", app.name());
+    traced.set("parlor.job.step", i64::try_from(step).unwrap_or(i64::MAX));
+    traced
 }

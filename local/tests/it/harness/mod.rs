@@ -2,6 +2,7 @@
 
 pub mod child;
 pub mod cloud;
+pub mod collector;
 pub mod database;
 pub mod events;
 pub mod faces;
