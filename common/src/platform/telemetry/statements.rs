@@ -113,7 +113,7 @@ impl Name {
         let is_word = |c: char| c.is_ascii_alphanumeric() || "._".contains(c);
         let parts = sql.split_inclusive(|c| !is_word(c));
         let mut parts = parts.map(|part| (part.trim_end_matches(|c| !is_word(c)), part));
-        let (mut operation, mut function, mut table) = (None, None, None);
+        let (mut operation, mut source, mut table, mut function) = (None, None, None, None);
         let mut before = "";
         while let Some((word, part)) = parts.next() {
             if word.is_empty() {
@@ -123,13 +123,14 @@ impl Name {
             // `for update`, `for no key update`, `on conflict … do update`
             if changes && !["for", "key", "do"].contains(&before) {
                 operation = Some(word);
-                function = None;
+                (source, function) = (None, None);
                 table = parts.map(|(word, _)| word).find(is_table);
                 break;
             }
             operation = operation.or(Some(word));
             if part.ends_with('(') && functions::NAMES.contains(&word) {
                 function = function.or(Some(word));
+                source = source.or(Some(word).filter(|_| before == "from"));
             }
             table = table.or(Some(word).filter(is_table));
             before = word;
@@ -138,6 +139,8 @@ impl Name {
             "with" => "SELECT".to_owned(),
             word => word.to_ascii_uppercase(),
         };
+        // A function in a list of columns says less than the table.
+        let function = source.or(function.filter(|_| table.is_none()));
         Self {
             operation,
             target: function.or(table).map(str::to_owned),
@@ -170,6 +173,10 @@ mod tests {
             ),
             (
                 "\n\n  select coalesce(max(seq), 0) from biz.ai_messages\n",
+                "SELECT biz.ai_messages",
+            ),
+            (
+                "select visible_text(m) from biz.ai_messages m",
                 "SELECT biz.ai_messages",
             ),
             (

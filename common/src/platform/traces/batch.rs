@@ -163,3 +163,58 @@ impl SpanProcessor for Processor {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry::{
+        InstrumentationScope,
+        trace::{SpanContext, SpanId, SpanKind, Status},
+    };
+    use opentelemetry_otlp::{WithExportConfig as _, WithHttpConfig as _};
+    use opentelemetry_sdk::trace::{SpanEvents, SpanLinks};
+
+    use super::*;
+    use crate::platform::{clock, http_client};
+
+    fn span() -> SpanData {
+        SpanData {
+            span_context: SpanContext::empty_context(),
+            parent_span_id: SpanId::INVALID,
+            parent_span_is_remote: false,
+            span_kind: SpanKind::Internal,
+            name: "span".into(),
+            start_time: clock::now().into(),
+            end_time: clock::now().into(),
+            attributes: Vec::new(),
+            dropped_attributes_count: 0,
+            events: SpanEvents::default(),
+            links: SpanLinks::default(),
+            status: Status::Unset,
+            instrumentation_scope: InstrumentationScope::default(),
+        }
+    }
+
+    fn waiting(batch: &Batch) -> (usize, usize) {
+        let ended = batch.ended();
+        (ended.spans.len(), ended.lost)
+    }
+
+    #[tokio::test]
+    async fn memory_is_bounded_and_a_failure_pauses_the_export() {
+        let exporter = SpanExporter::builder()
+            .with_http()
+            .with_http_client(http_client::client().unwrap().build().unwrap())
+            .with_endpoint("http://127.0.0.1:1/v1/traces")
+            .build();
+        let batch = Batch::new(exporter.unwrap());
+        for _ in 0..MOST + 5 {
+            batch.push(span());
+        }
+        assert_eq!(waiting(&batch), (MOST, 5));
+        // The first request fails. Its spans are lost and reported.
+        batch.export(PATIENCE).await;
+        assert_eq!(waiting(&batch), (MOST - REQUEST, 0));
+        batch.export(PATIENCE).await;
+        assert_eq!(waiting(&batch), (MOST - REQUEST, 0));
+    }
+}
