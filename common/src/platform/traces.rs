@@ -3,7 +3,7 @@
 //! `OTEL_EXPORTER_OTLP_ENDPOINT` turns them on. Without it, nothing is created: each [`Span`] is
 //! empty, the log has no layer for statements, and sqlx reports no statements.
 //!
-//! Spans are no spans of `tracing`: those write the log. A span here is created, kept and ended
+//! Spans are not those of `tracing`, which write the log. A span here is created, kept and ended
 //! explicitly, so a stream does not enter one at each poll, and its end does not depend on tasks
 //! that still hold a clone. The current span is a part of the request context.
 //!

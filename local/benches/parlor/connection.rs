@@ -86,7 +86,9 @@ pub async fn measure(postgres: &Binaries) -> Result<Section> {
 
 async fn first_token(parlor: &Child, person: &Person) -> Result<Duration> {
     let http = Client::new();
-    let request = client::ask_parlor(&http, &parlor.url, person, CONTENT);
+    // The URL that `serve` prints has a path.
+    let base = parlor.url.parse::<Url>()?.origin().ascii_serialization();
+    let request = client::ask_parlor(&http, &base, person, CONTENT);
     client::time_to_first_token(request, Wire::Parlor).await
 }
 
