@@ -18,7 +18,7 @@ pub(super) struct CallSpan {
     has_ended: bool,
 }
 
-/// What is known of an answer.
+/// Values of an answer for its span.
 pub(super) struct Ending<'a> {
     pub spent: &'a Spent,
     pub request_id: Option<&'a str>,
