@@ -1,8 +1,8 @@
 //! The job queue. Its messages only wake a worker.
 //!
 //! Jobs are rows of a table, which a worker also checks once a minute. So a lost message delays a
-//! job by at most a minute, and a surplus message does no harm. Each message has the X-Ray trace and
-//! the span of its sender.
+//! job by at most a minute, and a surplus message does no harm. Each message has the X-Ray trace
+//! and the span of its sender.
 
 use std::{
     sync::{Arc, OnceLock},
