@@ -111,6 +111,32 @@ const CALLS: &[(&str, &str, Option<f64>)] = &[
         "/api/admin/ai/alerts?alert_status=pending&group=true",
         None,
     ),
+    ("jobs, no filter", "/api/admin/ai/trigger-jobs", Some(5.0)),
+    (
+        "jobs, failed",
+        "/api/admin/ai/trigger-jobs?status=failed",
+        Some(5.0),
+    ),
+    (
+        "jobs, one event type",
+        "/api/admin/ai/trigger-jobs?event_type=note.created",
+        Some(5.0),
+    ),
+    (
+        "jobs, one event type and status",
+        "/api/admin/ai/trigger-jobs?event_type=note.created&status=failed",
+        Some(5.0),
+    ),
+    (
+        "jobs, failed, up to a month ago",
+        "/api/admin/ai/trigger-jobs?status=failed&date_to=MONTH_AGO",
+        Some(5.0),
+    ),
+    (
+        "jobs, one batch",
+        "/api/admin/ai/trigger-jobs?batch_id=00000000-0000-4000-8000-000000000002",
+        Some(5.0),
+    ),
     ("feedback", "/api/admin/ai/feedback", Some(5.0)),
     ("reports", "/api/admin/ai/reports", Some(5.0)),
     ("console: dashboard", "/console", Some(50.0)),
@@ -147,6 +173,8 @@ const CALLS: &[(&str, &str, Option<f64>)] = &[
     ),
 ];
 
+/// Jobs per statement, so that a statement ends within its timeout.
+const JOBS_AT_ONCE: usize = 20_000;
 /// Results per app and site: as many as the sweep keeps.
 const RESULTS: i64 = 20_000;
 
@@ -157,13 +185,14 @@ pub async fn measure(postgres: &Binaries, most: i64) -> Result<Section> {
     for (name, rows) in [("few", 10_000), ("many", most)] {
         let (url, db) = bench.create(name).await?;
         progress(format!(
-            "admin-lists, loading {rows} runs and {rows} messages"
+            "admin-lists, loading {rows} runs, messages and jobs"
         ));
         let began = Instant::now();
         demo::fill(&url.as_str().into(), rows, rows).await?;
+        add_jobs(&db, rows).await?;
         add_results_and_feedback(&db, RESULTS.min(rows), rows / 100).await?;
         notes.push(format!(
-            "{rows} runs and {rows} messages were generated in {:.0} s. The run log has {}.",
+            "{rows} runs, messages and jobs were generated in {:.0} s. The run log has {}.",
             began.elapsed().as_secs_f64(),
             size_of_log(&db).await?
         ));
@@ -207,7 +236,7 @@ pub async fn measure(postgres: &Binaries, most: i64) -> Result<Section> {
             "An admin of one site, and a coach for the history, send {REQUESTS} requests each over a \
              kept connection, one at a time, after {WARM_UP} for warm-up. The runs come from \
              `cargo run -- demo`: two sites, nine apps, 90 days, about 3 % not successful. One message \
-             of a hundred has feedback and a report. A site has up to {RESULTS} results of an app. The floor \
+             of a hundred has feedback and a report. There are as many jobs as runs. A site has up to {RESULTS} results of an app. The floor \
              of the dashboard is its three SQL statements."
         ),
         figures,
@@ -291,6 +320,27 @@ async fn floor(db: &Db) -> Result<Samples> {
 }
 
 /// Adds `results` results of each app and site, and `rated` messages with feedback and a report.
+/// Jobs of two sites over 90 days: 2 % failed, 4 % duplicates, 0.1 % of a batch.
+async fn add_jobs(db: &Db, jobs: i64) -> Result<()> {
+    for from in (0..jobs).step_by(JOBS_AT_ONCE) {
+        sqlx::query(
+            "insert into biz.ai_trigger_jobs (site_id, event_type, connector_type, trigger_type, member_id, app_chain,
+                                              step, status, attempts, run_after, batch_id, created_at, started_at, finished_at)
+             select 1 + n % 2, (array['consumption.settled', 'note.created', 'task.assigned', 'batch'])[1 + n / 2 % 4],
+                    'event_bus', 'event', 10000 + n % 5000, '{app3_clue,app7_customer_analysis}', 2,
+                    case when n / 8 % 50 = 0 then 'failed' when n / 8 % 25 = 7 then 'skipped_duplicate' else 'succeeded' end,
+                    1, t, case when n / 8 % 1000 = 1 then '00000000-0000-4000-8000-000000000002'::uuid end, t, t, t
+             from generate_series($1, least($1 + $2, $3) - 1) n, lateral (select now() - n * interval '90 days' / $3) at (t)",
+        )
+        .bind(from)
+        .bind(i64::try_from(JOBS_AT_ONCE)?)
+        .bind(jobs)
+        .execute(db)
+        .await?;
+    }
+    Ok(())
+}
+
 async fn add_results_and_feedback(db: &Db, results: i64, rated: i64) -> Result<()> {
     let statements = [
         "insert into biz.ai_cache (site_id, cache_type, target_id, member_id, status, result_json, triggered_by,
