@@ -40,5 +40,6 @@ pub fn router(callers: Callers, replies: Replies, label: AiLabel) -> OpenApiRout
 /// Builds the routes, configured by the environment.
 pub async fn from_env(env: Env) -> Result<OpenApiRouter, ConfigError> {
     let (_, callers, replies) = Replies::from_env(&env).await?;
+    replies.prepare_connection();
     Ok(router(callers, replies, AiLabel::from_env(&env)))
 }

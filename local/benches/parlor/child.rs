@@ -257,6 +257,8 @@ async fn tools(database_url: &str, upstream: String, moderation: &str) -> Result
         limits,
         moderation.clone(),
     );
+    // As the function does at its start.
+    replies.prepare_connection();
     let secrets = JwtSecrets::new(&bench_database::SECRET.into(), None)?;
     Ok(AppState {
         db,

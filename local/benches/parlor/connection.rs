@@ -47,9 +47,9 @@ pub async fn measure(postgres: &Binaries) -> Result<Section> {
             let request = client::ask_upstream(&direct, &upstream, CONTENT);
             times.push(client::time_to_first_token(request, Wire::DashScope).await?);
         }
-        let parlor = Child::local(&url, &upstream)?;
+        let parlor = start(&url, &upstream)?;
         at_once.push(first_token(&parlor, &pair[0]).await?);
-        let parlor = Child::local(&url, &upstream)?;
+        let parlor = start(&url, &upstream)?;
         sleep(OPENING * 2).await;
         after_opening.push(first_token(&parlor, &pair[0]).await?);
         second.push(first_token(&parlor, &pair[1]).await?);
@@ -84,11 +84,17 @@ pub async fn measure(postgres: &Binaries) -> Result<Section> {
     })
 }
 
+fn start(database_url: &str, upstream: &str) -> Result<Child> {
+    Child::start(&Role::Parlor {
+        database_url: database_url.to_owned(),
+        upstream: upstream.to_owned(),
+        moderation: "none".to_owned(),
+    })
+}
+
 async fn first_token(parlor: &Child, person: &Person) -> Result<Duration> {
     let http = Client::new();
-    // The URL that `serve` prints has a path.
-    let base = parlor.url.parse::<Url>()?.origin().ascii_serialization();
-    let request = client::ask_parlor(&http, &base, person, CONTENT);
+    let request = client::ask_parlor(&http, &parlor.url, person, CONTENT);
     client::time_to_first_token(request, Wire::Parlor).await
 }
 

@@ -302,8 +302,9 @@ const CAUSES: &[(&str, &str)] = &[
     ),
     (
         "streams",
-        "simulator, client and PostgreSQL share the two cores, which are busy. Text that waits for the \
-         client or for a checkpoint takes memory.",
+        "simulator, client and PostgreSQL share the two cores, which are busy at 2,000 streams. A status \
+         429 is the limit of an application: 100 calls per second. It is not known why a stream has more \
+         memory here than in the chapter of the relay.",
     ),
     (
         "jobs",

@@ -28,7 +28,7 @@ const STREAMS: [usize; 5] = [2_000, 1_500, 1_000, 500, 250];
 const TOKENS_PER_SECOND: u32 = 20;
 /// The starts are spread, because the steady state is measured. An application accepts 100 calls
 /// per second.
-const STARTS_PER_SECOND: u32 = 90;
+const STARTS_PER_SECOND: u32 = 75;
 /// Time from the last planned start to the beginning of the window.
 const SETTLE: Duration = Duration::from_secs(3);
 /// Length of the measurement.

@@ -204,8 +204,7 @@ impl Replies {
         }))
     }
 
-    /// Builds everything that a chat function needs from the environment, and begins to connect to
-    /// DashScope.
+    /// Builds everything that a chat function needs from the environment.
     ///
     /// # Errors
     /// Names the variable that is missing or cannot be read.
@@ -220,9 +219,13 @@ impl Replies {
         let (dashscope, app_ids) = dashscope;
         let moderation = Box::pin(Moderation::from_env(env, &db)).await?;
         let limits = ChatLimits::from_env(env)?;
-        dashscope.prepare_connection();
         let replies = Self::new(db.clone(), dashscope, app_ids, limits, moderation);
         Ok((db.clone(), Callers::new(secrets, db), replies))
+    }
+
+    /// Begins to connect to DashScope, for a process whose first request is probably a message.
+    pub fn prepare_connection(&self) {
+        self.0.dashscope.prepare_connection();
     }
 
     /// Stores a message and starts its reply. For a repeated message, follows the existing reply.
