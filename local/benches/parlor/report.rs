@@ -307,6 +307,11 @@ const CAUSES: &[(&str, &str)] = &[
          memory here than in the chapter of the relay.",
     ),
     (
+        "sizes",
+        "the libraries of OpenTelemetry add 0.4 MiB to each function. `console` contains its pages and the \
+         code behind them, which is nearly all of Parlor; a lower optimization level makes it larger.",
+    ),
+    (
         "jobs",
         "one updated and committed row costs most of the target; a step takes 1.4 to 2.5 times that.",
     ),
