@@ -499,7 +499,7 @@ impl AnswerStream {
     }
 }
 
-/// The caller may leave before the end of the answer.
+/// A caller may drop the stream before its end. The span then ends here.
 impl Drop for AnswerStream {
     fn drop(&mut self) {
         self.end_span();

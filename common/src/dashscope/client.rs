@@ -114,11 +114,9 @@ impl DashScope {
     /// Opens a connection for the next call in the background, unless one is idle. So the call need
     /// not wait for DNS, TCP and TLS. Must be called in a tokio runtime.
     pub fn prepare_connection(&self) {
-        if let Ok(url) = Url::parse(&self.inner.base_url) {
-            let client = self.clone();
-            let http = move || client.preparing();
-            self.inner.connections.prepare(url, http);
-        }
+        let inner = Arc::clone(&self.inner);
+        let request = move || Some(inner.preparing()?.get(&inner.base_url));
+        self.inner.connections.prepare(request);
     }
 
     /// Requests an answer in pieces. Returns at the first text, or at the end of an answer without
@@ -311,37 +309,46 @@ impl DashScope {
     }
 
     fn http(&self) -> Result<&reqwest::Client, Error> {
-        if let Some(http) = self.inner.http.get() {
-            return Ok(http);
-        }
-        let http = self.build_http().map_err(|source| Error::Unavailable {
+        let inner = &self.inner;
+        let build = || {
+            Ok(inner
+                .builder()?
+                .pool_idle_timeout(inner.keep_alive)
+                .build()?)
+        };
+        built(&inner.http, build).map_err(|source| Error::Unavailable {
             details: Box::default(),
             source: Some(source),
-        })?;
-        Ok(self.inner.http.get_or_init(|| http))
+        })
     }
+}
 
-    fn build_http(&self) -> Result<reqwest::Client, Box<dyn std::error::Error + Send + Sync>> {
-        let http = http_client::client()?
-            .connect_timeout(self.inner.timeouts.connect)
-            .connector_layer(self.inner.connections.clone())
-            .pool_idle_timeout(self.inner.keep_alive);
-        Ok(http.build()?)
-    }
-
+impl Inner {
     /// A client without a pool. `None` if it cannot be built: the next call reports the cause.
-    fn preparing(&self) -> Option<reqwest::Client> {
-        if let Some(http) = self.inner.preparing.get() {
-            return Some(http.clone());
-        }
-        let http = http_client::client().ok()?;
-        let http = http
-            .connect_timeout(self.inner.timeouts.connect)
-            .connector_layer(self.inner.connections.clone())
-            .pool_max_idle_per_host(0);
-        let http = http.build().ok()?;
-        Some(self.inner.preparing.get_or_init(|| http).clone())
+    fn preparing(&self) -> Option<&reqwest::Client> {
+        let build = || Ok(self.builder()?.pool_max_idle_per_host(0).build()?);
+        built(&self.preparing, build).ok()
     }
+
+    fn builder(&self) -> Result<reqwest::ClientBuilder, rustls::Error> {
+        Ok(http_client::client()?
+            .connect_timeout(self.timeouts.connect)
+            .connector_layer(self.connections.clone()))
+    }
+}
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The client in `cell`, which is built at the first use.
+fn built(
+    cell: &OnceLock<reqwest::Client>,
+    build: impl FnOnce() -> Result<reqwest::Client, BoxError>,
+) -> Result<&reqwest::Client, BoxError> {
+    if let Some(http) = cell.get() {
+        return Ok(http);
+    }
+    let http = build()?;
+    Ok(cell.get_or_init(|| http))
 }
 
 fn check_base_url(base_url: String) -> Result<String, ConfigError> {

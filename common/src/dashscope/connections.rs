@@ -16,7 +16,7 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
-use reqwest::{Client, Url};
+use reqwest::RequestBuilder;
 use tokio::{sync::oneshot, time::Instant};
 use tower::{BoxError, Layer, Service};
 
@@ -65,9 +65,12 @@ impl Connections {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Opens a connection in a task of its own, unless one is idle or prepared. `http` has a
-    /// [`Connector`] with these connections, and no pool.
-    pub(super) fn prepare(&self, url: Url, http: impl FnOnce() -> Option<Client> + Send + 'static) {
+    /// Opens a connection in a task of its own, unless one is idle or prepared. The client of
+    /// `request` has a [`Connector`] with these connections, and no pool.
+    pub(super) fn prepare(
+        &self,
+        request: impl FnOnce() -> Option<RequestBuilder> + Send + 'static,
+    ) {
         let now = Instant::now();
         let mut known = self.known();
         known.idle.retain(|until| *until > now);
@@ -86,9 +89,9 @@ impl Connections {
             reason = "it ends within the connect timeout; a call may take its connection"
         )]
         tokio::spawn(PREPARING.scope(RefCell::new(Some(sender)), async move {
-            if let Some(http) = http() {
-                // It fails in any case. A call that takes the connection receives the cause.
-                http.get(url).send().await.ok();
+            if let Some(request) = request() {
+                // It fails in any case.
+                request.send().await.ok();
             }
         }));
     }

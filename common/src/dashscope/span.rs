@@ -53,7 +53,7 @@ impl CallSpan {
         self.span.set("parlor.call.is_cancelled", true);
     }
 
-    /// Records an answer, also one that the caller has read only in part.
+    /// Records the end of an answer. The caller may have read only a part of it.
     pub fn answered(&mut self, finish_reason: Option<&str>, ending: &Ending<'_>) {
         if let Some(reason) = finish_reason {
             let reasons = vec![StringValue::from(reason.to_owned())];

@@ -7,8 +7,7 @@
 //! explicitly, so a stream does not enter one at each poll, and its end does not depend on tasks
 //! that still hold a clone. The current span is a part of the request context.
 //!
-//! No attribute ever contains a prompt, an answer, a token, a name of a user or a parameter of a
-//! statement.
+//! Attributes never contain texts of users, tokens, names or the parameters of statements.
 
 mod batch;
 mod span;
