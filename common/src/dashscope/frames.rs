@@ -10,6 +10,7 @@
 use std::mem;
 
 use bytes::{Buf, Bytes};
+use memchr::memchr;
 
 /// The longest accepted line or frame, in bytes. An image in base64 is one line.
 const LIMIT: usize = 8 * 1024 * 1024;
@@ -96,7 +97,7 @@ impl FrameReader {
 
     /// The next complete frame, or `None` if it needs another chunk.
     pub(super) fn next(&mut self) -> Result<Option<Frame>, TooLong> {
-        while let Some(end) = self.chunk.iter().position(|byte| *byte == b'\n') {
+        while let Some(end) = memchr(b'\n', &self.chunk) {
             let head = self.chunk.split_to(end);
             self.chunk.advance(1);
             if let Some(frame) = self.end_line(&head)? {
@@ -229,10 +230,12 @@ impl FrameReader {
     }
 }
 
-/// The data of the current frame, and the bracket depth at its end.
+/// The data of the current frame.
 #[derive(Debug, Default)]
 struct Data {
     bytes: Vec<u8>,
+    /// Brackets were counted up to here. Most frames end at a blank line, and are never counted.
+    counted: usize,
     depth: usize,
     in_string: bool,
     escaped: bool,
@@ -248,7 +251,12 @@ impl Data {
             self.bytes.push(b'\n');
         }
         self.bytes.extend_from_slice(line);
-        for byte in line {
+        Ok(())
+    }
+
+    /// True if all opened brackets are closed.
+    fn is_whole(&mut self) -> bool {
+        for byte in &self.bytes[self.counted..] {
             match byte {
                 _ if self.escaped => self.escaped = false,
                 b'\\' if self.in_string => self.escaped = true,
@@ -262,11 +270,7 @@ impl Data {
                 _ => {}
             }
         }
-        Ok(())
-    }
-
-    /// True if all opened brackets are closed.
-    fn is_whole(&self) -> bool {
+        self.counted = self.bytes.len();
         self.opened && self.depth == 0 && !self.in_string
     }
 }

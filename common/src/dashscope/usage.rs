@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use serde::{Deserialize, Serialize};
 use serde_json::{Number, value::RawValue};
 
-use super::json::{WORD_LENGTH, members, word};
+use super::json::{Object, WORD_LENGTH, word};
 
 /// The tokens of one or more answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,36 +25,47 @@ pub struct ModelUsage {
     pub output_tokens: i64,
 }
 
-#[derive(Deserialize)]
-struct Reported<'a> {
+/// A `usage` value of any documented shape.
+#[derive(Debug, Deserialize)]
+pub(super) struct Reported<'a> {
     #[serde(borrow, default)]
     models: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    model_id: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    input_tokens: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    output_tokens: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
 struct Counts<'a> {
     #[serde(borrow, default)]
     model_id: Option<&'a RawValue>,
-    input_tokens: Count,
-    output_tokens: Count,
+    #[serde(borrow, default)]
+    input_tokens: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    output_tokens: Option<&'a RawValue>,
 }
 
-/// A count that is not negative.
-#[derive(Deserialize)]
-#[serde(try_from = "Number")]
-struct Count(i64);
+impl Counts<'_> {
+    /// `None` if a count is missing.
+    fn model_usage(&self) -> Option<ModelUsage> {
+        Some(ModelUsage {
+            model_id: word(self.model_id, WORD_LENGTH),
+            input_tokens: count(self.input_tokens?)?,
+            output_tokens: count(self.output_tokens?)?,
+        })
+    }
+}
 
-impl TryFrom<Number> for Count {
-    type Error = &'static str;
-
-    fn try_from(number: Number) -> Result<Self, Self::Error> {
-        let is_large = number.as_f64().is_some_and(|number| number >= 1e9);
-        match number.as_i64() {
-            Some(count) if count >= 0 => Ok(Self(count)),
-            // Too large for the integer.
-            _ if is_large => Ok(Self(i64::MAX)),
-            _ => Err("not a count"),
-        }
+/// A count that is not negative. One that is too large for the integer is the largest integer.
+fn count(raw: &RawValue) -> Option<i64> {
+    let number: Number = serde_json::from_str(raw.get()).ok()?;
+    let is_large = number.as_f64().is_some_and(|number| number >= 1e9);
+    match number.as_i64() {
+        Some(count) => (count >= 0).then_some(count),
+        None => is_large.then_some(i64::MAX),
     }
 }
 
@@ -118,28 +129,27 @@ impl Usage {
         }
     }
 
-    /// Parses a `usage` value of any documented shape. Returns `None` for `{}`, null, or if a count
-    /// is missing. It does not estimate.
-    pub(super) fn parse(usage: &RawValue) -> Option<Self> {
-        let reported: Reported = members(usage).ok()?;
-        let models: Option<Vec<&RawValue>> = match reported.models {
+    /// The reported counts. Returns `None` for `{}`, or if a count is missing. It does not estimate.
+    pub(super) fn parse(reported: &Reported<'_>) -> Option<Self> {
+        let models: Option<Vec<Object<Counts>>> = match reported.models {
             Some(models) => serde_json::from_str(models.get()).ok()?,
             None => None,
         };
-        let each = match models {
-            Some(models) if !models.is_empty() => models,
-            _ => vec![usage],
+        let models: Option<Vec<_>> = match models {
+            Some(models) if !models.is_empty() => models
+                .into_iter()
+                .map(|counts| counts.0?.model_usage())
+                .collect(),
+            _ => {
+                let counts = Counts {
+                    model_id: reported.model_id,
+                    input_tokens: reported.input_tokens,
+                    output_tokens: reported.output_tokens,
+                };
+                counts.model_usage().map(|usage| vec![usage])
+            }
         };
-        let counts: Vec<Counts> = each
-            .into_iter()
-            .map(members)
-            .collect::<Result<_, _>>()
-            .ok()?;
-        Some(Self::of(counts.into_iter().map(|counts| ModelUsage {
-            model_id: word(counts.model_id, WORD_LENGTH),
-            input_tokens: counts.input_tokens.0,
-            output_tokens: counts.output_tokens.0,
-        })))
+        models.map(Self::of)
     }
 
     /// The usage of one model.
@@ -200,7 +210,8 @@ mod tests {
     use super::*;
 
     fn parse(json: &str) -> Option<Usage> {
-        Usage::parse(serde_json::from_str(json).unwrap())
+        let reported: Object<Reported> = serde_json::from_str(json).unwrap();
+        Usage::parse(&reported.0?)
     }
 
     fn model(model_id: Option<&str>, input_tokens: i64, output_tokens: i64) -> ModelUsage {

@@ -8,11 +8,12 @@ use serde_json::value::RawValue;
 
 use super::Usage;
 use super::call::{Call, CallOptions};
-use super::json::{WORD_LENGTH, excerpt, is_object, members, read, string_or_number, word};
+use super::json::{Object, WORD_LENGTH, excerpt, is_object, members, read, string_or_number, word};
 use super::piece::Piece;
 use super::progress::Progress;
 use super::references::{self, Reference};
 use super::text::{FrameText, Source};
+use super::usage::Reported;
 
 /// Error messages of the service are cut to this number of characters.
 pub(super) const MESSAGE_LENGTH: usize = 500;
@@ -84,9 +85,9 @@ pub(super) struct Payload {
 #[derive(Deserialize)]
 struct Envelope<'a> {
     #[serde(borrow, default)]
-    output: Option<&'a RawValue>,
+    output: Object<Output<'a>>,
     #[serde(borrow, default)]
-    usage: Option<&'a RawValue>,
+    usage: Object<Reported<'a>>,
     #[serde(borrow, default)]
     request_id: Option<&'a RawValue>,
     #[serde(borrow, default, rename = "requestId")]
@@ -148,20 +149,19 @@ impl Payload {
         is_object(data)?;
         let envelope: Envelope = serde_json::from_slice(data)?;
         let error: Option<Envelope> = envelope.error.and_then(|raw| members(raw).ok());
-        let output: Option<Output> = envelope.output.and_then(|raw| members(raw).ok());
         let within = |field: fn(&Envelope) -> Option<String>| {
             field(&envelope).or_else(|| error.as_ref().and_then(field))
         };
         let mut payload = Self {
-            has_output: output.is_some(),
-            usage: envelope.usage.and_then(Usage::parse),
+            has_output: envelope.output.0.is_some(),
+            usage: envelope.usage.0.as_ref().and_then(Usage::parse),
             request_id: within(|envelope| word(envelope.request_id, WORD_LENGTH))
                 .or_else(|| within(|envelope| word(envelope.camel_request_id, WORD_LENGTH))),
             code: within(|envelope| word(envelope.code, WORD_LENGTH)),
             message: within(|envelope| word(envelope.message, MESSAGE_LENGTH)),
             ..Self::default()
         };
-        if let Some(output) = output {
+        if let Some(output) = &envelope.output.0 {
             payload.text = text(output.text);
             payload.progress = output.thoughts.and_then(Progress::of_thoughts);
             payload.references = output

@@ -221,7 +221,7 @@ async fn serve(role: Role) -> Result<()> {
             let listener = listener.tap_io(|connection| {
                 connection.set_nodelay(true).ok();
             });
-            Ok(axum::serve(listener, app).await?)
+            Ok(axum::serve(listener, app.into_make_service()).await?)
         }
         Role::Proxy { upstream, .. } => proxy(&upstream).await,
         Role::Local { .. } => Err("this role has its own runtime".into()),

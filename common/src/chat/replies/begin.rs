@@ -1,7 +1,7 @@
 //! Starts a reply: the one database round trip before the DashScope call.
 
 use chrono::{DateTime, Utc};
-use sqlx::types::Json;
+use sqlx::{Postgres, pool::PoolConnection, types::Json};
 
 use super::{LEASE, State, page::expected_chars};
 use crate::{
@@ -97,7 +97,13 @@ pub(super) struct PreparedReply {
 #[derive(Debug)]
 pub(super) enum BeginOutcome {
     /// The message was stored. The caller must make the reply.
-    New(Start, Box<PreparedReply>),
+    New {
+        start: Start,
+        prepared: Box<PreparedReply>,
+        /// The connection that was used. The pool tests it when it is dropped, so the caller drops
+        /// it after the call to DashScope was sent.
+        connection: PoolConnection<Postgres>,
+    },
     /// The message was stored by an earlier request, which makes or made the reply.
     Repeat(Start),
 }
@@ -171,7 +177,7 @@ pub(super) async fn begin(
     let page_chars = i64::try_from(page_chars).unwrap_or(i64::MAX);
     let begun = async {
         let (mut connection, until) = db.acquire_in_time().await?;
-        sqlx::query!(
+        let row = sqlx::query!(
             r#"
         select outcome as "outcome!", user_message_id, user_message_at, message_id, message_at, message_state, run_id, run_at,
                reserved_tokens, session_id, history_roles, history_texts, application as "application: Json<Application>", retry_after, content, quota as "quota: Json<ExceededQuota>"
@@ -198,9 +204,10 @@ pub(super) async fn begin(
             message.asked.edits(),
         )
         .fetch_one(&mut *connection)
-        .await
+        .await?;
+        Ok((row, connection))
     };
-    let row = begun.with_statement_timeout().await?;
+    let (row, connection) = begun.with_statement_timeout().await?;
 
     let outcome = Outcome::from_sql(&row.outcome, "begin_reply")?;
     outcome.refusal(row.message_id, row.retry_after.unwrap_or(1), row.quota)?;
@@ -227,9 +234,9 @@ pub(super) async fn begin(
     else {
         return Ok(BeginOutcome::Repeat(start));
     };
-    Ok(BeginOutcome::New(
+    Ok(BeginOutcome::New {
         start,
-        Box::new(PreparedReply {
+        prepared: Box::new(PreparedReply {
             message_id,
             content: row.content.unwrap_or_default(),
             run: Run {
@@ -246,5 +253,6 @@ pub(super) async fn begin(
             ),
             application,
         }),
-    ))
+        connection,
+    })
 }

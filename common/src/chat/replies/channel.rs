@@ -6,7 +6,7 @@
 use std::{
     future::poll_fn,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
 };
 
 use futures_util::task::AtomicWaker;
@@ -25,7 +25,6 @@ pub(super) fn channel() -> (Sender, Receiver) {
     let receiver = Receiver {
         channel,
         driver: None,
-        driven: None,
     };
     (sender, receiver)
 }
@@ -130,8 +129,6 @@ impl Drop for Sender {
 pub(super) struct Receiver {
     channel: Arc<Channel>,
     driver: Option<Driver>,
-    /// The task that the relay wakes up, if an event was returned since the relay was polled.
-    driven: Option<Waker>,
 }
 
 impl Receiver {
@@ -148,19 +145,12 @@ impl Receiver {
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
-        // The relay ran until it had to wait. So after an event it is not polled again until it
-        // wakes up this task.
-        let driven = self.driven.take();
-        let must_wait = driven.is_some_and(|waker| waker.will_wake(cx.waker()));
-        if let Some(driver) = &mut self.driver
-            && !must_wait
-        {
+        if let Some(driver) = &mut self.driver {
             // What the relay sends during this poll need not wake the client.
             self.channel.client.take();
             driver.poll(cx);
         }
         if let ready @ Poll::Ready(_) = self.channel.take() {
-            self.driven = Some(cx.waker().clone());
             return ready;
         }
         self.channel.client.register(cx.waker());
@@ -171,15 +161,10 @@ impl Receiver {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
     use futures_util::FutureExt as _;
 
     use super::*;
-    use crate::{
-        chat::replies::{State, driver},
-        dashscope::ProgressKind,
-    };
+    use crate::{chat::replies::State, dashscope::ProgressKind};
 
     fn end() -> Event {
         Event::Done {
@@ -301,28 +286,6 @@ mod tests {
                 true
             )
         );
-    }
-
-    #[tokio::test]
-    async fn after_an_event_the_relay_is_polled_only_when_the_task_is_polled_again() {
-        let (mut sender, receiver) = channel();
-        let polls = Arc::new(AtomicUsize::new(0));
-        let counted = Arc::clone(&polls);
-        let relay = poll_fn(move |_| {
-            if counted.fetch_add(1, Ordering::Relaxed) == 0 {
-                sender.text("今天");
-            }
-            Poll::Pending
-        });
-        let mut receiver = receiver.driving(driver::start(relay));
-        for (event, polled) in [
-            (Poll::Ready(Some(text("今天"))), 1),
-            (Poll::Pending, 1),
-            (Poll::Pending, 2),
-        ] {
-            let polled_now = poll_fn(|cx| Poll::Ready(receiver.poll_next(cx))).await;
-            assert_eq!((polled_now, polls.load(Ordering::Relaxed)), (event, polled));
-        }
     }
 
     #[tokio::test]

@@ -3,6 +3,8 @@
 //! While a client on this instance reads the reply, its stream polls the relay, so a token wakes up
 //! one task and not two. A task of its own takes the relay over when the client has left, or when
 //! it does not read. So the client neither ends a reply nor delays it.
+//!
+//! The server polls a stream three times per token. The relay is polled only after it was woken up.
 
 use std::{
     future::poll_fn,
@@ -12,7 +14,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, Wake, Waker},
     time::Duration,
 };
 
@@ -34,8 +36,27 @@ struct Work {
     relay: Mutex<Option<BoxFuture<'static, ()>>>,
     /// True if the client has polled since the last check.
     is_polled: AtomicBool,
-    client: AtomicWaker,
+    wake_up: Arc<WakeUp>,
+    /// Of `wake_up`, for the polls of the client.
+    waker: Waker,
     client_left: Notify,
+}
+
+/// Wakes up the client when the relay can continue.
+struct WakeUp {
+    can_continue: AtomicBool,
+    client: AtomicWaker,
+}
+
+impl Wake for WakeUp {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.can_continue.store(true, Ordering::Release);
+        self.client.wake();
+    }
 }
 
 impl Work {
@@ -49,10 +70,15 @@ impl Work {
 pub(super) fn start(relay: impl Future<Output = ()> + Send + 'static) -> Driver {
     // A panic must not reach the client's stream, which then reads the database.
     let relay = AssertUnwindSafe(relay).catch_unwind().map(drop);
+    let wake_up = Arc::new(WakeUp {
+        can_continue: AtomicBool::new(true),
+        client: AtomicWaker::new(),
+    });
     let work = Arc::new(Work {
         relay: Mutex::new(Some(RequestContext::current().scope(relay).boxed())),
         is_polled: AtomicBool::new(false),
-        client: AtomicWaker::new(),
+        waker: Arc::clone(&wake_up).into(),
+        wake_up,
         client_left: Notify::new(),
     });
     #[expect(
@@ -81,7 +107,7 @@ async fn take_over(work: Arc<Work>) {
         } else {
             // Perhaps DashScope sends nothing. A client that can read then polls once.
             is_woken = true;
-            work.client.wake();
+            work.wake_up.client.wake();
         }
     }
     let relay = work.relay().take();
@@ -100,13 +126,19 @@ impl Driver {
         .await;
     }
 
-    /// Polls the relay, unless the task has taken it over.
+    /// Polls the relay if it can continue, unless the task has taken it over.
     pub fn poll(&mut self, cx: &mut Context<'_>) {
-        self.0.is_polled.store(true, Ordering::Relaxed);
-        let mut relay = self.0.relay();
+        let work = &self.0;
+        work.is_polled.store(true, Ordering::Relaxed);
+        // Before the flag is read, so that no wake-up is missed.
+        work.wake_up.client.register(cx.waker());
+        if !work.wake_up.can_continue.swap(false, Ordering::AcqRel) {
+            return;
+        }
+        let mut relay = work.relay();
         if let Some(running) = relay.as_mut() {
-            self.0.client.register(cx.waker());
-            if Pin::new(running).poll(cx).is_ready() {
+            let mut cx = Context::from_waker(&work.waker);
+            if Pin::new(running).poll(&mut cx).is_ready() {
                 *relay = None;
             }
         }
@@ -121,6 +153,8 @@ impl Drop for Driver {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicUsize;
+
     use futures_util::task::noop_waker_ref;
     use tokio::sync::oneshot;
 
@@ -161,6 +195,24 @@ mod tests {
         let mut driver = start(relay);
         driver.poll(&mut Context::from_waker(noop_waker_ref()));
         assert_eq!(end.await, Ok(()));
+    }
+
+    #[tokio::test]
+    async fn a_relay_is_polled_only_after_it_was_woken_up() {
+        let polls = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&polls);
+        let mut driver = start(poll_fn(move |_| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            Poll::Pending
+        }));
+        let mut cx = Context::from_waker(noop_waker_ref());
+        for _ in 0..3 {
+            driver.poll(&mut cx);
+        }
+        assert_eq!(polls.load(Ordering::Relaxed), 1);
+        driver.0.waker.wake_by_ref();
+        driver.poll(&mut cx);
+        assert_eq!(polls.load(Ordering::Relaxed), 2);
     }
 
     #[tokio::test]

@@ -257,11 +257,16 @@ impl Replies {
             let app_id = context.app_ids.find(App::Chat);
             let storing = begin::begin(&context.db, &owner, &message, app_id, context.limits);
             match page.fetch_during(storing).await? {
-                BeginOutcome::New(start, prepared) => {
+                BeginOutcome::New {
+                    start,
+                    prepared,
+                    connection,
+                } => {
                     let (sender, receiver) = channel::channel();
                     let mut driver = relay::start(context, owner, page, *prepared, sender, until);
                     // The call is sent before the head of the response is written.
                     driver.poll_once().await;
+                    drop(connection);
                     Ok((start, Some(receiver.driving(driver))))
                 }
                 BeginOutcome::Repeat(start) => Ok((start, None)),
