@@ -129,7 +129,7 @@ impl Usage {
         }
     }
 
-    /// The reported counts. Returns `None` for `{}`, or if a count is missing. It does not estimate.
+    /// Returns `None` for `{}`, or if a count is missing. It does not estimate.
     pub(super) fn parse(reported: &Reported<'_>) -> Option<Self> {
         let models: Option<Vec<Object<Counts>>> = match reported.models {
             Some(models) => serde_json::from_str(models.get()).ok()?,

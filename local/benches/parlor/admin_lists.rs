@@ -28,7 +28,7 @@ const DEEP: usize = 200;
 
 /// Name in the report, path, and target of the 99th percentile in milliseconds.
 const CALLS: &[(&str, &str, Option<f64>)] = &[
-    ("dashboard", "/api/admin/ai/dashboard", Some(10.0)),
+    ("dashboard", "/api/admin/ai/dashboard", Some(5.0)),
     ("budget", "/api/admin/ai/budget", Some(5.0)),
     ("run log, no filter", "/api/admin/ai/run-logs", Some(5.0)),
     (

@@ -40,7 +40,7 @@ pub fn measure() -> Result<Section> {
     for ((name, ..), times) in rows {
         figures.push(
             Figure::new(format!("{name}, median"), times.median(), "ms")
-                .target(20.0)
+                .target(5.0)
                 .floor(hello.median()),
         );
         figures.push(Figure::new(format!("{name}, best"), times.best(), "ms").floor(hello.best()));

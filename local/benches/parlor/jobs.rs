@@ -50,7 +50,7 @@ pub async fn measure(postgres: &Binaries) -> Result<Section> {
                 chains.step,
                 "µs",
             )
-            .target(500.0)
+            .target(350.0)
             .floor(chains.floor),
         );
         notes.push(format!(
@@ -73,7 +73,7 @@ pub async fn measure(postgres: &Binaries) -> Result<Section> {
         title: "Jobs",
         conditions: format!(
             "{SITES} sites have {MEMBERS} members each, with one job per member: a visit, whose chain \
-             has {STEPS} steps. Each step has a valid result and is skipped. The target is 2,000 steps \
+             has {STEPS} steps. Each step has a valid result and is skipped. The target is 2,800 steps \
              per second, with PostgreSQL, senders and workers on one machine. The floor is one \
              committed row update per step, on {SENDERS} connections."
         ),

@@ -48,6 +48,9 @@ struct Arguments {
     /// Also update this Markdown page, and the JSON file next to it.
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
+    /// Also show the figures of this JSON file, which an older version has just written.
+    #[arg(long, value_name = "FILE", requires = "markdown")]
+    before: Option<PathBuf>,
     /// Measure nothing. Only write the page again from its JSON file.
     #[arg(long, requires = "markdown")]
     render: bool,
@@ -177,13 +180,15 @@ fn measure(arguments: &Arguments) -> Result<()> {
         println!("{}", report::plain(&machine, &sections));
     }
     if let Some(file) = &arguments.markdown {
-        // Cargo runs a benchmark in the directory of its package. The path is relative to the
+        // Cargo runs a benchmark in the directory of its package. Paths are relative to the
         // workspace.
-        let page = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-            .join("..")
-            .join(file);
+        let workspace = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
+        let page = workspace.join(file);
         let mut results = Results::read(&page.with_extension("json"))?;
         results.update(&machine, sections);
+        if let Some(before) = &arguments.before {
+            results.compare(&Results::read(&workspace.join(before))?);
+        }
         let subjects: Vec<String> = Subject::value_variants().iter().map(|s| s.name()).collect();
         results.write(&page, &machine, &subjects)?;
     }

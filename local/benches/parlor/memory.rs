@@ -97,7 +97,7 @@ pub async fn measure(postgres: &Postgres) -> Result<Section> {
         let processes = emulator.instances(name)?;
         let process = processes.first().ok_or("a function died")?;
         let mib = child::resident_kib(*process)? / 1024.0;
-        figures.push(Figure::new(name, mib, "MiB").target(32.0));
+        figures.push(Figure::new(name, mib, "MiB").target(16.0));
     }
     Ok(Section {
         title: "Memory",

@@ -33,7 +33,7 @@ pub async fn measure(postgres: &Binaries) -> Result<Section> {
     let proxy = proxied().await?;
     let mut figures = vec![
         Figure::new("CPU of a relayed token", parlor, "µs")
-            .target(15.0)
+            .target(1.3 * proxy)
             .floor(proxy),
     ];
     for tokens in [100, TOKENS] {

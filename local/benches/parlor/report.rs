@@ -29,6 +29,9 @@ pub struct Figure {
     target: Option<f64>,
     /// The same without Parlor, from the same run.
     floor: Option<f64>,
+    /// The same with an older version, on the same machine just before.
+    #[serde(default)]
+    before: Option<f64>,
 }
 
 impl Figure {
@@ -40,6 +43,7 @@ impl Figure {
             unit: unit.to_owned(),
             target: None,
             floor: None,
+            before: None,
         }
     }
 
@@ -65,20 +69,19 @@ impl Figure {
         format!("{} {}", number(value), self.unit).trim().to_owned()
     }
 
-    fn cells(&self) -> [String; 5] {
+    fn cells(&self) -> [String; 6] {
         let verdict = match self.target {
             Some(_) if self.is_missed() => "**missed**",
             Some(_) => "met",
             None => "",
         };
+        let optional = |value: Option<f64>| value.map(|value| self.with_unit(value));
         [
             self.what.clone(),
+            optional(self.before).unwrap_or_default(),
             self.with_unit(self.value),
-            self.target.map_or(String::new(), |target| {
-                format!("≤ {}", self.with_unit(target))
-            }),
-            self.floor
-                .map_or(String::new(), |floor| self.with_unit(floor)),
+            optional(self.target).map_or(String::new(), |target| format!("≤ {target}")),
+            optional(self.floor).unwrap_or_default(),
             verdict.to_owned(),
         ]
     }
@@ -94,7 +97,20 @@ fn number(value: f64) -> String {
     format!("{value:.digits$}")
 }
 
-const HEADINGS: [&str; 5] = ["", "measured", "target", "floor", ""];
+const HEADINGS: [&str; 6] = ["", "before", "measured", "target", "floor", ""];
+
+/// The table of these figures. It has the column `before` only if a figure has the value.
+fn table(figures: &[Figure]) -> Vec<Vec<String>> {
+    let has_before = figures.iter().any(|figure| figure.before.is_some());
+    let rows =
+        std::iter::once(HEADINGS.map(str::to_owned)).chain(figures.iter().map(Figure::cells));
+    let columns = |row: [String; 6]| {
+        let cells = row.into_iter().enumerate();
+        let shown = cells.filter(|(column, _)| has_before || *column != 1);
+        shown.map(|(_, cell)| cell).collect()
+    };
+    rows.map(columns).collect()
+}
 
 /// The report for a terminal.
 pub fn plain(machine: &[(String, String)], sections: &[(String, Section)]) -> String {
@@ -110,21 +126,16 @@ pub fn plain(machine: &[(String, String)], sections: &[(String, Section)]) -> St
             notes,
         } = section;
         let _ = write!(page, "\n{title}\n{conditions}\n\n");
-        let rows: Vec<_> = std::iter::once(HEADINGS.map(str::to_owned))
-            .chain(figures.iter().map(Figure::cells))
-            .collect();
+        let rows = table(figures);
         let width = |column: usize| {
-            rows.iter()
-                .map(|row| row[column].chars().count())
-                .max()
-                .unwrap_or_default()
+            let lengths = rows.iter().map(|row| row[column].chars().count());
+            lengths.max().unwrap_or_default()
         };
-        let widths: [usize; 5] = std::array::from_fn(width);
         for row in &rows {
-            let cells = row
-                .iter()
-                .zip(widths)
-                .map(|(cell, width)| format!("{cell:<width$}"));
+            let cells = row.iter().enumerate().map(|(column, cell)| {
+                let width = width(column);
+                format!("{cell:<width$}")
+            });
             let line = cells.collect::<Vec<_>>().join("  ").replace("**", "");
             let _ = writeln!(page, "{}", line.trim_end());
         }
@@ -143,6 +154,9 @@ pub struct Results(BTreeMap<String, Measured>);
 struct Measured {
     title: String,
     commit: String,
+    /// The commit of the older version, if there are figures of one.
+    #[serde(default)]
+    before: Option<String>,
     conditions: String,
     figures: Vec<Figure>,
     notes: Vec<String>,
@@ -165,11 +179,26 @@ impl Results {
             let measured = Measured {
                 title: section.title.to_owned(),
                 commit: commit.map(|(_, value)| value.clone()).unwrap_or_default(),
+                before: None,
                 conditions: section.conditions,
                 figures: section.figures,
                 notes: section.notes,
             };
             self.0.insert(subject, measured);
+        }
+    }
+
+    /// Adds the figures of an older version, from a run on the same machine just before.
+    pub fn compare(&mut self, older: &Self) {
+        for (subject, before) in &older.0 {
+            let Some(measured) = self.0.get_mut(subject) else {
+                continue;
+            };
+            for figure in &mut measured.figures {
+                let same = older.figure(subject, &figure.what);
+                figure.before = same.map(|same| same.value);
+            }
+            measured.before = Some(before.commit.clone());
         }
     }
 
@@ -206,10 +235,12 @@ impl Results {
         };
         for (subject, measured) in measured() {
             let Measured { title, figures, .. } = measured;
-            let _ = write!(page, "\n## {title}\n\n| {} |\n", HEADINGS.join(" | "));
-            page.push_str("|---|---|---|---|---|\n");
-            for figure in figures {
-                let _ = writeln!(page, "| {} |", figure.cells().join(" | "));
+            let _ = write!(page, "\n## {title}\n\n");
+            for (number, row) in table(figures).iter().enumerate() {
+                let _ = writeln!(page, "| {} |", row.join(" | "));
+                if number == 0 {
+                    let _ = writeln!(page, "|{}", "---|".repeat(row.len()));
+                }
             }
             let causes = CAUSES.iter().filter(|(of, _)| of == subject);
             if figures.iter().any(Figure::is_missed) {
@@ -226,6 +257,7 @@ impl Results {
             let Measured {
                 title,
                 commit,
+                before,
                 conditions,
                 notes,
                 ..
@@ -234,7 +266,14 @@ impl Results {
             for note in notes {
                 let _ = write!(page, "\n{}\n", wrap(note));
             }
-            let _ = write!(page, "\nMeasured at commit {commit}.\n");
+            let _ = write!(page, "\nMeasured at commit {commit}.");
+            if let Some(before) = before {
+                let _ = write!(
+                    page,
+                    " The column *before* is commit {before}, measured just before."
+                );
+            }
+            page.push('\n');
         }
         page
     }
@@ -341,6 +380,9 @@ const METHOD: &str = "
 replaced in the page and in the JSON file beside it, and the others stay. Loading ten million
 messages and runs takes 9 minutes on 2 cores. Linking the release binaries takes a quarter of an
 hour, once.
+
+The column *before* is an older version. Measure it in a checkout of its own with `--markdown FILE`.
+Then measure the newer one with `--before` and the JSON file beside that page.
 
 Timings are of the profile that is deployed. Parlor is one process with one thread, as on Lambda,
 unless a chapter says otherwise. Cold start, size and memory are of the deployed binaries.
