@@ -349,8 +349,11 @@ const CAUSES: &[(&str, &str)] = &[
     ),
     (
         "sizes",
-        "the libraries of OpenTelemetry add 0.4 MiB to each function. `console` contains its pages and the \
-         code behind them, which is nearly all of Parlor; a lower optimization level makes it larger.",
+        "`console` contains its pages and the code behind them, which is nearly all of Parlor.",
+    ),
+    (
+        "cold-start",
+        "`console` builds the routes of its pages and of the chat behind them.",
     ),
     (
         "jobs",
