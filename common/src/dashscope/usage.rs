@@ -25,7 +25,7 @@ pub struct ModelUsage {
     pub output_tokens: i64,
 }
 
-/// A `usage` value of any documented shape.
+/// A `usage` value of any documented shape, or an item of its `models`.
 #[derive(Debug, Deserialize)]
 pub(super) struct Reported<'a> {
     #[serde(borrow, default)]
@@ -38,18 +38,8 @@ pub(super) struct Reported<'a> {
     output_tokens: Option<&'a RawValue>,
 }
 
-#[derive(Deserialize)]
-struct Counts<'a> {
-    #[serde(borrow, default)]
-    model_id: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    input_tokens: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    output_tokens: Option<&'a RawValue>,
-}
-
-impl Counts<'_> {
-    /// `None` if a count is missing.
+impl Reported<'_> {
+    /// The counts without `models`. `None` if a count is missing.
     fn model_usage(&self) -> Option<ModelUsage> {
         Some(ModelUsage {
             model_id: word(self.model_id, WORD_LENGTH),
@@ -131,23 +121,16 @@ impl Usage {
 
     /// Returns `None` for `{}`, or if a count is missing. It does not estimate.
     pub(super) fn parse(reported: &Reported<'_>) -> Option<Self> {
-        let models: Option<Vec<Object<Counts>>> = match reported.models {
+        let models: Option<Vec<Object<Reported>>> = match reported.models {
             Some(models) => serde_json::from_str(models.get()).ok()?,
             None => None,
         };
         let models: Option<Vec<_>> = match models {
             Some(models) if !models.is_empty() => models
                 .into_iter()
-                .map(|counts| counts.0?.model_usage())
+                .map(|model| model.0?.model_usage())
                 .collect(),
-            _ => {
-                let counts = Counts {
-                    model_id: reported.model_id,
-                    input_tokens: reported.input_tokens,
-                    output_tokens: reported.output_tokens,
-                };
-                counts.model_usage().map(|usage| vec![usage])
-            }
+            _ => reported.model_usage().map(|usage| vec![usage]),
         };
         models.map(Self::of)
     }

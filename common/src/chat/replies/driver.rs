@@ -14,11 +14,15 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    task::{Context, Poll, Wake, Waker},
+    task::{Context, Poll},
     time::Duration,
 };
 
-use futures_util::{FutureExt as _, future::BoxFuture, task::AtomicWaker};
+use futures_util::{
+    FutureExt as _,
+    future::BoxFuture,
+    task::{ArcWake, AtomicWaker, waker_ref},
+};
 use tokio::{sync::Notify, time::sleep};
 use tracing::Instrument as _;
 
@@ -37,8 +41,6 @@ struct Work {
     /// True if the client has polled since the last check.
     is_polled: AtomicBool,
     wake_up: Arc<WakeUp>,
-    /// Of `wake_up`, for the polls of the client.
-    waker: Waker,
     client_left: Notify,
 }
 
@@ -48,14 +50,10 @@ struct WakeUp {
     client: AtomicWaker,
 }
 
-impl Wake for WakeUp {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        self.can_continue.store(true, Ordering::Release);
-        self.client.wake();
+impl ArcWake for WakeUp {
+    fn wake_by_ref(this: &Arc<Self>) {
+        this.can_continue.store(true, Ordering::Release);
+        this.client.wake();
     }
 }
 
@@ -70,15 +68,13 @@ impl Work {
 pub(super) fn start(relay: impl Future<Output = ()> + Send + 'static) -> Driver {
     // A panic must not reach the client's stream, which then reads the database.
     let relay = AssertUnwindSafe(relay).catch_unwind().map(drop);
-    let wake_up = Arc::new(WakeUp {
-        can_continue: AtomicBool::new(true),
-        client: AtomicWaker::new(),
-    });
     let work = Arc::new(Work {
         relay: Mutex::new(Some(RequestContext::current().scope(relay).boxed())),
         is_polled: AtomicBool::new(false),
-        waker: Arc::clone(&wake_up).into(),
-        wake_up,
+        wake_up: Arc::new(WakeUp {
+            can_continue: AtomicBool::new(true),
+            client: AtomicWaker::new(),
+        }),
         client_left: Notify::new(),
     });
     #[expect(
@@ -137,7 +133,8 @@ impl Driver {
         }
         let mut relay = work.relay();
         if let Some(running) = relay.as_mut() {
-            let mut cx = Context::from_waker(&work.waker);
+            let waker = waker_ref(&work.wake_up);
+            let mut cx = Context::from_waker(&waker);
             if Pin::new(running).poll(&mut cx).is_ready() {
                 *relay = None;
             }
@@ -210,7 +207,7 @@ mod tests {
             driver.poll(&mut cx);
         }
         assert_eq!(polls.load(Ordering::Relaxed), 1);
-        driver.0.waker.wake_by_ref();
+        ArcWake::wake_by_ref(&driver.0.wake_up);
         driver.poll(&mut cx);
         assert_eq!(polls.load(Ordering::Relaxed), 2);
     }
