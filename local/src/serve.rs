@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
-use axum::{Router, routing::get, serve::ListenerExt as _};
+use axum::{Router, routing::get};
 use clap::Args;
 use common::{
     governance::{apps::App, auth::JwtSecrets},
@@ -254,16 +254,9 @@ fn print_start(port: u16, place: &Place, is_simulated: bool) {
 }
 
 async fn serve_until_interrupted(listener: TcpListener, router: Router) -> Result<(), AnyError> {
-    // With Nagle's algorithm, a token waits up to 40 ms for the client's acknowledgement.
-    let listener = listener.tap_io(|connection| {
-        connection.set_nodelay(true).ok();
-    });
     let interrupted = async || Signals::default().next().await;
-    // Without `into_make_service`, each connection copies all routes, which takes 75 KiB.
-    let serving =
-        axum::serve(listener, router.into_make_service()).with_graceful_shutdown(interrupted());
     tokio::select! {
-        served = serving => served?,
+        served = gateway::serve(listener, router, interrupted()) => served?,
         // A stream can run for minutes. Its reply stays stored up to its last checkpoint.
         () = async { interrupted().await; tokio::time::sleep(GRACE).await } => {}
     }

@@ -1,6 +1,8 @@
 //! The routers of all functions merged into one, as API Gateway serves them on one host.
 
-use axum::Router;
+use std::io;
+
+use axum::{Router, serve::ListenerExt as _};
 use common::{
     chat::{messages::SendLimits, replies::Replies},
     governance::{
@@ -14,6 +16,7 @@ use common::{
     web::{self, Cors},
 };
 use console::SessionRules;
+use tokio::net::TcpListener;
 use utoipa::openapi::{
     InfoBuilder, OpenApi, PathItem,
     security::{Http, HttpAuthScheme, SecurityScheme},
@@ -125,6 +128,25 @@ pub fn app(state: &AppState) -> Router {
         .into_iter()
         .fold(OpenApiRouter::new(), |all, (_, router)| all.merge(router));
     lambda::app(all, &state.cors)
+}
+
+/// Serves these routes until `stop`, and then ends the requests in progress.
+///
+/// # Errors
+/// The listener failed.
+pub async fn serve(
+    listener: TcpListener,
+    routes: Router,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    // With Nagle's algorithm, a token waits up to 40 ms for the client's acknowledgement.
+    let listener = listener.tap_io(|connection| {
+        connection.set_nodelay(true).ok();
+    });
+    // Without `into_make_service`, each connection copies all routes, which takes 75 KiB.
+    axum::serve(listener, routes.into_make_service())
+        .with_graceful_shutdown(stop)
+        .await
 }
 
 /// The OpenAPI document of all routes.

@@ -16,7 +16,6 @@ use axum::{
     middleware,
     response::{IntoResponse, Response},
     routing::get,
-    serve::ListenerExt as _,
 };
 use common::{
     chat::replies::DEADLINE_MARGIN,
@@ -81,10 +80,12 @@ pub(crate) async fn run(
                 Background::drive(&background, &shutdown).await;
             }
         };
-        let (served, ()) = tokio::join!(serve(listener, router, &shutdown), background);
+        let stop = shutdown.clone();
+        let serving = gateway::serve(listener, router, async move { stop.announced().await });
+        let (served, ()) = tokio::join!(serving, background);
         // Replies whose clients have left.
         shutdown.work_done().await;
-        served
+        served.map_err(ServeError::Serve)
     };
     let end = async {
         signals.next().await;
@@ -123,23 +124,6 @@ fn report_start(listener: &TcpListener, metrics: &TcpListener) {
         metrics_address = address(metrics),
         "server started"
     );
-}
-
-async fn serve(
-    listener: TcpListener,
-    router: Router,
-    shutdown: &Shutdown,
-) -> Result<(), ServeError> {
-    // With Nagle's algorithm, a token waits up to 40 ms for the client's acknowledgement.
-    let listener = listener.tap_io(|connection| {
-        connection.set_nodelay(true).ok();
-    });
-    let shutdown = shutdown.clone();
-    // Without `into_make_service`, each connection copies all routes, which takes 75 KiB.
-    axum::serve(listener, router.into_make_service())
-        .with_graceful_shutdown(async move { shutdown.announced().await })
-        .await
-        .map_err(ServeError::Serve)
 }
 
 async fn serve_metrics(

@@ -12,7 +12,7 @@ use local::{demo, postgres::Binaries};
 use crate::{
     Result,
     bench_database::{self, BenchDatabase, SITE},
-    child::{Child, Role},
+    child::Child,
     machine::LowStealSampler,
     progress,
     report::{Figure, Section},
@@ -196,11 +196,7 @@ pub async fn measure(postgres: &Binaries, most: i64) -> Result<Section> {
             began.elapsed().as_secs_f64(),
             size_of_log(&db).await?
         ));
-        let parlor = Child::start(&Role::Parlor {
-            database_url: url,
-            upstream: "http://127.0.0.1:1/api/v1".to_owned(),
-            moderation: "none".to_owned(),
-        })?;
+        let parlor = Child::parlor(&url, "http://127.0.0.1:1/api/v1")?;
         let client = AdminClient::new(&parlor)?;
         progress(format!("admin-lists, {rows} runs"));
         for &(what, path, target) in CALLS {
@@ -236,8 +232,9 @@ pub async fn measure(postgres: &Binaries, most: i64) -> Result<Section> {
             "An admin of one site, and a coach for the history, send {REQUESTS} requests each over a \
              kept connection, one at a time, after {WARM_UP} for warm-up. The runs come from \
              `cargo run -- demo`: two sites, nine apps, 90 days, about 3 % not successful. One message \
-             of a hundred has feedback and a report. There are as many jobs as runs. A site has up to {RESULTS} \
-             results of an app. The floor of the dashboard is its three SQL statements."
+             of a hundred has feedback and a report. There are as many jobs as runs. A site \
+             has up to {RESULTS} results of an app. The floor of the dashboard is its three SQL \
+             statements."
         ),
         figures,
         notes,
@@ -323,8 +320,9 @@ async fn floor(db: &Db) -> Result<Samples> {
 async fn add_jobs(db: &Db, jobs: i64) -> Result<()> {
     sqlx::query(
         "insert into biz.ai_batches (id, site_id, app_types, member_ids, estimated_calls, estimated_tokens, expires_at, created_by)
-         values ('00000000-0000-4000-8000-000000000002', 1, '{app3_clue}', '{10000}', 1, 1, now(), 1004)",
+         values ('00000000-0000-4000-8000-000000000002', 1, '{app3_clue}', '{10000}', 1, 1, now(), $1)",
     )
+    .bind(ADMIN)
     .execute(db)
     .await?;
     for from in (0..jobs).step_by(JOBS_AT_ONCE) {

@@ -10,7 +10,6 @@ use std::{
     time::Duration,
 };
 
-use axum::serve::ListenerExt as _;
 use clap::Parser as _;
 use common::{
     chat::{
@@ -79,6 +78,15 @@ impl Child {
         let mut command = Command::new(std::env::current_exe()?);
         command.arg("--child").arg(serde_json::to_string(role)?);
         Self::spawn(command)
+    }
+
+    /// Starts the routers of all functions, with the DashScope at `upstream`, without moderation.
+    pub fn parlor(database_url: &str, upstream: &str) -> Result<Self> {
+        Self::start(&Role::Parlor {
+            database_url: database_url.to_owned(),
+            upstream: upstream.to_owned(),
+            moderation: "none".to_owned(),
+        })
     }
 
     /// Starts Parlor as `cargo run` does, with the DashScope at `upstream`.
@@ -218,10 +226,7 @@ async fn serve(role: Role) -> Result<()> {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
             announce(&format!("http://{}", listener.local_addr()?))?;
             let app = gateway::app(&tools(&database_url, upstream, &moderation).await?);
-            let listener = listener.tap_io(|connection| {
-                connection.set_nodelay(true).ok();
-            });
-            Ok(axum::serve(listener, app.into_make_service()).await?)
+            Ok(gateway::serve(listener, app, std::future::pending()).await?)
         }
         Role::Proxy { upstream, .. } => proxy(&upstream).await,
         Role::Local { .. } => Err("this role has its own runtime".into()),

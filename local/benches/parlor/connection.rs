@@ -47,9 +47,9 @@ pub async fn measure(postgres: &Binaries) -> Result<Section> {
             let request = client::ask_upstream(&direct, &upstream, CONTENT);
             times.push(client::time_to_first_token(request, Wire::DashScope).await?);
         }
-        let parlor = start(&url, &upstream)?;
+        let parlor = Child::parlor(&url, &upstream)?;
         at_once.push(first_token(&parlor, &pair[0]).await?);
-        let parlor = start(&url, &upstream)?;
+        let parlor = Child::parlor(&url, &upstream)?;
         sleep(OPENING * 2).await;
         after_opening.push(first_token(&parlor, &pair[0]).await?);
         second.push(first_token(&parlor, &pair[1]).await?);
@@ -81,14 +81,6 @@ pub async fn measure(postgres: &Binaries) -> Result<Section> {
              the connections to PostgreSQL."
                 .into(),
         ],
-    })
-}
-
-fn start(database_url: &str, upstream: &str) -> Result<Child> {
-    Child::start(&Role::Parlor {
-        database_url: database_url.to_owned(),
-        upstream: upstream.to_owned(),
-        moderation: "none".to_owned(),
     })
 }
 

@@ -86,8 +86,8 @@ pub async fn measure(postgres: &Binaries) -> Result<Section> {
         conditions: "Time from sending `POST /api/xcx/chat/stream` to the first `message` event, minus \
             the median time of the same request to the simulator, which adds no delay. One request at \
             a time over a kept connection, with default limits, a warm caller cache, and sessions \
-            instead of history. The limit of 100 calls per second of an application is not reached. Parlor, simulator, client and PostgreSQL are separate processes on one \
-            machine. The floor is `begin_reply` in a loop. Moderation is off, except where it is named."
+            instead of history. The limit of 100 calls per second of an application is not reached. \
+            Parlor, simulator, client and PostgreSQL are separate processes on one machine. The floor is `begin_reply` in a loop. Moderation is off, except where it is named."
             .into(),
         figures,
         notes,
@@ -149,11 +149,7 @@ async fn statements_before_asking(url: &str, person: &Person) -> Result<usize> {
         simulator::Options::default(),
     )
     .await?;
-    let parlor = Child::start(&Role::Parlor {
-        database_url: counter.url.clone(),
-        upstream: simulator.base_url(),
-        moderation: "none".to_owned(),
-    })?;
+    let parlor = Child::parlor(&counter.url, &simulator.base_url())?;
     let http = reqwest::Client::new();
     let ask = async || {
         Stream::open(

@@ -20,7 +20,7 @@ use sqlx::Executor as _;
 use crate::{
     Result,
     bench_database::{self, BenchDatabase},
-    child::{Child, Role},
+    child::Child,
     machine::LowStealSampler,
     progress,
     report::{Figure, Section},
@@ -51,11 +51,7 @@ pub async fn measure(postgres: &Binaries, most: i64, seconds: u64) -> Result<Sec
         let data = Data::load(&db, most, Duration::from_secs(seconds)).await?;
         progress(format!("lists, {} messages", data.messages));
         let upstream = "http://127.0.0.1:1/api/v1".to_owned();
-        let parlor = Child::start(&Role::Parlor {
-            database_url: url,
-            upstream,
-            moderation: "none".to_owned(),
-        })?;
+        let parlor = Child::parlor(&url, &upstream)?;
         for page in data.pages(&db).await? {
             let (served, floor) = sampler
                 .run(async || page.measure(&parlor, &db).await)

@@ -140,11 +140,7 @@ fn pair(url: &str) -> Result<(Child, Child)> {
     let simulator = Child::start(&Role::Simulator {
         tokens_per_second: Some(TOKENS_PER_SECOND),
     })?;
-    let parlor = Child::start(&Role::Parlor {
-        database_url: url.to_owned(),
-        upstream: simulator.url.clone(),
-        moderation: "none".to_owned(),
-    })?;
+    let parlor = Child::parlor(url, &simulator.url)?;
     Ok((simulator, parlor))
 }
 

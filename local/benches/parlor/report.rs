@@ -131,11 +131,10 @@ pub fn plain(machine: &[(String, String)], sections: &[(String, Section)]) -> St
             let lengths = rows.iter().map(|row| row[column].chars().count());
             lengths.max().unwrap_or_default()
         };
+        let widths: Vec<_> = (0..rows[0].len()).map(width).collect();
         for row in &rows {
-            let cells = row.iter().enumerate().map(|(column, cell)| {
-                let width = width(column);
-                format!("{cell:<width$}")
-            });
+            let cells = row.iter().zip(&widths);
+            let cells = cells.map(|(cell, width)| format!("{cell:<width$}"));
             let line = cells.collect::<Vec<_>>().join("  ").replace("**", "");
             let _ = writeln!(page, "{}", line.trim_end());
         }

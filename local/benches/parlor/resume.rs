@@ -8,7 +8,7 @@ use local::postgres::Binaries;
 use crate::{
     Result,
     bench_database::{self, BenchDatabase, Person},
-    child::{Child, Role},
+    child::Child,
     progress,
     report::{Figure, Section},
     stats::Samples,
@@ -31,11 +31,7 @@ pub async fn measure(postgres: &Binaries) -> Result<Section> {
         .filter_map(|_| chance.choice(&letters))
         .collect();
     let message_id = store(&db, person, &text).await?;
-    let parlor = Child::start(&Role::Parlor {
-        database_url: url,
-        upstream: "http://127.0.0.1:9/api/v1".into(),
-        moderation: "none".to_owned(),
-    })?;
+    let parlor = Child::parlor(&url, "http://127.0.0.1:9/api/v1")?;
     let reply = format!("{}/api/xcx/chat/stream/{message_id}", parlor.url);
     let http = reqwest::Client::new();
 
