@@ -1366,13 +1366,13 @@ CREATE INDEX ai_run_logs_model_idx ON ONLY biz.ai_run_logs USING btree (site_id,
 CREATE INDEX ai_run_logs_default_site_id_model_id_created_at_id_idx ON biz.ai_run_logs_default USING btree (site_id, model_id, created_at DESC NULLS LAST, id DESC NULLS LAST) WHERE (model_id IS NOT NULL);
 CREATE INDEX ai_run_logs_user_idx ON ONLY biz.ai_run_logs USING btree (site_id, user_id, created_at DESC NULLS LAST, id DESC NULLS LAST) WHERE (user_id IS NOT NULL);
 CREATE INDEX ai_run_logs_default_site_id_user_id_created_at_id_idx ON biz.ai_run_logs_default USING btree (site_id, user_id, created_at DESC NULLS LAST, id DESC NULLS LAST) WHERE (user_id IS NOT NULL);
-CREATE INDEX ai_trigger_jobs_batch_idx ON biz.ai_trigger_jobs USING btree (batch_id) WHERE (batch_id IS NOT NULL);
 CREATE INDEX ai_trigger_jobs_conversation_idx ON biz.ai_trigger_jobs USING btree (conversation_id, message_id) WHERE ((conversation_id IS NOT NULL) AND (status = ANY (ARRAY['pending'::text, 'running'::text])));
 CREATE UNIQUE INDEX ai_trigger_jobs_dedup_key ON biz.ai_trigger_jobs USING btree (site_id, dedup_key) WHERE ((NOT is_forced) AND ((status = ANY (ARRAY['pending'::text, 'running'::text])) OR ((status = 'succeeded'::text) AND (event_type <> ALL (ARRAY['prewarm'::text, 'insight.refresh'::text])))));
 CREATE INDEX ai_trigger_jobs_due_idx ON biz.ai_trigger_jobs USING btree (site_id, urgency DESC, run_after, id) WHERE (status = 'pending'::text);
 CREATE UNIQUE INDEX ai_trigger_jobs_event_id_key ON biz.ai_trigger_jobs USING btree (site_id, event_id);
 CREATE INDEX ai_trigger_jobs_kind_idx ON biz.ai_trigger_jobs USING btree (site_id, event_type, status, created_at DESC, id DESC);
 CREATE INDEX ai_trigger_jobs_lease_idx ON biz.ai_trigger_jobs USING btree (lease_until) WHERE (status = 'running'::text);
+CREATE INDEX ai_trigger_jobs_of_batch_idx ON biz.ai_trigger_jobs USING btree (batch_id, status, created_at DESC, id DESC) WHERE (batch_id IS NOT NULL);
 CREATE INDEX ai_trigger_jobs_requested_idx ON biz.ai_trigger_jobs USING btree (requested_by, created_at) WHERE (requested_by IS NOT NULL);
 CREATE INDEX ai_trigger_jobs_retry_of_idx ON biz.ai_trigger_jobs USING btree (retry_of) WHERE (retry_of IS NOT NULL);
 CREATE INDEX ai_trigger_jobs_site_idx ON biz.ai_trigger_jobs USING btree (site_id, created_at DESC, id DESC);

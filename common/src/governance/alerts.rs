@@ -17,7 +17,7 @@ use crate::{
         dates::DateRange,
         db::{Db, StatementTimeout},
         error::{Error, Result},
-        paging::{MAX_COUNTED, Page, Paging, Start, TimeKey, page},
+        paging::{MAX_COUNTED_ON_DESK, Page, Paging, Start, TimeKey, page},
         words::words,
     },
 };
@@ -147,7 +147,7 @@ async fn each(db: &Db, query: &AlertQuery, paging: &Paging<TimeKey>) -> Result<P
         query.dates.to_at(),
         query.apps() as _,
         query.alert_statuses() as _,
-        MAX_COUNTED,
+        MAX_COUNTED_ON_DESK,
         start.before,
         start.before_id,
         paging.size + 1,
@@ -173,7 +173,13 @@ async fn each(db: &Db, query: &AlertQuery, paging: &Paging<TimeKey>) -> Result<P
     });
     let scope = query.cursor_scope();
     let keyed = alerts.map(Alert::keyed);
-    Ok(Page::counted(total, keyed, paging.size, &scope))
+    Ok(Page::counted_up_to(
+        MAX_COUNTED_ON_DESK,
+        total,
+        keyed,
+        paging.size,
+        &scope,
+    ))
 }
 
 /// Returns the ten newest alerts of any alert status.

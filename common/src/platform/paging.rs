@@ -14,6 +14,10 @@ pub const MAX_PAGE_SIZE: i64 = 100;
 /// estimate, and pages are reached only by cursor.
 pub const MAX_COUNTED: i64 = 10_000;
 
+/// As [`MAX_COUNTED`], for the total of runs, alerts and jobs. There are millions of them, and with
+/// this limit, counting takes less time than the page.
+pub const MAX_COUNTED_ON_DESK: i64 = 1_000;
+
 /// The latest accepted time, in microseconds since 1970. A forged cursor may contain any time, and
 /// PostgreSQL has a smaller range.
 const YEAR_9999: i64 = 253_402_300_799_000_000;
@@ -147,11 +151,22 @@ impl<T> Page<T> {
         size: i64,
         scope: &str,
     ) -> Self {
+        Self::counted_up_to(MAX_COUNTED, total, fetched, size, scope)
+    }
+
+    /// Builds a page with [`page`]. `total` was counted up to `max + 1`.
+    pub fn counted_up_to<K: Serialize>(
+        max: i64,
+        total: i64,
+        fetched: impl IntoIterator<Item = (K, T)>,
+        size: i64,
+        scope: &str,
+    ) -> Self {
         let (items, next_cursor) = page(fetched, size, scope);
         Self {
             items,
-            total: total.min(MAX_COUNTED),
-            total_is_estimate: total > MAX_COUNTED,
+            total: total.min(max),
+            total_is_estimate: total > max,
             next_cursor,
         }
     }

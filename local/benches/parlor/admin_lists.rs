@@ -316,7 +316,8 @@ async fn floor(db: &Db) -> Result<Samples> {
     Ok(samples)
 }
 
-/// Adds jobs of two sites over 90 days: 2 % failed, 4 % duplicates, 0.1 % of a batch.
+/// Adds jobs of two sites over 90 days: 2 % failed, 4 % duplicates, and up to 2,000 of one batch,
+/// which is the most that a batch has.
 async fn add_jobs(db: &Db, jobs: i64) -> Result<()> {
     sqlx::query(
         "insert into biz.ai_batches (id, site_id, app_types, member_ids, estimated_calls, estimated_tokens, expires_at, created_by)
@@ -332,7 +333,7 @@ async fn add_jobs(db: &Db, jobs: i64) -> Result<()> {
              select 1 + n % 2, (array['consumption.settled', 'note.created', 'task.assigned', 'batch'])[1 + n / 2 % 4],
                     'event_bus', 'event', 10000 + n % 5000, '{app3_clue,app7_customer_analysis}', 2,
                     case when n / 8 % 50 = 0 then 'failed' when n / 8 % 25 = 7 then 'skipped_duplicate' else 'succeeded' end,
-                    1, t, case when n / 8 % 1000 = 1 then '00000000-0000-4000-8000-000000000002'::uuid end, t, t, t
+                    1, t, case when n % 2 = 0 and n / 8 % ($3 / 4000 + 1) = 1 then '00000000-0000-4000-8000-000000000002'::uuid end, t, t, t
              from generate_series($1, least($1 + $2, $3) - 1) n, lateral (select now() - n * interval '90 days' / $3) at (t)",
         )
         .bind(from)

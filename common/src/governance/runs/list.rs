@@ -10,7 +10,7 @@ use crate::{
         dates::DateRange,
         db::{Db, StatementTimeout},
         error::Result,
-        paging::{Page, Paging, Start, TimeKey, page, write_cursor},
+        paging::{MAX_COUNTED_ON_DESK, Page, Paging, Start, TimeKey, page, write_cursor},
         words::words,
     },
 };
@@ -40,10 +40,6 @@ words! {
         Manual = "manual",
     }
 }
-
-/// The most runs that are counted. Above that, the total comes from the usage counters or is this
-/// number.
-const COUNTED: i64 = 1_000;
 
 /// The most runs that one page reads, if no index has all filters.
 const READ: i64 = 1_000;
@@ -162,7 +158,15 @@ impl RunQuery {
 /// than its size, or none, and a cursor to continue.
 pub async fn list(db: &Db, query: &RunQuery, paging: &Paging<TimeKey>) -> Result<Page<Entry>> {
     let start = Start::of(paging.from);
-    let found = read(db, query, &start, paging.size + 1, READ, COUNTED).await?;
+    let found = read(
+        db,
+        query,
+        &start,
+        paging.size + 1,
+        READ,
+        MAX_COUNTED_ON_DESK,
+    )
+    .await?;
     let entries = found.entries.into_iter().map(|entry| (entry.key(), entry));
     let scope = query.cursor_scope();
     let (items, next_cursor) = page(entries, paging.size, &scope);

@@ -10,7 +10,7 @@ use crate::{
         dates::DateRange,
         db::{Db, StatementTimeout},
         error::Result,
-        paging::{MAX_COUNTED, Page, Paging, Start, TimeKey},
+        paging::{MAX_COUNTED_ON_DESK, Page, Paging, Start, TimeKey},
         words::words,
     },
 };
@@ -113,19 +113,21 @@ impl JobQuery {
         format!("trigger-jobs/{scope:?}/{event_type:?}/{status:?}/{batch_id:?}/{dates}")
     }
 
-    /// All pairs of event type and status that match, for the index on both. Empty without a
-    /// filter and for a batch; then the query uses another index.
+    /// The event types and statuses that match, for an index with both. Without a filter, both are
+    /// empty, and the query uses another index. For a batch, the event types are empty, because the
+    /// index of batches has only the status.
     fn kinds(&self) -> (Vec<String>, Vec<String>) {
-        let is_of_all = self.event_type.is_none() && self.status.is_none();
-        if is_of_all || self.batch_id.is_some() {
+        if self.event_type.is_none() && self.status.is_none() && self.batch_id.is_none() {
             return (Vec::new(), Vec::new());
         }
+        let events = match self.batch_id {
+            Some(_) => Vec::new(),
+            None => event_names(self.event_type),
+        };
         let statuses = Status::ALL.into_iter();
         let statuses = statuses.filter(|status| self.status.is_none_or(|asked| asked == *status));
-        (
-            event_names(self.event_type),
-            statuses.map(|status| status.name().to_owned()).collect(),
-        )
+        let statuses = statuses.map(|status| status.name().to_owned());
+        (events, statuses.collect())
     }
 }
 
@@ -151,8 +153,9 @@ pub struct JobPage {
 pub async fn list(db: &Db, query: &JobQuery, paging: &Paging<TimeKey>) -> Result<JobPage> {
     let (events, statuses) = query.kinds();
     let start = Start::of(paging.from);
-    // Each site and kind is read separately, newest first, and only as many rows as the page needs.
-    // With a lateral subquery and a limit, the planner always uses the index.
+    // Each site and kind, and each status of a batch, is read separately, newest first, and only as
+    // many rows as the page needs. With a lateral subquery and a limit, the planner always uses the
+    // index.
     let rows = sqlx::query!(
         r#"
         with days as materialized (
@@ -161,11 +164,6 @@ pub async fn list(db: &Db, query: &JobQuery, paging: &Paging<TimeKey>) -> Result
             select s.id from biz.sites s where $1::bigint is null or s.id = $1
         ), kinds (site_id, event_type, status) as materialized (
             select s.id, e.name, t.name from sites s cross join unnest($6::text[]) e (name) cross join unnest($7::text[]) t (name)
-        ), of_batch (site_id, id, created_at) as materialized (
-            -- A batch has at most 2,000 jobs.
-            select j.site_id, j.id, j.created_at from sites s join biz.ai_trigger_jobs j on j.site_id = s.id
-            where j.batch_id = $13 and j.event_type = coalesce($14, j.event_type) and j.status = coalesce($15, j.status)
-              and j.created_at >= (select began_at from days) and j.created_at < (select ended_at from days)
         ), counted (total) as (
             select count(*) from (
                 select 1 from sites s cross join lateral (
@@ -175,7 +173,12 @@ pub async fn list(db: &Db, query: &JobQuery, paging: &Paging<TimeKey>) -> Result
                     order by j.created_at desc limit $8::bigint + 1
                 ) each
                 union all
-                select 1 from of_batch
+                select 1 from unnest($7::text[]) t (status) cross join lateral (
+                    select from biz.ai_trigger_jobs j
+                    where j.batch_id = $13 and j.status = t.status and ($1::bigint is null or j.site_id = $1) and ($14::text is null or j.event_type = $14)
+                      and j.created_at >= (select began_at from days) and j.created_at < (select ended_at from days)
+                    order by j.created_at desc limit $8::bigint + 1
+                ) each
                 union all
                 select 1 from kinds k cross join lateral (
                     select from biz.ai_trigger_jobs j
@@ -203,8 +206,13 @@ pub async fn list(db: &Db, query: &JobQuery, paging: &Paging<TimeKey>) -> Result
                     order by j.created_at desc, j.id desc limit $11::bigint + $12::bigint
                 ) each
                 union all
-                select b.site_id, b.id, b.created_at from of_batch b
-                where (b.created_at, b.id) < (coalesce($9, 'infinity'::timestamptz), coalesce($10::bigint, 0))
+                select each.site_id, each.id, each.created_at from unnest($7::text[]) t (status) cross join lateral (
+                    select j.site_id, j.id, j.created_at from biz.ai_trigger_jobs j
+                    where j.batch_id = $13 and j.status = t.status and ($1::bigint is null or j.site_id = $1) and ($14::text is null or j.event_type = $14)
+                      and j.created_at >= (select began_at from days) and j.created_at < (select ended_at from days)
+                      and (j.created_at, j.id) < (coalesce($9, 'infinity'::timestamptz), coalesce($10::bigint, 0))
+                    order by j.created_at desc, j.id desc limit $11::bigint + $12::bigint
+                ) each
             ) found
             order by created_at desc, id desc limit $11 offset $12
         ), skipped (today) as (
@@ -230,14 +238,13 @@ pub async fn list(db: &Db, query: &JobQuery, paging: &Paging<TimeKey>) -> Result
         query.dates.to_at(),
         &events,
         &statuses,
-        MAX_COUNTED,
+        MAX_COUNTED_ON_DESK,
         start.before,
         start.before_id,
         paging.size + 1,
         start.offset,
         query.batch_id,
         query.event_type.map(EventType::name),
-        query.status.map(Status::name),
     )
     .fetch_all(db)
     .with_statement_timeout()
@@ -262,7 +269,13 @@ pub async fn list(db: &Db, query: &JobQuery, paging: &Paging<TimeKey>) -> Result
         Some(((job.created_at.timestamp_micros(), job.id), job))
     });
     Ok(JobPage {
-        jobs: Page::counted(total, jobs, paging.size, &query.cursor_scope()),
+        jobs: Page::counted_up_to(
+            MAX_COUNTED_ON_DESK,
+            total,
+            jobs,
+            paging.size,
+            &query.cursor_scope(),
+        ),
         today_skipped_duplicates: skipped,
     })
 }

@@ -96,6 +96,9 @@ struct Bulk {
     text: &'static str,
     note: &'static str,
     number: i64,
+    /// The list has more jobs than it counts. A change is refused with the exact number, which the
+    /// admin then confirms.
+    is_estimate: bool,
 }
 
 async fn list(State(db): State<Db>, desk: Desk) -> Result<Response> {
@@ -110,8 +113,6 @@ async fn page(db: &Db, desk: &Desk, matching: Option<i64>) -> Result<Response> {
     let found = jobs::list(db, &list, &paging).await?;
     paging.reaches(&found.jobs)?;
     let t = JobsTexts::of(desk.language);
-    let is_exact = !found.jobs.total_is_estimate;
-    let number = matching.or(is_exact.then_some(found.jobs.total));
     let change = match list.status {
         Some(Status::Pending | Status::Running) => {
             Some(("cancel", t.cancel_all, t.without_replies))
@@ -120,12 +121,13 @@ async fn page(db: &Db, desk: &Desk, matching: Option<i64>) -> Result<Response> {
         _ => None,
     };
     let may_change = desk.may_change() && !desk.shows_all_sites();
-    let change = change.zip(number).filter(|_| may_change);
-    let bulk = change.map(|((action, text, note), number)| Bulk {
+    let bulk = change.filter(|_| may_change);
+    let bulk = bulk.map(|(action, text, note)| Bulk {
         action,
         text,
         note,
-        number,
+        number: matching.unwrap_or(found.jobs.total),
+        is_estimate: matching.is_none() && found.jobs.total_is_estimate,
     });
     desk.show(&JobsPage {
         frame: &desk.frame,

@@ -187,6 +187,40 @@ async fn a_job_is_retried_cancelled_and_run_now_on_its_page_and_in_bulk() {
 }
 
 #[tokio::test]
+async fn more_jobs_than_the_list_counts_are_changed_after_their_number_was_shown() {
+    let parlor = Parlor::start().await;
+    parlor
+        .execute(
+            "insert into biz.ai_trigger_jobs (site_id, event_type, connector_type, trigger_type, app_chain, status)
+             select 1, 'prewarm', 'schedule', 'prewarm', '{app2_finance}', 'failed' from generate_series(1, 1200)",
+        )
+        .await;
+    let list = "/console/jobs?status=failed";
+    let html = shown(&parlor, SITE_ADMIN, list).await;
+    has(
+        &html,
+        &[
+            "Retry all jobs of this list (at least 1,000)",
+            "name=\"expected\" value=\"1000\"",
+        ],
+    );
+    let least = [("do", "retry"), ("expected", "1000")];
+    let html = refused(&parlor, SITE_ADMIN, list, &least, 409).await;
+    has(
+        &html,
+        &[
+            "The page showed 1,000. Now it would be 1,200.",
+            "Retry all jobs of this list (1,200)",
+            "name=\"expected\" value=\"1200\"",
+        ],
+    );
+    let exact = [("do", "retry"), ("expected", "1200")];
+    changed(&parlor, SITE_ADMIN, list, &exact).await;
+    let retries = "select count(*) from biz.ai_trigger_jobs where retry_of is not null";
+    assert_eq!(count(&parlor, retries).await, 1_200);
+}
+
+#[tokio::test]
 async fn a_batch_is_estimated_confirmed_once_and_cancelled() {
     const BATCHES: &str = "/console/batches";
     let parlor = Parlor::with_business(Setup::default()).await;

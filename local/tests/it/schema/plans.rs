@@ -279,7 +279,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ),
     (
         "kinds (site_id, event_type",
-        "1, null, null, null, null, '{batch,prewarm}', '{pending,succeeded}', 10000, null, null, 21, 0, null, null, null",
+        "1, null, null, null, null, '{batch,prewarm}', '{pending,succeeded}', 1000, null, null, 21, 0, null, null",
     ),
     (
         "cross join lateral (\n            select coalesce(jsonb_agg(",
