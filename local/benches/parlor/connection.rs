@@ -26,13 +26,15 @@ const ONE_WAY: Duration = Duration::from_millis(50);
 /// TCP and TLS 1.3 take a round trip each before the first request.
 const OPENING: Duration = ONE_WAY.saturating_mul(4);
 const PROCESSES: usize = 12;
+/// A pause between messages, in which nothing is sent.
+const REST: Duration = Duration::from_secs(35);
 const CONTENT: &str = "今天店里生意怎么样？[[sim:long:20]]";
 
 pub async fn measure(postgres: &Binaries) -> Result<Section> {
     progress("connection");
     let bench = BenchDatabase::new(postgres, false)?;
     let (url, db) = bench.create("connection").await?;
-    let people = bench_database::people(&db, PROCESSES * 2).await?;
+    let people = bench_database::people(&db, PROCESSES * 3).await?;
     let simulator = Child::start(&Role::Simulator {
         tokens_per_second: None,
     })?;
@@ -40,19 +42,26 @@ pub async fn measure(postgres: &Binaries) -> Result<Section> {
 
     let (mut on_new, mut on_kept) = (Samples::default(), Samples::default());
     let (mut at_once, mut after_opening) = (Samples::default(), Samples::default());
-    let mut second = Samples::default();
-    for pair in people.chunks_exact(2) {
+    let (mut second, mut rested) = (Samples::default(), Samples::default());
+    let mut resting = Vec::new();
+    for group in people.chunks_exact(3) {
         let direct = Client::new();
         for times in [&mut on_new, &mut on_kept] {
             let request = client::ask_upstream(&direct, &upstream, CONTENT);
             times.push(client::time_to_first_token(request, Wire::DashScope).await?);
         }
         let parlor = Child::parlor(&url, &upstream)?;
-        at_once.push(first_token(&parlor, &pair[0]).await?);
+        at_once.push(first_token(&parlor, &group[0]).await?);
         let parlor = Child::parlor(&url, &upstream)?;
         sleep(OPENING * 2).await;
-        after_opening.push(first_token(&parlor, &pair[0]).await?);
-        second.push(first_token(&parlor, &pair[1]).await?);
+        after_opening.push(first_token(&parlor, &group[0]).await?);
+        second.push(first_token(&parlor, &group[1]).await?);
+        resting.push((parlor, &group[2]));
+    }
+    progress(format!("connection, {} s of rest", REST.as_secs()));
+    sleep(REST).await;
+    for (parlor, person) in &resting {
+        rested.push(first_token(parlor, person).await?);
     }
 
     let kept = on_kept.median();
@@ -75,6 +84,10 @@ pub async fn measure(postgres: &Binaries) -> Result<Section> {
             figure("first message, right after the start", &at_once),
             figure("first message, when the connection is open", &after_opening),
             figure("second message", &second),
+            figure(
+                &format!("third message, after {} s of rest", REST.as_secs()),
+                &rested,
+            ),
         ],
         notes: vec![
             "Right after the start, the call waits for the rest of the opening, which began before \
