@@ -132,6 +132,16 @@ impl Child {
         cpu(self.process.id())
     }
 
+    /// The part of [`Self::cpu`] that the kernel took, in steps of 10 ms.
+    pub fn kernel_cpu(&self) -> Result<Duration> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.id()))?;
+        // The name of the program is in parentheses. The fields after it begin with the third.
+        let fields = stat.rsplit_once(')').map(|(_, fields)| fields);
+        let stime = fields.and_then(|fields| fields.split_whitespace().nth(12));
+        let ticks: u64 = stime.ok_or("/proc has no CPU times")?.parse()?;
+        Ok(Duration::from_millis(10 * ticks))
+    }
+
     /// Peak resident memory in KiB.
     pub fn peak_kib(&self) -> Result<f64> {
         memory_kib(self.process.id(), "VmHWM:")

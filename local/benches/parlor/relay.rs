@@ -32,9 +32,11 @@ pub async fn measure(postgres: &Binaries) -> Result<Section> {
     let (parlor, whole) = relayed(&url, &people[..STREAMS]).await?;
     let proxy = proxied().await?;
     let mut figures = vec![
-        Figure::new("CPU of a relayed token", parlor, "µs")
-            .target(1.3 * proxy)
-            .floor(proxy),
+        Figure::new("CPU of a relayed token", parlor.all, "µs")
+            .target(1.3 * proxy.all)
+            .floor(proxy.all),
+        Figure::new("CPU of a relayed token in the kernel", parlor.kernel, "µs")
+            .floor(proxy.kernel),
     ];
     for tokens in [100, TOKENS] {
         progress(format!(
@@ -54,7 +56,7 @@ pub async fn measure(postgres: &Binaries) -> Result<Section> {
         "Parlor needs {:.1} µs per token more than the proxy: for two parsers, the text of the reply \
          and the event. The rest is the time of the kernel and hyper for one \
          write per token. If tokens arrive faster, several share a write and both figures fall.",
-        parlor - proxy,
+        parlor.all - proxy.all,
     )];
     notes.push(if whole == STREAMS {
         "All streams were relayed token by token, none was read from the database.".into()
@@ -78,21 +80,51 @@ pub async fn measure(postgres: &Binaries) -> Result<Section> {
     })
 }
 
-/// CPU time per token in µs, and the number of streams that were relayed token by token.
-async fn relayed(url: &str, people: &[Person]) -> Result<(f64, usize)> {
+/// CPU time per token in µs.
+struct PerToken {
+    all: f64,
+    kernel: f64,
+}
+
+/// CPU time of a process so far.
+struct Spent {
+    all: Duration,
+    kernel: Duration,
+}
+
+impl Spent {
+    fn of(process: &Child) -> Result<Self> {
+        Ok(Self {
+            all: process.cpu()?,
+            kernel: process.kernel_cpu()?,
+        })
+    }
+
+    /// The time of `process` since then, divided by `tokens`.
+    fn per_token(&self, process: &Child, tokens: usize) -> Result<PerToken> {
+        let now = Self::of(process)?;
+        Ok(PerToken {
+            all: micros_each(now.all.saturating_sub(self.all), tokens),
+            kernel: micros_each(now.kernel.saturating_sub(self.kernel), tokens),
+        })
+    }
+}
+
+/// CPU time per token, and the number of streams that were relayed token by token.
+async fn relayed(url: &str, people: &[Person]) -> Result<(PerToken, usize)> {
     let (simulator, parlor) = pair(url)?;
     let http = reqwest::Client::new();
     warm(&http, &parlor, &people[..2]).await?;
-    let before = parlor.cpu()?;
+    let before = Spent::of(&parlor)?;
     let streams = open(&http, &parlor, people, &format!("[[sim:long:{TOKENS}]]")).await?;
     let tokens = try_join_all(streams.into_iter().map(Stream::finish)).await?;
-    let spent = parlor.cpu()?.saturating_sub(before);
+    let spent = before.per_token(&parlor, STREAMS * TOKENS)?;
     drop(simulator);
     let whole = tokens.iter().filter(|tokens| **tokens == TOKENS).count();
-    Ok((micros_each(spent, STREAMS * TOKENS), whole))
+    Ok((spent, whole))
 }
 
-async fn proxied() -> Result<f64> {
+async fn proxied() -> Result<PerToken> {
     let simulator = Child::start(&Role::Simulator {
         tokens_per_second: Some(TOKENS_PER_SECOND),
     })?;
@@ -101,17 +133,14 @@ async fn proxied() -> Result<f64> {
         threads: false,
     })?;
     let http = reqwest::Client::new();
-    let before = proxy.cpu()?;
+    let before = Spent::of(&proxy)?;
     let streams = (0..STREAMS).map(async |_| {
         let content = format!("[[sim:long:{TOKENS}]]");
         let request = client::ask_upstream(&http, &proxy.url, &content);
         Stream::open(request, Wire::DashScope).await?.finish().await
     });
     let tokens = try_join_all(streams).await?;
-    Ok(micros_each(
-        proxy.cpu()?.saturating_sub(before),
-        tokens.iter().sum(),
-    ))
+    before.per_token(&proxy, tokens.iter().sum())
 }
 
 /// Memory per stream in KiB, while [`HELD`] streams are paused after `tokens` tokens.
