@@ -28,14 +28,22 @@ const ADMIN: i64 = 1004;
 /// Id of the first member of the site.
 const MEMBER: usize = 10_001;
 const MEMBERS: usize = 50;
-// One list of each function that has lists.
-const USER_LISTS: [&str; 2] = ["/api/xcx/chat/history", "/api/chat/sessions"];
-const ADMIN_LISTS: [&str; 4] = [
+// One list or page of each function that has some.
+const USER_LISTS: [&str; 3] = [
+    "/api/xcx/chat/history",
+    "/api/chat/sessions",
+    "/api/xcx/insights?sourcePage=customer-detail&contextId=10001",
+];
+const ADMIN_LISTS: [&str; 6] = [
     "/api/admin/ai/dashboard",
     "/api/admin/ai/run-logs",
     "/api/admin/ai/trigger-jobs",
     "/api/admin/ai/cache",
+    "/api/admin/ai/apps",
+    "/console",
 ];
+/// The functions without routes, but for `trigger-dispatch`.
+const BACKGROUND: [&str; 5] = ["prewarm", "job-worker", "sweep", "notify", "db-migrate"];
 const CONTENT: &str = "今天店里生意怎么样？[[sim:long:200]]";
 
 pub async fn measure(postgres: &Postgres) -> Result<Section> {
@@ -86,7 +94,7 @@ pub async fn measure(postgres: &Postgres) -> Result<Section> {
     for request in 0..REQUESTS {
         invoke(emulator, "trigger-dispatch", &visit(request)).await?;
     }
-    for function in ["prewarm", "job-worker", "sweep", "db-migrate"] {
+    for function in BACKGROUND {
         for _ in 0..REQUESTS {
             invoke(emulator, function, &json!({})).await?;
         }
@@ -95,7 +103,8 @@ pub async fn measure(postgres: &Postgres) -> Result<Section> {
     let mut figures = Vec::new();
     for (name, _) in cloud::FUNCTIONS {
         let processes = emulator.instances(name)?;
-        let process = processes.first().ok_or("a function died")?;
+        let process = processes.first();
+        let process = process.ok_or_else(|| format!("{name} does not run"))?;
         let mib = child::resident_kib(*process)? / 1024.0;
         figures.push(Figure::new(name, mib, "MiB").target(16.0));
     }
@@ -104,7 +113,7 @@ pub async fn measure(postgres: &Postgres) -> Result<Section> {
         conditions: format!(
             "Resident set of each `release` binary after {REQUESTS} requests through the emulated \
              Runtime API, one at a time. The requests are first pages of lists, replies of 200 tokens \
-             with and without streaming, visits of {MEMBERS} members, and empty sweeps and migrations. \
+             with and without streaming, visits of {MEMBERS} members, and sweeps, notifications and migrations without work. \
              The first request of `job-worker` runs all jobs of these visits and of the prewarm."
         ),
         figures,
