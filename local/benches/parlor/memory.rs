@@ -42,7 +42,7 @@ const ADMIN_LISTS: [&str; 6] = [
     "/api/admin/ai/apps",
     "/console",
 ];
-/// The functions without routes, but for `trigger-dispatch`.
+/// The functions without routes, except `trigger-dispatch`, whose events differ.
 const BACKGROUND: [&str; 5] = ["prewarm", "job-worker", "sweep", "notify", "db-migrate"];
 const CONTENT: &str = "今天店里生意怎么样？[[sim:long:200]]";
 

@@ -159,7 +159,10 @@ pub async fn list(db: &Db, query: &JobQuery, paging: &Paging<TimeKey>) -> Result
     let rows = sqlx::query!(
         r#"
         with days as materialized (
-            select began_at, ended_at from date_range($1, $2, $3, $4, $5)
+            -- The page begins at the cursor or at the end of the dates, whichever is older. With two
+            -- conditions, the index would be read from the newer one.
+            select began_at, ended_at, least($9, ended_at) as page_from, case when $9 < ended_at then $10::bigint else 0 end as page_from_id
+            from date_range($1, $2, $3, $4, $5)
         ), sites (id) as materialized (
             select s.id from biz.sites s where $1::bigint is null or s.id = $1
         ), kinds (site_id, event_type, status) as materialized (
@@ -193,24 +196,24 @@ pub async fn list(db: &Db, query: &JobQuery, paging: &Paging<TimeKey>) -> Result
                 select s.id as site_id, each.id, each.created_at from sites s cross join lateral (
                     select j.id, j.created_at from biz.ai_trigger_jobs j
                     where cardinality($6::text[]) = 0 and $13::uuid is null and j.site_id = s.id
-                      and j.created_at >= (select began_at from days) and j.created_at < (select ended_at from days)
-                      and (j.created_at, j.id) < (coalesce($9, 'infinity'::timestamptz), coalesce($10::bigint, 0))
+                      and j.created_at >= (select began_at from days)
+                      and (j.created_at, j.id) < ((select page_from from days), (select page_from_id from days))
                     order by j.created_at desc, j.id desc limit $11::bigint + $12::bigint
                 ) each
                 union all
                 select k.site_id, each.id, each.created_at from kinds k cross join lateral (
                     select j.id, j.created_at from biz.ai_trigger_jobs j
                     where j.site_id = k.site_id and j.event_type = k.event_type and j.status = k.status
-                      and j.created_at >= (select began_at from days) and j.created_at < (select ended_at from days)
-                      and (j.created_at, j.id) < (coalesce($9, 'infinity'::timestamptz), coalesce($10::bigint, 0))
+                      and j.created_at >= (select began_at from days)
+                      and (j.created_at, j.id) < ((select page_from from days), (select page_from_id from days))
                     order by j.created_at desc, j.id desc limit $11::bigint + $12::bigint
                 ) each
                 union all
                 select each.site_id, each.id, each.created_at from unnest($7::text[]) t (status) cross join lateral (
                     select j.site_id, j.id, j.created_at from biz.ai_trigger_jobs j
                     where j.batch_id = $13 and j.status = t.status and ($1::bigint is null or j.site_id = $1) and ($14::text is null or j.event_type = $14)
-                      and j.created_at >= (select began_at from days) and j.created_at < (select ended_at from days)
-                      and (j.created_at, j.id) < (coalesce($9, 'infinity'::timestamptz), coalesce($10::bigint, 0))
+                      and j.created_at >= (select began_at from days)
+                      and (j.created_at, j.id) < ((select page_from from days), (select page_from_id from days))
                     order by j.created_at desc, j.id desc limit $11::bigint + $12::bigint
                 ) each
             ) found
