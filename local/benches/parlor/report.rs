@@ -366,9 +366,8 @@ const CAUSES: &[(&str, &str)] = &[
     ),
     (
         "admin-lists",
-        "a total is counted, up to a limit: that takes most of the time of alerts and of failed jobs before \
-         a day. The jobs of a batch are counted and sorted, here 5,000. The median of a prompt version is \
-         2.7 ms; other work on the machine disturbed it.",
+        "failed jobs up to a month ago were read from the newest one on. Since this measurement, only those \
+         up to that day are read.",
     ),
 ];
 
