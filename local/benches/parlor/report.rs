@@ -341,7 +341,7 @@ const CAUSES: &[(&str, &str)] = &[
         "The kernel does the same reads and writes for both, which take half of the time. In the rest, no \
          function takes more than 2 %: two parsers, the text of the reply, the event, and the layers \
          through which hyper polls them. Between two tokens, 49 other streams and three other processes \
-         run, so code and data are rarely in the caches: the same code took between 12 and 18 µs outside \
+         run, so code and data have probably left the caches: the same code took between 12 and 18 µs outside \
          of the kernel, from run to run.",
     ),
     (
@@ -390,8 +390,7 @@ const CHANGES: &[(&str, &str)] = &[
     ),
     (
         "admin-lists",
-        "totals are counted up to 1,000 instead of 10,000, or read from the usage counters. Only the dates \
-         of a list, and no newer rows, are read.",
+        "totals are counted up to 1,000 instead of 10,000, or read from the usage counters.",
     ),
     (
         "streams",

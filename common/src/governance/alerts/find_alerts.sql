@@ -19,11 +19,16 @@ create function find_alerts(
 ) returns setof run_key language plpgsql stable
 set enable_sort = off set enable_seqscan = off set enable_bitmapscan = off set jit = off set plan_cache_mode = force_generic_plan as $$
 begin
+    -- With two upper bounds, the index would be read from the newer one.
+    if p_ended < p_before then
+        p_before := p_ended;
+        p_before_id := 0;
+    end if;
     return query
     select r.* from biz.sites s, unnest(p_apps) a (app), unnest(p_alert_statuses) t (alert_status), lateral (
         select r.site_id, r.created_at, r.id from biz.ai_run_logs r
         where r.site_id = s.id and r.app_type = a.app and r.alert_status = t.alert_status
-          and r.created_at >= p_began and r.created_at < p_ended
+          and r.created_at between p_began and p_before
           and (r.created_at, r.id) < (p_before, p_before_id)
         order by r.created_at desc, r.id desc limit p_most + p_skip
     ) r
